@@ -1,0 +1,234 @@
+"""The model's configuration: every size and constant that METHOD marks (cfg), as frozen dataclasses read strictly from JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from nextomni_edge.errors import InputError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """A Qwen2-type transformer without the causal mask (METHOD 2). Defaults are Qwen2.5-7B's."""
+
+    hidden_size: int = 3584
+    layers: int = 28
+    query_heads: int = 28
+    kv_heads: int = 4
+    mlp_size: int = 18944
+    rms_norm_eps: float = 1e-6
+    rope_base: float = 1e6
+    qkv_bias: bool = True
+    max_positions: int = 16384
+
+    @property
+    def head_dim(self) -> int:
+        return self.hidden_size // self.query_heads
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """The text vocabulary; special tokens are named in the tokenizer's own file (see tokens/text.py)."""
+
+    vocabulary_size: int = 152064
+    block_size: int = 64
+    max_blocks: int = 16
+    tied_head: bool = False
+    metric_dim: int = 64
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """A head over sub-codes: `parallel` sub-heads, or `autoregressive` over a position's sub-codes (METHOD 2)."""
+
+    kind: Literal["parallel", "autoregressive"] = "autoregressive"
+    width: int = 1024
+    layers: int = 2
+    heads: int = 8
+
+
+@dataclass(frozen=True)
+class CodebookConfig:
+    """Multi-codebook quantisation (UniTok, arXiv 2502.20321): `codebooks` K tables of `entries` C vectors of `code_dim`."""
+
+    codebooks: int = 4
+    entries: int = 4096
+    code_dim: int = 16
+
+    @property
+    def latent_dim(self) -> int:
+        return self.codebooks * self.code_dim
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """A plain pre-norm transformer used inside encoders and decoders (CLIP's and Whisper's block)."""
+
+    width: int = 1024
+    layers: int = 24
+    heads: int = 16
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """Square images of `size` pixels in patches of `patch`; (size/patch)² tokens. Video is up to `max_frames` of them."""
+
+    size: int = 256
+    patch: int = 16
+    max_frames: int = 8
+    codebook: CodebookConfig = field(default_factory=CodebookConfig)
+    encoder: TransformerConfig = field(default_factory=TransformerConfig)
+    decoder: TransformerConfig = field(default_factory=TransformerConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+
+    @property
+    def grid(self) -> int:
+        return self.size // self.patch
+
+    @property
+    def positions(self) -> int:
+        return self.grid**2
+
+
+@dataclass(frozen=True)
+class AudioConfig:
+    """Mono audio as Whisper's log-mel (n_fft, hop, mels); `frames_per_token` hops make one token of K sub-codes."""
+
+    sample_rate: int = 16000
+    n_fft: int = 400
+    hop: int = 160
+    mels: int = 80
+    frames_per_token: int = 8
+    max_seconds: float = 15.0
+    codebook: CodebookConfig = field(default_factory=lambda: CodebookConfig(codebooks=2, entries=2048))
+    encoder: TransformerConfig = field(default_factory=TransformerConfig)
+    decoder: TransformerConfig = field(default_factory=TransformerConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    vocoder_iterations: int = 32
+
+    @property
+    def max_positions(self) -> int:
+        """Tokens of the longest clip."""
+        return math.ceil(self.max_seconds * self.sample_rate / (self.hop * self.frames_per_token))
+
+
+@dataclass(frozen=True)
+class PathConfig:
+    """Metric-induced path of one modality and its published sampling defaults (METHOD 3): beta_t = c·(t/(1−t))^a."""
+
+    c: float = 3.0
+    a: float = 0.9
+    steps: int = 32
+    temperature: float = 1.0
+    guidance: float = 0.0
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """One path per modality; a temperature of 0 means that x_1 is the argmax."""
+
+    text: PathConfig = field(default_factory=lambda: PathConfig(temperature=0.0))
+    image: PathConfig = field(default_factory=PathConfig)
+    audio: PathConfig = field(default_factory=PathConfig)
+
+    def of(self, modality: str) -> PathConfig:
+        """The path of a modality; a video's frames are images."""
+        return {"text": self.text, "image": self.image, "video": self.image, "audio": self.audio}[modality]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The whole model. `logit_shift` 1: position i is predicted from the hidden state of i−1 (METHOD 2)."""
+
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    image: ImageConfig = field(default_factory=ImageConfig)
+    audio: AudioConfig = field(default_factory=AudioConfig)
+    flow: FlowConfig = field(default_factory=FlowConfig)
+    logit_shift: Literal[0, 1] = 0
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that do not fit together, each in one sentence."""
+        backbone, image, audio = self.backbone, self.image, self.audio
+        checks = [
+            (backbone.hidden_size % backbone.query_heads == 0, "backbone.hidden_size must be a multiple of query_heads"),
+            (backbone.head_dim % 2 == 0, "backbone head size (hidden_size / query_heads) must be even for RoPE"),
+            (backbone.query_heads % backbone.kv_heads == 0, "backbone.query_heads must be a multiple of kv_heads"),
+            (image.size % image.patch == 0, "image.size must be a multiple of image.patch"),
+            (audio.frames_per_token % 2 == 0, "audio.frames_per_token must be even (the encoder halves the frame rate)"),
+        ]  # fmt: skip
+        for holds, sentence in checks:
+            if not holds:
+                raise InputError(f"model config: {sentence}")
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ModelConfig:
+        return read_dataclass(cls, data, "config")
+
+    @classmethod
+    def load(cls, path: Path) -> ModelConfig:
+        """Read a config file; InputError names the file and what is wrong with it."""
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: not a readable JSON config ({error})") from error
+        return cls.from_json(data)
+
+
+def read_dataclass(cls: type[T], data: object, where: str) -> T:
+    """Build a dataclass from JSON data, refusing unknown keys (the nearest name is offered), missing keys and wrong types."""
+    if not isinstance(data, Mapping):
+        raise InputError(f"{where}: found {type(data).__name__}, expected an object")
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for key in data:
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, 1)
+            raise InputError(f"{where}: unknown key {key!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+    values: dict[str, Any] = {}
+    for name, f in fields.items():
+        if name in data:
+            values[name] = read_value(hints[name], data[name], f"{where}.{name}")
+        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+            raise InputError(f"{where}: key {name!r} is missing")
+    return cls(**values)
+
+
+def read_value(kind: Any, value: Any, where: str) -> Any:
+    """Check one JSON value against a type hint: scalars, literals, tuples, dicts, optionals and dataclasses."""
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return read_dataclass(typing.cast(type[Any], kind), value, where)
+    if origin is Literal:
+        if value not in args or isinstance(value, bool):
+            raise InputError(f"{where}: found {value!r}, expected one of {', '.join(map(repr, args))}")
+        return value
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in args:
+            return None
+        return read_value(next(arg for arg in args if arg is not type(None)), value, where)
+    if origin is tuple and isinstance(value, list):
+        return tuple(read_value(args[0], item, f"{where}[{index}]") for index, item in enumerate(value))
+    if origin is dict and isinstance(value, Mapping):
+        return {str(key): read_value(args[1], item, f"{where}.{key}") for key, item in value.items()}
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(kind, type) or origin is not None or not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise InputError(f"{where}: found {value!r}, expected {getattr(kind, '__name__', kind)}")
+    if kind is float and not math.isfinite(value):
+        raise InputError(f"{where}: found {value!r}, expected a finite number")
+    return value

@@ -1,0 +1,137 @@
+"""The interface of every component, derived from the model's config alone: the one place that knows shapes and wire names."""
+
+from __future__ import annotations
+
+from nextomni_edge.config import CodebookConfig, HeadConfig, ModelConfig
+from nextomni_edge.spec import ComponentName, Dim, GraphSpec, TensorSpec, Wire
+
+MAX_BATCH = 64
+
+
+def graph_specs(config: ModelConfig) -> dict[str, GraphSpec]:
+    """GraphSpec of every component (METHOD 2), by component name."""
+    specs = [
+        _embed_text(config), _embed_codes(config, ComponentName.EMBED_IMAGE), _embed_codes(config, ComponentName.EMBED_AUDIO),
+        _backbone(config), _text_head(config), _code_head(config, ComponentName.IMAGE_HEAD), _code_head(config, ComponentName.AUDIO_HEAD),
+        _image_encoder(config), _image_decoder(config), _audio_encoder(config), _audio_decoder(config),
+    ]  # fmt: skip
+    return {spec.name: spec for spec in specs}
+
+
+def _batch() -> Dim:
+    return Dim("batch", 1, MAX_BATCH)
+
+
+def _rows(config: ModelConfig) -> Dim:
+    return Dim("rows", 1, config.backbone.max_positions)
+
+
+def _codebook(config: ModelConfig, component: str) -> tuple[CodebookConfig, HeadConfig]:
+    part = config.image if component in (ComponentName.EMBED_IMAGE, ComponentName.IMAGE_HEAD) else config.audio
+    return part.codebook, part.head
+
+
+def _embed_text(config: ModelConfig) -> GraphSpec:
+    batch, rows = _batch(), _rows(config)
+    return GraphSpec(
+        ComponentName.EMBED_TEXT,
+        (TensorSpec(Wire.TOKENS, "int64", (batch, rows)),),
+        (TensorSpec(Wire.EMBEDDINGS, "float32", (batch, rows, config.backbone.hidden_size)),),
+    )
+
+
+def _embed_codes(config: ModelConfig, component: str) -> GraphSpec:
+    batch, rows = _batch(), _rows(config)
+    codebook, _ = _codebook(config, component)
+    return GraphSpec(
+        component,
+        (TensorSpec(Wire.CODES, "int64", (batch, rows, codebook.codebooks)),),
+        (TensorSpec(Wire.EMBEDDINGS, "float32", (batch, rows, config.backbone.hidden_size)),),
+    )
+
+
+def _backbone(config: ModelConfig) -> GraphSpec:
+    """Rows attend to every attended column of (past, rows): `attention_mask` covers past + rows columns. past may be 0."""
+    backbone = config.backbone
+    batch, rows = _batch(), _rows(config)
+    past = Dim("past", 0, backbone.max_positions)
+    attended = Dim("attended", 1, 2 * backbone.max_positions)
+
+    def cache(name: str, length: Dim) -> TensorSpec:
+        return TensorSpec(name, "float32", (backbone.layers, batch, backbone.kv_heads, length, backbone.head_dim))
+
+    return GraphSpec(
+        ComponentName.BACKBONE,
+        (
+            TensorSpec(Wire.EMBEDDINGS, "float32", (batch, rows, backbone.hidden_size)),
+            TensorSpec(Wire.POSITIONS, "int64", (batch, rows)),
+            TensorSpec(Wire.ATTENTION_MASK, "bool", (batch, attended)),
+            cache(Wire.PAST_KEYS, past),
+            cache(Wire.PAST_VALUES, past),
+        ),
+        (
+            TensorSpec(Wire.HIDDEN, "float32", (batch, rows, backbone.hidden_size)),
+            cache(Wire.KEYS, rows),
+            cache(Wire.VALUES, rows),
+        ),
+        states=((Wire.PAST_KEYS, Wire.KEYS), (Wire.PAST_VALUES, Wire.VALUES)),
+    )
+
+
+def _text_head(config: ModelConfig) -> GraphSpec:
+    batch, rows = _batch(), _rows(config)
+    return GraphSpec(
+        ComponentName.TEXT_HEAD,
+        (TensorSpec(Wire.HIDDEN, "float32", (batch, rows, config.backbone.hidden_size)),),
+        (TensorSpec(Wire.LOGITS, "float32", (batch, rows, config.text.vocabulary_size)),),
+    )
+
+
+def _code_head(config: ModelConfig, component: str) -> GraphSpec:
+    """An autoregressive head also reads the sub-codes: logits of sub-code k depend on the sub-codes before k alone."""
+    batch, rows = _batch(), _rows(config)
+    codebook, head = _codebook(config, component)
+    inputs = [TensorSpec(Wire.HIDDEN, "float32", (batch, rows, config.backbone.hidden_size))]
+    if head.kind == "autoregressive":
+        inputs.append(TensorSpec(Wire.CODES, "int64", (batch, rows, codebook.codebooks)))
+    logits = TensorSpec(Wire.LOGITS, "float32", (batch, rows, codebook.codebooks, codebook.entries))
+    return GraphSpec(component, tuple(inputs), (logits,))
+
+
+def _pixels(config: ModelConfig) -> TensorSpec:
+    """RGB in [-1, 1]."""
+    return TensorSpec(Wire.PIXELS, "float32", (_batch(), 3, config.image.size, config.image.size))
+
+
+def _image_codes(config: ModelConfig) -> TensorSpec:
+    return TensorSpec(Wire.CODES, "int64", (_batch(), config.image.positions, config.image.codebook.codebooks))
+
+
+def _image_encoder(config: ModelConfig) -> GraphSpec:
+    return GraphSpec(ComponentName.IMAGE_ENCODER, (_pixels(config),), (_image_codes(config),))
+
+
+def _image_decoder(config: ModelConfig) -> GraphSpec:
+    return GraphSpec(ComponentName.IMAGE_DECODER, (_image_codes(config),), (_pixels(config),))
+
+
+def _audio_codes(config: ModelConfig) -> TensorSpec:
+    return TensorSpec(Wire.CODES, "int64", (_batch(), _audio_length(config), config.audio.codebook.codebooks))
+
+
+def _audio_length(config: ModelConfig) -> Dim:
+    return Dim("length", 1, config.audio.max_positions)
+
+
+def _audio_encoder(config: ModelConfig) -> GraphSpec:
+    """Log-mel arrives cut in tokens, (batch, length, frames_per_token, mels), so that any length is a whole number of tokens."""
+    audio = config.audio
+    log_mel = TensorSpec(Wire.LOG_MEL, "float32", (_batch(), _audio_length(config), audio.frames_per_token, audio.mels))
+    return GraphSpec(ComponentName.AUDIO_ENCODER, (log_mel,), (_audio_codes(config),))
+
+
+def _audio_decoder(config: ModelConfig) -> GraphSpec:
+    """Waveform in [-1, 1], (batch, length, samples of one token); the vocoder is inside the graph."""
+    audio = config.audio
+    waveform = TensorSpec(Wire.WAVEFORM, "float32", (_batch(), _audio_length(config), audio.frames_per_token * audio.hop))
+    return GraphSpec(ComponentName.AUDIO_DECODER, (_audio_codes(config),), (waveform,))

@@ -1,0 +1,36 @@
+"""The model cut in the components that leave PyTorch: each a module, its interface, and where its weights stand in the checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from nextomni_edge.graphs import graph_specs
+from nextomni_edge.models.omni import OmniModel
+from nextomni_edge.spec import ComponentName, GraphSpec
+
+
+@dataclass(frozen=True)
+class Component:
+    """`weights` maps each key of the module's state dict to the tensor's name in the checkpoint."""
+
+    name: str
+    module: nn.Module
+    spec: GraphSpec
+    weights: dict[str, str]
+
+
+def components(model: OmniModel) -> dict[str, Component]:
+    """Every component of a model, real or on the meta device. A shared tensor has one name: the first that the model gives it."""
+    canonical: dict[int, str] = {}
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    for name, tensor in tensors:
+        canonical.setdefault(id(tensor), name)
+    specs = graph_specs(model.config)
+    found: dict[str, Component] = {}
+    for name in ComponentName.ALL:
+        module = model.get_submodule(name)
+        own = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+        found[name] = Component(name, module, specs[name], {key: canonical[id(tensor)] for key, tensor in own})
+    return found

@@ -1,0 +1,53 @@
+"""A model directory in our own layout: config.json, model.safetensors, tokenizer.json. Weights are safetensors, never pickle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from nextomni_edge.config import ModelConfig
+from nextomni_edge.errors import InputError
+from nextomni_edge.models.omni import OmniModel
+
+
+def state(model: OmniModel, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
+    """The model's tensors, each shared one once under its first name; metric tables stay float32."""
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return {
+        name: tensor.detach().to(torch.float32 if name.startswith("metric_tables.") else dtype).contiguous()
+        for name, tensor in tensors.items()
+    }
+
+
+def save(model: OmniModel, tokenizer: Path, out: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Write a model directory; every file is renamed into place when it is whole, config.json last."""
+    out.mkdir(parents=True, exist_ok=True)
+    weights, config, tokens = out / "model.safetensors.part", out / "config.json.part", out / "tokenizer.json.part"
+    save_file(state(model, dtype), weights)
+    config.write_text(json.dumps(model.config.to_json(), indent=2) + "\n", encoding="utf-8")
+    shutil.copyfile(tokenizer, tokens)
+    for part in (tokens, weights, config):
+        part.replace(part.with_suffix(""))
+
+
+def load(path: Path) -> OmniModel:
+    """Read a model directory in float32. InputError: a tensor missing, unknown, or of another shape than the config says."""
+    config = ModelConfig.load(path / "config.json")
+    try:
+        tensors = load_file(path / "model.safetensors")
+    except Exception as error:  # safetensors raises its own type for a bad file and OSError for a missing one
+        raise InputError(f"{path / 'model.safetensors'}: not a readable safetensors file ({error})") from error
+    model = OmniModel(config)
+    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    for name in sorted(own.keys() ^ tensors.keys()):
+        raise InputError(f"{path}: tensor {name} is {'missing' if name in own else 'unknown'}")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            if tensor.shape != tensors[name].shape:
+                raise InputError(f"{path}: tensor {name} has shape {tuple(tensors[name].shape)}, expected {tuple(tensor.shape)}")
+            tensor.copy_(tensors[name])
+    return model.eval()

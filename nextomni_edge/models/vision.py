@@ -1,0 +1,62 @@
+"""Vision encoder (a ViT as CLIP's, then MCQ) and decoder (transformer, then convolutions)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from nextomni_edge.config import ImageConfig
+from nextomni_edge.models.codebook import Codebook
+from nextomni_edge.models.transformer import Transformer
+
+
+class ImageEncoder(nn.Module):
+    """Pixels (B,3,size,size) in [-1,1] → sub-codes (B,N,K) int64."""
+
+    def __init__(self, config: ImageConfig, codebook: Codebook) -> None:
+        super().__init__()
+        width = config.encoder.width
+        self.codebook = codebook
+        self.patch = nn.Conv2d(3, width, config.patch, stride=config.patch)
+        self.positions = nn.Parameter(torch.randn(config.positions, width) * 0.02)
+        self.transformer = Transformer(config.encoder)
+        self.latent = nn.Linear(width, config.codebook.latent_dim)
+
+    def latents(self, pixels: Tensor) -> Tensor:
+        """The continuous latents before quantisation, (B,N,K·D)."""
+        patches = self.patch(pixels).flatten(2).transpose(1, 2)
+        out: Tensor = self.latent(self.transformer(patches + self.positions))
+        return out
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.codebook.encode(self.latents(pixels))
+
+
+class ImageDecoder(nn.Module):
+    """Sub-codes (B,N,K) int64 → pixels (B,3,size,size) in [-1,1]. The convolutions see across patch borders."""
+
+    channels = 32
+
+    def __init__(self, config: ImageConfig, codebook: Codebook) -> None:
+        super().__init__()
+        self.config, self.codebook = config, codebook
+        width = config.decoder.width
+        self.project = nn.Linear(config.codebook.latent_dim, width)
+        self.positions = nn.Parameter(torch.randn(config.positions, width) * 0.02)
+        self.transformer = Transformer(config.decoder)
+        self.unpatch = nn.Linear(width, config.patch**2 * self.channels)
+        self.refine = nn.Sequential(
+            nn.GELU(), nn.Conv2d(self.channels, self.channels, 3, padding=1),
+            nn.GELU(), nn.Conv2d(self.channels, 3, 3, padding=1),
+        )  # fmt: skip
+
+    def pixels(self, latents: Tensor) -> Tensor:
+        """Codebook vectors (B,N,K·D) → pixels; not clamped, for training."""
+        grid, patch = self.config.grid, self.config.patch
+        x = self.unpatch(self.transformer(self.project(latents) + self.positions))
+        x = x.unflatten(1, (grid, grid)).unflatten(3, (self.channels, patch, patch))
+        out: Tensor = self.refine(x.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3))
+        return out
+
+    def forward(self, codes: Tensor) -> Tensor:
+        return self.pixels(self.codebook.decode(codes)).clamp(-1.0, 1.0)

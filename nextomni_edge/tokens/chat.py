@@ -1,0 +1,101 @@
+"""ChatML conversations as sequences: the one place that knows the template, for training and for every device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from nextomni_edge.config import ModelConfig
+from nextomni_edge.errors import UsageError
+from nextomni_edge.tokens.sequence import Ids, Segment, Sequence
+from nextomni_edge.tokens.text import TextTokenizer
+
+Kind = Literal["text", "image", "audio", "video"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One piece of a turn: text, sub-codes (n,K) of an image or a clip, or (frames,n,K) of a video."""
+
+    kind: Kind
+    value: str | Ids
+
+
+@dataclass(frozen=True)
+class Turn:
+    role: Literal["user", "assistant"]
+    parts: tuple[Part, ...]
+
+
+def _text(*tokens: int) -> Segment:
+    return Segment("text", np.asarray(tokens, dtype=np.int64))
+
+
+def part_segments(tokenizer: TextTokenizer, part: Part, frozen: bool = True) -> tuple[Segment, ...]:
+    """A part between its markers. Text has none."""
+    special = tokenizer.special
+    if isinstance(part.value, str):
+        return (Segment("text", tokenizer.encode(part.value), frozen),)
+    if part.kind == "image":
+        return (_text(special.image_start), Segment("image", part.value, frozen), _text(special.image_end))
+    if part.kind == "audio":
+        return (_text(special.audio_start), Segment("audio", part.value, frozen), _text(special.audio_end))
+    frames = [part_segments(tokenizer, Part("image", frame), frozen) for frame in part.value]
+    return (_text(special.video_start), *(segment for frame in frames for segment in frame), _text(special.video_end))
+
+
+def conversation(tokenizer: TextTokenizer, turns: Iterable[Turn]) -> tuple[Segment, ...]:
+    """Everything said so far, frozen, and the opening of the assistant's next turn."""
+    special = tokenizer.special
+    newline = tokenizer.encode("\n")
+    segments: list[Segment] = []
+
+    def opening(role: str) -> Segment:
+        return _text(special.im_start, *tokenizer.encode(role), *newline)
+
+    for turn in turns:
+        segments.append(opening(turn.role))
+        for part in turn.parts:
+            segments.extend(part_segments(tokenizer, part))
+        segments.append(_text(special.im_end, *newline))
+    return (*segments, opening("assistant"))
+
+
+def text_response(tokenizer: TextTokenizer, text: str, block_size: int) -> Ids:
+    """A response as it is trained: content, <EOS>, then <PAD> to a whole number of blocks."""
+    ids = [*tokenizer.encode(text), tokenizer.special.eos]
+    ids += [tokenizer.special.pad] * (-len(ids) % block_size)
+    return np.asarray(ids, dtype=np.int64)
+
+
+def respond(
+    segments: tuple[Segment, ...], kind: Kind, config: ModelConfig, tokenizer: TextTokenizer, count: int | None = None
+) -> Sequence:
+    """Append what is to be generated, all zero for now: `count` blocks of text, frames of video, or tokens of audio.
+
+    UsageError: a count outside what the model was built for.
+    """
+    limits = {"text": config.text.max_blocks, "image": 1, "audio": config.audio.max_positions, "video": config.image.max_frames}
+    if kind not in limits:
+        raise UsageError(f"modality {kind!r}: expected one of {', '.join(limits)}")
+    default = {"text": 1, "image": 1, "audio": config.audio.max_positions, "video": config.image.max_frames}[kind]
+    count = default if count is None else count
+    if not 1 <= count <= limits[kind]:
+        raise UsageError(f"{kind} response of {count}: the model takes 1 to {limits[kind]}")
+    if kind == "text":
+        return Sequence((*segments, Segment("text", np.zeros(count * config.text.block_size, dtype=np.int64), frozen=False)))
+    shapes = {
+        "image": (config.image.positions, config.image.codebook.codebooks),
+        "audio": (count, config.audio.codebook.codebooks),
+        "video": (count, config.image.positions, config.image.codebook.codebooks),
+    }
+    empty = Part(kind, np.zeros(shapes[kind], dtype=np.int64))
+    return Sequence((*segments, *part_segments(tokenizer, empty, frozen=False)))
+
+
+def embedding_sequence(tokenizer: TextTokenizer, part: Part) -> Sequence:
+    """A part and <EOS>: the backbone's hidden state at the last row is the part's embedding (METHOD 4)."""
+    return Sequence((*part_segments(tokenizer, part), _text(tokenizer.special.eos)))

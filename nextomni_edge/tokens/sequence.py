@@ -1,0 +1,69 @@
+"""The one datum that crosses layers: a sequence of segments, each of one modality, given or to be generated (METHOD 1)."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextomni_edge.spec import Modality
+from nextomni_edge.tokens.text import SpecialTokens
+
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """`tokens`: text ids (n,) or sub-codes (n,K), int64. `frozen` segments are given; the others are generated."""
+
+    modality: Modality
+    tokens: Ids
+    frozen: bool = True
+
+    def __post_init__(self) -> None:
+        rank = 1 if self.modality == "text" else 2
+        if self.tokens.ndim != rank or self.tokens.dtype != np.int64:
+            raise ValueError(f"{self.modality} segment: int64 of rank {rank} expected, found {self.tokens.dtype} of {self.tokens.shape}")
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Segments in order; positions count 0, 1, 2, … through all of them."""
+
+    segments: tuple[Segment, ...]
+
+    @property
+    def length(self) -> int:
+        return sum(len(segment) for segment in self.segments)
+
+    def spans(self) -> tuple[tuple[int, int], ...]:
+        """(start, stop) position of every segment."""
+        stops = np.cumsum([0, *(len(segment) for segment in self.segments)])
+        return tuple((int(start), int(stop)) for start, stop in zip(stops[:-1], stops[1:], strict=True))
+
+    def generated(self) -> tuple[int, ...]:
+        """Indices of the segments to generate."""
+        return tuple(index for index, segment in enumerate(self.segments) if not segment.frozen)
+
+    def with_tokens(self, index: int, tokens: Ids) -> Sequence:
+        """A copy in which segment `index` holds `tokens`."""
+        segments = list(self.segments)
+        segments[index] = dataclasses.replace(segments[index], tokens=tokens)
+        return Sequence(tuple(segments))
+
+
+def unconditional(sequence: Sequence, special: SpecialTokens) -> Sequence:
+    """The guidance branch without its condition: the given text, role words included, becomes the null id at the same
+    length; markers of media, the media themselves and everything generated stay (METHOD 3)."""
+    segments = []
+    for segment in sequence.segments:
+        if segment.frozen and segment.modality == "text":
+            kept = np.isin(segment.tokens, special.markers)
+            segment = dataclasses.replace(segment, tokens=np.where(kept, segment.tokens, np.int64(special.null)))
+        segments.append(segment)
+    return Sequence(tuple(segments))

@@ -1,0 +1,32 @@
+"""Make a byte-level BPE tokenizer with the chat format's special tokens, from a corpus."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from nextomni_edge.tokens.text import SpecialTokens, spelling
+
+
+def train_tokenizer(corpus: Iterable[str], vocabulary_size: int, out: Path) -> None:
+    """Write tokenizer.json; special tokens take the first ids. The vocabulary is at most `vocabulary_size`."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r" ?[^\s\w]+| ?\w+|\s"), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary_size,
+        special_tokens=[spelling(field.name) for field in dataclasses.fields(SpecialTokens)],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(corpus, trainer)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(out))
