@@ -1,0 +1,46 @@
+# Needs Python 3.11, make and a package registry; everything is installed into .venv.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help demo eval bench test test-slow lint clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo       export the committed checkpoint, verify it, run every task, write demo/index.html"
+	@echo "make eval       score demo/bundle on the held-out split, write demo/eval.json"
+	@echo "make bench      measure, write benchmarks/*.json"
+	@echo "make test       the tests (make test-slow: the slow ones too)"
+	@echo "make lint       ruff and mypy"
+
+# torch comes first and pinned: resolved together with the rest, another build of it may be chosen.
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --upgrade pip setuptools
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet torch==2.13.0
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[cpu,train,export,dev]'
+	touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/python examples/emoji/demo.py
+
+eval: $(STAMP)
+	$(BIN)/python examples/emoji/eval.py
+
+bench: $(STAMP)
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist demo *.egg-info

@@ -1,0 +1,1 @@
+"""Exporters: a model leaves PyTorch, one file per target."""

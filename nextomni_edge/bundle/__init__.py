@@ -1,0 +1,1 @@
+"""A bundle: a directory that holds a model for a device, and its proof."""

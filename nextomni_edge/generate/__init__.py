@@ -1,0 +1,1 @@
+"""The sampling loop over any runtime: numpy only, no torch."""

@@ -1,0 +1,1 @@
+"""Runtimes: one file each; a vendor's library is imported inside its own file only."""
