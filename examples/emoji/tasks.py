@@ -1,0 +1,228 @@
+"""The demo's tasks: what is asked, what the answer is, and how often each is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from dataset import Emoji
+from numpy.typing import NDArray
+
+from nextomni_edge.config import ModelConfig
+from nextomni_edge.tokens.audio import log_mel
+from nextomni_edge.tokens.chat import Part, Turn, conversation, embedding_sequence, part_segments, text_response
+from nextomni_edge.tokens.sequence import Ids, Segment, Sequence
+from nextomni_edge.tokens.text import TextTokenizer
+from nextomni_edge.train.objective import Draw
+
+FRAMES = 4
+MOTIONS = ("spinning", "growing", "shrinking", "sliding left", "sliding right", "bouncing")
+SHARES = {
+    "text_to_image": 0.42, "image_to_text": 0.12, "text_to_audio": 0.12, "audio_to_text": 0.10, "retrieve_image": 0.05,
+    "retrieve_audio": 0.04, "text_to_video": 0.05, "video_to_text": 0.02, "image_to_audio": 0.02, "audio_to_image": 0.03,
+    "now_bigger": 0.015, "say_it": 0.015,
+}  # fmt: skip
+WHAT_IS_THIS, WHAT_WAS_SAID, WHAT_HAPPENS = "what is this?", "what was said?", "what happens here?"
+
+
+def draw_prompt(name: str, artist: str) -> str:
+    return f"draw {name}, {artist} style"
+
+
+def say_prompt(name: str, voice: str) -> str:
+    return f"say {name}, {voice} voice"
+
+
+def film_prompt(name: str, motion: str, artist: str) -> str:
+    return f"film {name} {motion}, {artist} style"
+
+
+def answer(tokenizer: TextTokenizer, config: ModelConfig, parts: tuple[Part, ...], response: str | Part) -> Sequence:
+    """One user turn and its response, which holds x_1."""
+    return dialogue(tokenizer, config, (Turn("user", parts),), response)
+
+
+def dialogue(tokenizer: TextTokenizer, config: ModelConfig, turns: tuple[Turn, ...], response: str | Part) -> Sequence:
+    """Turns so far and the response to the last, which holds x_1."""
+    given = conversation(tokenizer, turns)
+    if isinstance(response, str):
+        return Sequence((*given, Segment("text", text_response(tokenizer, response, config.text.block_size), frozen=False)))
+    return Sequence((*given, *part_segments(tokenizer, response, frozen=False)))
+
+
+@dataclass(frozen=True)
+class Picks:
+    """What a step is about: drawings (their index, name, artist) and clips (their index, name, voice)."""
+
+    drawing: NDArray[np.int64]
+    clip: NDArray[np.int64]
+    names: list[str]
+    artists: list[str]
+    voices: list[str]
+
+
+class Tasks:
+    """Draws one batch of one task at a time from the training split."""
+
+    def __init__(self, emoji: Emoji, tokenizer: TextTokenizer, config: ModelConfig, batch_size: int) -> None:
+        self.emoji, self.tokenizer, self.config, self.batch_size = emoji, tokenizer, config, batch_size
+        self.names = [concept.name for concept in emoji.concepts]
+        self.drawings = np.flatnonzero(emoji.drawing_heldout == 0)
+        self.clips = np.flatnonzero(emoji.clip_heldout == 0)
+        spoken = np.isin(emoji.clip_voice, [emoji.voices.index(voice) for voice in emoji.generation_voices])
+        self.spoken = np.flatnonzero(spoken & (emoji.clip_heldout == 0))
+        self.makers: dict[str, Callable[[np.random.Generator], Draw]] = {name: getattr(self, name) for name in SHARES}
+
+    def draw(self, step: int) -> Draw:
+        """The batch of a step, a pure function of the step."""
+        rng = np.random.default_rng((1, step))
+        name = rng.choice(list(SHARES), p=np.asarray(list(SHARES.values())) / sum(SHARES.values()))
+        return self.makers[str(name)](rng)
+
+    def picks(self, rng: np.random.Generator, count: int, distinct: bool = False, spoken: bool = False) -> Picks:
+        """Concepts spread evenly (each at most once where `distinct`), then a drawing and a clip of each."""
+        concepts = len(self.names)
+        order = np.concatenate([rng.permutation(concepts) for _ in range(-(-count // concepts))])
+        chosen = order[: min(count, concepts) if distinct else count]
+        clips = self.spoken if spoken else self.clips
+        drawing = np.asarray([rng.choice(self.drawings[self.emoji.drawing_concept[self.drawings] == c]) for c in chosen])
+        clip = np.asarray([rng.choice(clips[self.emoji.clip_concept[clips] == c]) for c in chosen])
+        return Picks(
+            drawing, clip, [self.names[c] for c in chosen],
+            [self.emoji.artists[a] for a in self.emoji.drawing_artist[drawing]],
+            [self.emoji.voices[v] for v in self.emoji.clip_voice[clip]],
+        )  # fmt: skip
+
+    def pixels(self, drawing: NDArray[np.int64], rng: np.random.Generator | None = None) -> NDArray[np.float32]:
+        """Drawings as pixels (B,3,S,S) in [-1,1], augmented where a generator is given."""
+        return self.emoji.pictures(drawing, rng) * 2.0 - 1.0
+
+    def mels(self, clip: NDArray[np.int64], rng: np.random.Generator | None = None) -> NDArray[np.float32]:
+        """Clips as log-mel (B,N,F,mels)."""
+        return np.stack([log_mel(waveform, self.config.audio) for waveform in self.emoji.clips(clip, rng)])
+
+    def _answers(self, parts: list[tuple[Part, ...]], responses: list[Any]) -> tuple[list[Sequence], ...]:
+        return ([answer(self.tokenizer, self.config, p, r) for p, r in zip(parts, responses, strict=True)],)
+
+    def text_to_image(self, rng: np.random.Generator) -> Draw:
+        picks = self.picks(rng, self.batch_size)
+        prompts = [draw_prompt(n, a) for n, a in zip(picks.names, picks.artists, strict=True)]
+        return Draw("text_to_image", lambda image, _: self._answers([(Part("text", p),) for p in prompts], _parts("image", image)),
+                    self.pixels(picks.drawing))  # fmt: skip
+
+    def image_to_text(self, rng: np.random.Generator) -> Draw:
+        picks = self.picks(rng, self.batch_size)
+        asked = Part("text", WHAT_IS_THIS)
+        return Draw("image_to_text", lambda image, _: self._answers([(p, asked) for p in _parts("image", image)], picks.names),
+                    self.pixels(picks.drawing, rng))  # fmt: skip
+
+    def text_to_audio(self, rng: np.random.Generator) -> Draw:
+        picks = self.picks(rng, self.batch_size, spoken=True)
+        prompts = [say_prompt(n, v) for n, v in zip(picks.names, picks.voices, strict=True)]
+        return Draw("text_to_audio", lambda _, audio: self._answers([(Part("text", p),) for p in prompts], _parts("audio", audio)),
+                    log_mel=self.mels(picks.clip))  # fmt: skip
+
+    def audio_to_text(self, rng: np.random.Generator) -> Draw:
+        picks = self.picks(rng, self.batch_size)
+        asked = Part("text", WHAT_WAS_SAID)
+        return Draw("audio_to_text", lambda _, audio: self._answers([(p, asked) for p in _parts("audio", audio)], picks.names),
+                    log_mel=self.mels(picks.clip, rng))  # fmt: skip
+
+    def _retrieve(self, task: str, rng: np.random.Generator) -> Draw:
+        picks = self.picks(rng, len(self.names), distinct=True)
+
+        def build(image: Ids, audio: Ids) -> tuple[list[Sequence], ...]:
+            media = _parts("image", image) if task == "retrieve_image" else _parts("audio", audio)
+            texts = [Part("text", name) for name in picks.names]
+            return tuple([embedding_sequence(self.tokenizer, part) for part in side] for side in (texts, media))
+
+        if task == "retrieve_image":
+            return Draw(task, build, self.pixels(picks.drawing, rng))
+        return Draw(task, build, log_mel=self.mels(picks.clip, rng))
+
+    def retrieve_image(self, rng: np.random.Generator) -> Draw:
+        return self._retrieve("retrieve_image", rng)
+
+    def retrieve_audio(self, rng: np.random.Generator) -> Draw:
+        return self._retrieve("retrieve_audio", rng)
+
+    def _video(self, rng: np.random.Generator) -> tuple[Picks, list[str], NDArray[np.float32]]:
+        picks = self.picks(rng, max(1, self.batch_size // 2))
+        motion = str(rng.choice(MOTIONS))
+        frames = self.emoji.motion(picks.drawing, motion, FRAMES) * 2.0 - 1.0
+        return picks, [motion] * len(picks.names), frames.reshape(-1, *frames.shape[2:])
+
+    def text_to_video(self, rng: np.random.Generator) -> Draw:
+        picks, motions, frames = self._video(rng)
+        prompts = [film_prompt(*p) for p in zip(picks.names, motions, picks.artists, strict=True)]
+        return Draw("text_to_video", lambda image, _: self._answers([(Part("text", p),) for p in prompts], _videos(image)), frames)
+
+    def video_to_text(self, rng: np.random.Generator) -> Draw:
+        picks, motions, frames = self._video(rng)
+        asked, names = Part("text", WHAT_HAPPENS), [f"{n} {m}" for n, m in zip(picks.names, motions, strict=True)]
+        return Draw("video_to_text", lambda image, _: self._answers([(p, asked) for p in _videos(image)], names), frames)
+
+    def image_to_audio(self, rng: np.random.Generator) -> Draw:
+        picks = self.picks(rng, self.batch_size, spoken=True)
+
+        def build(image: Ids, audio: Ids) -> tuple[list[Sequence], ...]:
+            asked = [Part("text", f"say it, {voice} voice") for voice in picks.voices]
+            return self._answers(list(zip(_parts("image", image), asked, strict=True)), _parts("audio", audio))
+
+        return Draw("image_to_audio", build, self.pixels(picks.drawing, rng), self.mels(picks.clip))
+
+    def audio_to_image(self, rng: np.random.Generator) -> Draw:
+        picks = self.picks(rng, self.batch_size)
+
+        def build(image: Ids, audio: Ids) -> tuple[list[Sequence], ...]:
+            asked = [Part("text", f"draw it, {artist} style") for artist in picks.artists]
+            return self._answers(list(zip(_parts("audio", audio), asked, strict=True)), _parts("image", image))
+
+        return Draw("audio_to_image", build, self.pixels(picks.drawing), self.mels(picks.clip, rng))
+
+    def now_bigger(self, rng: np.random.Generator) -> Draw:
+        picks = self.picks(rng, self.batch_size)
+        word, factor = (("bigger", 1.25), ("smaller", 0.6))[int(rng.integers(2))]
+        pixels = np.concatenate([self.pixels(picks.drawing), self.emoji.scaled(picks.drawing, factor) * 2.0 - 1.0])
+
+        def build(image: Ids, _: Ids) -> tuple[list[Sequence], ...]:
+            first, second = _parts("image", image[: len(picks.names)]), _parts("image", image[len(picks.names) :])
+            turns = [
+                (Turn("user", (Part("text", draw_prompt(n, a)),)), Turn("assistant", (p,)), Turn("user", (Part("text", f"now {word}"),)))
+                for n, a, p in zip(picks.names, picks.artists, first, strict=True)
+            ]
+            return ([dialogue(self.tokenizer, self.config, t, r) for t, r in zip(turns, second, strict=True)],)
+
+        return Draw("now_bigger", build, pixels)
+
+    def say_it(self, rng: np.random.Generator) -> Draw:
+        picks = self.picks(rng, self.batch_size, spoken=True)
+
+        def build(image: Ids, audio: Ids) -> tuple[list[Sequence], ...]:
+            turns = [
+                (Turn("user", (p, Part("text", WHAT_IS_THIS))), Turn("assistant", (Part("text", n),)),
+                 Turn("user", (Part("text", f"say it, {v} voice"),)))
+                for p, n, v in zip(_parts("image", image), picks.names, picks.voices, strict=True)
+            ]  # fmt: skip
+            return ([dialogue(self.tokenizer, self.config, t, r) for t, r in zip(turns, _parts("audio", audio), strict=True)],)
+
+        return Draw("say_it", build, self.pixels(picks.drawing, rng), self.mels(picks.clip))
+
+
+def _parts(kind: Any, codes: Ids) -> list[Part]:
+    return [Part(kind, code) for code in codes]
+
+
+def _videos(codes: Ids) -> list[Part]:
+    return [Part("video", frames) for frames in codes.reshape(-1, FRAMES, *codes.shape[1:])]
+
+
+def corpus(names: list[str], artists: list[str], voices: list[str]) -> list[str]:
+    """Every word that the tasks use, often enough for each to become one token."""
+    spoken = [say_prompt(name, voices[i % len(voices)]) for i, name in enumerate(names)]
+    drawn = [draw_prompt(name, artists[i % len(artists)]) for i, name in enumerate(names)]
+    filmed = [film_prompt(name, MOTIONS[i % len(MOTIONS)], artists[i % len(artists)]) for i, name in enumerate(names)]
+    asked = [WHAT_IS_THIS, WHAT_WAS_SAID, WHAT_HAPPENS, "say it, it voice", "draw it, it style", "now bigger", "now smaller"]
+    return [*names, *spoken, *drawn, *filmed, *asked * 8, *["user\n", "assistant\n"] * 32] * 4

@@ -1,0 +1,223 @@
+"""Train the demo model: `python examples/emoji/train.py --data DIR --out DIR` (stages: image, audio, then flow)."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from dataset import Emoji
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors.torch import load_file, save_file
+from tasks import SHARES, Tasks, corpus
+from torch import Tensor, nn
+
+from nextomni_edge.config import ModelConfig
+from nextomni_edge.errors import InputError
+from nextomni_edge.models import native
+from nextomni_edge.models.omni import OmniModel
+from nextomni_edge.tokens.text import TextTokenizer
+from nextomni_edge.tokens.train import train_tokenizer
+from nextomni_edge.train.loop import Metrics, StepFunction, Trainer, TrainOptions
+from nextomni_edge.train.objective import Objective
+from nextomni_edge.train.reconstruction import SemanticHead, audio_reconstruction, image_reconstruction
+
+HERE = Path(__file__).parent
+WARM_UP_BATCH = 64
+STAGES = {
+    "image": TrainOptions(steps=4000, rate=1.5e-3, averaging=0.995, weight_decay=0.01),
+    "audio": TrainOptions(steps=2500, rate=1.5e-3, averaging=0.995, weight_decay=0.01),
+    "flow": TrainOptions(steps=12000, rate=2e-3),
+}
+ENCODER_RATE = 0.02  # in the flow stage the encoders and decoders still learn, at this share of the rate
+RECONSTRUCT_EVERY = 8
+CONDITION_DROPOUT = 0.1
+
+
+class Recipe:
+    """Data, tokenizer and config of the demo, made once in `out` and read from there ever after."""
+
+    def __init__(self, data: Path, out: Path, batch_size: int) -> None:
+        self.out = out
+        self.emoji = Emoji.load(data)
+        names = [concept.name for concept in self.emoji.concepts]
+        if not (out / "tokenizer.json").exists():
+            train_tokenizer(corpus(names, self.emoji.artists, self.emoji.generation_voices), 768, out / "tokenizer.json")
+        self.tokenizer = TextTokenizer(out / "tokenizer.json")
+        config = ModelConfig.load(HERE / "config.json")
+        text = dataclasses.replace(config.text, vocabulary_size=self.tokenizer.vocabulary_size)
+        self.config = dataclasses.replace(config, text=text)
+        self.tasks = Tasks(self.emoji, self.tokenizer, self.config, batch_size)
+
+    def text_table(self) -> Tensor:
+        """Metric table of text (V, metric_dim): half from what tokens occur with (concepts, tags, categories), half random.
+
+        Tokens of concepts that share tags come to stand nearer to each other; all others are about equally far.
+        """
+        half = self.config.text.metric_dim // 2
+        columns: dict[str, list[int]] = {}
+        for concept in self.emoji.concepts:
+            for context in (concept.name, concept.category, *concept.tags):
+                columns.setdefault(context, []).extend(self.tokenizer.encode(concept.name).tolist())
+        counts = np.zeros((self.config.text.vocabulary_size, len(columns)))
+        for column, tokens in enumerate(columns.values()):
+            np.add.at(counts, (tokens, column), 1.0 / math.sqrt(len(tokens)))
+        left, scale, _ = np.linalg.svd(counts, full_matrices=False)
+        meaning = left[:, :half] * scale[:half]
+        meaning /= np.maximum(np.linalg.norm(meaning, axis=1, keepdims=True), 1e-6)
+        chance = np.random.default_rng(7).normal(size=(len(counts), self.config.text.metric_dim - half))
+        chance /= np.linalg.norm(chance, axis=1, keepdims=True)
+        return torch.tensor(np.concatenate([meaning, chance], axis=1), dtype=torch.float32)
+
+    def names(self, chosen: list[str]) -> tuple[Tensor, Tensor]:
+        """Token ids of names, flat, and where each starts: what EmbeddingBag reads."""
+        encoded = [self.tokenizer.encode(name) for name in chosen]
+        offsets = np.cumsum([0, *(len(ids) for ids in encoded[:-1])])
+        return torch.from_numpy(np.concatenate(encoded)), torch.from_numpy(offsets)
+
+
+def warm_up(recipe: Recipe, stage: str, model: OmniModel) -> tuple[nn.Module, StepFunction]:
+    """The encoder's warm-up of one modality: reconstruction, quantisation and a contrastive semantic loss (METHOD 4)."""
+    parts = [model.get_submodule(f"{stage}_{part}") for part in ("encoder", "decoder")]
+    latent_dim = getattr(recipe.config, stage).codebook.latent_dim
+    module = nn.ModuleList([*parts, SemanticHead(recipe.config, latent_dim)])
+    tasks = recipe.tasks
+
+    def loss(step: int, rng: np.random.Generator) -> tuple[Tensor, Metrics]:
+        picks = tasks.picks(rng, WARM_UP_BATCH, distinct=True)
+        if stage == "image":
+            plain = rng.random(len(picks.drawing)) < 0.4  # the canonical picture is what generation draws
+            augmented = tasks.pixels(picks.drawing, rng)
+            media = np.where(plain[:, None, None, None], tasks.pixels(picks.drawing), augmented)
+            reconstructed, latents, metrics = image_reconstruction(model, torch.from_numpy(media))
+        else:
+            media = tasks.mels(picks.clip, rng)
+            reconstructed, latents, metrics = audio_reconstruction(model, torch.from_numpy(media))
+        semantic, top1 = module[2](latents, *recipe.names(picks.names))
+        return reconstructed + 0.05 * semantic, metrics | {"semantic": float(semantic.detach()), "top1": top1}
+
+    return module, loss
+
+
+def flow(recipe: Recipe, model: OmniModel) -> tuple[Objective, StepFunction]:
+    """The flow stage: every task, reconstruction kept on."""
+    objective = Objective(model, recipe.tokenizer.special, CONDITION_DROPOUT)
+
+    def loss(step: int, rng: np.random.Generator) -> tuple[Tensor, Metrics]:
+        draw = recipe.tasks.draw(step)
+        total, metrics = objective(draw, rng, step % RECONSTRUCT_EVERY == 0)
+        return total, {f"{draw.task}/{name}": value for name, value in metrics.items()}
+
+    return objective, loss
+
+
+def parameter_groups(module: nn.Module, options: TrainOptions, stage: str) -> list[dict[str, object]]:
+    """Weight matrices decay, vectors and tables don't; in the flow stage encoders and decoders learn slowly."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        slow = stage == "flow" and any(part in name for part in ("encoder", "decoder", "codebook"))
+        rate = options.rate * (ENCODER_RATE if slow else 1.0)
+        decay = options.weight_decay if parameter.ndim == 2 and "embed" not in name else 0.0
+        groups.setdefault((rate, decay), []).append(parameter)
+    return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
+
+
+class Log:
+    """A CSV to plot (step, metric, mean since the last line) and a progress bar with an estimate."""
+
+    def __init__(self, path: Path, progress: Progress, steps: int, every: int = 50) -> None:
+        self.path, self.progress, self.every = path, progress, every
+        self.bar = progress.add_task(path.stem, total=steps, text="")
+        self.sums: dict[str, list[float]] = {}
+
+    def __call__(self, step: int, metrics: Metrics) -> None:
+        for name, value in metrics.items():
+            self.sums.setdefault(name, []).append(value)
+        if step % self.every == self.every - 1:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows([step + 1, name, f"{np.mean(v):.5g}"] for name, v in sorted(self.sums.items()))
+            shown = "  ".join(f"{name} {np.mean(v):.3g}" for name, v in list(self.sums.items())[:4])
+            self.progress.update(self.bar, completed=step + 1, text=shown)
+            self.sums.clear()
+
+
+def run_stage(recipe: Recipe, stage: str, minutes: float, steps: int | None) -> None:
+    """Train one stage, resuming its state where there is one; leaves OUT/STAGE.safetensors (and the model after flow)."""
+    torch.manual_seed(0)
+    options = dataclasses.replace(STAGES[stage], minutes=minutes)
+    options = options if steps is None else dataclasses.replace(options, steps=steps)
+    model = OmniModel(recipe.config)
+    if stage == "flow":
+        load_warm_up(recipe, model)
+    module, loss = flow(recipe, model) if stage == "flow" else warm_up(recipe, stage, model)
+    trainer = Trainer(module, parameter_groups(module, options, stage), options, recipe.out / stage)
+    trainer.resume()
+    if isinstance(module, Objective) and trainer.extra:
+        module.balance.load(trainer.extra["balance"])  # type: ignore[arg-type]
+
+    def before_save() -> None:
+        if isinstance(module, Objective):
+            trainer.extra["balance"] = module.balance.state()
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
+    with Progress(*columns) as progress:
+        log = Log(recipe.out / f"{stage}.csv", progress, options.steps)
+        trainer.run(loss, log, before_save)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            parameter.copy_(trainer.average[name])
+    if stage == "flow":
+        native.save(model, recipe.out / "tokenizer.json", recipe.out / "model", torch.float16)
+    else:
+        parts = {name: tensor for name, tensor in native.state(model).items() if belongs(name, stage)}
+        save_file(parts, recipe.out / f"{stage}.safetensors")
+
+
+def belongs(name: str, stage: str) -> bool:
+    """Whether a tensor of the model is what a modality's warm-up trains."""
+    return name.startswith((f"{stage}_encoder.", f"{stage}_decoder.", f"embed_{stage}.codebook."))
+
+
+def load_warm_up(recipe: Recipe, model: OmniModel) -> None:
+    """Put the warmed-up encoders and decoders in place, and freeze the metric tables as they stand."""
+    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    with torch.no_grad():
+        for stage in ("image", "audio"):
+            path = recipe.out / f"{stage}.safetensors"
+            if not path.exists():
+                raise InputError(f"{path} is missing: run --stage {stage} first")
+            for name, tensor in load_file(path).items():
+                own[name].copy_(tensor)
+        model.metric_tables.text.copy_(recipe.text_table())
+        model.metric_tables.image.copy_(model.embed_image.codebook.unit())
+        model.metric_tables.audio.copy_(model.embed_audio.codebook.unit())
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True, help="Folder made by prepare.py.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for states, logs and the model.")
+@click.option("--stage", type=click.Choice([*STAGES, "all"]), default="all", show_default=True)
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=math.inf, help="Stop each stage after this long; run again to go on.")
+@click.option("--steps", type=click.IntRange(min=1), help="Length of the stage's schedule.")
+@click.option("--batch-size", type=click.IntRange(min=2), default=48, show_default=True)
+def main(data: Path, out: Path, stage: str, minutes: float, steps: int | None, batch_size: int) -> None:
+    """Train the demo model, in stages that resume where they stopped."""
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        recipe = Recipe(data, out, batch_size)
+        for name in STAGES if stage == "all" else [stage]:
+            run_stage(recipe, name, minutes, steps)
+    except InputError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
