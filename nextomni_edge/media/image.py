@@ -1,0 +1,112 @@
+"""Pictures: any file that Pillow decodes, to the square the image encoder sees, and back to a file."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.files import atomic_write
+from nextomni_edge.media.kinds import check_file, wrong_kind
+
+Float32 = NDArray[np.float32]
+UInt8 = NDArray[np.uint8]
+
+MAX_PIXELS = 1 << 26  # a phone's panorama fits; a decompression bomb does not
+IMAGE_FORMATS = {".png": "PNG", ".webp": "WEBP", ".gif": "GIF", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP"}
+# EPS hands the file to Ghostscript, a program; the others are recognised by Pillow but not decoded by it.
+_REFUSED_FORMATS = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
+
+
+def read_image(path: Path, size: int) -> Float32:
+    """A picture as (3, size, size) float32 in [-1, 1]: EXIF orientation applied, transparency on white, aspect kept,
+    padded with white around its centre. The first frame of an animation. InputError: not a picture, damaged, too large."""
+    with open_image(path) as image:
+        return fit(image, size)
+
+
+@contextlib.contextmanager
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """The file opened by Pillow, its size checked before a pixel is decoded; every fault of the file is an InputError."""
+    check_file(path)
+    Image.init()
+    formats = [name for name in Image.ID if name not in _REFUSED_FORMATS]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns about oddities that either decode or raise below
+            with Image.open(path, formats=formats) as image:
+                check_pixels(path, *image.size)
+                yield image
+    except InputError:
+        raise
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path}: {wrong_kind(path, 'image')}") from error
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path}: more than {MAX_PIXELS} pixels, refused") from error
+    except Exception as error:  # a damaged file raises OSError, SyntaxError, struct.error, ValueError... by format
+        raise InputError(f"{path}: unreadable picture ({_one_line(error)})") from error
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def check_pixels(path: Path, width: int, height: int) -> None:
+    """InputError where a picture or a frame would be too large to decode."""
+    if width * height > MAX_PIXELS:
+        raise InputError(f"{path}: {width}x{height} is more than {MAX_PIXELS} pixels, refused")
+
+
+def fit(image: Image.Image, size: int) -> Float32:
+    """The picture's current frame in a white square, (3, size, size) float32 in [-1, 1]."""
+    picture = on_white(ImageOps.exif_transpose(image))
+    scale = size / max(picture.size)
+    width, height = (max(1, round(side * scale)) for side in picture.size)
+    if picture.size != (width, height):
+        picture = picture.resize((width, height), Image.Resampling.BICUBIC)  # Pillow widens the kernel when it shrinks
+    square = Image.new("RGB", (size, size), "white")
+    square.paste(picture, ((size - width) // 2, (size - height) // 2))
+    return (np.asarray(square, dtype=np.float32) / np.float32(127.5) - np.float32(1.0)).transpose(2, 0, 1)
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """RGB, 8 bits, with transparency laid on white."""
+    if image.mode == "F":
+        raise ValueError("floating-point pixels of unknown range; save it with 8 or 16 bits")
+    if image.mode.startswith("I"):  # 16 bits a pixel: Pillow's own conversion would clip it at 255
+        deep = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
+        image = Image.fromarray((deep // 257).astype(np.uint8), "L")
+    if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def to_bytes(pixels: Float32) -> UInt8:
+    """(3, height, width) in [-1, 1] to (height, width, 3) in 0..255."""
+    levels = np.rint((pixels.transpose(1, 2, 0) + 1.0) * 127.5)
+    return np.asarray(np.clip(levels, 0, 255), dtype=np.uint8)
+
+
+def write_image(path: Path, pixels: Float32) -> None:
+    """Write (3, height, width) pixels in [-1, 1]; the suffix chooses the format. UsageError: an unknown suffix."""
+    buffer = io.BytesIO()
+    options = {"lossless": True} if path.suffix.lower() == ".webp" else {}
+    Image.fromarray(to_bytes(pixels), "RGB").save(buffer, format_of(path, IMAGE_FORMATS), **options)
+    with atomic_write(path) as file:
+        file.write(buffer.getvalue())
+
+
+def format_of(path: Path, formats: dict[str, str]) -> str:
+    """The format that a file's suffix asks for."""
+    try:
+        return formats[path.suffix.lower()]
+    except KeyError:
+        raise UsageError(f"{path}: unknown suffix {path.suffix!r}; expected one of {', '.join(formats)}") from None

@@ -1,0 +1,59 @@
+"""A text or a media file as a part of a conversation: read, encoded to sub-codes once, ready for any sequence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextomni_edge.config import ModelConfig
+from nextomni_edge.errors import InputError
+from nextomni_edge.media.audio import read_audio
+from nextomni_edge.media.image import read_image
+from nextomni_edge.media.kinds import check_file, wrong_kind
+from nextomni_edge.media.video import read_video
+from nextomni_edge.tokens.audio import log_mel
+from nextomni_edge.tokens.chat import Kind, Part
+
+MAX_TEXT_BYTES = 1 << 20
+
+
+class Encoder(Protocol):
+    """What turning media into sub-codes needs of a model."""
+
+    @property
+    def config(self) -> ModelConfig: ...
+
+    def encode_image(self, pixels: NDArray[np.float32]) -> NDArray[np.int64]: ...
+
+    def encode_audio(self, log_mel: NDArray[np.float32]) -> NDArray[np.int64]: ...
+
+
+def text_part(text: str) -> Part:
+    return Part("text", text)
+
+
+def file_part(encoder: Encoder, kind: Kind, path: Path, trim: bool = False) -> Part:
+    """The file as a part of the given kind. InputError: the file is not of that kind, damaged or too long."""
+    config = encoder.config
+    if kind == "text":
+        return text_part(read_text(path))
+    if kind == "image":
+        return Part("image", encoder.encode_image(read_image(path, config.image.size)))
+    if kind == "audio":
+        return Part("audio", encoder.encode_audio(log_mel(read_audio(path, config.audio, trim), config.audio)))
+    frames = read_video(path, config.image.size, config.image.max_frames)
+    return Part("video", np.stack([encoder.encode_image(frame) for frame in frames]))
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 file's text. InputError: larger than MAX_TEXT_BYTES, or not UTF-8."""
+    check_file(path)
+    if path.stat().st_size > MAX_TEXT_BYTES:
+        raise InputError(f"{path}: {path.stat().st_size} bytes of text, at most {MAX_TEXT_BYTES} are read")
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {wrong_kind(path, 'text')} ({error})") from error
