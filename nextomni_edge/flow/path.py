@@ -1,0 +1,130 @@
+"""The metric-induced probability path p_t(x | x_1) = softmax_x(−beta_t·d(x, x_1)) over one vocabulary (METHOD 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from array_api_compat import array_namespace, device
+
+from nextomni_edge.errors import InputError
+from nextomni_edge.flow.schedule import Array, MetricSchedule
+
+CHUNK = 1 << 20  # elements of a float64 temporary (8 MiB): bounds the memory of every pass over a vocabulary
+LARGEST_BETA = 1e30  # stands for beta_1 = inf, whose product with d = 0 would be NaN; exp(-1e30·d) is 0 for every d > 1e-27
+SAME_ROW = 1e-14  # |e_x − e_y|² under this is the rounding of float64, not a distance: float32 rows that differ are farther apart
+
+
+class MetricPath:
+    """
+    The path of one vocabulary of V symbols (a text vocabulary, or one codebook of K).
+
+    `table` (V, D) float, numpy or torch, is the metric table; its rows are L2-normalised here, a zero row stays zero.
+    Everything else is computed in that array library, on that device.
+    Distances are accumulated in float64 and then rounded to float32, so that neither the number of rows asked for at once
+    nor the library's matrix product shifts them.
+    """
+
+    def __init__(self, table: Array, schedule: MetricSchedule) -> None:
+        if table.ndim != 2 or 0 in table.shape:
+            raise InputError(f"metric table: shape {tuple(table.shape)}, expected (vocabulary, dimensions), neither 0")
+        xp = array_namespace(table)
+        table = xp.astype(table, xp.float32)
+        if not bool(xp.all(xp.isfinite(table))):
+            raise InputError("metric table: holds a value that is not finite")
+        norm = xp.sqrt(xp.sum(table * table, axis=1, keepdims=True))
+        self.table: Array = table / xp.where(norm > 0.0, norm, xp.ones_like(norm))
+        self.schedule = schedule
+        self.vocabulary: int = table.shape[0]
+
+    def distance(self, x_1: Array) -> Array:
+        """d(x, x_1) = (|e_x − e_x1|²)² for every symbol x: ids (N,) int64 → (N, V) float32, in [0, 16]."""
+        xp = array_namespace(self.table)
+        self.check_ids(x_1, "x_1")
+        rows = xp.astype(xp.take(self.table, x_1, axis=0), xp.float64)
+        rows_square = xp.sum(rows * rows, axis=1)[:, None]
+        distance = xp.empty((x_1.shape[0], self.vocabulary), dtype=xp.float32, device=device(self.table))
+        for symbols in chunks(self.vocabulary, self.table.shape[1] + x_1.shape[0]):
+            block = xp.astype(self.table[symbols, :], xp.float64)
+            squared = rows_square + xp.sum(block * block, axis=1)[None, :] - 2.0 * (rows @ block.T)
+            squared = xp.where(squared > SAME_ROW, squared, xp.zeros_like(squared))
+            distance[:, symbols] = xp.astype(squared * squared, xp.float32)
+        return distance
+
+    def log_probability(self, x_1: Array, t: float | Array) -> Array:
+        """log p_t(x | x_1): ids (N,) and a time or times (N,) → (N, V) float32, finite also at t = 1."""
+        return self._rows(x_1, t, logarithm=True)
+
+    def probability(self, x_1: Array, t: float | Array) -> Array:
+        """p_t(x | x_1): ids (N,) and a time or times (N,) → (N, V) float32; symbols at distance 0 share the mass at t = 1."""
+        return self._rows(x_1, t, logarithm=False)
+
+    def sample(self, x_1: Array, t: float | Array, uniform: Array) -> Array:
+        """x_t ~ p_t(· | x_1) by inverse CDF in order of id: x_1, `uniform` in [0, 1) (N,) → ids (N,) int64."""
+        xp = array_namespace(self.table)
+        beta = self._beta(t, x_1.shape[0])
+        x_t = xp.empty_like(x_1)
+        for rows in chunks(x_1.shape[0], self.vocabulary):
+            weight = boltzmann(self.distance(x_1[rows]), beta[rows])
+            x_t[rows] = inverse_cdf(weight, uniform[rows])
+        return x_t
+
+    def check_ids(self, ids: Array, name: str) -> None:
+        """InputError unless every id of `ids` is a symbol: a negative index would wrap around in silence."""
+        if ids.shape[0] and not (0 <= int(ids.min()) and int(ids.max()) < self.vocabulary):
+            raise InputError(f"{name}: ids {int(ids.min())} to {int(ids.max())}, expected 0 to {self.vocabulary - 1}")
+
+    def _rows(self, x_1: Array, t: float | Array, logarithm: bool) -> Array:
+        xp = array_namespace(self.table)
+        beta = self._beta(t, x_1.shape[0])
+        out = xp.empty((x_1.shape[0], self.vocabulary), dtype=xp.float32, device=device(self.table))
+        for rows in chunks(x_1.shape[0], self.vocabulary):
+            distance = self.distance(x_1[rows])
+            weight = boltzmann(distance, beta[rows])
+            total = xp.sum(weight, axis=1, keepdims=True)
+            if logarithm:
+                out[rows, :] = xp.astype(-beta[rows][:, None] * nearest_gap(distance) - xp.log(total), xp.float32)
+            else:
+                out[rows, :] = xp.astype(weight / total, xp.float32)
+        return out
+
+    def _beta(self, t: float | Array, rows: int) -> Array:
+        """beta_t per row, (N,) float64, finite."""
+        xp = array_namespace(self.table)
+        beta = self.schedule.beta(t)
+        where = {"dtype": xp.float64, "device": device(self.table)}
+        if isinstance(beta, float):
+            return xp.full((rows,), min(beta, LARGEST_BETA), **where)
+        if tuple(beta.shape) != (rows,):
+            raise InputError(f"t: shape {tuple(beta.shape)}, expected a number or ({rows},), one time per row")
+        return xp.minimum(beta, xp.full((rows,), LARGEST_BETA, **where))
+
+
+def nearest_gap(distance: Array) -> Array:
+    """d(x) − min d, (N, V) float64: the maximum of the exponents −beta·gap is 0, so no exponential over- or underflows as a whole."""
+    xp = array_namespace(distance)
+    distance = xp.astype(distance, xp.float64)
+    return distance - xp.min(distance, axis=1, keepdims=True)
+
+
+def boltzmann(distance: Array, beta: Array) -> Array:
+    """exp(−beta·(d − min d)), unnormalised: (N, V), beta (N,) → (N, V) float64, the largest 1."""
+    xp = array_namespace(distance)
+    return xp.exp(-beta[:, None] * nearest_gap(distance))
+
+
+def inverse_cdf(weight: Array, uniform: Array) -> Array:
+    """The symbol x with CDF(x−1) ≤ uniform·total < CDF(x): weights (N, V) ≥ 0, uniform (N,) in [0, 1) → (N,) int64."""
+    xp = array_namespace(weight)
+    cumulative = xp.cumulative_sum(xp.astype(weight, xp.float64), axis=1)
+    total = cumulative[:, -1:]
+    below = xp.sum(xp.astype(cumulative <= xp.astype(uniform, xp.float64)[:, None] * total, xp.int64), axis=1)
+    # uniform·total may round up to total: the last symbol that has any mass is then meant, never one past it
+    last = xp.sum(xp.astype(cumulative < total, xp.int64), axis=1)
+    return xp.minimum(below, last)
+
+
+def chunks(length: int, width: int) -> Iterator[slice]:
+    """Slices of `length` rows, each as many rows as `width` elements a row leave room for within CHUNK, at least one."""
+    size = max(1, CHUNK // width)
+    for start in range(0, length, size):
+        yield slice(start, min(start + size, length))
