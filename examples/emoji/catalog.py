@@ -1,7 +1,7 @@
 """The committed description of the emoji data: concepts, artists, the held-out split.
 
-Everything that reads `concepts.json`, `split.json` or `skip.json` does it through here, so that a mistake in one of them is told once,
-in one line, before any long work starts.
+Everything that reads `concepts.json`, `split.json` or `skip.json` does it through here, so that a mistake in one of them is told
+once, in one line, before any long work starts.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
 
 An artist family is eligible for a concept if its drawing is not one of the two least like the other artists' drawings of the same
 concept (one where only five families drew it): sets disagree on what some emoji show, and naming a thing that was never drawn so
-measures nothing. The rule looks at pixels alone, never at a model, and among the eligible families chance decides, with every family
-used about equally often. Measures on this split are therefore about ordinary drawings by an unseen hand, not about a set's oddities.
+measures nothing. The rule looks at pixels alone, never at a model; among the eligible families chance decides, with every family
+used about equally often. Measures on this split are thus about ordinary drawings by an unseen hand, not about a set's oddities.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import safe_open
-from scipy.optimize import linear_sum_assignment
-
 from catalog import ARTISTS, FAMILIES, HERE, Concept, DataError, load_concepts
 from prepare import write_atomic
+from safetensors import safe_open
+from scipy.optimize import linear_sum_assignment
 
 RULE = "not among the two drawings least like the others (one of five); then by chance, balanced over families (choose_split.py)"
 
@@ -30,7 +29,8 @@ def coarse(rgba: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """Drawings uint8 (N,64,64,4) as unit-free features (N, 8*8*3): box-filtered on white."""
     alpha = rgba[..., 3:].astype(np.float64) / 255
     white = rgba[..., :3] / 255 * alpha + 1 - alpha
-    return white.reshape(-1, 8, 8, 8, 8, 3).mean(axis=(2, 4)).reshape(len(rgba), -1)
+    features: npt.NDArray[np.float64] = white.reshape(-1, 8, 8, 8, 8, 3).mean(axis=(2, 4)).reshape(len(rgba), -1)
+    return features
 
 
 def oddness(features: npt.NDArray[np.float64], family: npt.NDArray[np.int64]) -> dict[int, float]:

@@ -2,7 +2,7 @@
 
     python examples/emoji/prepare.py --out DIR
 
-Writes DIR/drawings.safetensors and DIR/speech.safetensors. What is done already is kept, so an interrupted run goes on where it was.
+Writes DIR/drawings.safetensors and DIR/speech.safetensors. What is done already is kept: an interrupted run goes on where it was.
 Needs node with npm, and the programs espeak-ng and flite.
 """
 
@@ -15,15 +15,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from catalog import ARTISTS, HERE, Concept, DataError, Split, fingerprint, load_concepts, load_split, read_json
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from safetensors import safe_open
 from safetensors.numpy import save
-
-from catalog import ARTISTS, HERE, Concept, DataError, Split, fingerprint, load_concepts, load_split, read_json
 from speech import SAMPLES, VOICES, Voice, speak
 
 SIZE = 64
@@ -38,7 +38,7 @@ def write_atomic(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -118,7 +118,7 @@ def pack_drawings(out: Path, concepts: list[Concept], split: Split, progress: Pr
     files = render(out, concepts, progress, task)
     rgba = np.stack([np.fromfile(file, np.uint8).reshape(SIZE, SIZE, 4) for file in files])
     held = [ARTISTS[a] in split.artists[concepts[c].codepoint] for c, a, _ in rows]
-    tensors = {
+    tensors: dict[str, npt.NDArray[Any]] = {
         "rgba": rgba,
         "concept": np.array([c for c, _, _ in rows], np.int64),
         "artist": np.array([a for _, a, _ in rows], np.int64),
@@ -156,7 +156,7 @@ def pack_speech(out: Path, concepts: list[Concept], split: Split, progress: Prog
             waves.append(clips)
             labels += [(c, v, voice.name == split.voice)] * len(clips)
             progress.advance(task)
-    tensors = {
+    tensors: dict[str, npt.NDArray[Any]] = {
         "waveform": np.concatenate(waves),
         "concept": np.array([c for c, _, _ in labels], np.int64),
         "voice": np.array([v for _, v, _ in labels], np.int64),

@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import soundfile
-from scipy.signal import resample_poly
-
 from catalog import DataError
+from scipy.signal import resample_poly
 
 RATE = 16_000
 SAMPLES = 20_480
