@@ -1,0 +1,104 @@
+"""An ONNX graph held against its GraphSpec and against the bundle's files, before a vendor library sees it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from nextomni_edge.bundle.manifest import FileRecord, check_path
+from nextomni_edge.bundle.onnx_wire import OnnxFile, Tensor, Value, read_onnx
+from nextomni_edge.errors import InputError
+from nextomni_edge.spec import GraphSpec, TensorSpec
+
+MAX_GRAPH: Final = 64 * 2**20
+DOMAINS: Final = {"", "ai.onnx", "com.microsoft"}  # operators that come with the runtime; any other would be somebody's library
+ELEMENTS: Final = {"float32": 1, "int64": 7, "bool": 9, "float16": 10}
+BITS: Final = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 16: 16, 21: 4, 22: 4}
+_DIGITS = re.compile(r"[0-9]{1,18}")
+
+
+def check_graph(path: Path, spec: GraphSpec, files: Mapping[str, FileRecord]) -> set[str]:
+    """Names of the files that the graph's external data stands in. InputError names the graph and what does not fit."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_GRAPH:
+            raise InputError(f"graph of {size} bytes, at most {MAX_GRAPH} are read (weights stand in files of their own)")
+        graph = read_onnx(path.read_bytes())
+        _check_domains(graph)
+        _check_values("input", spec.inputs, graph.inputs)
+        _check_values("output", spec.outputs, graph.outputs)
+        return {location for tensor in graph.tensors if (location := _check_tensor(tensor, files)) is not None}
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _check_domains(graph: OnnxFile) -> None:
+    for domain in sorted(graph.domains - DOMAINS):
+        raise InputError(f"operators of domain {domain!r}, allowed are ONNX's own and com.microsoft's")
+
+
+def _check_values(kind: str, specs: tuple[TensorSpec, ...], values: list[Value]) -> None:
+    found, expected = [value.name for value in values], [spec.name for spec in specs]
+    if sorted(found) != sorted(expected):
+        raise InputError(f"{kind}s {', '.join(map(repr, found))}, expected {', '.join(map(repr, expected))}")
+    by_name = {value.name: value for value in values}
+    for spec in specs:
+        _check_value(kind, spec, by_name[spec.name])
+
+
+def _check_value(kind: str, spec: TensorSpec, value: Value) -> None:
+    if value.element != ELEMENTS[spec.dtype]:
+        names = {element: name for name, element in ELEMENTS.items()}
+        raise InputError(f"{kind} {spec.name}: dtype {names.get(value.element, value.element)}, expected {spec.dtype}")
+    if len(value.dims) != len(spec.dims):
+        raise InputError(f"{kind} {spec.name}: rank {len(value.dims)}, expected {len(spec.dims)}")
+    for axis, (size, dim) in enumerate(zip(value.dims, spec.dims, strict=True)):
+        if size != (dim if isinstance(dim, int) else None):
+            wanted = dim if isinstance(dim, int) else f"a free size ({dim.name})"
+            raise InputError(f"{kind} {spec.name}: axis {axis} has {'a free size' if size is None else size}, expected {wanted}")
+
+
+def _check_tensor(tensor: Tensor, files: Mapping[str, FileRecord]) -> str | None:
+    """Size against dims and dtype; for external data, the file it stands in."""
+    if any(not 0 <= dim < 2**40 for dim in tensor.dims) or len(tensor.dims) > 16 or math.prod(tensor.dims) >= 2**48:
+        raise InputError(f"tensor {tensor.name!r}: dims {str(tensor.dims)[:60]} are no sizes")
+    if tensor.entries is None:
+        if tensor.raw is not None and tensor.raw != _nbytes(tensor):
+            raise InputError(f"tensor {tensor.name!r}: {tensor.raw} bytes of data, its dims need {_nbytes(tensor)}")
+        return None
+    entries = dict(tensor.entries)
+    if (
+        len(entries) != len(tensor.entries)
+        or entries.keys() - {"location", "offset", "length"}
+        or not {"location", "length"} <= entries.keys()
+    ):
+        raise InputError(f"tensor {tensor.name!r}: external data has keys {sorted(entries)}, expected location, offset, length")
+    location = entries["location"]
+    check_path(location, f"tensor {tensor.name!r}: external data")
+    if location not in files:
+        raise InputError(f"tensor {tensor.name!r}: external data in {location!r}, which the manifest does not list")
+    offset, length = (_number(tensor.name, key, entries.get(key, "0")) for key in ("offset", "length"))
+    if length != _nbytes(tensor):
+        raise InputError(f"tensor {tensor.name!r}: external data of {length} bytes, its dims need {_nbytes(tensor)}")
+    if offset + length > files[location].size:
+        raise InputError(
+            f"tensor {tensor.name!r}: external data ends at byte {offset + length}, {location!r} has {files[location].size}"
+        )
+    return location
+
+
+def _nbytes(tensor: Tensor) -> int:
+    if tensor.element not in BITS:
+        raise InputError(f"tensor {tensor.name!r}: element type {tensor.element} is not supported")
+    return -(-math.prod(tensor.dims) * BITS[tensor.element] // 8)
+
+
+def _number(name: str, key: str, digits: str) -> int:
+    if not _DIGITS.fullmatch(digits):
+        raise InputError(f"tensor {name!r}: external data {key} {digits[:40]!r}, expected a number of bytes")
+    return int(digits)

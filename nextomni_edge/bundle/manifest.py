@@ -1,0 +1,153 @@
+"""What manifest.json holds, typed, and the rules for the paths in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from nextomni_edge.config import ModelConfig, read_dataclass
+from nextomni_edge.errors import InputError
+from nextomni_edge.spec import ComponentName
+
+MANIFEST: Final = "manifest.json"
+FORMAT: Final = "nextomni-edge-bundle"
+VERSION: Final = 1
+WEIGHTS: Final = "weights"
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """Content of one file: lower-case hex digest and size in bytes."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class ComponentRecord:
+    """One component's graph. `precision` names how its weights are stored."""
+
+    format: Literal["onnx"]
+    file: str
+    precision: Literal["float32", "float16"] = "float32"
+
+
+@dataclass(frozen=True)
+class Golden:
+    """The golden trace: tensors in a safetensors `file`, and what goes with them in JSON (see verify)."""
+
+    file: str
+    data: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Library versions at export, and the digest of each file of the source checkpoint."""
+
+    versions: dict[str, str] = field(default_factory=dict)
+    source: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The whole manifest; `files` covers every file of the bundle but the manifest itself."""
+
+    format: Literal["nextomni-edge-bundle"]
+    version: Literal[1]
+    config: ModelConfig
+    components: dict[str, ComponentRecord]
+    tokenizer: str
+    metric_tables: str
+    files: dict[str, FileRecord]
+    golden: Golden | None = None
+    parity: dict[str, object] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def referenced(self) -> list[str]:
+        """Every file that the manifest itself names outside `files`."""
+        named = [component.file for component in self.components.values()] + [self.tokenizer, self.metric_tables]
+        return named + ([self.golden.file] if self.golden else [])
+
+
+def read_manifest(data: object, where: str) -> Manifest:
+    """Check a parsed manifest against the schema. InputError: format, version, keys, types, names and paths."""
+    if not isinstance(data, Mapping):
+        raise InputError(f"{where}: found {type(data).__name__}, expected an object")
+    if data.get("format") != FORMAT:
+        raise InputError(f"{where}: format {data.get('format')!r}, expected {FORMAT!r}")
+    if type(data.get("version")) is not int or data["version"] != VERSION:
+        raise InputError(f"{where}: version {data.get('version')!r}, this release reads {VERSION}; export the model again")
+    manifest = read_dataclass(Manifest, data, where)
+    check_paths(manifest.files, f"{where}: files")
+    for name, record in manifest.files.items():
+        _check_record(name, record, f"{where}: files")
+    for name in manifest.components:
+        if name not in ComponentName.ALL:
+            raise InputError(f"{where}: unknown component {name!r}, expected one of {', '.join(ComponentName.ALL)}")
+    if not manifest.components:
+        raise InputError(f"{where}: no components")
+    _check_references(manifest, where)
+    return manifest
+
+
+def check_path(path: str, where: str) -> None:
+    """Refuse what could leave the bundle, or mean another file on another system. InputError."""
+    shown = ascii(path[:80])
+    if not path or len(path) > 240:
+        raise InputError(f"{where}: path of {len(path)} characters, expected 1 to 240")
+    if "\\" in path:
+        raise InputError(f"{where}: path {shown} has a backslash, expected '/' between names")
+    if path.startswith("/"):
+        raise InputError(f"{where}: path {shown} is absolute, expected one inside the bundle")
+    for part in path.split("/"):
+        if part in ("", ".", ".."):
+            raise InputError(f"{where}: path {shown} has the part {part!r}, expected plain names")
+        if not _NAME.fullmatch(part) or part.endswith("."):
+            raise InputError(f"{where}: path {shown} has a name outside A-Z a-z 0-9 _ . - (first and last no dot)")
+        if _DEVICES.fullmatch(part):
+            raise InputError(f"{where}: path {shown} has the reserved name {part!r}")
+
+
+def check_paths(paths: Iterable[str], where: str) -> None:
+    """Check each path, and that no two are the same name on a file system that ignores case."""
+    seen: dict[str, str] = {}
+    for path in paths:
+        check_path(path, where)
+        other = seen.setdefault(path.lower(), path)
+        if other != path:
+            raise InputError(f"{where}: paths {other!r} and {path!r} differ in case alone")
+        if path.lower() == MANIFEST:
+            raise InputError(f"{where}: the manifest lists itself")
+
+
+def _check_record(name: str, record: FileRecord, where: str) -> None:
+    if not _SHA256.fullmatch(record.sha256):
+        raise InputError(f"{where}: {name}: sha256 {record.sha256[:80]!r}, expected 64 lower-case hex digits")
+    if not 0 <= record.size < 2**62:
+        raise InputError(f"{where}: {name}: size {record.size}, expected a number of bytes")
+    folder, _, base = name.rpartition("/")
+    if folder == WEIGHTS and base != record.sha256:
+        raise InputError(f"{where}: {name}: a weight's name must be its sha256, found {record.sha256}")
+
+
+def _check_references(manifest: Manifest, where: str) -> None:
+    seen: set[str] = set()
+    for path in manifest.referenced():
+        if path not in manifest.files:
+            raise InputError(f"{where}: file {path[:80]!a} is named but not listed under files")
+        if path in seen:
+            raise InputError(f"{where}: file {path!r} is named twice")
+        seen.add(path)
+    for component in manifest.components.values():
+        if "/" in component.file:
+            raise InputError(f"{where}: graph {component.file!r} must stand at the bundle's top")

@@ -1,0 +1,172 @@
+"""Opening a bundle: everything in it is checked here, before any vendor library sees a byte."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextomni_edge.bundle.graph_check import check_graph
+from nextomni_edge.bundle.manifest import MANIFEST, FileRecord, Manifest, read_manifest
+from nextomni_edge.checkpoint import file_sha256
+from nextomni_edge.config import ModelConfig
+from nextomni_edge.errors import InputError
+from nextomni_edge.graphs import graph_specs
+from nextomni_edge.strict_json import read_json
+from nextomni_edge.tensor_file import TensorFile
+
+MAX_MANIFEST: Final = 16 * 2**20
+MAX_FOLDERS: Final = 4
+MAX_TOKENIZER: Final = 64 * 2**20
+METRIC_TABLES: Final = ("audio", "image", "text")
+
+
+class Bundle:
+    """A checked bundle. Read-only; nothing but the manifest is kept in memory."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path, self.manifest = path, manifest
+
+    @classmethod
+    def open(cls, path: Path, verify_hashes: bool = True) -> Bundle:
+        """Read and check a bundle. InputError: the first thing that is not as the manifest and the config say.
+
+        `verify_hashes` False skips the digests alone (they cost a read of every byte).
+        """
+        if not path.is_dir():
+            aside = path.with_name(f".{path.name}.old")
+            hint = f"; an interrupted overwrite left the old one at {aside}: rename it back" if aside.is_dir() else ""
+            raise InputError(f"{path}: no such directory; expected a bundle{hint}")
+        present = _present(path)
+        manifest = read_manifest(read_json(path / MANIFEST, MAX_MANIFEST), str(path / MANIFEST))
+        _check_tree(path, present, manifest.files)
+        if verify_hashes:
+            _check_hashes(path, manifest.files)
+        bundle = cls(path, manifest)
+        _check_use(bundle, _check_graphs(bundle))
+        _check_metric_tables(bundle)
+        _check_tokenizer(bundle)
+        if manifest.golden:
+            TensorFile(path / manifest.golden.file)
+        return bundle
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.manifest.config
+
+    @property
+    def tokenizer_path(self) -> Path:
+        return self.path / self.manifest.tokenizer
+
+    def component_file(self, name: str) -> Path:
+        """Where a component's graph stands. InputError: the bundle was exported without it."""
+        if name not in self.manifest.components:
+            raise InputError(f"{self.path}: no component {name!r} in this bundle, found {', '.join(self.manifest.components)}")
+        return self.path / self.manifest.components[name].file
+
+    def metric_table(self, name: str) -> NDArray[np.float32]:
+        """Metric table of "text" (V, D), "image" or "audio" (K, C, D), float32."""
+        return TensorFile(self.path / self.manifest.metric_tables).tensor(name).astype(np.float32, copy=False)
+
+    def golden(self) -> tuple[TensorFile, dict[str, object]]:
+        """The golden trace: its tensors, and the data that goes with them. InputError: the bundle has none."""
+        if self.manifest.golden is None:
+            raise InputError(f"{self.path}: no golden trace in this bundle; export the model again")
+        return TensorFile(self.path / self.manifest.golden.file), self.manifest.golden.data
+
+
+def walk(path: Path, depth: int = 0) -> list[str]:
+    """Every file under `path`, relative, '/' between names. InputError: links, devices, sockets, and folders without a file."""
+    if depth > MAX_FOLDERS:
+        raise InputError(f"{path}: folders are nested more than {MAX_FOLDERS} deep")
+    found: list[str] = []
+    for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
+        mode = entry.stat(follow_symlinks=False).st_mode
+        if stat.S_ISDIR(mode):
+            inside = walk(Path(entry.path), depth + 1)
+            if not inside:
+                raise InputError(f"{entry.path}: an empty folder, expected none in a bundle")
+            found += [f"{entry.name}/{name}" for name in inside]
+        elif stat.S_ISREG(mode):
+            found.append(entry.name)
+        else:
+            kind = "a link" if stat.S_ISLNK(mode) else "no regular file"
+            raise InputError(f"{entry.path}: {kind}, expected only files and folders in a bundle")
+    return found
+
+
+def _present(path: Path) -> dict[str, int]:
+    """Name and size of every file of the bundle but the manifest, which must be there."""
+    try:
+        sizes = {name: (path / name).stat().st_size for name in walk(path)}
+    except OSError as error:
+        raise InputError(f"{error.filename or path}: cannot be read ({error.strerror})") from error
+    if sizes.pop(MANIFEST, None) is None:
+        raise InputError(f"{path}: no {MANIFEST} inside; expected a bundle")
+    return sizes
+
+
+def _check_tree(path: Path, present: dict[str, int], files: dict[str, FileRecord]) -> None:
+    for name in sorted(present.keys() ^ files.keys()):
+        raise InputError(f"{path}: file {name!a} is {'missing' if name in files else 'not listed in the manifest'}")
+    for name, record in files.items():
+        if present[name] != record.size:
+            raise InputError(f"{path}: file {name!r} has {present[name]} bytes, expected {record.size}")
+
+
+def _check_hashes(path: Path, files: dict[str, FileRecord]) -> None:
+    for name, record in files.items():
+        found = file_sha256(path / name)
+        if found != record.sha256:
+            raise InputError(f"{path}: file {name!r} has sha256 {found}, expected {record.sha256}")
+
+
+def _check_graphs(bundle: Bundle) -> set[str]:
+    specs, used = graph_specs(bundle.config), set[str]()
+    for name in bundle.manifest.components:
+        used |= check_graph(bundle.component_file(name), specs[name], bundle.manifest.files)
+    return used
+
+
+def _check_use(bundle: Bundle, weights: Iterable[str]) -> None:
+    """No file without a use, and none with two: a graph's weights may be no graph."""
+    named, weights = set(bundle.manifest.referenced()), set(weights)
+    for name in sorted(named & weights):
+        raise InputError(f"{bundle.path}: file {name!r} is named in the manifest and holds a graph's external data")
+    for name in sorted(bundle.manifest.files.keys() - named - weights):
+        raise InputError(f"{bundle.path}: file {name!r} is used by nothing")
+
+
+def _check_metric_tables(bundle: Bundle) -> None:
+    file, config = TensorFile(bundle.path / bundle.manifest.metric_tables), bundle.config
+    if tuple(file.names()) != METRIC_TABLES:
+        raise InputError(f"{file.path}: tensors {', '.join(file.names())}, expected {', '.join(METRIC_TABLES)}")
+    shapes: dict[str, tuple[int, ...]] = {"text": (config.text.vocabulary_size, config.text.metric_dim)}
+    for name, book in (("image", config.image.codebook), ("audio", config.audio.codebook)):
+        shapes[name] = (book.codebooks, book.entries, book.code_dim)
+    for name, shape in shapes.items():
+        location = file.location(name)
+        if location.dtype != "float32" or location.shape != shape:
+            raise InputError(f"{file.path}: table {name} is {location.dtype} {location.shape}, expected float32 {shape}")
+        if not np.isfinite(file.tensor(name)).all():
+            raise InputError(f"{file.path}: table {name} has values that are not finite")
+
+
+def _check_tokenizer(bundle: Bundle) -> None:
+    data: Any = read_json(bundle.tokenizer_path, MAX_TOKENIZER)
+    if not isinstance(data, dict) or not isinstance(data.get("model"), dict):
+        raise InputError(f"{bundle.tokenizer_path}: not a tokenizer (no object 'model')")
+    vocabulary, added = data["model"].get("vocab"), data.get("added_tokens", [])
+    size = bundle.config.text.vocabulary_size
+    if not isinstance(vocabulary, (dict, list)) or not isinstance(added, list):
+        raise InputError(f"{bundle.tokenizer_path}: not a tokenizer (no 'vocab')")
+    ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else list(range(len(vocabulary)))
+    ids += [token.get("id") if isinstance(token, dict) else None for token in added]
+    for token in ids:
+        if type(token) is not int or not 0 <= token < size:
+            raise InputError(f"{bundle.tokenizer_path}: token id {str(token)[:40]}, expected 0 to {size - 1}")

@@ -1,0 +1,144 @@
+"""Writing a bundle: it is filled under a temporary name and gets its own when it is whole and has passed the reader's checks."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextomni_edge.bundle.manifest import (
+    FORMAT,
+    MANIFEST,
+    VERSION,
+    WEIGHTS,
+    ComponentRecord,
+    FileRecord,
+    Golden,
+    Manifest,
+    Provenance,
+)
+from nextomni_edge.bundle.reader import Bundle, walk
+from nextomni_edge.checkpoint import file_sha256
+from nextomni_edge.config import ModelConfig
+from nextomni_edge.errors import UsageError
+from nextomni_edge.files import atomic_directory, atomic_write
+from nextomni_edge.tensor_file import little_endian, write_tensors
+
+Bytes = bytes | bytearray | memoryview
+
+
+class BundleWriter:
+    """Context manager. Fill `path` (by the methods below, or by writing into it), then `finish`; leaving the block publishes.
+
+    `finish` may be called again with more parts: a bundle is verified under its temporary name, then finished with the outcome.
+    Leaving by an error, or without `finish`, keeps nothing; the old bundle stays until the new one is renamed over it.
+    UsageError: `out` exists and `overwrite` is False, `out` is no bundle, or its place is full.
+    """
+
+    def __init__(self, out: Path, overwrite: bool = False) -> None:
+        if overwrite and out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+            raise UsageError(f"{out} is no bundle (it has no {MANIFEST}); it is not overwritten: choose another name")
+        if overwrite and os.path.lexists(out) and (out.is_symlink() or not out.is_dir()):
+            raise UsageError(f"{out} is no directory; it is not overwritten: choose another name")
+        self._out = out
+        self._directory = atomic_directory(out, overwrite)
+        self._hashes: dict[str, str] = {}
+        self._components: dict[str, ComponentRecord] = {}
+        self._finished = False
+        self.path = out
+
+    def __enter__(self) -> Self:
+        self.path = self._directory.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None and not self._finished:
+            unfinished = RuntimeError("the writer's block ended without finish()")
+            with contextlib.suppress(RuntimeError):
+                self._directory.__exit__(RuntimeError, unfinished, None)
+            raise unfinished
+        self._directory.__exit__(kind, error, trace)
+
+    def add_weight(self, data: NDArray[Any] | Bytes | Iterable[Bytes]) -> str:
+        """Store a tensor's little-endian bytes once by content; returns its path in the bundle, "weights/<sha256>"."""
+        folder = self.path / WEIGHTS
+        folder.mkdir(exist_ok=True)
+        part, digest = folder / f"{secrets.token_hex(8)}.part", hashlib.sha256()
+        with part.open("xb") as file:
+            for chunk in _chunks(data):
+                digest.update(chunk)
+                file.write(chunk)
+        name = f"{WEIGHTS}/{digest.hexdigest()}"
+        part.replace(self.path / name)
+        self._hashes[name] = digest.hexdigest()
+        return name
+
+    def add_file(self, name: str, source: Path | Bytes) -> str:
+        """Copy a file, or write bytes, under `name`; returns the name."""
+        target = self.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("wb") as file:
+            if isinstance(source, Path):
+                with source.open("rb") as original:
+                    while chunk := original.read(2**20):
+                        file.write(chunk)
+            else:
+                file.write(source)
+        return name
+
+    def add_tensors(self, name: str, tensors: Mapping[str, NDArray[Any]]) -> str:
+        """Write a safetensors file (metric tables, golden trace) under `name`; returns the name."""
+        with (self.path / name).open("wb") as file:
+            write_tensors(file, tensors)
+        return name
+
+    def component(self, name: str, record: ComponentRecord) -> None:
+        """Declare a component; its graph's file stands at the bundle's top by the time of `finish`."""
+        self._components[name] = record
+
+    def finish(
+        self,
+        config: ModelConfig,
+        tokenizer: str = "tokenizer.json",
+        metric_tables: str = "metric_tables.safetensors",
+        golden: Golden | None = None,
+        parity: Mapping[str, object] | None = None,
+        provenance: Provenance | None = None,
+    ) -> Bundle:
+        """Write the manifest over every file in `path`, and open the bundle, still under its temporary name, as a reader will.
+
+        InputError: what a reader would refuse.
+        """
+        manifest = Manifest(
+            FORMAT, VERSION, config, dict(self._components), tokenizer, metric_tables, self._records(), golden,
+            dict(parity or {}), provenance or Provenance(),
+        )  # fmt: skip
+        with atomic_write(self.path / MANIFEST, "w") as file:
+            json.dump(manifest.to_json(), file, indent=1, allow_nan=False)
+            file.write("\n")
+        bundle = Bundle.open(self.path, verify_hashes=False)
+        self._finished = True
+        return bundle
+
+    def _records(self) -> dict[str, FileRecord]:
+        records: dict[str, FileRecord] = {}
+        for name in walk(self.path):
+            if name != MANIFEST:
+                digest = self._hashes.get(name) or file_sha256(self.path / name)
+                records[name] = FileRecord(digest, (self.path / name).stat().st_size)
+        return records
+
+
+def _chunks(data: NDArray[Any] | Bytes | Iterable[Bytes]) -> Iterable[Bytes]:
+    if isinstance(data, np.ndarray):
+        return (little_endian(data),)
+    return (data,) if isinstance(data, Bytes) else data

@@ -1,0 +1,160 @@
+"""Files and directories that appear whole or not at all: temporary sibling, fsync, rename."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Final
+
+from nextomni_edge.errors import UsageError
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_AT_FDCWD: Final = -100
+_RENAME_EXCHANGE: Final = 2
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """A file to write that takes its name when the block ends, and leaves what was there before when the block raises.
+
+    `mode` is "wb", or "w" for UTF-8 text. UsageError: the place cannot be written, or is full.
+    """
+    with _writable(path):
+        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        try:
+            with part.open(mode.replace("w", "x"), encoding=None if "b" in mode else "utf-8") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        fsync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def atomic_directory(out: Path, overwrite: bool = False) -> Iterator[Path]:
+    """A directory to fill that takes the name `out` when the block ends; on an error nothing of it stays.
+
+    The old directory stays whole until the new one stands in its place. A writer that was killed leaves `.NAME.part` behind, which
+    the next one removes. UsageError: `out` exists and `overwrite` is False, another process is writing it, or the place is full.
+    """
+    out = Path(os.path.abspath(out))  # noqa: PTH100  (resolve() would follow a link that is to be replaced itself)
+    part = out.with_name(f".{out.name}.part")
+    with _writable(out):
+        _restore(out)
+        if os.path.lexists(out) and not overwrite:
+            raise UsageError(f"{out} exists; choose another name or pass --overwrite")
+        with _locked(part):
+            try:
+                yield part
+                fsync_tree(part)
+                _publish(part, out)
+            except BaseException:
+                shutil.rmtree(part, ignore_errors=True)
+                raise
+
+
+def fsync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_tree(path: Path) -> None:
+    """Make every file and directory under `path` durable."""
+    for folder, _, names in os.walk(path, topdown=False):
+        for name in names:
+            with (Path(folder) / name).open("rb") as file:
+                os.fsync(file.fileno())
+        fsync_directory(Path(folder))
+
+
+@contextlib.contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    """One clear line for a full disk anywhere in the block, and for a folder that is not there or not ours."""
+    if not path.parent.is_dir():
+        raise UsageError(f"{path}: the folder {path.parent} does not exist; create it or choose another")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise UsageError(f"{path}: the folder {path.parent} cannot be written; choose another")
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise UsageError(
+            f"{path}: cannot be written ({os.strerror(error.errno or 0)}); free some space or choose another place"
+        ) from error
+
+
+@contextlib.contextmanager
+def _locked(part: Path) -> Iterator[None]:
+    """Own an empty `part`: a lock dies with its process, so what an earlier, killed writer left there can be told and removed."""
+    import fcntl  # absent on Windows, where bundles are read but not written
+
+    part.mkdir(exist_ok=True)
+    descriptor = os.open(part, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mine = os.path.samestat(os.fstat(descriptor), os.lstat(part))
+        except (BlockingIOError, FileNotFoundError):
+            mine = False
+        if not mine:
+            raise UsageError(f"{part.with_name(part.name[1:-5])} is being written by another process; wait until it ends")
+        for left in part.iterdir():
+            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _publish(part: Path, out: Path) -> None:
+    """Give `part` the name `out`. Where the kernel can exchange two names, there is no moment without a whole `out`."""
+    old = _aside(out)
+    if not os.path.lexists(out):
+        part.rename(out)
+    elif _exchange(part, out):
+        fsync_directory(out.parent)
+        part.rename(old)
+    else:  # a crash between these two leaves `old`: the next writer gives it its name back (see _restore)
+        out.rename(old)
+        part.rename(out)
+    fsync_directory(out.parent)
+    if old.is_symlink() or old.is_file():
+        old.unlink()
+    else:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _restore(out: Path) -> None:
+    """Undo an overwriting that was cut off between its two renames, and finish a removal that was cut off."""
+    old = _aside(out)
+    if os.path.lexists(old):
+        if os.path.lexists(out):
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.rename(out)
+
+
+def _aside(out: Path) -> Path:
+    return out.with_name(f".{out.name}.old")
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two names atomically (Linux's renameat2); False where the system or the file system cannot."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError, TypeError):
+        return False
+    return bool(renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0)
