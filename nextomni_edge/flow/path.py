@@ -11,7 +11,7 @@ from nextomni_edge.flow.schedule import Array, MetricSchedule
 
 CHUNK = 1 << 20  # elements of a float64 temporary (8 MiB): bounds the memory of every pass over a vocabulary
 LARGEST_BETA = 1e30  # stands for beta_1 = inf, whose product with d = 0 would be NaN; exp(-1e30·d) is 0 for every d > 1e-27
-SAME_ROW = 1e-14  # |e_x − e_y|² under this is the rounding of float64, not a distance: float32 rows that differ are farther apart
+SAME_ROW = 1e-14  # |e_x − e_y|² under this is 0: |e_x − e_y| under 1e-7 is the rounding of float32 rows, not a distance
 
 
 class MetricPath:
@@ -70,8 +70,11 @@ class MetricPath:
 
     def check_ids(self, ids: Array, name: str) -> None:
         """InputError unless every id of `ids` is a symbol: a negative index would wrap around in silence."""
-        if ids.shape[0] and not (0 <= int(ids.min()) and int(ids.max()) < self.vocabulary):
-            raise InputError(f"{name}: ids {int(ids.min())} to {int(ids.max())}, expected 0 to {self.vocabulary - 1}")
+        if not ids.shape[0]:
+            return
+        lowest, highest = int(ids.min()), int(ids.max())
+        if lowest < 0 or highest >= self.vocabulary:
+            raise InputError(f"{name}: ids {lowest} to {highest}, expected 0 to {self.vocabulary - 1}")
 
     def _rows(self, x_1: Array, t: float | Array, logarithm: bool) -> Array:
         xp = array_namespace(self.table)
@@ -100,22 +103,25 @@ class MetricPath:
 
 
 def nearest_gap(distance: Array) -> Array:
-    """d(x) − min d, (N, V) float64: the maximum of the exponents −beta·gap is 0, so no exponential over- or underflows as a whole."""
+    """d(x) − min d, (N, V) → float64: the largest exponent −beta·gap of a row is 0, so no row of exponentials vanishes."""
     xp = array_namespace(distance)
     distance = xp.astype(distance, xp.float64)
-    return distance - xp.min(distance, axis=1, keepdims=True)
+    distance -= xp.min(distance, axis=1, keepdims=True)
+    return distance
 
 
 def boltzmann(distance: Array, beta: Array) -> Array:
-    """exp(−beta·(d − min d)), unnormalised: (N, V), beta (N,) → (N, V) float64, the largest 1."""
+    """exp(−beta·(d − min d)), unnormalised: (N, V) float32, beta (N,) → (N, V) float64, the largest 1."""
     xp = array_namespace(distance)
-    return xp.exp(-beta[:, None] * nearest_gap(distance))
+    exponent = nearest_gap(distance)
+    exponent *= -beta[:, None]
+    return xp.exp(exponent)
 
 
 def inverse_cdf(weight: Array, uniform: Array) -> Array:
-    """The symbol x with CDF(x−1) ≤ uniform·total < CDF(x): weights (N, V) ≥ 0, uniform (N,) in [0, 1) → (N,) int64."""
+    """The symbol x with CDF(x−1) ≤ uniform·total < CDF(x): weights (N, V) float64, uniform (N,) in [0, 1) → (N,) int64."""
     xp = array_namespace(weight)
-    cumulative = xp.cumulative_sum(xp.astype(weight, xp.float64), axis=1)
+    cumulative = xp.cumulative_sum(weight, axis=1)
     total = cumulative[:, -1:]
     below = xp.sum(xp.astype(cumulative <= xp.astype(uniform, xp.float64)[:, None] * total, xp.int64), axis=1)
     # uniform·total may round up to total: the last symbol that has any mass is then meant, never one past it
