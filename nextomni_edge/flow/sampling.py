@@ -43,11 +43,33 @@ def sample_x_1(logits: Array, uniform: Array, temperature: float = 1.0, top_k: i
         raise InputError(f"uniform: shape {tuple(uniform.shape)}, expected ({logits.shape[0]},), one a row")
     ids = xp.empty_like(uniform, dtype=xp.int64)
     for rows in chunks(logits.shape[0], logits.shape[1]):
-        scaled = xp.astype(logits[rows, :], xp.float64)
-        scaled = (scaled - xp.max(scaled, axis=1, keepdims=True)) / temperature
-        weight = xp.where(_kept(scaled, top_k, top_p), xp.exp(scaled), xp.zeros_like(scaled))
-        ids[rows] = inverse_cdf(weight, uniform[rows])
+        ids[rows] = inverse_cdf(truncated_weight(logits[rows, :], temperature, top_k, top_p), uniform[rows])
     return ids
+
+
+def truncated_weight(logits: Array, temperature: float, top_k: int, top_p: float) -> Array:
+    """
+    What `sample_x_1` draws from at a temperature above 0: unnormalised probabilities, 0 where truncated.
+
+    (N, V) finite or −inf → (N, V) float64, the largest of a row 1. A whole float64 table: give it few rows at a time.
+    """
+    xp = array_namespace(logits)
+    peak = xp.astype(xp.max(logits, axis=1, keepdims=True), xp.float64)
+    weight = xp.exp((xp.astype(logits, xp.float64) - peak) / temperature)
+    vocabulary = logits.shape[1]
+    count = min(top_k, vocabulary) if top_k else vocabulary
+    if count == vocabulary and top_p == 1.0:
+        return weight
+    ordered = xp.flip(xp.sort(logits, axis=1), axis=1)[:, :count]
+    mass = xp.exp((xp.astype(ordered, xp.float64) - peak) / temperature)
+    cumulative = xp.cumulative_sum(mass, axis=1)
+    short = cumulative - mass < top_p * cumulative[:, -1:]  # the mass before a symbol falls short of p: true of the first
+    kept = xp.sum(xp.astype(short, xp.int64), axis=1, keepdims=True)
+    threshold = xp.take_along_axis(ordered, kept - 1, axis=1)
+    above, equal = logits > threshold, logits == threshold
+    room = kept - xp.sum(xp.astype(above, xp.int64), axis=1, keepdims=True)
+    first = equal & (xp.cumulative_sum(xp.astype(equal, xp.int64), axis=1) <= room)
+    return xp.where(above | first, weight, xp.zeros_like(weight))
 
 
 def check_sampling(temperature: float, top_k: int, top_p: float) -> None:
@@ -58,23 +80,3 @@ def check_sampling(temperature: float, top_k: int, top_p: float) -> None:
         raise UsageError(f"top-k: {top_k}, expected at least 0 (0 keeps every symbol)")
     if not (0.0 < top_p <= 1.0):
         raise UsageError(f"top-p: {top_p}, expected more than 0 and at most 1 (1 keeps every symbol)")
-
-
-def _kept(scaled: Array, top_k: int, top_p: float) -> Array:
-    """Mask (N, V) of the symbols that top-k and then top-p keep; `scaled` (N, V) float64 with row maximum 0."""
-    xp = array_namespace(scaled)
-    vocabulary = scaled.shape[1]
-    count = min(top_k, vocabulary) if top_k else vocabulary
-    if count == vocabulary and top_p == 1.0:
-        return xp.ones_like(scaled, dtype=xp.bool)
-    ordered = xp.flip(xp.sort(scaled, axis=1), axis=1)[:, :count]
-    mass = xp.exp(ordered)
-    cumulative = xp.cumulative_sum(mass, axis=1)
-    # a symbol stays while the mass before it falls short of p: the first always does
-    short = cumulative - mass < top_p * cumulative[:, -1:]
-    kept = xp.sum(xp.astype(short, xp.int64), axis=1, keepdims=True)
-    threshold = xp.take_along_axis(ordered, kept - 1, axis=1)
-    above = scaled > threshold
-    room = kept - xp.sum(xp.astype(above, xp.int64), axis=1, keepdims=True)
-    equal = scaled == threshold
-    return above | (equal & (xp.cumulative_sum(xp.astype(equal, xp.int64), axis=1) <= room))

@@ -1,0 +1,183 @@
+"""A model as the device sees it: sessions by component, a tokenizer, metric paths. No PyTorch."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection
+from collections.abc import Sequence as Many
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextomni_edge.checkpoint import Checkpoint
+from nextomni_edge.config import ModelConfig
+from nextomni_edge.errors import UsageError
+from nextomni_edge.flow.path import MetricPath
+from nextomni_edge.flow.schedule import MetricSchedule
+from nextomni_edge.graphs import graph_specs
+from nextomni_edge.runtimes.base import Session
+from nextomni_edge.runtimes.base import runtime as named_runtime
+from nextomni_edge.spec import ComponentName, Modality, Wire
+from nextomni_edge.tokens import audio
+from nextomni_edge.tokens.chat import Part
+from nextomni_edge.tokens.sequence import Ids, Sequence
+from nextomni_edge.tokens.text import TextTokenizer
+
+if TYPE_CHECKING:
+    from nextomni_edge.bundle import Bundle
+
+Float32 = NDArray[np.float32]
+
+
+class EdgeModel:
+    """Components are loaded on first use, so that a run pays for what it needs.
+
+    load: component name → Session. table: modality → metric table, text (V,D), image and audio (K,C,D) float32.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        tokenizer: TextTokenizer,
+        load: Callable[[str], Session],
+        table: Callable[[str], NDArray[Any]],
+    ) -> None:
+        self.config, self.tokenizer = config, tokenizer
+        self.session = functools.cache(load)
+        self._table = table
+        self.paths = functools.cache(self._paths)
+
+    @classmethod
+    def from_bundle(
+        cls, bundle: Bundle, runtime: str | None = None, provider: str | None = None, components: Collection[str] = ()
+    ) -> EdgeModel:
+        """Over a bundle's graphs, each on the runtime of its format where none is named; `components` are loaded at once."""
+        specs = graph_specs(bundle.config)
+        runtimes = functools.cache(named_runtime)
+
+        def load(name: str) -> Session:
+            component = bundle.manifest.components[name]
+            return runtimes(runtime or component.format).load(name, bundle.component_file(name), specs[name], provider)
+
+        model = cls(bundle.config, TextTokenizer(bundle.tokenizer_path), load, bundle.metric_table)
+        for name in components:
+            model.session(name)
+        return model
+
+    @classmethod
+    def from_checkpoint(cls, model_dir: Path) -> EdgeModel:
+        """Over a model directory, in the torch reference."""
+        checkpoint = Checkpoint.open(model_dir)
+        specs, reference = graph_specs(checkpoint.config), named_runtime("torch")
+        return cls(
+            checkpoint.config,
+            TextTokenizer(checkpoint.tokenizer_path),
+            lambda name: reference.load(name, model_dir, specs[name]),
+            lambda modality: checkpoint.tensor(f"metric_tables.{modality}"),
+        )
+
+    def _paths(self, modality: Modality) -> tuple[MetricPath, ...]:
+        """One path for each of the K sub-codes of a modality's token."""
+        settings, table = self.config.flow.of(modality), self._table(modality)
+        tables = table[None] if modality == "text" else table
+        return tuple(MetricPath(rows, MetricSchedule(settings.c, settings.a)) for rows in tables)
+
+    def symbols(self, modality: Modality) -> tuple[int, int]:
+        """(K, C): sub-codes of a token and the number of values of each."""
+        if modality == "text":
+            return 1, self.config.text.vocabulary_size
+        codebook = (self.config.image if modality == "image" else self.config.audio).codebook
+        return codebook.codebooks, codebook.entries
+
+    def autoregressive(self, modality: Modality) -> bool:
+        """Whether the head predicts a position's sub-codes one after another."""
+        return modality != "text" and getattr(self.config, modality).head.kind == "autoregressive"
+
+    def embeddings(self, modality: Modality, tokens: Ids) -> Float32:
+        """What the backbone sees of tokens (B,R) or (B,R,K): (B,R,H)."""
+        name = Wire.TOKENS if modality == "text" else Wire.CODES
+        return self.session(f"embed_{modality}").run({name: tokens})[Wire.EMBEDDINGS]
+
+    def sequence_embeddings(self, sequences: Many[Sequence]) -> Float32:
+        """Rows of whole sequences of one layout, (B,S,H)."""
+        columns = zip(*(sequence.segments for sequence in sequences), strict=True)
+        filled = [column for column in columns if len(column[0])]
+        return np.concatenate(
+            [self.embeddings(column[0].modality, np.stack([segment.tokens for segment in column])) for column in filled], axis=1
+        )
+
+    def backbone(self, embeddings: Float32) -> Float32:
+        """Hidden states (B,S,H) of whole sequences (B,S,H), nothing cached."""
+        batch, length, _ = embeddings.shape
+        limit, shape = self.config.backbone.max_positions, self.config.backbone
+        if length > limit:
+            raise UsageError(f"sequence of {length} positions: the model takes at most {limit}; give it less or ask for less")
+        past = np.zeros((shape.layers, batch, shape.kv_heads, 0, shape.head_dim), np.float32)
+        inputs: dict[str, NDArray[Any]] = {
+            Wire.EMBEDDINGS: embeddings,
+            Wire.POSITIONS: np.tile(np.arange(length), (batch, 1)),
+            Wire.ATTENTION_MASK: np.ones((batch, length), np.bool_),
+            Wire.PAST_KEYS: past,
+            Wire.PAST_VALUES: past,
+        }
+        return self.session(ComponentName.BACKBONE).run(inputs, {Wire.HIDDEN})[Wire.HIDDEN]
+
+    def head(self, modality: Modality, hidden: Float32, codes: Ids) -> Float32:
+        """Logits (B,R,K,C) from hidden (B,R,H); an autoregressive head reads the sub-codes (B,R,K) before each."""
+        inputs: dict[str, NDArray[Any]] = {Wire.HIDDEN: hidden}
+        if self.autoregressive(modality):
+            inputs[Wire.CODES] = codes
+        logits = self.session(f"{modality}_head").run(inputs)[Wire.LOGITS]
+        per_code: Float32 = logits.reshape(*logits.shape[:2], *self.symbols(modality))
+        return per_code
+
+    def hidden(self, sequences: Many[Sequence]) -> Float32:
+        """Hidden states (B,S,H) of sequences of one layout."""
+        return self.backbone(self.sequence_embeddings(sequences))
+
+    def embed_batch(self, sequences: Many[Sequence]) -> Float32:
+        """Retrieval embeddings (B,H) of sequences of one layout that end with <EOS>, L2-normalised (METHOD 4)."""
+        last = self.hidden(sequences)[:, -1]
+        normalised: Float32 = last / np.linalg.norm(last, axis=-1, keepdims=True)
+        return normalised
+
+    def embed(self, sequence: Sequence) -> Float32:
+        """Retrieval embedding (H,) of `chat.embedding_sequence`'s sequence."""
+        embedding: Float32 = self.embed_batch([sequence])[0]
+        return embedding
+
+    def encode_image(self, pixels: Float32) -> Ids:
+        """Pixels (3,size,size) in [-1,1] → sub-codes (n,K); several at once with one more axis in front."""
+        return self._media(ComponentName.IMAGE_ENCODER, Wire.PIXELS, pixels, 3, Wire.CODES)
+
+    def decode_image(self, codes: Ids) -> Float32:
+        """Sub-codes (n,K) → pixels (3,size,size) in [-1,1]; several at once with one more axis in front."""
+        return self._media(ComponentName.IMAGE_DECODER, Wire.CODES, codes, 2, Wire.PIXELS)
+
+    def encode_audio(self, log_mel: Float32) -> Ids:
+        """Log-mel (n,frames_per_token,mels), or a waveform (samples,) at the config's rate → sub-codes (n,K)."""
+        mel = audio.log_mel(log_mel, self.config.audio) if log_mel.ndim == 1 else log_mel
+        return self._media(ComponentName.AUDIO_ENCODER, Wire.LOG_MEL, mel, 3, Wire.CODES)
+
+    def decode_audio(self, codes: Ids) -> Float32:
+        """Sub-codes (n,K) → waveform (samples,) in [-1,1] at the config's rate; several at once with one more axis in front."""
+        waveform: Float32 = self._media(ComponentName.AUDIO_DECODER, Wire.CODES, codes, 2, Wire.WAVEFORM)
+        return waveform.reshape(*waveform.shape[:-2], -1)
+
+    def _media(self, component: str, wire_in: str, array: NDArray[Any], rank: int, wire_out: str) -> NDArray[Any]:
+        single = array.ndim == rank
+        out = self.session(component).run({wire_in: array[None] if single else array})[wire_out]
+        return out[0] if single else out
+
+    def response(self, sequence: Sequence) -> Part:
+        """What a finished sequence has generated: text up to <EOS>, sub-codes (n,K), or (frames,n,K) of a video."""
+        special, first = self.tokenizer.special, sequence.generated()[0]
+        segments = [sequence.segments[index] for index in sequence.generated()]
+        if segments[0].modality == "text":
+            return Part("text", self.tokenizer.decode(segments[0].tokens))
+        markers = [segment.tokens.tolist() for segment in sequence.segments[max(0, first - 2) : first]]
+        if markers == [[special.video_start], [special.image_start]]:
+            return Part("video", np.stack([segment.tokens for segment in segments]))
+        return Part(segments[0].modality, segments[0].tokens)

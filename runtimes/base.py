@@ -1,0 +1,94 @@
+"""What every runtime promises: a session per component with a guarded door, and a registry that imports no library early."""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextomni_edge.errors import GateError, InputError, MissingRuntimeError, UsageError
+from nextomni_edge.spec import Dim, GraphSpec, TensorSpec
+
+Array = NDArray[Any]
+
+# Adding a runtime is its file and one line here: name → (module, class, the extra that installs its library).
+RUNTIMES: Final = {
+    "onnx": ("nextomni_edge.runtimes.onnx", "OnnxRuntime", "cpu"),
+    "torch": ("nextomni_edge.runtimes.torch", "TorchRuntime", "train"),
+}
+
+
+class NonFiniteError(GateError):
+    """A component gave NaN or infinity."""
+
+
+class Session(ABC):
+    """One loaded component. `provider` is where it really runs."""
+
+    def __init__(self, spec: GraphSpec, provider: str) -> None:
+        self.spec, self.provider = spec, provider
+
+    def run(self, inputs: Mapping[str, Array], outputs: Collection[str] | None = None) -> dict[str, Array]:
+        """Outputs by wire name: all, or those asked for.
+
+        UsageError: inputs of other names, dtypes or shapes than the spec's. InputError: the component's outputs are.
+        NonFiniteError: a float output holds NaN or infinity; the component and the place are named.
+        """
+        wanted = [tensor for tensor in self.spec.outputs if outputs is None or tensor.name in outputs]
+        bound: dict[str, int] = {}
+        if wrong := _mismatch(self.spec.inputs, inputs, bound):
+            raise UsageError(f"{self.spec.name}: input {wrong}")
+        found = self._run(inputs, [tensor.name for tensor in wanted])
+        if wrong := _mismatch(wanted, found, bound):
+            raise InputError(f"{self.spec.name}: output {wrong}; the file is not this model's {self.spec.name}")
+        for tensor in wanted:
+            if tensor.dtype.startswith("float") and not np.isfinite(found[tensor.name]).all():
+                raise NonFiniteError(f"{self.spec.name}: output {_first_non_finite(tensor, found[tensor.name])}")
+        return found
+
+    @abstractmethod
+    def _run(self, inputs: Mapping[str, Array], outputs: list[str]) -> dict[str, Array]:
+        """The outputs of the given names, for inputs already checked."""
+
+
+class Runtime(ABC):
+    """Loads components of one file format."""
+
+    @abstractmethod
+    def load(self, component: str, file: Path, spec: GraphSpec, provider: str | None = None) -> Session:
+        """MissingRuntimeError: `provider` is not the one that would run. InputError: the file is not the component."""
+
+
+def runtime(name: str) -> Runtime:
+    """The runtime of a name; its library is imported now. UsageError: unknown. MissingRuntimeError: not installed."""
+    if name not in RUNTIMES:
+        raise UsageError(f"runtime {name!r}: expected one of {', '.join(RUNTIMES)}")
+    module, cls, extra = RUNTIMES[name]
+    try:
+        found: Runtime = getattr(importlib.import_module(module), cls)()
+    except ImportError as error:
+        raise MissingRuntimeError(f"runtime {name}: {error}; install it with: pip install 'nextomni-edge[{extra}]'") from error
+    return found
+
+
+def _mismatch(specs: Collection[TensorSpec], tensors: Mapping[str, Array], bound: dict[str, int]) -> str | None:
+    """Why the tensors are not exactly those that the specs declare, or None."""
+    for name in sorted(tensors.keys() ^ {spec.name for spec in specs}):
+        return f"{name} is {'unknown' if name in tensors else 'missing'}"
+    reasons = (spec.mismatch(tensors[spec.name].dtype.name, tensors[spec.name].shape, bound) for spec in specs)
+    return next((reason for reason in reasons if reason), None)
+
+
+def _first_non_finite(spec: TensorSpec, array: Array) -> str:
+    """Such as `logits is nan at batch 0, rows 17, axis 2: 5`."""
+    index = tuple(int(place) for place in np.argwhere(~np.isfinite(array))[0])
+    axes = [
+        f"{dim.name} {i}" if isinstance(dim, Dim) else f"axis {axis}: {i}"
+        for axis, (dim, i) in enumerate(zip(spec.dims, index, strict=True))
+    ]
+    return f"{spec.name} is {array[index]} at {', '.join(axes)}"
