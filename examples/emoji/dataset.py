@@ -51,7 +51,7 @@ class Augmentation:
     gain: tuple[float, float] = (0.35, 1.0)
     delay: float = 0.03
     # Resampling: moves pace, pitch and formants together, a cheap stand-in for speakers that training never hears.
-    pace: tuple[float, float] = (0.9, 1.12)
+    pace: tuple[float, float] = (0.87, 1.16)
     noise: float = 0.004
 
 
@@ -76,9 +76,8 @@ def _affine(angle: Floats, scale: Floats, shift: Floats, mirror: npt.NDArray[np.
 @functools.cache
 def _grid(side: int) -> Floats:
     """Middles of side x side pixels as (x, y) in [-1, 1], rows top to bottom: (side*side, 2)."""
-    axis = (np.arange(side, dtype=np.float32) * 2 + 1) / side - 1
-    grid: Floats = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
-    return grid
+    axis = (np.arange(side) * 2 + 1) / side - 1
+    return np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2).astype(np.float32)
 
 
 def _gather(source: Floats, rows: Ints, x: Floats, y: Floats) -> Floats:
@@ -97,7 +96,8 @@ def _gather(source: Floats, rows: Ints, x: Floats, y: Floats) -> Floats:
     bottom = flat.take(at + side, axis=0)
     bottom += (flat.take(at + side + 1, axis=0) - bottom) * right
     top += (bottom - top) * down
-    return top
+    found: Floats = top
+    return found
 
 
 def _box(pictures: Floats, side: int) -> Floats:
@@ -163,8 +163,8 @@ class Emoji:
         self._waves: npt.NDArray[np.int16] = speech["waveform"]
         # A clip ends where its last sound is: augmentation must not push that out of the window.
         self._ends: Ints = SAMPLES - np.argmax(self._waves[:, ::-1] != 0, axis=1)
-        rgba = drawings["rgba"].astype(np.float32) / 255
-        self._drawn: Floats = rgba[..., :3] * rgba[..., 3:] + (1 - rgba[..., 3:])
+        rgba = drawings["rgba"].astype(np.float32) / np.float32(255)
+        self._drawn: Floats = (rgba[..., :3] * rgba[..., 3:] + (1 - rgba[..., 3:])).astype(np.float32)
         self._filtered: dict[int, Floats] = {}
         self._kept: dict[tuple[object, ...], Floats] = {}
         # Drawn once: fresh noise for every sample costs more than all other augmentation together.
@@ -252,17 +252,19 @@ class Emoji:
         delay = _uniform(rng, (-knobs.delay * RATE, knobs.delay * RATE), (count,))
         delay = np.clip(delay, -LEAD / pace, SAMPLES - ends / pace)
         at = (np.arange(SAMPLES, dtype=np.float32) - delay[:, None]) * pace[:, None]
-        at = np.clip(at, 0, SAMPLES - 1.01)
+        at = np.clip(at, 0, SAMPLES)
         low = at.astype(np.int32)
         at -= low
-        low += np.arange(count, dtype=np.int32)[:, None] * SAMPLES
+        low += np.arange(count, dtype=np.int32)[:, None] * (SAMPLES + 2)
+        waves = np.pad(waves, ((0, 0), (0, 2)))  # silence behind the end, and a right neighbour for it
         moved = waves.take(low)
         moved += (waves.take(low + 1) - moved) * at
         moved *= _uniform(rng, knobs.gain, (count, 1))
         hiss = _uniform(rng, (0, knobs.noise), (count, 1))
         starts = rng.integers(0, len(self._hiss) - SAMPLES, count)
         moved += np.stack([self._hiss[start : start + SAMPLES] for start in starts]) * hiss
-        return np.clip(moved, -1, 1, out=moved)
+        heard: Floats = np.clip(moved, -1, 1)
+        return heard
 
     def _warp_filtered(self, rows: Ints, affine: tuple[Floats, Floats], size: int) -> Floats:
         """Sample box-prefiltered drawings under an affine map, (B,size*size,3): one look-up per pixel instead of (64/size)²."""

@@ -68,6 +68,16 @@ def install_packages(npm: Path) -> None:
     write_atomic(done, wanted.encode())
 
 
+def check_names(npm: Path, concepts: list[Concept]) -> None:
+    """Refuse a name whose words emojibase-data does not give for its code point: names must mean what is drawn."""
+    rows = {row["hexcode"].split("-")[0]: row for row in read_json(npm / "node_modules" / "emojibase-data" / "en" / "data.json")}
+    for concept in concepts:
+        row = rows.get(concept.codepoint, {"label": ""})
+        words = set(" ".join([row["label"], *row.get("tags", [])]).lower().replace("-", " ").split())
+        if not set(concept.name.split()) <= words:
+            raise DataError(f"concepts.json: '{concept.name}' is no name of U+{concept.codepoint} in emojibase-data")
+
+
 def wanted_drawings(concepts: list[Concept]) -> list[tuple[int, int, str]]:
     """(concept, artist, icon) of every drawing, in the order of the rows of the data file."""
     skip = read_json(HERE / "skip.json")
@@ -115,6 +125,7 @@ def pack_drawings(out: Path, concepts: list[Concept], split: Split, progress: Pr
         progress.update(task, completed=len(rows), total=len(rows))
         return
     install_packages(out / "npm")
+    check_names(out / "npm", concepts)
     files = render(out, concepts, progress, task)
     rgba = np.stack([np.fromfile(file, np.uint8).reshape(SIZE, SIZE, 4) for file in files])
     held = [ARTISTS[a] in split.artists[concepts[c].codepoint] for c, a, _ in rows]
