@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
 import math
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from nextomni_edge.errors import InputError
+from nextomni_edge.strict_json import read_json
 
 T = TypeVar("T")
+
+MAX_CONFIG: Final = 2**20
+RANGES: Final[Mapping[str, tuple[float, float]]] = {  # where neither "1 to 2³⁰" nor "a positive number" is the answer
+    "logit_shift": (0, 1),
+    "vocoder_iterations": (0, 10_000),
+    "max_seconds": (0.001, 86_400),
+    "temperature": (0, 1e6),
+    "guidance": (0, 1e6),
+}
 
 
 @dataclass(frozen=True)
@@ -161,6 +170,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         """Refuse sizes that do not fit together, each in one sentence."""
         backbone, image, audio = self.backbone, self.image, self.audio
+        _check_numbers(self, "")
         checks = [
             (backbone.hidden_size % backbone.query_heads == 0, "backbone.hidden_size must be a multiple of query_heads"),
             (backbone.head_dim % 2 == 0, "backbone head size (hidden_size / query_heads) must be even for RoPE"),
@@ -182,11 +192,19 @@ class ModelConfig:
     @classmethod
     def load(cls, path: Path) -> ModelConfig:
         """Read a config file; InputError names the file and what is wrong with it."""
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: not a readable JSON config ({error})") from error
-        return cls.from_json(data)
+        return cls.from_json(read_json(path, MAX_CONFIG))
+
+
+def _check_numbers(part: Any, prefix: str) -> None:
+    """Every size at least 1 and small enough for its products to be sizes; every constant in the range where it has a meaning."""
+    for f in dataclasses.fields(part):
+        value = getattr(part, f.name)
+        if dataclasses.is_dataclass(value):
+            _check_numbers(value, f"{prefix}{f.name}.")
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            low, high = RANGES.get(f.name, (1, 2**30) if isinstance(value, int) else (1e-30, 1e30))
+            if not low <= value <= high:
+                raise InputError(f"model config: {prefix}{f.name} is {value}, expected {low} to {high}")
 
 
 def read_dataclass(cls: type[T], data: object, where: str) -> T:

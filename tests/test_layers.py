@@ -21,7 +21,7 @@ MODEL = BASE | {"checkpoint", "tokens", "flow", "models"}
 MAY_IMPORT = {
     "errors": set[str](),
     "spec": set[str](),
-    "config": {"errors", "spec"},
+    "config": {"errors", "spec", "strict_json"},
     "graphs": {"config", "spec"},
     "files": {"errors"},
     "strict_json": {"errors"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from nextomni_edge.spec import ComponentName, GraphSpec, TensorSpec
 
 ELEMENTS = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "bool": TensorProto.BOOL, "float16": TensorProto.FLOAT16}
 WEIGHT = np.arange(512, dtype=np.float32).reshape(64, 8)
+SHA = hashlib.sha256(WEIGHT.tobytes()).hexdigest()
+WEIGHT_FILE = f"weights/{SHA}"
 TOKENIZER = b'{"model": {"type": "WordLevel", "vocab": {"a": 0, "b": 1}}, "added_tokens": [{"id": 2, "content": "<|eos|>"}]}'
 
 
