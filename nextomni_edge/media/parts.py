@@ -21,7 +21,7 @@ MAX_TEXT_BYTES = 1 << 20
 
 
 class Encoder(Protocol):
-    """What turning media into sub-codes needs of a model."""
+    """What turning media into sub-codes needs of a model. `encode_image` takes (3,S,S), or several with one more axis in front."""
 
     @property
     def config(self) -> ModelConfig: ...
@@ -45,7 +45,7 @@ def file_part(encoder: Encoder, kind: Kind, path: Path, trim: bool = False) -> P
     if kind == "audio":
         return Part("audio", encoder.encode_audio(log_mel(read_audio(path, config.audio, trim), config.audio)))
     frames = read_video(path, config.image.size, config.image.max_frames)
-    return Part("video", np.stack([encoder.encode_image(frame) for frame in frames]))
+    return Part("video", encoder.encode_image(frames))
 
 
 def read_text(path: Path) -> str:

@@ -1,0 +1,6 @@
+"""`python -m nextomni_edge`."""
+
+from nextomni_edge.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""What every command shares: the common options, results on stdout, everything else on stderr, progress in four forms."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., object])
+Advance = Callable[[int, int, str], None]
+
+PROGRESS: Final = ("auto", "plain", "json", "none")
+PLAIN_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True)
+class Console:
+    """The person's choice of output. `verbosity` is −1 for -q, 0, 1 for -v, 2 for -vv."""
+
+    as_json: bool = False
+    verbosity: int = 0
+    progress_form: str = "auto"
+
+    def result(self, data: object, text: str) -> None:
+        """The command's answer on stdout: `data` as JSON with --json, else `text`."""
+        click.echo(json.dumps(data, ensure_ascii=False) if self.as_json else text)
+
+    def note(self, line: str, level: int = 0) -> None:
+        """A line on stderr, shown from the given verbosity on."""
+        if self.verbosity >= level:
+            click.echo(line, err=True)
+
+    def warn(self, line: str) -> None:
+        """A line on stderr that -q does not silence."""
+        click.echo(f"warning: {line}", err=True)
+
+    @contextlib.contextmanager
+    def progress(self, task: str) -> Iterator[Advance]:
+        """A function to call with (done, total, what is in hand); how it shows is the person's choice."""
+        form = self.progress_form
+        if form == "auto":
+            form = "none" if self.verbosity < 0 else "rich" if sys.stderr.isatty() else "none"
+        if form == "rich":
+            with _rich_progress(task) as advance:
+                yield advance
+        elif form == "none":
+            yield lambda done, total, item: None
+        else:
+            yield _Lines(task, form == "json")
+
+
+class _Lines:
+    """Progress as lines on stderr: JSON on every call, or plain at most every two seconds and at the end."""
+
+    def __init__(self, task: str, as_json: bool) -> None:
+        self._task, self._as_json = task, as_json
+        self._started = time.monotonic()
+        self._shown = 0.0
+
+    def __call__(self, done: int, total: int, item: str) -> None:
+        now = time.monotonic()
+        seconds = now - self._started
+        left = seconds / done * (total - done) if done else None
+        if self._as_json:
+            data = {"event": "progress", "task": self._task, "done": done, "total": total, "item": item}
+            data |= {"seconds": round(seconds, 3), "seconds_left": None if left is None else round(left, 3)}
+            click.echo(json.dumps(data, ensure_ascii=False), err=True)
+        elif now - self._shown >= PLAIN_SECONDS or done == total:
+            self._shown = now
+            ending = "" if left is None or done == total else f", {left:.0f} s left"
+            click.echo(f"{self._task}: {done}/{total} {item}".rstrip() + ending, err=True)
+
+
+@contextlib.contextmanager
+def _rich_progress(task: str) -> Iterator[Advance]:
+    from rich.console import Console as RichConsole
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    name, item = TextColumn("{task.description}"), TextColumn("{task.fields[item]}")
+    columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), item)
+    with Progress(*columns, console=RichConsole(stderr=True), transient=True) as bars:
+        bar = bars.add_task(task, total=None, item="")
+
+        def advance(done: int, total: int, item: str) -> None:
+            bars.update(bar, completed=done, total=total, item=item.replace("[", r"\["))
+
+        yield advance
+
+
+def common_options(command: Command) -> Command:
+    """Give a command --json, -q, -v and --progress; it receives them as a Console, its first argument."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+    @click.option("-q", "--quiet", is_flag=True, help="Print the result and errors only.")
+    @click.option("-v", "--verbose", count=True, help="Say more; twice: a traceback with an error.")
+    @click.option("--progress", "progress_form", type=click.Choice(PROGRESS), default="auto", help="How progress shows on stderr.")
+    @functools.wraps(command)
+    def with_console(*args: Any, as_json: bool, quiet: bool, verbose: int, progress_form: str, **options: Any) -> object:
+        if quiet and verbose:
+            raise click.UsageError("-q and -v cannot be meant together", click.get_current_context())
+        return command(Console(as_json, -1 if quiet else verbose, progress_form), *args, **options)
+
+    return with_console  # type: ignore[return-value]

@@ -1,0 +1,111 @@
+"""The options of a generation, shared by `run` and `chat`, and the call that carries them out."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nextomni_edge.cli.console import Command, Console
+from nextomni_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from nextomni_edge.config import ModelConfig
+    from nextomni_edge.generate.loop import Observe, StepRecord
+    from nextomni_edge.generate.model import EdgeModel
+    from nextomni_edge.tokens.chat import Kind, Turn
+    from nextomni_edge.tokens.sequence import Sequence
+
+MODALITIES = ("text", "image", "audio", "video")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for on the command line; None leaves a setting to the model's own default."""
+
+    seed: int
+    steps: int | None
+    stepper: str | None
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    guidance: float | None
+    max_blocks: int | None
+    frames: int | None
+    fps: float
+    seconds: float | None
+
+    def settings(self) -> dict[str, Any]:
+        """Those that are GenerationOptions."""
+        names = ("seed", "steps", "stepper", "temperature", "top_k", "top_p", "guidance", "max_blocks")
+        return {name: getattr(self, name) for name in names}
+
+    def fitting(self, kind: Kind) -> Request:
+        """The request without the lengths of other kinds: in a chat the kind changes from turn to turn."""
+        return dataclasses.replace(
+            self,
+            frames=self.frames if kind == "video" else None,
+            seconds=self.seconds if kind == "audio" else None,
+            max_blocks=self.max_blocks if kind == "text" else None,
+        )
+
+    def count(self, config: ModelConfig, kind: Kind) -> int | None:
+        """Frames, or audio tokens, to generate; None is the model's default. UsageError: a length the kind has not."""
+        if self.frames is not None and kind != "video":
+            raise UsageError(f"--frames is for video, but {kind} is asked for")
+        if self.seconds is not None and kind != "audio":
+            raise UsageError(f"--seconds is for audio, but {kind} is asked for")
+        if kind == "audio" and self.seconds is not None:
+            return math.ceil(self.seconds * config.audio.sample_rate / (config.audio.hop * config.audio.frames_per_token))
+        return self.frames if kind == "video" else None
+
+
+def generation_options(command: Command) -> Command:
+    """The options that a Request is made of."""
+    options = [
+        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same answer."),
+        click.option("--steps", type=int, help="Steps of the flow; the model's own number by default."),
+        click.option("--stepper", help="euler, or corrected: closer to the path at few steps."),
+        click.option("--temperature", type=float, help="Of the draws; 0 takes the likeliest."),
+        click.option("--top-k", type=int, help="Draw among the k likeliest."),
+        click.option("--top-p", type=float, help="Draw among the likeliest that sum to p."),
+        click.option("--guidance", type=float, help="Classifier-free guidance s; 0 is none."),
+        click.option("--max-blocks", type=int, help="Text: grow the answer up to so many blocks."),
+        click.option("--frames", type=int, help="Video: how many frames."),
+        click.option("--fps", type=click.FloatRange(0.1, 100), default=8.0, show_default=True, help="Video: speed of the file."),
+        click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Audio: how long."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def answer_sequence(
+    console: Console,
+    model: EdgeModel,
+    turns: list[Turn],
+    kind: Kind,
+    request: Request,
+    observe: Observe | None = None,
+) -> Sequence:
+    """Generate the assistant's next turn. UsageError: settings that don't go together, or more than the model takes."""
+    from nextomni_edge.generate.loop import generate
+    from nextomni_edge.generate.options import GenerationOptions
+    from nextomni_edge.tokens.chat import conversation, respond
+
+    options = GenerationOptions.defaults(model.config, kind, **request.settings())
+    sequence = respond(conversation(model.tokenizer, turns), kind, model.config, model.tokenizer, request.count(model.config, kind))
+    limit = model.config.backbone.max_positions
+    if sequence.length > limit:
+        raise UsageError(f"the conversation and its answer are {sequence.length} positions, the model takes {limit}; shorten it")
+    with console.progress(f"{kind} in {options.steps} steps") as advance:
+
+        def seen(record: StepRecord) -> None:
+            advance(record.step + 1, options.steps, "")
+            if observe:
+                observe(record)
+
+        return generate(model, sequence, options, seen)

@@ -1,0 +1,59 @@
+"""Opening what a command is pointed at: a bundle, or a model directory for the torch reference."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nextomni_edge.cli.console import Command, Console
+from nextomni_edge.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from nextomni_edge.generate.model import EdgeModel
+
+
+def runtime_options(command: Command) -> Command:
+    """--runtime and --provider."""
+    command = click.option("--runtime", metavar="NAME", help="Runtime to use; the bundle's format tells by default.")(command)
+    return click.option("--provider", metavar="NAME", help="Execution provider; another one running is an error.")(command)
+
+
+def open_model(console: Console, path: Path, runtime: str | None = None, provider: str | None = None) -> EdgeModel:
+    """The model at `path`, checked whole. InputError: neither a bundle nor a model directory, or not as it must be."""
+    from nextomni_edge.bundle import Bundle
+    from nextomni_edge.generate.model import EdgeModel
+
+    if is_bundle(path):
+        console.note(f"checking and loading {path}", level=1)
+        return EdgeModel.from_bundle(Bundle.open(path), runtime, provider)
+    if runtime not in (None, "torch") or provider is not None:
+        raise UsageError(
+            f"{path} is a model directory: it runs in torch alone; export it first, or leave --runtime and --provider out"
+        )
+    console.note(f"loading {path} as the torch reference", level=1)
+    return EdgeModel.from_checkpoint(path)
+
+
+def is_bundle(path: Path) -> bool:
+    """True for a bundle, False for a model directory. InputError: neither."""
+    if not path.exists():
+        raise InputError(f"{path}: no such directory; expected a bundle, as `nextomni-edge export` writes it")
+    if (path / "manifest.json").is_file():
+        return True
+    if (path / "config.json").is_file():
+        return False
+    raise InputError(f"{path}: neither a bundle (manifest.json) nor a model directory (config.json)")
+
+
+def identity(path: Path) -> str:
+    """SHA-256 that names the model: of a bundle's manifest, which holds every file's own, or of a model directory's files."""
+    from nextomni_edge.checkpoint import Checkpoint, file_sha256
+
+    if is_bundle(path):
+        return file_sha256(path / "manifest.json")
+    digests = Checkpoint.open(path).sha256()
+    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,128 @@
+"""The group of all verbs, and the one place where an exception becomes a line and an exit code."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+import os
+import re
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, Final, NoReturn
+
+import click
+
+from nextomni_edge.errors import NextOmniError
+
+# Verb -> what it is for; the module of the same name under cli/ holds the command of the same name.
+VERBS: Final = {
+    "train": "Train a recipe's model.",
+    "export": "Take a model out of PyTorch: write and verify a bundle.",
+    "verify": "Check a bundle against its model, or against its own golden trace.",
+    "inspect": "Show what a bundle holds, or how two bundles differ.",
+    "run": "Any modality in, any modality out.",
+    "chat": "Talk with a model in turns.",
+    "embed": "Write the embeddings of texts and media files.",
+    "search": "Index a folder of mixed media and find by any modality.",
+    "doctor": "Check this machine: libraries, providers, a bundle's golden trace replayed here.",
+}
+INTERRUPTED: Final = 130
+TRACEBACK_VARIABLE: Final = "NEXTOMNI_EDGE_TRACEBACK"
+
+
+class Verbs(click.Group):
+    """Loads a verb's module when the verb is used, and offers the nearest name for one that does not exist."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"nextomni_edge.cli.{name}"), name)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in VERBS:
+            near = difflib.get_close_matches(args[0], VERBS, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(VERBS)}"
+            raise click.UsageError(f"no command {args[0]!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def main(self, args: Sequence[str] | None = None, *positional: Any, **options: Any) -> Any:
+        arguments = list(sys.argv[1:] if args is None else args)
+        options["standalone_mode"] = False
+        try:
+            code = super().main(arguments, *positional, **options)
+        except Exception as error:
+            code = report(error, arguments)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="nextomni-edge", message="%(prog)s %(version)s")
+def root() -> None:
+    """Any-to-any discrete-flow models from PyTorch to devices.
+
+    Exit codes: 0 done, 1 our fault, 2 usage, 3 bad input, 4 parity or quality not met, 5 runtime or provider missing.
+    """
+
+
+def report(error: Exception, arguments: list[str]) -> int:
+    """Tell the person what went wrong, in one line on stderr (with --json also on stdout), and return the exit code."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return error.exit_code
+    code, line, expected = _explain(error)
+    hint = f" (see `{error.ctx.command_path} --help`)" if isinstance(error, click.UsageError) and error.ctx else ""
+    wants_traceback = os.environ.get(TRACEBACK_VARIABLE) or sum(_verbosity(argument) for argument in arguments) >= 2
+    if wants_traceback and code != INTERRUPTED:
+        traceback.print_exception(error)
+    elif not expected:
+        hint = f"; this is a fault of the program, -vv or {TRACEBACK_VARIABLE}=1 shows where"
+    print(f"{'interrupted' if code == INTERRUPTED else 'error: ' + line}{hint}", file=sys.stderr)
+    if "--json" in arguments:
+        print(json.dumps({"error": {"type": type(error).__name__, "message": line}, "exit_code": code}))
+    return code
+
+
+def _explain(error: Exception) -> tuple[int, str, bool]:
+    """(exit code, one line, whether it is a mistake that a person can mend)."""
+    if isinstance(error, click.Abort):
+        return INTERRUPTED, "interrupted", True
+    if isinstance(error, NextOmniError):
+        return error.exit_code, _one_line(str(error)), True
+    if isinstance(error, click.ClickException):
+        return 2, _one_line(error.format_message()), True
+    if isinstance(error, OSError) and error.filename is not None:
+        return 3, f"{os.fsdecode(error.filename)}: {error.strerror}", True
+    if isinstance(error, MemoryError):
+        return 1, "not enough memory", True
+    return 1, f"{type(error).__name__}: {_one_line(str(error))}", False
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _verbosity(argument: str) -> int:
+    if argument == "--verbose":
+        return 1
+    return len(argument) - 1 if re.fullmatch(r"-v+", argument) else 0
+
+
+def _terminated(signum: int, frame: object) -> NoReturn:
+    sys.exit(128 + signum)
+
+
+def main() -> None:
+    """The console script. SIGTERM unwinds like an exit, so that temporary files go."""
+    signal.signal(signal.SIGTERM, _terminated)
+    root.main(prog_name="nextomni-edge")

@@ -1,0 +1,119 @@
+"""`run`: any modality in, any modality out."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.cli.generation import MODALITIES, Request, answer_sequence, generation_options
+from nextomni_edge.cli.model import open_model, runtime_options
+from nextomni_edge.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from nextomni_edge.generate.model import EdgeModel
+    from nextomni_edge.tokens.chat import Kind, Part
+
+
+class InOrder(click.Command):
+    """Keeps the order in which --text, --image, --audio and --video were given: `parts` is [(kind, value), ...]."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        rest = super().parse_args(ctx, args)
+        given = {kind: iter(ctx.params.pop(kind)) for kind in MODALITIES}
+        ctx.params["parts"] = [(param.name, next(given[param.name])) for param in order if param.name in given]
+        return rest
+
+
+@click.command(cls=InOrder)
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--text", multiple=True, help="Text of the prompt; - reads standard input.")
+@click.option("--image", multiple=True, metavar="FILE", help="A picture, any format Pillow reads.")
+@click.option("--audio", multiple=True, metavar="FILE", help="A sound, any format soundfile or PyAV reads.")
+@click.option("--video", multiple=True, metavar="FILE", help="A film or an animated picture.")
+@click.option("--to", "kind", type=click.Choice(MODALITIES), default="text", show_default=True, help="Modality of the answer.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File for the answer; its suffix chooses the format.")
+@click.option("--trim", is_flag=True, help="Cut sounds that are longer than the model takes.")
+@click.option(
+    "--save-trace", type=click.Path(path_type=Path), metavar="FILE", help="Write x_t and x_1 of every step as safetensors."
+)
+@generation_options
+@runtime_options
+@common_options
+def run(
+    console: Console,
+    bundle: Path,
+    parts: list[tuple[Kind, str]],
+    kind: Kind,
+    output: Path | None,
+    trim: bool,
+    save_trace: Path | None,
+    runtime: str | None,
+    provider: str | None,
+    **request: Any,
+) -> None:
+    """Answer a prompt of any modalities, in the order given, in the modality of --to.
+
+    \b
+    nextomni-edge run BUNDLE --text "draw a red rocket" --to image -o rocket.png
+    nextomni-edge run BUNDLE --image rocket.png --text "what is this?"
+    nextomni-edge run BUNDLE --audio rocket.wav --to image -o rocket.png
+    """
+    from nextomni_edge.cli.answer import check_output, read_answer
+    from nextomni_edge.cli.trace import Trace
+    from nextomni_edge.tokens.chat import Turn
+
+    if not parts:
+        raise UsageError("nothing to answer: give --text, --image, --audio or --video")
+    if output is None and kind != "text":
+        raise UsageError(f"--to {kind} needs a file: give -o FILE")
+    for path in filter(None, (output, save_trace)):
+        check_output(kind if path is output else "text", path)
+    started = time.monotonic()
+    model = open_model(console, bundle, runtime, provider)
+    turn = Turn("user", tuple(read_part(model, name, value, trim) for name, value in parts))
+    loaded = time.monotonic()
+    trace = Trace() if save_trace else None
+    sequence = answer_sequence(console, model, [turn], kind, Request(**request), trace)
+    answer = read_answer(model, sequence)
+    finished = time.monotonic()
+    if output:
+        answer.write(output, request["fps"])
+    if trace and save_trace:
+        trace.write(save_trace)
+    console.note(f"loaded in {loaded - started:.2f} s, answered in {finished - loaded:.2f} s", level=1)
+    result: dict[str, Any] = {
+        "modality": kind,
+        "text": answer.text if kind == "text" else None,
+        "file": str(output) if output else None,
+        "seed": request["seed"],
+        "load_seconds": round(loaded - started, 3),
+        "seconds": round(finished - loaded, 3),
+    }
+    console.result(result, str(output) if output else answer.text)
+
+
+def read_part(model: EdgeModel, kind: Kind, value: str, trim: bool) -> Part:
+    """One option of the command line as a part of the prompt."""
+    from nextomni_edge.media.parts import file_part, text_part
+
+    if kind != "text":
+        return file_part(model, kind, Path(value), trim)
+    if value == "-":
+        value = read_stdin()
+    if not value.strip():
+        raise UsageError("--text is empty")
+    return text_part(value)
+
+
+def read_stdin() -> str:
+    """Standard input as text."""
+    try:
+        return sys.stdin.read().strip()
+    except UnicodeDecodeError as error:
+        raise InputError(f"standard input: not UTF-8 text ({error})") from error
