@@ -123,10 +123,10 @@ def inverse_cdf(weight: Array, uniform: Array) -> Array:
     xp = array_namespace(weight)
     cumulative = xp.cumulative_sum(weight, axis=1)
     total = cumulative[:, -1:]
-    below = xp.sum(xp.astype(cumulative <= xp.astype(uniform, xp.float64)[:, None] * total, xp.int64), axis=1)
-    # uniform·total may round up to total: the last symbol that has any mass is then meant, never one past it
-    last = xp.sum(xp.astype(cumulative < total, xp.int64), axis=1)
-    return xp.minimum(below, last)
+    ids = xp.sum(xp.astype(cumulative <= xp.astype(uniform, xp.float64)[:, None] * total, xp.int64), axis=1)
+    if bool(xp.any(ids == weight.shape[1])):  # uniform·total was rounded up to total: the last symbol with any mass is meant
+        ids = xp.minimum(ids, xp.sum(xp.astype(cumulative < total, xp.int64), axis=1))
+    return ids
 
 
 def chunks(length: int, width: int) -> Iterator[slice]:
