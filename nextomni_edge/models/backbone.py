@@ -27,7 +27,7 @@ def rotary(positions: Tensor, head_dim: int, base: float) -> tuple[Tensor, Tenso
     Computed in the forward, never a buffer: a graph traced on the meta device has no values to carry.
     """
     exponents = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
-    angles = positions[:, None, :, None].float() * torch.pow(torch.tensor(base, device=positions.device), -exponents)
+    angles = positions[:, None, :, None].float() * torch.pow(base, -exponents)
     angles = torch.cat((angles, angles), dim=-1)
     return angles.cos(), angles.sin()
 

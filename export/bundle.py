@@ -1,0 +1,141 @@
+"""One call from a model directory to a bundle that was checked against PyTorch before it got its name."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import math
+import platform
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Final, Literal
+
+import torch
+
+from nextomni_edge.bundle import BundleWriter, ComponentRecord, Provenance
+from nextomni_edge.checkpoint import Checkpoint
+from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.export.onnx import write_component
+from nextomni_edge.export.weights import Precision, WeightStream
+from nextomni_edge.models.components import Component
+from nextomni_edge.models.components import components as components_of
+from nextomni_edge.models.omni import OmniModel
+
+Progress = Callable[[str, float], None]  # what is being done, and the share that is done, 0 to 1
+Check = Literal["full", "golden", "none"]
+METRIC_TABLES: Final = ("text", "image", "audio")
+LIBRARIES: Final = ("nextomni-edge", "torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy", "safetensors", "tokenizers")
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was exported, or would be: parameters and bytes per component (a shared tensor counts in each that uses it), the bytes
+    of the weights as stored once, and what verification measured (None in a dry run)."""
+
+    out: Path
+    precision: Precision
+    parameters: dict[str, int]
+    weight_bytes: dict[str, int]
+    total_weight_bytes: int
+    parity: dict[str, object] | None = None
+    rounded: dict[str, float] = field(default_factory=dict)
+
+
+def export_bundle(
+    model_dir: Path,
+    out: Path,
+    components: Collection[str] | None = None,
+    precision: Precision = "float32",
+    overwrite: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    verify: Check = "full",
+) -> ExportReport:
+    """Export a model directory to an ONNX bundle at `out`; `components` None means all.
+
+    `verify`: "full" compares with PyTorch and writes the golden trace; "golden" writes the trace from the exported graphs alone,
+    unchecked; "none" neither (for machines that cannot hold the model). The manifest says which. `precision` "float16" halves the
+    weights on disk; the graphs compute in float32 either way.
+    UsageError: unknown component, `out` exists, no space. InputError: the checkpoint. GateError: the bundle is not the model.
+    """
+    checkpoint = Checkpoint.open(model_dir)
+    chosen = _choose(_on_meta(checkpoint), components)
+    _check_names(checkpoint)
+    report = _plan(checkpoint, chosen, out, precision)
+    if dry_run:
+        return report
+    return _export(checkpoint, chosen, report, overwrite, progress or _silent, verify)
+
+
+def _on_meta(checkpoint: Checkpoint) -> OmniModel:
+    with torch.device("meta"):
+        return OmniModel(checkpoint.config).eval()
+
+
+def _silent(_: str, __: float) -> None:
+    pass
+
+
+def _choose(model: OmniModel, names: Collection[str] | None) -> dict[str, Component]:
+    """The components asked for, in the model's order. UsageError: a name that is none."""
+    found = components_of(model)
+    for name in names or ():
+        if name not in found:
+            near = difflib.get_close_matches(name, found, 1)
+            raise UsageError(f"component {name!r}: expected one of {', '.join(near or found)}")
+    return {name: component for name, component in found.items() if names is None or name in names}
+
+
+def _check_names(checkpoint: Checkpoint) -> None:
+    """A checkpoint holds the config's tensors and no other: a tensor left behind would be a model left behind."""
+    model = _on_meta(checkpoint)
+    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    present = set(checkpoint.names())
+    for name in sorted(present ^ own.keys()):
+        raise InputError(f"{checkpoint.path}: tensor {name} is {'unknown' if name in present else 'missing'}")
+    for name, tensor in own.items():
+        if checkpoint.shape(name) != tuple(tensor.shape):
+            raise InputError(f"{checkpoint.path}: tensor {name} has shape {checkpoint.shape(name)}, expected {tuple(tensor.shape)}")
+
+
+def _plan(checkpoint: Checkpoint, chosen: dict[str, Component], out: Path, precision: Precision) -> ExportReport:
+    width = {"float32": 4, "float16": 2}[precision]
+    sizes = {
+        name: {tensor: math.prod(checkpoint.shape(tensor)) for tensor in set(part.weights.values())}
+        for name, part in chosen.items()
+    }
+    parameters = {name: sum(tensors.values()) for name, tensors in sizes.items()}
+    once = {tensor: count for tensors in sizes.values() for tensor, count in tensors.items()}
+    in_bytes = {name: count * width for name, count in parameters.items()}
+    return ExportReport(out, precision, parameters, in_bytes, sum(once.values()) * width)
+
+
+def _export(
+    checkpoint: Checkpoint, chosen: dict[str, Component], report: ExportReport, overwrite: bool, progress: Progress, check: Check
+) -> ExportReport:
+    uses = Counter(tensor for part in chosen.values() for tensor in set(part.weights.values()))
+    tied = frozenset(tensor for tensor, count in uses.items() if count > 1)
+    with BundleWriter(report.out, overwrite) as writer:
+        stream = WeightStream(checkpoint, writer)
+        for index, (name, component) in enumerate(chosen.items()):
+            progress(f"export {name}", index / len(chosen))
+            write_component(component, stream, tied, writer.path / f"{name}.onnx", report.precision)
+            writer.component(name, ComponentRecord("onnx", f"{name}.onnx", report.precision))
+        tables = {name: checkpoint.tensor(f"metric_tables.{name}") for name in METRIC_TABLES}
+        writer.add_tensors("metric_tables.safetensors", tables)
+        writer.add_file("tokenizer.json", checkpoint.tokenizer_path)
+        writer.finish(checkpoint.config, provenance=_provenance(checkpoint))
+    progress("export", 1.0)
+    return dataclasses.replace(report, rounded=stream.rounded)
+
+
+def _provenance(checkpoint: Checkpoint) -> Provenance:
+    versions = {"python": platform.python_version(), "architecture": platform.machine()}
+    for library in LIBRARIES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[library] = metadata.version(library)
+    return Provenance(versions, checkpoint.sha256())

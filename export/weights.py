@@ -1,0 +1,127 @@
+"""The weight stream: one tensor at a time from the checkpoint, through one transform, into the bundle's content store.
+
+Memory is bounded by `BLOCK`, whatever a tensor's size: a text table of half a billion values passes in pieces.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextomni_edge.bundle import BundleWriter
+from nextomni_edge.checkpoint import Checkpoint
+from nextomni_edge.errors import InputError
+from nextomni_edge.tensor_file import DTYPES, Location, decode
+
+Precision = Literal["float32", "float16"]
+BLOCK: Final = 32 * 2**20
+FLOATS: Final = ("float64", "float32", "float16", "bfloat16")
+WIDTHS: Final = dict(DTYPES.values())
+
+
+@dataclass(frozen=True)
+class Transform:
+    """What happens to a tensor on its way: a cast, and for a matrix its transposition."""
+
+    dtype: Precision = "float32"
+    transpose: bool = False
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor in the bundle: its file, relative to the bundle, its shape there, and its size in bytes."""
+
+    file: str
+    shape: tuple[int, ...]
+    nbytes: int
+
+
+class WeightStream:
+    """Stores each (tensor, transform) once, however many components ask for it."""
+
+    def __init__(self, checkpoint: Checkpoint, writer: BundleWriter) -> None:
+        self.checkpoint, self.writer = checkpoint, writer
+        self._stored: dict[tuple[str, Transform], Stored] = {}
+        self.rounded: dict[str, float] = {}  # by tensor: the largest change that a narrowing cast made
+
+    def store(self, name: str, transform: Transform) -> Stored:
+        """InputError: the tensor is missing, holds no floats, is not finite, or does not fit the precision."""
+        key = (name, transform)
+        if key not in self._stored:
+            location = _float_location(self.checkpoint, name)
+            shape = location.shape[::-1] if transform.transpose else location.shape
+            file = self.writer.add_weight(self._bytes(name, location, transform))
+            self._stored[key] = Stored(file, shape, math.prod(shape) * np.dtype(transform.dtype).itemsize)
+        return self._stored[key]
+
+    def small(self, name: str) -> NDArray[np.float32]:
+        """A tensor small enough to stand inside a graph, float32."""
+        tensor = self.checkpoint.tensor(name).astype(np.float32, copy=False)
+        _check_finite(name, tensor)
+        return tensor
+
+    def _bytes(self, name: str, location: Location, transform: Transform) -> Iterator[memoryview]:
+        for block in _transposed(location) if transform.transpose else _flat(location):
+            _check_finite(name, block)
+            cast = self._cast(name, block, transform.dtype)
+            yield memoryview(np.ascontiguousarray(cast).reshape(-1).view(np.uint8))
+
+    def _cast(self, name: str, block: NDArray[Any], dtype: Precision) -> NDArray[Any]:
+        with np.errstate(over="ignore"):
+            cast = block.astype(np.dtype(dtype).newbyteorder("<"))
+        if not np.isfinite(cast).all():
+            raise InputError(f"tensor {name}: {np.abs(block).max():.3g} does not fit {dtype}; export with --precision float32")
+        change = float(np.abs(cast.astype(np.float32) - block.astype(np.float32)).max(initial=0.0)) if dtype == "float16" else 0.0
+        if change > 0.0:
+            self.rounded[name] = max(change, self.rounded.get(name, 0.0))
+        return cast
+
+
+def _float_location(checkpoint: Checkpoint, name: str) -> Location:
+    location = checkpoint.location(name)
+    if location.dtype not in FLOATS:
+        raise InputError(f"{location.file}: tensor {name} has dtype {location.dtype}, expected one of {', '.join(FLOATS)}")
+    return location
+
+
+def _check_finite(name: str, block: NDArray[Any]) -> None:
+    if not np.isfinite(block).all():
+        raise InputError(f"tensor {name} has values that are not finite; the checkpoint is not usable")
+
+
+def _flat(location: Location) -> Iterator[NDArray[Any]]:
+    """The values in order."""
+    count, width = math.prod(location.shape), WIDTHS[location.dtype]
+    step = BLOCK // 8
+    for start in range(0, count, step):
+        yield _read(location, start, min(step, count - start), width)
+
+
+def _transposed(location: Location) -> Iterator[NDArray[Any]]:
+    """The values of a matrix, column by column. A matrix larger than a block is read once per block of columns."""
+    rows, columns = location.shape
+    width = WIDTHS[location.dtype]
+    across, down = max(1, BLOCK // 4 // max(rows, 1)), max(1, BLOCK // 8 // max(columns, 1))
+    for left in range(0, columns, across):
+        right = min(left + across, columns)
+        block = np.empty((right - left, rows), np.float32)
+        for top in range(0, rows, down):
+            bottom = min(top + down, rows)
+            piece = _read(location, top * columns, (bottom - top) * columns, width).reshape(bottom - top, columns)
+            block[:, top:bottom] = piece[:, left:right].T
+        yield block
+
+
+def _read(location: Location, start: int, count: int, width: int) -> NDArray[Any]:
+    """`count` values from value `start` on; float16 and bfloat16 widened to float32."""
+    with location.file.open("rb") as file:
+        file.seek(location.offset + start * width)
+        data = file.read(count * width)
+    if len(data) != count * width:
+        raise InputError(f"{location.file}: cut off while it was read")
+    return decode(data, location.dtype)
