@@ -27,7 +27,7 @@ class Noise:
     """
     Uniform values by (seed, segment, step, position, code, use), from numpy's Philox4x64-10, whose stream numpy keeps stable.
 
-    Philox turns (key, counter) into four words. Key = (seed, use), counter = (position // 4, code, step, segment), and
+    Philox turns (key, counter) into four words. Key = (seed, use), counter = (1 + position // 4, code, step, segment), and
     position % 4 picks the word: so more positions, codes, steps or segments never change a value. UsageError for a seed
     outside [0, 2^64).
     """

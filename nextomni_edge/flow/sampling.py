@@ -60,7 +60,7 @@ def truncated_weight(logits: Array, temperature: float, top_k: int, top_p: float
     count = min(top_k, vocabulary) if top_k else vocabulary
     if count == vocabulary and top_p == 1.0:
         return weight
-    ordered = xp.flip(xp.sort(logits, axis=1), axis=1)[:, :count]
+    ordered = xp.flip(xp.sort(logits, axis=1, stable=False), axis=1)[:, :count]
     mass = xp.exp((xp.astype(ordered, xp.float64) - peak) / temperature)
     cumulative = xp.cumulative_sum(mass, axis=1)
     short = cumulative - mass < top_p * cumulative[:, -1:]  # the mass before a symbol falls short of p: true of the first
