@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from nextomni_edge.cli.console import Console, common_options
-from nextomni_edge.errors import InputError, MissingRuntimeError, UsageError
+from nextomni_edge.cli.library import needs_extra
+from nextomni_edge.errors import InputError, UsageError
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -28,14 +29,11 @@ def train(console: Console, recipe: Path, options: tuple[str, ...], out: Path, m
     \b
     nextomni-edge train examples/emoji --data data --out runs/emoji --minutes 30
     """
-    import importlib.util
-
     script = recipe / "train.py"
     if not script.is_file():
         raise InputError(f"{recipe}: no train.py in it; expected a recipe's folder, such as examples/emoji")
-    for library in ("torch", "accelerate"):
-        if importlib.util.find_spec(library) is None:
-            raise MissingRuntimeError(f"{library} is not installed; install it with: pip install 'nextomni-edge[train]'")
+    with needs_extra("train", "torch", "accelerate"):
+        pass  # the recipe imports them in its own process
     started = out.is_dir() and next(out.rglob("state.safetensors"), None) is not None
     if started and not resume:
         raise UsageError(f"{out} holds an earlier run; pass --resume to go on with it, or choose another --out")

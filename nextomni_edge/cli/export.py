@@ -1,0 +1,76 @@
+"""`export`: a model directory leaves PyTorch as a verified bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.cli.library import needs_extra
+
+if TYPE_CHECKING:
+    from nextomni_edge.export import ExportReport
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The bundle to write.")
+@click.option("--target", type=click.Choice(["onnx"]), default="onnx", show_default=True, help="Format of the graphs.")
+@click.option("--components", metavar="NAME,...", help="Only these components.")
+@click.option("--precision", type=click.Choice(["float32", "float16"]), default="float32", show_default=True, help="Of the stored weights.")
+@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+@click.option("--overwrite", is_flag=True, help="Replace a bundle; it stays whole until the new one is.")
+@click.option(
+    "--verify",
+    "check",
+    type=click.Choice(["full", "golden", "none"]),
+    default="full",
+    show_default=True,
+    help="full: against PyTorch; golden: only record the trace; none: neither. The manifest says which.",
+)
+@common_options
+def export(
+    console: Console,
+    model: Path,
+    output: Path,
+    target: str,
+    components: str | None,
+    precision: Literal["float32", "float16"],
+    dry_run: bool,
+    overwrite: bool,
+    check: Literal["full", "golden", "none"],
+) -> None:
+    """Export MODEL, a model directory, to a bundle of one graph per component, and verify it before it gets its name."""
+    with needs_extra("export", "torch", "onnx", "onnxscript", "onnxruntime"):
+        from nextomni_edge.export import export_bundle
+
+    chosen = [name.strip() for name in components.split(",")] if components else None
+    with console.progress("export") as advance:
+
+        def progress(task: str, share: float) -> None:
+            advance(round(100 * share), 100, task)
+
+        report = export_bundle(model, output, chosen, precision, overwrite, dry_run, progress, check)
+    console.result(as_json(report, dry_run), as_text(report, dry_run))
+
+
+def as_json(report: ExportReport, dry_run: bool) -> dict[str, Any]:
+    """The report as JSON data."""
+    return {
+        "bundle": str(report.out),
+        "dry_run": dry_run,
+        "precision": report.precision,
+        "parameters": report.parameters,
+        "weight_bytes": report.weight_bytes,
+        "total_weight_bytes": report.total_weight_bytes,
+        "parity": report.parity,
+    }
+
+
+def as_text(report: ExportReport, dry_run: bool) -> str:
+    """The report as a table."""
+    lines = [f"{name:<14} {count:>14,} parameters {report.weight_bytes[name]:>16,} bytes" for name, count in report.parameters.items()]
+    ending = "would be written to" if dry_run else "written to"
+    return "\n".join([*lines, f"{report.total_weight_bytes:,} bytes of weights {ending} {report.out}"])
