@@ -216,7 +216,7 @@ def read_dataclass(cls: type[T], data: object, where: str) -> T:
     for key in data:
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, 1)
-            raise InputError(f"{where}: unknown key {key!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+            raise InputError(f"{where}: unknown key {str(key)[:80]!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
     values: dict[str, Any] = {}
     for name, f in fields.items():
         if name in data:
@@ -233,7 +233,7 @@ def read_value(kind: Any, value: Any, where: str) -> Any:
         return read_dataclass(typing.cast(type[Any], kind), value, where)
     if origin is Literal:
         if value not in args or isinstance(value, bool):
-            raise InputError(f"{where}: found {value!r}, expected one of {', '.join(map(repr, args))}")
+            raise InputError(f"{where}: found {_shown(value)}, expected one of {', '.join(map(repr, args))}")
         return value
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in args:
@@ -243,10 +243,17 @@ def read_value(kind: Any, value: Any, where: str) -> Any:
         return tuple(read_value(args[0], item, f"{where}[{index}]") for index, item in enumerate(value))
     if origin is dict and isinstance(value, Mapping):
         return {str(key): read_value(args[1], item, f"{where}.{key}") for key, item in value.items()}
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**1023:
         value = float(value)
     if not isinstance(kind, type) or origin is not None or not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise InputError(f"{where}: found {value!r}, expected {getattr(kind, '__name__', kind)}")
-    if kind is float and not math.isfinite(value):
+        raise InputError(f"{where}: found {_shown(value)}, expected {getattr(kind, '__name__', kind)}")
+    if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{where}: found {value!r}, expected a finite number")
     return value
+
+
+def _shown(value: object) -> str:
+    """A JSON value for an error's one line."""
+    if isinstance(value, (list, Mapping)):
+        return "a list" if isinstance(value, list) else "an object"
+    return repr(value)[:80]

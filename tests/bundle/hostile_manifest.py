@@ -66,6 +66,11 @@ CASES: list[Case] = [
         M + ".config.backbone.layers: found '1', expected int",
     ),
     (
+        "a constant of 400 digits",
+        manifest(lambda m: m["config"]["flow"]["text"].update(c=10**400)),
+        M + ".config.flow.text.c: found 1" + "0" * 79 + ", expected float",
+    ),
+    (
         "config with true for a number",
         manifest(lambda m: m["config"]["image"].update(patch=True)),
         M + ".config.image.patch: found True, expected int",
