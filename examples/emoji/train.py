@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
+from catalog import load_concepts
 from dataset import Emoji
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import load_file, save_file
@@ -47,9 +48,8 @@ class Recipe:
     def __init__(self, data: Path, out: Path, batch_size: int) -> None:
         self.out = out
         self.emoji = Emoji.load(data)
-        names = [concept.name for concept in self.emoji.concepts]
         if not (out / "tokenizer.json").exists():
-            train_tokenizer(corpus(names, self.emoji.artists, self.emoji.generation_voices), 768, out / "tokenizer.json")
+            train_tokenizer(corpus(self.emoji.concepts, self.emoji.artists), 768, out / "tokenizer.json")
         self.tokenizer = TextTokenizer(out / "tokenizer.json")
         config = ModelConfig.load(HERE / "config.json")
         text = dataclasses.replace(config.text, vocabulary_size=self.tokenizer.vocabulary_size)
@@ -63,7 +63,7 @@ class Recipe:
         """
         half = self.config.text.metric_dim // 2
         columns: dict[str, list[int]] = {}
-        for concept in self.emoji.concepts:
+        for concept in load_concepts():
             for context in (concept.name, concept.category, *concept.tags):
                 columns.setdefault(context, []).extend(self.tokenizer.encode(concept.name).tolist())
         counts = np.zeros((self.config.text.vocabulary_size, len(columns)))
@@ -187,7 +187,7 @@ def belongs(name: str, stage: str) -> bool:
 
 def load_warm_up(recipe: Recipe, model: OmniModel) -> None:
     """Put the warmed-up encoders and decoders in place, and freeze the metric tables as they stand."""
-    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    own = native.state_names(model)
     with torch.no_grad():
         for stage in ("image", "audio"):
             path = recipe.out / f"{stage}.safetensors"

@@ -14,12 +14,16 @@ from nextomni_edge.errors import InputError
 from nextomni_edge.models.omni import OmniModel
 
 
+def state_names(model: OmniModel) -> dict[str, torch.Tensor]:
+    """The model's own tensors by name, each shared one once under its first name."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
 def state(model: OmniModel, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
-    """The model's tensors, each shared one once under its first name; metric tables stay float32."""
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    """Copies of the model's tensors in `dtype`; metric tables stay float32."""
     return {
         name: tensor.detach().to(torch.float32 if name.startswith("metric_tables.") else dtype).contiguous()
-        for name, tensor in tensors.items()
+        for name, tensor in state_names(model).items()
     }
 
 
@@ -42,7 +46,7 @@ def load(path: Path) -> OmniModel:
     except Exception as error:  # safetensors raises its own type for a bad file and OSError for a missing one
         raise InputError(f"{path / 'model.safetensors'}: not a readable safetensors file ({error})") from error
     model = OmniModel(config)
-    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    own = state_names(model)
     for name in sorted(own.keys() ^ tensors.keys()):
         raise InputError(f"{path}: tensor {name} is {'missing' if name in own else 'unknown'}")
     with torch.no_grad():

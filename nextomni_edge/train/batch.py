@@ -1,0 +1,83 @@
+"""Sequences as padded tensors: the form in which training reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Listing
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nextomni_edge.config import CodebookConfig, ModelConfig
+from nextomni_edge.models.omni import OmniModel
+from nextomni_edge.tokens.sequence import Sequence
+
+
+@dataclass(frozen=True)
+class CodeRows:
+    """The rows of one coded modality in a batch: where they stand (n,), their sub-codes (n,K), whether they are generated (n,)."""
+
+    sample: Tensor
+    position: Tensor
+    codes: Tensor
+    generated: Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`tokens` (B,S) int64 (0 at coded rows and pads), `attention` (B,S) bool, `text_generated` (B,S) bool, `last` (B,) the last row."""
+
+    tokens: Tensor
+    attention: Tensor
+    text_generated: Tensor
+    last: Tensor
+    image: CodeRows
+    audio: CodeRows
+
+
+def collate(sequences: Listing[Sequence], config: ModelConfig) -> Batch:
+    """Pad sequences on the right to the longest; generated segments hold x_1."""
+    lengths = [sequence.length for sequence in sequences]
+    shape = (len(sequences), max(lengths))
+    tokens, text_generated = np.zeros(shape, np.int64), np.zeros(shape, bool)
+    for sample, sequence in enumerate(sequences):
+        for segment, (start, stop) in zip(sequence.segments, sequence.spans(), strict=True):
+            if segment.modality == "text":
+                tokens[sample, start:stop] = segment.tokens
+                text_generated[sample, start:stop] = not segment.frozen
+    return Batch(
+        torch.from_numpy(tokens),
+        torch.from_numpy(np.arange(shape[1]) < np.asarray(lengths)[:, None]),
+        torch.from_numpy(text_generated),
+        torch.tensor(lengths) - 1,
+        _code_rows(sequences, "image", config.image.codebook),
+        _code_rows(sequences, "audio", config.audio.codebook),
+    )
+
+
+def _code_rows(sequences: Listing[Sequence], modality: str, codebook: CodebookConfig) -> CodeRows:
+    sample, position, generated = ([np.zeros(0, np.int64)] for _ in range(3))
+    codes = [np.zeros((0, codebook.codebooks), np.int64)]
+    for index, sequence in enumerate(sequences):
+        for segment, (start, stop) in zip(sequence.segments, sequence.spans(), strict=True):
+            if segment.modality == modality:
+                sample.append(np.full(stop - start, index))
+                position.append(np.arange(start, stop))
+                generated.append(np.full(stop - start, not segment.frozen))
+                codes.append(segment.tokens)
+    return CodeRows(
+        torch.from_numpy(np.concatenate(sample)),
+        torch.from_numpy(np.concatenate(position)),
+        torch.from_numpy(np.concatenate(codes)),
+        torch.from_numpy(np.concatenate(generated)).bool(),
+    )
+
+
+def embed(model: OmniModel, batch: Batch) -> Tensor:
+    """The backbone's input (B,S,H): the text table, and the projected codebook vectors at coded rows."""
+    embeddings: Tensor = model.embed_text(batch.tokens)
+    for rows, component in ((batch.image, model.embed_image), (batch.audio, model.embed_audio)):
+        if len(rows.codes):
+            embeddings = embeddings.index_put((rows.sample, rows.position), component(rows.codes[None])[0])
+    return embeddings

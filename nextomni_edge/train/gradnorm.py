@@ -1,0 +1,43 @@
+"""GradNorm: weights of several losses so that each trains a shared parameter at a similar pace (Chen et al., arXiv 1711.02257)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class GradNorm:
+    """λ for named losses, kept positive and summing to their number. `asymmetry` is the paper's α."""
+
+    def __init__(self, names: tuple[str, ...], asymmetry: float = 0.5, rate: float = 0.02) -> None:
+        self.names, self.asymmetry, self.rate = names, asymmetry, rate
+        self.weights = {name: 1.0 for name in names}
+        self.initial: dict[str, float] = {}
+
+    def update(self, losses: dict[str, Tensor], shared: Tensor) -> None:
+        """One step on the λ of the losses present, from the norms of their gradients on `shared`.
+
+        The paper moves λ along the sign of |G_i − Ḡ·r_i^α|; a multiplicative step in log λ does the same and keeps λ > 0.
+        """
+        if len(losses) < 2:
+            return
+        norms, pace = {}, {}
+        for name, loss in losses.items():
+            gradient = torch.autograd.grad(loss, shared, retain_graph=True)[0]
+            norms[name] = self.weights[name] * float(gradient.norm())
+            start = self.initial.setdefault(name, max(float(loss.detach()), 1e-8))
+            pace[name] = float(loss.detach()) / start
+        mean_norm = sum(norms.values()) / len(norms)
+        mean_pace = max(sum(pace.values()) / len(pace), 1e-8)
+        for name in losses:
+            target = mean_norm * (max(pace[name], 1e-8) / mean_pace) ** self.asymmetry
+            direction = 1.0 if norms[name] < target else -1.0
+            self.weights[name] = min(max(self.weights[name] * (1.0 + self.rate * direction), 0.05), 20.0)
+        scale = len(self.names) / sum(self.weights.values())
+        self.weights = {name: weight * scale for name, weight in self.weights.items()}
+
+    def state(self) -> dict[str, dict[str, float]]:
+        return {"weights": dict(self.weights), "initial": dict(self.initial)}
+
+    def load(self, state: dict[str, dict[str, float]]) -> None:
+        self.weights, self.initial = dict(state["weights"]), dict(state["initial"])

@@ -1,0 +1,129 @@
+"""The training loop: accelerate, a log to plot, exact resume, a budget in minutes."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from nextomni_edge.errors import InputError
+
+Metrics = dict[str, float]
+
+
+class StepFunction(Protocol):
+    """Computes the loss of a step from its own generator."""
+
+    def __call__(self, step: int, rng: np.random.Generator) -> tuple[Tensor, Metrics]: ...
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """`steps` fixes the learning-rate schedule (warm-up, constant, linear decay), `minutes` only ends this session."""
+
+    steps: int
+    minutes: float = math.inf
+    rate: float = 1e-3
+    warm_up: int = 100
+    decay: float = 0.25
+    weight_decay: float = 0.05
+    averaging: float = 0.999
+    clip: float = 1.0
+    seed: int = 0
+    save_minutes: float = 3.0
+
+    def rate_at(self, step: int) -> float:
+        """Learning-rate factor of a step."""
+        left = (self.steps - step) / max(1.0, self.decay * self.steps)
+        return max(0.0, min(1.0, (step + 1) / self.warm_up, left))
+
+
+class Trainer:
+    """Trains `module`'s parameters (those in `groups`) and keeps their running average; `state.safetensors` in `out` resumes exactly."""
+
+    def __init__(self, module: nn.Module, groups: list[dict[str, object]], options: TrainOptions, out: Path) -> None:
+        self.options, self.out = options, out
+        self.accelerator = Accelerator()
+        optimizer = torch.optim.AdamW(groups, lr=options.rate, betas=(0.9, 0.98), weight_decay=options.weight_decay)
+        self.bases = [float(group["lr"]) for group in optimizer.param_groups]
+        self.module, self.optimizer = self.accelerator.prepare(module, optimizer)
+        self.parameters = dict(self.accelerator.unwrap_model(self.module).named_parameters())
+        self.average = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+        self.extra: dict[str, object] = {}
+        self.step = 0
+
+    def run(self, loss_of: StepFunction, report: Callable[[int, Metrics], None], before_save: Callable[[], None]) -> None:
+        """Train until the steps or the minutes are over; the state is saved on the way and at the end, an interrupt included."""
+        started = saved = time.monotonic()
+        try:
+            while self.step < self.options.steps and time.monotonic() - started < 60 * self.options.minutes:
+                report(self.step, self.advance(loss_of))
+                if time.monotonic() - saved > 60 * self.options.save_minutes:
+                    before_save()
+                    self.save()
+                    saved = time.monotonic()
+        finally:
+            before_save()
+            self.save()
+
+    def advance(self, loss_of: StepFunction) -> Metrics:
+        """One optimiser step. InputError where the loss is not finite: nothing is worth saving after that."""
+        for group, base in zip(self.optimizer.param_groups, self.bases, strict=True):
+            group["lr"] = base * self.options.rate_at(self.step)
+        loss, metrics = loss_of(self.step, np.random.default_rng((self.options.seed, self.step)))
+        if not math.isfinite(float(loss.detach())):
+            raise InputError(f"training step {self.step}: the loss is {float(loss.detach())}; lower the learning rate")
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self.module.parameters(), self.options.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        keep = min(self.options.averaging, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, average in self.average.items():
+                average.lerp_(self.parameters[name], 1.0 - keep)
+        return metrics
+
+    def save(self) -> None:
+        """Write weights, average, optimiser and step to state.safetensors, renamed into place when whole."""
+        if not self.accelerator.is_main_process:
+            return
+        tensors = {f"weights.{name}": parameter.detach() for name, parameter in self.parameters.items()}
+        tensors |= {f"average.{name}": tensor for name, tensor in self.average.items()}
+        for name, parameter in self.parameters.items():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
+        self.out.mkdir(parents=True, exist_ok=True)
+        part = self.out / "state.safetensors.part"
+        metadata = {"step": str(self.step), "extra": json.dumps(self.extra)}
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata)
+        part.replace(self.out / "state.safetensors")
+
+    def resume(self) -> bool:
+        """Continue from state.safetensors where there is one; InputError where it belongs to another model."""
+        path = self.out / "state.safetensors"
+        if not path.exists():
+            return False
+        with safe_open(path, "pt") as file, torch.no_grad():
+            metadata, names = file.metadata(), set(file.keys())
+            for name, parameter in self.parameters.items():
+                if f"weights.{name}" not in names or file.get_slice(f"weights.{name}").get_shape() != list(parameter.shape):
+                    raise InputError(f"{path}: tensor {name} is missing or of another shape; this state is of another model")
+                parameter.copy_(file.get_tensor(f"weights.{name}"))
+                self.average[name].copy_(file.get_tensor(f"average.{name}"))
+                keys = {key for key in ("step", "exp_avg", "exp_avg_sq") if f"optimizer.{key}.{name}" in names}
+                if keys:
+                    self.optimizer.state[parameter] = {key: file.get_tensor(f"optimizer.{key}.{name}") for key in keys}
+        self.step, self.extra = int(metadata["step"]), json.loads(metadata["extra"])
+        return True

@@ -1,0 +1,64 @@
+"""Warm-up losses of the encoders: reconstruction, quantisation and a semantic loss (METHOD 4)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nextomni_edge.config import ModelConfig
+from nextomni_edge.models.codebook import quantisation_loss
+from nextomni_edge.models.omni import OmniModel
+from nextomni_edge.train.flow_loss import contrastive_loss
+
+
+def image_reconstruction(model: OmniModel, pixels: Tensor) -> tuple[Tensor, Tensor, dict[str, float]]:
+    """Loss of reconstructing pixels (B,3,S,S) in [-1,1]; also the quantised latents (B,N,K·D), and PSNR in dB.
+
+    L_R is squared error plus the error of image gradients, a perceptual term that keeps outlines.
+    """
+    latents, codes, loss_vq = quantisation_loss(model.embed_image.codebook, model.image_encoder.latents(pixels))
+    decoded = model.image_decoder.pixels(latents)
+    error = (decoded - pixels).pow(2).mean()
+    edges = _gradients(decoded, pixels)
+    psnr = -10.0 * torch.log10(((decoded.detach().clamp(-1, 1) - pixels) / 2).pow(2).mean() + 1e-9)
+    metrics = {"psnr": float(psnr), "perplexity": perplexity(codes, model.config.image.codebook.entries)}
+    return 10.0 * error + edges + loss_vq, latents, metrics
+
+
+def _gradients(decoded: Tensor, pixels: Tensor) -> Tensor:
+    difference = decoded - pixels
+    return (difference[..., 1:, :] - difference[..., :-1, :]).abs().mean() + (difference[..., 1:] - difference[..., :-1]).abs().mean()
+
+
+def audio_reconstruction(model: OmniModel, log_mel: Tensor) -> tuple[Tensor, Tensor, dict[str, float]]:
+    """Loss of reconstructing log-mel (B,N,F,mels); also the quantised latents and the mean absolute error."""
+    latents, codes, loss_vq = quantisation_loss(model.embed_audio.codebook, model.audio_encoder.latents(log_mel))
+    decoded = model.audio_decoder.log_mel(latents)
+    error = (decoded - log_mel).abs().mean()
+    metrics = {"mel_error": float(error.detach()), "perplexity": perplexity(codes, model.config.audio.codebook.entries)}
+    return 10.0 * (decoded - log_mel).pow(2).mean() + 3.0 * error + loss_vq, latents, metrics
+
+
+def perplexity(codes: Tensor, entries: int) -> float:
+    """Mean over codebooks of exp(entropy) of the sub-codes' use (B,N,K); `entries` where all are used alike."""
+    flat = codes.flatten(0, 1)
+    values = []
+    for column in flat.T:
+        share = torch.bincount(column, minlength=entries).float() / len(column)
+        values.append(float(torch.exp(-(share * (share + 1e-9).log()).sum())))
+    return sum(values) / len(values)
+
+
+class SemanticHead(nn.Module):
+    """CLIP-style pairing of a medium's mean latent with its name's bag of tokens; used in warm-up and then thrown away."""
+
+    def __init__(self, config: ModelConfig, latent_dim: int, width: int = 64) -> None:
+        super().__init__()
+        self.media = nn.Sequential(nn.LayerNorm(latent_dim), nn.Linear(latent_dim, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.text = nn.EmbeddingBag(config.text.vocabulary_size, width, mode="mean")
+
+    def forward(self, latents: Tensor, names: Tensor, offsets: Tensor) -> tuple[Tensor, float]:
+        """Latents (B,N,L), names' ids (n,) with the start of each (B,) → contrastive loss and top-1."""
+        media = F.normalize(self.media(latents.mean(dim=1)), dim=-1)
+        return contrastive_loss(media, F.normalize(self.text(names, offsets), dim=-1))

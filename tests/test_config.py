@@ -1,0 +1,78 @@
+"""Configs are read strictly: each mistake is one line that says where."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nextomni_edge.config import ModelConfig
+from nextomni_edge.errors import InputError
+from nextomni_edge.graphs import graph_specs
+from nextomni_edge.spec import ComponentName, Dim, GraphSpec, TensorSpec
+from tests.tiny import tiny_config
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    data = tiny_config().to_json()
+    *parents, last = path.split(".")
+    inner = data
+    for key in parents:
+        inner = inner[key]
+    inner[last] = value
+    return data
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("backbone.layrs", 2, r"config.backbone: unknown key 'layrs' \(did you mean 'layers'\?\)"),
+        ("backbone.layers", "2", "config.backbone.layers: found '2', expected int"),
+        ("backbone.layers", True, "config.backbone.layers: found True, expected int"),
+        ("backbone.qkv_bias", 1, "config.backbone.qkv_bias: found 1, expected bool"),
+        ("flow.text.c", float("nan"), "config.flow.text.c: found nan, expected a finite number"),
+        ("image.head.kind", "serial", "config.image.head.kind: found 'serial', expected one of 'parallel', 'autoregressive'"),
+        ("logit_shift", 2, "config.logit_shift: found 2, expected one of 0, 1"),
+        ("image", [], "config.image: found list, expected an object"),
+        ("image.patch", 7, "model config: image.size must be a multiple of image.patch"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(path: str, value: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ModelConfig.from_json(changed(path, value))
+
+
+def test_a_config_round_trips(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(tiny_config().to_json()))
+    assert ModelConfig.load(path) == tiny_config()
+    with pytest.raises(InputError, match="not a readable JSON config"):
+        ModelConfig.load(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("config", [ModelConfig(), tiny_config(), tiny_config("parallel", 1)])
+def test_every_component_has_a_spec_with_consistent_dims(config: ModelConfig) -> None:
+    specs = graph_specs(config)
+    assert tuple(specs) == ComponentName.ALL
+    for name, spec in specs.items():
+        assert spec.name == name and spec.dims()
+        json.dumps(spec.to_json())
+
+
+def test_a_tensor_that_does_not_fit_says_which_axis() -> None:
+    rows = Dim("rows", 1, 4)
+    spec = TensorSpec("x", "float32", (rows, 3))
+    assert spec.mismatch("float32", (2, 3), {}) is None
+    assert spec.mismatch("float64", (2, 3), {}) == "x: dtype float64, expected float32"
+    assert spec.mismatch("float32", (2,), {}) == "x: rank 1, expected 2"
+    assert spec.mismatch("float32", (2, 4), {}) == "x: axis 1 has size 4, expected 3"
+    assert spec.mismatch("float32", (5, 3), {}) == "x: axis 0 (rows) has size 5, expected 1 to 4"
+    assert spec.mismatch("float32", (2, 3), {"rows": 3}) == "x: axis 0 (rows) has size 2, but another tensor has 3"
+
+
+def test_a_dim_declared_twice_must_agree() -> None:
+    one, other = (TensorSpec(n, "float32", (Dim("rows", 1, top),)) for n, top in (("a", 4), ("b", 5)))
+    with pytest.raises(ValueError, match="dimension rows is declared with two ranges"):
+        GraphSpec("g", (one,), (other,)).dims()
+    assert dataclasses.replace(one, name="c").dims == one.dims
