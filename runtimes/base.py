@@ -60,6 +60,10 @@ class Runtime(ABC):
     """Loads components of one file format."""
 
     @abstractmethod
+    def providers(self) -> list[str]:
+        """Where the library, as it is installed here, can run."""
+
+    @abstractmethod
     def load(self, component: str, file: Path, spec: GraphSpec, provider: str | None = None) -> Session:
         """MissingRuntimeError: `provider` is not the one that would run. InputError: the file is not the component."""
 

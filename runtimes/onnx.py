@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnxruntime
 
-from nextomni_edge.errors import InputError, MissingRuntimeError
+from nextomni_edge.errors import InputError, MissingRuntimeError, NextOmniError
 from nextomni_edge.runtimes.base import Array, Runtime, Session
 from nextomni_edge.spec import GraphSpec
 
@@ -23,17 +23,25 @@ class OnnxSession(Session):
         self._session = library_session
 
     def _run(self, inputs: Mapping[str, Array], outputs: list[str]) -> dict[str, Array]:
-        return dict(zip(outputs, self._session.run(outputs, dict(inputs)), strict=True))
+        try:
+            found = self._session.run(outputs, dict(inputs))
+        except Exception as error:  # the library's exceptions share no base but Exception
+            raise NextOmniError(f"{self.spec.name}: ONNX Runtime failed ({error})") from error
+        return dict(zip(outputs, found, strict=True))
 
 
 class OnnxRuntime(Runtime):
     """Threads from OMP_NUM_THREADS, which ONNX Runtime's own builds ignore; all cores where it is not set."""
 
+    def providers(self) -> list[str]:
+        return list(onnxruntime.get_available_providers())
+
     def load(self, component: str, file: Path, spec: GraphSpec, provider: str | None = None) -> Session:
         provider = provider or "CPUExecutionProvider"
-        if provider not in onnxruntime.get_available_providers():
-            here = ", ".join(onnxruntime.get_available_providers())
-            raise MissingRuntimeError(f"{component}: provider {provider!r} is not in this onnxruntime; it has {here}")
+        if provider not in self.providers():
+            raise MissingRuntimeError(
+                f"{component}: provider {provider!r} is not in this onnxruntime; it has {', '.join(self.providers())}"
+            )
         options = onnxruntime.SessionOptions()
         threads = os.environ.get("OMP_NUM_THREADS", "")
         options.intra_op_num_threads = int(threads) if threads.isdecimal() else 0

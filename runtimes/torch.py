@@ -42,8 +42,11 @@ class TorchRuntime(Runtime):
     def __init__(self) -> None:
         self._loaded: dict[Path, dict[str, Session]] = {}
 
+    def providers(self) -> list[str]:
+        return ["cpu"]
+
     def load(self, component: str, file: Path, spec: GraphSpec, provider: str | None = None) -> Session:
-        if provider not in (None, "cpu"):
+        if provider not in (None, *self.providers()):
             raise MissingRuntimeError(f"{component}: provider {provider!r} is not here; the torch reference runs on 'cpu' alone")
         if file not in self._loaded:
             self._loaded[file] = sessions(native.load(file))
