@@ -102,8 +102,10 @@ def _locked(part: Path) -> Iterator[None]:
     """Own an empty `part`: a lock dies with its process, so what an earlier, killed writer left there can be told and removed."""
     import fcntl  # absent on Windows, where bundles are read but not written
 
+    if part.is_symlink() or part.is_file():
+        raise UsageError(f"{part} is in the way; remove it")
     part.mkdir(exist_ok=True)
-    descriptor = os.open(part, os.O_RDONLY | os.O_NOFOLLOW)
+    descriptor = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
