@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from pathlib import Path
 from typing import Literal
 
@@ -49,10 +50,11 @@ def tiny_config(head: Literal["parallel", "autoregressive"] = "autoregressive", 
 def tiny_model(out: Path, config: ModelConfig | None = None, seed: int = 0) -> Path:
     """Write a model directory with random weights, wide enough that logits differ clearly between symbols."""
     config = config or tiny_config()
-    train_tokenizer(CORPUS, config.text.vocabulary_size, out / "source.json")
-    vocabulary = TextTokenizer(out / "source.json").vocabulary_size
-    config = dataclasses.replace(config, text=dataclasses.replace(config.text, vocabulary_size=vocabulary))
-    torch.manual_seed(seed)
-    native.save(OmniModel(config).eval(), out / "source.json", out)
-    (out / "source.json").unlink()
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer = Path(folder) / "tokenizer.json"
+        train_tokenizer(CORPUS, config.text.vocabulary_size, tokenizer)
+        vocabulary = TextTokenizer(tokenizer).vocabulary_size
+        config = dataclasses.replace(config, text=dataclasses.replace(config.text, vocabulary_size=vocabulary))
+        torch.manual_seed(seed)
+        native.save(OmniModel(config).eval(), tokenizer, out)
     return out

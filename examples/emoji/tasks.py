@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from dataset import Emoji
+from dataset import MOTIONS, Emoji
 from numpy.typing import NDArray
 
 from nextomni_edge.config import ModelConfig
@@ -18,11 +18,11 @@ from nextomni_edge.tokens.text import TextTokenizer
 from nextomni_edge.train.objective import Draw
 
 FRAMES = 4
-MOTIONS = ("spinning", "growing", "shrinking", "sliding left", "sliding right", "bouncing")
+GENERATION_VOICES = ("hibari-heart-us", "hibari-heart-gb", "flite-rms", "espeak-en-us-p50")  # the voices that the model speaks with
 SHARES = {
-    "text_to_image": 0.42, "image_to_text": 0.12, "text_to_audio": 0.12, "audio_to_text": 0.10, "retrieve_image": 0.05,
-    "retrieve_audio": 0.04, "text_to_video": 0.05, "video_to_text": 0.02, "image_to_audio": 0.02, "audio_to_image": 0.03,
-    "now_bigger": 0.015, "say_it": 0.015,
+    "text_to_image": 0.30, "image_to_text": 0.11, "text_to_audio": 0.17, "audio_to_text": 0.12, "retrieve_image": 0.06,
+    "retrieve_audio": 0.04, "text_to_video": 0.07, "video_to_text": 0.02, "image_to_audio": 0.03, "audio_to_image": 0.03,
+    "now_bigger": 0.025, "say_it": 0.025,
 }  # fmt: skip
 WHAT_IS_THIS, WHAT_WAS_SAID, WHAT_HAPPENS = "what is this?", "what was said?", "what happens here?"
 
@@ -68,11 +68,10 @@ class Tasks:
 
     def __init__(self, emoji: Emoji, tokenizer: TextTokenizer, config: ModelConfig, batch_size: int) -> None:
         self.emoji, self.tokenizer, self.config, self.batch_size = emoji, tokenizer, config, batch_size
-        self.names = [concept.name for concept in emoji.concepts]
-        self.drawings = np.flatnonzero(emoji.drawing_heldout == 0)
-        self.clips = np.flatnonzero(emoji.clip_heldout == 0)
-        spoken = np.isin(emoji.clip_voice, [emoji.voices.index(voice) for voice in emoji.generation_voices])
-        self.spoken = np.flatnonzero(spoken & (emoji.clip_heldout == 0))
+        self.names = emoji.concepts
+        self.drawings, self.clips = emoji.drawings(), emoji.clips_of()
+        voices = [emoji.voices.index(voice) for voice in GENERATION_VOICES]
+        self.spoken = self.clips[np.isin(emoji.clip_voice[self.clips], voices)]
         self.makers: dict[str, Callable[[np.random.Generator], Draw]] = {name: getattr(self, name) for name in SHARES}
 
     def draw(self, step: int) -> Draw:
@@ -219,9 +218,9 @@ def _videos(codes: Ids) -> list[Part]:
     return [Part("video", frames) for frames in codes.reshape(-1, FRAMES, *codes.shape[1:])]
 
 
-def corpus(names: list[str], artists: list[str], voices: list[str]) -> list[str]:
+def corpus(names: list[str], artists: list[str]) -> list[str]:
     """Every word that the tasks use, often enough for each to become one token."""
-    spoken = [say_prompt(name, voices[i % len(voices)]) for i, name in enumerate(names)]
+    spoken = [say_prompt(name, GENERATION_VOICES[i % len(GENERATION_VOICES)]) for i, name in enumerate(names)]
     drawn = [draw_prompt(name, artists[i % len(artists)]) for i, name in enumerate(names)]
     filmed = [film_prompt(name, MOTIONS[i % len(MOTIONS)], artists[i % len(artists)]) for i, name in enumerate(names)]
     asked = [WHAT_IS_THIS, WHAT_WAS_SAID, WHAT_HAPPENS, "say it, it voice", "draw it, it style", "now bigger", "now smaller"]

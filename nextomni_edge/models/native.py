@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
+from nextomni_edge.files import atomic_directory
 from nextomni_edge.models.omni import OmniModel
 
 
@@ -28,14 +29,12 @@ def state(model: OmniModel, dtype: torch.dtype = torch.float32) -> dict[str, tor
 
 
 def save(model: OmniModel, tokenizer: Path, out: Path, dtype: torch.dtype = torch.float32) -> None:
-    """Write a model directory; every file is renamed into place when it is whole, config.json last."""
-    out.mkdir(parents=True, exist_ok=True)
-    weights, config, tokens = out / "model.safetensors.part", out / "config.json.part", out / "tokenizer.json.part"
-    save_file(state(model, dtype), weights)
-    config.write_text(json.dumps(model.config.to_json(), indent=2) + "\n", encoding="utf-8")
-    shutil.copyfile(tokenizer, tokens)
-    for part in (tokens, weights, config):
-        part.replace(part.with_suffix(""))
+    """Write a model directory, replacing one that is there as a whole. UsageError: the place cannot be written."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_directory(out, overwrite=True) as part:
+        save_file(state(model, dtype), part / "model.safetensors")
+        (part / "config.json").write_text(json.dumps(model.config.to_json(), indent=2) + "\n", encoding="utf-8")
+        shutil.copyfile(tokenizer, part / "tokenizer.json")
 
 
 def load(path: Path) -> OmniModel:

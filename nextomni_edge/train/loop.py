@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,10 +16,11 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from nextomni_edge.errors import InputError
+from nextomni_edge.files import atomic_write
 
 Metrics = dict[str, float]
 
@@ -49,6 +52,19 @@ class TrainOptions:
         return max(0.0, min(1.0, (step + 1) / self.warm_up, left))
 
 
+@contextlib.contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Whether SIGINT or SIGTERM has come: a step is finished before the training stops, so that its state can be saved."""
+    seen: list[int] = []
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda number, _: seen.append(number)) for number in signals]
+    try:
+        yield lambda: bool(seen)
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
+
+
 class Trainer:
     """Trains `module`'s parameters (those in `groups`) and keeps their running average; `state.safetensors` in `out` resumes exactly."""
 
@@ -64,18 +80,19 @@ class Trainer:
         self.step = 0
 
     def run(self, loss_of: StepFunction, report: Callable[[int, Metrics], None], before_save: Callable[[], None]) -> None:
-        """Train until the steps or the minutes are over; the state is saved on the way and at the end, an interrupt included."""
+        """Train until the steps or the minutes are over, or an interrupt; the state is saved on the way and at the end."""
         started = saved = time.monotonic()
-        try:
+        with interruptible() as interrupted:
             while self.step < self.options.steps and time.monotonic() - started < 60 * self.options.minutes:
                 report(self.step, self.advance(loss_of))
-                if time.monotonic() - saved > 60 * self.options.save_minutes:
+                if interrupted() or time.monotonic() - saved > 60 * self.options.save_minutes:
                     before_save()
                     self.save()
                     saved = time.monotonic()
-        finally:
-            before_save()
-            self.save()
+                if interrupted():
+                    raise KeyboardInterrupt
+        before_save()
+        self.save()
 
     def advance(self, loss_of: StepFunction) -> Metrics:
         """One optimiser step. InputError where the loss is not finite: nothing is worth saving after that."""
@@ -96,7 +113,7 @@ class Trainer:
         return metrics
 
     def save(self) -> None:
-        """Write weights, average, optimiser and step to state.safetensors, renamed into place when whole."""
+        """Write weights, average, optimiser and step to state.safetensors, which changes whole or not at all."""
         if not self.accelerator.is_main_process:
             return
         tensors = {f"weights.{name}": parameter.detach() for name, parameter in self.parameters.items()}
@@ -105,10 +122,9 @@ class Trainer:
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
         self.out.mkdir(parents=True, exist_ok=True)
-        part = self.out / "state.safetensors.part"
         metadata = {"step": str(self.step), "extra": json.dumps(self.extra)}
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata)
-        part.replace(self.out / "state.safetensors")
+        with atomic_write(self.out / "state.safetensors") as file:
+            file.write(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
 
     def resume(self) -> bool:
         """Continue from state.safetensors where there is one; InputError where it belongs to another model."""

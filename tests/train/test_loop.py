@@ -1,6 +1,8 @@
 """The loop: exact resume, the schedule, and a loss that is not finite."""
 
 import math
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -73,3 +75,17 @@ def test_the_budget_in_minutes_ends_a_session_and_keeps_what_was_done(tmp_path: 
     train(subject)
     again = trainer(tmp_path, TrainOptions(steps=10**9))
     assert again.resume() and again.step == subject.step > 0
+
+
+def test_an_interrupt_finishes_the_step_and_saves_it(tmp_path: Path) -> None:
+    subject = trainer(tmp_path)
+
+    def loss(step: int, rng: np.random.Generator) -> tuple[Tensor, Metrics]:
+        if step == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return subject.module(torch.ones(1, 4)).pow(2).mean(), {}
+
+    with pytest.raises(KeyboardInterrupt):
+        subject.run(loss, lambda step, metrics: None, lambda: None)
+    again = trainer(tmp_path)
+    assert again.resume() and again.step == 5
