@@ -2,8 +2,8 @@
 
     python examples/emoji/heldout.py --data DIR
 
-Reads what prepare.py made and writes `heldout/` beside this file: CODEPOINT_name_artist.png (64 x 64 RGBA), CODEPOINT_name_voice.flac (16 kHz
-mono) and index.json, which gives each file's concept, maker and licence. The demo needs no other data.
+Reads what prepare.py made and writes `heldout/` beside this file: CODEPOINT_name_artist.png (64 x 64 RGBA),
+CODEPOINT_name_voice.flac (16 kHz mono) and index.json, which gives each file's concept, maker and licence. The demo needs no more.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python examples/emoji/prepare.py --out DIR
 
 Writes DIR/drawings.safetensors and DIR/speech.safetensors. What is done already is kept: an interrupted run goes on where it was.
-Needs node with npm, and the programs espeak-ng and flite.
+Needs node with npm, the programs espeak-ng and flite, and the Python packages of requirements.txt beside this file.
 """
 
 from __future__ import annotations

@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 from catalog import DataError
-from scipy.signal import resample_poly
 
 RATE = 16_000
 SAMPLES = 20_480
@@ -34,17 +33,27 @@ Wave = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Voice:
-    """A speaker and the paces at which it reads every name; `paces` are factors on the engine's usual speed."""
+    """A speaker and the paces at which it reads every name.
+
+    `paces` and `pitch` are factors on the engine's usual ones; `formant` scales the vocal tract's resonances (hibari alone).
+    """
 
     name: str
     engine: str
     ident: str
     paces: tuple[float, ...]
-    pitch: int = 50
+    pitch: float = 1.0
+    formant: float = 1.0
 
 
 def _espeak(ident: str, pitch: int) -> Voice:
-    return Voice(f"espeak-{ident}-p{pitch}", "espeak-ng", ident, (0.85, 1.05), pitch)
+    return Voice(f"espeak-{ident}-p{pitch}", "espeak-ng", ident, (0.85, 1.05), pitch / 50)
+
+
+def _relative(ident: str, pace: float, pitch: float, formant: float) -> Voice:
+    """A made-up relative of the neural voice: other larynx, other vocal tract. Its only natural voice is worth several."""
+    name = f"hibari-heart-{ident}-p{round(100 * pitch)}-f{round(100 * formant)}"
+    return Voice(name, "hibari", ident, (pace,), pitch, formant)
 
 
 FLITE_PACES = (0.87, 1.0, 1.15)
@@ -62,6 +71,13 @@ VOICES: tuple[Voice, ...] = (
     _espeak("en-us+f5", 55),
     _espeak("en-us+m3", 50),
     _espeak("en-gb+m7", 45),
+    _relative("us", 0.9, 1.25, 1.08),
+    _relative("us", 1.1, 0.85, 0.95),
+    _relative("us", 1.0, 0.6, 0.85),
+    _relative("gb", 1.0, 0.65, 0.88),
+    _relative("gb", 0.9, 1.15, 1.05),
+    _relative("us", 0.8, 0.95, 1.0),
+    _relative("us", 1.15, 1.1, 1.12),
 )
 """Voices in the order of the `voice` column."""
 
@@ -78,7 +94,7 @@ def _run(command: list[str]) -> bytes:
 
 def _espeak_wave(voice: Voice, pace: float, text: str) -> tuple[Wave, int]:
     words = str(round(165 * pace))
-    sound = _run(["espeak-ng", "-v", voice.ident, "-s", words, "-p", str(voice.pitch), "--stdout", text])
+    sound = _run(["espeak-ng", "-v", voice.ident, "-s", words, "-p", str(round(50 * voice.pitch)), "--stdout", text])
     wave, rate = soundfile.read(io.BytesIO(sound), dtype="float32")
     return wave, int(rate)
 
@@ -98,17 +114,46 @@ def _hibari(accent: str) -> Any:
         from hibari import Hibari
         from hibari.g2p import G2P
     except ImportError:
-        raise DataError("the Python package hibari-tts is not installed") from None
+        raise DataError("the Python package hibari-tts is not installed (see requirements.txt)") from None
     return Hibari(g2p=G2P(british=accent == "gb"))
+
+
+def _scale_formants(spectrum: Wave, factor: float) -> Wave:
+    """Stretch a spectrum (bins, frames) along its bins: bin k takes what was at k / factor."""
+    at = np.clip(np.arange(len(spectrum)) / factor, 0, len(spectrum) - 1.001)
+    low = at.astype(np.int64)
+    share = (at - low).astype(np.float32)[:, None]
+    return (spectrum[low] * (1 - share) + spectrum[low + 1] * share).astype(np.float32)
 
 
 def _hibari_wave(voice: Voice, pace: float, text: str) -> tuple[Wave, int]:
     engine = _hibari(voice.ident)
-    # A fixed seed: the engine's noise component must not change from one run to the next.
-    return np.asarray(engine(text, speed=pace, seed=0), np.float32), int(engine.sample_rate)
+    # Fixed seeds: the engine's noise component must not change from one run to the next.
+    if voice.pitch == voice.formant == 1.0:
+        return np.asarray(engine(text, speed=pace, seed=0), np.float32), int(engine.sample_rate)
+    from hibari import dsp
+
+    ids = np.asarray([engine.ids(" ".join(engine.phonemize(text)))], np.int64)
+    outputs = engine.sess.run(None, {"ids": ids, "speed": np.asarray([pace], np.float32)})
+    harmonic, phase, noise, free, angle, f0 = (output[0] for output in outputs)
+    bent = [_scale_formants(part, voice.formant) for part in (harmonic, phase, noise)]
+    # The free-phase part carries the old pitch and cannot be moved; it is silenced.
+    silent = np.full_like(free, -30)
+    wave = dsp.synth(*bent, silent, angle, f0 * np.float32(voice.pitch), np.random.default_rng(0))
+    return np.asarray(wave, np.float32), int(engine.sample_rate)
 
 
 ENGINES = {"espeak-ng": _espeak_wave, "flite": _flite_wave, "hibari": _hibari_wave}
+
+
+def resample(wave: Wave, rate: int) -> Wave:
+    """A mono wave of any whole rate (N,) at 16 kHz, band-limited."""
+    try:
+        from scipy.signal import resample_poly
+    except ImportError:
+        raise DataError("the Python package scipy is not installed (see requirements.txt)") from None
+    common = int(np.gcd(rate, RATE))
+    return np.asarray(resample_poly(wave.astype(np.float32), RATE // common, rate // common), np.float32)
 
 
 def trim(wave: Wave, threshold: float = 0.01) -> Wave:
@@ -139,9 +184,7 @@ def speak(voice: Voice, pace: float, text: str) -> npt.NDArray[np.int16]:
     """One clip, int16 (20480,); a name that is too long at this pace is read faster until it fits."""
     for attempt in range(TRIES):
         wave, rate = ENGINES[voice.engine](voice, pace * FASTER**attempt, text)
-        common = int(np.gcd(rate, RATE))
-        wave = resample_poly(wave.astype(np.float32), RATE // common, rate // common).astype(np.float32)
-        word = trim(wave)
+        word = trim(resample(wave, rate))
         if len(word) == 0:
             raise DataError(f"{voice.name} said nothing for '{text}'")
         if LEAD + len(word) <= SAMPLES:

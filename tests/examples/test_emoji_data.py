@@ -20,6 +20,7 @@ sys.path.insert(0, str(EMOJI))
 import catalog  # noqa: E402
 import dataset  # noqa: E402
 import heldout  # noqa: E402
+import speech as speech_tools  # noqa: E402
 from dataset import MOTIONS, Augmentation, Emoji  # noqa: E402
 
 STILL = Augmentation(shift=0, scale=(1, 1), rotation=0, brightness=0, colour=0, flip=0, gain=(1, 1), delay=0, pace=(1, 1), noise=0)
@@ -222,6 +223,23 @@ def test_augmented_speech_keeps_the_end_of_long_words(tmp_path: Path) -> None:
         clip = emoji.clips([3], np.random.default_rng(seed), Augmentation(noise=0, gain=(1, 1)))[0]
         loud = np.flatnonzero(np.abs(clip) > 0.05)
         assert loud[-1] - loud[-4] > 250
+
+
+def test_placed_word_is_trimmed_behind_its_lead_and_levelled() -> None:
+    rng = np.random.default_rng(0)
+    wave = np.concatenate([np.zeros(3000), rng.uniform(-0.2, 0.2, 8000), np.zeros(5000)]).astype(np.float32)
+    word = speech_tools.trim(wave)
+    assert 8000 <= len(word) <= 8000 + 3 * 160 + 480
+    clip = speech_tools.place(word)
+    assert (clip.shape, clip.dtype) == ((20_480,), np.int16)
+    assert (clip[: dataset.LEAD] == 0).all() and (clip[dataset.LEAD + len(word) :] == 0).all()
+    assert int(np.abs(clip).max()) == pytest.approx(0.9 * 32_767, abs=2)
+
+
+def test_voices_have_unique_names_and_the_heldout_one_is_among_them() -> None:
+    names = [voice.name for voice in speech_tools.VOICES]
+    assert len(set(names)) == len(names)
+    assert catalog.load_split(catalog.load_concepts()).voice in names
 
 
 def test_rows_are_split_by_their_heldout_mark(emoji: Emoji) -> None:
