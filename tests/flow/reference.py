@@ -45,22 +45,20 @@ def velocity(d: Float, beta_t: float, rate: float) -> Float:
 
 def transition(d: Float, t: float, h: float, rule: str) -> Float:
     """Column z holds the law of x_{t+h} given x_t = z, (V, V), for the step rule "euler" or "corrected"."""
-    if rule == "euler":
-        u = velocity(d, beta(t), h * d_beta(t))
-    else:
-        u = velocity(d, beta(t + h / 2), beta(t + h) - beta(t))
+    beta_t, rate = {"euler": (beta(t), h * d_beta(t)), "corrected": (beta(t + h / 2), beta(t + h) - beta(t))}[rule]
+    u = velocity(d, beta_t, rate)
     total = u.sum(axis=0)
     stays = np.exp(-total)
     towards = np.divide(u, total, out=np.zeros_like(u), where=total > 0)
     return towards * (1 - stays) + np.diag(stays)
 
 
-def marginal(d: Float, n: int, until: int, rule: str) -> Float:
-    """The exact law of the chain after `until` of n steps from the uniform start, (V,)."""
-    law = np.full(len(d), 1 / len(d))
-    for i in range(until):
-        law = transition(d, i / n, 1 / n, rule) @ law
-    return law
+def marginals(d: Float, n: int, rule: str) -> list[Float]:
+    """The exact laws of the chain of n steps from the uniform start at t = 0, 1/n, …, (n−1)/n, each (V,)."""
+    laws = [np.full(len(d), 1 / len(d))]
+    for i in range(n - 1):
+        laws.append(transition(d, i / n, 1 / n, rule) @ laws[-1])
+    return laws
 
 
 def total_variation(p: Float, q: Float) -> float:

@@ -1,0 +1,70 @@
+"""Whole chains: their marginals against p_t, by simulation and by exact propagation of the step's transition law."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nextomni_edge.flow.noise import Noise, Use
+from nextomni_edge.flow.path import MetricPath
+from nextomni_edge.flow.schedule import MetricSchedule
+from nextomni_edge.flow.step import STEP_RULES
+from tests.flow import reference
+from tests.flow.tables import random_table
+
+SYMBOLS, X_1 = 8, 3
+TABLE = random_table(21, SYMBOLS, dimensions=3)
+DISTANCE = reference.distances(TABLE, X_1)
+
+
+def simulate(name: str, chains: int, n: int, until: int) -> np.ndarray:
+    """The empirical law of x at t = until/n over `chains` chains with x_1 fixed."""
+    path, noise = MetricPath(TABLE, MetricSchedule()), Noise(11)
+    x, x_1 = noise.start(0, chains, 1, SYMBOLS)[:, 0], np.full(chains, X_1)
+    for step in range(until):
+        jump, target = (noise.uniform(0, step, use, chains)[:, 0] for use in (Use.JUMP, Use.TARGET))
+        x = STEP_RULES[name](x, x_1, step / n, 1 / n, path, jump, target, step == n - 1)
+    return np.bincount(x, minlength=SYMBOLS) / chains
+
+
+def biases(name: str, n: int) -> list[float]:
+    """Exact total variation of the n-step chain's law to p_t at t = 0, 1/n, …, (n−1)/n."""
+    laws = reference.marginals(DISTANCE, n, name)
+    return [reference.total_variation(law, reference.probability(DISTANCE, reference.beta(i / n))) for i, law in enumerate(laws)]
+
+
+@pytest.mark.parametrize("name", STEP_RULES)
+@pytest.mark.parametrize("quarter", [1, 3])
+def test_simulated_marginals_are_p_t_up_to_sampling_and_step_bias(name: str, quarter: int) -> None:
+    n, chains = 32, 30_000
+    until = quarter * n // 4
+    drawn, bound = simulate(name, chains, n, until), reference.sampling_bound(SYMBOLS, chains)
+    p_t = reference.probability(DISTANCE, reference.beta(until / n))
+    assert reference.total_variation(drawn, reference.marginals(DISTANCE, n, name)[until]) < bound
+    assert reference.total_variation(drawn, p_t) < bound + biases(name, n)[until]
+    assert reference.total_variation(drawn, np.full(SYMBOLS, 1 / SYMBOLS)) > 0.1  # the chain did move
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_200_000_chains_of_512_steps_have_marginals_p_t() -> None:
+    chains, n = 200_000, 512
+    p_t, bias = reference.probability(DISTANCE, reference.beta(0.5)), biases("euler", n)[n // 2]
+    assert bias < 0.001
+    assert reference.total_variation(simulate("euler", chains, n, n // 2), p_t) < bias + reference.sampling_bound(SYMBOLS, chains)
+
+
+def test_the_euler_bias_vanishes_in_proportion_to_the_step() -> None:
+    halves = [biases("euler", n)[n // 2] for n in (32, 64, 128, 256)]
+    for coarse, fine in zip(halves, halves[1:], strict=False):
+        assert 1.6 < coarse / fine < 2.6
+
+
+def test_the_corrected_step_is_nearer_to_p_t_than_euler_at_equal_n() -> None:
+    worst: dict[tuple[str, int], float] = {}
+    for n in (8, 16, 50):
+        euler, corrected = biases("euler", n), biases("corrected", n)
+        assert all(near < far for near, far in zip(corrected[1:], euler[1:], strict=True))
+        worst["euler", n], worst["corrected", n] = max(euler), max(corrected)
+    assert worst["corrected", 50] < worst["euler", 50] / 4
+    assert worst["corrected", 16] < worst["euler", 50]
