@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 import torch
 
-from nextomni_edge.bundle import BundleWriter, ComponentRecord, Provenance
+from nextomni_edge.bundle import BundleWriter, ComponentRecord, Golden, Provenance
 from nextomni_edge.checkpoint import Checkpoint
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.export.onnx import write_component
@@ -24,6 +24,7 @@ from nextomni_edge.export.weights import Precision, WeightStream
 from nextomni_edge.models.components import Component
 from nextomni_edge.models.components import components as components_of
 from nextomni_edge.models.omni import OmniModel
+from nextomni_edge.verify import against_checkpoint, golden, record
 
 Progress = Callable[[str, float], None]  # what is being done, and the share that is done, 0 to 1
 Check = Literal["full", "golden", "none"]
@@ -128,9 +129,20 @@ def _export(
         tables = {name: checkpoint.tensor(f"metric_tables.{name}") for name in METRIC_TABLES}
         writer.add_tensors("metric_tables.safetensors", tables)
         writer.add_file("tokenizer.json", checkpoint.tokenizer_path)
-        writer.finish(checkpoint.config, provenance=_provenance(checkpoint))
-    progress("export", 1.0)
-    return dataclasses.replace(report, rounded=stream.rounded)
+        provenance = _provenance(checkpoint)
+        bundle = writer.finish(checkpoint.config, provenance=provenance)
+        parity: dict[str, object] = {"check": check}
+        if check != "none":
+            outcome, trace = (
+                against_checkpoint(bundle, checkpoint.path, progress=progress) if check == "full" else record(bundle, progress)
+            )
+            parity |= outcome.require().to_json()
+            proof = Golden(writer.add_tensors(golden.FILE, trace.tensors()), trace.data())
+            writer.finish(checkpoint.config, golden=proof, parity=parity, provenance=provenance)
+        else:
+            writer.finish(checkpoint.config, parity=parity, provenance=provenance)
+    progress("done", 1.0)
+    return dataclasses.replace(report, parity=parity, rounded=stream.rounded)
 
 
 def _provenance(checkpoint: Checkpoint) -> Provenance:

@@ -14,13 +14,13 @@ import onnx_ir as ir
 import onnxscript.optimizer
 import torch
 
+from nextomni_edge.bundle.manifest import INLINE
 from nextomni_edge.errors import InputError, NextOmniError
 from nextomni_edge.export.weights import Precision, Stored, Transform, WeightStream
 from nextomni_edge.models.components import Component
 from nextomni_edge.spec import Dim, GraphSpec, TensorSpec
 
 OPSET: Final = 23  # the first with Attention and RMSNormalization
-INLINE: Final = 1024  # bytes; smaller tensors stand inside the graph
 DTYPES: Final = {"float32": torch.float32, "float16": torch.float16, "int64": torch.int64, "bool": torch.bool}
 # All distinct and none below 2, so that no size is taken for a constant or for another; `attended` is past + rows.
 EXAMPLE_SIZES: Final = {"batch": 2, "rows": 3, "past": 5, "attended": 8, "length": 3}

@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "models": MODEL,
     "train": MODEL | {"media"},
     "retrieval": RUN | {"media"},
-    "verify": RUN | {"models"},
+    "verify": RUN | {"models", "runtimes.torch"},
     "export": RUN | {"models", "verify"},
     "__main__": {"cli"},
     "cli": RUN | {"media", "retrieval", "models", "train", "export", "verify", "runtimes"},

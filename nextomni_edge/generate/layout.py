@@ -40,8 +40,8 @@ class Layout:
         rows = np.concatenate([np.arange(*spans[index]) for index in segments])
         return cls(modalities[0], segments, tuple(len(sequence.segments[index]) for index in segments), rows)
 
-    def split(self, x: Ids) -> tuple[Ids, ...]:
-        """Tokens (R,K) as each segment holds them."""
+    def split(self, x: Float) -> tuple[Float, ...]:
+        """Tokens (R,K), or numbers beside them, as each segment holds them."""
         parts = np.split(x[:, 0] if self.modality == "text" else x, np.cumsum(self.lengths)[:-1])
         return tuple(part.copy() for part in parts)
 

@@ -23,8 +23,8 @@ from nextomni_edge.tokens.sequence import Sequence
 class StepRecord:
     """One step of one request, per generated segment: x_t before it, x_1 predicted (None where it was not asked for).
 
-    `margin` is that of the draw of x_1 nearest to another outcome (see margin.py), infinite where there was none: all else
-    in a step is computed from the same numbers on every runtime.
+    `margins` holds, beside each x_1, how near its draw was to another outcome (see margin.py), `margin` the smallest, infinite
+    where there was no draw: all else in a step is computed from the same numbers on every runtime.
     """
 
     request: int
@@ -32,7 +32,11 @@ class StepRecord:
     t: float
     x_t: tuple[Ids, ...]
     x_1: tuple[Ids, ...] | None
-    margin: float
+    margins: tuple[Float, ...] | None
+
+    @property
+    def margin(self) -> float:
+        return float("inf") if self.margins is None else min(float(margins.min()) for margins in self.margins)
 
 
 Observe = Callable[[StepRecord], None]
@@ -107,5 +111,5 @@ def _records(
 ) -> Iterator[StepRecord]:
     for place, request in enumerate(names):
         predicted = None if x_1 is None else layout.split(x_1[place])
-        margin = float("inf") if margins is None else float(margins[place].min())
-        yield StepRecord(request, step, step / steps, layout.split(x_t[place]), predicted, margin)
+        beside = None if margins is None else layout.split(margins[place])
+        yield StepRecord(request, step, step / steps, layout.split(x_t[place]), predicted, beside)

@@ -112,7 +112,8 @@ class Backbone(nn.Module):
         """(B,S,H), (B,S) int64, (B,P+S) bool, two of (layers,B,kv_heads,P,head_dim) → hidden (B,S,H) after the final norm,
         and the rows' own keys (rotated) and values, (layers,B,kv_heads,S,head_dim). P may be 0."""
         rope = rotary(positions, self.config.head_dim, self.config.rope_base)
-        mask = attention_mask[:, None, None, :]
+        # ONNX Runtime's Attention broadcasts a mask over heads, but not over rows.
+        mask = attention_mask[:, None, None, :].expand(-1, 1, embeddings.shape[1], -1)
         x, keys, values = embeddings, [], []
         for index, layer in enumerate(self.layers):
             x, key, value = layer(x, rope, mask, past_keys[index], past_values[index])

@@ -1,0 +1,60 @@
+"""Inputs for one component at a time: small, of several sizes, and the same on every machine."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextomni_edge.config import ModelConfig
+from nextomni_edge.spec import ComponentName, GraphSpec, TensorSpec, Wire
+
+Inputs = dict[str, NDArray[Any]]
+
+# One row and many, one request and several, nothing past and something: none is what the graph was traced with but the last.
+SIZES: Final[tuple[Mapping[str, int], ...]] = (
+    {"batch": 1, "rows": 1, "past": 0, "length": 1},
+    {"batch": 1, "rows": 7, "past": 0, "length": 4},
+    {"batch": 3, "rows": 4, "past": 6, "length": 2},
+    {"batch": 2, "rows": 3, "past": 5, "length": 3},
+)
+
+
+def cases(spec: GraphSpec, config: ModelConfig) -> Iterator[tuple[str, Inputs]]:
+    """(name, inputs) of each case; sizes beyond the model's are cut to them, and cases that become equal are left out."""
+    seen: set[tuple[int, ...]] = set()
+    for wanted in SIZES:
+        sizes = {name: min(wanted[name], dim.max) for name, dim in spec.dims().items() if name in wanted}
+        key = tuple(sizes.values())
+        if key in seen:
+            continue
+        seen.add(key)
+        sizes["attended"] = sizes.get("past", 0) + sizes.get("rows", 0)
+        name = ",".join(f"{name}={size}" for name, size in sizes.items() if name in spec.dims() and name != "attended")
+        generator = np.random.default_rng([zlib.crc32(spec.name.encode()), *key])
+        yield name, {tensor.name: _draw(tensor, sizes, spec.name, config, generator) for tensor in spec.inputs}
+
+
+def _draw(
+    tensor: TensorSpec, sizes: Mapping[str, int], component: str, config: ModelConfig, generator: np.random.Generator
+) -> NDArray[Any]:
+    shape = tensor.shape(sizes)
+    if tensor.name == Wire.TOKENS:
+        return generator.integers(0, config.text.vocabulary_size, shape)
+    if tensor.name == Wire.CODES:
+        image = component in (ComponentName.EMBED_IMAGE, ComponentName.IMAGE_HEAD, ComponentName.IMAGE_DECODER)
+        return generator.integers(0, (config.image if image else config.audio).codebook.entries, shape)
+    if tensor.name == Wire.POSITIONS:
+        return np.broadcast_to(np.arange(sizes["past"], sizes["past"] + sizes["rows"]), shape).copy()
+    if tensor.name == Wire.ATTENTION_MASK:
+        mask = generator.random(shape) < 0.8
+        mask[:, -1] = True  # a row that attends to nothing has no answer
+        return mask
+    if tensor.name == Wire.PIXELS:
+        return generator.uniform(-1.0, 1.0, shape).astype(np.float32)
+    if tensor.name == Wire.LOG_MEL:
+        return generator.uniform(-1.0, 1.5, shape).astype(np.float32)
+    return generator.standard_normal(shape, np.float32)

@@ -1,0 +1,107 @@
+"""When two runs of one model count as the same, and the record of where they do not."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextomni_edge.errors import GateError
+
+Array = NDArray[Any]
+
+LIMIT: Final = (
+    1e-4  # of float outputs, relative to the output's scale: float32 kernels that sum in another order stay 10 times below
+)
+TIE: Final = 1e-4  # a draw or a nearest code that was closer than this to another outcome may fall either way
+
+
+@dataclass(frozen=True)
+class NearTie:
+    """A decision that fell differently because both outcomes were as good: where, and by how little."""
+
+    where: str
+    margin: float
+
+
+@dataclass
+class ComponentResult:
+    """One component over its cases: the largest error of a float output (see `error`), its limit, and codes that fell on a tie."""
+
+    cases: int = 0
+    error: float = 0.0
+    limit: float = LIMIT
+    codes: int = 0
+    near_ties: list[NearTie] = field(default_factory=list)
+
+
+@dataclass
+class TaskResult:
+    """One whole generation: steps compared, draws compared, and where it left the other run by a tie (compared up to there)."""
+
+    steps: int = 0
+    draws: int = 0
+    smallest_margin: float | None = None
+    near_ties: list[NearTie] = field(default_factory=list)
+
+
+@dataclass
+class Report:
+    """What was compared with what, and every failure in one line each. `skipped` says what the bundle has no components for."""
+
+    against: str
+    runtime: str
+    digests: int = 0
+    components: dict[str, ComponentResult] = field(default_factory=dict)
+    tasks: dict[str, TaskResult] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    first_divergence: str | None = None
+
+    @property
+    def near_ties(self) -> int:
+        """Decisions that fell on a tie, in all."""
+        return sum(len(result.near_ties) for results in (self.components, self.tasks) for result in results.values())
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def require(self) -> Report:
+        """The report itself. VerificationError: something differed."""
+        if self.failures:
+            raise VerificationError(self)
+        return self
+
+
+class VerificationError(GateError):
+    """The bundle does not compute what it must; `report` holds every failure."""
+
+    def __init__(self, report: Report) -> None:
+        more = f" (and {len(report.failures) - 1} more)" if len(report.failures) > 1 else ""
+        where = f"; first divergence: {report.first_divergence}" if report.first_divergence else ""
+        super().__init__(f"not the same as {report.against}: {report.failures[0]}{more}{where}")
+        self.report = report
+
+
+def error(found: Array, expected: Array) -> float:
+    """Largest absolute difference over the larger of 1 and the largest expected value; NaN where either holds NaN."""
+    if found.shape != expected.shape:
+        return float("nan")
+    difference = np.abs(found.astype(np.float64) - expected.astype(np.float64)).max(initial=0.0)
+    return float(difference / max(1.0, np.abs(expected).max(initial=0.0)))
+
+
+def within(measured: float, limit: float) -> bool:
+    """NaN is not within any limit."""
+    return measured <= limit
+
+
+def first_differences(found: Array, expected: Array) -> Array:
+    """Of tokens (n,) or (n,K), the places of the first differing sub-code of each position: later ones may follow from it."""
+    differs = (found != expected).reshape(len(expected), -1)
+    rows = np.flatnonzero(differs.any(axis=1))
+    columns = differs[rows].argmax(axis=1)
+    return np.stack([rows, columns], axis=1)

@@ -1,0 +1,57 @@
+"""One component run on given inputs, held against what another run of it gave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from nextomni_edge.errors import NextOmniError
+from nextomni_edge.runtimes.base import Session
+from nextomni_edge.spec import Wire
+from nextomni_edge.verify.comparison import TIE, Array, ComponentResult, NearTie, error, within
+
+MARGINS = "margins"  # beside the outputs: of codes, how much nearer the chosen one was than the next
+
+
+def compare(
+    session: Session, case: str, inputs: Mapping[str, Array], expected: Mapping[str, Array], result: ComponentResult
+) -> tuple[list[str], dict[str, Array]]:
+    """Failures of one case, and what the session gave.
+
+    Every float output must be within `result.limit`, every code the same but at ties. NaN, infinity and a session's errors fail. `expected` may hold the codes' margins under `MARGINS`; without them no code may differ.
+    """
+    name = session.spec.name
+    try:
+        found = session.run(inputs)
+    except NextOmniError as failure:
+        return [f"{failure} ({case})"], {}
+    result.cases += 1
+    failures: list[str] = []
+    for tensor in session.spec.outputs:
+        ours, theirs = found[tensor.name], expected[tensor.name]
+        if tensor.name == Wire.CODES:
+            failures += _compare_codes(name, case, ours, theirs, expected.get(MARGINS), result)
+            continue
+        measured = error(ours, theirs)
+        result.error = measured if not measured <= result.error else result.error
+        if not within(measured, result.limit):
+            failures.append(
+                f"{name}: {tensor.name} differs by {measured:.3g} of its scale, at most {result.limit:.0e} is allowed ({case})"
+            )
+    return failures, found
+
+
+def _compare_codes(name: str, case: str, ours: Array, theirs: Array, margins: Array | None, result: ComponentResult) -> list[str]:
+    if ours.shape != theirs.shape:
+        return [f"{name}: codes of shape {ours.shape}, expected {theirs.shape} ({case})"]
+    result.codes += theirs.size
+    failures: list[str] = []
+    for place in map(tuple, np.argwhere(ours != theirs)):
+        where = f"{case}, batch {place[0]}, row {place[1]}, sub-code {place[2]}"
+        margin = float("inf") if margins is None else float(margins[place])
+        if within(margin, TIE):
+            result.near_ties.append(NearTie(where, margin))
+        else:
+            failures.append(f"{name}: the code differs at {where}, where no tie was near (margin {margin:.3g}, tie {TIE:.0e})")
+    return failures

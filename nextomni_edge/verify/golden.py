@@ -1,0 +1,137 @@
+"""The golden trace: what the exported model computed, kept in the bundle so that any device can show that it computes the same.
+
+The file holds, as safetensors: `component/NAME/CASE/{input,output}/WIRE` (full float outputs), `task/NAME/...` (whole
+generations: x_t and x_1 of every step, margins, what was decoded), and `digest/FILE`, the SHA-256 of every graph, weight,
+table and tokenizer as exported.
+
+What it proves. The outputs show that this runtime on this device computes what the exporter saw; they cannot show the last bit of a
+weight, or a row of a table that no case touches. The digests do: whoever changes a file, and its hash in the manifest with it, is
+found here, and the tensor is named. They are no signature: who also rewrites this file, digests and outputs alike, is not found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from nextomni_edge.bundle import Bundle
+from nextomni_edge.bundle.onnx_wire import read_onnx
+from nextomni_edge.checkpoint import file_sha256
+from nextomni_edge.errors import InputError
+from nextomni_edge.tensor_file import TensorFile
+from nextomni_edge.verify.comparison import Array
+from nextomni_edge.verify.tasks import Task, task_from_json, task_to_json
+from nextomni_edge.verify.trajectory import Trajectory
+
+FILE: Final = "golden.safetensors"
+VERSION: Final = 1
+
+
+class GoldenTrace:
+    """The trace in memory: `cases` by component and case (inputs, outputs), `tasks` by name, `digests` by file."""
+
+    def __init__(self) -> None:
+        self.cases: dict[str, dict[str, tuple[dict[str, Array], dict[str, Array]]]] = {}
+        self.tasks: dict[str, tuple[Task, Trajectory]] = {}
+        self.digests: dict[str, str] = {}
+
+    def tensors(self) -> dict[str, Array]:
+        """The file's tensors."""
+        found: dict[str, Array] = {f"digest/{name}": _packed(digest) for name, digest in self.digests.items()}
+        for component, cases in self.cases.items():
+            for index, (inputs, outputs) in enumerate(cases.values()):
+                found |= {f"component/{component}/{index}/input/{name}": array for name, array in inputs.items()}
+                found |= {f"component/{component}/{index}/output/{name}": array for name, array in outputs.items()}
+        for name, (task, trajectory) in self.tasks.items():
+            segments = [segment.tokens for segment in task.sequence.segments]
+            for key, arrays in {"segment": segments, **vars(trajectory)}.items():
+                found |= {f"task/{name}/{key}/{index}": array for index, array in enumerate(arrays)}
+        return found
+
+    def data(self) -> dict[str, object]:
+        """What goes with the tensors in the manifest."""
+        return {
+            "version": VERSION,
+            "cases": {component: list(cases) for component, cases in self.cases.items()},
+            "tasks": {name: task_to_json(task) for name, (task, _) in self.tasks.items()},
+        }
+
+
+def read(bundle: Bundle) -> GoldenTrace:
+    """A bundle's trace. InputError: the bundle has none, or one that another release wrote."""
+    file, data = bundle.golden()
+    if data.get("version") != VERSION:
+        raise InputError(
+            f"{bundle.path}: golden trace of version {data.get('version')!r}, expected {VERSION}; export the model again"
+        )
+    trace = GoldenTrace()
+    try:
+        _read(file, data, trace)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(f"{file.path}: the golden trace does not fit the manifest ({error})") from error
+    return trace
+
+
+def _read(file: TensorFile, data: Mapping[str, Any], trace: GoldenTrace) -> None:
+    tree: dict[str, dict[str, Array]] = {}
+    for name in file.names():
+        folder, _, leaf = name.rpartition("/")
+        tree.setdefault(folder, {})[leaf] = file.tensor(name)
+    for folder, leaves in tree.items():
+        if folder == "digest" or folder.startswith("digest/"):
+            prefix = folder.removeprefix("digest").lstrip("/")
+            trace.digests |= {f"{prefix}/{leaf}".lstrip("/"): array.tobytes().hex() for leaf, array in leaves.items()}
+    for component, names in data["cases"].items():
+        trace.cases[component] = {}
+        for index, case in enumerate(names):
+            prefix = f"component/{component}/{index}"
+            trace.cases[component][case] = (tree[f"{prefix}/input"], tree[f"{prefix}/output"])
+    for name, task in data["tasks"].items():
+        parts = {
+            key: _numbered(tree.get(f"task/{name}/{key}", {})) for key in ("segment", "x_t", "x_1", "margins", "tokens", "decoded")
+        }
+        segments = parts.pop("segment")
+        trace.tasks[name] = (task_from_json(name, task, list(segments)), Trajectory(**parts))
+
+
+def _numbered(leaves: Mapping[str, Array]) -> tuple[Array, ...]:
+    return tuple(leaves[str(index)] for index in range(len(leaves)))
+
+
+def _packed(digest: str) -> Array:
+    return np.frombuffer(bytes.fromhex(digest), np.uint8)
+
+
+def digests(bundle: Bundle) -> dict[str, str]:
+    """SHA-256 of every file that decides what is computed, from the files themselves."""
+    skipped = {bundle.manifest.golden.file} if bundle.manifest.golden else set()
+    return {name: file_sha256(bundle.path / name) for name in bundle.manifest.files if name not in skipped}
+
+
+def changed(bundle: Bundle, trace: GoldenTrace) -> Iterator[str]:
+    """One line for each file that is not as it was exported; weights by the tensors that stand in them."""
+    now = digests(bundle)
+    tensors = _tensors_by_file(bundle)
+    for name in sorted(now.keys() | trace.digests.keys()):
+        if now.get(name) == trace.digests.get(name):
+            continue
+        state = (
+            "is not in the bundle any more"
+            if name not in now
+            else "was not exported"
+            if name not in trace.digests
+            else "was changed"
+        )
+        holds = f" (holds {', '.join(tensors[name])})" if name in tensors else ""
+        yield f"file {name} {state} since the export{holds}"
+
+
+def _tensors_by_file(bundle: Bundle) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for component in bundle.manifest.components:
+        for tensor in read_onnx(bundle.component_file(component).read_bytes()).tensors:
+            if tensor.entries is not None:
+                found.setdefault(dict(tensor.entries)["location"], []).append(f"{component}: {tensor.name}")
+    return found

@@ -1,0 +1,68 @@
+"""The checkpoint in PyTorch, as the one that a bundle must agree with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from nextomni_edge.bundle import Bundle
+from nextomni_edge.bundle.manifest import INLINE
+from nextomni_edge.checkpoint import Checkpoint
+from nextomni_edge.errors import InputError
+from nextomni_edge.generate.model import EdgeModel
+from nextomni_edge.models import native
+from nextomni_edge.models.audio import AudioEncoder
+from nextomni_edge.models.omni import OmniModel
+from nextomni_edge.models.vision import ImageEncoder
+from nextomni_edge.runtimes.torch import sessions
+from nextomni_edge.tokens.text import TextTokenizer
+from nextomni_edge.verify.comparison import Array
+from nextomni_edge.verify.components import MARGINS
+
+
+class Reference:
+    """`model` runs in PyTorch in float32. Weights that the bundle stores as float16 are rounded so here too: the export may narrow
+    a weight, as the manifest says, but must not compute anything else with it."""
+
+    def __init__(self, bundle: Bundle, model_dir: Path) -> None:
+        checkpoint = Checkpoint.open(model_dir)
+        if checkpoint.config != bundle.config:
+            raise InputError(
+                f"{bundle.path}: its config is not that of {model_dir}; compare it with the model that it was made from"
+            )
+        self.name = "PyTorch"
+        self._omni = native.load(model_dir)
+        if any(component.precision == "float16" for component in bundle.manifest.components.values()):
+            _round(self._omni)
+        self._sessions = sessions(self._omni)
+        self.model = EdgeModel(
+            checkpoint.config,
+            TextTokenizer(checkpoint.tokenizer_path),
+            self._sessions.__getitem__,
+            lambda modality: checkpoint.tensor(f"metric_tables.{modality}"),
+        )
+
+    def run(self, component: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs of a component, and of an encoder the margins of its codes. NonFiniteError: a float output is not finite."""
+        found = self._sessions[component].run(inputs)
+        module = self._omni.get_submodule(component)
+        if isinstance(module, ImageEncoder | AudioEncoder):
+            found[MARGINS] = _margins(module, *inputs.values())
+        return found
+
+
+def _margins(encoder: ImageEncoder | AudioEncoder, media: Array) -> Array:
+    """How much more alike the chosen entry was than the next, as a difference of cosines, (B,N,K) float32."""
+    with torch.inference_mode():
+        similarity = encoder.codebook.similarity(encoder.latents(torch.tensor(media)))
+        best: Array = similarity.topk(2, dim=-1).values.numpy()
+    return best[..., 0] - best[..., 1]
+
+
+def _round(model: OmniModel) -> None:
+    with torch.no_grad():
+        for name, tensor in native.state_names(model).items():
+            if not name.startswith("metric_tables.") and tensor.numel() * 4 >= INLINE:
+                tensor.copy_(tensor.half().float())

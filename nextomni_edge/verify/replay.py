@@ -1,0 +1,63 @@
+"""The golden trace replayed on this device: numpy and one runtime, no PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nextomni_edge.bundle import Bundle
+from nextomni_edge.errors import NextOmniError
+from nextomni_edge.generate.model import EdgeModel
+from nextomni_edge.verify import components, golden, trajectory
+from nextomni_edge.verify.comparison import LIMIT, ComponentResult, Report, TaskResult, error, within
+from nextomni_edge.verify.trajectory import Trajectory
+
+Progress = Callable[[str, float], None]  # what is being done, and the share that is done, 0 to 1
+
+
+def replay(
+    bundle: Bundle,
+    runtime: str | None = None,
+    provider: str | None = None,
+    progress: Progress | None = None,
+    check_digests: bool = True,
+) -> Report:
+    """Run everything that the bundle's trace holds and compare; the report says what differs, `require()` raises it.
+
+    `check_digests` False looks at outputs alone. InputError: the bundle has no trace. MissingRuntimeError: the runtime.
+    """
+    trace = golden.read(bundle)
+    model = EdgeModel.from_bundle(bundle, runtime, provider)
+    report = Report("the golden trace", runtime or "onnx")
+    if check_digests:
+        report.failures += golden.changed(bundle, trace)
+        report.digests = len(trace.digests)
+    total = len(trace.cases) + len(trace.tasks)
+    for index, (name, cases) in enumerate(trace.cases.items()):
+        if progress:
+            progress(f"verify {name}", index / total)
+        result = report.components.setdefault(name, ComponentResult())
+        for case, (inputs, outputs) in cases.items():
+            report.failures += components.compare(model.session(name), case, inputs, outputs, result)[0]
+    for index, (name, (task, expected)) in enumerate(trace.tasks.items(), len(trace.cases)):
+        if progress:
+            progress(f"verify {name}", index / total)
+        report.tasks[name] = TaskResult()
+        try:
+            report.failures += compare_runs(name, trajectory.run(model, task), expected, report.tasks[name])
+        except NextOmniError as failure:
+            report.failures.append(f"{name}: {failure}")
+    return report
+
+
+def compare_runs(name: str, found: Trajectory, expected: Trajectory, result: TaskResult) -> list[str]:
+    """`trajectory.compare`, and where the same tokens came out of both, what they decode to."""
+    failures = trajectory.compare(name, found, expected, result)
+    if failures or result.near_ties:
+        return failures
+    for segment, (ours, theirs) in enumerate(zip(found.decoded, expected.decoded, strict=True)):
+        measured = error(ours, theirs)
+        if not within(measured, LIMIT):
+            failures.append(
+                f"{name}: what segment {segment} decodes to differs by {measured:.3g} of its scale, at most {LIMIT:.0e} is allowed"
+            )
+    return failures

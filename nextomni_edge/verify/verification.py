@@ -1,0 +1,106 @@
+"""A bundle against the checkpoint that it was made of, and the recording of the golden trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nextomni_edge.bundle import Bundle
+from nextomni_edge.errors import NextOmniError
+from nextomni_edge.generate.model import EdgeModel
+from nextomni_edge.verify import components, golden, trajectory
+from nextomni_edge.verify.cases import cases
+from nextomni_edge.verify.comparison import ComponentResult, Report, TaskResult
+from nextomni_edge.verify.golden import GoldenTrace
+from nextomni_edge.verify.replay import Progress, compare_runs, replay
+from nextomni_edge.verify.tasks import PLANS, Plan
+
+if TYPE_CHECKING:
+    from nextomni_edge.verify.reference import Reference
+
+
+def verify(
+    bundle: Path | Bundle,
+    against: Path | None = None,
+    runtime: str | None = None,
+    provider: str | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Replay the bundle's golden trace, or compare with the model directory `against` in PyTorch.
+
+    InputError: a file is not as the manifest says. VerificationError (exit 4): anything differs, NaN included; see its `report`.
+    """
+    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    if against is None:
+        return replay(opened, runtime, provider, progress).require()
+    return against_checkpoint(opened, against, runtime, provider, progress)[0].require()
+
+
+def against_checkpoint(
+    bundle: Bundle, model_dir: Path, runtime: str | None = None, provider: str | None = None, progress: Progress | None = None
+) -> tuple[Report, GoldenTrace]:
+    """Every component of the bundle, and every task that its components can do, in PyTorch and in the runtime.
+
+    The trace is what the runtime computed, with the margins that PyTorch saw; keep it only if the report has no failure.
+    InputError: the model directory is not what the bundle was exported from.
+    """
+    from nextomni_edge.verify.reference import Reference  # the only way to PyTorch
+
+    return _compare(bundle, EdgeModel.from_bundle(bundle, runtime, provider), Reference(bundle, model_dir), progress)
+
+
+def record(bundle: Bundle, progress: Progress | None = None) -> tuple[Report, GoldenTrace]:
+    """The trace of a bundle that nothing is compared with: the report only says that every output is finite."""
+    return _compare(bundle, EdgeModel.from_bundle(bundle), None, progress)
+
+
+def _compare(
+    bundle: Bundle, model: EdgeModel, reference: Reference | None, progress: Progress | None
+) -> tuple[Report, GoldenTrace]:
+    report = Report(reference.name if reference else "nothing (recorded, not compared)", "onnx")
+    trace = GoldenTrace()
+    steps: list[tuple[str, Callable[[], None]]] = [
+        *((name, partial(_component, name, bundle, model, reference, report, trace)) for name in bundle.manifest.components),
+        *((plan.name, partial(_task, plan, bundle, model, reference, report, trace)) for plan in PLANS),
+    ]
+    for index, (name, step) in enumerate(steps):
+        if progress:
+            progress(f"verify {name}", index / len(steps))
+        step()
+    trace.digests = golden.digests(bundle)
+    return report, trace
+
+
+def _component(
+    name: str, bundle: Bundle, model: EdgeModel, reference: Reference | None, report: Report, trace: GoldenTrace
+) -> None:
+    result, session = report.components.setdefault(name, ComponentResult()), model.session(name)
+    trace.cases[name] = {}
+    for case, inputs in cases(session.spec, bundle.config):
+        try:
+            expected = reference.run(name, inputs) if reference else session.run(inputs)
+        except NextOmniError as failure:
+            report.failures.append(f"{failure} ({case}, in {reference.name if reference else 'the runtime'})")
+            continue
+        failures, found = components.compare(session, case, inputs, expected, result)
+        report.failures += failures
+        margins = {components.MARGINS: expected[components.MARGINS]} if components.MARGINS in expected else {}
+        trace.cases[name][case] = (inputs, found | margins)
+
+
+def _task(plan: Plan, bundle: Bundle, model: EdgeModel, reference: Reference | None, report: Report, trace: GoldenTrace) -> None:
+    if missing := [name for name in plan.components if name not in bundle.manifest.components]:
+        report.skipped[plan.name] = f"the bundle has no {', '.join(missing)}"
+        return
+    report.tasks[plan.name] = result = TaskResult()
+    try:
+        task = plan.task(reference.model if reference else model)
+        found = trajectory.run(model, task)
+        expected = trajectory.run(reference.model, task) if reference else found
+    except NextOmniError as failure:
+        report.failures.append(f"{plan.name}: {failure}")
+        return
+    report.failures += compare_runs(plan.name, found, expected, result)
+    trace.tasks[plan.name] = (task, found)
