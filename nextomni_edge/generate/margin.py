@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from nextomni_edge.flow.path import chunks
 from nextomni_edge.flow.sampling import truncated_weight
 from nextomni_edge.generate.layout import Float
 from nextomni_edge.generate.options import GenerationOptions
@@ -19,6 +20,10 @@ def decision_margin(logits: Float, uniform: Float, options: GenerationOptions) -
         lower, upper = np.partition(np.pad(logits, ((0, 0), (1, 0)), constant_values=-np.inf), -2, axis=1)[:, -2:].T
         gaps: Float = upper - lower
         return gaps
+    return np.concatenate([_edge_distance(logits[rows], uniform[rows], options) for rows in chunks(*logits.shape)])
+
+
+def _edge_distance(logits: Float, uniform: Float, options: GenerationOptions) -> Float:
     cumulative = np.cumsum(truncated_weight(logits, options.temperature, options.top_k, options.top_p), axis=1)
     edges = cumulative / cumulative[:, -1:]
     inside = (edges > 0.0) & (edges < 1.0)

@@ -1,0 +1,108 @@
+"""A model of plain numpy functions behind real sessions: tests of the loop see and spoil every call, without PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nextomni_edge.config import ModelConfig
+from nextomni_edge.generate.model import EdgeModel
+from nextomni_edge.graphs import graph_specs
+from nextomni_edge.runtimes.base import Array, Session
+from nextomni_edge.spec import GraphSpec, Wire
+from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, respond
+from nextomni_edge.tokens.sequence import Sequence
+from nextomni_edge.tokens.text import TextTokenizer
+from nextomni_edge.tokens.train import train_tokenizer
+from tests.tiny import CORPUS, tiny_config
+
+Function = Callable[[Mapping[str, Array]], Array]
+
+
+class FakeSession(Session):
+    """Runs a function; `calls` counts, `spoil` may change an output (call number, output) in place."""
+
+    def __init__(self, spec: GraphSpec, function: Function) -> None:
+        super().__init__(spec, "numpy")
+        self.function, self.calls = function, 0
+        self.spoil: Callable[[int, Array], None] = lambda call, output: None
+
+    def _run(self, inputs: Mapping[str, Array], outputs: list[str]) -> dict[str, Array]:
+        (name,) = outputs
+        output = self.function(inputs).astype(np.float32)
+        self.spoil(self.calls, output)
+        self.calls += 1
+        return {name: output}
+
+
+class FakeNetwork:
+    """Functions of the right shapes. `coupling` is how much a row's hidden state depends on the other rows' tokens.
+
+    einsum without BLAS: a row's numbers do not depend on how many rows are computed with it.
+    """
+
+    def __init__(self, config: ModelConfig, coupling: float = 1.0) -> None:
+        self.config, self.coupling = config, coupling
+        self.hidden_size = config.backbone.hidden_size
+        self.sizes = {
+            "text": (1, config.text.vocabulary_size),
+            "image": (config.image.codebook.codebooks, config.image.codebook.entries),
+            "audio": (config.audio.codebook.codebooks, config.audio.codebook.entries),
+        }
+
+    def table(self, name: str, *shape: int) -> Array:
+        return np.random.default_rng(list(name.encode())).standard_normal(shape)
+
+    def embed(self, modality: str, tokens: Array) -> Array:
+        codebooks, entries = self.sizes[modality]
+        table = self.table(f"embed {modality}", codebooks, entries, self.hidden_size)
+        codes = tokens.reshape(*tokens.shape[:2], codebooks)
+        return sum(table[k][codes[:, :, k]] for k in range(codebooks))  # type: ignore[return-value]
+
+    def backbone(self, embeddings: Array, positions: Array) -> Array:
+        mixed = self.coupling * embeddings.mean(axis=1, keepdims=True) + 0.1 * self.coupling * embeddings
+        return np.tanh(mixed + self.table("positions", self.config.backbone.max_positions, self.hidden_size)[positions])
+
+    def head(self, modality: str, hidden: Array, codes: Array | None) -> Array:
+        codebooks, entries = self.sizes[modality]
+        logits = np.einsum("brh,hkc->brkc", hidden, self.table(f"head {modality}", self.hidden_size, codebooks, entries)) / 2
+        if codes is not None:
+            earlier = self.table(f"earlier {modality}", codebooks, entries, entries)
+            for k in range(1, codebooks):
+                logits[:, :, k] += earlier[k][codes[:, :, k - 1]]
+        return logits[:, :, 0] if modality == "text" else logits
+
+    def functions(self) -> dict[str, Function]:
+        def embed(modality: str) -> Function:
+            return lambda inputs: self.embed(modality, inputs[Wire.TOKENS if modality == "text" else Wire.CODES])
+
+        def head(modality: str) -> Function:
+            return lambda inputs: self.head(modality, inputs[Wire.HIDDEN], inputs.get(Wire.CODES))
+
+        found: dict[str, Function] = {f"embed_{modality}": embed(modality) for modality in self.sizes}
+        found |= {f"{modality}_head": head(modality) for modality in self.sizes}
+        found["backbone"] = lambda inputs: self.backbone(inputs[Wire.EMBEDDINGS], inputs[Wire.POSITIONS])
+        return found
+
+
+class Fake:
+    """An EdgeModel over a FakeNetwork, and what a test asks of it."""
+
+    def __init__(self, folder: Path, coupling: float = 1.0, **config: Any) -> None:
+        self.config = tiny_config(**config)
+        train_tokenizer(CORPUS, self.config.text.vocabulary_size, folder / "tokenizer.json")
+        self.network = FakeNetwork(self.config, coupling)
+        specs, functions = graph_specs(self.config), self.network.functions()
+        self.sessions = {name: FakeSession(specs[name], function) for name, function in functions.items()}
+        self.tables = {name: self.network.table(f"metric {name}", *size, 16) for name, size in self.network.sizes.items()}
+        self.tables["text"] = self.tables["text"][0]
+        self.model = EdgeModel(
+            self.config, TextTokenizer(folder / "tokenizer.json"), self.sessions.__getitem__, self.tables.__getitem__
+        )
+
+    def ask(self, kind: Kind, count: int | None = None, prompt: str = "draw a red rocket") -> Sequence:
+        turns = [Turn("user", (Part("text", prompt),))]
+        return respond(conversation(self.model.tokenizer, turns), kind, self.config, self.model.tokenizer, count)

@@ -1,0 +1,82 @@
+"""Dynamic length: blocks are added while <EOS> is confident nowhere, each request for itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nextomni_edge.generate.blocks import BlockPolicy
+from nextomni_edge.generate.layout import BatchNoise, Layout
+from nextomni_edge.generate.loop import generate, generate_batch
+from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.spec import Wire
+from tests.generate.fake import Fake
+
+BLOCK = 4
+
+
+def end_at(fake: Fake, row: int) -> None:
+    """Let <EOS> be all but certain `row` rows into a response, by marking that position in the hidden state."""
+    start = fake.ask("text").spans()[-1][0]
+    fake.sessions["backbone"].function = lambda inputs: np.repeat(
+        (inputs[Wire.POSITIONS] == start + row)[:, :, None], fake.network.hidden_size, axis=2
+    )
+    eos = fake.model.tokenizer.special.eos
+    fake.sessions["text_head"].function = lambda inputs: (
+        20.0 * (inputs[Wire.HIDDEN][:, :, :1] * (np.arange(fake.config.text.vocabulary_size) == eos))
+    )
+
+
+def response_length(fake: Fake, **given: object) -> int:
+    options = GenerationOptions.defaults(fake.config, "text", **given)
+    found = generate(fake.model, fake.ask("text", 1), options)
+    return len(found.segments[-1])
+
+
+@pytest.mark.parametrize(("row", "blocks"), [(0, 1), (3, 1), (4, 2), (11, 3)])
+def test_blocks_are_added_until_eos_is_confident(fake: Fake, row: int, blocks: int) -> None:
+    end_at(fake, row)
+    assert response_length(fake, max_blocks=3) == blocks * BLOCK
+
+
+def test_no_more_blocks_than_allowed(fake: Fake) -> None:
+    end_at(fake, 11)
+    assert response_length(fake, max_blocks=2) == 2 * BLOCK
+
+
+def test_a_fixed_length_stays(fake: Fake) -> None:
+    end_at(fake, 11)
+    assert response_length(fake) == BLOCK
+
+
+@pytest.mark.parametrize(("threshold", "blocks"), [(0.25, 1), (0.75, 3)])
+def test_the_threshold_decides(fake: Fake, threshold: float, blocks: int) -> None:
+    """Logit log(V − 1) gives <EOS> a probability of one half in every row."""
+    vocabulary, eos = fake.config.text.vocabulary_size, fake.model.tokenizer.special.eos
+    logits = np.where(np.arange(vocabulary) == eos, np.log(vocabulary - 1), 0.0)
+    fake.sessions["text_head"].function = lambda inputs: np.tile(logits, (*inputs[Wire.HIDDEN].shape[:2], 1))
+    assert response_length(fake, max_blocks=3, eos_threshold=threshold) == blocks * BLOCK
+
+
+def test_each_request_of_a_batch_finds_its_own_length(fake: Fake) -> None:
+    end_at(fake, 5)
+    longer = fake.ask("text", 1, prompt="draw a red rocket what is this?")
+    moved = longer.spans()[-1][0] - fake.ask("text").spans()[-1][0]
+    assert 1 <= moved <= 5  # so that the marked position is in the second prompt's first block
+    options = GenerationOptions.defaults(fake.config, "text", max_blocks=3)
+    found = generate_batch(fake.model, [fake.ask("text", 1), longer], options)
+    assert [len(sequence.segments[-1]) for sequence in found] == [2 * BLOCK, BLOCK]
+
+
+def test_a_longer_response_starts_from_the_same_noise(fake: Fake) -> None:
+    starts = []
+    for blocks in (1, 2):
+        layout = Layout.of(fake.ask("text", blocks))
+        starts.append(BatchNoise([9], layout, 1).start(fake.config.text.vocabulary_size)[0])
+    np.testing.assert_array_equal(starts[1][:BLOCK], starts[0])
+
+
+def test_guidance_decides_the_length_too(fake: Fake) -> None:
+    policy = BlockPolicy(fake.model, GenerationOptions(guidance=1.0, max_blocks=2), limit=32)
+    policy.lengthen([fake.ask("text", 1)], [0])
+    assert fake.sessions["backbone"].calls == 1

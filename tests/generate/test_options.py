@@ -1,0 +1,56 @@
+"""Options that cannot be meant are refused together, in plain sentences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nextomni_edge.errors import UsageError
+from nextomni_edge.generate.options import GenerationOptions
+from tests.tiny import tiny_config
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"steps": 0}, "steps is 0, expected at least 1"),
+        ({"stepper": "heun"}, "stepper is 'heun', expected one of euler, corrected"),
+        ({"temperature": float("nan")}, "temperature is nan, expected a finite number from 0"),
+        ({"temperature": -1.0}, "temperature is -1.0, expected a finite number from 0"),
+        ({"top_k": -1}, "top_k is -1, expected at least 0"),
+        ({"top_p": 0.0}, "top_p is 0.0, expected over 0 and at most 1"),
+        ({"guidance": float("inf")}, "guidance is inf, expected a finite number from 0"),
+        ({"seed": 2**64}, "seed is 18446744073709551616, expected 0 to 2**64 - 1"),
+        ({"max_blocks": 0}, "max_blocks is 0, expected at least 1"),
+        ({"eos_threshold": 1.0}, "eos_threshold is 1.0, expected between 0 and 1"),
+        ({"temperature": 0.0, "top_k": 5}, "top_k means nothing at temperature 0: raise the temperature or leave top_k out"),
+        ({"temperature": 0.0, "top_p": 0.5}, "top_p means nothing at temperature 0: raise the temperature or leave top_p out"),
+    ],
+)
+def test_a_value_out_of_range_is_named(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError) as error:
+        GenerationOptions(**given)
+    assert str(error.value) == sentence
+
+
+def test_all_faults_are_told_at_once() -> None:
+    with pytest.raises(UsageError) as error:
+        GenerationOptions(steps=-1, guidance=-2.0)
+    assert str(error.value) == "steps is -1, expected at least 1; guidance is -2.0, expected a finite number from 0"
+
+
+def test_blocks_are_for_text_and_within_the_model() -> None:
+    options = GenerationOptions(max_blocks=4)
+    with pytest.raises(
+        UsageError, match=r"^max_blocks is for text, but image is generated; max_blocks is 4, the model takes at most 3$"
+    ):
+        options.check(tiny_config(), "image")
+    GenerationOptions(max_blocks=3).check(tiny_config(), "text")
+
+
+def test_defaults_are_the_modality_s_own() -> None:
+    image = GenerationOptions.defaults(tiny_config(), "video", steps=None, seed=4)
+    assert (image.steps, image.temperature, image.guidance, image.seed) == (8, 1.0, 2.0, 4)
+    text = GenerationOptions.defaults(tiny_config(), "text", temperature=0.5)
+    assert (text.steps, text.temperature, text.guidance) == (6, 0.5, 0.0)
