@@ -12,7 +12,8 @@ def graph_specs(config: ModelConfig) -> dict[str, GraphSpec]:
     """GraphSpec of every component (METHOD 2), by component name."""
     specs = [
         _embed_text(config), _embed_codes(config, ComponentName.EMBED_IMAGE), _embed_codes(config, ComponentName.EMBED_AUDIO),
-        _backbone(config), _text_head(config), _code_head(config, ComponentName.IMAGE_HEAD), _code_head(config, ComponentName.AUDIO_HEAD),
+        _backbone(config), _text_head(config),
+        _code_head(config, ComponentName.IMAGE_HEAD), _code_head(config, ComponentName.AUDIO_HEAD),
         _image_encoder(config), _image_decoder(config), _audio_encoder(config), _audio_decoder(config),
     ]  # fmt: skip
     return {spec.name: spec for spec in specs}

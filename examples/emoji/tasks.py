@@ -189,7 +189,11 @@ class Tasks:
         def build(image: Ids, _: Ids) -> tuple[list[Sequence], ...]:
             first, second = _parts("image", image[: len(picks.names)]), _parts("image", image[len(picks.names) :])
             turns = [
-                (Turn("user", (Part("text", draw_prompt(n, a)),)), Turn("assistant", (p,)), Turn("user", (Part("text", f"now {word}"),)))
+                (
+                    Turn("user", (Part("text", draw_prompt(n, a)),)),
+                    Turn("assistant", (p,)),
+                    Turn("user", (Part("text", f"now {word}"),)),
+                )
                 for n, a, p in zip(picks.names, picks.artists, first, strict=True)
             ]
             return ([dialogue(self.tokenizer, self.config, t, r) for t, r in zip(turns, second, strict=True)],)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 import math
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -17,7 +15,7 @@ from catalog import load_concepts
 from dataset import Emoji
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import load_file, save_file
-from tasks import SHARES, Tasks, corpus
+from tasks import Tasks, corpus
 from torch import Tensor, nn
 
 from nextomni_edge.config import ModelConfig
@@ -201,10 +199,19 @@ def load_warm_up(recipe: Recipe, model: OmniModel) -> None:
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True, help="Folder made by prepare.py.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for states, logs and the model.")
+@click.option(
+    "--data", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True, help="Folder made by prepare.py."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for states, logs and the model."
+)
 @click.option("--stage", type=click.Choice([*STAGES, "all"]), default="all", show_default=True)
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=math.inf, help="Stop each stage after this long; run again to go on.")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    default=math.inf,
+    help="Stop each stage after this long; run again to go on.",
+)
 @click.option("--steps", type=click.IntRange(min=1), help="Length of the stage's schedule.")
 @click.option("--batch-size", type=click.IntRange(min=2), default=48, show_default=True)
 def main(data: Path, out: Path, stage: str, minutes: float, steps: int | None, batch_size: int) -> None:

@@ -15,7 +15,7 @@ from nextomni_edge.tokens.audio import mel_filters
 
 
 class AudioEncoder(nn.Module):
-    """Log-mel (B,N,frames_per_token,mels) → sub-codes (B,N,K) int64. Two convolutions, the second halving the rate, as in Whisper."""
+    """Log-mel (B,N,frames_per_token,mels) → sub-codes (B,N,K) int64. The second convolution halves the rate, as Whisper's."""
 
     def __init__(self, config: AudioConfig, codebook: Codebook) -> None:
         super().__init__()
@@ -62,7 +62,9 @@ class AudioDecoder(nn.Module):
         x = self.project(latents)
         x = self.expand(self.transformer(x + sinusoids(length, x.shape[2], x.device)))
         x = x.reshape(batch, length * self.config.frames_per_token, self.channels).transpose(1, 2)
-        return self.refine(x).transpose(1, 2).unflatten(1, (length, self.config.frames_per_token))
+        refined: Tensor = self.refine(x)
+        unflattened: Tensor = refined.transpose(1, 2).unflatten(1, (length, self.config.frames_per_token))
+        return unflattened
 
     def forward(self, codes: Tensor) -> Tensor:
         waveform: Tensor = self.vocoder(self.log_mel(self.codebook.decode(codes)))
@@ -128,7 +130,8 @@ class GriffinLim(nn.Module):
         _, bins, frames = magnitude.shape
         frequency = torch.arange(bins, device=magnitude.device, dtype=torch.float32)
         frame = torch.arange(frames, device=magnitude.device, dtype=torch.float32)
-        turns = (frequency[:, None] * (self.config.hop / self.config.n_fft)).frac() * frame + (frequency[:, None] * 0.6180339887).frac()
+        turns = (frequency[:, None] * (self.config.hop / self.config.n_fft)).frac() * frame + (
+            frequency[:, None] * 0.6180339887
+        ).frac()
         angles = turns.frac() * (2 * math.pi)
         return torch.cat((angles.cos(), angles.sin()))
-

@@ -1,4 +1,4 @@
-"""Multi-codebook quantisation (MCQ): a latent is cut in K chunks, each snapped to the nearest row of its own codebook (UniTok, arXiv 2502.20321)."""
+"""Multi-codebook quantisation (MCQ): each of a latent's K chunks is snapped to its own codebook (UniTok, arXiv 2502.20321)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model cut in the components that leave PyTorch: each a module, its interface, and where its weights stand in the checkpoint."""
+"""The model cut in the components that leave PyTorch: each a module, its interface, and its weights' names in the checkpoint."""
 
 from __future__ import annotations
 

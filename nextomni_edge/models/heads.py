@@ -42,7 +42,9 @@ class ParallelHead(nn.Module):
         self.out = nn.Linear(config.width, codebook.codebooks * codebook.entries)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return self.out(self.body(hidden)).unflatten(2, (self.codebook.codebooks, self.codebook.entries))
+        logits: Tensor = self.out(self.body(hidden))
+        unflattened: Tensor = logits.unflatten(2, (self.codebook.codebooks, self.codebook.entries))
+        return unflattened
 
 
 class AutoregressiveHead(nn.Module):
@@ -73,7 +75,8 @@ class AutoregressiveHead(nn.Module):
         for block in self.blocks:
             x = block(x)
         logits = torch.einsum("nkw,kwc->nkc", self.norm(x), self.out) + self.bias
-        return logits.unflatten(0, (batch, rows))
+        unflattened: Tensor = logits.unflatten(0, (batch, rows))
+        return unflattened
 
 
 def code_head(config: HeadConfig, codebook: CodebookConfig, hidden_size: int) -> nn.Module:

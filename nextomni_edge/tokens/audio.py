@@ -51,7 +51,8 @@ def log_mel(waveform: Float32, config: AudioConfig) -> Float32:
     power = np.abs(np.fft.rfft(frames * window, axis=1)) ** 2
     logarithm = np.log10(np.maximum(power @ mel_filters(config.sample_rate, config.n_fft, config.mels).T, 1e-10))
     scaled = (np.maximum(logarithm, logarithm.max() - 8.0) + 4.0) / 4.0
-    return scaled.astype(np.float32).reshape(-1, config.frames_per_token, config.mels)
+    tokens: Float32 = scaled.astype(np.float32).reshape(-1, config.frames_per_token, config.mels)
+    return tokens
 
 
 def check_waveform(waveform: Float32, config: AudioConfig) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,9 @@ class Segment:
     def __post_init__(self) -> None:
         rank = 1 if self.modality == "text" else 2
         if self.tokens.ndim != rank or self.tokens.dtype != np.int64:
-            raise ValueError(f"{self.modality} segment: int64 of rank {rank} expected, found {self.tokens.dtype} of {self.tokens.shape}")
+            raise ValueError(
+                f"{self.modality} segment: int64 of rank {rank} expected, found {self.tokens.dtype} of {self.tokens.shape}"
+            )
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -44,7 +47,7 @@ class Sequence:
     def spans(self) -> tuple[tuple[int, int], ...]:
         """(start, stop) position of every segment."""
         stops = np.cumsum([0, *(len(segment) for segment in self.segments)])
-        return tuple((int(start), int(stop)) for start, stop in zip(stops[:-1], stops[1:], strict=True))
+        return tuple((int(start), int(stop)) for start, stop in itertools.pairwise(stops))
 
     def generated(self) -> tuple[int, ...]:
         """Indices of the segments to generate."""

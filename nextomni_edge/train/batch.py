@@ -26,7 +26,7 @@ class CodeRows:
 
 @dataclass(frozen=True)
 class Batch:
-    """`tokens` (B,S) int64 (0 at coded rows and pads), `attention` (B,S) bool, `text_generated` (B,S) bool, `last` (B,) the last row."""
+    """`tokens` (B,S) int64 (0 at coded rows and pads), `attention` and `text_generated` (B,S) bool, `last` (B,) the last row."""
 
     tokens: Tensor
     attention: Tensor

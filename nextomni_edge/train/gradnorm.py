@@ -11,7 +11,7 @@ class GradNorm:
 
     def __init__(self, names: tuple[str, ...], asymmetry: float = 0.5, rate: float = 0.02) -> None:
         self.names, self.asymmetry, self.rate = names, asymmetry, rate
-        self.weights = {name: 1.0 for name in names}
+        self.weights = dict.fromkeys(names, 1.0)
         self.initial: dict[str, float] = {}
 
     def update(self, losses: dict[str, Tensor], shared: Tensor) -> None:

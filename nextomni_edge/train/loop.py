@@ -66,7 +66,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
 
 class Trainer:
-    """Trains `module`'s parameters (those in `groups`) and keeps their running average; `state.safetensors` in `out` resumes exactly."""
+    """Trains the parameters in `groups` and keeps a running average of them; `state.safetensors` in `out` resumes exactly."""
 
     def __init__(self, module: nn.Module, groups: list[dict[str, object]], options: TrainOptions, out: Path) -> None:
         self.options, self.out = options, out

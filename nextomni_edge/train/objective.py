@@ -49,7 +49,7 @@ class Objective(nn.Module):
         """Scalar loss and what to log. Every random draw comes from `rng`, so that a step can be repeated."""
         sides = draw.build(*self.encode(draw))
         if len(sides) == 2:
-            loss, top1 = contrastive_loss(*(self.embeddings(side) for side in sides))
+            loss, top1 = contrastive_loss(self.embeddings(sides[0]), self.embeddings(sides[1]))
             return loss, {"contrastive": float(loss.detach()), "top1": top1}
         loss, metrics = self.flow(sides[0], rng)
         return self.with_reconstruction(loss, metrics, draw) if reconstruct else (loss, metrics)
@@ -83,15 +83,16 @@ class Objective(nn.Module):
 
     def with_reconstruction(self, loss: Tensor, metrics: dict[str, float], draw: Draw) -> tuple[Tensor, dict[str, float]]:
         """Keep the reconstruction losses of the media at hand, balanced on the codebook that both losses train."""
-        pairs = (("image", draw.pixels, image_reconstruction), ("audio", draw.log_mel, audio_reconstruction))
+        kinds = (
+            ("image", draw.pixels, image_reconstruction, self.model.embed_image.codebook),
+            ("audio", draw.log_mel, audio_reconstruction, self.model.embed_audio.codebook),
+        )
         total = self.balance.weights["ce"] * loss
-        for name, media, reconstruction in pairs:
+        for name, media, reconstruction, codebook in kinds:
             if media is None:
                 continue
             loss_rec, _, found = reconstruction(self.model, torch.from_numpy(media))
-            codebook = self.model.get_submodule(f"embed_{name}").codebook.entries
-            if codebook.requires_grad and loss.requires_grad:
-                self.balance.update({"ce": loss, name: loss_rec}, codebook)
+            self.balance.update({"ce": loss, name: loss_rec}, codebook.entries)
             total = total + self.balance.weights[name] * loss_rec
             metrics |= {f"{name}_{key}": value for key, value in found.items()}
         return total, metrics | {f"lambda_{name}": weight for name, weight in self.balance.weights.items()}

@@ -28,7 +28,7 @@ def image_reconstruction(model: OmniModel, pixels: Tensor) -> tuple[Tensor, Tens
 
 def _gradients(decoded: Tensor, pixels: Tensor) -> Tensor:
     difference = decoded - pixels
-    return (difference[..., 1:, :] - difference[..., :-1, :]).abs().mean() + (difference[..., 1:] - difference[..., :-1]).abs().mean()
+    return difference.diff(dim=-2).abs().mean() + difference.diff(dim=-1).abs().mean()
 
 
 def audio_reconstruction(model: OmniModel, log_mel: Tensor) -> tuple[Tensor, Tensor, dict[str, float]]:
@@ -55,7 +55,9 @@ class SemanticHead(nn.Module):
 
     def __init__(self, config: ModelConfig, latent_dim: int, width: int = 64) -> None:
         super().__init__()
-        self.media = nn.Sequential(nn.LayerNorm(latent_dim), nn.Linear(latent_dim, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.media = nn.Sequential(
+            nn.LayerNorm(latent_dim), nn.Linear(latent_dim, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
         self.text = nn.EmbeddingBag(config.text.vocabulary_size, width, mode="mean")
 
     def forward(self, latents: Tensor, names: Tensor, offsets: Tensor) -> tuple[Tensor, float]:
