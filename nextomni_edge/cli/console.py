@@ -41,12 +41,19 @@ class Console:
         """A line on stderr that -q does not silence."""
         click.echo(f"warning: {line}", err=True)
 
+    @property
+    def shows_progress(self) -> bool:
+        return self._form() != "none"
+
+    def _form(self) -> str:
+        if self.progress_form != "auto":
+            return self.progress_form
+        return "rich" if self.verbosity >= 0 and sys.stderr.isatty() else "none"
+
     @contextlib.contextmanager
     def progress(self, task: str) -> Iterator[Advance]:
         """A function to call with (done, total, what is in hand); how it shows is the person's choice."""
-        form = self.progress_form
-        if form == "auto":
-            form = "none" if self.verbosity < 0 else "rich" if sys.stderr.isatty() else "none"
+        form = self._form()
         if form == "rich":
             with _rich_progress(task) as advance:
                 yield advance

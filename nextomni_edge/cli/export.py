@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The bundle to write.")
 @click.option("--target", type=click.Choice(["onnx"]), default="onnx", show_default=True, help="Format of the graphs.")
 @click.option("--components", metavar="NAME,...", help="Only these components.")
-@click.option("--precision", type=click.Choice(["float32", "float16"]), default="float32", show_default=True, help="Of the stored weights.")
+@click.option(
+    "--precision", type=click.Choice(["float32", "float16"]), default="float32", show_default=True, help="Of the stored weights."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace a bundle; it stays whole until the new one is.")
 @click.option(
@@ -71,6 +73,8 @@ def as_json(report: ExportReport, dry_run: bool) -> dict[str, Any]:
 
 def as_text(report: ExportReport, dry_run: bool) -> str:
     """The report as a table."""
-    lines = [f"{name:<14} {count:>14,} parameters {report.weight_bytes[name]:>16,} bytes" for name, count in report.parameters.items()]
+    lines = [
+        f"{name:<14} {count:>14,} parameters {report.weight_bytes[name]:>16,} bytes" for name, count in report.parameters.items()
+    ]
     ending = "would be written to" if dry_run else "written to"
     return "\n".join([*lines, f"{report.total_weight_bytes:,} bytes of weights {ending} {report.out}"])

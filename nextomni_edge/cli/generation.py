@@ -108,4 +108,5 @@ def answer_sequence(
             if observe:
                 observe(record)
 
-        return generate(model, sequence, options, seen)
+        # watching makes the sampler measure its margins, so nobody watches for nothing
+        return generate(model, sequence, options, seen if observe or console.shows_progress else None)

@@ -99,6 +99,9 @@ def _explain(error: Exception) -> tuple[int, str, bool]:
         return INTERRUPTED, "interrupted", True
     if isinstance(error, NextOmniError):
         return error.exit_code, _one_line(str(error)), True
+    if isinstance(error, click.NoSuchOption) and error.possibilities:
+        near = difflib.get_close_matches(error.option_name, error.possibilities, 1, 0.0)[0]
+        return 2, f"no option {error.option_name!r}; did you mean {near!r}?", True
     if isinstance(error, click.ClickException):
         return 2, _one_line(error.format_message()), True
     if isinstance(error, OSError) and error.filename is not None:

@@ -1,0 +1,114 @@
+"""`inspect`: what a bundle holds, and how two bundles differ. No graph is run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nextomni_edge.cli.console import Console, common_options
+
+if TYPE_CHECKING:
+    from nextomni_edge.bundle import Bundle
+    from nextomni_edge.spec import TensorSpec
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--diff", "other", type=click.Path(path_type=Path), metavar="BUNDLE", help="Show what another bundle has otherwise.")
+@click.option("--no-hashes", is_flag=True, help="Do not read every byte to check the files' hashes.")
+@common_options
+def inspect(console: Console, bundle: Path, other: Path | None, no_hashes: bool) -> None:
+    """Show a bundle's components with sizes, dtypes and dims, its files, versions and measured parity."""
+    from nextomni_edge.bundle import Bundle
+
+    one = Bundle.open(bundle, verify_hashes=not no_hashes)
+    if other is None:
+        described = describe(one)
+        console.result(described, as_text(described))
+        return
+    changes = list(differences(flat(one), flat(Bundle.open(other, verify_hashes=not no_hashes))))
+    data = [{"what": what, "left": left, "right": right} for what, left, right in changes]
+    lines = [f"{what}: {shown(left)} -> {shown(right)}" for what, left, right in changes]
+    console.result({"left": str(bundle), "right": str(other), "differences": data}, "\n".join(lines) or "no difference")
+
+
+def describe(bundle: Bundle) -> dict[str, Any]:
+    """The bundle as JSON data."""
+    from nextomni_edge.bundle.graph_check import check_graph
+    from nextomni_edge.cli.model import identity
+    from nextomni_edge.graphs import graph_specs
+
+    manifest, specs = bundle.manifest, graph_specs(bundle.config)
+    components = {}
+    for name, record in manifest.components.items():
+        weights = check_graph(bundle.component_file(name), specs[name], manifest.files)
+        components[name] = {
+            "file": record.file,
+            "format": record.format,
+            "precision": record.precision,
+            "graph_bytes": manifest.files[record.file].size,
+            "weight_bytes": sum(manifest.files[weight].size for weight in weights),
+            "inputs": [dims_text(tensor) for tensor in specs[name].inputs],
+            "outputs": [dims_text(tensor) for tensor in specs[name].outputs],
+        }
+    return {
+        "bundle": str(bundle.path),
+        "identity": identity(bundle.path),
+        "components": components,
+        "files": {name: record.size for name, record in sorted(manifest.files.items())},
+        "bytes": sum(record.size for record in manifest.files.values()),
+        "golden": manifest.golden is not None,
+        "parity": manifest.parity,
+        "provenance": {"versions": manifest.provenance.versions, "source": manifest.provenance.source},
+        "config": manifest.config.to_json(),
+    }
+
+
+def dims_text(tensor: TensorSpec) -> str:
+    """Such as `tokens int64 (batch, rows)`."""
+    dims = ", ".join(str(dim) if isinstance(dim, int) else dim.name for dim in tensor.dims)
+    return f"{tensor.name} {tensor.dtype} ({dims})"
+
+
+def as_text(described: dict[str, Any]) -> str:
+    """The description as a table."""
+    width = max(map(len, described["components"]))
+    lines = [f"{described['bundle']}  {described['bytes']:,} bytes in {len(described['files'])} files", ""]
+    for name, part in described["components"].items():
+        sizes = f"{part['weight_bytes']:>14,} bytes of weights, graph {part['graph_bytes']:,}"
+        lines.append(f"{name:<{width}}  {part['format']} {part['precision']}  {sizes}")
+        lines += [f"{'':<{width}}    {arrow} {text}" for arrow, key in (("<-", "inputs"), ("->", "outputs")) for text in part[key]]
+    versions = ", ".join(f"{name} {version}" for name, version in described["provenance"]["versions"].items())
+    lines += ["", f"golden trace: {'yes' if described['golden'] else 'no'}", f"identity: {described['identity']}"]
+    return "\n".join([*lines, f"exported with: {versions}"] if versions else lines)
+
+
+def flat(bundle: Bundle) -> dict[str, object]:
+    """The manifest as one level: dotted key -> value; a file's value is its digest and size in one text."""
+    data = bundle.manifest.to_json()
+    data["files"] = {name: f"{record['sha256'][:12]} ({record['size']:,} bytes)" for name, record in data["files"].items()}
+    return dict(leaves("", data))
+
+
+def leaves(prefix: str, value: object) -> Iterator[tuple[str, object]]:
+    """(dotted key, value) of everything in nested objects that is no object."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from leaves(f"{prefix}.{key}" if prefix else str(key), inner)
+    else:
+        yield prefix, value
+
+
+def differences(one: dict[str, object], other: dict[str, object]) -> Iterator[tuple[str, object, object]]:
+    """(key, left, right) wherever two flat objects differ; None stands for a key that is not there."""
+    for key in sorted(one.keys() | other.keys()):
+        left, right = one.get(key), other.get(key)
+        if left != right:
+            yield key, left, right
+
+
+def shown(value: object) -> str:
+    return "nothing" if value is None else str(value)
