@@ -21,9 +21,10 @@ def state_names(model: OmniModel) -> dict[str, torch.Tensor]:
 
 
 def state(model: OmniModel, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
-    """Copies of the model's tensors in `dtype`; metric tables stay float32."""
+    """Copies of the model's tensors, parameters in `dtype`; buffers (metric tables, the vocoder's) stay float32."""
+    buffers = dict(model.named_buffers())
     return {
-        name: tensor.detach().to(torch.float32 if name.startswith("metric_tables.") else dtype).contiguous()
+        name: tensor.detach().to(torch.float32 if name in buffers else dtype).contiguous()
         for name, tensor in state_names(model).items()
     }
 
