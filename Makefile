@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 
 help:
 	@echo "make demo       export the committed checkpoint, verify it, run every task, write demo/index.html"
-	@echo "make eval       score demo/bundle on the held-out split, write demo/eval.json"
+	@echo "make eval       score demo/bundle (or BUNDLE=...) on the held-out split, write demo/eval.json"
 	@echo "make bench      measure, write benchmarks/*.json"
 	@echo "make test       the tests (make test-slow: the slow ones too)"
 	@echo "make lint       ruff and mypy"
@@ -26,7 +26,7 @@ demo: $(STAMP)
 	$(BIN)/python examples/emoji/demo.py
 
 eval: $(STAMP)
-	$(BIN)/python examples/emoji/eval.py
+	$(BIN)/python examples/emoji/eval.py $(BUNDLE)
 
 bench: $(STAMP)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

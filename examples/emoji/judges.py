@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import hashlib
 import json
 import sys
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from catalog import HERE, DataError, load_concepts
+from catalog import HERE, DataError, load_concepts, read_json
 from dataset import Augmentation, Emoji, Floats, Ints
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from safetensors import SafetensorError
@@ -74,35 +75,35 @@ def build(kind: str, concepts: int = 64) -> Judge:
 
 
 class Panel:
-    """Both judges, read from `judges/`: probabilities of each concept."""
+    """Both judges out of `judges/`, each read when it is first asked: probabilities of each concept."""
 
     def __init__(self, folder: Path = JUDGES) -> None:
-        """InputError: a judge is missing or is none of this build."""
-        try:
-            self._read(folder)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{folder}: not the judges of this example ({reason}); train them with judges.py") from error
+        self.folder, self.concepts = folder, [concept.name for concept in load_concepts()]
+        report, weights = folder / "judges.json", sorted(folder.glob("*.safetensors"))
+        self.report: dict[str, Any] = read_json(report) if report.exists() else {}
+        self.digest = hashlib.sha256(b"".join(path.read_bytes() for path in weights)).hexdigest()
+        self.judge = functools.cache(self._read)
 
-    def _read(self, folder: Path) -> None:
-        self.report: dict[str, Any] = json.loads((folder / "judges.json").read_text(encoding="utf-8"))
-        self.digest = hashlib.sha256(b"".join((folder / f"{kind}.safetensors").read_bytes() for kind in KINDS)).hexdigest()
-        self.concepts = [concept.name for concept in load_concepts()]
-        self._judges = {kind: build(kind, len(self.concepts)) for kind in KINDS}
-        for kind, judge in self._judges.items():
-            weights = load_file(folder / f"{kind}.safetensors")
+    def _read(self, kind: str) -> Judge:
+        """InputError: the judge is missing or is none of this build."""
+        path, judge = self.folder / f"{kind}.safetensors", build(kind, len(self.concepts))
+        try:
+            weights = load_file(path)
             judge.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in weights.items()})
-            judge.eval()
+        except (OSError, RuntimeError, SafetensorError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path}: not a judge of this example ({reason}); train it with judges.py") from error
+        return judge.eval()
 
     @torch.no_grad()
     def pictures(self, pixels: Floats) -> Floats:
         """Pixels (B,3,32,32) in [-1,1] → probabilities (B,concepts)."""
-        return self._judges["image"](torch.from_numpy(pixels)).softmax(1).numpy()
+        return self.judge("image")(torch.from_numpy(pixels)).softmax(1).numpy()
 
     @torch.no_grad()
     def speech(self, waveforms: Floats) -> Floats:
         """Waveforms (B,samples) at 16 kHz → probabilities (B,concepts)."""
-        return self._judges["audio"](torch.from_numpy(spectrograms(waveforms))).softmax(1).numpy()
+        return self.judge("audio")(torch.from_numpy(spectrograms(waveforms))).softmax(1).numpy()
 
 
 def spectrograms(waveforms: Floats) -> Floats:
@@ -224,7 +225,7 @@ def write(judge: Judge, kind: str, found: dict[str, Any], out: Path) -> None:
     with atomic_write(out / f"{kind}.safetensors") as file:
         file.write(save(weights))
     path = out / "judges.json"
-    reports = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    reports = read_json(path) if path.exists() else {}
     with atomic_write(path, "w") as file:
         file.write(json.dumps({**reports, kind: found}, indent=2, sort_keys=True) + "\n")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from tasks import FRAMES, GENERATION_VOICES, WHAT_HAPPENS, WHAT_IS_THIS, WHAT_WA
 from nextomni_edge.generate.loop import generate_batch
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.tokens.audio import log_mel
 from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, embedding_sequence, respond
 from nextomni_edge.tokens.sequence import Sequence
 
@@ -55,12 +56,17 @@ class Exam:
     rounds: int
     seed: int
     observe: Observe
+    encoded: dict[tuple[str, int], list[Part]] = field(default_factory=dict)
 
     def answers(self, kind: Kind, prompts: list[tuple[Part, ...]], count: int | None = None) -> list[Part]:
         """What the model answers to each prompt, one user turn each; item i is drawn with seed `seed` + i."""
+        return self.replies(kind, [(Turn("user", parts),) for parts in prompts], count)
+
+    def replies(self, kind: Kind, dialogues: list[tuple[Turn, ...]], count: int | None = None) -> list[Part]:
+        """What the model answers to each dialogue so far."""
         model = self.model
         options = GenerationOptions.defaults(model.config, kind, **self.settings)
-        given = [conversation(model.tokenizer, [Turn("user", parts)]) for parts in prompts]
+        given = [conversation(model.tokenizer, turns) for turns in dialogues]
         sequences = [respond(segments, kind, model.config, model.tokenizer, count) for segments in given]
         found: dict[int, Part] = {}
         for indices in self.alike(sequences):
@@ -85,14 +91,21 @@ class Exam:
             groups.setdefault(tuple((s.modality, len(s), s.frozen) for s in sequence.segments), []).append(index)
         return [group[start : start + BATCH] for group in groups.values() for start in range(0, len(group), BATCH)]
 
-    def pictures(self, pixels: Floats) -> list[Part]:
-        """Pixels (N,3,S,S) in [-1,1] as parts."""
-        codes = [self.model.encode_image(chunk) for chunk in _chunks(pixels)]
-        return [Part("image", code) for code in np.concatenate(codes)]
+    def pictures(self, emoji: Emoji, rows: Ints) -> list[Part]:
+        """Drawings as parts, encoded once."""
+        if ("image", id(emoji)) not in self.encoded:
+            pixels = emoji.pictures(rows) * np.float32(2) - np.float32(1)
+            codes = np.concatenate([self.model.encode_image(chunk) for chunk in _chunks(pixels)])
+            self.encoded["image", id(emoji)] = [Part("image", code) for code in codes]
+        return self.encoded["image", id(emoji)]
 
-    def sounds(self, waveforms: Floats) -> list[Part]:
-        """Waveforms (N,samples) as parts."""
-        return [Part("audio", self.model.encode_audio(waveform)) for waveform in waveforms]
+    def sounds(self, emoji: Emoji, rows: Ints) -> list[Part]:
+        """Clips as parts, encoded once."""
+        if ("audio", id(emoji)) not in self.encoded:
+            mels = np.stack([log_mel(waveform, self.model.config.audio) for waveform in emoji.clips(rows)])
+            codes = np.concatenate([self.model.encode_audio(chunk) for chunk in _chunks(mels)])
+            self.encoded["audio", id(emoji)] = [Part("audio", code) for code in codes]
+        return self.encoded["audio", id(emoji)]
 
     def seen_in(self, parts: list[Part]) -> list[str]:
         """The concept that the judge sees in each picture."""
@@ -107,10 +120,6 @@ class Exam:
 
 def _chunks(array: Any) -> list[Any]:
     return [array[start : start + BATCH] for start in range(0, len(array), BATCH)]
-
-
-def _pixels(emoji: Emoji, rows: Ints) -> Floats:
-    return emoji.pictures(rows) * np.float32(2) - np.float32(1)
 
 
 def _exact(items: list[str], expected: list[str], answers: list[str]) -> list[Outcome]:
@@ -136,7 +145,7 @@ def _words(parts: list[Part]) -> list[str]:
 
 def _name_drawings(exam: Exam, emoji: Emoji) -> list[Outcome]:
     rows, names, items = _drawing_rows(emoji)
-    prompts = [(picture, Part("text", WHAT_IS_THIS)) for picture in exam.pictures(_pixels(emoji, rows))]
+    prompts = [(picture, Part("text", WHAT_IS_THIS)) for picture in exam.pictures(emoji, rows)]
     return _exact(items, names, _words(exam.answers("text", prompts, 1)))
 
 
@@ -153,7 +162,7 @@ def image_to_text_train(exam: Exam) -> list[Outcome]:
 def audio_to_text_heldout_voice(exam: Exam) -> list[Outcome]:
     """Clips by the voice never heard: the exact name."""
     rows, names, items = _clip_rows(exam.unseen)
-    prompts = [(sound, Part("text", WHAT_WAS_SAID)) for sound in exam.sounds(exam.unseen.clips(rows))]
+    prompts = [(sound, Part("text", WHAT_WAS_SAID)) for sound in exam.sounds(exam.unseen, rows)]
     return _exact(items, names, _words(exam.answers("text", prompts, 1)))
 
 
@@ -171,13 +180,13 @@ def _retrieval(exam: Exam, media: list[Part], names: list[str], kind: str) -> li
 def retrieval_text_image_r1(exam: Exam) -> list[Outcome]:
     """64 names against 64 held-out drawings, both directions."""
     rows, names, _ = _drawing_rows(exam.unseen)
-    return _retrieval(exam, exam.pictures(_pixels(exam.unseen, rows)), names, "image")
+    return _retrieval(exam, exam.pictures(exam.unseen, rows), names, "image")
 
 
 def retrieval_text_audio_r1(exam: Exam) -> list[Outcome]:
     """64 names against 64 clips by the held-out voice, both directions."""
     rows, names, _ = _clip_rows(exam.unseen)
-    return _retrieval(exam, exam.sounds(exam.unseen.clips(rows)), names, "audio")
+    return _retrieval(exam, exam.sounds(exam.unseen, rows), names, "audio")
 
 
 def _spread(pairs: list[tuple[str, str]], rounds: int) -> list[tuple[str, str]]:
@@ -236,7 +245,7 @@ def audio_to_image_named(exam: Exam) -> list[Outcome]:
     """Clips by the held-out voice, drawn, named by the judge."""
     rows, names, items = _clip_rows(exam.unseen)
     styles = dict(_spread(trained_pairs(), 1))
-    sounds = exam.sounds(exam.unseen.clips(rows))
+    sounds = exam.sounds(exam.unseen, rows)
     prompts = [(sound, Part("text", f"draw it, {styles[name]} style")) for sound, name in zip(sounds, names, strict=True)]
     return _exact(items, names, exam.seen_in(exam.answers("image", prompts)))
 
@@ -244,7 +253,7 @@ def audio_to_image_named(exam: Exam) -> list[Outcome]:
 def image_to_audio_transcribed(exam: Exam) -> list[Outcome]:
     """Held-out drawings, said, transcribed by the judge."""
     rows, names, items = _drawing_rows(exam.unseen)
-    pictures = exam.pictures(_pixels(exam.unseen, rows))
+    pictures = exam.pictures(exam.unseen, rows)
     voices = [GENERATION_VOICES[i % len(GENERATION_VOICES)] for i in range(len(rows))]
     prompts = [(picture, Part("text", f"say it, {voice} voice")) for picture, voice in zip(pictures, voices, strict=True)]
     return _exact(items, names, exam.heard_in(exam.answers("audio", prompts)))
@@ -253,13 +262,13 @@ def image_to_audio_transcribed(exam: Exam) -> list[Outcome]:
 def image_codec_named(exam: Exam) -> list[Outcome]:
     """Training drawings through the model's encoder and decoder, named by the judge: the ceiling of what can be drawn."""
     rows, names, items = _drawing_rows(exam.seen)
-    return _exact(items, names, exam.seen_in(exam.pictures(_pixels(exam.seen, rows))))
+    return _exact(items, names, exam.seen_in(exam.pictures(exam.seen, rows)))
 
 
 def audio_codec_transcribed(exam: Exam) -> list[Outcome]:
     """Held-out clips through the model's encoder and decoder, transcribed by the judge: a ceiling of what can be said."""
     rows, names, items = _clip_rows(exam.unseen)
-    return _exact(items, names, exam.heard_in(exam.sounds(exam.unseen.clips(rows))))
+    return _exact(items, names, exam.heard_in(exam.sounds(exam.unseen, rows)))
 
 
 MEASURES: dict[str, Callable[[Exam], list[Outcome]]] = {
