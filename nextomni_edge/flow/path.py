@@ -20,19 +20,21 @@ class MetricPath:
 
     `table` (V, D) float, numpy or torch, is the metric table; its rows are L2-normalised here, a zero row stays zero.
     Everything else is computed in that array library, on that device.
-    Distances are accumulated in float64 and then rounded to float32, so that neither the number of rows asked for at once
-    nor the library's matrix product shifts them.
+    Norms and distances are accumulated in float64 and then rounded to float32, so that neither the number of rows asked for
+    at once nor the library's order of summation shifts them.
     """
 
     def __init__(self, table: Array, schedule: MetricSchedule) -> None:
         if table.ndim != 2 or 0 in table.shape:
             raise InputError(f"metric table: shape {tuple(table.shape)}, expected (vocabulary, dimensions), neither 0")
         xp = array_namespace(table)
-        table = xp.astype(table, xp.float32)
         if not bool(xp.all(xp.isfinite(table))):
             raise InputError("metric table: holds a value that is not finite")
-        norm = xp.sqrt(xp.sum(table * table, axis=1, keepdims=True))
-        self.table: Array = table / xp.where(norm > 0.0, norm, xp.ones_like(norm))
+        self.table: Array = xp.empty(table.shape, dtype=xp.float32, device=device(table))
+        for symbols in chunks(table.shape[0], table.shape[1]):
+            block = xp.astype(table[symbols, :], xp.float64)
+            norm = xp.sqrt(xp.sum(block * block, axis=1, keepdims=True))
+            self.table[symbols, :] = xp.astype(block / xp.where(norm > 0.0, norm, xp.ones_like(norm)), xp.float32)
         self.schedule = schedule
         self.vocabulary: int = table.shape[0]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -56,7 +58,7 @@ def test_200_000_chains_of_512_steps_have_marginals_p_t() -> None:
 
 def test_the_euler_bias_vanishes_in_proportion_to_the_step() -> None:
     halves = [biases("euler", n)[n // 2] for n in (32, 64, 128, 256)]
-    for coarse, fine in zip(halves, halves[1:], strict=False):
+    for coarse, fine in itertools.pairwise(halves):
         assert 1.6 < coarse / fine < 2.6
 
 
