@@ -121,7 +121,8 @@ class GriffinLim(nn.Module):
         for _ in range(self.config.vocoder_iterations):
             guess = transform(inverse(spectrum))
             real, imaginary = guess.chunk(2, dim=1)
-            size = (real.square() + imaginary.square() + 1e-8).sqrt()
+            # a tenth of the wanted magnitude under the root: a bin that is all but silent has no phase worth amplifying
+            size = (real.square() + imaginary.square() + 0.01 * magnitude.square() + 1e-8).sqrt()
             spectrum = both * guess / torch.cat((size, size), dim=1)
         return inverse(spectrum).clamp(-1.0, 1.0).reshape(batch, length, frames * hop)
 

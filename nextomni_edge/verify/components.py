@@ -19,7 +19,8 @@ def compare(
 ) -> tuple[list[str], dict[str, Array]]:
     """Failures of one case, and what the session gave.
 
-    Every float output must be within `result.limit`, every code the same but at ties. NaN, infinity and a session's errors fail. `expected` may hold the codes' margins under `MARGINS`; without them no code may differ.
+    Every float output must be within `result.limit`, every code the same but at ties. NaN, infinity and a session's errors fail.
+    `expected` may hold the codes' margins under `MARGINS`; without them no code may differ.
     """
     name = session.spec.name
     try:

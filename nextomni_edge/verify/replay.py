@@ -7,8 +7,9 @@ from collections.abc import Callable
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.errors import NextOmniError
 from nextomni_edge.generate.model import EdgeModel
+from nextomni_edge.spec import ComponentName
 from nextomni_edge.verify import components, golden, trajectory
-from nextomni_edge.verify.comparison import LIMIT, ComponentResult, Report, TaskResult, error, within
+from nextomni_edge.verify.comparison import ComponentResult, Report, TaskResult, error, limit, within
 from nextomni_edge.verify.trajectory import Trajectory
 
 Progress = Callable[[str, float], None]  # what is being done, and the share that is done, 0 to 1
@@ -35,7 +36,7 @@ def replay(
     for index, (name, cases) in enumerate(trace.cases.items()):
         if progress:
             progress(f"verify {name}", index / total)
-        result = report.components.setdefault(name, ComponentResult())
+        result = report.components.setdefault(name, ComponentResult(limit=limit(name)))
         for case, (inputs, outputs) in cases.items():
             report.failures += components.compare(model.session(name), case, inputs, outputs, result)[0]
     for index, (name, (task, expected)) in enumerate(trace.tasks.items(), len(trace.cases)):
@@ -56,8 +57,9 @@ def compare_runs(name: str, found: Trajectory, expected: Trajectory, result: Tas
         return failures
     for segment, (ours, theirs) in enumerate(zip(found.decoded, expected.decoded, strict=True)):
         measured = error(ours, theirs)
-        if not within(measured, LIMIT):
+        allowed = limit(ComponentName.AUDIO_DECODER if theirs.ndim == 1 else ComponentName.IMAGE_DECODER)
+        if not within(measured, allowed):
             failures.append(
-                f"{name}: what segment {segment} decodes to differs by {measured:.3g} of its scale, at most {LIMIT:.0e} is allowed"
+                f"{name}: what segment {segment} decodes to differs by {measured:.3g} of its scale, at most {allowed:.0e} is allowed"
             )
     return failures

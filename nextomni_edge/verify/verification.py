@@ -12,7 +12,7 @@ from nextomni_edge.errors import NextOmniError
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.verify import components, golden, trajectory
 from nextomni_edge.verify.cases import cases
-from nextomni_edge.verify.comparison import ComponentResult, Report, TaskResult
+from nextomni_edge.verify.comparison import ComponentResult, Report, TaskResult, limit
 from nextomni_edge.verify.golden import GoldenTrace
 from nextomni_edge.verify.replay import Progress, compare_runs, replay
 from nextomni_edge.verify.tasks import PLANS, Plan
@@ -76,7 +76,7 @@ def _compare(
 def _component(
     name: str, bundle: Bundle, model: EdgeModel, reference: Reference | None, report: Report, trace: GoldenTrace
 ) -> None:
-    result, session = report.components.setdefault(name, ComponentResult()), model.session(name)
+    result, session = report.components.setdefault(name, ComponentResult(limit=limit(name))), model.session(name)
     trace.cases[name] = {}
     for case, inputs in cases(session.spec, bundle.config):
         try:
