@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -46,9 +45,8 @@ def doctor(console: Console, bundle: Path | None) -> None:
     if bundle is not None:
         checks.extend(bundle_checks(console, bundle))
     failures = [check for check in checks if check.state == "FAIL"]
-    verdict = (
-        "all is well" if not failures else f"{len(failures)} of {len(checks)} checks failed: {', '.join(c.name for c in failures)}"
-    )
+    failed = ", ".join(check.name for check in failures)
+    verdict = f"{len(failures)} of {len(checks)} checks failed: {failed}" if failures else "all is well"
     lines = [f"{check.state:<4}  {check.name:<18} {check.detail}" for check in checks]
     data = {"checks": [asdict(check) for check in checks], "ok": not failures, "verdict": verdict}
     console.result(data, "\n".join([*lines, verdict]))
@@ -57,12 +55,7 @@ def doctor(console: Console, bundle: Path | None) -> None:
 
 
 def machine() -> Iterator[Check]:
-    yield Check(
-        "python",
-        "ok" if sys.version_info >= (3, 11) else "FAIL",
-        platform.python_version(),
-        0 if sys.version_info >= (3, 11) else 5,
-    )
+    yield Check("python", "ok", platform.python_version())
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = ""
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:

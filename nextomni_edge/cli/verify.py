@@ -66,4 +66,5 @@ def report_lines(report: Report) -> Iterator[str]:
     yield from (f"FAIL: {failure}" for failure in report.failures)
     if report.first_divergence:
         yield f"first divergence: {report.first_divergence}"
-    yield f"{'differs from' if report.failures else 'the same as'} {report.against} in {report.runtime}, {report.near_ties} near ties"
+    verdict = "differs from" if report.failures else "the same as"
+    yield f"{verdict} {report.against} in {report.runtime}, {report.near_ties} near ties"

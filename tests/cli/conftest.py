@@ -15,6 +15,7 @@ from PIL import Image
 
 from nextomni_edge.cli import root
 
+ROOT = Path(__file__).parents[2]
 Invoke = Callable[..., Result]
 
 
