@@ -1,25 +1,60 @@
-"""What many tests share: one tiny random model, and its bundle, made once in a session. Treat both as read-only; copy to change."""
+"""What many tests share: one tiny random model, and its bundle. Treat both as read-only; copy to change."""
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import importlib.metadata
+import os
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.tiny import tiny_model
 
+PACKAGE = Path(__file__).parents[1] / "nextomni_edge"
+
+
+def sources() -> str:
+    """Digest of all that decides what the shared files hold: our sources, and the libraries that trace and run a model."""
+    found = hashlib.sha256(Path(__file__).with_name("tiny.py").read_bytes())
+    for folder, _, names in sorted(os.walk(PACKAGE, followlinks=True)):
+        for name in sorted(names):
+            if name.endswith(".py") and Path(folder).name not in ("cli", "media", "train"):
+                found.update(f"{folder}/{name}\0".encode() + (Path(folder) / name).read_bytes())
+    for library in ("torch", "onnx", "onnxscript", "onnx-ir", "onnxruntime", "numpy", "tokenizers"):
+        found.update(f"{library} {importlib.metadata.version(library)}\0".encode())
+    return found.hexdigest()[:16]
+
 
 @pytest.fixture(scope="session")
-def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once() -> Callable[[str, Callable[[Path], object]], Path]:
+    """Make a directory of this name unless an earlier session made it from the same sources: tracing takes a minute."""
+    root = Path(tempfile.gettempdir()) / f"nextomni-edge-tests-{os.getuid()}" / sources()
+
+    def path_of(name: str, make: Callable[[Path], object]) -> Path:
+        root.mkdir(parents=True, exist_ok=True)
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (root / f"{name}.made").exists():
+                make(root / name)
+                (root / f"{name}.made").touch()
+        return root / name
+
+    return path_of
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """A model directory with random weights."""
-    return tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+    return made_once("model", tiny_model)
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tiny_checkpoint: Path) -> Path:
+def tiny_bundle(tiny_checkpoint: Path, made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """The model's verified ONNX bundle."""
     from nextomni_edge.export import export_bundle
 
-    out = tiny_checkpoint.with_name("bundle")
-    export_bundle(tiny_checkpoint, out)
-    return out
+    return made_once("bundle", lambda out: export_bundle(tiny_checkpoint, out, overwrite=out.exists()))

@@ -60,6 +60,6 @@ def compare_runs(name: str, found: Trajectory, expected: Trajectory, result: Tas
         allowed = limit(ComponentName.AUDIO_DECODER if theirs.ndim == 1 else ComponentName.IMAGE_DECODER)
         if not within(measured, allowed):
             failures.append(
-                f"{name}: what segment {segment} decodes to differs by {measured:.3g} of its scale, at most {allowed:.0e} is allowed"
+                f"{name}: what segment {segment} decodes to differs by {measured:.3g} of its scale, limit {allowed:.0e}"
             )
     return failures
