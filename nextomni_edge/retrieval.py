@@ -228,6 +228,8 @@ class _Update:
 
     def add(self, relative: str, path: Path) -> None:
         try:
+            if not relative.isascii() and relative.encode("utf-8", "replace").decode() != relative:
+                raise InputError(f"{relative!a}: the name is not Unicode; rename the file")
             status = path.stat()
             before = self._by_path.get(relative)
             if before and before[0].unchanged(status):
@@ -236,7 +238,7 @@ class _Update:
             else:
                 self._rows[relative] = self._read(relative, path, status)
         except (InputError, OSError) as error:
-            self.report.skipped.append((relative, str(error)))
+            self.report.skipped.append((relative.encode("utf-8", "replace").decode(), str(error)))
 
     def _read(self, relative: str, path: Path, status: os.stat_result) -> tuple[Entry, Float32]:
         hashed_ns = time.time_ns()

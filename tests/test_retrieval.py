@@ -118,6 +118,13 @@ def test_unreadable_files_are_reported_and_the_others_indexed(folder: Path, mode
     assert all(str(folder / name) in reason for name, reason in report.skipped)
 
 
+def test_a_name_that_is_no_unicode_is_reported_and_leaves_the_index_readable(folder: Path, model: FakeModel) -> None:
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.txt")).write_text("a cafe", encoding="utf-8")
+    report = update_index(folder, folder / INDEX_NAME, model, MODEL)
+    assert report.embedded == 5 and "the name is not Unicode; rename the file" in report.skipped[0][1]
+    assert len(load_index(folder / INDEX_NAME, MODEL).entries) == 5
+
+
 def test_another_bundles_index_is_refused(folder: Path, model: FakeModel) -> None:
     update_index(folder, folder / INDEX_NAME, model, MODEL)
     for attempt in (

@@ -30,7 +30,7 @@ class Console:
 
     def result(self, data: object, text: str) -> None:
         """The command's answer on stdout: `data` as JSON with --json, else `text`."""
-        click.echo(json.dumps(data, ensure_ascii=False) if self.as_json else text)
+        click.echo(json.dumps(data) if self.as_json else shown(text, sys.stdout.isatty()))
 
     def note(self, line: str, level: int = 0) -> None:
         """A line on stderr, shown from the given verbosity on."""
@@ -63,6 +63,12 @@ class Console:
             yield _Lines(task, form == "json")
 
 
+def shown(text: str, terminal: bool) -> str:
+    """Text as it can be printed: file names that are no Unicode made so, and control characters kept from a terminal."""
+    whole = text.encode("utf-8", "replace").decode()
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in whole) if terminal else whole
+
+
 class _Lines:
     """Progress as lines on stderr: JSON on every call, or plain at most every two seconds and at the end."""
 
@@ -78,7 +84,7 @@ class _Lines:
         if self._as_json:
             data = {"event": "progress", "task": self._task, "done": done, "total": total, "item": item}
             data |= {"seconds": round(seconds, 3), "seconds_left": None if left is None else round(left, 3)}
-            click.echo(json.dumps(data, ensure_ascii=False), err=True)
+            click.echo(json.dumps(data), err=True)
         elif now - self._shown >= PLAIN_SECONDS or done == total:
             self._shown = now
             ending = "" if left is None or done == total else f", {left:.0f} s left"

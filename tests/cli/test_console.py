@@ -1,0 +1,51 @@
+"""What is printed: progress in its forms, and text that cannot harm a terminal."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from nextomni_edge.cli.console import Console, shown
+
+
+def test_control_characters_do_not_reach_a_terminal() -> None:
+    assert shown("a\x1b[2Jb\n\tc", terminal=True) == "a\ufffd[2Jb\n\tc"
+    assert shown("a\x1b[2Jb", terminal=False) == "a\x1b[2Jb"
+    assert shown("caf\udce9.txt", terminal=False) == "caf?.txt"
+
+
+def test_json_results_hold_any_text(capsys: pytest.CaptureFixture[str]) -> None:
+    Console(as_json=True).result({"text": "\u732b \udce9 \x1b"}, "")
+    assert json.loads(capsys.readouterr().out) == {"text": "\u732b \udce9 \x1b"}
+
+
+def test_plain_progress_shows_the_beginning_and_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    with Console(progress_form="plain").progress("index") as advance:
+        for done in range(1, 101):
+            advance(done, 100, f"file{done}")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("index: 1/100 file1") and lines[-1] == "index: 100/100 file100" and len(lines) <= 3
+
+
+def test_progress_without_a_terminal_is_silent_unless_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    for console in (Console(), Console(verbosity=-1), Console(progress_form="none")):
+        assert not console.shows_progress
+        with console.progress("index") as advance:
+            advance(1, 2, "file")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_bar_shows_names_with_brackets_as_they_are(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with Console().progress("index") as advance:
+        advance(1, 2, "[red]file[/nothing].png")
+    assert "[red]file[/nothing].png" in capsys.readouterr().err
+
+
+def test_notes_follow_the_verbosity(capsys: pytest.CaptureFixture[str]) -> None:
+    for verbosity in (-1, 0, 1):
+        console = Console(verbosity=verbosity)
+        console.note(f"said at {verbosity}")
+        console.note(f"detail at {verbosity}", level=1)
+    assert capsys.readouterr().err.splitlines() == ["said at 0", "said at 1", "detail at 1"]
