@@ -17,9 +17,8 @@ help:
 # torch comes first and pinned: resolved together with the rest, another build of it may be chosen.
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --upgrade pip setuptools
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet torch==2.13.0
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[cpu,train,export,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet torch==2.13.0
+	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet -e '.[cpu,train,export,dev]'
 	touch $(STAMP)
 
 demo: $(STAMP)
