@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import sys
@@ -13,7 +12,7 @@ from typing import Any
 import click
 import page
 from catalog import DataError, read_json
-from demo_bundle import BUNDLE, CHECKPOINT, ensure_bundle
+from demo_bundle import BUNDLE, ensure_bundle
 from gallery import Gallery, Grid, Task
 from judges import JUDGES, Panel
 from measures import Exam
@@ -22,7 +21,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from samples import heldout, trained
 
 from nextomni_edge.bundle import Bundle
-from nextomni_edge.checkpoint import Checkpoint
 from nextomni_edge.errors import InputError, NextOmniError
 from nextomni_edge.files import atomic_write
 from nextomni_edge.generate.model import EdgeModel
@@ -129,16 +127,15 @@ def build(
     )
 
 
-def headline(bundle: Bundle, checkpoint: Path, report: Report, tasks: list[Task], times: dict[str, float]) -> str:
+def headline(bundle: Bundle, report: Report, tasks: list[Task], times: dict[str, float]) -> str:
     """A few figures for the top of the page."""
-    opened = Checkpoint.open(checkpoint)
-    parameters = sum(math.prod(opened.shape(name)) for name in opened.names() if not name.startswith("metric_tables."))
     size = sum(record.size for record in bundle.manifest.files.values())
+    weights = sum(record.size for name, record in bundle.manifest.files.items() if name.startswith("weights/"))
     examples = sum(len(task.examples) for task in tasks)
     return page.facts(
         [
-            ("parameters", f"{parameters / 1e6:.1f} M"),
             ("bundle", f"{size / 1e6:.1f} MB"),
+            ("of it weights", f"{weights / 1e6:.1f} MB"),
             ("graphs", str(len(bundle.manifest.components))),
             ("loaded in", f"{times['load the bundle']:.1f} s"),
             ("one picture alone", f"{times['one picture alone']:.2f} s"),
@@ -158,7 +155,7 @@ class Clock:
         self.times[name] = time.monotonic() - began
 
 
-def make(out: Path, bundle_path: Path, checkpoint: Path, settings: dict[str, Any], console: Console) -> None:
+def make(out: Path, bundle_path: Path, settings: dict[str, Any], console: Console) -> None:
     """Verify the bundle, run everything, write the page."""
     clock = Clock()
     began = time.monotonic()
@@ -181,7 +178,7 @@ def make(out: Path, bundle_path: Path, checkpoint: Path, settings: dict[str, Any
         gallery.one_picture()
         clock("one picture alone", began)
         forming, grids = page.forming(gallery.forming()), gallery.grids()
-    facts = headline(bundle, checkpoint, report, tasks, clock.times)
+    facts = headline(bundle, report, tasks, clock.times)
     html = build(bundle, tasks, forming, grids, clock.times, out.with_name("eval.json"), facts)
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(out, "w") as file:
@@ -193,17 +190,15 @@ def make(out: Path, bundle_path: Path, checkpoint: Path, settings: dict[str, Any
 
 
 @click.command()
-@click.option("--checkpoint", type=click.Path(path_type=Path), default=CHECKPOINT, help="Model directory to export.")
-@click.option("--bundle", type=click.Path(path_type=Path), default=BUNDLE, help="Where the bundle is, or is to be.")
+@click.option("--bundle", "given", type=click.Path(path_type=Path), help="Show this bundle as it is; exports nothing.")
 @click.option("--out", type=click.Path(path_type=Path), default=BUNDLE.with_name("index.html"), help="The page.")
 @click.option("--steps", type=int, help="Instead of the model's own number, for a quick look.")
-def main(checkpoint: Path, bundle: Path, out: Path, steps: int | None) -> None:
+def main(given: Path | None, out: Path, steps: int | None) -> None:
     """Export, verify, run every task on held-out inputs, write the page."""
     console = Console()
     try:
         began = time.monotonic()
-        ensure_bundle(bundle, console.print, checkpoint)
-        make(out, bundle, checkpoint, {"steps": steps}, console)
+        make(out, given or ensure_bundle(BUNDLE, console.print), {"steps": steps}, console)
         console.print(f"done in {time.monotonic() - began:.0f} s")
     except DataError as error:
         click.echo(f"error: {error}", err=True)

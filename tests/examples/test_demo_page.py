@@ -55,7 +55,7 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo")
     checkpoint = tiny_model(folder / "model", small_config())
     export_bundle(checkpoint, folder / "bundle")
-    demo.make(folder / "index.html", folder / "bundle", checkpoint, {"steps": 2}, Console(file=io.StringIO()))
+    demo.make(folder / "index.html", folder / "bundle", {"steps": 2}, Console(file=io.StringIO()))
     return folder / "index.html"
 
 
