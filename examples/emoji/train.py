@@ -33,7 +33,7 @@ WARM_UP_BATCH = 64
 STAGES = {
     "image": TrainOptions(steps=4000, rate=1.5e-3, averaging=0.995, weight_decay=0.01),
     "audio": TrainOptions(steps=2500, rate=1.5e-3, averaging=0.995, weight_decay=0.01),
-    "flow": TrainOptions(steps=12000, rate=2e-3),
+    "flow": TrainOptions(steps=12000, rate=2e-3, averaging=0.998),
 }
 ENCODER_RATE = 0.02  # in the flow stage the encoders and decoders still learn, at this share of the rate
 RECONSTRUCT_EVERY = 8
@@ -143,6 +143,8 @@ class Log:
                 csv.writer(file).writerows([step + 1, name, f"{np.mean(v):.5g}"] for name, v in sorted(self.sums.items()))
             shown = "  ".join(f"{name} {np.mean(v):.3g}" for name, v in list(self.sums.items())[:4])
             self.progress.update(self.bar, completed=step + 1, text=shown)
+            if not self.progress.console.is_terminal:  # a log file gets a line, not a bar redrawn
+                self.progress.print(f"{self.path.stem} {step + 1}  {shown}")
             self.sums.clear()
 
 
