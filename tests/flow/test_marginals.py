@@ -47,6 +47,25 @@ def test_simulated_marginals_are_p_t_up_to_sampling_and_step_bias(name: str, qua
     assert reference.total_variation(drawn, np.full(SYMBOLS, 1 / SYMBOLS)) > 0.1  # the chain did move
 
 
+def test_sub_codes_evolve_each_on_its_own_codebook() -> None:
+    codebooks, chains, n, until = 3, 20_000, 8, 6
+    tables = np.stack([random_table(30 + k, SYMBOLS, dimensions=3) for k in range(codebooks)])
+    noise, x_1 = Noise(12), np.tile([1, 4, 6], (chains, 1))
+    x = noise.start(0, chains, codebooks, SYMBOLS)
+    for step in range(until):
+        jump, target = (noise.uniform(0, step, use, chains, codebooks) for use in (Use.JUMP, Use.TARGET))
+        for k in range(codebooks):
+            path = MetricPath(tables[k], MetricSchedule())
+            x[:, k] = STEP_RULES["corrected"](x[:, k], x_1[:, k], step / n, 1 / n, path, jump[:, k], target[:, k], False)
+    for k in range(codebooks):
+        drawn = np.bincount(x[:, k], minlength=SYMBOLS) / chains
+        law = reference.marginals(reference.distances(tables[k], int(x_1[0, k])), n, "corrected")[until]
+        assert reference.total_variation(drawn, law) < reference.sampling_bound(SYMBOLS, chains)
+    pairs = np.histogram2d(x[:, 0], x[:, 1], bins=[np.arange(SYMBOLS + 1)] * 2)[0] / chains
+    apart = np.outer(pairs.sum(axis=1), pairs.sum(axis=0))
+    assert reference.total_variation(pairs, apart) < reference.sampling_bound(SYMBOLS**2, chains)  # independent given x_1
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_200_000_chains_of_512_steps_have_marginals_p_t() -> None:
