@@ -30,22 +30,23 @@ def write_component(component: Component, stream: WeightStream, tied: frozenset[
     """Write one component's graph to `out`, in the bundle's folder, and its weights into the bundle's store.
 
     `tied` names the checkpoint's tensors that several components use: they are stored as they are, so that one copy serves all.
-    InputError: the checkpoint's tensors are not those of the config. NextOmniError: the graph holds a constant without a value.
+    InputError: the checkpoint's tensors are not those of the config.
     """
     model = trace(component)
     for value in list(model.graph.initializers.values()):
         if value.name in component.weights:
             _attach_weight(model.graph, value, component.weights[value.name], stream, tied, precision, out.parent)
-        elif value.const_value is None:
-            raise NextOmniError(f"{component.name}: constant {value.name} has no value on the meta device; compute it in forward")
-        elif value.const_value.nbytes >= INLINE:
+        elif value.const_value is not None and value.const_value.nbytes >= INLINE:
             stored = stream.writer.add_weight(value.const_value.numpy())
             _point(value, Stored(stored, tuple(value.const_value.shape.numpy()), value.const_value.nbytes), out.parent)
     ir.save(model, out)
 
 
 def trace(component: Component) -> ir.Model:
-    """The component's optimised graph; its weights are initializers without a value, named as in the module's state."""
+    """The component's optimised graph; its weights are initializers without a value, named as in the module's state.
+
+    NextOmniError: the graph is not as the spec says, or holds a constant that has no value.
+    """
     spec = component.spec
     with _quiet():
         program = torch.export.export(component.module, _examples(spec), dynamic_shapes=_dynamic(spec), strict=False)
@@ -56,12 +57,20 @@ def trace(component: Component) -> ir.Model:
         if exported is None:
             raise NextOmniError(f"{component.name}: torch exported nothing")
         model = exported.model
-        for name in component.weights.keys() & model.graph.initializers.keys():
-            model.graph.initializers[name].const_value = None  # what the optimiser cannot read it leaves alone
+        _hide_weights(component, model.graph)
         onnxscript.optimizer.optimize(model)
     _forget_origin(model)
     _name_dims(model.graph, spec)
     return model
+
+
+def _hide_weights(component: Component, graph: ir.Graph) -> None:
+    """Take the weights' values, which are none on the meta device, away: what the optimiser cannot read it leaves alone."""
+    for name, value in graph.initializers.items():
+        if name in component.weights:
+            value.const_value = None
+        elif isinstance(raw := getattr(value.const_value, "raw", None), torch.Tensor) and raw.is_meta:
+            raise NextOmniError(f"{component.name}: constant {name} has no value on the meta device; compute it in forward")
 
 
 def _examples(spec: GraphSpec) -> tuple[torch.Tensor, ...]:

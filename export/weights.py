@@ -69,7 +69,7 @@ class WeightStream:
         for block in _transposed(location) if transform.transpose else _flat(location):
             _check_finite(name, block)
             cast = self._cast(name, block, transform.dtype)
-            yield memoryview(np.ascontiguousarray(cast).reshape(-1).view(np.uint8))
+            yield np.ascontiguousarray(cast).reshape(-1).view(np.uint8).data
 
     def _cast(self, name: str, block: NDArray[Any], dtype: Precision) -> NDArray[Any]:
         with np.errstate(over="ignore"):
