@@ -87,7 +87,8 @@ def _choose(model: OmniModel, names: Collection[str] | None) -> dict[str, Compon
     for name in names or ():
         if name not in found:
             near = difflib.get_close_matches(name, found, 1)
-            raise UsageError(f"component {name!r}: expected one of {', '.join(near or found)}")
+            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(found)}"
+            raise UsageError(f"component {name!r}: {hint}")
     return {name: component for name, component in found.items() if names is None or name in names}
 
 
