@@ -48,7 +48,7 @@ def inputs_of(session: Session, **sizes: int) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("component", ComponentName.ALL)
 def test_outputs_are_those_of_the_spec_at_any_size(load: Load, component: str) -> None:
     session = load(component)
-    for batch, rows in ((1, 1), (3, 7)):
+    for batch, rows in ((1, 1), (3, 4)):
         found = session.run(inputs_of(session, batch=batch, rows=rows, attended=rows, length=rows))
         assert list(found) == [spec.name for spec in session.spec.outputs]
         assert all(array.shape[1 if name in ("keys", "values") else 0] == batch for name, array in found.items())
