@@ -15,6 +15,12 @@ from nextomni_edge.spec import GraphSpec, TensorSpec
 
 MAX_GRAPH: Final = 64 * 2**20
 DOMAINS: Final = {"", "ai.onnx", "com.microsoft"}  # operators that come with the runtime; any other would be somebody's library
+# Arithmetic alone: others of that domain run a vendor's binary or Python (EPContext, PythonOp).
+MICROSOFT: Final = {
+    "DequantizeLinear", "DynamicQuantizeMatMul", "FusedMatMul", "GatherBlockQuantized", "Gelu", "MatMulIntegerToFloat",
+    "MatMulNBits", "MultiHeadAttention", "QLinearAdd", "QLinearMul", "QLinearSigmoid", "QuantizeLinear", "RotaryEmbedding",
+    "SimplifiedLayerNormalization", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization",
+}  # fmt: skip
 ELEMENTS: Final = {"float32": 1, "int64": 7, "bool": 9, "float16": 10}
 BITS: Final = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 16: 16, 21: 4, 22: 4}
 _DIGITS = re.compile(r"[0-9]{1,18}")
@@ -27,7 +33,7 @@ def check_graph(path: Path, spec: GraphSpec, files: Mapping[str, FileRecord]) ->
         if size > MAX_GRAPH:
             raise InputError(f"graph of {size} bytes, at most {MAX_GRAPH} are read (weights stand in files of their own)")
         graph = read_onnx(path.read_bytes())
-        _check_domains(graph)
+        _check_operators(graph)
         _check_values("input", spec.inputs, graph.inputs)
         _check_values("output", spec.outputs, graph.outputs)
         return {location for tensor in graph.tensors if (location := _check_tensor(tensor, files)) is not None}
@@ -37,9 +43,12 @@ def check_graph(path: Path, spec: GraphSpec, files: Mapping[str, FileRecord]) ->
         raise InputError(f"{path}: {error}") from error
 
 
-def _check_domains(graph: OnnxFile) -> None:
+def _check_operators(graph: OnnxFile) -> None:
     for domain in sorted(graph.domains - DOMAINS):
-        raise InputError(f"operators of domain {domain!r}, allowed are ONNX's own and com.microsoft's")
+        raise InputError(f"operators of domain {domain[:80]!r}, allowed are ONNX's own and com.microsoft's")
+    for domain, name in sorted(graph.operators):
+        if domain == "com.microsoft" and name not in MICROSOFT:
+            raise InputError(f"operator com.microsoft.{name[:80]!a}, allowed of that domain are {', '.join(sorted(MICROSOFT))}")
 
 
 def _check_values(kind: str, specs: tuple[TensorSpec, ...], values: list[Value]) -> None:

@@ -39,12 +39,13 @@ class Tensor:
 
 @dataclass
 class OnnxFile:
-    """The facts of one file; `domains` holds the operator domains imported or used, in subgraphs too."""
+    """The facts of one file: `domains` imported, and `operators` used as (domain, name), in subgraphs too."""
 
     inputs: list[Value] = field(default_factory=list)
     outputs: list[Value] = field(default_factory=list)
     tensors: list[Tensor] = field(default_factory=list)
     domains: set[str] = field(default_factory=set)
+    operators: set[tuple[str, str]] = field(default_factory=set)
 
 
 class Message:
@@ -116,6 +117,7 @@ def _graph(graph: Message, found: OnnxFile, depth: int) -> None:
     for data in graph.messages(1):
         node = Message(data)
         found.domains.add(node.text(7))
+        found.operators.add((node.text(7), node.text(4)))
         for attribute in node.messages(5):
             _attribute(Message(attribute), found, depth)
 

@@ -23,6 +23,11 @@ from tests.bundle.damage import (
 GRAPH = "{b}/backbone.onnx: "
 TENSOR = GRAPH + "tensor 'weight': "
 
+MICROSOFT = (
+    "DequantizeLinear, DynamicQuantizeMatMul, FusedMatMul, GatherBlockQuantized, Gelu, MatMulIntegerToFloat, MatMulNBits, "
+    "MultiHeadAttention, QLinearAdd, QLinearMul, QLinearSigmoid, QuantizeLinear, RotaryEmbedding, SimplifiedLayerNormalization, "
+    "SkipLayerNormalization, SkipSimplifiedLayerNormalization"
+)
 NAMES = "A-Z a-z 0-9 _ . - (first and last no dot)"
 
 
@@ -97,6 +102,15 @@ CASES: list[Case] = [
         "somebody's operators",
         graph(lambda m: setattr(m.graph.node[0], "domain", "evil.ops")),
         GRAPH + "operators of domain 'evil.ops', allowed are ONNX's own and com.microsoft's",
+    ),
+    (
+        "a vendor's binary in a file",
+        graph(
+            lambda m: m.graph.node.append(
+                helper.make_node("EPContext", [], ["e"], domain="com.microsoft", ep_cache_context="/e.engine")
+            )
+        ),
+        GRAPH + f"operator com.microsoft.'EPContext', allowed of that domain are {MICROSOFT}",
     ),
     (
         "somebody's operators imported",

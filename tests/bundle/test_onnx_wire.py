@@ -70,3 +70,4 @@ def test_the_domains_of_subgraphs_count() -> None:
     branches = helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=inner)
     model = helper.make_model(helper.make_graph([branches], "g", [], []), opset_imports=[helper.make_opsetid("com.microsoft", 1)])
     assert read_onnx(model.SerializeToString()).domains == {"", "com.microsoft", "evil.ops"}
+    assert read_onnx(model.SerializeToString()).operators == {("", "If"), ("evil.ops", "Evil")}
