@@ -31,7 +31,7 @@ TEXT = ("embed_text", "text_head")  # the two that trace fastest
 
 
 def test_an_unknown_component_is_refused_with_the_nearest_name(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="component 'texthead': expected one of text_head"):
+    with pytest.raises(UsageError, match="component 'texthead': did you mean 'text_head'"):
         export_bundle(tiny_checkpoint, tmp_path / "bundle", components=["texthead"])
 
 
