@@ -28,8 +28,8 @@ from nextomni_edge.verify import Report, verify
 
 LEAD = (
     "One small model reads and writes text, pictures, speech and films, every direction by discrete flow matching. "
-    "It was trained in PyTorch; everything below was made by the exported bundle in ONNX Runtime, from inputs that "
-    "training never saw, one try each, nothing picked."
+    "It was trained in PyTorch; everything below was made by the exported bundle in ONNX Runtime, one try each, nothing "
+    "picked. The drawings and the voice that it is given are ones that training never met."
 )
 PARITY = (
     "Measured by the export itself, which fails otherwise: each graph against its PyTorch module, and whole generations, "

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from catalog import DataError
+from catalog import DataError, read_json
 from dataset import Emoji
 from demo_bundle import BUNDLE, ensure_bundle
 from judges import JUDGES, Panel
@@ -76,7 +76,7 @@ class Record:
         self.out, self.path = out, out.with_name(f"{out.stem}-details.json")
         self.data: dict[str, Any] = {"identity": identity, "judges": {}, "measures": {}}
         if self.path.exists():
-            earlier = json.loads(self.path.read_text(encoding="utf-8"))
+            earlier = read_json(self.path)
             if earlier.get("identity") == identity:
                 self.data["measures"] = earlier["measures"]
 

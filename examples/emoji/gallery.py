@@ -84,8 +84,8 @@ class Gallery:
         self.drawings = np.asarray([emoji.drawings(c, heldout=True)[0] for c in concepts])
         self.clips = np.asarray([emoji.clips_of(c, heldout=True)[0] for c in concepts])
         self.drawn: Floats = emoji.pictures(self.drawings, size=64) * np.float32(2) - np.float32(1)
-        self.heard: Floats = emoji.clips(self.clips)
-        self.pictures = [Part("image", code) for code in self.model.encode_image(self._pixels(self.drawings))]
+        self.heard: Floats = exam.waveforms(emoji, self.clips)
+        self.pictures = [Part("image", code) for code in self.model.encode_image(exam.pixels(emoji, self.drawings))]
         self.sounds = [Part("audio", self.model.encode_audio(waveform)) for waveform in self.heard]
         styles: dict[str, list[str]] = {}
         for name, artist in trained_pairs():
@@ -107,9 +107,6 @@ class Gallery:
             title, explanation, examples = make()
             done.append(Task(title, explanation, examples, time.monotonic() - began))
         return done
-
-    def _pixels(self, rows: Ints) -> Floats:
-        return self.exam.unseen.pictures(rows) * np.float32(2) - np.float32(1)
 
     def _images(self, parts: list[Part]) -> Floats:
         return self.model.decode_image(np.stack([part.value for part in parts]))
@@ -197,7 +194,7 @@ class Gallery:
 
     def video_to_text(self) -> tuple[str, str, list[Example]]:
         emoji = self.exam.unseen
-        films = [emoji.motion([row], kind, FRAMES)[0] * 2 - 1 for row, kind in zip(self.drawings, self.motions, strict=True)]
+        films = [self.exam.frames(emoji, np.asarray([row]), kind)[0] for row, kind in zip(self.drawings, self.motions, strict=True)]
         said = self._said([(Part("video", self.model.encode_image(film)), Part("text", WHAT_HAPPENS)) for film in films])
         wanted = [f"{name} {kind}" for name, kind in zip(self.names, self.motions, strict=True)]
         turns = [

@@ -40,7 +40,7 @@ AUDIO = AudioConfig(max_seconds=1.28)
 PICTURES = Augmentation(rotation=15, brightness=0.2, colour=0.2, scale=(0.75, 1.15), shift=3)
 POSES = Augmentation(rotation=180, brightness=0.2, colour=0.2, scale=(0.4, 1.1), shift=10)
 SPEECH = Augmentation(gain=(0.2, 1.0), delay=0.04, pace=(0.8, 1.25), noise=0.01)
-STEPS, BATCH, RATE, VARIANTS = {"image": 1400, "audio": 1000}, 64, 3e-3, 3
+STEPS, BATCH, RATE, VARIANTS = {"image": 1400, "audio": 700}, 64, 3e-3, 3
 
 
 class Judge(nn.Module):
@@ -97,7 +97,7 @@ class Panel:
 
     @torch.no_grad()
     def pictures(self, pixels: Floats) -> Floats:
-        """Pixels (B,3,32,32) in [-1,1] → probabilities (B,concepts)."""
+        """Pixels (B,3,S,S) in [-1,1], best at the 32 pixels of training → probabilities (B,concepts)."""
         return self.judge("image")(torch.from_numpy(pixels)).softmax(1).numpy()
 
     @torch.no_grad()

@@ -19,6 +19,7 @@ from tasks import FRAMES, GENERATION_VOICES, WHAT_HAPPENS, WHAT_IS_THIS, WHAT_WA
 from nextomni_edge.generate.loop import generate_batch
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.media.audio import max_samples
 from nextomni_edge.tokens.audio import log_mel
 from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, embedding_sequence, respond
 from nextomni_edge.tokens.sequence import Sequence
@@ -91,18 +92,29 @@ class Exam:
             groups.setdefault(tuple((s.modality, len(s), s.frozen) for s in sequence.segments), []).append(index)
         return [group[start : start + BATCH] for group in groups.values() for start in range(0, len(group), BATCH)]
 
+    def pixels(self, emoji: Emoji, rows: Ints) -> Floats:
+        """Drawings as the model takes them, (N,3,S,S) in [-1,1]."""
+        return emoji.pictures(rows, size=self.model.config.image.size) * np.float32(2) - np.float32(1)
+
+    def frames(self, emoji: Emoji, rows: Ints, motion: str) -> Floats:
+        """Drawings under a motion, (N,FRAMES,3,S,S) in [-1,1]."""
+        return emoji.motion(rows, motion, FRAMES, self.model.config.image.size) * np.float32(2) - np.float32(1)
+
+    def waveforms(self, emoji: Emoji, rows: Ints) -> Floats:
+        """Clips (N,samples), cut where the model takes no more."""
+        return emoji.clips(rows)[:, : max_samples(self.model.config.audio)]
+
     def pictures(self, emoji: Emoji, rows: Ints) -> list[Part]:
         """Drawings as parts, encoded once."""
         if ("image", id(emoji)) not in self.encoded:
-            pixels = emoji.pictures(rows) * np.float32(2) - np.float32(1)
-            codes = np.concatenate([self.model.encode_image(chunk) for chunk in _chunks(pixels)])
+            codes = np.concatenate([self.model.encode_image(chunk) for chunk in _chunks(self.pixels(emoji, rows))])
             self.encoded["image", id(emoji)] = [Part("image", code) for code in codes]
         return self.encoded["image", id(emoji)]
 
     def sounds(self, emoji: Emoji, rows: Ints) -> list[Part]:
         """Clips as parts, encoded once."""
         if ("audio", id(emoji)) not in self.encoded:
-            mels = np.stack([log_mel(waveform, self.model.config.audio) for waveform in emoji.clips(rows)])
+            mels = np.stack([log_mel(waveform, self.model.config.audio) for waveform in self.waveforms(emoji, rows)])
             codes = np.concatenate([self.model.encode_audio(chunk) for chunk in _chunks(mels)])
             self.encoded["audio", id(emoji)] = [Part("audio", code) for code in codes]
         return self.encoded["audio", id(emoji)]
@@ -234,7 +246,7 @@ def video_to_text_heldout_artist(exam: Exam) -> list[Outcome]:
     """Held-out drawings under a motion: the exact name and motion."""
     rows, names, items = _drawing_rows(exam.unseen)
     kinds = [MOTIONS[i % len(MOTIONS)] for i in range(len(rows))]
-    films = {kind: exam.unseen.motion(rows, kind, FRAMES) * np.float32(2) - np.float32(1) for kind in MOTIONS}
+    films = {kind: exam.frames(exam.unseen, rows, kind) for kind in MOTIONS}
     parts = [Part("video", exam.model.encode_image(films[kind][i])) for i, kind in enumerate(kinds)]
     answers = exam.answers("text", [(part, Part("text", WHAT_HAPPENS)) for part in parts], 1)
     said = [f"{name} {kind}" for name, kind in zip(names, kinds, strict=True)]
