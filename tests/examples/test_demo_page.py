@@ -110,13 +110,14 @@ def test_text_from_the_model_cannot_become_markup() -> None:
     assert "<script" not in shown and "&lt;script&gt;" in shown
 
 
+@pytest.mark.timeout(600)
 def test_a_browser_shows_every_picture_and_loads_every_sound(html: Path, tmp_path: Path) -> None:
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         pytest.skip(f"THE PAGE WAS NOT OPENED: no browser in PATH ({', '.join(BROWSERS)}); install chromium to run this test")
     flags = (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=60000")
     command = [browser, *flags, "--dump-dom", html.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
     shown = Elements(done.stdout)
     assert done.returncode == 0, done.stderr[-2000:]
     [root] = shown.all("html")
