@@ -200,7 +200,16 @@ def update_index(folder: Path, path: Path, model: Embedder, identity: str, obser
     update.report.removed = update.removed(path, identity)
     save_index(path, update.index())
     partial.unlink(missing_ok=True)
+    _remove_leftovers(path)
     return update.report
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Temporary files of runs that were killed while they wrote; one of the last hour may be a living run's."""
+    for left in path.parent.glob(f".{path.name}*.part"):
+        with contextlib.suppress(OSError):
+            if left.stat().st_mtime < time.time() - 3600:
+                left.unlink()
 
 
 def _known(path: Path, identity: str, forgiving: bool = False) -> Iterable[tuple[Entry, Float32]]:

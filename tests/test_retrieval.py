@@ -269,6 +269,15 @@ def test_a_full_disk_leaves_the_old_index(tmp_path: Path, tiny_checkpoint: Path)
     assert not list(tmp_path.glob(".*.part"))
 
 
+def test_what_killed_runs_left_is_removed_but_not_a_living_runs_file(folder: Path, model: FakeModel) -> None:
+    dead, living = (folder / f".{INDEX_NAME}.{name}.part" for name in ("dead", "living"))
+    for path in (dead, living):
+        path.write_bytes(b"half")
+    os.utime(dead, (1_700_000_000, 1_700_000_000))
+    update_index(folder, folder / INDEX_NAME, model, MODEL)
+    assert living.exists() and not dead.exists()
+
+
 def test_the_index_may_stand_elsewhere(folder: Path, tmp_path: Path, model: FakeModel) -> None:
     update_index(folder, tmp_path / "elsewhere.safetensors", model, MODEL)
     assert not (folder / INDEX_NAME).exists() and len(load_index(tmp_path / "elsewhere.safetensors", MODEL).entries) == 5
