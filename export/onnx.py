@@ -47,21 +47,35 @@ def trace(component: Component) -> ir.Model:
 
     NextOmniError: the graph is not as the spec says, or holds a constant that has no value.
     """
-    spec = component.spec
     with _quiet():
-        program = torch.export.export(component.module, _examples(spec), dynamic_shapes=_dynamic(spec), strict=False)
-        exported = torch.onnx.export(
-            program, dynamo=True, opset_version=OPSET, optimize=False, verbose=False,
-            input_names=[tensor.name for tensor in spec.inputs], output_names=[tensor.name for tensor in spec.outputs],
-        )  # fmt: skip
-        if exported is None:
-            raise NextOmniError(f"{component.name}: torch exported nothing")
-        model = exported.model
+        model = _exported(component, _examples(component.spec)).model
         _hide_weights(component, model.graph)
         onnxscript.optimizer.optimize(model)
     _forget_origin(model)
-    _name_dims(model.graph, spec)
+    _name_dims(model.graph, component.spec)
     return model
+
+
+def decomposed(component: Component, inputs: tuple[torch.Tensor, ...]) -> torch.fx.GraphModule:
+    """The program that a graph is made of, value by value under the same names, for a component with its weights."""
+    with _quiet():
+        program = _exported(component, inputs).exported_program
+    if program is None:
+        raise NextOmniError(f"{component.name}: torch kept no program")
+    module: torch.fx.GraphModule = program.module()
+    return module
+
+
+def _exported(component: Component, inputs: tuple[torch.Tensor, ...]) -> torch.onnx.ONNXProgram:
+    spec = component.spec
+    program = torch.export.export(component.module, inputs, dynamic_shapes=_dynamic(spec), strict=False)
+    exported = torch.onnx.export(
+        program, dynamo=True, opset_version=OPSET, optimize=False, verbose=False,
+        input_names=[tensor.name for tensor in spec.inputs], output_names=[tensor.name for tensor in spec.outputs],
+    )  # fmt: skip
+    if exported is None:
+        raise NextOmniError(f"{component.name}: torch exported nothing")
+    return exported
 
 
 def _hide_weights(component: Component, graph: ir.Graph) -> None:

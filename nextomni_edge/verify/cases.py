@@ -35,12 +35,13 @@ def cases(spec: GraphSpec, config: ModelConfig) -> Iterator[tuple[str, Inputs]]:
         sizes["attended"] = sizes.get("past", 0) + sizes.get("rows", 0)
         name = ",".join(f"{name}={size}" for name, size in sizes.items() if name in spec.dims() and name != "attended")
         generator = np.random.default_rng([zlib.crc32(spec.name.encode()), *key])
-        yield name, {tensor.name: _draw(tensor, sizes, spec.name, config, generator) for tensor in spec.inputs}
+        yield name, {tensor.name: draw(tensor, sizes, spec.name, config, generator) for tensor in spec.inputs}
 
 
-def _draw(
+def draw(
     tensor: TensorSpec, sizes: Mapping[str, int], component: str, config: ModelConfig, generator: np.random.Generator
 ) -> NDArray[Any]:
+    """One input of a component at the given sizes: `attended` is past + rows."""
     shape = tensor.shape(sizes)
     if tensor.name == Wire.TOKENS:
         return generator.integers(0, config.text.vocabulary_size, shape)

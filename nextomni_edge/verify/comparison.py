@@ -35,6 +35,7 @@ class ComponentResult:
     cases: int = 0
     error: float = 0.0
     limit: float = LIMIT
+    log_mel_error: float | None = None  # of a waveform: mean absolute difference of the log-mel, reported beside the samples' error
     codes: int = 0
     near_ties: list[NearTie] = field(default_factory=list)
 
@@ -68,7 +69,11 @@ class Report:
         return sum(len(result.near_ties) for results in (self.components, self.tasks) for result in results.values())
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """As JSON has it: an error that is NaN becomes null, and stands under `failures`."""
+        data = dataclasses.asdict(self)
+        for result in data["components"].values():
+            result["error"] = result["error"] if np.isfinite(result["error"]) else None
+        return data
 
     def require(self) -> Report:
         """The report itself. VerificationError: something differed."""

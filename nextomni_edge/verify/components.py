@@ -6,16 +6,23 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import NextOmniError
 from nextomni_edge.runtimes.base import Session
 from nextomni_edge.spec import Wire
+from nextomni_edge.tokens.audio import log_mel
 from nextomni_edge.verify.comparison import TIE, Array, ComponentResult, NearTie, error, within
 
 MARGINS = "margins"  # beside the outputs: of codes, how much nearer the chosen one was than the next
 
 
 def compare(
-    session: Session, case: str, inputs: Mapping[str, Array], expected: Mapping[str, Array], result: ComponentResult
+    session: Session,
+    case: str,
+    inputs: Mapping[str, Array],
+    expected: Mapping[str, Array],
+    result: ComponentResult,
+    config: ModelConfig,
 ) -> tuple[list[str], dict[str, Array]]:
     """Failures of one case, and what the session gave.
 
@@ -35,12 +42,21 @@ def compare(
             failures += _compare_codes(name, case, ours, theirs, expected.get(MARGINS), result)
             continue
         measured = error(ours, theirs)
-        result.error = measured if not measured <= result.error else result.error
+        result.error = float(np.maximum(result.error, measured))  # keeps a NaN
+        if tensor.name == Wire.WAVEFORM and np.isfinite(measured):
+            result.log_mel_error = max(result.log_mel_error or 0.0, _log_mel_error(ours, theirs, config))
         if not within(measured, result.limit):
             failures.append(
                 f"{name}: {tensor.name} differs by {measured:.3g} of its scale, at most {result.limit:.0e} is allowed ({case})"
             )
     return failures, found
+
+
+def _log_mel_error(ours: Array, theirs: Array, config: ModelConfig) -> float:
+    """Mean absolute difference of two waveforms' log-mel, (batch,length,samples) each, in Whisper's units: what is heard of it."""
+    pairs = zip(ours, theirs, strict=True)
+    spectra = [(log_mel(one.reshape(-1), config.audio), log_mel(other.reshape(-1), config.audio)) for one, other in pairs]
+    return float(np.mean([np.abs(one - other).mean() for one, other in spectra]))
 
 
 def _compare_codes(name: str, case: str, ours: Array, theirs: Array, margins: Array | None, result: ComponentResult) -> list[str]:

@@ -38,7 +38,7 @@ def replay(
             progress(f"verify {name}", index / total)
         result = report.components.setdefault(name, ComponentResult(limit=limit(name)))
         for case, (inputs, outputs) in cases.items():
-            report.failures += components.compare(model.session(name), case, inputs, outputs, result)[0]
+            report.failures += components.compare(model.session(name), case, inputs, outputs, result, bundle.config)[0]
     for index, (name, (task, expected)) in enumerate(trace.tasks.items(), len(trace.cases)):
         if progress:
             progress(f"verify {name}", index / total)

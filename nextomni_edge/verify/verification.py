@@ -84,7 +84,7 @@ def _component(
         except NextOmniError as failure:
             report.failures.append(f"{failure} ({case}, in {reference.name if reference else 'the runtime'})")
             continue
-        failures, found = components.compare(session, case, inputs, expected, result)
+        failures, found = components.compare(session, case, inputs, expected, result, bundle.config)
         report.failures += failures
         margins = {components.MARGINS: expected[components.MARGINS]} if components.MARGINS in expected else {}
         trace.cases[name][case] = (inputs, found | margins)
