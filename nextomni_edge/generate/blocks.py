@@ -10,6 +10,7 @@ from nextomni_edge.generate.denoiser import Denoiser
 from nextomni_edge.generate.layout import BatchNoise, Layout, batches
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.runtimes.base import NonFiniteError
 from nextomni_edge.tokens.sequence import Sequence
 
 
@@ -45,7 +46,10 @@ class BlockPolicy:
             group = [sequences[index] for index in indices]
             layout = Layout.of(group[0])
             x_0 = BatchNoise([seeds[index] for index in indices], layout, 1).start(self.model.config.text.vocabulary_size)
-            logits = Denoiser(self.model, group, layout, self.options).first_logits(x_0)[:, :, 0].astype(np.float64)
+            try:
+                logits = Denoiser(self.model, group, layout, self.options).first_logits(x_0)[:, :, 0].astype(np.float64)
+            except NonFiniteError as error:
+                raise NonFiniteError(f"finding the length, before step 0: {error}") from error
             weights = np.exp(logits - logits.max(axis=2, keepdims=True))
             confidence = weights[:, :, self.model.tokenizer.special.eos] / weights.sum(axis=2)
             for index, found in zip(indices, confidence.max(axis=1), strict=True):

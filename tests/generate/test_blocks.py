@@ -9,6 +9,7 @@ from nextomni_edge.generate.blocks import BlockPolicy
 from nextomni_edge.generate.layout import BatchNoise, Layout
 from nextomni_edge.generate.loop import generate, generate_batch
 from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.runtimes.base import NonFiniteError
 from nextomni_edge.spec import Wire
 from tests.generate.fake import Fake
 
@@ -80,3 +81,11 @@ def test_guidance_decides_the_length_too(fake: Fake) -> None:
     policy = BlockPolicy(fake.model, GenerationOptions(guidance=1.0, max_blocks=2), limit=32)
     policy.lengthen([fake.ask("text", 1)], [0])
     assert fake.sessions["backbone"].calls == 1
+
+
+def test_nan_while_the_length_is_found_is_named(fake: Fake) -> None:
+    fake.sessions["text_head"].spoil = lambda call, output: output.fill(np.nan)
+    with pytest.raises(
+        NonFiniteError, match=r"^finding the length, before step 0: text_head: output logits is nan at batch 0, rows 0,"
+    ):
+        response_length(fake, max_blocks=2)
