@@ -23,9 +23,16 @@ main()
 """
 
 
+def heed_interrupts() -> None:
+    """A test run in a shell's background has interrupts ignored, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(*arguments: object, program: list[str] = PROGRAM) -> subprocess.Popen[str]:
     command = [*program, *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
+    )
 
 
 def ended(*arguments: object, program: list[str] = PROGRAM) -> tuple[int, str, str]:
@@ -88,7 +95,10 @@ def test_an_interrupt_leaves_nothing_half_written(tiny_bundle: Path, tmp_path: P
     assert process.stderr is not None
     assert json.loads(process.stderr.readline())["event"] == "progress"
     process.send_signal(sent)
-    out, errors = process.communicate(timeout=60)
+    try:
+        out, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == code and out == "" and "Traceback" not in errors
     assert list(tmp_path.iterdir()) == []
 
@@ -106,14 +116,13 @@ import json, pathlib, sys, time
 arguments = sys.argv[1:]
 out = pathlib.Path(arguments[arguments.index("--out") + 1])
 out.mkdir(exist_ok=True)
-print("recipe", json.dumps(arguments), flush=True)
 (out / "state.safetensors").write_bytes(b"state")
-if "--wait" in arguments:
-    try:
-        time.sleep(60)
-    except KeyboardInterrupt:
-        (out / "saved").touch()
-        sys.exit(130)
+try:
+    print("recipe", json.dumps(arguments), flush=True)
+    time.sleep(60 if "--wait" in arguments else 0)
+except KeyboardInterrupt:
+    (out / "saved").touch()
+    sys.exit(130)
 sys.exit(3 if "--fail" in arguments else 0)
 """
 
@@ -142,7 +151,9 @@ def test_train_refuses_what_is_no_recipe_and_nothing_to_resume(recipe: Path, tmp
 
 def test_an_interrupted_recipe_saves_its_state_first(recipe: Path, tmp_path: Path) -> None:
     command = [*PROGRAM, "train", str(recipe), "--out", str(tmp_path / "run"), "--wait"]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heed_interrupts
+    )
     assert process.stderr is not None and process.stderr.readline().startswith("recipe")
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     process.communicate(timeout=60)
