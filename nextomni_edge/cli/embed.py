@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from nextomni_edge.cli.console import Console, common_options
 from nextomni_edge.cli.model import open_model, runtime_options
 from nextomni_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from nextomni_edge.tokens.chat import Kind
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing to embed: `source` is a file's path, or the text itself."""
+
+    kind: Kind
+    source: str
 
 
 @click.command()
@@ -34,10 +50,7 @@ def embed(
 
     Prints one line per item: its name, a tab, and the numbers.
     """
-    import numpy as np
-
     from nextomni_edge.cli.answer import check_output
-    from nextomni_edge.files import atomic_write
     from nextomni_edge.media.parts import file_part, text_part
     from nextomni_edge.retrieval import embed_part, file_kind
 
@@ -46,25 +59,30 @@ def embed(
     if output:
         check_output("text", output)
     model = open_model(console, bundle, runtime, provider)
-    kinds = [file_kind(path) for path in files]
-    items = [{"kind": kind, "source": str(path)} for kind, path in zip(kinds, files, strict=True)]
-    items += [{"kind": "text", "source": value} for value in text]
+    items = [Item(file_kind(path), str(path)) for path in files] + [Item("text", value) for value in text]
     rows = []
     with console.progress("embed") as advance:
         for index, item in enumerate(items):
-            advance(index, len(items), item["source"])
-            kind = kinds[index] if index < len(files) else "text"
-            part = file_part(model, kind, files[index], trim) if index < len(files) else text_part(item["source"])
+            advance(index, len(items), item.source)
+            part = file_part(model, item.kind, files[index], trim) if index < len(files) else text_part(item.source)
             rows.append(embed_part(model, part))
         advance(len(items), len(items), "")
-    embeddings = np.stack(rows).astype(np.float32)
     if output:
-        from safetensors.numpy import save
+        write(output, items, rows)
+        data = {"file": str(output), "items": [asdict(item) for item in items], "size": len(rows[0])}
+        console.result(data, str(output))
+    else:
+        shown = [asdict(item) | {"embedding": row.tolist()} for item, row in zip(items, rows, strict=True)]
+        lines = (item.source + "\t" + " ".join(f"{value:.6g}" for value in row) for item, row in zip(items, rows, strict=True))
+        console.result({"items": shown}, "\n".join(lines))
 
-        with atomic_write(output) as file:
-            file.write(save({"embeddings": embeddings}, metadata={"items": json.dumps(items)}))
-        console.result({"file": str(output), "items": items, "size": embeddings.shape[1]}, str(output))
-        return
-    lines = [item["source"] + "\t" + " ".join(f"{value:.6g}" for value in row) for item, row in zip(items, embeddings, strict=True)]
-    shown = [item | {"embedding": [float(value) for value in row]} for item, row in zip(items, embeddings, strict=True)]
-    console.result({"items": shown}, "\n".join(lines))
+
+def write(path: Path, items: list[Item], rows: list[NDArray[np.float32]]) -> None:
+    """Write `embeddings` (N,H) float32, and the items as JSON in the header, in one step."""
+    import numpy as np
+    from safetensors.numpy import save
+
+    from nextomni_edge.files import atomic_write
+
+    with atomic_write(path) as file:
+        file.write(save({"embeddings": np.stack(rows)}, metadata={"items": json.dumps([asdict(item) for item in items])}))

@@ -64,16 +64,11 @@ def run(
     nextomni-edge run BUNDLE --image rocket.png --text "what is this?"
     nextomni-edge run BUNDLE --audio rocket.wav --to image -o rocket.png
     """
-    from nextomni_edge.cli.answer import check_output, read_answer
+    from nextomni_edge.cli.answer import read_answer
     from nextomni_edge.cli.trace import Trace
     from nextomni_edge.tokens.chat import Turn
 
-    if not parts:
-        raise UsageError("nothing to answer: give --text, --image, --audio or --video")
-    if output is None and kind != "text":
-        raise UsageError(f"--to {kind} needs a file: give -o FILE")
-    for path in filter(None, (output, save_trace)):
-        check_output(kind if path is output else "text", path)
+    check_request(parts, kind, output, save_trace)
     started = time.monotonic()
     model = open_model(console, bundle, runtime, provider)
     turn = Turn("user", tuple(read_part(model, name, value, trim) for name, value in parts))
@@ -87,15 +82,23 @@ def run(
     if trace and save_trace:
         trace.write(save_trace)
     console.note(f"loaded in {loaded - started:.2f} s, answered in {finished - loaded:.2f} s", level=1)
-    result: dict[str, Any] = {
-        "modality": kind,
-        "text": answer.text if kind == "text" else None,
-        "file": str(output) if output else None,
-        "seed": request["seed"],
-        "load_seconds": round(loaded - started, 3),
-        "seconds": round(finished - loaded, 3),
-    }
-    console.result(result, str(output) if output else answer.text)
+    result = {"modality": kind, "text": answer.text if kind == "text" else None, "file": str(output) if output else None}
+    times = {"load_seconds": round(loaded - started, 3), "seconds": round(finished - loaded, 3)}
+    console.result(result | {"seed": request["seed"]} | times, str(output) if output else answer.text)
+
+
+def check_request(parts: list[tuple[Kind, str]], kind: Kind, output: Path | None, save_trace: Path | None) -> None:
+    """UsageError, before a model is loaded, where nothing is asked or the answer could not be written."""
+    from nextomni_edge.cli.answer import check_output
+
+    if not parts:
+        raise UsageError("nothing to answer: give --text, --image, --audio or --video")
+    if output is None and kind != "text":
+        raise UsageError(f"--to {kind} needs a file: give -o FILE")
+    if output:
+        check_output(kind, output)
+    if save_trace:
+        check_output("text", save_trace)
 
 
 def read_part(model: EdgeModel, kind: Kind, value: str, trim: bool) -> Part:
