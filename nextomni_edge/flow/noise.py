@@ -50,8 +50,8 @@ class Noise:
 
     def start(self, segment: int, positions: int, codes: int, vocabulary: int) -> NDArray[np.int64]:
         """x_0, uniform over the symbols: (positions, codes) int64 in [0, vocabulary)."""
-        ids = (self.uniform(segment, 0, Use.START, positions, codes) * vocabulary).astype(np.int64)
-        return np.minimum(ids, vocabulary - 1)  # the product may round up to `vocabulary`
+        # a uniform is at most 1 − 2^-53, and its product with a whole number then rounds to less than that number
+        return (self.uniform(segment, 0, Use.START, positions, codes) * vocabulary).astype(np.int64)
 
 
 def _check_word(name: str, value: int) -> None:

@@ -126,7 +126,7 @@ def inverse_cdf(weight: Array, uniform: Array) -> Array:
     cumulative = xp.cumulative_sum(weight, axis=1)
     total = cumulative[:, -1:]
     ids = xp.sum(xp.astype(cumulative <= xp.astype(uniform, xp.float64)[:, None] * total, xp.int64), axis=1)
-    if bool(xp.any(ids == weight.shape[1])):  # uniform·total was rounded up to total: the last symbol with any mass is meant
+    if bool(xp.any(ids == weight.shape[1])):  # a uniform that a cast to float32 rounded up to 1: the last symbol with mass is meant
         ids = xp.minimum(ids, xp.sum(xp.astype(cumulative < total, xp.int64), axis=1))
     return ids
 

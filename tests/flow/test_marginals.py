@@ -15,7 +15,7 @@ from tests.flow import reference
 from tests.flow.tables import random_table
 
 SYMBOLS, X_1 = 8, 3
-TABLE = random_table(21, SYMBOLS, dimensions=3)
+TABLE = random_table(21, SYMBOLS, dimensions=3) + np.float32([1.2, 0.0, 0.0])  # near one another: p_t is spread at every t used
 DISTANCE = reference.distances(TABLE, X_1)
 
 

@@ -98,6 +98,12 @@ def test_the_start_is_uniform_over_the_symbols(vocabulary: int) -> None:
     assert ((counts - expected) ** 2 / expected).sum() <= freedom + 4 * np.sqrt(2 * freedom)
 
 
+def test_the_largest_uniform_never_starts_past_the_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Noise, "uniform", lambda *_: np.full((4, 1), 1.0 - 2.0**-53))
+    for vocabulary in (1, 2, 3, 5, 97, 4096, 4097, 131_071, 131_072, 152_064):
+        assert Noise(0).start(0, 4, 1, vocabulary).max() == vocabulary - 1
+
+
 def test_arguments_that_no_counter_word_holds_are_refused() -> None:
     for seed in (-1, 2**64):
         with pytest.raises(UsageError, match="noise: seed is"):

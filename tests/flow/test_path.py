@@ -92,12 +92,11 @@ def test_rows_do_not_depend_on_their_neighbours_or_on_the_chunks(t: float, monke
     np.testing.assert_array_equal(path.probability(x_1[7:8], t)[0], whole[7])
 
 
-def test_the_largest_uniform_gives_the_last_symbol_that_has_mass() -> None:
-    table = np.eye(6, dtype=np.float32)
-    just_below_1 = np.full(6, 1.0 - 2.0**-53)
-    path = MetricPath(table, SCHEDULE)
-    np.testing.assert_array_equal(path.sample(np.arange(6), 0.0, just_below_1), 5)
-    np.testing.assert_array_equal(path.sample(np.arange(6), 1.0, just_below_1), np.arange(6))
+@pytest.mark.parametrize("largest", [1.0 - 2.0**-53, float(np.float32(1.0 - 2.0**-53))], ids=["float64", "rounded to 1"])
+def test_the_largest_uniform_gives_the_last_symbol_that_has_mass(largest: float) -> None:
+    uniform, path = np.full(6, largest), MetricPath(np.eye(6, dtype=np.float32), SCHEDULE)
+    np.testing.assert_array_equal(path.sample(np.arange(6), 0.0, uniform), 5)
+    np.testing.assert_array_equal(path.sample(np.arange(6), 1.0, uniform), np.arange(6))
     np.testing.assert_array_equal(path.sample(np.arange(6), 1.0, np.zeros(6)), np.arange(6))
 
 
