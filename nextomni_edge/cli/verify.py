@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 @click.option(
     "--against", type=click.Path(path_type=Path), metavar="MODEL", help="The model directory it was made from; needs PyTorch."
 )
+@click.option("--bisect", is_flag=True, help="Name the first value that differs in the first component that does; needs --against.")
 @runtime_options
 @common_options
-def verify(console: Console, bundle: Path, against: Path | None, runtime: str | None, provider: str | None) -> None:
+def verify(console: Console, bundle: Path, against: Path | None, bisect: bool, runtime: str | None, provider: str | None) -> None:
     """Replay BUNDLE's golden trace here, or compare it with the model it was made from: every component, and whole
     generations of every kind, token for token at every step.
 
@@ -32,6 +33,8 @@ def verify(console: Console, bundle: Path, against: Path | None, runtime: str | 
     from nextomni_edge.verify import VerificationError
     from nextomni_edge.verify import verify as verify_bundle
 
+    if bisect and against is None:
+        raise click.UsageError("--bisect compares with PyTorch: give the model directory with --against")
     if against is not None:
         with needs_extra("train", "torch"):
             pass
@@ -44,11 +47,23 @@ def verify(console: Console, bundle: Path, against: Path | None, runtime: str | 
             report = verify_bundle(bundle, against, runtime, provider, progress)
         except VerificationError as error:
             report = error.report
+    if bisect and against is not None:
+        report.first_divergence = first_divergence(report, bundle, against)
     ok = not report.failures
     console.result(report.to_json() | {"ok": ok, "near_ties": report.near_ties}, "\n".join(report_lines(report)))
     if not ok:
         console.note(f"error: {bundle} is not the same as {report.against}: {len(report.failures)} failures", level=-1)
         click.get_current_context().exit(VerificationError.exit_code)
+
+
+def first_divergence(report: Report, bundle: Path, against: Path) -> str | None:
+    """Where the first component that differs leaves PyTorch."""
+    with needs_extra("export", "torch", "onnx", "onnxscript", "onnxruntime"):
+        from nextomni_edge.export import bisect
+    from nextomni_edge.bundle import Bundle
+
+    wrong = [name for name in report.components if any(failure.startswith(f"{name}:") for failure in report.failures)]
+    return bisect.first_divergence(Bundle.open(bundle), against, wrong[0]) if wrong else None
 
 
 def report_lines(report: Report) -> Iterator[str]:

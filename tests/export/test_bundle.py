@@ -150,7 +150,7 @@ def test_the_same_checkpoint_gives_the_same_bytes(tiny_checkpoint: Path, tmp_pat
     assert files[0] == files[1]
 
 
-@pytest.mark.parametrize(("batch", "rows", "past"), itertools.product((1, 4), (1, 9), (0, 11)))
+@pytest.mark.parametrize(("batch", "rows", "past"), [*itertools.product((1, 4), (1, 9), (0, 11))])
 def test_one_backbone_graph_serves_every_size(batch: int, rows: int, past: int, tiny_bundle: Path, tiny_checkpoint: Path) -> None:
     bundle, model = Bundle.open(tiny_bundle), native.load(tiny_checkpoint)
     spec, generator = graph_specs(bundle.config)["backbone"], np.random.default_rng(0)
