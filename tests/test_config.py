@@ -47,7 +47,7 @@ def test_a_config_round_trips(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps(tiny_config().to_json()))
     assert ModelConfig.load(path) == tiny_config()
-    with pytest.raises(InputError, match="none.json: cannot be read"):
+    with pytest.raises(InputError, match=r"none\.json: cannot be read"):
         ModelConfig.load(tmp_path / "none.json")
 
 
