@@ -93,7 +93,9 @@ def export(model: Path, out: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, required=True, help="an empty or absent folder for the model and the bundle")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("build/export_memory"), help="an empty or absent folder for the model and the bundle"
+    )
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--make", action="store_true", help=argparse.SUPPRESS)
