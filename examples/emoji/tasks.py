@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from augment import another_speaker, misheard
 from dataset import MOTIONS, Emoji
 from numpy.typing import NDArray
 
@@ -20,10 +21,19 @@ from nextomni_edge.train.objective import Draw
 FRAMES = 4
 GENERATION_VOICES = ("hibari-heart-us", "hibari-heart-gb", "flite-rms", "espeak-en-us-p50")  # the voices that the model speaks with
 SHARES = {
-    "text_to_image": 0.30, "image_to_text": 0.11, "text_to_audio": 0.17, "audio_to_text": 0.12, "retrieve_image": 0.06,
-    "retrieve_audio": 0.04, "text_to_video": 0.07, "video_to_text": 0.02, "image_to_audio": 0.03, "audio_to_image": 0.03,
-    "now_bigger": 0.025, "say_it": 0.025,
+    "flow": {
+        "text_to_image": 0.30, "image_to_text": 0.11, "text_to_audio": 0.17, "audio_to_text": 0.12, "retrieve_image": 0.06,
+        "retrieve_audio": 0.04, "text_to_video": 0.07, "video_to_text": 0.02, "image_to_audio": 0.03, "audio_to_image": 0.03,
+        "now_bigger": 0.025, "say_it": 0.025,
+    },
+    # What stood still in the first round is only rehearsed: pictures are learnt long before speech is.
+    "speech": {
+        "text_to_image": 0.06, "image_to_text": 0.03, "text_to_audio": 0.31, "audio_to_text": 0.16, "retrieve_image": 0.02,
+        "retrieve_audio": 0.10, "text_to_video": 0.06, "video_to_text": 0.04, "image_to_audio": 0.07, "audio_to_image": 0.06,
+        "now_bigger": 0.04, "say_it": 0.05,
+    },
 }  # fmt: skip
+"""How often each task is drawn, for each stage that trains the backbone."""
 WHAT_IS_THIS, WHAT_WAS_SAID, WHAT_HAPPENS = "what is this?", "what was said?", "what happens here?"
 
 
@@ -72,12 +82,12 @@ class Tasks:
         self.drawings, self.clips = emoji.drawings(), emoji.clips_of()
         voices = [emoji.voices.index(voice) for voice in GENERATION_VOICES]
         self.spoken = self.clips[np.isin(emoji.clip_voice[self.clips], voices)]
-        self.makers: dict[str, Callable[[np.random.Generator], Draw]] = {name: getattr(self, name) for name in SHARES}
+        self.makers: dict[str, Callable[[np.random.Generator], Draw]] = {name: getattr(self, name) for name in SHARES["flow"]}
 
-    def draw(self, step: int) -> Draw:
-        """The batch of a step, a pure function of the step."""
-        rng = np.random.default_rng((1, step))
-        name = rng.choice(list(SHARES), p=np.asarray(list(SHARES.values())) / sum(SHARES.values()))
+    def draw(self, stage: str, step: int) -> Draw:
+        """The batch of a stage's step, a pure function of both."""
+        rng, shares = np.random.default_rng((1 + list(SHARES).index(stage), step)), SHARES[stage]
+        name = rng.choice(list(shares), p=np.asarray(list(shares.values())) / sum(shares.values()))
         return self.makers[str(name)](rng)
 
     def picks(self, rng: np.random.Generator, count: int, distinct: bool = False, spoken: bool = False) -> Picks:
@@ -99,8 +109,13 @@ class Tasks:
         return self.emoji.pictures(drawing, rng) * 2.0 - 1.0
 
     def mels(self, clip: NDArray[np.int64], rng: np.random.Generator | None = None) -> NDArray[np.float32]:
-        """Clips as log-mel (B,N,F,mels)."""
-        return np.stack([log_mel(waveform, self.config.audio) for waveform in self.emoji.clips(clip, rng)])
+        """Clips as log-mel (B,N,F,mels), augmented where a generator is given."""
+        mels = np.stack([log_mel(waveform, self.config.audio) for waveform in self.emoji.clips(clip, rng)])
+        return mels if rng is None else another_speaker(mels, rng)
+
+    def heard(self, audio: Ids, rng: np.random.Generator) -> list[Part]:
+        """Sub-codes of augmented clips as conditions, some of them misheard."""
+        return _parts("audio", misheard(audio, self.config.audio.codebook.entries, rng))
 
     def _answers(self, parts: list[tuple[Part, ...]], responses: list[Any]) -> tuple[list[Sequence], ...]:
         return ([answer(self.tokenizer, self.config, p, r) for p, r in zip(parts, responses, strict=True)],)
@@ -126,14 +141,14 @@ class Tasks:
     def audio_to_text(self, rng: np.random.Generator) -> Draw:
         picks = self.picks(rng, self.batch_size)
         asked = Part("text", WHAT_WAS_SAID)
-        return Draw("audio_to_text", lambda _, audio: self._answers([(p, asked) for p in _parts("audio", audio)], picks.names),
+        return Draw("audio_to_text", lambda _, audio: self._answers([(p, asked) for p in self.heard(audio, rng)], picks.names),
                     log_mel=self.mels(picks.clip, rng))  # fmt: skip
 
     def _retrieve(self, task: str, rng: np.random.Generator) -> Draw:
         picks = self.picks(rng, len(self.names), distinct=True)
 
         def build(image: Ids, audio: Ids) -> tuple[list[Sequence], ...]:
-            media = _parts("image", image) if task == "retrieve_image" else _parts("audio", audio)
+            media = _parts("image", image) if task == "retrieve_image" else self.heard(audio, rng)
             texts = [Part("text", name) for name in picks.names]
             return tuple([embedding_sequence(self.tokenizer, part) for part in side] for side in (texts, media))
 
@@ -177,7 +192,7 @@ class Tasks:
 
         def build(image: Ids, audio: Ids) -> tuple[list[Sequence], ...]:
             asked = [Part("text", f"draw it, {artist} style") for artist in picks.artists]
-            return self._answers(list(zip(_parts("audio", audio), asked, strict=True)), _parts("image", image))
+            return self._answers(list(zip(self.heard(audio, rng), asked, strict=True)), _parts("image", image))
 
         return Draw("audio_to_image", build, self.pixels(picks.drawing), self.mels(picks.clip, rng))
 

@@ -1,11 +1,15 @@
-"""Train the demo model: `python examples/emoji/train.py --data DIR --out DIR` (stages: image, audio, then flow)."""
+"""Train the demo model: `python examples/emoji/train.py --data DIR --out DIR` (stages: image, audio, flow, then speech)."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
+import json
 import math
+import shutil
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -14,12 +18,14 @@ import torch
 from catalog import load_concepts
 from dataset import Emoji
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from tasks import Tasks, corpus
 from torch import Tensor, nn
 
+from nextomni_edge.checkpoint import file_sha256
 from nextomni_edge.config import ModelConfig
-from nextomni_edge.errors import InputError
+from nextomni_edge.errors import InputError, NextOmniError, UsageError
+from nextomni_edge.files import atomic_write
 from nextomni_edge.models import native
 from nextomni_edge.models.omni import OmniModel
 from nextomni_edge.tokens.text import TextTokenizer
@@ -31,11 +37,13 @@ from nextomni_edge.train.reconstruction import SemanticHead, audio_reconstructio
 HERE = Path(__file__).parent
 WARM_UP_BATCH = 64
 STAGES = {
-    "image": TrainOptions(steps=4000, rate=1.5e-3, averaging=0.995, weight_decay=0.01),
-    "audio": TrainOptions(steps=2500, rate=1.5e-3, averaging=0.995, weight_decay=0.01),
-    "flow": TrainOptions(steps=12000, rate=2e-3, averaging=0.998),
+    "image": TrainOptions(steps=1000, rate=1.5e-3, averaging=0.995, weight_decay=0.01),
+    "audio": TrainOptions(steps=600, rate=1.5e-3, averaging=0.995, weight_decay=0.01),
+    "flow": TrainOptions(steps=3400, rate=2e-3, averaging=0.998),
+    "speech": TrainOptions(steps=8000, rate=1.5e-3, averaging=0.998, decay=0.5),
 }
-ENCODER_RATE = 0.02  # in the flow stage the encoders and decoders still learn, at this share of the rate
+WARM_UPS = ("image", "audio")
+ENCODER_RATE = 0.02  # in the flow stages the encoders and decoders still learn, at this share of the rate
 RECONSTRUCT_EVERY = 8
 CONDITION_DROPOUT = 0.1
 
@@ -43,10 +51,12 @@ CONDITION_DROPOUT = 0.1
 class Recipe:
     """Data, tokenizer and config of the demo, made once in `out` and read from there ever after."""
 
-    def __init__(self, data: Path, out: Path, batch_size: int) -> None:
+    def __init__(self, data: Path, out: Path, batch_size: int, init: Path | None = None) -> None:
         self.out = out
         self.emoji = Emoji.load(data)
-        if not (out / "tokenizer.json").exists():
+        if init is not None:
+            shutil.copyfile(init / "tokenizer.json", out / "tokenizer.json")
+        elif not (out / "tokenizer.json").exists():
             train_tokenizer(corpus(self.emoji.concepts, self.emoji.artists), 768, out / "tokenizer.json")
         self.tokenizer = TextTokenizer(out / "tokenizer.json")
         config = ModelConfig.load(HERE / "config.json")
@@ -104,12 +114,12 @@ def warm_up(recipe: Recipe, stage: str, model: OmniModel) -> tuple[nn.Module, St
     return module, loss
 
 
-def flow(recipe: Recipe, model: OmniModel) -> tuple[Objective, StepFunction]:
-    """The flow stage: every task, reconstruction kept on."""
+def flow(recipe: Recipe, stage: str, model: OmniModel) -> tuple[Objective, StepFunction]:
+    """A stage of the backbone: every task in the stage's shares, reconstruction kept on."""
     objective = Objective(model, recipe.tokenizer.special, CONDITION_DROPOUT)
 
     def loss(step: int, rng: np.random.Generator) -> tuple[Tensor, Metrics]:
-        draw = recipe.tasks.draw(step)
+        draw = recipe.tasks.draw(stage, step)
         total, metrics = objective(draw, rng, step % RECONSTRUCT_EVERY == 0)
         return total, {f"{draw.task}/{name}": value for name, value in metrics.items()}
 
@@ -117,10 +127,10 @@ def flow(recipe: Recipe, model: OmniModel) -> tuple[Objective, StepFunction]:
 
 
 def parameter_groups(module: nn.Module, options: TrainOptions, stage: str) -> list[dict[str, object]]:
-    """Weight matrices decay, vectors and tables don't; in the flow stage encoders and decoders learn slowly."""
+    """Weight matrices decay, vectors and tables don't; in the flow stages encoders and decoders learn slowly."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
-        slow = stage == "flow" and any(part in name for part in ("encoder", "decoder", "codebook"))
+        slow = stage not in WARM_UPS and any(part in name for part in ("encoder", "decoder", "codebook"))
         rate = options.rate * (ENCODER_RATE if slow else 1.0)
         decay = options.weight_decay if parameter.ndim == 2 and "embed" not in name else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
@@ -148,18 +158,21 @@ class Log:
             self.sums.clear()
 
 
-def run_stage(recipe: Recipe, stage: str, minutes: float, steps: int | None) -> None:
-    """Train one stage, resuming its state where there is one; leaves OUT/STAGE.safetensors (and the model after flow)."""
+def run_stage(recipe: Recipe, stage: str, init: Path | None, minutes: float, steps: int | None) -> bool:
+    """Train one stage, resuming its state where there is one; whether it is finished, which leaves its weights in OUT/STAGE."""
     torch.manual_seed(0)
     options = dataclasses.replace(STAGES[stage], minutes=minutes)
     options = options if steps is None else dataclasses.replace(options, steps=steps)
-    model = OmniModel(recipe.config)
-    if stage == "flow":
-        load_warm_up(recipe, model)
-    module, loss = flow(recipe, model) if stage == "flow" else warm_up(recipe, stage, model)
+    source = start(recipe, stage, init)
+    model = begin(recipe, source)
+    module, loss = warm_up(recipe, stage, model) if stage in WARM_UPS else flow(recipe, stage, model)
     trainer = Trainer(module, parameter_groups(module, options, stage), options, recipe.out / stage)
-    trainer.resume()
-    if isinstance(module, Objective) and trainer.extra:
+    trainer.extra["source"] = digest(source)
+    if trainer.resume() and trainer.extra.get("source") != digest(source):
+        raise InputError(
+            f"{trainer.out}: its state began from other weights than {names_of(source)}; restore them, or use another --out"
+        )
+    if isinstance(module, Objective) and "balance" in trainer.extra:
         module.balance.load(trainer.extra["balance"])  # type: ignore[arg-type]
 
     def before_save() -> None:
@@ -170,34 +183,73 @@ def run_stage(recipe: Recipe, stage: str, minutes: float, steps: int | None) -> 
     with Progress(*columns) as progress:
         log = Log(recipe.out / f"{stage}.csv", progress, options.steps)
         trainer.run(loss, log, before_save)
+    if trainer.step < options.steps:
+        click.echo(f"{stage}: {trainer.step} of {options.steps} steps; run the same command again to go on")
+        return False
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             parameter.copy_(trainer.average[name])
-    if stage == "flow":
-        native.save(model, recipe.out / "tokenizer.json", recipe.out / "model", torch.float16)
-    else:
-        parts = {name: tensor for name, tensor in native.state(model).items() if belongs(name, stage)}
-        save_file(parts, recipe.out / f"{stage}.safetensors")
+    finish(recipe, stage, model)
+    return True
 
 
-def belongs(name: str, stage: str) -> bool:
-    """Whether a tensor of the model is what a modality's warm-up trains."""
-    return name.startswith((f"{stage}_encoder.", f"{stage}_decoder.", f"embed_{stage}.codebook."))
+def start(recipe: Recipe, stage: str, init: Path | None) -> list[Path]:
+    """The weights that a stage begins from: none for a warm-up, both warm-ups or `init` for flow, flow's or `init` for speech."""
+    if stage in WARM_UPS:
+        return []
+    if init is not None:
+        return [init / "model.safetensors"]
+    needed = WARM_UPS if stage == "flow" else ("flow",)
+    for name in needed:
+        if not weights_of(recipe, name).exists():
+            raise InputError(f"{weights_of(recipe, name)} is missing: finish --stage {name} first, or give --init MODEL")
+    return [weights_of(recipe, name) for name in needed]
 
 
-def load_warm_up(recipe: Recipe, model: OmniModel) -> None:
-    """Put the warmed-up encoders and decoders in place, and freeze the metric tables as they stand."""
+def weights_of(recipe: Recipe, stage: str) -> Path:
+    """Where a finished stage leaves its weights."""
+    return recipe.out / stage / ("weights.safetensors" if stage in WARM_UPS else "model/model.safetensors")
+
+
+def names_of(source: list[Path]) -> str:
+    return " and ".join(str(path) for path in source)
+
+
+def digest(source: list[Path]) -> str:
+    """SHA-256 of the weights that a stage began from: its state is worth nothing with other metric tables."""
+    return hashlib.sha256(json.dumps([file_sha256(path) for path in source]).encode()).hexdigest()
+
+
+def begin(recipe: Recipe, source: list[Path]) -> OmniModel:
+    """A new model, the one of the stage before, or a new one on both warm-ups, whose metric tables are frozen as they stand."""
+    if len(source) == 1:
+        model = native.load(source[0].parent).train()
+        if dataclasses.replace(model.config, flow=recipe.config.flow) != recipe.config:
+            raise InputError(f"{source[0].parent}: its config.json has other sizes than {HERE / 'config.json'}")
+        return model
+    model = OmniModel(recipe.config)
     own = native.state_names(model)
     with torch.no_grad():
-        for stage in ("image", "audio"):
-            path = recipe.out / f"{stage}.safetensors"
-            if not path.exists():
-                raise InputError(f"{path} is missing: run --stage {stage} first")
+        for path in source:
             for name, tensor in load_file(path).items():
                 own[name].copy_(tensor)
-        model.metric_tables.text.copy_(recipe.text_table())
-        model.metric_tables.image.copy_(model.embed_image.codebook.unit())
-        model.metric_tables.audio.copy_(model.embed_audio.codebook.unit())
+        if source:
+            model.metric_tables.text.copy_(recipe.text_table())
+            model.metric_tables.image.copy_(model.embed_image.codebook.unit())
+            model.metric_tables.audio.copy_(model.embed_audio.codebook.unit())
+    return model
+
+
+def finish(recipe: Recipe, stage: str, model: OmniModel) -> None:
+    """Write the trained part of a warm-up, or the whole model."""
+    path = weights_of(recipe, stage)
+    if stage not in WARM_UPS:
+        native.save(model, recipe.out / "tokenizer.json", path.parent, torch.float16)
+        return
+    trained = (f"{stage}_encoder.", f"{stage}_decoder.", f"embed_{stage}.codebook.")
+    parts = {name: tensor.detach() for name, tensor in model.named_parameters() if name.startswith(trained)}
+    with atomic_write(path) as file:
+        file.write(save(parts))
 
 
 @click.command()
@@ -209,21 +261,31 @@ def load_warm_up(recipe: Recipe, model: OmniModel) -> None:
 )
 @click.option("--stage", type=click.Choice([*STAGES, "all"]), default="all", show_default=True)
 @click.option(
+    "--init",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Model directory that the stage begins from, in place of the stage before; with --stage flow or speech.",
+)
+@click.option(
     "--minutes",
     type=click.FloatRange(min=0, min_open=True),
     default=math.inf,
-    help="Stop each stage after this long; run again to go on.",
+    help="Stop after this long; the same command again goes on.",
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Length of the stage's schedule.")
 @click.option("--batch-size", type=click.IntRange(min=2), default=48, show_default=True)
-def main(data: Path, out: Path, stage: str, minutes: float, steps: int | None, batch_size: int) -> None:
-    """Train the demo model, in stages that resume where they stopped."""
+def main(data: Path, out: Path, stage: str, init: Path | None, minutes: float, steps: int | None, batch_size: int) -> None:
+    """Train the demo model, in stages that resume where they stopped. The last one leaves it in OUT/speech/model."""
     out.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + 60 * minutes
     try:
-        recipe = Recipe(data, out, batch_size)
+        if init is not None and stage in (*WARM_UPS, "all"):
+            raise UsageError("--init goes with --stage flow or --stage speech alone")
+        recipe = Recipe(data, out, batch_size, init)
         for name in STAGES if stage == "all" else [stage]:
-            run_stage(recipe, name, minutes, steps)
-    except InputError as error:
+            done = stage == "all" and weights_of(recipe, name).exists()
+            if not done and not run_stage(recipe, name, init, max(0.0, until - time.monotonic()) / 60, steps):
+                break
+    except NextOmniError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
 
