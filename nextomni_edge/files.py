@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import glob
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final
@@ -17,18 +19,22 @@ from nextomni_edge.errors import UsageError
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
+_NEWBORN: Final = 2.0  # seconds
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """A file to write that takes its name when the block ends, and leaves what was there before when the block raises.
 
-    `mode` is "wb", or "w" for UTF-8 text. UsageError: the place cannot be written, or is full.
+    A writer that was killed leaves `.NAME.XXXXXXXX.part` behind, which the next one removes. `mode` is "wb", or "w" for UTF-8 text.
+    UsageError: the place cannot be written, or is full.
     """
     with _writable(path):
+        remove_leftovers(path)
         part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         try:
             with part.open(mode.replace("w", "x"), encoding=None if "b" in mode else "utf-8") as file:
+                _lock(file.fileno())
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -60,6 +66,16 @@ def atomic_directory(out: Path, overwrite: bool = False) -> Iterator[Path]:
             except BaseException:
                 shutil.rmtree(part, ignore_errors=True)
                 raise
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the parts that killed writers of this very file left. A part just made may not be locked yet: it is left alone."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _NEWBORN:
+                with left.open("rb") as file:
+                    if _lock(file.fileno()):
+                        left.unlink()
 
 
 def fsync_directory(path: Path) -> None:
@@ -97,22 +113,26 @@ def _writable(path: Path) -> Iterator[None]:
         ) from error
 
 
+def _lock(descriptor: int) -> bool:
+    """Take the file's lock, which dies with its process; False where another holds it, or the system has none (Windows)."""
+    try:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def _locked(part: Path) -> Iterator[None]:
     """Own an empty `part`: a lock dies with its process, so what an earlier, killed writer left there can be told and removed."""
-    import fcntl  # absent on Windows, where bundles are read but not written
-
     if part.is_symlink() or part.is_file():
         raise UsageError(f"{part} is in the way; remove it")
     part.mkdir(exist_ok=True)
     descriptor = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            mine = os.path.samestat(os.fstat(descriptor), os.lstat(part))
-        except (BlockingIOError, FileNotFoundError):
-            mine = False
-        if not mine:
+        if not _lock(descriptor) or not os.path.lexists(part) or not os.path.samestat(os.fstat(descriptor), os.lstat(part)):
             raise UsageError(f"{part.with_name(part.name[1:-5])} is being written by another process; wait until it ends")
         for left in part.iterdir():
             shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()

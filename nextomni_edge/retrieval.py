@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from nextomni_edge.config import read_dataclass
 from nextomni_edge.errors import InputError, UsageError
-from nextomni_edge.files import atomic_write
+from nextomni_edge.files import atomic_write, remove_leftovers
 from nextomni_edge.media.image import open_image
 from nextomni_edge.media.kinds import kind_of
 from nextomni_edge.media.parts import Encoder, file_part
@@ -200,16 +200,8 @@ def update_index(folder: Path, path: Path, model: Embedder, identity: str, obser
     update.report.removed = update.removed(path, identity)
     save_index(path, update.index())
     partial.unlink(missing_ok=True)
-    _remove_leftovers(path)
+    remove_leftovers(partial)
     return update.report
-
-
-def _remove_leftovers(path: Path) -> None:
-    """Temporary files of runs that were killed while they wrote; one of the last hour may be a living run's."""
-    for left in path.parent.glob(f".{path.name}*.part"):
-        with contextlib.suppress(OSError):
-            if left.stat().st_mtime < time.time() - 3600:
-                left.unlink()
 
 
 def _known(path: Path, identity: str, forgiving: bool = False) -> Iterable[tuple[Entry, Float32]]:

@@ -6,8 +6,9 @@ import fcntl
 import hashlib
 import importlib.metadata
 import os
+import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,21 @@ def tiny_bundle(tiny_checkpoint: Path, made_once: Callable[[str, Callable[[Path]
     from nextomni_edge.export import export_bundle
 
     return made_once("bundle", lambda out: export_bundle(tiny_checkpoint, out, overwrite=out.exists()))
+
+
+@pytest.fixture
+def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A file system of as many KiB as the test's mark `small_disk` says."""
+    size = request.node.get_closest_marker("small_disk").args[0]
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", str(tmp_path)]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a tmpfs is not permitted here; tests with a limit on a file's size stand in")
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """A file that takes all the room there is but a page."""
+    ballast, room = disk / "ballast", os.statvfs(disk)
+    ballast.write_bytes(b"\0" * (room.f_bavail * room.f_frsize - 4096))
+    return ballast

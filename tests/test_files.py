@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,20 @@ def test_a_new_file_is_as_readable_as_any_other(tmp_path: Path) -> None:
     with atomic_write(tmp_path / "atomic") as file:
         file.write(b"")
     assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_what_a_killed_writer_left_is_removed_but_not_a_living_writers_file(tmp_path: Path) -> None:
+    dead, newborn, other = (tmp_path / name for name in (".x.0123abcd.part", ".x.00000000.part", ".y.0123abcd.part"))
+    for path in (dead, newborn, other):
+        path.write_bytes(b"half")
+    for path in (dead, other):
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    with atomic_write(tmp_path / "x") as living:
+        os.utime(living.name, (1_700_000_000, 1_700_000_000))
+        with atomic_write(tmp_path / "x") as file:
+            file.write(b"new")
+        assert Path(living.name).exists()
+    assert not dead.exists() and newborn.exists() and other.exists()
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from safetensors.numpy import save_file
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.media.parts import text_part
 from nextomni_edge.retrieval import INDEX_NAME, Entry, Index, embed_part, load_index, save_index, update_index
+from tests.conftest import fill
 from tests.fake_model import FakeModel
 
 ROOT = Path(__file__).parents[1]
@@ -269,13 +270,27 @@ def test_a_full_disk_leaves_the_old_index(tmp_path: Path, tiny_checkpoint: Path)
     assert not list(tmp_path.glob(".*.part"))
 
 
-def test_what_killed_runs_left_is_removed_but_not_a_living_runs_file(folder: Path, model: FakeModel) -> None:
-    dead, living = (folder / f".{INDEX_NAME}.{name}.part" for name in ("dead", "living"))
-    for path in (dead, living):
+@pytest.mark.small_disk(200)
+def test_a_folder_on_a_full_file_system_keeps_its_old_index(small_disk: Path, tiny_checkpoint: Path) -> None:
+    many_texts(small_disk, 30)
+    save_index(small_disk / INDEX_NAME, Index(MODEL, (entry("000.txt"),), np.ones((1, 48), dtype=np.float32)))
+    before = (small_disk / INDEX_NAME).read_bytes()
+    ballast = fill(small_disk)
+    _, errors = indexer(small_disk, tiny_checkpoint).communicate(timeout=60)
+    assert "cannot be written (No space left on device)" in errors
+    assert (small_disk / INDEX_NAME).read_bytes() == before and not list(small_disk.glob(".*.part"))
+    ballast.unlink()
+    assert indexer(small_disk, tiny_checkpoint).communicate(timeout=60)[1] == ""
+    assert len(load_index(small_disk / INDEX_NAME, MODEL).entries) == 30
+
+
+def test_what_killed_runs_left_is_removed(folder: Path, model: FakeModel) -> None:
+    dead = [folder / f".{INDEX_NAME}{kind}.0123abcd.part" for kind in ("", ".partial")]
+    for path in dead:
         path.write_bytes(b"half")
-    os.utime(dead, (1_700_000_000, 1_700_000_000))
+        os.utime(path, (1_700_000_000, 1_700_000_000))
     update_index(folder, folder / INDEX_NAME, model, MODEL)
-    assert living.exists() and not dead.exists()
+    assert not any(path.exists() for path in dead)
 
 
 def test_the_index_may_stand_elsewhere(folder: Path, tmp_path: Path, model: FakeModel) -> None:

@@ -7,9 +7,8 @@ import os
 import random
 import resource
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -134,16 +133,7 @@ def test_a_file_that_finds_no_room(tmp_path: Path, limit: int) -> None:
     small_bundle(path, overwrite=True, weight=NEW)
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 200 KiB."""
-    command = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(tmp_path)]
-    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a tmpfs is not permitted here; test_a_file_that_finds_no_room covers the same with a limit")
-    yield tmp_path
-    subprocess.run(["umount", str(tmp_path)], check=True)
-
-
+@pytest.mark.small_disk(200)
 def test_a_full_disk(small_disk: Path) -> None:
     path = small_bundle(small_disk / "b", weight=OLD)
     refused(path, "No space left on device")

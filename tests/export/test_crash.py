@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from nextomni_edge.bundle import Bundle
+from nextomni_edge.errors import UsageError
 from nextomni_edge.export import export_bundle
+from tests.conftest import fill
 
 KILLS = 10
 COMPONENT = ["embed_text"]  # traces fastest, so that kills fall into the writing too
@@ -31,6 +33,20 @@ def in_child(model: Path, out: Path) -> int:
         finally:
             os._exit(status)
     return child
+
+
+@pytest.mark.small_disk(400)
+def test_a_full_disk_leaves_the_old_bundle(small_disk: Path, tiny_checkpoint: Path) -> None:
+    out = small_disk / "bundle"
+    export_bundle(tiny_checkpoint, out, components=COMPONENT, verify="none")
+    before, ballast = (out / "manifest.json").read_bytes(), fill(small_disk)
+    for target in (out, small_disk / "fresh"):
+        with pytest.raises(UsageError, match=r"cannot be written \(No space left on device\); free some space"):
+            export_bundle(tiny_checkpoint, target, components=COMPONENT, verify="none", overwrite=True)
+    assert (out / "manifest.json").read_bytes() == before and sorted(small_disk.iterdir()) == [ballast, out]
+    ballast.unlink()
+    export_bundle(tiny_checkpoint, out, components=COMPONENT, verify="none", overwrite=True)
+    Bundle.open(out)
 
 
 @pytest.mark.slow

@@ -1,8 +1,11 @@
 """The loop: exact resume, the schedule, and a loss that is not finite."""
 
+import dataclasses
 import math
 import os
+import random
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -89,3 +92,34 @@ def test_an_interrupt_finishes_the_step_and_saves_it(tmp_path: Path) -> None:
         subject.run(loss, lambda step, metrics: None, lambda: None)
     again = trainer(tmp_path)
     assert again.resume() and again.step == 5
+
+
+def train_in_child(out: Path, options: TrainOptions) -> int:
+    """Resume and train on in a forked process, which saves after every step."""
+    child = os.fork()
+    if child == 0:
+        subject = trainer(out, options)
+        subject.resume()
+        train(subject)
+        os._exit(0)
+    return child
+
+
+def test_a_run_killed_at_ten_random_moments_is_the_run_in_one_piece_bit_for_bit(tmp_path: Path) -> None:
+    options, chance = dataclasses.replace(OPTIONS, steps=4000), random.Random(0)
+    whole = trainer(tmp_path / "whole", options)
+    train(whole)
+    steps = []
+    for _ in range(10):
+        child = train_in_child(tmp_path / "killed", dataclasses.replace(options, save_minutes=0.0))
+        time.sleep(chance.uniform(0.0, 0.3))
+        os.kill(child, signal.SIGKILL)
+        assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        left = trainer(tmp_path / "killed", options)
+        steps.append(left.step if left.resume() else 0)
+    assert steps == sorted(steps) and 0 < steps[-1] < options.steps
+    last = trainer(tmp_path / "killed", options)
+    last.resume()
+    train(last)
+    for name, parameter in whole.parameters.items():
+        assert torch.equal(parameter, last.parameters[name]) and torch.equal(whole.average[name], last.average[name])
