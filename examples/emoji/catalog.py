@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nextomni_edge.errors import InputError
+
 HERE = Path(__file__).resolve().parent
 
 ARTISTS = ("noto", "noto-v1", "twemoji", "emojione", "fxemoji", "fluent-emoji-flat", "fluent-emoji")
@@ -38,7 +40,7 @@ LICENCES = {
 }
 
 
-class DataError(Exception):
+class DataError(InputError):
     """The data or its description is not usable; the message is one line for the user."""
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 import page
-from catalog import DataError, read_json
+from catalog import read_json
 from demo_bundle import BUNDLE, ensure_bundle
 from gallery import Gallery, Grid, Task
 from judges import JUDGES, Panel
@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from samples import heldout, trained
 
 from nextomni_edge.bundle import Bundle
-from nextomni_edge.errors import InputError, NextOmniError
+from nextomni_edge.errors import NextOmniError
 from nextomni_edge.files import atomic_write
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.verify import Report, verify
@@ -200,9 +200,6 @@ def main(given: Path | None, out: Path, steps: int | None) -> None:
         began = time.monotonic()
         make(out, given or ensure_bundle(BUNDLE, console.print), {"steps": steps}, console)
         console.print(f"done in {time.monotonic() - began:.0f} s")
-    except DataError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(InputError.exit_code)
     except NextOmniError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from catalog import DataError, read_json
+from catalog import read_json
 from dataset import Emoji
 from demo_bundle import BUNDLE, ensure_bundle
 from judges import JUDGES, Panel
@@ -27,7 +27,7 @@ from rich.table import Table
 from samples import heldout, trained
 
 from nextomni_edge.checkpoint import Checkpoint, file_sha256
-from nextomni_edge.errors import GateError, InputError, NextOmniError, UsageError
+from nextomni_edge.errors import GateError, NextOmniError, UsageError
 from nextomni_edge.files import atomic_write
 from nextomni_edge.generate.model import EdgeModel
 
@@ -182,9 +182,6 @@ def main(model: Path | None, named: str | None, quick: bool, data: Path | None, 
         console.print(f"written to {out}")
         if gate and missed(record, names):
             raise GateError(f"under the floor: {'; '.join(missed(record, names))}")
-    except DataError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(InputError.exit_code)
     except NextOmniError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)

@@ -12,7 +12,7 @@ from demo_bundle import BUNDLE
 from eval import FLOORS
 
 from nextomni_edge.bundle import Bundle
-from nextomni_edge.errors import InputError, NextOmniError
+from nextomni_edge.errors import NextOmniError
 
 
 def markdown(heads: list[str], rows: list[list[str]]) -> str:
@@ -57,7 +57,7 @@ def main(bundle: Path, details: Path) -> None:
         components, tasks = parity_tables(Bundle.open(bundle).manifest.parity)
     except DataError as error:
         click.echo(f"error: {error}; run `make eval` first", err=True)
-        sys.exit(InputError.exit_code)
+        sys.exit(error.exit_code)
     except NextOmniError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
