@@ -1,0 +1,119 @@
+"""The demo's recipe as a person runs it, on a folder of two concepts: stages in order, in pieces, and never on other weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+EMOJI = Path(__file__).resolve().parents[2] / "examples" / "emoji"
+sys.path.insert(0, str(EMOJI))
+
+import dataset  # noqa: E402
+from augment import another_speaker, misheard  # noqa: E402
+from tasks import GENERATION_VOICES, SHARES  # noqa: E402
+
+from nextomni_edge.checkpoint import Checkpoint  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two concepts, three artists, the voices that the model speaks with: noise, for nothing is learnt here."""
+    folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    pairs, voices = 2 * 3, len(GENERATION_VOICES)
+    concepts = json.dumps(["star", "moon"])
+    drawings = {
+        "rgba": rng.integers(0, 256, (pairs, dataset.DRAWN, dataset.DRAWN, 4), dtype=np.uint8),
+        "concept": np.arange(pairs) % 2,
+        "artist": np.arange(pairs) % 3,
+        "heldout": np.zeros(pairs, np.uint8),
+    }
+    speech = {
+        "waveform": rng.integers(-9000, 9000, (2 * voices, dataset.SAMPLES), dtype=np.int16),
+        "concept": np.arange(2 * voices) % 2,
+        "voice": np.arange(2 * voices) // 2,
+        "heldout": np.zeros(2 * voices, np.uint8),
+    }
+    save_file(drawings, folder / "drawings.safetensors", {"artists": json.dumps(["a", "b", "c"]), "concepts": concepts})
+    save_file(speech, folder / "speech.safetensors", {"voices": json.dumps(list(GENERATION_VOICES)), "concepts": concepts})
+    return folder
+
+
+def train(data: Path, out: Path, *arguments: object) -> tuple[int, str, str]:
+    command = [sys.executable, EMOJI / "train.py", "--data", data, "--out", out, "--batch-size", 2, *arguments]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=250, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run")
+    code, told, errors = train(data, out, "--steps", 2, "--minutes", 1e-9)
+    assert code == 0 and "image: 0 of 2 steps; run the same command again to go on" in told, errors
+    assert not (out / "audio").exists(), "no stage is begun while the one before it is not finished"
+    code, _, errors = train(data, out, "--steps", 2)
+    assert code == 0, errors
+    return out
+
+
+def test_every_stage_is_run_and_leaves_a_model(trained: Path) -> None:
+    model = Checkpoint.open(trained / "speech" / "model")
+    before = Checkpoint.open(trained / "flow" / "model")
+    assert (model.tensor("metric_tables.audio") == before.tensor("metric_tables.audio")).all()
+    assert any((model.tensor(name) != before.tensor(name)).any() for name in model.names() if name.startswith("backbone."))
+
+
+def test_a_stage_needs_what_comes_before_it(data: Path, tmp_path: Path) -> None:
+    code, _, errors = train(data, tmp_path, "--stage", "flow")
+    weights = tmp_path / "image" / "weights.safetensors"
+    assert (code, errors) == (3, f"error: {weights} is missing: finish --stage image first, or give --init MODEL\n")
+
+
+def test_a_state_goes_on_with_the_weights_it_began_from_alone(data: Path, trained: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(trained, tmp_path / "run")
+    warm = out / "image" / "weights.safetensors"
+    tensors = load_file(warm)
+    name = min(tensors)
+    save_file(tensors | {name: tensors[name] + 1}, warm)
+    code, _, errors = train(data, out, "--stage", "flow", "--steps", 3)
+    assert code == 3 and errors.startswith(f"error: {out / 'flow'}: its state began from other weights than {warm} and "), errors
+
+
+def test_a_stage_may_begin_from_a_model(data: Path, trained: Path, tmp_path: Path) -> None:
+    model = trained / "flow" / "model"
+    code, _, errors = train(data, tmp_path / "a", "--stage", "speech", "--init", model, "--steps", 1)
+    assert code == 0 and (tmp_path / "a" / "speech" / "model" / "model.safetensors").exists(), errors
+    code, _, errors = train(data, tmp_path / "b", "--stage", "image", "--init", model)
+    assert (code, errors) == (2, "error: --init goes with --stage flow or --stage speech alone\n")
+
+
+def test_every_task_has_a_share_of_every_stage() -> None:
+    for shares in SHARES.values():
+        assert shares.keys() == SHARES["flow"].keys()
+        assert sum(shares.values()) == pytest.approx(1.0)
+
+
+def test_another_speaker_is_the_same_word_at_other_formants() -> None:
+    rng, quiet = np.random.default_rng(0), -2.0
+    mels = np.full((4, 3, 2, 80), quiet, np.float32)
+    mels[..., 30] = 0.0
+    assert np.array_equal(another_speaker(mels, rng, tract=(1, 1), colour=0), mels)
+    moved = another_speaker(mels, rng, tract=(1.2, 1.2), colour=0)
+    assert (moved.argmax(-1) == 25).all()
+    coloured = another_speaker(mels, rng, tract=(1, 1), colour=0.3)
+    assert coloured.dtype == np.float32 and coloured.shape == mels.shape
+    assert np.array_equal(coloured[..., :30], mels[..., :30]) and np.ptp(coloured[..., 30]) > 0, "silence stays silent"
+
+
+def test_misheard_codes_are_of_the_codebook_and_seldom_wrong() -> None:
+    codes = np.full((400, 16, 4), 5)
+    heard = misheard(codes, 64, np.random.default_rng(0), most=0.2)
+    wrong = (heard != codes).mean(axis=(1, 2))
+    assert heard.min() >= 0 and heard.max() == 63 and 0.08 < wrong.mean() < 0.12
+    assert wrong.min() < 0.03 and wrong.max() > 0.12, "every sample has a share of its own"
