@@ -41,8 +41,9 @@ MAY_IMPORT = {
     "retrieval": RUN | {"media"},
     "verify": RUN | {"models", "runtimes.torch"},
     "export": RUN | {"models", "verify"},
+    "calibration": RUN | {"verify"},
     "__main__": {"cli"},
-    "cli": RUN | {"media", "retrieval", "models", "train", "export", "verify", "runtimes"},
+    "cli": RUN | {"media", "retrieval", "models", "train", "export", "calibration", "verify", "runtimes"},
 }
 # Where a bundle runs: these parts may use these libraries and no others.
 DEVICE = BASE | {
@@ -173,5 +174,5 @@ def test_the_device_path_imports_where_torch_cannot_be() -> None:
 
 
 def test_the_links_to_the_top_level_folders_are_relative() -> None:
-    for name in ("export", "runtimes"):
+    for name in ("calibration", "export", "runtimes"):
         assert (ROOT / PACKAGE / name).readlink() == Path("..") / name

@@ -17,7 +17,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from a copy of the files (a build writes beside its sources), without a network: setuptools is in the environment."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True)
-    wanted = (PACKAGE, "export", "runtimes", "pyproject.toml", "README.md", "LICENSE", "NOTICE")
+    wanted = (PACKAGE, "calibration", "export", "runtimes", "pyproject.toml", "README.md", "LICENSE", "NOTICE")
     for name in listed.stdout.splitlines():
         path = ROOT / name
         if name.split("/")[0] in wanted and (path.is_symlink() or path.is_file()):
