@@ -16,6 +16,7 @@ MANIFEST: Final = "manifest.json"
 FORMAT: Final = "nextomni-edge-bundle"
 VERSION: Final = 1
 WEIGHTS: Final = "weights"
+BLOCK_SIZES: Final = (16, 32, 64, 128)  # of ONNX Runtime's block-quantised operators
 INLINE: Final = 1024  # bytes in float32; smaller tensors stand inside their graph, unchanged by the bundle's precision
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -32,12 +33,36 @@ class FileRecord:
 
 
 @dataclass(frozen=True)
+class Decision:
+    """How one layer is quantised (bundle/quantised.py says what each `scheme` stores), and what that was measured to cost.
+
+    `operator` is what reads the weight: "matmul" stores it (in, out), the others as the model does. `activation` is the (scale,
+    zero point) of a static layer's input. `weight_error` is ‖Ŵ − W‖ / ‖W‖ (Frobenius) against the parent, smoothing undone;
+    `divergence` the KL divergence (nats per draw) that quantising this layer alone makes, where it was measured. `bytes` counts
+    all that is stored.
+    """
+
+    scheme: Literal["dynamic", "static", "blocks", "rows", "stored"]
+    operator: Literal["matmul", "linear", "gather", "conv", "einsum"]
+    bits: Literal[4, 8]
+    method: str = "rtn"
+    block_size: int | None = None
+    symmetric: bool = True
+    smoothed: bool = False
+    activation: tuple[float, ...] | None = None
+    weight_error: float = 0.0
+    divergence: float | None = None
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
 class ComponentRecord:
-    """One component's graph. `precision` names how its weights are stored."""
+    """One component's graph. `precision` names how its weights are stored; `quantisation` lists those stored otherwise."""
 
     format: Literal["onnx"]
     file: str
     precision: Literal["float32", "float16"] = "float32"
+    quantisation: dict[str, Decision] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,6 +82,17 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class Quantisation:
+    """What a quantised bundle was made of and how: the parent's manifest by SHA-256, the recipe's config as JSON, the SHA-256 of
+    the calibration's provenance (None without one), and what the gate measured."""
+
+    parent: str
+    recipe: dict[str, object]
+    calibration: str | None = None
+    gate: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The whole manifest; `files` covers every file of the bundle but the manifest itself."""
 
@@ -70,9 +106,10 @@ class Manifest:
     golden: Golden | None = None
     parity: dict[str, object] = field(default_factory=dict)
     provenance: Provenance = field(default_factory=Provenance)
+    quantisation: Quantisation | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self) | {"config": self.config.to_json()}
 
     def referenced(self) -> list[str]:
         """Every file that the manifest itself names outside `files`."""
@@ -152,3 +189,17 @@ def _check_references(manifest: Manifest, where: str) -> None:
     for component in manifest.components.values():
         if "/" in component.file:
             raise InputError(f"{where}: graph {component.file!r} must stand at the bundle's top")
+        for weight, decision in component.quantisation.items():
+            _check_decision(decision, f"{where}: {component.file}: {weight[:80]!a}")
+
+
+def _check_decision(decision: Decision, where: str) -> None:
+    """A scheme comes with the numbers that it needs, and with no others."""
+    if (decision.scheme == "blocks") != (decision.block_size is not None):
+        raise InputError(f"{where}: scheme {decision.scheme!r}, block size {decision.block_size}, expected one for 'blocks' alone")
+    if decision.block_size is not None and decision.block_size not in BLOCK_SIZES:
+        raise InputError(f"{where}: block size {decision.block_size}, expected one of {BLOCK_SIZES}")
+    if (decision.scheme == "static") != (decision.activation is not None):
+        raise InputError(f"{where}: scheme {decision.scheme!r}, expected an activation range for 'static' alone")
+    if decision.activation is not None and len(decision.activation) != 2:
+        raise InputError(f"{where}: activation of {len(decision.activation)} numbers, expected a scale and a zero point")

@@ -25,6 +25,7 @@ from nextomni_edge.bundle.manifest import (
     Golden,
     Manifest,
     Provenance,
+    Quantisation,
 )
 from nextomni_edge.bundle.reader import Bundle, walk
 from nextomni_edge.checkpoint import file_sha256
@@ -82,6 +83,19 @@ class BundleWriter:
         self._hashes[name] = digest.hexdigest()
         return name
 
+    def adopt_weight(self, source: Path, digest: str) -> str:
+        """`add_weight` of a file that holds the bytes already: linked where the file system can, else copied. The caller knows its
+        SHA-256, and writes into it no more."""
+        name = f"{WEIGHTS}/{digest}"
+        (self.path / WEIGHTS).mkdir(exist_ok=True)
+        if not (self.path / name).exists():
+            try:
+                (self.path / name).hardlink_to(source)
+            except OSError:
+                self.add_file(name, source)
+        self._hashes[name] = digest
+        return name
+
     def add_file(self, name: str, source: Path | Bytes) -> str:
         """Copy a file, or write bytes, under `name`; returns the name."""
         target = self.path / name
@@ -113,6 +127,7 @@ class BundleWriter:
         golden: Golden | None = None,
         parity: Mapping[str, object] | None = None,
         provenance: Provenance | None = None,
+        quantisation: Quantisation | None = None,
     ) -> Bundle:
         """Write the manifest over every file in `path`, and open the bundle, still under its temporary name, as a reader will.
 
@@ -120,7 +135,7 @@ class BundleWriter:
         """
         manifest = Manifest(
             FORMAT, VERSION, config, dict(self._components), tokenizer, metric_tables, self._records(), golden,
-            dict(parity or {}), provenance or Provenance(),
+            dict(parity or {}), provenance or Provenance(), quantisation,
         )  # fmt: skip
         with atomic_write(self.path / MANIFEST, "w") as file:
             json.dump(manifest.to_json(), file, indent=1, allow_nan=False)

@@ -1,0 +1,101 @@
+"""What a quantised layer stores and how its numbers are meant, in numpy, for those who write it and those who check it.
+
+Beside a weight W, as the model has it (out, in), stand initializers named after it:
+    .quantised   the integers q. "blocks": uint8, (out, blocks, block_size · bits / 8), two 4-bit values a byte, low nibble first,
+                 each row cut in blocks along `in` and filled up at the end; (rows, bytes) for a gather. Else int8 (or int4),
+                 in the layout of the graph's own weight: (in, out) for "matmul".
+    .scale       "blocks": float16, (out, blocks); the integers were chosen for the rounded value. Else float32: per output
+                 channel (per row of a gather), for an einsum (…, 1, out), or (…, blocks, out) with int4.
+    .zero_point  "blocks" that are not symmetric: uint8, packed as q, (out, blocks · bits / 8). Symmetric ones mean 2^(bits−1).
+    .smoothing   float32 (in,): the layer's input is multiplied by it, and Ŵ was made of W / smoothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextomni_edge.bundle.manifest import Decision
+from nextomni_edge.bundle.onnx_wire import Tensor, read_onnx
+from nextomni_edge.errors import InputError
+
+QUANTISED: Final = "quantised"
+SCALE: Final = "scale"
+ZERO_POINT: Final = "zero_point"
+SMOOTHING: Final = "smoothing"
+PARTS: Final = (QUANTISED, SCALE, ZERO_POINT, SMOOTHING)
+_DTYPES: Final = {1: "<f4", 2: "u1", 3: "i1", 10: "<f2"}
+_INT4: Final = 22
+
+
+def pack(values: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    """Values below 2^bits along the last axis, two to a byte for 4 bits (an odd one is filled up with 0)."""
+    if bits == 8:
+        return values
+    even = np.pad(values, [*[(0, 0)] * (values.ndim - 1), (0, values.shape[-1] % 2)])
+    packed: NDArray[np.uint8] = even[..., 0::2] | (even[..., 1::2] << 4)
+    return packed
+
+
+def unpack(packed: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    """The inverse of `pack`; the last axis is as long as the bytes allow."""
+    if bits == 8:
+        return packed
+    both = np.stack([packed & 15, packed >> 4], axis=-1)
+    return both.reshape(*packed.shape[:-1], -1)
+
+
+def dequantise(decision: Decision, parts: Mapping[str, NDArray[Any]], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Ŵ, float32 of `shape` as the model has the weight, from the stored parts. Smoothing is not undone."""
+    if decision.scheme == "blocks":
+        return _from_blocks(decision, parts, shape)
+    q, scale = parts[QUANTISED].astype(np.float32), parts[SCALE]
+    if decision.operator == "matmul":
+        q = q.T
+    if decision.operator == "einsum":
+        scale = np.repeat(scale, q.shape[1] // scale.shape[1], axis=1)
+    else:
+        scale = scale.reshape(-1, *[1] * (q.ndim - 1))
+    found: NDArray[np.float32] = q * scale
+    return found.reshape(shape)
+
+
+def _from_blocks(decision: Decision, parts: Mapping[str, NDArray[Any]], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    rows, columns = shape
+    scale = parts[SCALE].astype(np.float32).reshape(rows, -1)
+    blocks = scale.shape[1]
+    q = unpack(parts[QUANTISED].reshape(rows, blocks, -1), decision.bits).astype(np.float32)
+    zero: NDArray[np.float32] | np.float32 = np.float32(2 ** (decision.bits - 1))
+    if ZERO_POINT in parts:
+        zero = unpack(parts[ZERO_POINT].reshape(rows, -1), decision.bits)[:, :blocks, None].astype(np.float32)
+    found: NDArray[np.float32] = ((q - zero) * scale[..., None]).reshape(rows, -1)
+    return found[:, :columns]
+
+
+def read_parts(bundle: Path, graph: str, weight: str) -> dict[str, NDArray[Any]]:
+    """The stored parts of one layer of a checked bundle's graph. InputError: the graph has no such quantised weight."""
+    found = {
+        part: _read(bundle, tensor)
+        for tensor in read_onnx((bundle / graph).read_bytes()).tensors
+        for part in PARTS
+        if tensor.name == f"{weight}.{part}"
+    }
+    if not {QUANTISED, SCALE} <= found.keys():
+        raise InputError(f"{bundle / graph}: no quantised weight {weight}, which the manifest says it has")
+    return found
+
+
+def _read(bundle: Path, tensor: Tensor) -> NDArray[Any]:
+    entries = dict(tensor.entries or ())
+    if not entries or tensor.element not in {*_DTYPES, _INT4}:
+        raise InputError(f"{bundle}: tensor {tensor.name}: expected integers or scales in a file of the bundle")
+    with (bundle / entries["location"]).open("rb") as file:
+        file.seek(int(entries.get("offset", "0")))
+        data = np.frombuffer(file.read(int(entries["length"])), _DTYPES.get(tensor.element, "u1"))
+    if tensor.element == _INT4:
+        data = ((unpack(data, 4) ^ 8).astype(np.int8) - 8)[: int(np.prod(tensor.dims))]
+    return data.reshape(tensor.dims)
