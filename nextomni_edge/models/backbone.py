@@ -56,7 +56,8 @@ class Attention(nn.Module):
         batch, rows, _ = x.shape
 
         def heads(projected: Tensor) -> Tensor:
-            return projected.view(batch, rows, -1, self.config.head_dim).transpose(1, 2)
+            # the number of heads stands in the graph as a constant: OpenVINO expands grouped keys only where it can read it
+            return projected.view(batch, rows, projected.shape[-1] // self.config.head_dim, self.config.head_dim).transpose(1, 2)
 
         query, key, value = rotate(heads(self.q_proj(x)), *rope), rotate(heads(self.k_proj(x)), *rope), heads(self.v_proj(x))
         attended = F.scaled_dot_product_attention(
