@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 
 from array_api_compat import array_namespace, device
 
 from nextomni_edge.errors import InputError
+from nextomni_edge.flow.row_cache import RowCache
 from nextomni_edge.flow.schedule import Array, MetricSchedule
 
 CHUNK = 1 << 20  # elements of a float64 temporary (8 MiB): bounds the memory of every pass over a vocabulary
@@ -21,10 +23,10 @@ class MetricPath:
     `table` (V, D) float, numpy or torch, is the metric table; its rows are L2-normalised here, a zero row stays zero.
     Everything else is computed in that array library, on that device.
     Norms and distances are accumulated in float64 and then rounded to float32, so that neither the number of rows asked for
-    at once nor the library's order of summation shifts them.
+    at once nor the library's order of summation shifts them. Within `kept_bytes` the rows that `rows` gives are kept by id.
     """
 
-    def __init__(self, table: Array, schedule: MetricSchedule) -> None:
+    def __init__(self, table: Array, schedule: MetricSchedule, kept_bytes: int = 0) -> None:
         if table.ndim != 2 or 0 in table.shape:
             raise InputError(f"metric table: shape {tuple(table.shape)}, expected (vocabulary, dimensions), neither 0")
         xp = array_namespace(table)
@@ -37,6 +39,23 @@ class MetricPath:
             self.table[symbols, :] = xp.astype(block / xp.where(norm > 0.0, norm, xp.ones_like(norm)), xp.float32)
         self.schedule = schedule
         self.vocabulary: int = table.shape[0]
+        self.kept = RowCache(self.distance, self.vocabulary, kept_bytes) if kept_bytes else None
+
+    def rows(self, x_1: Array) -> Array:
+        """`distance` of distinct ids, out of what is kept where it can be."""
+        return self.kept(x_1) if self.kept else self.distance(x_1)
+
+    def without_kept_rows(self) -> MetricPath:
+        """The same path, every row computed anew."""
+        path = copy.copy(self)
+        path.kept = None
+        return path
+
+    def between(self, x: Array, y: Array) -> Array:
+        """d(x, y) of pairs: ids (N,) twice → (N,) float64, within 1e-6 of what `distance` rounds to."""
+        xp = array_namespace(self.table)
+        rows = [xp.astype(xp.take(self.table, ids, axis=0), xp.float64) for ids in (x, y)]
+        return xp.sum((rows[0] - rows[1]) ** 2, axis=1) ** 2
 
     def distance(self, x_1: Array) -> Array:
         """d(x, x_1) = (|e_x − e_x1|²)² for every symbol x: ids (N,) int64 → (N, V) float32, in [0, 16]."""

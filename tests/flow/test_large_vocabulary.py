@@ -16,7 +16,7 @@ from nextomni_edge.flow.step import STEP_RULES
 from tests.flow import reference
 from tests.flow.tables import random_table
 
-VOCABULARY, FEW, MANY = 152_064, 12, 48
+VOCABULARY, FEW, MANY = 152_064, 24, 96
 BOUND = 40 << 20  # five float64 temporaries of one chunk
 
 

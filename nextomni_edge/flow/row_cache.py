@@ -1,0 +1,52 @@
+"""Rows of distances kept by the id of x_1, which is all that a row depends on (METHOD 6)."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+
+from array_api_compat import array_namespace, device
+
+from nextomni_edge.flow.schedule import Array
+
+
+class RowCache:
+    """
+    The rows (V,) float32 of the ids asked for last, within `nbytes`; exact, and safe to share between threads.
+
+    `compute` gives the rows (n, V) of ids (n,). More ids at once than fit are computed and not kept.
+    """
+
+    def __init__(self, compute: Callable[[Array], Array], vocabulary: int, nbytes: int) -> None:
+        self._compute, self._capacity = compute, min(vocabulary, nbytes // (4 * vocabulary))
+        self._slots: OrderedDict[int, int] = OrderedDict()  # id → row of the store, the oldest first
+        self._store: Array = None
+        self._lock = threading.Lock()
+        self.hits = 0
+        self.misses = 0
+
+    def __call__(self, ids: Array) -> Array:
+        """Rows (n, V) of distinct ids (n,), a copy."""
+        wanted = [int(i) for i in ids]
+        with self._lock:
+            missing = [i for i, known in enumerate(wanted) if known not in self._slots]
+            self.hits, self.misses = self.hits + len(wanted) - len(missing), self.misses + len(missing)
+            if len(wanted) <= self._capacity:
+                return self._kept(ids, wanted, missing)
+        return self._compute(ids)
+
+    def _kept(self, ids: Array, wanted: list[int], missing: list[int]) -> Array:
+        xp, where = array_namespace(ids), device(ids)
+        for known in wanted:
+            if known in self._slots:
+                self._slots.move_to_end(known)
+        if missing:
+            rows = self._compute(xp.take(ids, xp.asarray(missing, device=where)))
+            if self._store is None:  # the system commits its pages as they are written
+                self._store = xp.empty((self._capacity, rows.shape[1]), dtype=rows.dtype, device=where)
+            for row, place in enumerate(missing):
+                slot = len(self._slots) if len(self._slots) < self._capacity else self._slots.popitem(last=False)[1]
+                self._slots[wanted[place]] = slot
+                self._store[slot, :] = rows[row, :]
+        return xp.take(self._store, xp.asarray([self._slots[known] for known in wanted], device=where), axis=0)
