@@ -59,6 +59,7 @@ def atomic_directory(out: Path, overwrite: bool = False) -> Iterator[Path]:
         if os.path.lexists(out) and not overwrite:
             raise UsageError(f"{out} exists; choose another name or pass --overwrite")
         with _locked(part):
+            _empty(part)
             try:
                 yield part
                 fsync_tree(part)
@@ -66,6 +67,25 @@ def atomic_directory(out: Path, overwrite: bool = False) -> Iterator[Path]:
             except BaseException:
                 shutil.rmtree(part, ignore_errors=True)
                 raise
+
+
+@contextlib.contextmanager
+def resumable_directory(out: Path) -> Iterator[Path]:
+    """A directory to fill in several runs: `.NAME.partial` beside `out`, which takes its name when the block ends.
+
+    What an error or a kill leaves in it is there in the next run: write each file in one step. UsageError: `out` exists, another
+    process is filling the directory, or the place is full.
+    """
+    out = Path(os.path.abspath(out))  # noqa: PTH100  (as in atomic_directory)
+    part = out.with_name(f".{out.name}.partial")
+    with _writable(out):
+        if os.path.lexists(out):
+            raise UsageError(f"{out} exists; choose another name")
+        with _locked(part):
+            yield part
+            fsync_tree(part)
+            part.rename(out)
+            fsync_directory(out.parent)
 
 
 def remove_leftovers(path: Path) -> None:
@@ -126,19 +146,23 @@ def _lock(descriptor: int) -> bool:
 
 @contextlib.contextmanager
 def _locked(part: Path) -> Iterator[None]:
-    """Own an empty `part`: a lock dies with its process, so what an earlier, killed writer left there can be told and removed."""
+    """Own the directory `part`, made where it is not there: a lock dies with its process."""
     if part.is_symlink() or part.is_file():
         raise UsageError(f"{part} is in the way; remove it")
     part.mkdir(exist_ok=True)
     descriptor = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         if not _lock(descriptor) or not os.path.lexists(part) or not os.path.samestat(os.fstat(descriptor), os.lstat(part)):
-            raise UsageError(f"{part.with_name(part.name[1:-5])} is being written by another process; wait until it ends")
-        for left in part.iterdir():
-            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+            raise UsageError(f"{part.with_name(part.stem[1:])} is being written by another process; wait until it ends")
         yield
     finally:
         os.close(descriptor)
+
+
+def _empty(part: Path) -> None:
+    """Remove what an earlier, killed writer left in a directory that is owned now."""
+    for left in part.iterdir():
+        shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
 
 
 def _publish(part: Path, out: Path) -> None:

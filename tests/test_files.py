@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nextomni_edge.errors import UsageError
-from nextomni_edge.files import atomic_directory, atomic_write
+from nextomni_edge.files import atomic_directory, atomic_write, resumable_directory
 
 
 def test_a_file_takes_its_name_at_the_end(tmp_path: Path) -> None:
@@ -93,3 +93,19 @@ def test_a_link_in_the_place_of_the_temporary_directory_is_not_followed(tmp_path
     with pytest.raises(UsageError, match=r"/\.d\.part is in the way; remove it$"), atomic_directory(tmp_path / "d"):
         pass
     assert (tmp_path / "elsewhere" / "photo").exists()
+
+
+def test_a_resumable_directory_keeps_what_an_interrupted_run_made(tmp_path: Path) -> None:
+    out = tmp_path / "set.v1"
+    with pytest.raises(KeyError), resumable_directory(out) as part:
+        (part / "one").write_bytes(b"1")
+        raise KeyError("stop")
+    assert not out.exists()
+    with resumable_directory(out) as part:
+        assert [file.name for file in part.iterdir()] == ["one"]
+        with pytest.raises(UsageError, match=r"set\.v1 is being written by another process"), resumable_directory(out):
+            pass
+        (part / "two").write_bytes(b"2")
+    assert sorted(file.name for file in out.iterdir()) == ["one", "two"] and [*tmp_path.iterdir()] == [out]
+    with pytest.raises(UsageError, match="exists; choose another name"), resumable_directory(out):
+        pass
