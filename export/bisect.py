@@ -17,7 +17,7 @@ from nextomni_edge.bundle import Bundle
 from nextomni_edge.errors import NextOmniError, UsageError
 from nextomni_edge.export.onnx import EXAMPLE_SIZES, decomposed
 from nextomni_edge.graphs import graph_specs
-from nextomni_edge.models import native
+from nextomni_edge.models import networks
 from nextomni_edge.models.components import components
 from nextomni_edge.runtimes.base import runtime
 from nextomni_edge.spec import TensorSpec
@@ -66,7 +66,7 @@ class _Recorder(torch.fx.Interpreter):
 
 def _in_pytorch(model_dir: Path, component: str, inputs: Mapping[str, NDArray[Any]]) -> Values:
     """Every value of the traced program, and the outputs under their wire names."""
-    part = components(native.load(model_dir))[component]
+    part = components(networks.load(model_dir))[component]
     tensors = tuple(torch.tensor(inputs[tensor.name]) for tensor in part.spec.inputs)
     with torch.inference_mode():
         recorder = _Recorder(decomposed(part, tensors))

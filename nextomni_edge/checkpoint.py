@@ -2,71 +2,125 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from numpy.typing import NDArray
 
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
+from nextomni_edge.imported import RECORD, Pieces, locate, read_record, referenced
 from nextomni_edge.strict_json import read_json
-from nextomni_edge.tensor_file import Location, TensorFile
+from nextomni_edge.tensor_file import Location, TensorFile, read_tensor
 
 MAX_JSON: Final = 64 * 2**20
 WEIGHTS: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
 
 
-class Checkpoint:
-    """The `native` layout: read-only and lazy. InputError: anything in the directory that is not what it must be."""
+class TensorStore:
+    """Tensors by name, read-only and lazy: those of our own files, or of the files that import.json refers to."""
 
-    def __init__(self, path: Path, config: ModelConfig, tensors: Mapping[str, TensorFile]) -> None:
-        self.path, self.config = path, config
-        self._tensors = tensors
+    def __init__(
+        self,
+        path: Path,
+        tensors: Mapping[str, tuple[Pieces, tuple[int, ...]]],
+        files: Mapping[str, Path],
+        expected: Mapping[str, str] | None = None,
+    ) -> None:
+        self.path = path
+        self._tensors, self._files, self._expected = tensors, files, expected or {}
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that make the model, those referred to included."""
+        return sorted(self._files.values())
+
+    def names(self) -> list[str]:
+        return sorted(self._tensors)
+
+    def location(self, name: str) -> Location:
+        """Where the tensor's bytes stand, in the dtype they are stored in. InputError: in several places."""
+        pieces, shape = self._stored(name)
+        if len(pieces) != 1 or pieces[0] is None:
+            raise InputError(f"{self.path}: tensor {name} is joined from {len(pieces)} tensors; it cannot be streamed")
+        return dataclasses.replace(pieces[0], shape=shape)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._stored(name)[1]
+
+    def tensor(self, name: str) -> NDArray[Any]:
+        """One tensor, read now; float16 and bfloat16 are widened to float32."""
+        pieces, shape = self._stored(name)
+        if len(pieces) == 1 and pieces[0] is not None:
+            return read_tensor(pieces[0], name).reshape(shape)
+        part = (shape[0] // len(pieces), *shape[1:])
+        return np.concatenate(
+            [np.zeros(part, np.float32) if piece is None else read_tensor(piece, name).reshape(part) for piece in pieces]
+        )
+
+    def sha256(self) -> dict[str, str]:
+        """Digest of each file, by its name. InputError: a file that is referred to is not the one that was imported."""
+        digests = {name: file_sha256(file) for name, file in sorted(self._files.items())}
+        for name, digest in self._expected.items():
+            if digests[name] != digest:
+                raise InputError(
+                    f"{self._files[name]}: sha256 {digests[name]}, {digest} when it was imported; import the model again"
+                )
+        return digests
+
+    def _stored(self, name: str) -> tuple[Pieces, tuple[int, ...]]:
+        if name not in self._tensors:
+            raise InputError(f"{self.path}: tensor {name} is missing")
+        return self._tensors[name]
+
+
+class Checkpoint(TensorStore):
+    """A whole model's directory. InputError: anything in it that is not what it must be."""
+
+    def __init__(self, store: TensorStore, config: ModelConfig, tokenizer_path: Path) -> None:
+        super().__init__(store.path, store._tensors, store._files, store._expected)
+        self.config, self.tokenizer_path = config, tokenizer_path
 
     @classmethod
     def open(cls, path: Path) -> Checkpoint:
         """Read the config and every header; no weight is read."""
         if not path.is_dir():
             raise InputError(f"{path}: no such directory; expected a model directory with config.json and {WEIGHTS}")
+        record = read_record(path) if (path / RECORD).is_file() else None
+        if record is not None and record.part is not None:
+            raise InputError(f"{path}: a part of a model (layout {record.layout}) for `train --init`, expected a whole model")
         config = ModelConfig.from_json(read_json(path / "config.json", MAX_JSON))
-        index = path / INDEX
-        tensors = _sharded(path, read_json(index, MAX_JSON)) if index.exists() else _single(path / WEIGHTS)
-        return cls(path, config, tensors)
+        if record is None:
+            return cls(_open_own(path), config, path / "tokenizer.json")
+        store = open_import(path)
+        return cls(store, config, path / "tokenizer.json" if record.tokenizer is None else store._files[record.tokenizer])
 
-    @property
-    def tokenizer_path(self) -> Path:
-        return self.path / "tokenizer.json"
 
-    @property
-    def files(self) -> list[Path]:
-        """The files that make the model: config, tokenizer and every safetensors file."""
-        return sorted({self.path / "config.json", self.tokenizer_path, *(file.path for file in self._tensors.values())})
+def _open_own(path: Path) -> TensorStore:
+    """The `native` layout: the files of a model directory itself."""
+    files = tensor_files(path)
+    stored = {name: ((file.location(name),), file.location(name).shape) for name, file in files.items()}
+    own = {name: path / name for name in ("config.json", "tokenizer.json")}
+    return TensorStore(path, stored, own | {file.path.name: file.path for file in files.values()})
 
-    def names(self) -> list[str]:
-        return sorted(self._tensors)
 
-    def location(self, name: str) -> Location:
-        """Where the tensor's bytes stand, in the dtype they are stored in."""
-        return self._file(name).location(name)
+def open_import(path: Path) -> TensorStore:
+    """The tensors of an imported model or part of one. InputError: a file that it refers to is gone or another."""
+    record = read_record(path)
+    own = {name: path / name for name in ("config.json", RECORD) if (path / name).is_file()}
+    expected = {key: file.sha256 for key, file in record.files.items()}
+    return TensorStore(path, locate(path, record), own | referenced(path, record), expected)
 
-    def shape(self, name: str) -> tuple[int, ...]:
-        return self.location(name).shape
 
-    def tensor(self, name: str) -> NDArray[Any]:
-        """One tensor, read now; float16 and bfloat16 are widened to float32."""
-        return self._file(name).tensor(name)
-
-    def sha256(self) -> dict[str, str]:
-        """Digest of each file in `files`, by its name."""
-        return {file.name: file_sha256(file) for file in self.files}
-
-    def _file(self, name: str) -> TensorFile:
-        if name not in self._tensors:
-            raise InputError(f"{self.path}: tensor {name} is missing")
-        return self._tensors[name]
+def tensor_files(path: Path) -> dict[str, TensorFile]:
+    """The file that holds each tensor of a folder, by the tensor's name: model.safetensors, or shards as their index says."""
+    index = path / INDEX
+    return _sharded(path, read_json(index, MAX_JSON)) if index.exists() else _single(path / WEIGHTS)
 
 
 def file_sha256(path: Path) -> str:

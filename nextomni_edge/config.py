@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from nextomni_edge.errors import InputError
+from nextomni_edge.spec import Modality
 from nextomni_edge.strict_json import read_json
 
 T = TypeVar("T")
@@ -24,7 +25,12 @@ RANGES: Final[Mapping[str, tuple[float, float]]] = {  # where neither "1 to 2³�
     "max_seconds": (0.001, 86_400),
     "temperature": (0, 1e6),
     "guidance": (0, 1e6),
+    "background": (0, 255),
+    "null_token": (0, 2**30),
 }
+OPTIONAL: Final = {
+    "optional": True
+}  # a key that JSON leaves out where it is the default: models without use for it keep their files
 
 
 @dataclass(frozen=True)
@@ -48,13 +54,21 @@ class BackboneConfig:
 
 @dataclass(frozen=True)
 class TextConfig:
-    """The text vocabulary; special tokens are named in the tokenizer's own file (see tokens/text.py)."""
+    """The text vocabulary; special tokens are named in the tokenizer's own file (see tokens/text.py).
+
+    `canvas`: positions of a whole sequence, which a text response fills, whatever the prompt leaves of it; None: whole blocks.
+    `null_token`: the id that stands for a dropped condition where the tokenizer names none.
+    """
 
     vocabulary_size: int = 152064
     block_size: int = 64
     max_blocks: int = 16
     tied_head: bool = False
     metric_dim: int = 64
+    template: Literal["chatml", "deepseek"] = field(default="chatml", metadata=OPTIONAL)
+    system_prompt: str = field(default="", metadata=OPTIONAL)
+    canvas: int | None = field(default=None, metadata=OPTIONAL)
+    null_token: int | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True)
@@ -82,16 +96,43 @@ class CodebookConfig:
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """A plain pre-norm transformer used inside encoders and decoders (CLIP's and Whisper's block)."""
+    """A plain pre-norm transformer used inside encoders and decoders (CLIP's, SigLIP's and Whisper's block).
+
+    CLIP's has a `class_token` before the patches and a `first_norm` before the blocks; nothing is read from the class token's row.
+    """
 
     width: int = 1024
     layers: int = 24
     heads: int = 16
+    norm_eps: float = field(default=1e-5, metadata=OPTIONAL)
+    activation: Literal["gelu", "gelu_tanh", "quick_gelu"] = field(default="gelu", metadata=OPTIONAL)
+    class_token: bool = field(default=False, metadata=OPTIONAL)
+    first_norm: bool = field(default=False, metadata=OPTIONAL)
+
+
+@dataclass(frozen=True)
+class VqDecoderConfig:
+    """The convolutional decoder of a VQ-GAN (LlamaGen's VQ-16, arXiv 2406.06525): channels of level i are channels·multipliers[i],
+    the resolution doubles from each level to the one before it."""
+
+    channels: int = 128
+    multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)
+    residual_blocks: int = 2
+    latent_channels: int = 256
+
+    def fits(self, image: ImageConfig) -> bool:
+        """Whether the levels bring a grid of patches back to pixels."""
+        positive = all(1 <= multiplier < 2**20 for multiplier in self.multipliers)
+        return positive and len(self.multipliers) > 0 and 2 ** (len(self.multipliers) - 1) == image.patch
 
 
 @dataclass(frozen=True)
 class ImageConfig:
-    """Square images of `size` pixels in patches of `patch`; (size/patch)² tokens. Video is up to `max_frames` of them."""
+    """Square images of `size` pixels in patches of `patch`; (size/patch)² tokens. Video is up to `max_frames` of them.
+
+    `given`: what the backbone sees of an image that is given: its codes, or continuous features of the encoder.
+    `background`: the grey level that fills what a picture leaves of the square. `vq` replaces `decoder` where it is set.
+    """
 
     size: int = 256
     patch: int = 16
@@ -100,6 +141,9 @@ class ImageConfig:
     encoder: TransformerConfig = field(default_factory=TransformerConfig)
     decoder: TransformerConfig = field(default_factory=TransformerConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
+    given: Literal["codes", "features"] = field(default="codes", metadata=OPTIONAL)
+    background: int = field(default=255, metadata=OPTIONAL)
+    vq: VqDecoderConfig | None = field(default=None, metadata=OPTIONAL)
 
     @property
     def grid(self) -> int:
@@ -158,7 +202,11 @@ class FlowConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The whole model. `logit_shift` 1: position i is predicted from the hidden state of i−1 (METHOD 2)."""
+    """The whole model. `logit_shift` 1: position i is predicted from the hidden state of i−1 (METHOD 2).
+
+    `network` names the modules that it is built of (see models/networks.py). What belongs to a modality that is not among
+    `modalities` means nothing, and JSON leaves it out.
+    """
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     text: TextConfig = field(default_factory=TextConfig)
@@ -166,6 +214,8 @@ class ModelConfig:
     audio: AudioConfig = field(default_factory=AudioConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)
     logit_shift: Literal[0, 1] = 0
+    network: Literal["native", "fudoki"] = field(default="native", metadata=OPTIONAL)
+    modalities: tuple[Modality, ...] = field(default=("text", "image", "audio"), metadata=OPTIONAL)
 
     def __post_init__(self) -> None:
         """Refuse sizes that do not fit together, each in one sentence."""
@@ -177,13 +227,20 @@ class ModelConfig:
             (backbone.query_heads % backbone.kv_heads == 0, "backbone.query_heads must be a multiple of kv_heads"),
             (image.size % image.patch == 0, "image.size must be a multiple of image.patch"),
             (audio.frames_per_token % 2 == 0, "audio.frames_per_token must be even (the encoder halves the frame rate)"),
+            ({"text", "image"} <= set(self.modalities), "modalities must have text and image among them"),
+            (image.vq is None or image.vq.fits(image), "image.vq must have positive multipliers, log2 of image.patch and one"),
         ]  # fmt: skip
         for holds, sentence in checks:
             if not holds:
                 raise InputError(f"model config: {sentence}")
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        data = _to_json(self)
+        for modality in {"text", "image", "audio"} - set(self.modalities):
+            del data[modality], data["flow"][modality]
+        if self.image.vq:
+            del data["image"]["decoder"]
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ModelConfig:
@@ -193,6 +250,15 @@ class ModelConfig:
     def load(cls, path: Path) -> ModelConfig:
         """Read a config file; InputError names the file and what is wrong with it."""
         return cls.from_json(read_json(path, MAX_CONFIG))
+
+
+def _to_json(part: Any) -> dict[str, Any]:
+    values = {
+        f.name: getattr(part, f.name)
+        for f in dataclasses.fields(part)
+        if not f.metadata.get("optional") or getattr(part, f.name) != f.default
+    }
+    return {name: _to_json(value) if dataclasses.is_dataclass(value) else value for name, value in values.items()}
 
 
 def _check_numbers(part: Any, prefix: str) -> None:

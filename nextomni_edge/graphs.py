@@ -9,14 +9,15 @@ MAX_BATCH = 64
 
 
 def graph_specs(config: ModelConfig) -> dict[str, GraphSpec]:
-    """GraphSpec of every component (METHOD 2), by component name."""
+    """GraphSpec of every component of the model's modalities (METHOD 2), by component name."""
     specs = [
         _embed_text(config), _embed_codes(config, ComponentName.EMBED_IMAGE), _embed_codes(config, ComponentName.EMBED_AUDIO),
         _backbone(config), _text_head(config),
         _code_head(config, ComponentName.IMAGE_HEAD), _code_head(config, ComponentName.AUDIO_HEAD),
         _image_encoder(config), _image_decoder(config), _audio_encoder(config), _audio_decoder(config),
     ]  # fmt: skip
-    return {spec.name: spec for spec in specs}
+    absent = {"text", "image", "audio"} - set(config.modalities)
+    return {spec.name: spec for spec in specs if not absent & set(spec.name.split("_"))}
 
 
 def _batch() -> Dim:
@@ -109,7 +110,10 @@ def _image_codes(config: ModelConfig) -> TensorSpec:
 
 
 def _image_encoder(config: ModelConfig) -> GraphSpec:
-    return GraphSpec(ComponentName.IMAGE_ENCODER, (_pixels(config),), (_image_codes(config),))
+    """Pixels to codes, or to the rows that the backbone sees of an image that is given."""
+    features = TensorSpec(Wire.EMBEDDINGS, "float32", (_batch(), config.image.positions, config.backbone.hidden_size))
+    seen = features if config.image.given == "features" else _image_codes(config)
+    return GraphSpec(ComponentName.IMAGE_ENCODER, (_pixels(config),), (seen,))
 
 
 def _image_decoder(config: ModelConfig) -> GraphSpec:

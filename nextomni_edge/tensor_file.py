@@ -50,16 +50,20 @@ class TensorFile:
 
     def tensor(self, name: str) -> NDArray[Any]:
         """One tensor; float16 and bfloat16 are widened to float32."""
-        location = self.location(name)
-        try:
-            with self.path.open("rb") as file:
-                file.seek(location.offset)
-                data = file.read(location.nbytes)
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be read ({error.strerror})") from error
-        if len(data) != location.nbytes:
-            raise InputError(f"{self.path}: tensor {name} has {len(data)} bytes, expected {location.nbytes}")
-        return decode(data, location.dtype).reshape(location.shape)
+        return read_tensor(self.location(name), name)
+
+
+def read_tensor(location: Location, name: str) -> NDArray[Any]:
+    """The tensor at a location; float16 and bfloat16 are widened to float32. InputError: the file is gone or cut off."""
+    try:
+        with location.file.open("rb") as file:
+            file.seek(location.offset)
+            data = file.read(location.nbytes)
+    except OSError as error:
+        raise InputError(f"{location.file}: cannot be read ({error.strerror})") from error
+    if len(data) != location.nbytes:
+        raise InputError(f"{location.file}: tensor {name} has {len(data)} bytes, expected {location.nbytes}")
+    return decode(data, location.dtype).reshape(location.shape)
 
 
 def decode(data: bytes, dtype: str) -> NDArray[Any]:

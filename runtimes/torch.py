@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from nextomni_edge.errors import MissingRuntimeError
-from nextomni_edge.models import native
+from nextomni_edge.models import networks
 from nextomni_edge.models.components import Component, components
-from nextomni_edge.models.omni import OmniModel
+from nextomni_edge.models.networks import Model
 from nextomni_edge.runtimes.base import Array, Runtime, Session
 from nextomni_edge.spec import GraphSpec
 
@@ -31,7 +31,7 @@ class TorchSession(Session):
         return {name: named[name].numpy() for name in outputs}
 
 
-def sessions(model: OmniModel) -> dict[str, Session]:
+def sessions(model: Model) -> dict[str, Session]:
     """A session over every component of a model in memory; the weights stay shared with it."""
     return {name: TorchSession(component) for name, component in components(model).items()}
 
@@ -49,5 +49,5 @@ class TorchRuntime(Runtime):
         if provider not in (None, *self.providers()):
             raise MissingRuntimeError(f"{component}: provider {provider!r} is not here; the torch reference runs on 'cpu' alone")
         if file not in self._loaded:
-            self._loaded[file] = sessions(native.load(file))
+            self._loaded[file] = sessions(networks.load(file))
         return self._loaded[file][component]

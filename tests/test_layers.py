@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "nextomni_edge"
 
-BASE = {"errors", "spec", "config", "graphs", "files", "strict_json", "tensor_file"}
+BASE = {"errors", "spec", "config", "graphs", "files", "strict_json", "tensor_file", "imported"}
 STORED = BASE | {"checkpoint", "bundle"}
 RUN = STORED | {"tokens", "flow", "generate", "runtimes.base"}
 MODEL = BASE | {"checkpoint", "tokens", "flow", "models"}
@@ -26,7 +26,9 @@ MAY_IMPORT = {
     "files": {"errors"},
     "strict_json": {"errors"},
     "tensor_file": {"errors", "strict_json"},
+    "imported": {"config", "errors", "strict_json", "tensor_file"},
     "checkpoint": BASE,
+    "layouts": BASE | {"checkpoint"},
     "bundle": BASE | {"checkpoint"},
     "tokens": BASE,
     "flow": BASE,
@@ -43,11 +45,12 @@ MAY_IMPORT = {
     "export": RUN | {"models", "verify"},
     "calibration": RUN | {"verify"},
     "__main__": {"cli"},
-    "cli": RUN | {"media", "retrieval", "models", "train", "export", "calibration", "verify", "runtimes"},
+    "cli": RUN | {"layouts", "media", "retrieval", "models", "train", "export", "calibration", "verify", "runtimes"},
 }
 # Where a bundle runs: these parts may use these libraries and no others.
 DEVICE = BASE | {
     "checkpoint",
+    "layouts",
     "bundle",
     "tokens",
     "flow",

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from nextomni_edge.graphs import graph_specs
-from nextomni_edge.models.omni import OmniModel
-from nextomni_edge.spec import ComponentName, GraphSpec
+from nextomni_edge.models.networks import Model
+from nextomni_edge.spec import GraphSpec
 
 
 @dataclass(frozen=True)
@@ -21,16 +21,15 @@ class Component:
     weights: dict[str, str]
 
 
-def components(model: OmniModel) -> dict[str, Component]:
+def components(model: Model) -> dict[str, Component]:
     """Every component of a model, real or on the meta device. A shared tensor has one name: the first that the model gives it."""
     canonical: dict[int, str] = {}
     tensors = [*model.named_parameters(), *model.named_buffers()]
     for name, tensor in tensors:
         canonical.setdefault(id(tensor), name)
-    specs = graph_specs(model.config)
     found: dict[str, Component] = {}
-    for name in ComponentName.ALL:
+    for name, spec in graph_specs(model.config).items():
         module = model.get_submodule(name)
         own = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
-        found[name] = Component(name, module, specs[name], {key: canonical[id(tensor)] for key, tensor in own})
+        found[name] = Component(name, module, spec, {key: canonical[id(tensor)] for key, tensor in own})
     return found

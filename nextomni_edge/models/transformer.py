@@ -10,16 +10,16 @@ from nextomni_edge.config import TransformerConfig
 
 
 class Block(nn.Module):
-    """Pre-norm self-attention and GELU MLP (×4) with residuals; (B,N,width) → (B,N,width)."""
+    """Pre-norm self-attention and MLP (×4) with residuals; (B,N,width) → (B,N,width)."""
 
-    def __init__(self, width: int, heads: int, causal: bool = False) -> None:
+    def __init__(self, width: int, heads: int, causal: bool = False, eps: float = 1e-5, activation: str = "gelu") -> None:
         super().__init__()
         self.heads, self.causal = heads, causal
-        self.norm1 = nn.LayerNorm(width)
+        self.norm1 = nn.LayerNorm(width, eps)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
-        self.norm2 = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.norm2 = nn.LayerNorm(width, eps)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), _activation(activation), nn.Linear(4 * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
         batch, length, width = x.shape
@@ -31,13 +31,26 @@ class Block(nn.Module):
         return out
 
 
+class QuickGelu(nn.Module):
+    """x·σ(1.702·x), the GELU of OpenAI's CLIP."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(1.702 * x)
+
+
+def _activation(name: str) -> nn.Module:
+    return {"gelu": nn.GELU(), "gelu_tanh": nn.GELU("tanh"), "quick_gelu": QuickGelu()}[name]
+
+
 class Transformer(nn.Module):
     """A stack of blocks and a final LayerNorm."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.layers))
-        self.norm = nn.LayerNorm(config.width)
+        self.blocks = nn.ModuleList(
+            Block(config.width, config.heads, eps=config.norm_eps, activation=config.activation) for _ in range(config.layers)
+        )
+        self.norm = nn.LayerNorm(config.width, config.norm_eps)
 
     def forward(self, x: Tensor) -> Tensor:
         for block in self.blocks:

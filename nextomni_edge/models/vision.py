@@ -17,15 +17,28 @@ class ImageEncoder(nn.Module):
         super().__init__()
         width = config.encoder.width
         self.codebook = codebook
+        rows = config.positions + config.encoder.class_token
         self.patch = nn.Conv2d(3, width, config.patch, stride=config.patch)
-        self.positions = nn.Parameter(torch.randn(config.positions, width) * 0.02)
+        self.positions = nn.Parameter(torch.randn(rows, width) * 0.02)
+        if config.encoder.class_token:
+            self.class_token = nn.Parameter(torch.randn(width) * 0.02)
+        self.first_norm = nn.LayerNorm(width, config.encoder.norm_eps) if config.encoder.first_norm else nn.Identity()
         self.transformer = Transformer(config.encoder)
         self.latent = nn.Linear(width, config.codebook.latent_dim)
+        self.classes = int(config.encoder.class_token)
+
+    def rows(self, pixels: Tensor) -> Tensor:
+        """What enters the blocks: the class token's row, where there is one, and the patches', (B,classes+N,width)."""
+        x = self.patch(pixels).flatten(2).transpose(1, 2)
+        if self.classes:
+            x = torch.cat((self.class_token.expand(x.shape[0], 1, -1), x), dim=1)
+        out: Tensor = self.first_norm(x + self.positions)
+        return out
 
     def latents(self, pixels: Tensor) -> Tensor:
         """The continuous latents before quantisation, (B,N,K·D)."""
-        patches = self.patch(pixels).flatten(2).transpose(1, 2)
-        out: Tensor = self.latent(self.transformer(patches + self.positions))
+        x = self.transformer(self.rows(pixels))
+        out: Tensor = self.latent(x[:, self.classes :] if self.classes else x)
         return out
 
     def forward(self, pixels: Tensor) -> Tensor:

@@ -12,9 +12,9 @@ from nextomni_edge.bundle.manifest import INLINE
 from nextomni_edge.checkpoint import Checkpoint
 from nextomni_edge.errors import InputError
 from nextomni_edge.generate.model import EdgeModel
-from nextomni_edge.models import native
+from nextomni_edge.models import networks
 from nextomni_edge.models.audio import AudioEncoder
-from nextomni_edge.models.omni import OmniModel
+from nextomni_edge.models.networks import Model
 from nextomni_edge.models.vision import ImageEncoder
 from nextomni_edge.runtimes.torch import sessions
 from nextomni_edge.tokens.text import TextTokenizer
@@ -33,7 +33,7 @@ class Reference:
                 f"{bundle.path}: its config is not that of {model_dir}; compare it with the model that it was made from"
             )
         self.name = "PyTorch"
-        self._omni = native.load(model_dir)
+        self._omni = networks.load(model_dir)
         if any(component.precision == "float16" for component in bundle.manifest.components.values()):
             _round(self._omni)
         self._sessions = sessions(self._omni)
@@ -61,8 +61,8 @@ def _margins(encoder: ImageEncoder | AudioEncoder, media: Array) -> Array:
     return best[..., 0] - best[..., 1]
 
 
-def _round(model: OmniModel) -> None:
+def _round(model: Model) -> None:
     with torch.no_grad():
-        for name, tensor in native.state_names(model).items():
+        for name, tensor in networks.state_names(model).items():
             if not name.startswith("metric_tables.") and tensor.numel() * 4 >= INLINE:
                 tensor.copy_(tensor.half().float())

@@ -1,0 +1,53 @@
+"""The networks that a config can name: built empty, or read from a model directory, a tensor at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+
+from nextomni_edge.checkpoint import Checkpoint
+from nextomni_edge.config import ModelConfig
+from nextomni_edge.errors import InputError
+from nextomni_edge.models.fudoki import FudokiModel
+from nextomni_edge.models.omni import OmniModel
+
+Model: TypeAlias = OmniModel | FudokiModel
+
+
+def build(config: ModelConfig) -> Model:
+    """The network of a config with random weights, on the current default device."""
+    return FudokiModel(config) if config.network == "fudoki" else OmniModel(config)
+
+
+def state_names(model: Model) -> dict[str, torch.Tensor]:
+    """The model's own tensors by name, each shared one once under its first name."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Shape of every tensor of the config's network, by name; no memory is taken for them."""
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in state_names(build(config)).items()}
+
+
+def check_tensors(checkpoint: Checkpoint) -> None:
+    """InputError: the checkpoint does not hold exactly the tensors of its config (one left behind would be a model left behind)."""
+    expected, present = expected_shapes(checkpoint.config), set(checkpoint.names())
+    for name in sorted(present ^ expected.keys()):
+        raise InputError(f"{checkpoint.path}: tensor {name} is {'unknown' if name in present else 'missing'}")
+    for name, shape in expected.items():
+        if checkpoint.shape(name) != shape:
+            raise InputError(f"{checkpoint.path}: tensor {name} has shape {checkpoint.shape(name)}, expected {shape}")
+
+
+def load(path: Path) -> Model:
+    """Read a model directory in float32. InputError: a tensor missing, unknown, or of another shape than the config says."""
+    checkpoint = Checkpoint.open(path)
+    check_tensors(checkpoint)
+    model = build(checkpoint.config)
+    with torch.no_grad():
+        for name, tensor in state_names(model).items():
+            tensor.copy_(torch.from_numpy(checkpoint.tensor(name).copy()))
+    return model.eval()
