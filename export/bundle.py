@@ -18,17 +18,16 @@ import torch
 
 from nextomni_edge.bundle import BundleWriter, ComponentRecord, Golden, Provenance
 from nextomni_edge.checkpoint import Checkpoint
-from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.errors import UsageError
 from nextomni_edge.export.onnx import write_component
 from nextomni_edge.export.weights import Precision, WeightStream
 from nextomni_edge.models.components import Component
 from nextomni_edge.models.components import components as components_of
-from nextomni_edge.models.omni import OmniModel
+from nextomni_edge.models.networks import Model, build, check_tensors
 from nextomni_edge.verify import against_checkpoint, golden, record
 
 Progress = Callable[[str, float], None]  # what is being done, and the share that is done, 0 to 1
 Check = Literal["full", "golden", "none"]
-METRIC_TABLES: Final = ("text", "image", "audio")
 LIBRARIES: Final = ("nextomni-edge", "torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy", "safetensors", "tokenizers")
 
 
@@ -65,23 +64,23 @@ def export_bundle(
     """
     checkpoint = Checkpoint.open(model_dir)
     chosen = _choose(_on_meta(checkpoint), components)
-    _check_names(checkpoint)
+    check_tensors(checkpoint)
     report = _plan(checkpoint, chosen, out, precision)
     if dry_run:
         return report
     return _export(checkpoint, chosen, report, overwrite, progress or _silent, verify)
 
 
-def _on_meta(checkpoint: Checkpoint) -> OmniModel:
+def _on_meta(checkpoint: Checkpoint) -> Model:
     with torch.device("meta"):
-        return OmniModel(checkpoint.config).eval()
+        return build(checkpoint.config).eval()
 
 
 def _silent(_: str, __: float) -> None:
     pass
 
 
-def _choose(model: OmniModel, names: Collection[str] | None) -> dict[str, Component]:
+def _choose(model: Model, names: Collection[str] | None) -> dict[str, Component]:
     """The components asked for, in the model's order. UsageError: a name that is none."""
     found = components_of(model)
     for name in names or ():
@@ -90,18 +89,6 @@ def _choose(model: OmniModel, names: Collection[str] | None) -> dict[str, Compon
             hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(found)}"
             raise UsageError(f"component {name!r}: {hint}")
     return {name: component for name, component in found.items() if names is None or name in names}
-
-
-def _check_names(checkpoint: Checkpoint) -> None:
-    """A checkpoint holds the config's tensors and no other: a tensor left behind would be a model left behind."""
-    model = _on_meta(checkpoint)
-    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    present = set(checkpoint.names())
-    for name in sorted(present ^ own.keys()):
-        raise InputError(f"{checkpoint.path}: tensor {name} is {'unknown' if name in present else 'missing'}")
-    for name, tensor in own.items():
-        if checkpoint.shape(name) != tuple(tensor.shape):
-            raise InputError(f"{checkpoint.path}: tensor {name} has shape {checkpoint.shape(name)}, expected {tuple(tensor.shape)}")
 
 
 def _plan(checkpoint: Checkpoint, chosen: dict[str, Component], out: Path, precision: Precision) -> ExportReport:
@@ -121,16 +108,16 @@ def _export(
 ) -> ExportReport:
     uses = Counter(tensor for part in chosen.values() for tensor in set(part.weights.values()))
     tied = frozenset(tensor for tensor, count in uses.items() if count > 1)
+    provenance = _provenance(checkpoint)  # first: it finds files that are not those that were imported
     with BundleWriter(report.out, overwrite) as writer:
         stream = WeightStream(checkpoint, writer)
         for index, (name, component) in enumerate(chosen.items()):
             progress(f"export {name}", index / len(chosen))
             write_component(component, stream, tied, writer.path / f"{name}.onnx", report.precision)
             writer.component(name, ComponentRecord("onnx", f"{name}.onnx", report.precision))
-        tables = {name: checkpoint.tensor(f"metric_tables.{name}") for name in METRIC_TABLES}
+        tables = {name: checkpoint.tensor(f"metric_tables.{name}") for name in checkpoint.config.modalities}
         writer.add_tensors("metric_tables.safetensors", tables)
         writer.add_file("tokenizer.json", checkpoint.tokenizer_path)
-        provenance = _provenance(checkpoint)
         bundle = writer.finish(checkpoint.config, provenance=provenance)
         parity: dict[str, object] = {"check": check}
         if check != "none":

@@ -50,7 +50,6 @@ MAY_IMPORT = {
 # Where a bundle runs: these parts may use these libraries and no others.
 DEVICE = BASE | {
     "checkpoint",
-    "layouts",
     "bundle",
     "tokens",
     "flow",

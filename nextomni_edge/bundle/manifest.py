@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from nextomni_edge.config import ModelConfig, read_dataclass
 from nextomni_edge.errors import InputError
-from nextomni_edge.spec import ComponentName
+from nextomni_edge.graphs import graph_specs
 
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = "nextomni-edge-bundle"
@@ -129,9 +129,10 @@ def read_manifest(data: object, where: str) -> Manifest:
     check_paths(manifest.files, f"{where}: files")
     for name, record in manifest.files.items():
         _check_record(name, record, f"{where}: files")
+    known = graph_specs(manifest.config)
     for name in manifest.components:
-        if name not in ComponentName.ALL:
-            raise InputError(f"{where}: unknown component {name!r}, expected one of {', '.join(ComponentName.ALL)}")
+        if name not in known:
+            raise InputError(f"{where}: unknown component {name!r}, expected one of {', '.join(known)}")
     if not manifest.components:
         raise InputError(f"{where}: no components")
     _check_references(manifest, where)

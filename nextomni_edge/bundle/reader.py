@@ -23,7 +23,6 @@ from nextomni_edge.tensor_file import TensorFile
 MAX_MANIFEST: Final = 16 * 2**20
 MAX_FOLDERS: Final = 4
 MAX_TOKENIZER: Final = 64 * 2**20
-METRIC_TABLES: Final = ("audio", "image", "text")
 
 
 class Bundle:
@@ -144,12 +143,12 @@ def _check_use(bundle: Bundle, weights: Iterable[str]) -> None:
 
 def _check_metric_tables(bundle: Bundle) -> None:
     file, config = TensorFile(bundle.path / bundle.manifest.metric_tables), bundle.config
-    if tuple(file.names()) != METRIC_TABLES:
-        raise InputError(f"{file.path}: tensors {', '.join(file.names())}, expected {', '.join(METRIC_TABLES)}")
+    if file.names() != sorted(config.modalities):
+        raise InputError(f"{file.path}: tensors {', '.join(file.names())}, expected {', '.join(sorted(config.modalities))}")
     shapes: dict[str, tuple[int, ...]] = {"text": (config.text.vocabulary_size, config.text.metric_dim)}
     for name, book in (("image", config.image.codebook), ("audio", config.audio.codebook)):
         shapes[name] = (book.codebooks, book.entries, book.code_dim)
-    for name, shape in shapes.items():
+    for name, shape in ((name, shapes[name]) for name in config.modalities):
         location = file.location(name)
         if location.dtype != "float32" or location.shape != shape:
             raise InputError(f"{file.path}: table {name} is {location.dtype} {location.shape}, expected float32 {shape}")

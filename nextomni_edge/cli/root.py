@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import json
+import keyword
 import os
 import re
 import signal
@@ -17,9 +18,10 @@ import click
 
 from nextomni_edge.errors import NextOmniError
 
-# Verb -> what it is for; the module of the same name under cli/ holds the command of the same name.
+# Verb -> what it is for; the module of the same name under cli/ holds the command of the same name (with a _ for a keyword).
 VERBS: Final = {
     "train": "Train a recipe's model.",
+    "import": "Make a model directory of a published checkpoint, without copying it.",
     "export": "Take a model out of PyTorch: write and verify a bundle.",
     "verify": "Check a bundle against its model, or against its own golden trace.",
     "inspect": "Show what a bundle holds, or how two bundles differ.",
@@ -42,7 +44,8 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
             return None
-        command: click.Command = getattr(importlib.import_module(f"nextomni_edge.cli.{name}"), name)
+        spelling = f"{name}_" if keyword.iskeyword(name) else name
+        command: click.Command = getattr(importlib.import_module(f"nextomni_edge.cli.{spelling}"), spelling)
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:

@@ -77,7 +77,8 @@ def _config(source: Source) -> dict[str, Any]:
         "network": "fudoki", "modalities": ["text", "image"], "logit_shift": 1,
         "backbone": backbone_config(source, language, qkv_bias=False, rope_base=1e4),
         "text": {
-            "vocabulary_size": text_size, "max_blocks": 1, "metric_dim": embedding_table(source.path / "text_embedding.pt").shape[1],
+            "vocabulary_size": text_size, "max_blocks": 1,
+            "metric_dim": embedding_table(source.path / "text_embedding.pt").shape[1],
             "template": "deepseek", "system_prompt": SYSTEM, "canvas": TEXT_POSITIONS + positions, "null_token": null,
         },
         "image": image,
