@@ -24,7 +24,11 @@ RUNTIMES: Final = {
 
 
 class NonFiniteError(GateError):
-    """A component gave NaN or infinity."""
+    """A component gave NaN or infinity; `index` is the first such place of its output."""
+
+    def __init__(self, line: str, index: tuple[int, ...] = ()) -> None:
+        super().__init__(line)
+        self.index = index
 
 
 class Session(ABC):
@@ -48,7 +52,8 @@ class Session(ABC):
             raise InputError(f"{self.spec.name}: output {wrong}; the file is not this model's {self.spec.name}")
         for tensor in wanted:
             if tensor.dtype.startswith("float") and not np.isfinite(found[tensor.name]).all():
-                raise NonFiniteError(f"{self.spec.name}: output {_first_non_finite(tensor, found[tensor.name])}")
+                index = tuple(int(place) for place in np.argwhere(~np.isfinite(found[tensor.name]))[0])
+                raise NonFiniteError(f"{self.spec.name}: output {_value_at(tensor, found[tensor.name], index)}", index)
         return found
 
     @abstractmethod
@@ -88,9 +93,8 @@ def _mismatch(specs: Collection[TensorSpec], tensors: Mapping[str, Array], bound
     return next((reason for reason in reasons if reason), None)
 
 
-def _first_non_finite(spec: TensorSpec, array: Array) -> str:
+def _value_at(spec: TensorSpec, array: Array, index: tuple[int, ...]) -> str:
     """Such as `logits is nan at batch 0, rows 17, axis 2: 5`."""
-    index = tuple(int(place) for place in np.argwhere(~np.isfinite(array))[0])
     axes = [
         f"{dim.name} {i}" if isinstance(dim, Dim) else f"axis {axis}: {i}"
         for axis, (dim, i) in enumerate(zip(spec.dims, index, strict=True))

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from nextomni_edge.errors import UsageError
 from nextomni_edge.flow.noise import Use
+from nextomni_edge.generate.batch import Batch, BatchNoise, batches
 from nextomni_edge.generate.blocks import BlockPolicy
 from nextomni_edge.generate.denoiser import Denoiser
-from nextomni_edge.generate.layout import BatchNoise, Float, Ids, Layout, batches
+from nextomni_edge.generate.layout import Float, Ids, Layout
+from nextomni_edge.generate.meter import Meter
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.generate.stepper import Stepper
@@ -42,12 +44,28 @@ class StepRecord:
 Observe = Callable[[StepRecord], None]
 
 
-def generate(model: EdgeModel, sequence: Sequence, options: GenerationOptions, observe: Observe | None = None) -> Sequence:
+class StoppedError(NonFiniteError):
+    """A run met NaN or infinity; `partial` holds the sequences with their tokens as they stood before that step."""
+
+    exit_code = 1
+
+    def __init__(self, line: str, partial: list[Sequence]) -> None:
+        super().__init__(line)
+        self.partial = partial
+
+
+def generate(
+    model: EdgeModel,
+    sequence: Sequence,
+    options: GenerationOptions,
+    observe: Observe | None = None,
+    meter: Meter | None = None,
+) -> Sequence:
     """The sequence with its generated segments filled; all of them (a video's frames) advance together.
 
-    UsageError: options that do not go with the sequence. NonFiniteError: NaN or infinity, with step, component and row.
+    UsageError: options that do not go with the sequence. StoppedError: NaN or infinity, with step, component and row.
     """
-    return generate_batch(model, [sequence], options, observe=observe)[0]
+    return generate_batch(model, [sequence], options, observe=observe, meter=meter)[0]
 
 
 def generate_batch(
@@ -56,60 +74,90 @@ def generate_batch(
     options: GenerationOptions,
     seeds: Many[int] | None = None,
     observe: Observe | None = None,
+    meter: Meter | None = None,
 ) -> list[Sequence]:
     """`generate` for many requests, those of one layout in one forward; each has its own seed, or all the options' seed.
 
-    In exact arithmetic a request's tokens do not depend on the others in the batch.
+    In exact arithmetic a request's tokens do not depend on the others in the batch. `meter` adds up what it costs. StoppedError's
+    `partial` holds all requests: done, stopped in their midst, or as they were given.
     """
-    seeds = [options.seed] * len(sequences) if seeds is None else seeds
+    seeds, meter = [options.seed] * len(sequences) if seeds is None else seeds, meter or Meter()
     if len(seeds) != len(sequences):
         raise UsageError(f"{len(seeds)} seeds for {len(sequences)} sequences: give one each")
     for sequence in sequences:
         options.check(model.config, Layout.of(sequence).modality)
     limit = MAX_BATCH // 2 if options.guidance else MAX_BATCH
-    finished = BlockPolicy(model, options, limit).lengthen(sequences, seeds)
-    for indices in batches(finished, limit):
-        denoised = _denoise(model, [finished[i] for i in indices], options, [seeds[i] for i in indices], observe, indices)
-        for index, sequence in zip(indices, denoised, strict=True):
-            finished[index] = sequence
+    blocks, finished = BlockPolicy(model, options, limit, meter), list(sequences)
+    try:
+        finished = blocks.lengthen(sequences, seeds)
+        for indices in batches(finished, limit, options.padding):
+            run = Run(model, Batch([finished[i] for i in indices], [seeds[i] for i in indices]), options, blocks, meter)
+            try:
+                run.denoise(observe, indices)
+            finally:
+                for index, sequence in zip(indices, run.batch.fill(run.x_t), strict=True):
+                    finished[index] = sequence
+    except NonFiniteError as error:
+        raise StoppedError(str(error), finished) from error
     return finished
 
 
-def _denoise(
-    model: EdgeModel,
-    sequences: Many[Sequence],
-    options: GenerationOptions,
-    seeds: Many[int],
-    observe: Observe | None,
-    names: Many[int],
-) -> list[Sequence]:
-    layout = Layout.of(sequences[0])
-    (codebooks, entries), paths = model.symbols(layout.modality), model.paths(layout.modality)
-    noise, stepper = BatchNoise(seeds, layout, codebooks), Stepper(options.stepper, options.steps, paths)
-    denoiser = Denoiser(model, sequences, layout, options)
-    x_t = noise.start(entries)
-    for step in range(options.steps):
-        x_1, margins = None, None
-        if not (options.skip_first_forward and stepper.idle(step)):
-            try:
-                x_1, margins = denoiser.predict(x_t, step, noise, with_margins=observe is not None)
-            except NonFiniteError as error:
-                raise NonFiniteError(f"step {step} of {options.steps}: {error}") from error
-        if observe:
-            for record in _records(names, layout, step, options.steps, x_t, x_1, margins):
-                observe(record)
-        if x_1 is None:
-            continue
-        if options.stop_early and options.temperature == 0 and (x_1 == x_t).all():
-            break
-        x_t = stepper(x_t, x_1, step, noise.uniform(step, Use.JUMP), noise.uniform(step, Use.TARGET))
-    return [layout.fill(sequence, tokens) for sequence, tokens in zip(sequences, x_t, strict=True)]
+class Run:
+    """A batch on its way: `x_t` (B,R,K) is where it stands."""
 
+    def __init__(self, model: EdgeModel, batch: Batch, options: GenerationOptions, blocks: BlockPolicy, meter: Meter) -> None:
+        self.model, self.batch, self.options, self.blocks, self.meter = model, batch, options, blocks, meter
+        self.codebooks, self.entries = model.symbols(batch.modality)
+        self.stepper = Stepper(options, model.paths(batch.modality))
+        self.noise = BatchNoise(batch, self.codebooks)
+        self.denoiser = Denoiser(model, batch, options, meter)
+        self.x_t = self.noise.start(self.entries)
+        meter.requests += len(batch)
 
-def _records(
-    names: Many[int], layout: Layout, step: int, steps: int, x_t: Ids, x_1: Ids | None, margins: Float | None
-) -> Iterator[StepRecord]:
-    for place, request in enumerate(names):
-        predicted = None if x_1 is None else layout.split(x_1[place])
-        beside = None if margins is None else layout.split(margins[place])
-        yield StepRecord(request, step, step / steps, layout.split(x_t[place]), predicted, beside)
+    def denoise(self, observe: Observe | None, names: Many[int]) -> None:
+        """All steps. NonFiniteError names the step."""
+        options, stepper = self.options, self.stepper
+        for step in range(options.steps):
+            self.meter.steps += len(self.batch)
+            x_1, margins = None, None
+            if not (options.skip_first_forward and stepper.idle(step)):
+                try:
+                    x_1, margins = self._predict(step, observe is not None)
+                except NonFiniteError as error:
+                    raise NonFiniteError(f"step {step} of {options.steps}: {error}") from error
+            if observe:
+                for record in self._records(names, step, x_1, margins):
+                    observe(record)
+            if x_1 is None:
+                continue
+            if options.stop_early and options.temperature == 0 and (x_1 == self.x_t).all():
+                break
+            jump, target = self.noise.uniform(step, Use.JUMP), self.noise.uniform(step, Use.TARGET)
+            with self.meter.part("flow"):
+                x_next = stepper(self.x_t, x_1, step, jump, target)
+            self.meter.jumps += int((x_next != self.x_t).sum())
+            self.x_t = x_next
+
+    def _predict(self, step: int, with_margins: bool) -> tuple[Ids, Float | None]:
+        if self.blocks.interleaves(self.stepper.times[step]):
+            self._extend()
+        due = None
+        if self.denoiser.needs_due:
+            due = self.stepper.due(self.x_t, self.denoiser.x_1, step, self.noise.uniform(step, Use.JUMP))
+        last = step == self.options.steps - 1
+        return self.denoiser.predict(self.x_t, self.noise.uniform(step, Use.X_1), with_margins, due, last)
+
+    def _extend(self) -> None:
+        """Let responses that need it grow by a block."""
+        longer = self.blocks.extend(self.batch, self.x_t, self.denoiser, self.entries)
+        if longer is not None:
+            self.batch, self.x_t = longer
+            self.noise = BatchNoise(self.batch, self.codebooks)
+            self.denoiser = Denoiser(self.model, self.batch, self.options, self.meter)
+
+    def _records(self, names: Many[int], step: int, x_1: Ids | None, margins: Float | None) -> Iterator[StepRecord]:
+        batch, t = self.batch, self.stepper.times[step]
+        for place, request in enumerate(names):
+            predicted = None if x_1 is None else batch.split(place, x_1)
+            beside = None if margins is None else batch.split(place, margins)
+            yield StepRecord(request, step, t, batch.split(place, self.x_t), predicted, beside)

@@ -30,9 +30,12 @@ if TYPE_CHECKING:
 
 Float32 = NDArray[np.float32]
 
+KEPT_ROWS_BYTES = 1 << 26  # of a modality's metric rows: 110 of V = 152,064, or all of four codebooks of 2,048
+
 
 class EdgeModel:
-    """Components are loaded on first use, so that a run pays for what it needs.
+    """Components are loaded on first use, so that a run pays for what it needs. Threads may share a model: it keeps nothing of
+    a run but the metric rows, which lock themselves, and its sessions keep nothing at all.
 
     load: component name → Session. table: modality → metric table, text (V,D), image and audio (K,C,D) float32.
     """
@@ -82,7 +85,8 @@ class EdgeModel:
         """One path for each of the K sub-codes of a modality's token."""
         settings, table = self.config.flow.of(modality), self._table(modality)
         tables = table[None] if modality == "text" else table
-        return tuple(MetricPath(rows, MetricSchedule(settings.c, settings.a)) for rows in tables)
+        schedule, kept = MetricSchedule(settings.c, settings.a), KEPT_ROWS_BYTES // len(tables)
+        return tuple(MetricPath(rows, schedule, kept) for rows in tables)
 
     def symbols(self, modality: Modality) -> tuple[int, int]:
         """(K, C): sub-codes of a token and the number of values of each."""
@@ -108,21 +112,38 @@ class EdgeModel:
             [self.embeddings(column[0].modality, np.stack([segment.tokens for segment in column])) for column in filled], axis=1
         )
 
-    def backbone(self, embeddings: Float32) -> Float32:
-        """Hidden states (B,S,H) of whole sequences (B,S,H), nothing cached."""
-        batch, length, _ = embeddings.shape
+    def backbone(self, embeddings: Float32, attended: NDArray[np.bool_] | None = None) -> Float32:
+        """Hidden states (B,S,H) of whole sequences (B,S,H), nothing cached; `attended` (B,S) is False at padding."""
+        return self.attend(embeddings, attended=attended)[Wire.HIDDEN]
+
+    def attend(
+        self,
+        embeddings: Float32,
+        positions: Ids | None = None,
+        attended: NDArray[np.bool_] | None = None,
+        past: tuple[Float32, Float32] | None = None,
+        keep: bool = False,
+    ) -> dict[str, Float32]:
+        """One forward of rows (B,R,H), whole sequences where no `positions` (B,R) are given.
+
+        `past` keys and values (layers,B,kv_heads,P,head_dim) stand before the rows in `attended` (B,P+R); their order is free.
+        → hidden (B,R,H) by wire name, and with `keep` the rows' own keys and values.
+        """
+        batch, rows, _ = embeddings.shape
         limit, shape = self.config.backbone.max_positions, self.config.backbone
-        if length > limit:
-            raise UsageError(f"sequence of {length} positions: the model takes at most {limit}; give it less or ask for less")
-        past = np.zeros((shape.layers, batch, shape.kv_heads, 0, shape.head_dim), np.float32)
+        if rows > limit:
+            raise UsageError(f"sequence of {rows} positions: the model takes at most {limit}; give it less or ask for less")
+        if past is None:
+            past = (np.zeros((shape.layers, batch, shape.kv_heads, 0, shape.head_dim), np.float32),) * 2
         inputs: dict[str, NDArray[Any]] = {
             Wire.EMBEDDINGS: embeddings,
-            Wire.POSITIONS: np.tile(np.arange(length), (batch, 1)),
-            Wire.ATTENTION_MASK: np.ones((batch, length), np.bool_),
-            Wire.PAST_KEYS: past,
-            Wire.PAST_VALUES: past,
+            Wire.POSITIONS: np.tile(np.arange(rows), (batch, 1)) if positions is None else positions,
+            Wire.ATTENTION_MASK: np.ones((batch, rows), np.bool_) if attended is None else attended,
+            Wire.PAST_KEYS: past[0],
+            Wire.PAST_VALUES: past[1],
         }
-        return self.session(ComponentName.BACKBONE).run(inputs, {Wire.HIDDEN})[Wire.HIDDEN]
+        wanted = {Wire.HIDDEN, Wire.KEYS, Wire.VALUES} if keep else {Wire.HIDDEN}
+        return self.session(ComponentName.BACKBONE).run(inputs, wanted)
 
     def head(self, modality: Modality, hidden: Float32, codes: Ids) -> Float32:
         """Logits (B,R,K,C) from hidden (B,R,H); an autoregressive head reads the sub-codes (B,R,K) before each."""

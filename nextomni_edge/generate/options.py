@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import UsageError
 from nextomni_edge.flow.step import STEP_RULES
+
+CACHES: Final = ("none", "prefix", "adaptive", "revised")
+EXTEND: Final = ("first", "interleaved")
+SHORTCUTS: Final = (
+    "skip_first_forward", "reuse_logits", "stop_early", "keep_embeddings", "draw_together", "stream_logits", "keep_metric_rows",
+    "reuse_buffers",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -17,6 +26,9 @@ class GenerationOptions:
 
     steps: int = 32
     """Grid t_i = i/steps: a forward each, but for what the exact shortcuts below save."""
+
+    grid: tuple[float, ...] = ()
+    """Instead of the even grid: steps + 1 rising times from 0 to 1 (see grid.py); empty is the even grid."""
 
     stepper: str = "euler"
     """'euler', or 'corrected', which follows the path more closely at few steps and needs a forward at t = 0."""
@@ -42,6 +54,30 @@ class GenerationOptions:
     eos_threshold: float = 0.5
     """The probability of <EOS> at which a response is long enough."""
 
+    extend: str = "first"
+    """When blocks are added: 'first', all before the denoising, or 'interleaved', one before each step up to `extend_until`."""
+
+    extend_until: float = 0.5
+    """The time t up to which an interleaved response may grow: a block that comes late has few steps left."""
+
+    cache: str = "none"
+    """Approximate but for 'none': whose keys and values are kept over the steps (see cache.py)."""
+
+    refresh_prompt: int = 0
+    """R_p: compute the prompt's keys and values anew every so many forwards; 0 never."""
+
+    refresh: int = 0
+    """R_r: compute the response's rows all anew every so many forwards; 0 never."""
+
+    cache_threshold: float = 0.95
+    """Of 'adaptive': compute rows anew whose features' cosine to the kept ones is lower."""
+
+    cache_share: float = 0.0
+    """Of 'adaptive', in place of the threshold: compute this share of the rows anew, the least alike first; 0 is off."""
+
+    padding: float = 0.0
+    """Of a forward's positions, the share that may be padding so that requests of different lengths share it; 0: none."""
+
     skip_first_forward: bool = True
     """Exact: nothing can jump at t = 0 with Euler, so x_1 is not asked for (METHOD 6)."""
 
@@ -51,8 +87,27 @@ class GenerationOptions:
     stop_early: bool = True
     """Exact: end when x_t is the argmax everywhere and the argmax is what is taken."""
 
+    keep_embeddings: bool = True
+    """Exact: of the generated rows embed those alone whose token changed; the prompt is embedded once in any case."""
+
+    draw_together: bool = True
+    """Exact: draw the sub-codes of an autoregressive head all at once, again only where an earlier one came out otherwise."""
+
+    stream_logits: bool = True
+    """Exact: text logits are read in blocks of rows as they are computed, and not kept."""
+
+    keep_metric_rows: bool = True
+    """Exact: distances to an id of x_1 are kept, within a bound."""
+
+    reuse_buffers: bool = True
+    """Exact: a forward reads the embeddings where they stand, not a copy."""
+
+    batch_guidance: bool = True
+    """Exact: both branches of guidance in one forward, or one after another; `bench` tells which is faster here."""
+
     def __post_init__(self) -> None:
         """UsageError with every value that is out of its range."""
+        object.__setattr__(self, "grid", tuple(self.grid))  # JSON has lists
         greedy = self.temperature == 0
         _refuse(
             [
@@ -65,10 +120,44 @@ class GenerationOptions:
                 (not 0 <= self.seed < 2**64, f"seed is {self.seed}, expected 0 to 2**64 - 1"),
                 (self.max_blocks is not None and self.max_blocks < 1, f"max_blocks is {self.max_blocks}, expected at least 1"),
                 (not 0.0 < self.eos_threshold < 1.0, f"eos_threshold is {self.eos_threshold}, expected between 0 and 1"),
+                *self._grid_faults(),
+                *self._policy_faults(),
                 (greedy and self.top_k > 0, "top_k means nothing at temperature 0: raise the temperature or leave top_k out"),
                 (greedy and self.top_p < 1, "top_p means nothing at temperature 0: raise the temperature or leave top_p out"),
             ]
         )  # fmt: skip
+
+    def _grid_faults(self) -> list[tuple[bool, str]]:
+        grid, count = self.grid, len(self.grid)
+        if not grid:
+            return []
+        return [
+            (count != self.steps + 1, f"grid has {count} times, expected {self.steps + 1} for {self.steps} steps"),
+            (not (grid[0] == 0.0 and grid[-1] == 1.0), f"grid goes from {grid[0]} to {grid[-1]}, expected 0 to 1"),
+            (not all(a < b for a, b in itertools.pairwise(grid)), "grid does not rise from each time to the next"),
+        ]
+
+    def plain(self) -> GenerationOptions:
+        """The same run without any shortcut: a whole forward every step, everything computed anew."""
+        off: dict[str, Any] = dict.fromkeys(SHORTCUTS, False)
+        return dataclasses.replace(self, **off)
+
+    def _policy_faults(self) -> list[tuple[bool, str]]:
+        until, threshold, share = self.extend_until, self.cache_threshold, self.cache_share
+        kept, adaptive = self.cache != "none", self.cache == "adaptive"
+        return [
+            (self.extend not in EXTEND, f"extend is {self.extend!r}, expected one of {', '.join(EXTEND)}"),
+            (not 0.0 <= until <= 1.0, f"extend_until is {until}, expected 0 to 1"),
+            (self.cache not in CACHES, f"cache is {self.cache!r}, expected one of {', '.join(CACHES)}"),
+            (self.refresh_prompt < 0, f"refresh_prompt is {self.refresh_prompt}, expected at least 0"),
+            (self.refresh < 0, f"refresh is {self.refresh}, expected at least 0"),
+            (not -1.0 <= threshold <= 1.0, f"cache_threshold is {threshold}, expected -1 to 1, a cosine"),
+            (not 0.0 <= share <= 1.0, f"cache_share is {share}, expected 0 to 1"),
+            (not 0.0 <= self.padding < 1.0, f"padding is {self.padding}, expected at least 0 and under 1"),
+            (self.refresh_prompt > 0 and not kept, "refresh_prompt means nothing where nothing is kept: name a cache"),
+            (self.refresh > 0 and not kept, "refresh means nothing where nothing is kept: name a cache"),
+            (share > 0.0 and not adaptive, "cache_share is for cache 'adaptive': name it, or leave cache_share out"),
+        ]
 
     @classmethod
     def defaults(cls, config: ModelConfig, modality: str, **given: Any) -> GenerationOptions:
@@ -83,6 +172,7 @@ class GenerationOptions:
         _refuse(
             [
                 (blocks is not None and modality != "text", f"max_blocks is for text, but {modality} is generated"),
+                (blocks is None and self.extend != "first", "extend means nothing at a fixed length: give max_blocks"),
                 (blocks is not None and blocks > limit, f"max_blocks is {blocks}, the model takes at most {limit}"),
             ]
         )

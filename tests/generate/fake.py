@@ -62,8 +62,10 @@ class FakeNetwork:
         codes = tokens.reshape(*tokens.shape[:2], codebooks)
         return sum(table[k][codes[:, :, k]] for k in range(codebooks))  # type: ignore[return-value]
 
-    def backbone(self, embeddings: Array, positions: Array) -> Array:
-        mixed = self.coupling * embeddings.mean(axis=1, keepdims=True) + 0.1 * self.coupling * embeddings
+    def backbone(self, embeddings: Array, positions: Array, attended: Array | None = None) -> Array:
+        weights = np.ones(positions.shape) if attended is None else attended.astype(np.float64)
+        mean = np.stack([own[real > 0].mean(axis=0) for own, real in zip(embeddings, weights, strict=True)])[:, None]
+        mixed = self.coupling * mean + 0.1 * self.coupling * embeddings
         return np.tanh(mixed + self.table("positions", self.config.backbone.max_positions, self.hidden_size)[positions])
 
     def head(self, modality: str, hidden: Array, codes: Array | None) -> Array:
@@ -84,7 +86,9 @@ class FakeNetwork:
 
         found: dict[str, Function] = {f"embed_{modality}": embed(modality) for modality in self.sizes}
         found |= {f"{modality}_head": head(modality) for modality in self.sizes}
-        found["backbone"] = lambda inputs: self.backbone(inputs[Wire.EMBEDDINGS], inputs[Wire.POSITIONS])
+        found["backbone"] = lambda inputs: self.backbone(
+            inputs[Wire.EMBEDDINGS], inputs[Wire.POSITIONS], inputs[Wire.ATTENTION_MASK]
+        )
         return found
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nextomni_edge.generate.batch import Batch, BatchNoise
 from nextomni_edge.generate.blocks import BlockPolicy
-from nextomni_edge.generate.layout import BatchNoise, Layout
 from nextomni_edge.generate.loop import generate, generate_batch
+from nextomni_edge.generate.meter import Meter
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.runtimes.base import NonFiniteError
 from nextomni_edge.spec import Wire
@@ -72,13 +73,13 @@ def test_each_request_of_a_batch_finds_its_own_length(fake: Fake) -> None:
 def test_a_longer_response_starts_from_the_same_noise(fake: Fake) -> None:
     starts = []
     for blocks in (1, 2):
-        layout = Layout.of(fake.ask("text", blocks))
-        starts.append(BatchNoise([9], layout, 1).start(fake.config.text.vocabulary_size)[0])
+        batch = Batch([fake.ask("text", blocks)], [9])
+        starts.append(BatchNoise(batch, 1).start(fake.config.text.vocabulary_size)[0])
     np.testing.assert_array_equal(starts[1][:BLOCK], starts[0])
 
 
 def test_guidance_decides_the_length_too(fake: Fake) -> None:
-    policy = BlockPolicy(fake.model, GenerationOptions(guidance=1.0, max_blocks=2), limit=32)
+    policy = BlockPolicy(fake.model, GenerationOptions(guidance=1.0, max_blocks=2), limit=32, meter=Meter())
     policy.lengthen([fake.ask("text", 1)], [0])
     assert fake.sessions["backbone"].calls == 1
 

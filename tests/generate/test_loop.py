@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from nextomni_edge.flow.path import MetricPath
 from nextomni_edge.flow.sampling import sample_x_1
 from nextomni_edge.flow.schedule import MetricSchedule
 from nextomni_edge.flow.step import corrected_step, euler_step
-from nextomni_edge.generate.loop import StepRecord, generate, generate_batch
+from nextomni_edge.generate.loop import StepRecord, StoppedError, generate, generate_batch
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.runtimes.base import NonFiniteError
 from nextomni_edge.tokens.chat import Kind
@@ -147,58 +148,6 @@ def test_frames_of_a_video_share_each_forward(fake: Fake) -> None:
     assert fake.sessions["backbone"].calls == 4
 
 
-# --- exact shortcuts (METHOD 6): off and on give the same tokens at every step ---
-
-
-def compare(fake: Fake, kind: Kind, switch: str, **given: Any) -> tuple[int, int]:
-    """Calls of the backbone without and with a shortcut, once the tokens of every step were found equal."""
-    asked, calls, runs = fake.ask(kind), [], []
-    for on in (False, True):
-        others = dict.fromkeys(("skip_first_forward", "reuse_logits", "stop_early"), False)
-        fake.sessions["backbone"].calls = 0
-        runs.append(traced(fake, asked, options(fake, kind, **{**others, **given, switch: on})))
-        calls.append(fake.sessions["backbone"].calls)
-    (plain, plain_records), (short, short_records) = runs
-    last = [segment.tokens for segment in short.segments if not segment.frozen]
-    for step, record in enumerate(plain_records):
-        for found, expected in zip(short_records[step].x_t if step < len(short_records) else last, record.x_t, strict=True):
-            np.testing.assert_array_equal(found, expected)
-    for before, after in zip(plain.segments, short.segments, strict=True):
-        np.testing.assert_array_equal(before.tokens, after.tokens)
-    return calls[0], calls[1]
-
-
-def test_no_forward_at_the_start_changes_nothing(fake: Fake) -> None:
-    assert compare(fake, "image", "skip_first_forward", steps=6) == (6, 5)
-
-
-def test_corrected_steps_need_the_forward_at_the_start(fake: Fake) -> None:
-    assert compare(fake, "image", "skip_first_forward", steps=6, stepper="corrected") == (6, 6)
-
-
-def test_a_single_step_needs_its_forward(fake: Fake) -> None:
-    assert compare(fake, "image", "skip_first_forward", steps=1) == (1, 1)
-
-
-@pytest.mark.parametrize("kind", ["text", "image"])
-def test_reusing_logits_changes_nothing(fake: Fake, kind: Kind) -> None:
-    without, with_reuse = compare(fake, kind, "reuse_logits", steps=100)
-    assert without == 100
-    assert with_reuse < 90
-
-
-def test_stopping_early_changes_nothing(tmp_path: Path) -> None:
-    fake = Fake(tmp_path, coupling=0.01)  # hidden states hardly depend on the tokens, so that x_t arrives at its argmax
-    without, with_stop = compare(fake, "text", "stop_early", steps=100)
-    assert without == 100
-    assert with_stop < 90
-
-
-def test_a_sampled_run_never_stops_early(tmp_path: Path) -> None:
-    fake = Fake(tmp_path, coupling=0.01)
-    assert compare(fake, "text", "stop_early", steps=40, temperature=0.5) == (40, 40)
-
-
 # --- batches ---
 
 
@@ -227,6 +176,52 @@ def test_each_request_needs_a_seed(fake: Fake) -> None:
         generate_batch(fake.model, [fake.ask("image")] * 2, options(fake, "image"), [1])
 
 
+@pytest.mark.parametrize("kind", ["text", "image"])
+@pytest.mark.parametrize("logit_shift", [0, 1])
+@pytest.mark.parametrize("guidance", [0.0, 1.5])
+def test_requests_of_different_lengths_share_forwards_and_see_nothing_of_each_other(
+    tmp_path: Path, kind: Kind, logit_shift: int, guidance: float
+) -> None:
+    """Padding holds what would spoil a mean over it: the fake network attends to all that its mask allows."""
+    fake = Fake(tmp_path, logit_shift=logit_shift)
+    asked = [
+        fake.ask(kind, count if kind == "text" else None, prompt)
+        for count, prompt in ((2, "draw a red rocket"), (1, "a cat"), (3, "draw a red rocket what is this?"), (1, "say a cat"))
+    ]
+    given, seeds = options(fake, kind, guidance=guidance, temperature=0.5, padding=0.9), [5, 6, 7, 8]
+    seen: list[StepRecord] = []
+    together = generate_batch(fake.model, asked, given, seeds, seen.append)
+    assert fake.sessions["backbone"].calls == given.steps - 1
+    for request, (sequence, seed) in enumerate(zip(asked, seeds, strict=True)):
+        alone, records = traced(fake, sequence, dataclasses.replace(given, seed=seed))
+        np.testing.assert_array_equal(together[request].segments[-2 if kind == "image" else -1].tokens,
+                                      alone.segments[-2 if kind == "image" else -1].tokens)  # fmt: skip
+        for found, expected in zip((r for r in seen if r.request == request), records, strict=True):
+            np.testing.assert_array_equal(found.x_t[0], expected.x_t[0])
+            assert (found.x_1 is None) == (expected.x_1 is None)
+            if found.x_1 is not None and expected.x_1 is not None:
+                np.testing.assert_array_equal(found.x_1[0], expected.x_1[0])
+                np.testing.assert_allclose(found.margins[0], expected.margins[0], rtol=1e-4, atol=1e-6)  # type: ignore[index]
+
+
+def test_padding_stays_within_its_share(fake: Fake) -> None:
+    asked = [fake.ask("image", prompt=prompt) for prompt in ("a cat", "say a cat", "draw a red rocket what is this?" * 3)]
+    for padding, calls in ((0.0, 3), (0.2, 2), (0.9, 1)):
+        fake.sessions["backbone"].calls = 0
+        generate_batch(fake.model, asked, options(fake, "image", steps=2, guidance=0.0, padding=padding))
+        assert fake.sessions["backbone"].calls == calls
+
+
+def test_threads_share_a_model(fake: Fake) -> None:
+    def tokens(seed: int) -> bytes:
+        found = generate(fake.model, fake.ask("image"), options(fake, "image", seed=seed))
+        return found.segments[found.generated()[0]].tokens.tobytes()
+
+    alone = [tokens(seed) for seed in range(12)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(tokens, range(12))) == alone
+
+
 # --- refusals ---
 
 
@@ -236,8 +231,9 @@ def test_nan_names_step_component_and_row(fake: Fake) -> None:
             output[0, 3, 1, 5] = np.nan
 
     fake.sessions["image_head"].spoil = spoil
-    given = options(fake, "image", steps=8, guidance=0.0, reuse_logits=False)
-    expected = "step 1 of 8: image_head: output logits is nan at batch 0, rows 3, axis 2: 1, axis 3: 5"
+    given = options(fake, "image", steps=8, guidance=0.0, reuse_logits=False, draw_together=False)
+    where = "row 3 of what request 0 generates"
+    expected = f"step 1 of 8: image_head: output logits is nan at batch 0, rows 3, axis 2: 1, axis 3: 5; that is {where}"
     with pytest.raises(NonFiniteError, match=f"^{expected}$"):
         generate(fake.model, fake.ask("image"), given)
 
@@ -249,8 +245,31 @@ def test_infinity_in_the_backbone_is_refused_too(fake: Fake) -> None:
 
     fake.sessions["backbone"].spoil = spoil
     given = options(fake, "image", steps=8, reuse_logits=False)
-    with pytest.raises(NonFiniteError, match=r"^step 5 of 8: backbone: output hidden is -inf at batch 1, rows 6, axis 2: 0$"):
+    with pytest.raises(NonFiniteError, match=r"^step 5 of 8: backbone: output hidden is -inf at batch 1, rows 6, axis 2: 0; that"):
         generate(fake.model, fake.ask("image"), given)
+
+
+def test_infinity_that_guidance_makes_is_refused(fake: Fake) -> None:
+    def spoil(call: int, output: np.ndarray) -> None:
+        output[0, 2, 1, 5] = 3e38
+
+    fake.sessions["image_head"].spoil = spoil
+    expected = r"^step 1 of 8: image_head: a logit under guidance is inf at sub-code 1, symbol 5 of row 2 of what request 0"
+    with pytest.raises(StoppedError, match=expected) as stopped:
+        generate(fake.model, fake.ask("image"), options(fake, "image", steps=8, guidance=2.0))
+    assert stopped.value.exit_code == 1
+
+
+def test_what_was_generated_until_nan_is_kept(fake: Fake) -> None:
+    given = options(fake, "image", steps=20, guidance=0.0, reuse_logits=False)
+    _, records = traced(fake, fake.ask("image"), given)
+    fake.sessions["backbone"].calls = 0
+    fake.sessions["backbone"].spoil = lambda call, output: output.fill(np.nan) if call == 12 else None
+    with pytest.raises(StoppedError, match=r"^step 13 of 20: backbone: ") as stopped:
+        generate_batch(fake.model, [fake.ask("image"), fake.ask("text")], given)
+    done, untouched = stopped.value.partial
+    np.testing.assert_array_equal(done.segments[-2].tokens, records[13].x_t[0])
+    np.testing.assert_array_equal(untouched.segments[-1].tokens, 0)
 
 
 def test_a_run_generates_one_modality(fake: Fake) -> None:

@@ -1,0 +1,124 @@
+"""Which rows of a forward are computed anew and which keep their keys and values (METHOD 5): all but `none` approximate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Protocol
+
+import numpy as np
+
+from nextomni_edge.generate.batch import Mask
+from nextomni_edge.generate.layout import Float, Ids
+from nextomni_edge.generate.options import GenerationOptions
+
+
+@dataclass(frozen=True)
+class CacheView:
+    """What a policy knows before a forward of B requests of S positions.
+
+    attended, response, changed, due, ends (B,S) bool: not padding; generated; of another token than its keys and values are
+    of; read by a row that the known noise may move in this step; <EOS>. similarity (B,S): cosine of the row's input features
+    to those that its keys and values are of. age (B,S) and `prompt_age`, `response_age` (B,): forwards since a row, the whole
+    prompt, the whole response was computed. last: x_1 of every row is the result.
+    """
+
+    attended: Mask
+    response: Mask
+    changed: Mask
+    due: Mask
+    ends: Mask
+    similarity: Float
+    age: Ids
+    prompt_age: Ids
+    response_age: Ids
+    last: bool
+
+
+class CachePolicy(Protocol):
+    """Decides; trunk.py stores. `needs_due`, `needs_similarity`: whether that part of the view is worth computing."""
+
+    needs_due: bool
+    needs_similarity: bool
+
+    def plan(self, view: CacheView) -> Mask:
+        """Rows (B,S) to compute anew; the others keep their keys and values."""
+
+
+class NoCache:
+    """Everything, every time: exact."""
+
+    needs_due = needs_similarity = False
+
+    def plan(self, view: CacheView) -> Mask:
+        return view.attended
+
+
+class Prefix:
+    """The prompt's rows are kept, computed anew every R_p forwards; the response always."""
+
+    needs_due = needs_similarity = False
+
+    def __init__(self, options: GenerationOptions) -> None:
+        self.options = options
+
+    def plan(self, view: CacheView) -> Mask:
+        return view.response | self.prompt(view)
+
+    def prompt(self, view: CacheView) -> Mask:
+        """The prompt's rows where they are due."""
+        every = self.options.refresh_prompt
+        due = (view.prompt_age >= every) & (every > 0)
+        return view.attended & ~view.response & due[:, None]
+
+    def refreshed(self, view: CacheView, chosen: Mask) -> Mask:
+        """`chosen` rows of the response, all of them every R_r forwards, and the prompt's where they are due."""
+        every = self.options.refresh
+        whole = (view.response_age >= every) & (every > 0)
+        return (view.response & (chosen | whole[:, None])) | self.prompt(view)
+
+
+class Adaptive(Prefix):
+    """NExT-OMNI's and dLLM-Cache's (arXiv 2506.06295): rows whose value features moved, <EOS> always, all every R_r.
+
+    The value features that can be had without a forward are those of the first layer, a linear map of the row's embedding: it is
+    the embeddings that are compared, so a row of an unchanged token has cosine 1.
+    """
+
+    needs_similarity = True
+
+    def plan(self, view: CacheView) -> Mask:
+        threshold, share = self.options.cache_threshold, self.options.cache_share
+        moved = self._least_alike(view) if share else view.similarity < threshold
+        return self.refreshed(view, moved | view.ends)
+
+    def _least_alike(self, view: CacheView) -> Mask:
+        """The share of each response's rows that is least alike; of those as alike, the oldest first."""
+        rank = np.lexsort((-view.age, np.where(view.response, view.similarity, np.inf)), axis=1)
+        count = np.ceil(self.options.cache_share * view.response.sum(axis=1))
+        found = np.zeros_like(view.response)
+        np.put_along_axis(found, rank, np.arange(rank.shape[1]) < count[:, None], axis=1)
+        return found
+
+
+class Revised(Prefix):
+    """Ours, for a sampler that revises tokens: rows whose token changed, and rows whose prediction is about to be read.
+
+    A prediction x_1 is used only where its row jumps, and the noise that decides this is known before the forward: with the
+    x_1 read last, the jump's probability is at most 1 − exp(−rise·d(x_t, x_1)), so most rows cannot jump whatever p is. They
+    keep their keys, values and prediction. In the last step every prediction is read, so the whole response is computed.
+    """
+
+    needs_due = True
+
+    def plan(self, view: CacheView) -> Mask:
+        return self.refreshed(view, view.changed | view.due | view.last)
+
+
+POLICIES: Mapping[str, type[Prefix]] = MappingProxyType({"prefix": Prefix, "adaptive": Adaptive, "revised": Revised})
+
+
+def cache_policy(options: GenerationOptions) -> CachePolicy:
+    """The policy that an option names."""
+    return POLICIES[options.cache](options) if options.cache in POLICIES else NoCache()

@@ -1,0 +1,161 @@
+"""Embeddings and backbone over both branches of guidance: the hidden states that predictions are read from."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from nextomni_edge.errors import UsageError
+from nextomni_edge.generate.batch import Batch, Mask
+from nextomni_edge.generate.cache import NoCache, cache_policy
+from nextomni_edge.generate.layout import Float, Ids
+from nextomni_edge.generate.meter import Meter
+from nextomni_edge.generate.model import EdgeModel
+from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.store import Store
+from nextomni_edge.runtimes.base import NonFiniteError
+from nextomni_edge.spec import Wire
+from nextomni_edge.tokens.sequence import Sequence, unconditional
+
+
+class Trunk:
+    """hidden (G,B,R,H) of G branches: of each generated row, the state that it is predicted from. Prompts are embedded once.
+
+    UsageError: a model whose predictions are shifted by one has no row before the first.
+    """
+
+    def __init__(self, model: EdgeModel, batch: Batch, options: GenerationOptions, meter: Meter) -> None:
+        self.model, self.batch, self.options, self.meter = model, batch, options, meter
+        self.sources = np.maximum(batch.rows - model.config.logit_shift, 0)
+        if (batch.rows[batch.real] < model.config.logit_shift).any():
+            raise UsageError("the first row has none before it to be predicted from: give a prompt before the response")
+        branches = [batch.sequences]
+        if options.guidance:
+            branches.append([unconditional(sequence, model.tokenizer.special) for sequence in batch.sequences])
+        with meter.part("embed"):
+            self.embeddings = np.stack([self._embedded(sequences) for sequences in branches])  # (G,B,S,H)
+        self.hidden: Float = np.zeros((len(branches), *batch.rows.shape, self.embeddings.shape[3]), np.float32)
+        codebooks, _ = model.symbols(batch.modality)
+        self.x_t: Ids = np.full((*batch.rows.shape, codebooks), -1)  # of the last forward: none yet
+        self.policy = cache_policy(options)
+        self.store = None if isinstance(self.policy, NoCache) else Store(model, batch, self.embeddings, self.policy)
+
+    def _embedded(self, sequences: list[Sequence]) -> Float:
+        """(B,S,H), zero at padding: requests of one layout in one call."""
+        out = np.zeros((*self.batch.attended.shape, self.model.config.backbone.hidden_size), np.float32)
+        alike: dict[tuple[object, ...], list[int]] = {}
+        for index, sequence in enumerate(sequences):
+            key = tuple((segment.modality, len(segment)) for segment in sequence.segments)
+            alike.setdefault(key, []).append(index)
+        for indices in alike.values():
+            rows = self.model.sequence_embeddings([sequences[index] for index in indices])
+            out[indices, : rows.shape[1]] = rows
+        return out
+
+    def refresh(self, x_t: Ids, due: Mask | None, last: bool) -> Mask:
+        """Bring `hidden` up to tokens (B,R,K) and say which generated rows (B,R) were computed.
+
+        Only requests whose tokens changed since their last forward take part in another. `due` (B,R): rows that may move.
+        """
+        changed = (x_t != self.x_t).any(axis=2) & self.batch.real
+        stale = changed.any(axis=1) | (not self.options.reuse_logits)
+        chosen = np.flatnonzero(stale)
+        if not len(chosen):
+            return np.zeros_like(changed)
+        with self.meter.part("embed"):
+            again = changed if self.options.keep_embeddings else self.batch.real & stale[:, None]
+            self._embed(x_t, *np.nonzero(again))
+        np.copyto(self.x_t, x_t)
+        self.meter.rows_of_full_forwards += int(self.batch.lengths[chosen].sum())
+        if self.store is None:
+            self._whole(chosen)
+            whole: Mask = self.batch.real & stale[:, None]
+            return whole
+        return self._partial(self.store, stale, changed, np.zeros_like(changed) if due is None else due, last)
+
+    def _embed(self, x_t: Ids, requests: Ids, rows: Ids) -> None:
+        """Put the embeddings of these generated rows where the backbone reads them, in every branch."""
+        limit, text = self.model.config.backbone.max_positions, self.batch.modality == "text"
+        for start in range(0, len(rows), limit):
+            some = requests[start : start + limit], rows[start : start + limit]
+            tokens = x_t[some][None]
+            self.embeddings[:, some[0], self.batch.rows[some]] = self.model.embeddings(
+                self.batch.modality, tokens[..., 0] if text else tokens
+            )
+
+    def _whole(self, chosen: Ids) -> None:
+        """One forward of all rows of the chosen requests, nothing kept; padding that they do not need is cut off."""
+        length = self.batch.lengths[chosen].max()
+        embeddings = self.embeddings
+        if len(chosen) < len(self.batch) or length < embeddings.shape[2] or not self.options.reuse_buffers:
+            embeddings = embeddings[:, chosen, :length]
+        attended = self.batch.attended[chosen, :length]
+        self.meter.count_forwards(len(chosen), int(attended.sum()))
+        with self.meter.part("backbone"):
+            for branches in self._together():
+                part = embeddings[branches]
+                mask = np.tile(attended, (len(part), 1))
+                with self._naming(chosen, np.tile(np.arange(length), (len(chosen), 1))):
+                    states = self.model.backbone(part.reshape(-1, *part.shape[2:]), mask).reshape(part.shape)
+                self.hidden[branches, chosen] = states[:, np.arange(len(chosen))[:, None], self.sources[chosen]]
+
+    @contextlib.contextmanager
+    def _naming(self, chosen: Ids, positions: Ids) -> Iterator[None]:
+        """Say of a NaN in row (b, n) of a forward whose and which position that is."""
+        try:
+            yield
+        except NonFiniteError as error:
+            place = error.index[0] % len(chosen)  # the branches stand one after another
+            where = f"position {positions[place, error.index[1]]} of request {chosen[place]}"
+            raise NonFiniteError(f"{error}; that is {where}", error.index) from error
+
+    def _together(self) -> list[slice]:
+        """The branches that share a forward."""
+        if self.options.batch_guidance:
+            return [slice(None)]
+        return [slice(branch, branch + 1) for branch in range(len(self.embeddings))]
+
+    def _partial(self, store: Store, stale: Mask, changed: Mask, due: Mask, last: bool) -> Mask:
+        """A forward of the rows that the policy plans, against the kept keys and values of the others."""
+        with self.meter.part("cache"):
+            outdated, read = self._positions(changed, self.batch.rows), self._positions(due, self.sources)
+            plan = store.plan(self.policy, stale, outdated, read, self.x_t, last)
+        whole = stale & (~store.filled | (plan | ~self.batch.attended).all(axis=1))
+        for requests, rows in ((whole, self.batch.attended), (stale & ~whole, plan)):
+            chosen = np.flatnonzero(requests & rows.any(axis=1))
+            if len(chosen):
+                self._forward(store, chosen, rows[chosen])
+                plan[chosen] = rows[chosen]
+        self.meter.peak_state_bytes = max(self.meter.peak_state_bytes, store.nbytes)
+        computed: Mask = self.batch.real & np.take_along_axis(plan, self.sources, axis=1)
+        self.hidden[:, computed] = store.states[:, np.nonzero(computed)[0], self.sources[computed]]
+        return computed
+
+    def _positions(self, rows: Mask, places: Ids) -> Mask:
+        """Generated rows (B,R) as positions (B,S)."""
+        found = np.zeros_like(self.batch.attended)
+        requests, at = np.nonzero(rows)
+        found[requests, places[requests, at]] = True
+        return found
+
+    def _forward(self, store: Store, chosen: Ids, rows: Mask) -> None:
+        """Compute rows (b,S) of the chosen requests, those of fewer padded behind, and put them into the store."""
+        counts = rows.sum(axis=1)
+        self.meter.count_forwards(len(chosen), int(counts.sum()))
+        order = np.argsort(~rows, axis=1, kind="stable")[:, : counts.max()]  # positions, those to compute in front
+        real = np.arange(order.shape[1]) < counts[:, None]
+        kept = self.batch.attended[chosen] & ~rows
+        for branches in self._together():
+            part = self.embeddings[branches][:, chosen[:, None], order]
+            with self.meter.part("cache"):
+                past = store.past(branches, chosen) if kept.any() else None
+            mask = np.concatenate([kept, real], axis=1) if past else real
+            copies = len(part), 1
+            with self.meter.part("backbone"), self._naming(chosen, order):
+                found = self.model.attend(
+                    part.reshape(-1, *part.shape[2:]), np.tile(order, copies), np.tile(mask, copies), past, keep=True
+                )
+            with self.meter.part("cache"):
+                store.put(branches, chosen, order, real, found[Wire.HIDDEN], found[Wire.KEYS], found[Wire.VALUES])
