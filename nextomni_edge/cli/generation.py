@@ -97,7 +97,8 @@ def answer_sequence(
     from nextomni_edge.tokens.chat import conversation, respond
 
     options = GenerationOptions.defaults(model.config, kind, **request.settings())
-    sequence = respond(conversation(model.tokenizer, turns), kind, model.config, model.tokenizer, request.count(model.config, kind))
+    count = request.count(model.config, kind)
+    sequence = respond(conversation(model.tokenizer, turns, kind), kind, model.config, model.tokenizer, count)
     limit = model.config.backbone.max_positions
     if sequence.length > limit:
         raise UsageError(f"the conversation and its answer are {sequence.length} positions, the model takes {limit}; shorten it")

@@ -64,7 +64,7 @@ class EdgeModel:
             component = bundle.manifest.components[name]
             return runtimes(runtime or component.format).load(name, bundle.component_file(name), specs[name], provider)
 
-        model = cls(bundle.config, TextTokenizer(bundle.tokenizer_path), load, bundle.metric_table)
+        model = cls(bundle.config, TextTokenizer(bundle.tokenizer_path, bundle.config.text), load, bundle.metric_table)
         for name in components:
             model.session(name)
         return model
@@ -76,7 +76,7 @@ class EdgeModel:
         specs, reference = graph_specs(checkpoint.config), named_runtime("torch")
         return cls(
             checkpoint.config,
-            TextTokenizer(checkpoint.tokenizer_path),
+            TextTokenizer(checkpoint.tokenizer_path, checkpoint.config.text),
             lambda name: reference.load(name, model_dir, specs[name]),
             lambda modality: checkpoint.tensor(f"metric_tables.{modality}"),
         )
@@ -100,7 +100,9 @@ class EdgeModel:
         return modality != "text" and getattr(self.config, modality).head.kind == "autoregressive"
 
     def embeddings(self, modality: Modality, tokens: Ids) -> Float32:
-        """What the backbone sees of tokens (B,R) or (B,R,K): (B,R,H)."""
+        """What the backbone sees of tokens (B,R) or (B,R,K): (B,R,H). Continuous features (B,R,H) float32 are that already."""
+        if tokens.dtype == np.float32:
+            return tokens.view(np.float32)
         name = Wire.TOKENS if modality == "text" else Wire.CODES
         return self.session(f"embed_{modality}").run({name: tokens})[Wire.EMBEDDINGS]
 

@@ -1,12 +1,13 @@
-"""ChatML conversations as sequences: the one place that knows the template, for training and for every device."""
+"""Conversations as sequences, in ChatML or DeepSeek's template: the one place that knows them, for training and every device."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import UsageError
@@ -18,10 +19,11 @@ Kind = Literal["text", "image", "audio", "video"]
 
 @dataclass(frozen=True)
 class Part:
-    """One piece of a turn: text, sub-codes (n,K) of an image or a clip, or (frames,n,K) of a video."""
+    """One piece of a turn: text, sub-codes (n,K) of an image or a clip, or (frames,n,K) of a video; of an image that is given,
+    continuous features (n,H) where the model sees those."""
 
     kind: Kind
-    value: str | Ids
+    value: str | NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,10 @@ def _text(*tokens: int) -> Segment:
 
 
 def part_segments(tokenizer: TextTokenizer, part: Part, frozen: bool = True) -> tuple[Segment, ...]:
-    """A part between its markers. Text has none."""
+    """A part between its markers. Text has none. UsageError: a kind that the template has no markers for."""
     special = tokenizer.special
+    if not special.has(part.kind):
+        raise UsageError(f"{part.kind}: this model's conversations hold no {part.kind}")
     if isinstance(part.value, str):
         return (Segment("text", tokenizer.encode(part.value), frozen),)
     if part.kind == "image":
@@ -47,8 +51,10 @@ def part_segments(tokenizer: TextTokenizer, part: Part, frozen: bool = True) -> 
     return (_text(special.video_start), *(segment for frame in frames for segment in frame), _text(special.video_end))
 
 
-def conversation(tokenizer: TextTokenizer, turns: Iterable[Turn]) -> tuple[Segment, ...]:
-    """Everything said so far, frozen, and the opening of the assistant's next turn."""
+def conversation(tokenizer: TextTokenizer, turns: Iterable[Turn], answer: Kind = "text") -> tuple[Segment, ...]:
+    """Everything said so far, frozen, and the opening of the assistant's next turn, which is to hold an `answer`."""
+    if tokenizer.template == "deepseek":
+        return _deepseek(tokenizer, turns, answer)
     special = tokenizer.special
     newline = tokenizer.encode("\n")
     segments: list[Segment] = []
@@ -64,6 +70,31 @@ def conversation(tokenizer: TextTokenizer, turns: Iterable[Turn]) -> tuple[Segme
     return (*segments, opening("assistant"))
 
 
+def _deepseek(tokenizer: TextTokenizer, turns: Iterable[Turn], answer: Kind) -> tuple[Segment, ...]:
+    """Janus' form: <BOS>, the system's words before an answer in text, then "User: …", blank line, "Assistant: …", <EOS>.
+
+    Text that stands together is tokenised together, as a tokenizer's merges may cross from a role to what is said.
+    """
+    said = f"{tokenizer.system_prompt}\n\n" if answer == "text" and tokenizer.system_prompt else ""
+    segments = [_text(tokenizer.special.bos)]
+
+    def spoken(text: str) -> list[Segment]:
+        return [Segment("text", tokenizer.encode(text))] if text else []
+
+    for turn in turns:
+        said += f"{turn.role.capitalize()}: "
+        for part in turn.parts:
+            if isinstance(part.value, str):
+                said += part.value.strip()
+            else:
+                segments += [*spoken(said), *part_segments(tokenizer, part)]
+                said = ""
+        if turn.role == "assistant":
+            segments += [*spoken(said), _text(tokenizer.special.eos)]
+        said = "" if turn.role == "assistant" else f"{said}\n\n"
+    return (*segments, *spoken(f"{said}Assistant:"))
+
+
 def text_response(tokenizer: TextTokenizer, text: str, block_size: int) -> Ids:
     """A response as it is trained: content, <EOS>, then <PAD> to a whole number of blocks."""
     ids = [*tokenizer.encode(text), tokenizer.special.eos]
@@ -76,17 +107,25 @@ def respond(
 ) -> Sequence:
     """Append what is to be generated, all zero for now: `count` blocks of text, frames of video, or tokens of audio.
 
-    UsageError: a count outside what the model was built for.
+    A model with a text canvas answers in all that the prompt leaves of it. UsageError: a kind or a count that the model was not
+    built for, or a prompt that leaves nothing.
     """
     limits = {"text": config.text.max_blocks, "image": 1, "audio": config.audio.max_positions, "video": config.image.max_frames}
     if kind not in limits:
         raise UsageError(f"modality {kind!r}: expected one of {', '.join(limits)}")
+    if not tokenizer.special.has(kind):
+        raise UsageError(f"modality {kind!r}: this model answers in {' or '.join(config.modalities)}")
     default = {"text": 1, "image": 1, "audio": config.audio.max_positions, "video": config.image.max_frames}[kind]
     count = default if count is None else count
     if not 1 <= count <= limits[kind]:
         raise UsageError(f"{kind} response of {count}: the model takes 1 to {limits[kind]}")
     if kind == "text":
-        return Sequence((*segments, Segment("text", np.zeros(count * config.text.block_size, dtype=np.int64), frozen=False)))
+        length = count * config.text.block_size
+        if config.text.canvas is not None:
+            length = config.text.canvas - Sequence(segments).length
+            if length < 1:
+                raise UsageError(f"prompt of {config.text.canvas - length} positions: the model's canvas has {config.text.canvas}")
+        return Sequence((*segments, Segment("text", np.zeros(length, dtype=np.int64), frozen=False)))
     shapes = {
         "image": (config.image.positions, config.image.codebook.codebooks),
         "audio": (count, config.audio.codebook.codebooks),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +18,22 @@ Ids = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Segment:
-    """`tokens`: text ids (n,) or sub-codes (n,K), int64. `frozen` segments are given; the others are generated."""
+    """`tokens`: text ids (n,) or sub-codes (n,K), int64; of given media also continuous features (n,H), float32, the rows that
+    the backbone sees. `frozen` segments are given; the others are generated."""
 
     modality: Modality
-    tokens: Ids
+    tokens: NDArray[Any]
     frozen: bool = True
+
+    @property
+    def continuous(self) -> bool:
+        """Whether the tokens are features, which stand for no symbol."""
+        return bool(self.tokens.dtype == np.float32)
 
     def __post_init__(self) -> None:
         rank = 1 if self.modality == "text" else 2
-        if self.tokens.ndim != rank or self.tokens.dtype != np.int64:
+        features = self.continuous and self.modality != "text" and self.frozen
+        if self.tokens.ndim != rank or not (features or self.tokens.dtype == np.int64):
             raise ValueError(
                 f"{self.modality} segment: int64 of rank {rank} expected, found {self.tokens.dtype} of {self.tokens.shape}"
             )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from nextomni_edge.tokens.text import SpecialTokens, spelling
+from nextomni_edge.tokens.text import CHATML
 
 
 def train_tokenizer(corpus: Iterable[str], vocabulary_size: int, out: Path) -> None:
@@ -23,7 +22,7 @@ def train_tokenizer(corpus: Iterable[str], vocabulary_size: int, out: Path) -> N
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary_size,
-        special_tokens=[spelling(field.name) for field in dataclasses.fields(SpecialTokens)],
+        special_tokens=list(CHATML.values()),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )

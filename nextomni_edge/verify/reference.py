@@ -39,7 +39,7 @@ class Reference:
         self._sessions = sessions(self._omni)
         self.model = EdgeModel(
             checkpoint.config,
-            TextTokenizer(checkpoint.tokenizer_path),
+            TextTokenizer(checkpoint.tokenizer_path, checkpoint.config.text),
             self._sessions.__getitem__,
             lambda modality: checkpoint.tensor(f"metric_tables.{modality}"),
         )

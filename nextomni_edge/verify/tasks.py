@@ -84,7 +84,7 @@ class Plan:
         turns.append(Turn("user", (*(encoded(model, kind) for kind in self.given), Part("text", PROMPTS[self.answer]))))
         config = model.config
         counts = {"audio": min(AUDIO_TOKENS, config.audio.max_positions), "video": min(FRAMES, config.image.max_frames)}
-        segments = conversation(model.tokenizer, turns)
+        segments = conversation(model.tokenizer, turns, self.answer)
         sequence = respond(segments, self.answer, config, model.tokenizer, counts.get(self.answer, 1))
         options = GenerationOptions.defaults(config, self.answer, steps=STEPS, seed=zlib.crc32(self.name.encode()))
         return Task(self.name, sequence, options)

@@ -31,7 +31,7 @@ def test_an_unknown_command_offers_the_nearest(invoke: Invoke, typed: str, meant
 
 
 def test_an_unknown_command_like_none_lists_them(invoke: Invoke) -> None:
-    refused(invoke("zzz"), 2, "expected one of train, export")
+    refused(invoke("zzz"), 2, "expected one of train, import")
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("--tmperature", "--temperature"), ("--steeps", "--steps"), ("--jsn", "--json")])
