@@ -20,6 +20,7 @@ class Denoiser:
         self.batch, self.options = batch, options
         self.trunk, self.draw = Trunk(model, batch, options, meter), Draw(model, batch, options, meter)
         self.needs_due = self.trunk.policy.needs_due
+        self.undrawn = np.zeros_like(batch.real)  # rows computed since the last draw
 
     @property
     def x_1(self) -> Ids:
@@ -32,15 +33,16 @@ class Denoiser:
 
         `due` (B,R) and `last` are for the cache: rows that may move in this step, and whether x_1 is the result.
         """
-        fresh = self.trunk.refresh(x_t, due, last)
+        fresh = self.trunk.refresh(x_t, due, last) | self.undrawn
         flat = uniform.reshape(-1, uniform.shape[2])
         self.draw(self._hidden(), np.flatnonzero(fresh), flat, with_margins)
+        self.undrawn[:] = False
         margins = self.draw.margins.reshape(x_t.shape).copy() if with_margins else None
         return self.x_1.copy(), margins
 
     def confidence(self, x_t: Ids, symbol: int) -> Float:
         """Probability (B,R) of a symbol of text in each row of x_t (B,R,1) at temperature 1; 0 at padding."""
-        self.trunk.refresh(x_t, None, True)
+        self.undrawn |= self.trunk.refresh(x_t, None, True)
         found = np.zeros(self.batch.real.size)
         for rows, logits in self.draw.blocks(self._hidden(), np.flatnonzero(self.batch.real)):
             weights = np.exp(logits[:, 0].astype(np.float64) - logits[:, 0].max(axis=1, keepdims=True))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from nextomni_edge.generate.batch import Batch, BatchNoise
 from nextomni_edge.generate.blocks import BlockPolicy
-from nextomni_edge.generate.loop import generate, generate_batch
+from nextomni_edge.generate.loop import StepRecord, generate, generate_batch
 from nextomni_edge.generate.meter import Meter
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.runtimes.base import NonFiniteError
@@ -82,6 +84,41 @@ def test_guidance_decides_the_length_too(fake: Fake) -> None:
     policy = BlockPolicy(fake.model, GenerationOptions(guidance=1.0, max_blocks=2), limit=32, meter=Meter())
     policy.lengthen([fake.ask("text", 1)], [0])
     assert fake.sessions["backbone"].calls == 1
+
+
+@pytest.mark.parametrize(("row", "blocks"), [(0, 1), (3, 1), (4, 2), (11, 3)])
+def test_blocks_come_along_with_the_denoising(fake: Fake, row: int, blocks: int) -> None:
+    end_at(fake, row)
+    assert response_length(fake, max_blocks=3, extend="interleaved", steps=8) == blocks * BLOCK
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_a_response_that_need_not_grow_is_as_without(fake: Fake, temperature: float) -> None:
+    plain = GenerationOptions.defaults(fake.config, "text", steps=8, temperature=temperature)
+    grows = dataclasses.replace(plain, max_blocks=3, extend="interleaved", eos_threshold=1e-9)
+    one, other = (generate(fake.model, fake.ask("text"), given).segments[-1].tokens for given in (plain, grows))
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(("until", "blocks"), [(0.0, 1), (0.2, 2), (1.0, 3)])
+def test_blocks_come_no_later_than_said(fake: Fake, until: float, blocks: int) -> None:
+    """5 steps, the first of which asks for no forward: at t = 0.2 the first block may come."""
+    end_at(fake, 11)
+    assert response_length(fake, max_blocks=3, extend="interleaved", extend_until=until, steps=5) == blocks * BLOCK
+
+
+def test_each_request_of_a_batch_grows_for_itself_and_is_as_alone(fake: Fake) -> None:
+    end_at(fake, 5)
+    asked = [fake.ask("text", 1), fake.ask("text", 1, prompt="draw a red rocket what is this?")]
+    given = GenerationOptions.defaults(fake.config, "text", max_blocks=3, extend="interleaved", steps=8, padding=0.5)
+    records: list[StepRecord] = []
+    found = generate_batch(fake.model, asked, given, [1, 2], records.append)
+    assert [len(sequence.segments[-1]) for sequence in found] == [2 * BLOCK, BLOCK]
+    for seed, (together, sequence) in enumerate(zip(found, asked, strict=True), 1):
+        alone = generate(fake.model, sequence, dataclasses.replace(given, seed=seed))
+        np.testing.assert_array_equal(together.segments[-1].tokens, alone.segments[-1].tokens)
+    own = [len(record.x_t[0]) for record in records if record.request == 0]
+    assert own[0] == BLOCK and own[-1] == 2 * BLOCK
 
 
 def test_nan_while_the_length_is_found_is_named(fake: Fake) -> None:

@@ -24,6 +24,18 @@ from tests.tiny import tiny_config
         ({"seed": 2**64}, "seed is 18446744073709551616, expected 0 to 2**64 - 1"),
         ({"max_blocks": 0}, "max_blocks is 0, expected at least 1"),
         ({"eos_threshold": 1.0}, "eos_threshold is 1.0, expected between 0 and 1"),
+        ({"extend": "later"}, "extend is 'later', expected one of first, interleaved"),
+        ({"extend_until": 1.5}, "extend_until is 1.5, expected 0 to 1"),
+        ({"cache": "all"}, "cache is 'all', expected one of none, prefix, adaptive, revised"),
+        ({"cache": "prefix", "refresh_prompt": -1}, "refresh_prompt is -1, expected at least 0"),
+        ({"cache": "prefix", "refresh": -1}, "refresh is -1, expected at least 0"),
+        ({"refresh": 2}, "refresh means nothing where nothing is kept: name a cache"),
+        ({"refresh_prompt": 2}, "refresh_prompt means nothing where nothing is kept: name a cache"),
+        ({"cache_threshold": 1.1}, "cache_threshold is 1.1, expected -1 to 1, a cosine"),
+        ({"cache_threshold": float("nan")}, "cache_threshold is nan, expected -1 to 1, a cosine"),
+        ({"cache": "adaptive", "cache_share": 1.5}, "cache_share is 1.5, expected 0 to 1"),
+        ({"cache_share": 0.5}, "cache_share is for cache 'adaptive': name it, or leave cache_share out"),
+        ({"padding": 1.0}, "padding is 1.0, expected at least 0 and under 1"),
         ({"temperature": 0.0, "top_k": 5}, "top_k means nothing at temperature 0: raise the temperature or leave top_k out"),
         ({"temperature": 0.0, "top_p": 0.5}, "top_p means nothing at temperature 0: raise the temperature or leave top_p out"),
     ],
@@ -47,6 +59,8 @@ def test_blocks_are_for_text_and_within_the_model() -> None:
     ):
         options.check(tiny_config(), "image")
     GenerationOptions(max_blocks=3).check(tiny_config(), "text")
+    with pytest.raises(UsageError, match=r"^extend means nothing at a fixed length: give max_blocks$"):
+        GenerationOptions(extend="interleaved").check(tiny_config(), "text")
 
 
 def test_defaults_are_the_modality_s_own() -> None:
