@@ -12,9 +12,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import torch
+from numpy.typing import NDArray
 
 from nextomni_edge.bundle import BundleWriter, ComponentRecord, Golden, Provenance
 from nextomni_edge.checkpoint import Checkpoint
@@ -115,7 +116,7 @@ def _export(
             progress(f"export {name}", index / len(chosen))
             write_component(component, stream, tied, writer.path / f"{name}.onnx", report.precision)
             writer.component(name, ComponentRecord("onnx", f"{name}.onnx", report.precision))
-        tables = {name: checkpoint.tensor(f"metric_tables.{name}") for name in checkpoint.config.modalities}
+        tables: dict[str, NDArray[Any]] = {name: checkpoint.tensor(f"metric_tables.{name}") for name in checkpoint.config.modalities}
         writer.add_tensors("metric_tables.safetensors", tables)
         writer.add_file("tokenizer.json", checkpoint.tokenizer_path)
         bundle = writer.finish(checkpoint.config, provenance=provenance)

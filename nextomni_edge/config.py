@@ -25,7 +25,6 @@ RANGES: Final[Mapping[str, tuple[float, float]]] = {  # where neither "1 to 2³�
     "max_seconds": (0.001, 86_400),
     "temperature": (0, 1e6),
     "guidance": (0, 1e6),
-    "background": (0, 255),
     "null_token": (0, 2**30),
 }
 OPTIONAL: Final = {
@@ -131,7 +130,7 @@ class ImageConfig:
     """Square images of `size` pixels in patches of `patch`; (size/patch)² tokens. Video is up to `max_frames` of them.
 
     `given`: what the backbone sees of an image that is given: its codes, or continuous features of the encoder.
-    `background`: the grey level that fills what a picture leaves of the square. `vq` replaces `decoder` where it is set.
+    `fitting`: how a picture comes into the square (see media/image.py). `vq` replaces `decoder` where it is set.
     """
 
     size: int = 256
@@ -142,7 +141,7 @@ class ImageConfig:
     decoder: TransformerConfig = field(default_factory=TransformerConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
     given: Literal["codes", "features"] = field(default="codes", metadata=OPTIONAL)
-    background: int = field(default=255, metadata=OPTIONAL)
+    fitting: Literal["white", "janus"] = field(default="white", metadata=OPTIONAL)
     vq: VqDecoderConfig | None = field(default=None, metadata=OPTIONAL)
 
     @property

@@ -14,7 +14,6 @@ from nextomni_edge.layouts.source import Layout, Plan, Source
 
 NULL_TOKEN: Final = 100015  # a literal in FUDOKI's code; a config.json with another vocabulary says "null_token"
 TEXT_POSITIONS: Final = 500
-BACKGROUND: Final = 127
 GUIDANCE: Final = 5.0
 STEPS: Final = 50  # of the published inference scripts
 SIGLIP_HEADS: Final = {"siglip_large_patch16_384": 16, "siglip_large_patch16_256": 16}
@@ -97,7 +96,7 @@ def _image(source: Source) -> dict[str, Any]:
     layers = source.size(vision, "layers", source.count(f"{TOWER}.blocks."))
     return {
         "size": source.size(vision, "image_size"), "patch": source.size(vision, "patch_size", patch), "max_frames": 1,
-        "given": "features", "background": BACKGROUND,
+        "given": "features", "fitting": "janus",
         "codebook": {
             "codebooks": 1, "entries": source.size(generation, "image_token_size"), "code_dim": source.size(generation, "n_embed")
         },

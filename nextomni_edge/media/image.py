@@ -7,6 +7,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from nextomni_edge.media.kinds import check_file, wrong_kind
 
 Float32 = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]
+Fitting = Literal["white", "janus"]
 
 MAX_PIXELS = 1 << 26  # a phone's panorama fits; a decompression bomb does not
 IMAGE_FORMATS = {".png": "PNG", ".webp": "WEBP", ".gif": "GIF", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP"}
@@ -25,11 +27,11 @@ IMAGE_FORMATS = {".png": "PNG", ".webp": "WEBP", ".gif": "GIF", ".jpg": "JPEG", 
 _REFUSED_FORMATS = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
 
 
-def read_image(path: Path, size: int) -> Float32:
+def read_image(path: Path, size: int, fitting: Fitting = "white") -> Float32:
     """A picture as (3, size, size) float32 in [-1, 1]: EXIF orientation applied, transparency on white, aspect kept,
-    padded with white around its centre. The first frame of an animation. InputError: not a picture, damaged, too large."""
+    padded around its centre. The first frame of an animation. InputError: not a picture, damaged, too large."""
     with open_image(path) as image:
-        return fit(image, size)
+        return fit(image, size, fitting)
 
 
 @contextlib.contextmanager
@@ -64,14 +66,18 @@ def check_pixels(path: Path, width: int, height: int) -> None:
         raise InputError(f"{path}: {width}x{height} is more than {MAX_PIXELS} pixels, refused")
 
 
-def fit(image: Image.Image, size: int) -> Float32:
-    """The picture's current frame in a white square, (3, size, size) float32 in [-1, 1]."""
-    picture = on_white(ImageOps.exif_transpose(image))
+def fit(image: Image.Image, size: int, fitting: Fitting = "white") -> Float32:
+    """The picture's current frame in a square, (3, size, size) float32 in [-1, 1].
+
+    "white": bicubic, on white. "janus": as Janus and FUDOKI were trained, bilinear, sides cut to whole pixels, on grey 127.
+    """
+    picture, janus = on_white(ImageOps.exif_transpose(image)), fitting == "janus"
     scale = size / max(picture.size)
-    width, height = (max(1, round(side * scale)) for side in picture.size)
+    width, height = (max(1, int(side * scale) if janus else round(side * scale)) for side in picture.size)
     if picture.size != (width, height):
-        picture = picture.resize((width, height), Image.Resampling.BICUBIC)  # Pillow widens the kernel when it shrinks
-    square = Image.new("RGB", (size, size), "white")
+        kernel = Image.Resampling.BILINEAR if janus else Image.Resampling.BICUBIC
+        picture = picture.resize((width, height), kernel)  # Pillow widens the kernel when it shrinks
+    square = Image.new("RGB", (size, size), (127, 127, 127) if janus else "white")
     square.paste(picture, ((size - width) // 2, (size - height) // 2))
     return (np.asarray(square, dtype=np.float32) / np.float32(127.5) - np.float32(1.0)).transpose(2, 0, 1)
 

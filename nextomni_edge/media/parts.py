@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nextomni_edge.config import ModelConfig
-from nextomni_edge.errors import InputError
+from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.media.audio import read_audio
 from nextomni_edge.media.image import read_image
 from nextomni_edge.media.kinds import check_file, wrong_kind
@@ -18,15 +18,17 @@ from nextomni_edge.tokens.audio import log_mel
 from nextomni_edge.tokens.chat import Kind, Part
 
 MAX_TEXT_BYTES = 1 << 20
+MODALITY = {"text": "text", "image": "image", "audio": "audio", "video": "image"}
 
 
 class Encoder(Protocol):
-    """What turning media into sub-codes needs of a model. `encode_image` takes (3,S,S), or several with one more axis in front."""
+    """What turning media into sub-codes (or features) needs of a model. `encode_image` takes (3,S,S), or several with one more
+    axis in front."""
 
     @property
     def config(self) -> ModelConfig: ...
 
-    def encode_image(self, pixels: NDArray[np.float32]) -> NDArray[np.int64]: ...
+    def encode_image(self, pixels: NDArray[np.float32]) -> NDArray[Any]: ...
 
     def encode_audio(self, log_mel: NDArray[np.float32]) -> NDArray[np.int64]: ...
 
@@ -36,12 +38,15 @@ def text_part(text: str) -> Part:
 
 
 def file_part(encoder: Encoder, kind: Kind, path: Path, trim: bool = False) -> Part:
-    """The file as a part of the given kind. InputError: the file is not of that kind, damaged or too long."""
+    """The file as a part of the given kind. InputError: the file is not of that kind, damaged or too long. UsageError: the model
+    takes no such kind."""
     config = encoder.config
+    if (MODALITY[kind] if kind != "video" or config.image.given == "codes" else kind) not in config.modalities:
+        raise UsageError(f"{path}: this model takes {' and '.join(config.modalities)}, no {kind}")
     if kind == "text":
         return text_part(read_text(path))
     if kind == "image":
-        return Part("image", encoder.encode_image(read_image(path, config.image.size)))
+        return Part("image", encoder.encode_image(read_image(path, config.image.size, config.image.fitting)))
     if kind == "audio":
         return Part("audio", encoder.encode_audio(log_mel(read_audio(path, config.audio, trim), config.audio)))
     frames = read_video(path, config.image.size, config.image.max_frames)

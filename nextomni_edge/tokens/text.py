@@ -50,7 +50,8 @@ class SpecialTokens:
 CHATML: Final = {
     name: f"<|{name}|>"
     for name in (
-        "pad", "eos", "null", "im_start", "im_end", "image_start", "image_end", "audio_start", "audio_end", "video_start", "video_end",
+        "pad", "eos", "null", "im_start", "im_end",
+        "image_start", "image_end", "audio_start", "audio_end", "video_start", "video_end",
     )
 }  # fmt: skip
 DEEPSEEK: Final = {
@@ -61,7 +62,7 @@ SPELLINGS: Final = {"chatml": CHATML, "deepseek": DEEPSEEK}
 
 
 class TextTokenizer:
-    """A `tokenizers` file in one of the chat templates. Special tokens in a user's text are read as plain text, never as control."""
+    """A `tokenizers` file in one of the chat templates. Special tokens in a user's text are plain text, never control."""
 
     def __init__(self, path: Path, config: TextConfig | None = None) -> None:
         self.template, self.system_prompt = (config.template, config.system_prompt) if config else ("chatml", "")

@@ -67,6 +67,11 @@ class Plan:
     earlier: tuple[Kind, ...] = ()
 
     @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Every kind that the task's conversation holds."""
+        return (self.answer, *self.given, *self.earlier)
+
+    @property
     def components(self) -> tuple[str, ...]:
         """What making, running and decoding the task takes."""
         shown = {_modality(kind) for kind in (*self.given, *self.earlier)}

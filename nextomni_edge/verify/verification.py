@@ -94,6 +94,9 @@ def _task(plan: Plan, bundle: Bundle, model: EdgeModel, reference: Reference | N
     if missing := [name for name in plan.components if name not in bundle.manifest.components]:
         report.skipped[plan.name] = f"the bundle has no {', '.join(missing)}"
         return
+    if absent := [kind for kind in plan.kinds if not model.tokenizer.special.has(kind)]:
+        report.skipped[plan.name] = f"the model's conversations hold no {', '.join(absent)}"
+        return
     report.tasks[plan.name] = result = TaskResult()
     try:
         task = plan.task(reference.model if reference else model)
