@@ -116,7 +116,9 @@ def _export(
             progress(f"export {name}", index / len(chosen))
             write_component(component, stream, tied, writer.path / f"{name}.onnx", report.precision)
             writer.component(name, ComponentRecord("onnx", f"{name}.onnx", report.precision))
-        tables: dict[str, NDArray[Any]] = {name: checkpoint.tensor(f"metric_tables.{name}") for name in checkpoint.config.modalities}
+        tables: dict[str, NDArray[Any]] = {
+            name: checkpoint.tensor(f"metric_tables.{name}") for name in checkpoint.config.modalities
+        }
         writer.add_tensors("metric_tables.safetensors", tables)
         writer.add_file("tokenizer.json", checkpoint.tokenizer_path)
         bundle = writer.finish(checkpoint.config, provenance=provenance)
