@@ -23,7 +23,7 @@ def sources() -> str:
     found = hashlib.sha256(Path(__file__).with_name("tiny.py").read_bytes())
     for folder, _, names in sorted(os.walk(PACKAGE, followlinks=True)):
         for name in sorted(names):
-            if name.endswith(".py") and Path(folder).name not in ("cli", "media", "train"):
+            if name.endswith(".py") and Path(folder).name not in ("calibration", "cli", "media", "train"):
                 found.update(f"{folder}/{name}\0".encode() + (Path(folder) / name).read_bytes())
     for library in ("torch", "onnx", "onnxscript", "onnx-ir", "onnxruntime", "numpy", "tokenizers"):
         found.update(f"{library} {importlib.metadata.version(library)}\0".encode())

@@ -37,13 +37,14 @@ MAY_IMPORT = {
     "runtimes": STORED,
     "runtimes.base": STORED,
     "runtimes.onnx": STORED | {"runtimes.base"},
+    "runtimes.openvino": STORED | {"runtimes.base"},
     "runtimes.torch": STORED | {"runtimes.base", "models"},
     "models": MODEL,
     "train": MODEL | {"media"},
     "retrieval": RUN | {"media"},
     "verify": RUN | {"models", "runtimes.torch"},
     "export": RUN | {"models", "verify"},
-    "calibration": RUN | {"verify"},
+    "calibration": RUN | {"media", "verify"},
     "__main__": {"cli"},
     "cli": RUN | {"layouts", "media", "retrieval", "models", "train", "export", "calibration", "verify", "runtimes"},
 }
@@ -59,6 +60,7 @@ DEVICE = BASE | {
     "runtimes",
     "runtimes.base",
     "runtimes.onnx",
+    "runtimes.openvino",
     "cli",
     "__main__",
 }
@@ -73,6 +75,7 @@ DEVICE_LIBRARIES = {
     "soundfile",
     "av",
     "onnxruntime",
+    "openvino",
 }
 VENDORS = {
     "onnxruntime": "runtimes.onnx",

@@ -23,6 +23,7 @@ VERBS: Final = {
     "train": "Train a recipe's model.",
     "import": "Make a model directory of a published checkpoint, without copying it.",
     "export": "Take a model out of PyTorch: write and verify a bundle.",
+    "calibrate": "Collect what a bundle's networks read, from noise to data, for `quantize`.",
     "verify": "Check a bundle against its model, or against its own golden trace.",
     "inspect": "Show what a bundle holds, or how two bundles differ.",
     "run": "Any modality in, any modality out.",
