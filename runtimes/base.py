@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +17,29 @@ from nextomni_edge.errors import GateError, InputError, MissingRuntimeError, Usa
 from nextomni_edge.spec import Dim, GraphSpec, TensorSpec
 
 Array = NDArray[Any]
+Compute = Literal["float32", "bfloat16", "float16"]
 
 # Adding a runtime is its file and one line here: name → (module, class, the extra that installs its library).
 RUNTIMES: Final = {
     "onnx": ("nextomni_edge.runtimes.onnx", "OnnxRuntime", "cpu"),
+    "openvino": ("nextomni_edge.runtimes.openvino", "OpenVinoRuntime", "openvino"),
     "torch": ("nextomni_edge.runtimes.torch", "TorchRuntime", "train"),
 }
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How components are to be run. `runtime` None: that of the bundle's format; `provider` None: the runtime's own choice.
+
+    compute: the arithmetic; all but float32 approximates. cache: a folder for compiled models, where the runtime compiles.
+    allow_fallback: where the provider is not here, the processor may stand in; otherwise that is an error.
+    """
+
+    runtime: str | None = None
+    provider: str | None = None
+    compute: Compute = "float32"
+    cache: Path | None = None
+    allow_fallback: bool = False
 
 
 class NonFiniteError(GateError):
@@ -64,6 +83,30 @@ class Session(ABC):
 class Runtime(ABC):
     """Loads components of one file format."""
 
+    COMPUTES: ClassVar[tuple[Compute, ...]] = ("float32",)
+    COMPILES: ClassVar = False  # whether there is anything to keep in a cache
+    execution = Execution()
+
+    def configure(self, execution: Execution) -> None:
+        """What `load` is to keep to. UsageError: this runtime has not what is asked for."""
+        name = type(self).__name__.removesuffix("Runtime")
+        if execution.compute not in self.COMPUTES:
+            raise UsageError(f"{name} computes in {' or '.join(self.COMPUTES)} here; {execution.compute} was asked for")
+        if execution.cache and not self.COMPILES:
+            raise UsageError(f"{name} compiles nothing that could be kept in {execution.cache}; leave --cache out")
+        self.execution = execution
+
+    def choose_provider(self, component: str, wanted: str | None, default: str) -> str:
+        """The provider to run on. MissingRuntimeError: it is not here, and nothing may stand in for it."""
+        if wanted is None or wanted in self.providers():
+            return wanted or default
+        if self.execution.allow_fallback:
+            return default
+        name, here = type(self).__name__.removesuffix("Runtime"), ", ".join(self.providers())
+        raise MissingRuntimeError(
+            f"{component}: provider {wanted!r} is not in this {name}; it has {here}; --allow-fallback runs on {default} instead"
+        )
+
     @abstractmethod
     def providers(self) -> list[str]:
         """Where the library, as it is installed here, can run."""
@@ -73,8 +116,11 @@ class Runtime(ABC):
         """MissingRuntimeError: `provider` is not the one that would run. InputError: the file is not the component."""
 
 
-def runtime(name: str) -> Runtime:
-    """The runtime of a name; its library is imported now. UsageError: unknown. MissingRuntimeError: not installed."""
+def runtime(name: str, execution: Execution | None = None) -> Runtime:
+    """The runtime of a name; its library is imported now.
+
+    UsageError: unknown, or it has not what `execution` asks for. MissingRuntimeError: not installed.
+    """
     if name not in RUNTIMES:
         raise UsageError(f"runtime {name!r}: expected one of {', '.join(RUNTIMES)}")
     module, cls, extra = RUNTIMES[name]
@@ -82,7 +128,15 @@ def runtime(name: str) -> Runtime:
         found: Runtime = getattr(importlib.import_module(module), cls)()
     except ImportError as error:
         raise MissingRuntimeError(f"runtime {name}: {error}; install it with: pip install 'nextomni-edge[{extra}]'") from error
+    if execution is not None:
+        found.configure(execution)
     return found
+
+
+def threads() -> int:
+    """Threads from OMP_NUM_THREADS, which the vendors' own builds ignore; 0, all cores, where it is not set."""
+    value = os.environ.get("OMP_NUM_THREADS", "")
+    return int(value) if value.isdecimal() else 0
 
 
 def _mismatch(specs: Collection[TensorSpec], tensors: Mapping[str, Array], bound: dict[str, int]) -> str | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import onnxruntime
 
 from nextomni_edge.errors import InputError, MissingRuntimeError, NextOmniError
-from nextomni_edge.runtimes.base import Array, Runtime, Session
+from nextomni_edge.runtimes.base import Array, Runtime, Session, threads
 from nextomni_edge.spec import GraphSpec
 
 DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64", "tensor(bool)": "bool"}
@@ -31,27 +30,25 @@ class OnnxSession(Session):
 
 
 class OnnxRuntime(Runtime):
-    """Threads from OMP_NUM_THREADS, which ONNX Runtime's own builds ignore; all cores where it is not set."""
+    """Runs ONNX graphs on ONNX Runtime's execution providers."""
 
     def providers(self) -> list[str]:
         return list(onnxruntime.get_available_providers())
 
     def load(self, component: str, file: Path, spec: GraphSpec, provider: str | None = None) -> Session:
-        provider = provider or "CPUExecutionProvider"
-        if provider not in self.providers():
-            raise MissingRuntimeError(
-                f"{component}: provider {provider!r} is not in this onnxruntime; it has {', '.join(self.providers())}"
-            )
+        provider = self.choose_provider(component, provider, "CPUExecutionProvider")
         options = onnxruntime.SessionOptions()
-        threads = os.environ.get("OMP_NUM_THREADS", "")
-        options.intra_op_num_threads = int(threads) if threads.isdecimal() else 0
+        options.intra_op_num_threads = threads()
         options.log_severity_level = 3  # warnings about what the optimiser could not fold mean nothing to a user
         try:
             session = onnxruntime.InferenceSession(str(file), options, providers=[provider])
         except Exception as error:  # the library's exceptions share no base but Exception
             raise InputError(f"{component}: ONNX Runtime cannot load {file} ({error})") from error
-        if session.get_providers()[0] != provider:
-            raise MissingRuntimeError(f"{component}: provider {provider} was asked for, but {session.get_providers()[0]} would run")
+        found = session.get_providers()[0]
+        if found != provider and not self.execution.allow_fallback:
+            raise MissingRuntimeError(
+                f"{component}: provider {provider} was asked for, but {found} would run; --allow-fallback lets it"
+            )
         _check_interface(component, file, spec, session)
         return OnnxSession(spec, session)
 

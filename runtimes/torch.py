@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nextomni_edge.errors import MissingRuntimeError
 from nextomni_edge.models import networks
 from nextomni_edge.models.components import Component, components
 from nextomni_edge.models.networks import Model
@@ -46,8 +45,7 @@ class TorchRuntime(Runtime):
         return ["cpu"]
 
     def load(self, component: str, file: Path, spec: GraphSpec, provider: str | None = None) -> Session:
-        if provider not in (None, *self.providers()):
-            raise MissingRuntimeError(f"{component}: provider {provider!r} is not here; the torch reference runs on 'cpu' alone")
+        self.choose_provider(component, provider, "cpu")
         if file not in self._loaded:
             self._loaded[file] = sessions(networks.load(file))
         return self._loaded[file][component]

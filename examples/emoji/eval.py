@@ -30,6 +30,7 @@ from nextomni_edge.checkpoint import Checkpoint, file_sha256
 from nextomni_edge.errors import GateError, NextOmniError, UsageError
 from nextomni_edge.files import atomic_write
 from nextomni_edge.generate.model import EdgeModel
+from nextomni_edge.runtimes.base import Execution
 
 FLOORS = {
     "image_to_text_heldout_artist": 0.45, "image_to_text_train": 0.95, "audio_to_text_heldout_voice": 0.70,
@@ -46,7 +47,7 @@ def open_model(path: Path, runtime: str | None, provider: str | None) -> tuple[E
     from nextomni_edge.bundle import Bundle
 
     if (path / "manifest.json").is_file():
-        return EdgeModel.from_bundle(Bundle.open(path), runtime, provider), file_sha256(path / "manifest.json")
+        return EdgeModel.from_bundle(Bundle.open(path), Execution(runtime, provider)), file_sha256(path / "manifest.json")
     if runtime not in (None, "torch") or provider:
         raise UsageError(f"{path} is no bundle: it runs in torch alone; export it first, or leave --runtime and --provider out")
     digests = Checkpoint.open(path).sha256()

@@ -18,6 +18,7 @@ from nextomni_edge.errors import NextOmniError, UsageError
 if TYPE_CHECKING:
     from nextomni_edge.cli.answer import Answer
     from nextomni_edge.generate.model import EdgeModel
+    from nextomni_edge.runtimes.base import Execution
     from nextomni_edge.tokens.chat import Kind, Part, Turn
 
 HELP: Final = {
@@ -119,12 +120,12 @@ class Conversation:
 @generation_options
 @runtime_options
 @common_options
-def chat(console: Console, bundle: Path, kind: Kind, runtime: str | None, provider: str | None, **request: Any) -> None:
+def chat(console: Console, bundle: Path, kind: Kind, execution: Execution, **request: Any) -> None:
     """Talk with a model in turns; /help lists what can be said besides text.
 
     Lines may come from a pipe: then the first line that fails ends the chat with its exit code.
     """
-    talk = Conversation(console, open_model(console, bundle, runtime, provider), Request(**request), kind)
+    talk = Conversation(console, open_model(console, bundle, execution), Request(**request), kind)
     interactive = sys.stdin.isatty()
     if interactive:
         with contextlib.suppress(ImportError):

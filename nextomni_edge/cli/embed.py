@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from nextomni_edge.runtimes.base import Execution
     from nextomni_edge.tokens.chat import Kind
 
 
@@ -43,8 +44,7 @@ def embed(
     text: tuple[str, ...],
     output: Path | None,
     trim: bool,
-    runtime: str | None,
-    provider: str | None,
+    execution: Execution,
 ) -> None:
     """Embed FILES (their suffix tells the modality) and texts: L2-normalised, comparable across modalities.
 
@@ -58,7 +58,7 @@ def embed(
         raise UsageError("nothing to embed: give files or --text")
     if output:
         check_output("text", output)
-    model = open_model(console, bundle, runtime, provider)
+    model = open_model(console, bundle, execution)
     items = [Item(file_kind(path), str(path)) for path in files] + [Item("text", value) for value in text]
     rows = []
     with console.progress("embed") as advance:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -14,25 +16,56 @@ from nextomni_edge.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from nextomni_edge.generate.model import EdgeModel
+    from nextomni_edge.runtimes.base import Execution
 
 
 def runtime_options(command: Command) -> Command:
-    """--runtime and --provider."""
-    command = click.option("--runtime", metavar="NAME", help="Runtime to use; the bundle's format tells by default.")(command)
-    return click.option("--provider", metavar="NAME", help="Execution provider; another one running is an error.")(command)
+    """--runtime, --provider, --compute, --cache and --allow-fallback, which reach the command as one `execution`."""
+    options = [
+        click.option("--runtime", metavar="NAME", help="Runtime to use; the bundle's format tells by default."),
+        click.option("--provider", metavar="NAME", help="Execution provider; another one running is an error."),
+        click.option(
+            "--compute",
+            type=click.Choice(["float32", "bfloat16", "float16"]),
+            default="float32",
+            show_default=True,
+            help="Arithmetic, where the runtime has a choice; all but float32 approximates.",
+        ),
+        click.option(
+            "--cache",
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            help="Keep compiled models there, where the runtime compiles.",
+        ),
+        click.option("--allow-fallback", is_flag=True, help="Run on the processor where the provider is not here."),
+    ]
+
+    def with_execution(*arguments: Any, **given: Any) -> Any:
+        from nextomni_edge.runtimes.base import Execution
+
+        names = ("runtime", "provider", "compute", "cache", "allow_fallback")
+        return command(*arguments, execution=Execution(**{name: given.pop(name) for name in names}), **given)
+
+    functools.update_wrapper(with_execution, command)
+    wrapped = cast("Command", with_execution)
+    for option in reversed(options):
+        wrapped = option(wrapped)
+    return wrapped
 
 
-def open_model(console: Console, path: Path, runtime: str | None = None, provider: str | None = None) -> EdgeModel:
+def open_model(console: Console, path: Path, execution: Execution) -> EdgeModel:
     """The model at `path`, checked whole. InputError: neither a bundle nor a model directory, or not as it must be."""
     from nextomni_edge.bundle import Bundle
     from nextomni_edge.generate.model import EdgeModel
+    from nextomni_edge.runtimes.base import Execution
 
     if is_bundle(path):
         console.note(f"checking and loading {path}", level=1)
-        return EdgeModel.from_bundle(Bundle.open(path), runtime, provider)
-    if runtime not in (None, "torch") or provider is not None:
+        return EdgeModel.from_bundle(Bundle.open(path), execution)
+    if replace(execution, runtime=None) != Execution() or execution.runtime not in (None, "torch"):
         raise UsageError(
-            f"{path} is a model directory: it runs in torch alone; export it first, or leave --runtime and --provider out"
+            f"{path} is a model directory: it runs in torch alone; export it first, or leave --runtime, --provider, "
+            "--compute, --cache and --allow-fallback out"
         )
     console.note(f"loading {path} as the torch reference", level=1)
     return EdgeModel.from_checkpoint(path)

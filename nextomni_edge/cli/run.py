@@ -16,6 +16,7 @@ from nextomni_edge.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from nextomni_edge.generate.model import EdgeModel
+    from nextomni_edge.runtimes.base import Execution
     from nextomni_edge.tokens.chat import Kind, Part
 
 
@@ -53,8 +54,7 @@ def run(
     output: Path | None,
     trim: bool,
     save_trace: Path | None,
-    runtime: str | None,
-    provider: str | None,
+    execution: Execution,
     **request: Any,
 ) -> None:
     """Answer a prompt of any modalities, in the order given, in the modality of --to.
@@ -70,7 +70,7 @@ def run(
 
     check_request(parts, kind, output, save_trace)
     started = time.monotonic()
-    model = open_model(console, bundle, runtime, provider)
+    model = open_model(console, bundle, execution)
     turn = Turn("user", tuple(read_part(model, name, value, trim) for name, value in parts))
     loaded = time.monotonic()
     trace = Trace() if save_trace else None
@@ -81,10 +81,11 @@ def run(
         answer.write(output, request["fps"])
     if trace and save_trace:
         trace.write(save_trace)
-    console.note(f"loaded in {loaded - started:.2f} s, answered in {finished - loaded:.2f} s", level=1)
+    providers = ", ".join(model.providers())
+    console.note(f"loaded in {loaded - started:.2f} s, answered in {finished - loaded:.2f} s on {providers}", level=1)
     result = {"modality": kind, "text": answer.text if kind == "text" else None, "file": str(output) if output else None}
     times = {"load_seconds": round(loaded - started, 3), "seconds": round(finished - loaded, 3)}
-    console.result(result | {"seed": request["seed"]} | times, str(output) if output else answer.text)
+    console.result(result | {"seed": request["seed"], "provider": providers} | times, str(output) if output else answer.text)
 
 
 def check_request(parts: list[tuple[Kind, str]], kind: Kind, output: Path | None, save_trace: Path | None) -> None:

@@ -14,6 +14,7 @@ from nextomni_edge.errors import UsageError
 
 if TYPE_CHECKING:
     from nextomni_edge.generate.model import EdgeModel
+    from nextomni_edge.runtimes.base import Execution
     from nextomni_edge.tokens.chat import Kind, Part
 
 
@@ -59,14 +60,14 @@ def search() -> None:
 @index_options
 @runtime_options
 @common_options
-def index(console: Console, folder: Path, bundle: Path, index_file: Path | None, runtime: str | None, provider: str | None) -> None:
+def index(console: Console, folder: Path, bundle: Path, index_file: Path | None, execution: Execution) -> None:
     """Embed every text, picture, sound and video under FOLDER; a second run embeds what is new alone.
 
     Sounds longer than the model takes are embedded by their beginning. Hidden files and links are left out.
     """
     from nextomni_edge.retrieval import INDEX_NAME, update_index
 
-    model = open_model(console, bundle, runtime, provider)
+    model = open_model(console, bundle, execution)
     path = index_file or folder / INDEX_NAME
     with console.progress("index") as advance:
         report = update_index(folder, path, model, identity(bundle), advance)
@@ -102,8 +103,7 @@ def find(
     trim: bool,
     bundle: Path,
     index_file: Path | None,
-    runtime: str | None,
-    provider: str | None,
+    execution: Execution,
 ) -> None:
     """The files nearest to QUERY, or to a picture, a sound or a video, by cosine, best first."""
     from nextomni_edge.retrieval import INDEX_NAME, embed_part, load_index
@@ -113,7 +113,7 @@ def find(
     if len(queries) != 1:
         raise UsageError(f"{len(queries)} queries: give one of QUERY, --image, --audio, --video")
     found = load_index(index_file or folder / INDEX_NAME, identity(bundle))
-    model = open_model(console, bundle, runtime, provider)
+    model = open_model(console, bundle, execution)
     hits = found.search(embed_part(model, query_part(model, *queries[0], trim)), count, kind)
     results = [{"path": str(folder / entry.path), "kind": entry.kind, "cosine": round(cosine, 6)} for entry, cosine in hits]
     lines = [f"{cosine:.4f}  {entry.kind:<5}  {folder / entry.path}" for entry, cosine in hits]

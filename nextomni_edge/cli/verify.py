@@ -13,6 +13,7 @@ from nextomni_edge.cli.library import needs_extra
 from nextomni_edge.cli.model import runtime_options
 
 if TYPE_CHECKING:
+    from nextomni_edge.runtimes.base import Execution
     from nextomni_edge.verify import Report
 
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--bisect", is_flag=True, help="Name the first value that differs in the first component that does; needs --against.")
 @runtime_options
 @common_options
-def verify(console: Console, bundle: Path, against: Path | None, bisect: bool, runtime: str | None, provider: str | None) -> None:
+def verify(console: Console, bundle: Path, against: Path | None, bisect: bool, execution: Execution) -> None:
     """Replay BUNDLE's golden trace here, or compare it with the model it was made from: every component, and whole
     generations of every kind, token for token at every step.
 
@@ -44,7 +45,7 @@ def verify(console: Console, bundle: Path, against: Path | None, bisect: bool, r
             advance(round(100 * share), 100, task)
 
         try:
-            report = verify_bundle(bundle, against, runtime, provider, progress)
+            report = verify_bundle(bundle, against, execution, progress)
         except VerificationError as error:
             report = error.report
     if bisect and against is not None:

@@ -17,7 +17,7 @@ from nextomni_edge.errors import UsageError
 from nextomni_edge.flow.path import MetricPath
 from nextomni_edge.flow.schedule import MetricSchedule
 from nextomni_edge.graphs import graph_specs
-from nextomni_edge.runtimes.base import Session
+from nextomni_edge.runtimes.base import Execution, Session
 from nextomni_edge.runtimes.base import runtime as named_runtime
 from nextomni_edge.spec import ComponentName, Modality, Wire
 from nextomni_edge.tokens import audio
@@ -48,21 +48,20 @@ class EdgeModel:
         table: Callable[[str], NDArray[Any]],
     ) -> None:
         self.config, self.tokenizer = config, tokenizer
-        self.session = functools.cache(load)
+        self._load = load
+        self.sessions: dict[str, Session] = {}  # of the components loaded so far
         self._table = table
         self.paths = functools.cache(self._paths)
 
     @classmethod
-    def from_bundle(
-        cls, bundle: Bundle, runtime: str | None = None, provider: str | None = None, components: Collection[str] = ()
-    ) -> EdgeModel:
+    def from_bundle(cls, bundle: Bundle, execution: Execution | None = None, components: Collection[str] = ()) -> EdgeModel:
         """Over a bundle's graphs, each on the runtime of its format where none is named; `components` are loaded at once."""
-        specs = graph_specs(bundle.config)
-        runtimes = functools.cache(named_runtime)
+        specs, how = graph_specs(bundle.config), execution or Execution()
+        runtimes = functools.cache(functools.partial(named_runtime, execution=how))
 
         def load(name: str) -> Session:
             component = bundle.manifest.components[name]
-            return runtimes(runtime or component.format).load(name, bundle.component_file(name), specs[name], provider)
+            return runtimes(how.runtime or component.format).load(name, bundle.component_file(name), specs[name], how.provider)
 
         model = cls(bundle.config, TextTokenizer(bundle.tokenizer_path, bundle.config.text), load, bundle.metric_table)
         for name in components:
@@ -80,6 +79,16 @@ class EdgeModel:
             lambda name: reference.load(name, model_dir, specs[name]),
             lambda modality: checkpoint.tensor(f"metric_tables.{modality}"),
         )
+
+    def session(self, component: str) -> Session:
+        """A component's session, loaded now if it was not before."""
+        if component not in self.sessions:
+            self.sessions[component] = self._load(component)
+        return self.sessions[component]
+
+    def providers(self) -> list[str]:
+        """Where the components loaded so far really run."""
+        return sorted({session.provider for session in self.sessions.values()})
 
     def _paths(self, modality: Modality) -> tuple[MetricPath, ...]:
         """One path for each of the K sub-codes of a modality's token."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.errors import NextOmniError
 from nextomni_edge.generate.model import EdgeModel
+from nextomni_edge.runtimes.base import Execution
 from nextomni_edge.spec import ComponentName
 from nextomni_edge.verify import components, golden, trajectory
 from nextomni_edge.verify.comparison import ComponentResult, Report, TaskResult, error, limit, within
@@ -17,8 +18,7 @@ Progress = Callable[[str, float], None]  # what is being done, and the share tha
 
 def replay(
     bundle: Bundle,
-    runtime: str | None = None,
-    provider: str | None = None,
+    execution: Execution | None = None,
     progress: Progress | None = None,
     check_digests: bool = True,
 ) -> Report:
@@ -27,8 +27,8 @@ def replay(
     `check_digests` False looks at outputs alone. InputError: the bundle has no trace. MissingRuntimeError: the runtime.
     """
     trace = golden.read(bundle)
-    model = EdgeModel.from_bundle(bundle, runtime, provider)
-    report = Report("the golden trace", runtime or "onnx")
+    model = EdgeModel.from_bundle(bundle, execution)
+    report = Report("the golden trace", ran_on(bundle, execution))
     if check_digests:
         report.failures += golden.changed(bundle, trace)
         report.digests = len(trace.digests)
@@ -48,6 +48,13 @@ def replay(
         except NextOmniError as failure:
             report.failures.append(f"{name}: {failure}")
     return report
+
+
+def ran_on(bundle: Bundle, execution: Execution | None) -> str:
+    """The runtime that a bundle runs on: the one asked for, or those of its components' formats."""
+    if execution and execution.runtime:
+        return execution.runtime
+    return ", ".join(sorted({component.format for component in bundle.manifest.components.values()}))
 
 
 def compare_runs(name: str, found: Trajectory, expected: Trajectory, result: TaskResult) -> list[str]:

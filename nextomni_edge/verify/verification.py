@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.errors import NextOmniError
 from nextomni_edge.generate.model import EdgeModel
+from nextomni_edge.runtimes.base import Execution
 from nextomni_edge.verify import components, golden, trajectory
 from nextomni_edge.verify.cases import cases
 from nextomni_edge.verify.comparison import ComponentResult, Report, TaskResult, limit
 from nextomni_edge.verify.golden import GoldenTrace
-from nextomni_edge.verify.replay import Progress, compare_runs, replay
+from nextomni_edge.verify.replay import Progress, compare_runs, ran_on, replay
 from nextomni_edge.verify.tasks import PLANS, Plan
 
 if TYPE_CHECKING:
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 def verify(
     bundle: Path | Bundle,
     against: Path | None = None,
-    runtime: str | None = None,
-    provider: str | None = None,
+    execution: Execution | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Replay the bundle's golden trace, or compare with the model directory `against` in PyTorch.
@@ -34,12 +34,12 @@ def verify(
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     if against is None:
-        return replay(opened, runtime, provider, progress).require()
-    return against_checkpoint(opened, against, runtime, provider, progress)[0].require()
+        return replay(opened, execution, progress).require()
+    return against_checkpoint(opened, against, execution, progress)[0].require()
 
 
 def against_checkpoint(
-    bundle: Bundle, model_dir: Path, runtime: str | None = None, provider: str | None = None, progress: Progress | None = None
+    bundle: Bundle, model_dir: Path, execution: Execution | None = None, progress: Progress | None = None
 ) -> tuple[Report, GoldenTrace]:
     """Every component of the bundle, and every task that its components can do, in PyTorch and in the runtime.
 
@@ -48,18 +48,19 @@ def against_checkpoint(
     """
     from nextomni_edge.verify.reference import Reference  # the only way to PyTorch
 
-    return _compare(bundle, EdgeModel.from_bundle(bundle, runtime, provider), Reference(bundle, model_dir), progress)
+    return _compare(bundle, execution, Reference(bundle, model_dir), progress)
 
 
 def record(bundle: Bundle, progress: Progress | None = None) -> tuple[Report, GoldenTrace]:
     """The trace of a bundle that nothing is compared with: the report only says that every output is finite."""
-    return _compare(bundle, EdgeModel.from_bundle(bundle), None, progress)
+    return _compare(bundle, None, None, progress)
 
 
 def _compare(
-    bundle: Bundle, model: EdgeModel, reference: Reference | None, progress: Progress | None
+    bundle: Bundle, execution: Execution | None, reference: Reference | None, progress: Progress | None
 ) -> tuple[Report, GoldenTrace]:
-    report = Report(reference.name if reference else "nothing (recorded, not compared)", "onnx")
+    model = EdgeModel.from_bundle(bundle, execution)
+    report = Report(reference.name if reference else "nothing (recorded, not compared)", ran_on(bundle, execution))
     trace = GoldenTrace()
     steps: list[tuple[str, Callable[[], None]]] = [
         *((name, partial(_component, name, bundle, model, reference, report, trace)) for name in bundle.manifest.components),

@@ -65,7 +65,7 @@ def test_numbers_that_are_not_finite_are_refused(value: float, word: str) -> Non
 
 
 def test_an_unknown_runtime_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"^runtime 'abacus': expected one of onnx, torch$"):
+    with pytest.raises(UsageError, match=r"^runtime 'abacus': expected one of onnx, openvino, torch$"):
         runtime("abacus")
 
 

@@ -1,4 +1,4 @@
-"""What every runtime must do, on the same model: the guarded door, and the same numbers as the reference."""
+"""What every runtime must do, on the same model: the guarded door, the reference's numbers, and honesty on where it runs."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ from nextomni_edge.bundle import Bundle
 from nextomni_edge.checkpoint import Checkpoint
 from nextomni_edge.errors import InputError, MissingRuntimeError, UsageError
 from nextomni_edge.graphs import graph_specs
-from nextomni_edge.runtimes.base import RUNTIMES, NonFiniteError, Session, runtime
+from nextomni_edge.runtimes.base import RUNTIMES, Execution, NonFiniteError, Session, runtime
 from nextomni_edge.spec import ComponentName, TensorSpec
 
 Load = Any
+# What each runtime reads (torch: the model directory), and the module that must be there for it.
+READS = {"onnx": ("tiny_bundle", "onnxruntime"), "openvino": ("tiny_bundle", "openvino"), "torch": (None, "torch")}
 
 
 @pytest.fixture(params=sorted(RUNTIMES))
 def load(request: pytest.FixtureRequest, tiny_checkpoint: Path) -> Load:
-    """load(component, provider=None) → Session, for each runtime in turn."""
+    """load(component, provider=None, execution=None) → Session, for each runtime in turn."""
     config, name = Checkpoint.open(tiny_checkpoint).config, request.param
-    loader = runtime(name)
-    bundle = Bundle.open(request.getfixturevalue("tiny_bundle")) if name == "onnx" else None
+    made, library = READS[name]
+    pytest.importorskip(library, reason=f"the contract of runtime {name} needs {library}")
+    bundle = Bundle.open(request.getfixturevalue(made)) if made else None
 
-    def load(component: str, provider: str | None = None) -> Session:
+    def load(component: str, provider: str | None = None, execution: Execution | None = None) -> Session:
         file = bundle.component_file(component) if bundle else tiny_checkpoint
-        return loader.load(component, file, graph_specs(config)[component], provider)
+        return runtime(name, execution).load(component, file, graph_specs(config)[component], provider)
 
     return load
 
@@ -48,8 +51,8 @@ def inputs_of(session: Session, **sizes: int) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("component", ComponentName.ALL)
 def test_outputs_are_those_of_the_spec_at_any_size(load: Load, component: str) -> None:
     session = load(component)
-    for batch, rows in ((1, 1), (3, 4)):
-        found = session.run(inputs_of(session, batch=batch, rows=rows, attended=rows, length=rows))
+    for batch, rows, past in ((1, 1, 0), (3, 4, 0), (2, 3, 6)):
+        found = session.run(inputs_of(session, batch=batch, rows=rows, past=past, attended=past + rows, length=rows))
         assert list(found) == [spec.name for spec in session.spec.outputs]
         assert all(array.shape[1 if name in ("keys", "values") else 0] == batch for name, array in found.items())
 
@@ -65,6 +68,23 @@ def test_numbers_are_those_of_the_reference(load: Load, tiny_checkpoint: Path, c
 def test_only_the_outputs_asked_for_come_back(load: Load) -> None:
     session = load("backbone")
     assert list(session.run(inputs_of(session), {"hidden"})) == ["hidden"]
+
+
+def test_a_later_run_leaves_earlier_outputs_alone(load: Load) -> None:
+    session = load("text_head")
+    inputs = inputs_of(session)
+    first = session.run(inputs)["logits"]
+    kept = first.copy()
+    session.run({name: array * 2 for name, array in inputs.items()})
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_inputs_need_not_be_contiguous(load: Load) -> None:
+    session = load("text_head")
+    inputs = inputs_of(session, batch=4)
+    every_second = {name: array[::2] for name, array in inputs.items()}
+    copied = {name: array.copy() for name, array in every_second.items()}
+    np.testing.assert_array_equal(session.run(every_second)["logits"], session.run(copied)["logits"])
 
 
 def wrong_inputs(session: Session) -> list[tuple[dict[str, np.ndarray], str]]:
@@ -108,6 +128,28 @@ def test_the_provider_named_is_the_one_that_runs(load: Load) -> None:
     assert load("text_head", provider).provider == provider
 
 
+def test_the_processor_stands_in_only_where_it_is_allowed_to(load: Load) -> None:
+    session = load("text_head", "AbacusExecutionProvider", Execution(allow_fallback=True))
+    assert session.provider == load("text_head").provider != "AbacusExecutionProvider"
+
+
+def test_arithmetic_that_a_runtime_has_not_is_refused(load: Load, request: pytest.FixtureRequest) -> None:
+    computes = type(runtime(request.node.callspec.params["load"])).COMPUTES
+    if set(computes) == {"float32", "bfloat16", "float16"}:
+        return  # it asks the device instead: see its own tests
+    with pytest.raises(UsageError, match="computes in float32 here; float16 was asked for"):
+        load("text_head", None, Execution(compute="float16"))
+
+
+def test_a_cache_is_refused_where_nothing_is_compiled(load: Load, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    if type(runtime(request.node.callspec.params["load"])).COMPILES:
+        load("text_head", None, Execution(cache=tmp_path / "cache"))
+        assert list((tmp_path / "cache").iterdir())
+    else:
+        with pytest.raises(UsageError, match="compiles nothing that could be kept"):
+            load("text_head", None, Execution(cache=tmp_path / "cache"))
+
+
 def test_a_file_that_is_no_model_is_refused(load: Load, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     spec = load("text_head").spec
     name = request.node.callspec.params["load"]
@@ -115,4 +157,4 @@ def test_a_file_that_is_no_model_is_refused(load: Load, tmp_path: Path, request:
     broken = tmp_path / "text_head.onnx"
     broken.write_bytes(b"not a graph")
     with pytest.raises(InputError):
-        runtime(name).load("text_head", broken if name == "onnx" else tmp_path, spec)
+        runtime(name).load("text_head", tmp_path if name == "torch" else broken, spec)
