@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -27,16 +28,18 @@ DTYPES: Final = {
 
 
 class OpenVinoSession(Session):
-    """One request over a compiled model, used again for every run."""
+    """A compiled model; each thread that runs it has a request of its own, which holds the tensors inside."""
 
     def __init__(self, spec: GraphSpec, compiled: openvino.CompiledModel) -> None:
         super().__init__(spec, compiled.get_property("EXECUTION_DEVICES")[0])
-        self._request = compiled.create_infer_request()
+        self._compiled, self._mine = compiled, threading.local()
         self._ports = {name: port for port in compiled.outputs for name in port.get_names()}
 
     def _run(self, inputs: Mapping[str, Array], outputs: list[str]) -> dict[str, Array]:
+        if not hasattr(self._mine, "request"):
+            self._mine.request = self._compiled.create_infer_request()
         try:
-            found = self._request.infer(dict(inputs), share_inputs=True, share_outputs=False)
+            found = self._mine.request.infer(dict(inputs), share_inputs=True, share_outputs=False)
         except Exception as error:  # the library's exceptions share no base but Exception
             raise NextOmniError(f"{self.spec.name}: OpenVINO failed ({error})") from error
         return {name: found[self._ports[name]] for name in outputs}

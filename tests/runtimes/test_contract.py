@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,16 @@ def test_a_later_run_leaves_earlier_outputs_alone(load: Load) -> None:
     kept = first.copy()
     session.run({name: array * 2 for name, array in inputs.items()})
     np.testing.assert_array_equal(first, kept)
+
+
+def test_threads_may_share_a_session(load: Load) -> None:
+    session = load("text_head")
+    inputs = [{name: array * scale for name, array in inputs_of(session, rows=200).items()} for scale in range(1, 9)]
+    alone = [session.run(each)["logits"] for each in inputs]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda each: session.run(each)["logits"], inputs * 4))
+    for found, expected in zip(together, alone * 4, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_inputs_need_not_be_contiguous(load: Load) -> None:
