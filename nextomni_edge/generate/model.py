@@ -180,9 +180,11 @@ class EdgeModel:
         embedding: Float32 = self.embed_batch([sequence])[0]
         return embedding
 
-    def encode_image(self, pixels: Float32) -> Ids:
-        """Pixels (3,size,size) in [-1,1] → sub-codes (n,K); several at once with one more axis in front."""
-        return self._media(ComponentName.IMAGE_ENCODER, Wire.PIXELS, pixels, 3, Wire.CODES)
+    def encode_image(self, pixels: Float32) -> NDArray[Any]:
+        """Pixels (3,size,size) in [-1,1] → sub-codes (n,K), or features (n,H) float32 where the model sees those of a given image;
+        several at once with one more axis in front."""
+        seen = Wire.EMBEDDINGS if self.config.image.given == "features" else Wire.CODES
+        return self._media(ComponentName.IMAGE_ENCODER, Wire.PIXELS, pixels, 3, seen)
 
     def decode_image(self, codes: Ids) -> Float32:
         """Sub-codes (n,K) → pixels (3,size,size) in [-1,1]; several at once with one more axis in front."""

@@ -61,7 +61,11 @@ class Attention(nn.Module):
 
         query, key, value = rotate(heads(self.q_proj(x)), *rope), rotate(heads(self.k_proj(x)), *rope), heads(self.v_proj(x))
         attended = F.scaled_dot_product_attention(
-            query, torch.cat((past_key, key), dim=2), torch.cat((past_value, value), dim=2), attn_mask=mask, enable_gqa=self.config.kv_heads != self.config.query_heads
+            query,
+            torch.cat((past_key, key), dim=2),
+            torch.cat((past_value, value), dim=2),
+            attn_mask=mask,
+            enable_gqa=self.config.kv_heads != self.config.query_heads,
         )
         return self.o_proj(attended.transpose(1, 2).reshape(batch, rows, -1)), key, value
 
