@@ -121,4 +121,4 @@ POLICIES: Mapping[str, type[Prefix]] = MappingProxyType({"prefix": Prefix, "adap
 
 def cache_policy(options: GenerationOptions) -> CachePolicy:
     """The policy that an option names."""
-    return POLICIES[options.cache](options) if options.cache in POLICIES else NoCache()
+    return POLICIES[options.kv_cache](options) if options.kv_cache in POLICIES else NoCache()

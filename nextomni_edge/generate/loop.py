@@ -12,7 +12,7 @@ from nextomni_edge.generate.batch import Batch, BatchNoise, batches
 from nextomni_edge.generate.blocks import BlockPolicy
 from nextomni_edge.generate.denoiser import Denoiser
 from nextomni_edge.generate.layout import Float, Ids, Layout
-from nextomni_edge.generate.meter import Meter
+from nextomni_edge.generate.meter import STEP, Meter
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.generate.stepper import Stepper
@@ -116,27 +116,35 @@ class Run:
 
     def denoise(self, observe: Observe | None, names: Many[int]) -> None:
         """All steps. NonFiniteError names the step."""
-        options, stepper = self.options, self.stepper
-        for step in range(options.steps):
-            self.meter.steps += len(self.batch)
-            x_1, margins = None, None
-            if not (options.skip_first_forward and stepper.idle(step)):
-                try:
-                    x_1, margins = self._predict(step, observe is not None)
-                except NonFiniteError as error:
-                    raise NonFiniteError(f"step {step} of {options.steps}: {error}") from error
-            if observe:
-                for record in self._records(names, step, x_1, margins):
-                    observe(record)
-            if x_1 is None:
-                continue
-            if options.stop_early and options.temperature == 0 and (x_1 == self.x_t).all():
+        for step in range(self.options.steps):
+            with self.meter.part(STEP):
+                moving = self._step(step, observe, names)
+            if not moving:
                 break
-            jump, target = self.noise.uniform(step, Use.JUMP), self.noise.uniform(step, Use.TARGET)
-            with self.meter.part("flow"):
-                x_next = stepper(self.x_t, x_1, step, jump, target)
-            self.meter.jumps += int((x_next != self.x_t).sum())
-            self.x_t = x_next
+
+    def _step(self, step: int, observe: Observe | None, names: Many[int]) -> bool:
+        """One step; False where nothing can move any more."""
+        options, stepper = self.options, self.stepper
+        self.meter.steps += len(self.batch)
+        x_1, margins = None, None
+        if not (options.skip_first_forward and stepper.idle(step)):
+            try:
+                x_1, margins = self._predict(step, observe is not None)
+            except NonFiniteError as error:
+                raise NonFiniteError(f"step {step} of {options.steps}: {error}") from error
+        if observe:
+            for record in self._records(names, step, x_1, margins):
+                observe(record)
+        if x_1 is None:
+            return True
+        if options.stop_early and options.temperature == 0 and (x_1 == self.x_t).all():
+            return False
+        jump, target = self.noise.uniform(step, Use.JUMP), self.noise.uniform(step, Use.TARGET)
+        with self.meter.part("flow"):
+            x_next = stepper(self.x_t, x_1, step, jump, target)
+        self.meter.jumps += int((x_next != self.x_t).sum())
+        self.x_t = x_next
+        return True
 
     def _predict(self, step: int, with_margins: bool) -> tuple[Ids, Float | None]:
         if self.blocks.interleaves(self.stepper.times[step]):

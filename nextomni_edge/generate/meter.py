@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 PARTS: Final = ("embed", "backbone", "head", "draw", "flow", "cache")
+STEP: Final = "step"  # the whole of a step, its parts included
 
 
 @dataclass
@@ -26,13 +27,13 @@ class Meter:
     head_rows: int = 0  # positions that a head computed, every call counted
     jumps: int = 0  # sub-codes that changed
     peak_state_bytes: int = 0  # keys and values kept
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys((*PARTS, STEP), 0.0))
     keeps_events: bool = False
     events: list[tuple[str, float, float]] = field(default_factory=list)
 
     @contextlib.contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Time what the block does as a part of PARTS."""
+        """Time what the block does as one of PARTS, or as a STEP."""
         began = time.perf_counter()
         try:
             yield

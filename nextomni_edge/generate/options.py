@@ -60,7 +60,7 @@ class GenerationOptions:
     extend_until: float = 0.5
     """The time t up to which an interleaved response may grow: a block that comes late has few steps left."""
 
-    cache: str = "none"
+    kv_cache: str = "none"
     """Approximate but for 'none': whose keys and values are kept over the steps (see cache.py)."""
 
     refresh_prompt: int = 0
@@ -144,19 +144,19 @@ class GenerationOptions:
 
     def _policy_faults(self) -> list[tuple[bool, str]]:
         until, threshold, share = self.extend_until, self.cache_threshold, self.cache_share
-        kept, adaptive = self.cache != "none", self.cache == "adaptive"
+        kept, adaptive = self.kv_cache != "none", self.kv_cache == "adaptive"
         return [
             (self.extend not in EXTEND, f"extend is {self.extend!r}, expected one of {', '.join(EXTEND)}"),
             (not 0.0 <= until <= 1.0, f"extend_until is {until}, expected 0 to 1"),
-            (self.cache not in CACHES, f"cache is {self.cache!r}, expected one of {', '.join(CACHES)}"),
+            (self.kv_cache not in CACHES, f"kv_cache is {self.kv_cache!r}, expected one of {', '.join(CACHES)}"),
             (self.refresh_prompt < 0, f"refresh_prompt is {self.refresh_prompt}, expected at least 0"),
             (self.refresh < 0, f"refresh is {self.refresh}, expected at least 0"),
             (not -1.0 <= threshold <= 1.0, f"cache_threshold is {threshold}, expected -1 to 1, a cosine"),
             (not 0.0 <= share <= 1.0, f"cache_share is {share}, expected 0 to 1"),
             (not 0.0 <= self.padding < 1.0, f"padding is {self.padding}, expected at least 0 and under 1"),
-            (self.refresh_prompt > 0 and not kept, "refresh_prompt means nothing where nothing is kept: name a cache"),
-            (self.refresh > 0 and not kept, "refresh means nothing where nothing is kept: name a cache"),
-            (share > 0.0 and not adaptive, "cache_share is for cache 'adaptive': name it, or leave cache_share out"),
+            (self.refresh_prompt > 0 and not kept, "refresh_prompt means nothing where nothing is kept: name a kv_cache"),
+            (self.refresh > 0 and not kept, "refresh means nothing where nothing is kept: name a kv_cache"),
+            (share > 0.0 and not adaptive, "cache_share is for kv_cache 'adaptive': name it, or leave cache_share out"),
         ]
 
     @classmethod

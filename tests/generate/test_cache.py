@@ -75,35 +75,35 @@ def planned(given: CacheView, **settings: Any) -> list[int]:
 
 
 def test_none_computes_everything() -> None:
-    assert planned(view(), cache="none") == [0, 1, 2, 3, 4, 5, 6]
+    assert planned(view(), kv_cache="none") == [0, 1, 2, 3, 4, 5, 6]
 
 
 def test_prefix_keeps_the_prompt_until_it_is_due() -> None:
-    assert planned(view(prompt_age=[8]), cache="prefix") == [3, 4, 5, 6]
-    assert planned(view(prompt_age=[3]), cache="prefix", refresh_prompt=4) == [3, 4, 5, 6]
-    assert planned(view(prompt_age=[4]), cache="prefix", refresh_prompt=4) == [0, 1, 2, 3, 4, 5, 6]
+    assert planned(view(prompt_age=[8]), kv_cache="prefix") == [3, 4, 5, 6]
+    assert planned(view(prompt_age=[3]), kv_cache="prefix", refresh_prompt=4) == [3, 4, 5, 6]
+    assert planned(view(prompt_age=[4]), kv_cache="prefix", refresh_prompt=4) == [0, 1, 2, 3, 4, 5, 6]
 
 
 def test_adaptive_computes_rows_whose_features_moved_and_eos() -> None:
     similarity = [[1, 1, 1, 0.99, 0.8, 0.95, 1, 1.0]]
-    assert planned(view(similarity=similarity), cache="adaptive") == [4]
-    assert planned(view(similarity=similarity, ends=rows(6)), cache="adaptive", cache_threshold=0.97) == [4, 5, 6]
-    assert planned(view(similarity=similarity, response_age=[2]), cache="adaptive", refresh=2) == [3, 4, 5, 6]
+    assert planned(view(similarity=similarity), kv_cache="adaptive") == [4]
+    assert planned(view(similarity=similarity, ends=rows(6)), kv_cache="adaptive", cache_threshold=0.97) == [4, 5, 6]
+    assert planned(view(similarity=similarity, response_age=[2]), kv_cache="adaptive", refresh=2) == [3, 4, 5, 6]
 
 
 def test_adaptive_takes_a_share_the_least_alike_first_then_the_oldest() -> None:
     similarity, age = [[0, 0, 0, 1, 0.9, 1, 1, 0.0]], [[9, 9, 9, 2, 1, 5, 3, 9]]
     given = view(similarity=similarity, age=age)
-    assert planned(given, cache="adaptive", cache_share=0.25) == [4]
-    assert planned(given, cache="adaptive", cache_share=0.5) == [4, 5]
-    assert planned(given, cache="adaptive", cache_share=0.51) == [4, 5, 6]
+    assert planned(given, kv_cache="adaptive", cache_share=0.25) == [4]
+    assert planned(given, kv_cache="adaptive", cache_share=0.5) == [4, 5]
+    assert planned(given, kv_cache="adaptive", cache_share=0.51) == [4, 5, 6]
 
 
 def test_revised_computes_what_changed_and_what_is_about_to_be_read() -> None:
     given = view(changed=rows(4), due=rows(2, 6))
-    assert planned(given, cache="revised") == [4, 6]
-    assert planned(dataclasses.replace(given, last=True), cache="revised") == [3, 4, 5, 6]
-    assert planned(view(response_age=[5]), cache="revised", refresh=5) == [3, 4, 5, 6]
+    assert planned(given, kv_cache="revised") == [4, 6]
+    assert planned(dataclasses.replace(given, last=True), kv_cache="revised") == [3, 4, 5, 6]
+    assert planned(view(response_age=[5]), kv_cache="revised", refresh=5) == [3, 4, 5, 6]
 
 
 # --- the arithmetic ---
@@ -115,7 +115,7 @@ def test_revised_computes_what_changed_and_what_is_about_to_be_read() -> None:
 def test_all_refreshed_every_time_is_the_plain_run(model: EdgeModel, kind: Kind, cache: str, batch_guidance: bool) -> None:
     given = options(model, kind, guidance=1.0, batch_guidance=batch_guidance)
     plain, _ = traced(model, ask(model, kind), given)
-    fresh, meter = traced(model, ask(model, kind), dataclasses.replace(given, cache=cache, refresh=1, refresh_prompt=1))
+    fresh, meter = traced(model, ask(model, kind), dataclasses.replace(given, kv_cache=cache, refresh=1, refresh_prompt=1))
     assert meter.rows_reused == 0
     for found, expected in zip(fresh, plain, strict=True):
         for ours, theirs in zip(found, expected, strict=True):
@@ -129,7 +129,7 @@ def test_a_part_is_computed_against_the_kept_keys_and_values(
     """Two forwards of the trunk, and the same by the network itself: past gathered by hand, one request and branch at a time."""
     network = native.load(tiny_checkpoint)
     batch = Batch([ask(model, "image", prompt) for prompt in lengths], list(range(len(lengths))))
-    given = options(model, "image", cache="revised", guidance=2.0)
+    given = options(model, "image", kv_cache="revised", guidance=2.0)
     trunk, rng = Trunk(model, batch, given, Meter()), np.random.default_rng(0)
     x_t = rng.integers(0, 16, (len(batch), 4, 3))
     trunk.refresh(x_t, None, False)
@@ -157,7 +157,7 @@ def test_a_part_is_computed_against_the_kept_keys_and_values(
 @pytest.mark.parametrize("cache", KEEPING)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_batch_of_different_lengths_is_its_requests_one_by_one(model: EdgeModel, kind: Kind, cache: str) -> None:
-    given = options(model, kind, cache=cache, guidance=1.0, refresh_prompt=3, padding=0.9)
+    given = options(model, kind, kv_cache=cache, guidance=1.0, refresh_prompt=3, padding=0.9)
     asked = [ask(model, kind, prompt) for prompt in ("draw a red rocket", "a cat", "a small green tree spinning")]
     together = generate_batch(model, asked, given, [1, 2, 3])
     for seed, (found, sequence) in enumerate(zip(together, asked, strict=True), 1):
@@ -170,7 +170,7 @@ def test_a_batch_of_different_lengths_is_its_requests_one_by_one(model: EdgeMode
 def test_each_policy_computes_fewer_rows_and_says_how_many(model: EdgeModel, kind: Kind) -> None:
     sequence = ask(model, kind)
     generated = sum(len(sequence.segments[index]) for index in sequence.generated())
-    meters = {cache: traced(model, sequence, options(model, kind, cache=cache))[1] for cache in CACHES}
+    meters = {cache: traced(model, sequence, options(model, kind, kv_cache=cache))[1] for cache in CACHES}
     assert meters["none"].rows_reused == meters["none"].peak_state_bytes == 0
     assert meters["prefix"].rows == sequence.length + (meters["prefix"].forwards - 1) * generated
     for cache in ("adaptive", "revised"):
@@ -184,8 +184,8 @@ def test_a_shifted_model_reads_the_row_before(tmp_path: Path) -> None:
     from tests.tiny import tiny_config, tiny_model
 
     shifted = EdgeModel.from_checkpoint(tiny_model(tmp_path / "model", tiny_config(logit_shift=1)))
-    given = options(shifted, "image", cache="revised", refresh=1, refresh_prompt=1)
-    plain, _ = traced(shifted, ask(shifted, "image"), dataclasses.replace(given, cache="none", refresh=0, refresh_prompt=0))
+    given = options(shifted, "image", kv_cache="revised", refresh=1, refresh_prompt=1)
+    plain, _ = traced(shifted, ask(shifted, "image"), dataclasses.replace(given, kv_cache="none", refresh=0, refresh_prompt=0))
     fresh, _ = traced(shifted, ask(shifted, "image"), given)
     for found, expected in zip(fresh, plain, strict=True):
         np.testing.assert_array_equal(found[0], expected[0])
