@@ -42,11 +42,12 @@ MAY_IMPORT = {
     "models": MODEL,
     "train": MODEL | {"media"},
     "retrieval": RUN | {"media"},
+    "bench": RUN,
     "verify": RUN | {"models", "runtimes.torch"},
     "export": RUN | {"models", "verify"},
     "calibration": RUN | {"media", "verify"},
     "__main__": {"cli"},
-    "cli": RUN | {"layouts", "media", "retrieval", "models", "train", "export", "calibration", "verify", "runtimes"},
+    "cli": RUN | {"layouts", "media", "retrieval", "models", "train", "export", "calibration", "verify", "runtimes", "bench"},
 }
 # Where a bundle runs: these parts may use these libraries and no others.
 DEVICE = BASE | {
@@ -57,6 +58,7 @@ DEVICE = BASE | {
     "generate",
     "media",
     "retrieval",
+    "bench",
     "runtimes",
     "runtimes.base",
     "runtimes.onnx",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nextomni_edge.tokens.sequence import Sequence
 
 MODALITIES = ("text", "image", "audio", "video")
+LENGTHS = ("frames", "fps", "seconds")  # of a Request, what GenerationOptions have not
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,25 @@ class Request:
     top_p: float | None
     guidance: float | None
     max_blocks: int | None
+    eos_threshold: float | None
+    extend: str | None
+    grid: str | None
+    kv_cache: str | None
+    refresh_prompt: int | None
+    refresh: int | None
+    cache_threshold: float | None
+    cache_share: float | None
     frames: int | None
     fps: float
     seconds: float | None
 
     def settings(self) -> dict[str, Any]:
-        """Those that are GenerationOptions."""
-        names = ("seed", "steps", "stepper", "temperature", "top_k", "top_p", "guidance", "max_blocks")
-        return {name: getattr(self, name) for name in names}
+        """Those that are GenerationOptions. UsageError: a grid that is no row of numbers."""
+        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in LENGTHS}
+        if self.grid is not None:
+            times = grid_times(self.grid)
+            given |= {"grid": times, "steps": len(times) - 1 if self.steps is None else self.steps}
+        return given
 
     def fitting(self, kind: Kind) -> Request:
         """The request without the lengths of other kinds: in a chat the kind changes from turn to turn."""
@@ -50,6 +62,7 @@ class Request:
             frames=self.frames if kind == "video" else None,
             seconds=self.seconds if kind == "audio" else None,
             max_blocks=self.max_blocks if kind == "text" else None,
+            extend=self.extend if kind == "text" else None,
         )
 
     def count(self, config: ModelConfig, kind: Kind) -> int | None:
@@ -63,6 +76,14 @@ class Request:
         return self.frames if kind == "video" else None
 
 
+def grid_times(text: str) -> tuple[float, ...]:
+    """Times out of `0,0.25,1`. UsageError: not a row of numbers."""
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"--grid {text!r}: expected times with commas between them, such as 0,0.25,1") from error
+
+
 def generation_options(command: Command) -> Command:
     """The options that a Request is made of."""
     options = [
@@ -74,6 +95,14 @@ def generation_options(command: Command) -> Command:
         click.option("--top-p", type=float, help="Draw among the likeliest that sum to p."),
         click.option("--guidance", type=float, help="Classifier-free guidance s; 0 is none."),
         click.option("--max-blocks", type=int, help="Text: grow the answer up to so many blocks."),
+        click.option("--eos-threshold", type=float, help="Text: the probability of its end at which it is long enough."),
+        click.option("--extend", help="Text: grow first, or interleaved with the steps."),
+        click.option("--grid", metavar="T,T,...", help="Times of the steps, rising from 0 to 1; evenly spaced by default."),
+        click.option("--kv-cache", help="Keep keys and values: none, prefix, adaptive or revised; all but none approximate."),
+        click.option("--refresh-prompt", type=int, help="Compute the prompt's anew every so many forwards."),
+        click.option("--refresh", type=int, help="Compute the answer's anew every so many forwards."),
+        click.option("--cache-threshold", type=float, help="adaptive: compute rows anew that are less alike than this."),
+        click.option("--cache-share", type=float, help="adaptive: compute this share anew, the least alike."),
         click.option("--frames", type=int, help="Video: how many frames."),
         click.option("--fps", type=click.FloatRange(0.1, 100), default=8.0, show_default=True, help="Video: speed of the file."),
         click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Audio: how long."),

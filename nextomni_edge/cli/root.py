@@ -27,6 +27,7 @@ VERBS: Final = {
     "verify": "Check a bundle against its model, or against its own golden trace.",
     "inspect": "Show what a bundle holds, or how two bundles differ.",
     "run": "Any modality in, any modality out.",
+    "bench": "Time generations part by part, against a baseline.",
     "chat": "Talk with a model in turns.",
     "embed": "Write the embeddings of texts and media files.",
     "search": "Index a folder of mixed media and find by any modality.",

@@ -1,0 +1,179 @@
+"""How fast generations are: configurations run in turn, each timed by part, with what they saved and what memory they took."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Iterator
+from collections.abc import Sequence as Many
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from nextomni_edge.errors import UsageError
+from nextomni_edge.generate.loop import generate
+from nextomni_edge.generate.meter import PARTS, STEP, Meter
+from nextomni_edge.generate.model import EdgeModel
+from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.tokens.sequence import Sequence
+
+STATUS: Final = Path("/proc/self/status")
+RESET_PEAK: Final = Path("/proc/self/clear_refs")
+POWERCAP: Final = Path("/sys/class/powercap")
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One way to run one request, and how long its model took to load, in seconds."""
+
+    name: str
+    model: EdgeModel
+    sequence: Sequence
+    options: GenerationOptions
+    load_seconds: float
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One generation. Seconds: the whole, up to the end of the first step that predicts, of each part, and of every step.
+
+    peak_bytes: the process's largest resident memory during it; joules: of the processor's packages; None where the machine
+    does not tell. tokens: of every generated segment, in one row.
+    """
+
+    seconds: float
+    first_step_seconds: float
+    parts: dict[str, float]
+    steps: list[float]
+    counts: dict[str, int]
+    peak_bytes: int | None
+    joules: float | None
+    tokens: np.ndarray
+    events: list[tuple[str, float, float]]
+
+
+@dataclass
+class Measurement:
+    """A configuration's timings, in the order in which they were taken."""
+
+    configuration: Configuration
+    timings: list[Timing] = field(default_factory=list)
+
+    def median(self, name: str) -> float | None:
+        """The median of a number of Timing; None where the machine does not tell it."""
+        values = [getattr(timing, name) for timing in self.timings]
+        return None if None in values else statistics.median(values)
+
+    def part(self, name: str) -> float:
+        """The median over the runs of a part's seconds per step that was run."""
+        return statistics.median(timing.parts[name] / len(timing.steps) for timing in self.timings)
+
+    def to_json(self) -> dict[str, Any]:
+        """Medians and every raw number."""
+        configuration = self.configuration
+        return {
+            "name": configuration.name,
+            "options": vars(configuration.options),
+            "load_seconds": configuration.load_seconds,
+            "seconds": self.median("seconds"),
+            "first_step_seconds": self.median("first_step_seconds"),
+            "step_seconds": {name: self.part(name) for name in (*PARTS, STEP)},
+            "counts": self.timings[-1].counts,
+            "peak_bytes": self.median("peak_bytes"),
+            "joules": self.median("joules"),
+            "runs": [{"seconds": timing.seconds, "steps": timing.steps} for timing in self.timings],
+        }
+
+
+def measure(configurations: Many[Configuration], repeats: int, warm_up: int = 1) -> list[Measurement]:
+    """Time every configuration `repeats` times, in turn and with the order reversed every other time, after runs that warm up.
+
+    All generate from the same seeds: the r-th run of each has the options' seed + r. UsageError: nothing to repeat.
+    """
+    if repeats < 1 or warm_up < 0:
+        raise UsageError(f"{repeats} repeats after {warm_up} to warm up: expected at least 1 and 0")
+    measurements = [Measurement(configuration) for configuration in configurations]
+    for _ in range(warm_up):
+        for configuration in configurations:
+            timed(configuration, 0)
+    for repeat in range(repeats):
+        for measurement in measurements[:: -1 if repeat % 2 else 1]:
+            measurement.timings.append(timed(measurement.configuration, repeat))
+    return measurements
+
+
+def timed(configuration: Configuration, repeat: int) -> Timing:
+    """One generation, from noise to tokens; what the answer decodes to is not part of it."""
+    options = dataclasses.replace(configuration.options, seed=configuration.options.seed + repeat)
+    meter = Meter(keeps_events=True)
+    resets, before = _reset_peak(), _joules()
+    began = time.perf_counter()
+    found = generate(configuration.model, configuration.sequence, options, meter=meter)
+    seconds = time.perf_counter() - began
+    after = _joules()
+    first = min((ended for name, _, ended in meter.events if name == "flow"), default=began + seconds)
+    return Timing(
+        seconds,
+        first - began,
+        {name: meter.seconds[name] for name in (*PARTS, STEP)},
+        [ended - start for name, start, ended in meter.events if name == STEP],
+        meter.counts(),
+        _peak() if resets else None,
+        None if before is None or after is None else after - before,
+        np.concatenate([found.segments[index].tokens.ravel() for index in found.generated()]),
+        meter.events,
+    )
+
+
+def equal_tokens(one: Measurement, other: Measurement) -> float | None:
+    """The share of generated sub-codes that came out the same from the same seeds; None where their numbers differ."""
+    shares = []
+    for ours, theirs in zip(one.timings, other.timings, strict=True):
+        if ours.tokens.shape != theirs.tokens.shape:
+            return None
+        shares.append(float((ours.tokens == theirs.tokens).mean()))
+    return statistics.mean(shares)
+
+
+def chrome_trace(measurements: Many[Measurement]) -> dict[str, Any]:
+    """Every part of every run as Chrome's and Perfetto's trace events; a process for each configuration."""
+    events: list[dict[str, Any]] = []
+    for process, measurement in enumerate(measurements, 1):
+        name = {"name": measurement.configuration.name}
+        events.append({"name": "process_name", "ph": "M", "pid": process, "tid": 1, "args": name})
+        events.extend(_complete_events(measurement, process))
+    return {"traceEvents": events, "displayTimeUnit": "ms"}
+
+
+def _complete_events(measurement: Measurement, process: int) -> Iterator[dict[str, Any]]:
+    for timing in measurement.timings:
+        for name, began, ended in timing.events:
+            times = {"ts": began * 1e6, "dur": (ended - began) * 1e6}  # microseconds
+            yield {"name": name, "ph": "X", "pid": process, "tid": 1, **times}
+
+
+def _reset_peak() -> bool:
+    """Let the system count the largest resident memory from now on; False where it cannot."""
+    try:
+        RESET_PEAK.write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _peak() -> int | None:
+    lines = STATUS.read_text().splitlines()
+    sizes = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")]
+    return sizes[0] if sizes else None
+
+
+def _joules() -> float | None:
+    """What the processor's packages have used since some time past, where RAPL tells and may be read."""
+    try:
+        counters = [(domain / "energy_uj").read_text() for domain in POWERCAP.glob("intel-rapl:?")]
+    except OSError:
+        return None
+    return sum(int(counter) for counter in counters) * 1e-6 if counters else None

@@ -1,0 +1,222 @@
+"""`bench`: how fast bundles generate, part by part, and against what."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.cli.generation import Request, generation_options
+from nextomni_edge.cli.model import open_model, runtime_options
+from nextomni_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from nextomni_edge.bench import Configuration, Measurement
+    from nextomni_edge.generate.model import EdgeModel
+    from nextomni_edge.generate.options import GenerationOptions
+    from nextomni_edge.runtimes.base import Execution
+    from nextomni_edge.verify.tasks import Plan
+
+SWITCHES: Final = {"on": True, "off": False}
+
+
+@click.command()
+@click.argument("bundles", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="BUNDLE...")
+@click.option("--task", "task_name", default="text-to-image", show_default=True, help="What is generated, such as image-to-text.")
+@click.option("--repeats", type=click.IntRange(1, 10_000), default=5, show_default=True, help="Timed generations of each.")
+@click.option("--warm-up", type=click.IntRange(0, 1000), default=1, show_default=True, help="Generations before those.")
+@click.option(
+    "--baseline",
+    is_flag=False,
+    flag_value="plain",
+    metavar="[SETTINGS]",
+    help="Also run each BUNDLE so, in turn: plain (no shortcut at all, the default), or such as steps=32,stepper=euler.",
+)
+@click.option("--trace", type=click.Path(path_type=Path), metavar="FILE", help="Write a trace for Chrome or Perfetto.")
+@generation_options
+@runtime_options
+@common_options
+def bench(
+    console: Console,
+    bundles: tuple[Path, ...],
+    task_name: str,
+    repeats: int,
+    warm_up: int,
+    baseline: str | None,
+    trace: Path | None,
+    execution: Execution,
+    **request: Any,
+) -> None:
+    """Time generations of each BUNDLE, interleaved: load, first step, and every step by part; what was saved; memory; energy.
+
+    \b
+    nextomni-edge bench BUNDLE --baseline
+    nextomni-edge bench BUNDLE --kv-cache revised --baseline kv_cache=none --task image-to-text
+    nextomni-edge bench BUNDLE INT8 --trace steps.json
+    """
+    from nextomni_edge.bench import chrome_trace, measure
+    from nextomni_edge.cli.answer import check_output
+    from nextomni_edge.files import atomic_write
+
+    if trace:
+        check_output("text", trace)
+    plan = named_plan(task_name)
+    configurations = [
+        configuration
+        for bundle in bundles
+        for configuration in configured(console, bundle, execution, plan, Request(**request), baseline)
+    ]
+    measurements = measure(configurations, repeats, warm_up)
+    if trace:
+        with atomic_write(trace, "w") as file:
+            json.dump(chrome_trace(measurements), file)
+    console.result(results(task_name, measurements), table(measurements))
+
+
+def named_plan(name: str) -> Plan:
+    """The task of a name. UsageError: unknown."""
+    from nextomni_edge.verify.tasks import PLANS
+
+    plans = {plan.name: plan for plan in PLANS}
+    if name not in plans:
+        raise UsageError(f"--task {name!r}: expected one of {', '.join(plans)}")
+    return plans[name]
+
+
+def configured(
+    console: Console, bundle: Path, execution: Execution, plan: Plan, request: Request, baseline: str | None
+) -> list[Configuration]:
+    """The bundle with what was asked for, and with the baseline's settings in its place where there is one."""
+    from nextomni_edge.bench import Configuration
+    from nextomni_edge.generate.options import GenerationOptions
+
+    began = time.perf_counter()
+    model = open_model(console, bundle, execution)
+    for name in plan.components:
+        model.session(name)
+    seconds = time.perf_counter() - began
+    sequence = answered_sequence(model, plan, request)
+    options = GenerationOptions.defaults(model.config, plan.answer, **request.settings())
+    found = [Configuration(str(bundle), model, sequence, options, seconds)]
+    if baseline is not None:
+        found.append(dataclasses.replace(found[0], name=f"{bundle} [{baseline}]", options=changed(options, baseline)))
+    return found
+
+
+def answered_sequence(model: EdgeModel, plan: Plan, request: Request) -> Any:
+    """The plan's conversation, and an answer of the length asked for."""
+    from nextomni_edge.tokens.chat import respond
+
+    sequence, count = plan.task(model).sequence, request.count(model.config, plan.answer)
+    if count is None:
+        return sequence
+    first = sequence.generated()[0]
+    markers = {"text": 0, "image": 1, "audio": 1, "video": 2}[plan.answer]
+    return respond(sequence.segments[: first - markers], plan.answer, model.config, model.tokenizer, count)
+
+
+def changed(options: GenerationOptions, settings: str) -> GenerationOptions:
+    """Options with settings such as `plain,steps=32` in place of their own. UsageError: unknown, or of another type."""
+    fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    given: dict[str, Any] = {}
+    for setting in settings.split(","):
+        name, equals, text = setting.partition("=")
+        if setting == "plain":
+            options = options.plain()
+        elif name not in fields or name == "grid" or not equals:
+            near = difflib.get_close_matches(name, ["plain", *fields], 1)
+            hint = f"did you mean {near[0]!r}?" if near else "expected plain, or NAME=VALUE with the name of an option"
+            raise UsageError(f"--baseline: {setting!r} is no setting; {hint}")
+        else:
+            given[name] = value_like(fields[name], name, text)
+    if given.get("steps", options.steps) != options.steps:
+        given["grid"] = ()
+    return dataclasses.replace(options, **given)
+
+
+def value_like(now: object, name: str, text: str) -> bool | int | float | str | None:
+    """A value of the type that an option has. UsageError: none."""
+    if isinstance(now, str):
+        return text
+    if isinstance(now, bool):
+        if text not in SWITCHES:
+            raise UsageError(f"--baseline: {name} is {text!r}, expected on or off")
+        return SWITCHES[text]
+    try:
+        return float(text) if isinstance(now, float) else int(text)
+    except ValueError as error:
+        raise UsageError(f"--baseline: {name} is {text!r}, expected a number") from error
+
+
+def results(task: str, measurements: list[Measurement]) -> dict[str, Any]:
+    """All numbers, and each configuration against the last, which is the baseline where there is one."""
+    from nextomni_edge.bench import equal_tokens
+
+    last = measurements[-1]
+    compared = [
+        {"name": each.configuration.name, "speed": speed(each, last), "equal_tokens": equal_tokens(each, last)}
+        for each in measurements[:-1]
+    ]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    machine = {"machine": platform.machine(), "cores": cores, "python": platform.python_version()}
+    return {
+        "task": task,
+        "machine": machine,
+        "configurations": [measurement.to_json() for measurement in measurements],
+        "against": last.configuration.name,
+        "compared": compared,
+    }
+
+
+def speed(one: Measurement, other: Measurement) -> float:
+    """How many times faster than the other."""
+    return (other.median("seconds") or 0.0) / (one.median("seconds") or float("inf"))
+
+
+def table(measurements: list[Measurement]) -> str:
+    """A row for each number, a column for each configuration."""
+    from nextomni_edge.bench import equal_tokens
+    from nextomni_edge.generate.meter import PARTS, STEP
+
+    last = measurements[-1]
+
+    def column(each: Measurement) -> list[str]:
+        counts, parts = each.timings[-1].counts, [each.part(name) for name in (*PARTS, STEP)]
+        same = equal_tokens(each, last)
+        return [
+            milliseconds(each.configuration.load_seconds),
+            milliseconds(each.median("seconds")),
+            f"{speed(each, last):.2f}",
+            milliseconds(each.median("first_step_seconds")),
+            *map(milliseconds, parts),
+            f"{counts['forwards']} of {counts['steps']}",
+            f"{counts['rows']:,} + {counts['rows_reused']:,} kept",
+            f"{counts['jumps']:,}",
+            "-" if same is None else f"{same:.1%}",
+            told(each.median("peak_bytes"), 2**20, "MiB"),
+            told(each.median("joules"), 1.0, "J"),
+        ]
+
+    heads = ["", "load", "generation", "times as fast as the last", "first step", *(f"  step: {name}" for name in PARTS), "  step"]
+    heads += ["forwards of steps", "positions computed", "sub-codes changed", "same tokens as the last", "peak memory", "energy"]
+    columns = [heads, *([each.configuration.name, *column(each)] for each in measurements)]
+    widths = [max(map(len, cells)) for cells in columns]
+    lines = zip(*columns, strict=True)
+    return "\n".join("  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in lines)
+
+
+def milliseconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{1e3 * seconds:,.2f} ms"
+
+
+def told(value: float | None, unit: float, name: str) -> str:
+    """A number with its unit, or that the machine does not tell it."""
+    return "not told" if value is None else f"{value / unit:,.1f} {name}"
