@@ -13,14 +13,14 @@ from nextomni_edge.cli.library import needs_extra
 @click.command(name="import")
 @click.argument("source")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The model directory to write.")
-@click.option("--layout", default="auto", show_default=True, metavar="NAME", help="fudoki, qwen2, llama, clip, siglip, whisper, native.")
+@click.option(
+    "--layout", default="auto", show_default=True, metavar="NAME", help="fudoki, qwen2, llama, clip, siglip, whisper, native."
+)
 @click.option("--copy", is_flag=True, help="Copy the files that are used; without it the model refers to them where they are.")
 @click.option("--revision", metavar="COMMIT", help="Of a hub id, the 40 hex digits of a commit.")
 @click.option("--overwrite", is_flag=True, help="Replace a directory; it stays whole until the new one is.")
 @common_options
-def import_(
-    console: Console, source: str, output: Path, layout: str, copy: bool, revision: str | None, overwrite: bool
-) -> None:
+def import_(console: Console, source: str, output: Path, layout: str, copy: bool, revision: str | None, overwrite: bool) -> None:
     """Import SOURCE, a published checkpoint's folder (or a hub id), to a model directory.
 
     Nothing is loaded and no code of SOURCE is run: the directory holds a config, and the names of SOURCE's tensors with

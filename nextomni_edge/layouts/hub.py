@@ -11,7 +11,14 @@ from nextomni_edge.errors import InputError, MissingRuntimeError, UsageError
 REPOSITORY: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 REVISION: Final = re.compile(r"[0-9a-f]{40}")
 # The two metric tables are pickles; they are read by layouts.pickled alone.
-FILES: Final = ("config.json", "tokenizer.json", "*.safetensors", "*.safetensors.index.json", "text_embedding.pt", "image_embedding.pt")
+FILES: Final = (
+    "config.json",
+    "tokenizer.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "text_embedding.pt",
+    "image_embedding.pt",
+)
 
 
 def fetch(repository: str, revision: str | None) -> Path:
@@ -24,7 +31,9 @@ def fetch(repository: str, revision: str | None) -> Path:
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
-        raise MissingRuntimeError(f"huggingface_hub is not installed ({error}); install with: pip install huggingface_hub") from error
+        raise MissingRuntimeError(
+            f"huggingface_hub is not installed ({error}); install with: pip install huggingface_hub"
+        ) from error
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=list(FILES)))
     except Exception as error:  # the library's errors share no base with those of the network below it
