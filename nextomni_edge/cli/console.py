@@ -37,6 +37,11 @@ class Console:
         if self.verbosity >= level:
             click.echo(line, err=True)
 
+    def partial(self, t: float, text: str) -> None:
+        """An answer as it stands at time t of the flow, on stderr: a line, with --json an event."""
+        event = json.dumps({"event": "partial", "t": round(t, 6), "text": text})
+        click.echo(event if self.as_json else f"t={t:.3f}  {shown(text, sys.stderr.isatty())}", err=True)
+
     def warn(self, line: str) -> None:
         """A line on stderr that -q does not silence."""
         click.echo(f"warning: {line}", err=True)

@@ -15,9 +15,11 @@ from nextomni_edge.cli.model import open_model, runtime_options
 from nextomni_edge.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from nextomni_edge.cli.answer import Answer
+    from nextomni_edge.generate.loop import StepRecord
     from nextomni_edge.generate.model import EdgeModel
     from nextomni_edge.runtimes.base import Execution
-    from nextomni_edge.tokens.chat import Kind, Part
+    from nextomni_edge.tokens.chat import Kind, Part, Turn
 
 
 class InOrder(click.Command):
@@ -43,6 +45,9 @@ class InOrder(click.Command):
 @click.option(
     "--save-trace", type=click.Path(path_type=Path), metavar="FILE", help="Write x_t and x_1 of every step as safetensors."
 )
+@click.option(
+    "--stream", is_flag=True, help="Show the answer as it forms: text on stderr, a picture as an animation (-o FILE.gif)."
+)
 @generation_options
 @runtime_options
 @common_options
@@ -54,6 +59,7 @@ def run(
     output: Path | None,
     trim: bool,
     save_trace: Path | None,
+    stream: bool,
     execution: Execution,
     **request: Any,
 ) -> None:
@@ -64,23 +70,15 @@ def run(
     nextomni-edge run BUNDLE --image rocket.png --text "what is this?"
     nextomni-edge run BUNDLE --audio rocket.wav --to image -o rocket.png
     """
-    from nextomni_edge.cli.answer import read_answer
-    from nextomni_edge.cli.trace import Trace
     from nextomni_edge.tokens.chat import Turn
 
-    check_request(parts, kind, output, save_trace)
+    check_request(parts, kind, output, save_trace, stream)
     started = time.monotonic()
     model = open_model(console, bundle, execution)
     turn = Turn("user", tuple(read_part(model, name, value, trim) for name, value in parts))
     loaded = time.monotonic()
-    trace = Trace() if save_trace else None
-    sequence = answer_sequence(console, model, [turn], kind, Request(**request), trace)
-    answer = read_answer(model, sequence)
+    answer = answer_and_write(console, model, turn, kind, Request(**request), output, save_trace, stream)
     finished = time.monotonic()
-    if output:
-        answer.write(output, request["fps"])
-    if trace and save_trace:
-        trace.write(save_trace)
     providers = ", ".join(model.providers())
     console.note(f"loaded in {loaded - started:.2f} s, answered in {finished - loaded:.2f} s on {providers}", level=1)
     result = {"modality": kind, "text": answer.text if kind == "text" else None, "file": str(output) if output else None}
@@ -88,16 +86,61 @@ def run(
     console.result(result | {"seed": request["seed"], "provider": providers} | times, str(output) if output else answer.text)
 
 
-def check_request(parts: list[tuple[Kind, str]], kind: Kind, output: Path | None, save_trace: Path | None) -> None:
+def answer_and_write(
+    console: Console,
+    model: EdgeModel,
+    turn: Turn,
+    kind: Kind,
+    request: Request,
+    output: Path | None,
+    save_trace: Path | None,
+    stream: bool,
+) -> Answer:
+    """Generate, and write what was asked for. StoppedError: what there was until then is written beside it."""
+    from nextomni_edge.cli.answer import read_answer
+    from nextomni_edge.cli.stream import open_stream
+    from nextomni_edge.cli.trace import Trace
+    from nextomni_edge.generate.loop import StoppedError
+
+    trace, film = Trace() if save_trace else None, open_stream(console, model, kind) if stream else None
+    watchers = [watcher for watcher in (trace, film) if watcher]
+
+    def observe(record: StepRecord) -> None:
+        for watcher in watchers:
+            watcher(record)
+
+    try:
+        sequence, stopped = answer_sequence(console, model, [turn], kind, request, observe if watchers else None), None
+    except StoppedError as error:
+        sequence, stopped = error.partial[0], error
+        output = output.with_name(f"{output.stem}.partial{output.suffix}") if output else None
+    answer = read_answer(model, sequence)
+    if output:
+        if film:
+            film.write(output, answer.part, request.fps)
+        else:
+            answer.write(output, request.fps)
+    if trace and save_trace:
+        trace.write(save_trace)
+    if stopped:
+        console.note(f"what there was until then: {output or answer.text}", level=-1)
+        raise stopped
+    return answer
+
+
+def check_request(parts: list[tuple[Kind, str]], kind: Kind, output: Path | None, save_trace: Path | None, stream: bool) -> None:
     """UsageError, before a model is loaded, where nothing is asked or the answer could not be written."""
     from nextomni_edge.cli.answer import check_output
+    from nextomni_edge.cli.stream import check_stream
 
     if not parts:
         raise UsageError("nothing to answer: give --text, --image, --audio or --video")
     if output is None and kind != "text":
         raise UsageError(f"--to {kind} needs a file: give -o FILE")
+    if stream:
+        check_stream(kind, output)
     if output:
-        check_output(kind, output)
+        check_output("video" if stream and kind == "image" else kind, output)
     if save_trace:
         check_output("text", save_trace)
 

@@ -77,17 +77,23 @@ class BatchNoise:
         return out
 
 
+def alike(sequences: Many[Sequence]) -> list[list[int]]:
+    """Indices of sequences in groups whose segments are of the same kinds and lengths: their rows stand in one array."""
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for index, sequence in enumerate(sequences):
+        key = tuple((segment.modality, len(segment), segment.frozen, segment.continuous) for segment in sequence.segments)
+        groups.setdefault(key, []).append(index)
+    return list(groups.values())
+
+
 def batches(sequences: Many[Sequence], limit: int, padding: float = 0.0) -> Iterator[list[int]]:
     """Indices of sequences that one forward takes together, at most `limit`.
 
     Sequences of the same modalities, lengths and frozen segments always go together; others that generate the same modality
     join them while at most a share `padding` of the positions is padding.
     """
-    alike: dict[tuple[Any, ...], list[int]] = {}
-    for index, sequence in enumerate(sequences):
-        key = tuple((segment.modality, len(segment), segment.frozen) for segment in sequence.segments)
-        alike.setdefault(key, []).append(index)
-    for indices in _joined(sequences, list(alike.values()), padding) if padding else alike.values():
+    groups = alike(sequences)
+    for indices in _joined(sequences, groups, padding) if padding else groups:
         yield from (indices[start : start + limit] for start in range(0, len(indices), limit))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from nextomni_edge.errors import UsageError
-from nextomni_edge.generate.batch import Batch, Mask
+from nextomni_edge.generate.batch import Batch, Mask, alike
 from nextomni_edge.generate.cache import NoCache, cache_policy
 from nextomni_edge.generate.layout import Float, Ids
 from nextomni_edge.generate.meter import Meter
@@ -45,11 +45,7 @@ class Trunk:
     def _embedded(self, sequences: list[Sequence]) -> Float:
         """(B,S,H), zero at padding: requests of one layout in one call."""
         out = np.zeros((*self.batch.attended.shape, self.model.config.backbone.hidden_size), np.float32)
-        alike: dict[tuple[object, ...], list[int]] = {}
-        for index, sequence in enumerate(sequences):
-            key = tuple((segment.modality, len(segment)) for segment in sequence.segments)
-            alike.setdefault(key, []).append(index)
-        for indices in alike.values():
+        for indices in alike(sequences):
             rows = self.model.sequence_embeddings([sequences[index] for index in indices])
             out[indices, : rows.shape[1]] = rows
         return out
