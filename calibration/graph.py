@@ -99,7 +99,7 @@ def reader(weight: ir.Value) -> tuple[ir.Node | None, bool]:
         elif node.op_type == "Transpose" and not transposed and tuple(node.attributes["perm"].as_ints()) == (1, 0):
             value, transposed = node.outputs[0], True
         else:
-            return (node if index == (0 if node.op_type == "Gather" else 1) else None), transposed
+            return (node if index == (0 if node.op_type.startswith("Gather") else 1) else None), transposed
 
 
 def _operator(node: ir.Node, shape: tuple[int, ...], transposed: bool) -> Operator | None:

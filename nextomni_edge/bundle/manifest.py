@@ -42,7 +42,7 @@ class Decision:
     all that is stored.
     """
 
-    scheme: Literal["dynamic", "static", "blocks", "rows", "stored"]
+    scheme: Literal["per_token", "per_tensor", "static", "blocks", "rows", "stored"]
     operator: Literal["matmul", "linear", "gather", "conv", "einsum"]
     bits: Literal[4, 8]
     method: str = "rtn"

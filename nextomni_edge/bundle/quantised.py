@@ -37,8 +37,7 @@ def pack(values: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     if bits == 8:
         return values
     even = np.pad(values, [*[(0, 0)] * (values.ndim - 1), (0, values.shape[-1] % 2)])
-    packed: NDArray[np.uint8] = even[..., 0::2] | (even[..., 1::2] << 4)
-    return packed
+    return (even[..., 0::2] | (even[..., 1::2] << 4)).astype(np.uint8, copy=False)
 
 
 def unpack(packed: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
@@ -76,23 +75,28 @@ def _from_blocks(decision: Decision, parts: Mapping[str, NDArray[Any]], shape: t
     return found[:, :columns]
 
 
-def read_parts(bundle: Path, graph: str, weight: str) -> dict[str, NDArray[Any]]:
-    """The stored parts of one layer of a checked bundle's graph. InputError: the graph has no such quantised weight."""
-    found = {
-        part: _read(bundle, tensor)
-        for tensor in read_onnx((bundle / graph).read_bytes()).tensors
-        for part in PARTS
-        if tensor.name == f"{weight}.{part}"
-    }
-    if not {QUANTISED, SCALE} <= found.keys():
-        raise InputError(f"{bundle / graph}: no quantised weight {weight}, which the manifest says it has")
+def stored_layers(graph: Path) -> dict[str, dict[str, Tensor]]:
+    """Of a checked bundle's graph: by quantised weight, its parts, unread."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for tensor in read_onnx(graph.read_bytes()).tensors:
+        weight, _, part = tensor.name.rpartition(".")
+        if part in PARTS and tensor.entries is not None:
+            found.setdefault(weight, {})[part] = tensor
     return found
+
+
+def read_parts(bundle: Path, tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
+    """The parts of one layer. InputError: integers or scales are missing, or of a dtype that the format does not have."""
+    for part in (QUANTISED, SCALE):
+        if part not in tensors:
+            raise InputError(f"{bundle}: a layer without its {part}, which the manifest says is quantised")
+    return {part: _read(bundle, tensor) for part, tensor in tensors.items()}
 
 
 def _read(bundle: Path, tensor: Tensor) -> NDArray[Any]:
     entries = dict(tensor.entries or ())
-    if not entries or tensor.element not in {*_DTYPES, _INT4}:
-        raise InputError(f"{bundle}: tensor {tensor.name}: expected integers or scales in a file of the bundle")
+    if tensor.element not in {*_DTYPES, _INT4}:
+        raise InputError(f"{bundle}: tensor {tensor.name}: element type {tensor.element}, expected integers or scales")
     with (bundle / entries["location"]).open("rb") as file:
         file.seek(int(entries.get("offset", "0")))
         data = np.frombuffer(file.read(int(entries["length"])), _DTYPES.get(tensor.element, "u1"))

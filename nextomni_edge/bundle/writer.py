@@ -31,7 +31,7 @@ from nextomni_edge.bundle.reader import Bundle, walk
 from nextomni_edge.checkpoint import file_sha256
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import UsageError
-from nextomni_edge.files import atomic_directory, atomic_write
+from nextomni_edge.files import atomic_directory, atomic_write, link_or_copy
 from nextomni_edge.tensor_file import little_endian, write_tensors
 
 Bytes = bytes | bytearray | memoryview
@@ -89,10 +89,7 @@ class BundleWriter:
         name = f"{WEIGHTS}/{digest}"
         (self.path / WEIGHTS).mkdir(exist_ok=True)
         if not (self.path / name).exists():
-            try:
-                (self.path / name).hardlink_to(source)
-            except OSError:
-                self.add_file(name, source)
+            link_or_copy(source, self.path / name)
         self._hashes[name] = digest
         return name
 

@@ -11,7 +11,7 @@ import click
 from nextomni_edge.cli.console import Console, common_options
 
 if TYPE_CHECKING:
-    from nextomni_edge.bundle import Bundle
+    from nextomni_edge.bundle import Bundle, Decision
     from nextomni_edge.spec import TensorSpec
 
 
@@ -49,6 +49,7 @@ def describe(bundle: Bundle) -> dict[str, Any]:
             "file": record.file,
             "format": record.format,
             "precision": record.precision,
+            "layers": {weight: bits_text(decision) for weight, decision in record.quantisation.items()},
             "graph_bytes": manifest.files[record.file].size,
             "weight_bytes": sum(manifest.files[weight].size for weight in weights),
             "inputs": [dims_text(tensor) for tensor in specs[name].inputs],
@@ -80,6 +81,7 @@ def as_text(described: dict[str, Any]) -> str:
     for name, part in described["components"].items():
         sizes = f"{part['weight_bytes']:>14,} bytes of weights, graph {part['graph_bytes']:,}"
         lines.append(f"{name:<{width}}  {part['format']} {part['precision']}  {sizes}")
+        lines += [f"{'':<{width}}    {weight}: {bits}" for weight, bits in part["layers"].items()]
         lines += [f"{'':<{width}}    {arrow} {text}" for arrow, key in (("<-", "inputs"), ("->", "outputs")) for text in part[key]]
     versions = ", ".join(f"{name} {version}" for name, version in described["provenance"]["versions"].items())
     lines += ["", f"golden trace: {'yes' if described['golden'] else 'no'}", f"identity: {described['identity']}"]
@@ -90,7 +92,26 @@ def flat(bundle: Bundle) -> dict[str, object]:
     """The manifest as one level: dotted key -> value; a file's value is its digest and size in one text."""
     data = bundle.manifest.to_json()
     data["files"] = {name: f"{record['sha256'][:12]} ({record['size']:,} bytes)" for name, record in data["files"].items()}
+    data["layers"] = {name: bits_text(decision) for name, decision in decisions(bundle).items()}
+    for component in data["components"].values():
+        del component["quantisation"]
     return dict(leaves("", data))
+
+
+def decisions(bundle: Bundle) -> dict[str, Decision]:
+    """Every quantised layer's decision, by component/weight."""
+    parts = bundle.manifest.components.items()
+    return {f"{name}/{weight}": decision for name, record in parts for weight, decision in record.quantisation.items()}
+
+
+def bits_text(decision: Decision) -> str:
+    """Such as `4 bits, blocks of 32, gptq, weight error 0.071, 20,736 bytes`."""
+    blocks = f" of {decision.block_size}" if decision.block_size else ""
+    cost = "" if decision.divergence is None else f", {decision.divergence:.2g} nats alone"
+    return (
+        f"{decision.bits} bits, {decision.scheme.replace('_', ' ')}{blocks}, {decision.method}, "
+        f"weight error {decision.weight_error:.3f}{cost}, {decision.bytes:,} bytes"
+    )
 
 
 def leaves(prefix: str, value: object) -> Iterator[tuple[str, object]]:
@@ -103,9 +124,11 @@ def leaves(prefix: str, value: object) -> Iterator[tuple[str, object]]:
 
 
 def differences(one: dict[str, object], other: dict[str, object]) -> Iterator[tuple[str, object, object]]:
-    """(key, left, right) wherever two flat objects differ; None stands for a key that is not there."""
+    """(key, left, right) wherever two flat objects differ; None stands for a key that is not there. A layer that the other bundle
+    does not quantise is float there."""
     for key in sorted(one.keys() | other.keys()):
-        left, right = one.get(key), other.get(key)
+        absent = "float" if key.startswith("layers.") else None
+        left, right = one.get(key, absent), other.get(key, absent)
         if left != right:
             yield key, left, right
 

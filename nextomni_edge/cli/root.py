@@ -24,6 +24,7 @@ VERBS: Final = {
     "import": "Make a model directory of a published checkpoint, without copying it.",
     "export": "Take a model out of PyTorch: write and verify a bundle.",
     "calibrate": "Collect what a bundle's networks read, from noise to data, for `quantize`.",
+    "quantize": "Write a bundle with its weights as integers, and measure what that costs.",
     "verify": "Check a bundle against its model, or against its own golden trace.",
     "inspect": "Show what a bundle holds, or how two bundles differ.",
     "run": "Any modality in, any modality out.",

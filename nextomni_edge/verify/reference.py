@@ -20,11 +20,13 @@ from nextomni_edge.runtimes.torch import sessions
 from nextomni_edge.tokens.text import TextTokenizer
 from nextomni_edge.verify.comparison import Array
 from nextomni_edge.verify.components import MARGINS
+from nextomni_edge.verify.fake_quantised import LockstepSession, fake_quantised_sessions
 
 
 class Reference:
-    """`model` runs in PyTorch in float32. Weights that the bundle stores as float16 are rounded so here too: the export may narrow
-    a weight, as the manifest says, but must not compute anything else with it."""
+    """`model` runs in PyTorch in float32. Weights that the bundle stores as float16 are rounded so here too, and a quantised
+    bundle's layers compute with its own integers (see fake_quantised.py): a bundle may narrow a weight, as the manifest says, but
+    must not compute anything else with it. InputError, GateError: the integers are not this model's."""
 
     def __init__(self, bundle: Bundle, model_dir: Path) -> None:
         checkpoint = Checkpoint.open(model_dir)
@@ -36,18 +38,21 @@ class Reference:
         self._omni = networks.load(model_dir)
         if any(component.precision == "float16" for component in bundle.manifest.components.values()):
             _round(self._omni)
-        self._sessions = sessions(self._omni)
+        quantised = fake_quantised_sessions(self._omni, bundle)
+        self._modules = {name: session.module for name, session in quantised.items()}
+        self._sessions = sessions(self._omni) | quantised
+        whole_runs = self._sessions | {name: LockstepSession(session) for name, session in quantised.items()}
         self.model = EdgeModel(
             checkpoint.config,
             TextTokenizer(checkpoint.tokenizer_path, checkpoint.config.text),
-            self._sessions.__getitem__,
+            whole_runs.__getitem__,
             lambda modality: checkpoint.tensor(f"metric_tables.{modality}"),
         )
 
     def run(self, component: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs of a component, and of an encoder the margins of its codes. NonFiniteError: a float output is not finite."""
         found = self._sessions[component].run(inputs)
-        module = self._omni.get_submodule(component)
+        module = self._modules.get(component) or self._omni.get_submodule(component)
         if isinstance(module, ImageEncoder | AudioEncoder):
             found[MARGINS] = _margins(module, *inputs.values())
         return found

@@ -1,0 +1,76 @@
+"""`quantize`: a bundle becomes a smaller one whose cost is measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.cli.library import needs_extra
+
+if TYPE_CHECKING:
+    from nextomni_edge.calibration.config import QuantConfig
+    from nextomni_edge.calibration.quantize import QuantReport
+
+MEGABYTE = 10**6
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The bundle to write.")
+@click.option("--recipe", metavar="NAME", help="int8-dynamic, int8-static, int4-rtn, int4-gptq, int4-awq or mixed.")
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="A config in JSON, in place of a recipe.")
+@click.option("--overwrite", is_flag=True, help="Replace a bundle; it stays whole until the new one is.")
+@click.option("--resume/--no-resume", default=True, show_default=True, help="Go on where a run that was killed stopped.")
+@common_options
+def quantize(
+    console: Console, bundle: Path, output: Path, recipe: str | None, config: Path | None, overwrite: bool, resume: bool
+) -> None:
+    """Write BUNDLE with its weights as integers. Needs no PyTorch."""
+    with needs_extra("quantize", "onnx_ir", "onnxruntime"):
+        from nextomni_edge.calibration import quantize as run_quantize
+
+    with console.progress("quantize") as advance:
+
+        def progress(task: str, share: float) -> None:
+            advance(round(100 * share), 100, task)
+
+        report = run_quantize(bundle, output, chosen(recipe, config), overwrite, resume, progress)
+    console.result(as_json(report), as_text(report))
+
+
+def chosen(recipe: str | None, config: Path | None) -> QuantConfig:
+    """What the options ask for."""
+    from nextomni_edge.calibration.config import read_config
+    from nextomni_edge.calibration.config import recipe as named
+
+    if recipe is not None and config is None:
+        return named(recipe)
+    if config is not None and recipe is None:
+        return read_config(config)
+    raise click.UsageError("give --recipe NAME or --config FILE, and not both")
+
+
+def as_json(report: QuantReport) -> dict[str, Any]:
+    """The report as JSON data."""
+    return {
+        "bundle": str(report.out),
+        "parent_bytes": report.parent_bytes,
+        "bytes": report.bytes,
+        "components": {name: {"parent_bytes": before, "bytes": after} for name, (before, after) in report.components.items()},
+        "layers": {name: vars(decision) for name, decision in report.decisions.items()},
+    }
+
+
+def as_text(report: QuantReport) -> str:
+    """The report as a table."""
+    lines = [
+        f"{name:<14} {before:>14,} -> {after:>13,} bytes, {before / after:5.2f} times smaller"
+        for name, (before, after) in report.components.items()
+    ]
+    worst = max(report.decisions.items(), key=lambda item: item[1].weight_error, default=None)
+    lines += [f"largest weight error: {worst[1].weight_error:.3f} of {worst[0]}"] if worst else []
+    ratio = report.parent_bytes / report.bytes
+    return "\n".join([*lines, f"{report.parent_bytes:,} -> {report.bytes:,} bytes in all ({ratio:.2f} times): {report.out}"])

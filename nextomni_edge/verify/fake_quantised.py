@@ -1,0 +1,203 @@
+"""A quantised bundle's layers in PyTorch: the bundle's own integers, dequantised, and inputs rounded by the runtime's formulas."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from nextomni_edge.bundle import Bundle, Decision
+from nextomni_edge.bundle.quantised import SMOOTHING, dequantise, read_parts, stored_layers
+from nextomni_edge.errors import GateError, InputError, MissingRuntimeError
+from nextomni_edge.models.components import Component, components
+from nextomni_edge.models.networks import Model
+from nextomni_edge.runtimes.base import Array, Session
+from nextomni_edge.runtimes.torch import TorchSession
+from nextomni_edge.verify.comparison import LIMIT, error, limit, within
+from nextomni_edge.verify.components import INPUT_OF
+
+Float = NDArray[np.float32]
+Rounding = Callable[[Float], Float]
+
+SAME_ERROR: Final = 1e-3  # how far a layer's error may be from the one recorded, relative: it is summed in another order
+
+
+class FakeQuantisedSession(TorchSession):
+    """`module` has the dequantised weights. Where inputs are rounded, a second session over the bundle's graph tells what its
+    layers read (see recorder.py): each is held against what PyTorch computed for it, and taken over.
+
+    GateError: a layer's input differs by more than float32's rounding explains.
+    """
+
+    def __init__(self, component: Component, inputs: RoundedInputs, runtime: Session | None) -> None:
+        super().__init__(component)
+        self.module, self.inputs, self.runtime = component.module, inputs, runtime
+
+    def _run(self, inputs: Mapping[str, Array], outputs: list[str]) -> dict[str, Array]:
+        if self.runtime is None:
+            return super()._run(inputs, outputs)
+        self.inputs.recorded = self.runtime.run(inputs)
+        with self.inputs:
+            return super()._run(inputs, outputs)
+
+
+class LockstepSession(Session):
+    """For whole generations: each call is computed in PyTorch too, and the runtime's outputs are what it gives, so that the two
+    never part over the last bit of a value. GateError: an output differs by more than its limit."""
+
+    def __init__(self, checked: FakeQuantisedSession) -> None:
+        super().__init__(checked.spec, checked.provider)
+        self._checked = checked
+
+    def _run(self, inputs: Mapping[str, Array], outputs: list[str]) -> dict[str, Array]:
+        expected, allowed = self._checked.run(inputs, outputs), limit(self.spec.name)
+        if self._checked.runtime is None:
+            return expected
+        found = self._checked.inputs.recorded
+        for name in outputs:
+            measured = error(found[name], expected[name])
+            if not within(measured, allowed):
+                raise GateError(f"{self.spec.name}: {name} differs by {measured:.3g} of its scale, {allowed:.0e} is allowed")
+        return {name: found[name] for name in outputs}
+
+
+class RoundedInputs(TorchFunctionMode):
+    """While it is entered, a linear function with a quantised weight reads the input that is `recorded` for it, rounded."""
+
+    def __init__(self, component: str, names: Mapping[int, str], roundings: Mapping[int, Rounding]) -> None:
+        super().__init__()
+        self._component, self._names, self._roundings = component, names, roundings  # by the id of the weight
+        self.recorded: Mapping[str, Array] = {}
+        self.largest = 0.0  # relative difference of an input so far
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.linear and id(args[1]) in self._roundings:
+            rounded = self._roundings[id(args[1])](self._taken_over(*args[:2]))
+            args = (torch.tensor(rounded), *args[1:])
+        return func(*args, **(kwargs or {}))
+
+    def _taken_over(self, x: Tensor, weight: Tensor) -> Float:
+        name = self._names[id(weight)]
+        found: Float = self.recorded[INPUT_OF + name].reshape(tuple(x.shape))
+        measured = error(found, x.numpy())
+        self.largest = max(self.largest, measured)
+        if not within(measured, LIMIT):
+            raise GateError(
+                f"{self._component}: the input of {name} differs by {measured:.3g} of its scale, {LIMIT:.0e} is allowed"
+            )
+        return found
+
+
+def fake_quantised_sessions(model: Model, bundle: Bundle) -> dict[str, FakeQuantisedSession]:
+    """A session for each component that the bundle has quantised; the model's own modules stay as they are.
+
+    GateError: the integers are not the model's (their error is not the recorded one). InputError: they don't fit its shapes.
+    """
+    quantised = {name for name, record in bundle.manifest.components.items() if record.quantisation}
+    return {name: _session(component, bundle) for name, component in components(model).items() if name in quantised}
+
+
+def _session(component: Component, bundle: Bundle) -> FakeQuantisedSession:
+    record = bundle.manifest.components[component.name]
+    module = copy.deepcopy(component.module)
+    weights, stored = dict(module.named_parameters()), stored_layers(bundle.path / record.file)
+    names, roundings = dict[int, str](), dict[int, Rounding]()
+    for name, decision in record.quantisation.items():
+        where = f"{bundle.path}: {component.name}/{name}"
+        if name not in weights or name not in stored:
+            raise InputError(f"{where}: listed as quantised, but the {'graph' if name in weights else 'model'} has no such weight")
+        parts = read_parts(bundle.path, stored[name])
+        _replace(weights[name], decision, parts, where)
+        if (rounding := _rounding(decision, parts)) is not None:
+            names[id(weights[name])], roundings[id(weights[name])] = name, rounding
+    widths = {name: weights[name].shape[1] for name in names.values()}
+    runtime = _recorder(bundle, component.name, widths) if widths else None
+    return FakeQuantisedSession(
+        dataclasses.replace(component, module=module), RoundedInputs(component.name, names, roundings), runtime
+    )  # fmt: skip
+
+
+def _recorder(bundle: Bundle, component: str, widths: Mapping[str, int]) -> Session:
+    try:
+        from nextomni_edge.verify.recorder import recorder  # a bundle that is not quantised is verified without onnx-ir
+    except ImportError as missing:
+        raise MissingRuntimeError(f"{missing}; install it with: pip install 'nextomni-edge[quantize]'") from missing
+    return recorder(bundle, component, widths)
+
+
+def _replace(weight: nn.Parameter, decision: Decision, parts: Mapping[str, Array], where: str) -> None:
+    try:
+        found = torch.tensor(dequantise(decision, parts, tuple(weight.shape)))
+        meant = found * torch.tensor(parts[SMOOTHING]) if SMOOTHING in parts else found
+    except (ValueError, RuntimeError) as failure:
+        raise InputError(f"{where}: the stored parts do not fit the weight's shape {tuple(weight.shape)} ({failure})") from failure
+    with torch.no_grad():
+        away = float(torch.linalg.norm((meant - weight).double()) / torch.linalg.norm(weight.double()).clamp_min(1e-30))
+        if not abs(away - decision.weight_error) <= SAME_ERROR * max(away, decision.weight_error):
+            raise GateError(
+                f"{where}: the integers are {away:.3g} of the model's weight away, {decision.weight_error:.3g} is recorded; "
+                "they were made of another model"
+            )
+        weight.copy_(found)
+
+
+def _rounding(decision: Decision, parts: Mapping[str, Array]) -> Rounding | None:
+    """What happens to a layer's input before its product; None where nothing does."""
+    if decision.operator not in ("matmul", "linear") or decision.scheme == "stored":
+        return None
+
+    def rounded(x: Float) -> Float:
+        x = x * parts[SMOOTHING] if SMOOTHING in parts else x
+        if decision.scheme == "static":
+            assert decision.activation is not None  # the manifest's check
+            return round_static(x, *decision.activation)
+        if decision.scheme == "per_tensor":
+            return round_tensor(x)
+        return round_blocks(x, decision.block_size) if decision.block_size else round_tokens(x)
+
+    return rounded
+
+
+# In numpy: PyTorch multiplies by a reciprocal where a division is written, and falls on the other side of some borders.
+def round_tensor(x: Float) -> Float:
+    """ONNX's DynamicQuantizeLinear and back: uint8 over the range of all values, 0 included."""
+    low, high = np.minimum(x.min(), np.float32(0)), np.maximum(x.max(), np.float32(0))
+    scale = (high - low) / np.float32(255) or np.float32(1)
+    return _round(x, scale, np.rint(-low / scale))
+
+
+def round_tokens(x: Float) -> Float:
+    """Each row to int8, its largest magnitude becoming 127."""
+    scale = np.maximum(np.abs(x).max(axis=-1, keepdims=True), np.float32(1e-30)) / np.float32(127)
+    found: Float = np.rint(x / scale) * scale
+    return found
+
+
+def round_static(x: Float, scale: float, zero: float) -> Float:
+    """ONNX's QuantizeLinear to uint8 and back."""
+    return _round(x, np.float32(scale), np.float32(zero))
+
+
+def round_blocks(x: Float, block_size: int) -> Float:
+    """What MatMulNBits does at accuracy level 4: each row's blocks to int8, the largest magnitude becoming 127."""
+    width = x.shape[-1]
+    padded = np.pad(x, [*[(0, 0)] * (x.ndim - 1), (0, -width % block_size)])
+    blocks = padded.reshape(*x.shape[:-1], -1, block_size)
+    largest = np.abs(blocks).max(axis=-1, keepdims=True)
+    inverse = np.divide(np.float32(127), largest, out=np.zeros_like(largest), where=largest > 0)
+    rounded = np.rint(blocks * inverse) * (largest / np.float32(127))
+    found: Float = rounded.reshape(padded.shape)[..., :width]
+    return found
+
+
+def _round(x: Float, scale: np.float32, zero: np.float32) -> Float:
+    found: Float = (np.clip(np.rint(x / scale) + zero, 0, 255) - zero) * scale
+    return found

@@ -1,0 +1,103 @@
+"""A quantised component that also gives what its layers read: a copy of its graph, loaded by the bundle's own runtime.
+
+Two computations of one network differ in the last bits of a value; where it lies on the border of two integers, rounding makes a
+whole step of that, and the layers behind it many. A reference that is to be held against the runtime within float32's accuracy is
+therefore given the runtime's layer inputs, after its own were found to be the same but for the last bits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnx_ir as ir
+
+from nextomni_edge.bundle import Bundle
+from nextomni_edge.bundle.manifest import WEIGHTS
+from nextomni_edge.bundle.quantised import QUANTISED
+from nextomni_edge.errors import InputError
+from nextomni_edge.files import link_or_copy
+from nextomni_edge.graphs import graph_specs
+from nextomni_edge.runtimes.base import Session, runtime
+from nextomni_edge.spec import Dim, TensorSpec
+from nextomni_edge.verify.components import INPUT_OF
+
+PRODUCTS: Final = ("MatMulNBits", "MatMulInteger", "MatMul")
+
+
+def recorder(bundle: Bundle, component: str, widths: Mapping[str, int]) -> Session:
+    """A session over a component that gives, beside its own outputs, `INPUT_OF` each of the quantised weights in `widths`: what the
+    layer reads, before any smoothing, (rows, width) float32.
+
+    InputError: the graph has no product with such a weight.
+    """
+    record = bundle.manifest.components[component]
+    model = ir.load(bundle.component_file(component))
+    for weight, width in widths.items():
+        _expose(model.graph, weight, width, f"{bundle.component_file(component)}: {weight}")
+    spec = graph_specs(bundle.config)[component]
+    more = [TensorSpec(INPUT_OF + weight, "float32", (_rows(i), width)) for i, (weight, width) in enumerate(widths.items())]
+    with _beside_weights(bundle, model) as folder:
+        ir.save(model, folder / record.file)
+        loaded = runtime(record.format)
+        return loaded.load(component, folder / record.file, replace(spec, outputs=(*spec.outputs, *more)))
+
+
+def _rows(index: int) -> Dim:
+    return Dim(f"recorded_{index}", 0, 2**40)
+
+
+def _expose(graph: ir.Graph, weight: str, width: int, where: str) -> None:
+    """Give the graph an output with a layer's input, flattened to rows."""
+    shape = ir.tensor(np.array([-1, width], np.int64), name=f"{INPUT_OF}{weight}.shape")
+    flat = ir.Value(name=shape.name, shape=ir.Shape([2]), type=ir.TensorType(ir.DataType.INT64), const_value=shape)
+    graph.register_initializer(flat)
+    made = ir.node("Reshape", [_source(graph, weight, where), flat])
+    made.outputs[0].name = f"{INPUT_OF}{weight}"
+    made.outputs[0].type, made.outputs[0].shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape([None, width])
+    graph.append(made)
+    graph.outputs.append(made.outputs[0])
+
+
+def _source(graph: ir.Graph, weight: str, where: str) -> ir.Value:
+    """The value that a layer reads: back from its product through rounding and smoothing."""
+    value: ir.Value | None = graph.initializers.get(f"{weight}.{QUANTISED}")
+    while value is not None and (uses := list(value.uses())) and uses[0][0].op_type not in PRODUCTS:
+        value = uses[0][0].outputs[0]
+    if value is None or not list(value.uses()):
+        raise InputError(f"{where}: no product with this weight in the graph, which the manifest says is quantised")
+    source = next(iter(value.uses()))[0].inputs[0]
+    while source is not None and (producer := source.producer()) is not None and _belongs_to_layer(producer):
+        source = producer.inputs[0]
+    if source is None:
+        raise InputError(f"{where}: the product with this weight has no other operand")
+    return source
+
+
+def _belongs_to_layer(node: ir.Node) -> bool:
+    """Whether a node rounds or smooths a value for a product: such are named after the value and the operator."""
+    return (node.outputs[0].name or "").startswith(f"{node.inputs[0].name if node.inputs[0] else ''}.{node.op_type}(")
+
+
+@contextlib.contextmanager
+def _beside_weights(bundle: Bundle, model: ir.Model) -> Iterator[Path]:
+    """A folder that holds the graph's weights under the bundle's names: a runtime reads no file outside the graph's folder."""
+    with tempfile.TemporaryDirectory(dir=_place(bundle)) as name:
+        folder = Path(name)
+        (folder / WEIGHTS).mkdir()
+        for value in model.graph.initializers.values():
+            tensor = value.const_value
+            if isinstance(tensor, ir.ExternalTensor) and not (folder / tensor.location).exists():
+                link_or_copy(bundle.path / tensor.location, folder / tensor.location)
+        yield folder
+
+
+def _place(bundle: Bundle) -> Path | None:
+    """Beside the bundle, where links into it can stand; None, the system's own place, where nothing can be written there."""
+    return bundle.path.parent if os.access(bundle.path.parent, os.W_OK) else None
