@@ -65,13 +65,20 @@ class TensorStore:
 
     def sha256(self) -> dict[str, str]:
         """Digest of each file, by its name. InputError: a file that is referred to is not the one that was imported."""
-        digests = {name: file_sha256(file) for name, file in sorted(self._files.items())}
-        for name, digest in self._expected.items():
-            if digests[name] != digest:
-                raise InputError(
-                    f"{self._files[name]}: sha256 {digests[name]}, {digest} when it was imported; import the model again"
-                )
-        return digests
+        return {name: self._digest(name) for name in sorted(self._files)}
+
+    def check_referenced(self) -> None:
+        """Read every file that is referred to. InputError: one is not the file that was imported."""
+        for name in self._expected:
+            self._digest(name)
+
+    def _digest(self, name: str) -> str:
+        found = file_sha256(self._files[name])
+        if found != self._expected.get(name, found):
+            raise InputError(
+                f"{self._files[name]}: sha256 {found}, {self._expected[name]} when it was imported; import the model again"
+            )
+        return found
 
     def _stored(self, name: str) -> tuple[Pieces, tuple[int, ...]]:
         if name not in self._tensors:

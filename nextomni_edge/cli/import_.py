@@ -33,7 +33,7 @@ def import_(console: Console, source: str, output: Path, layout: str, copy: bool
 
     folder = Path(source)
     if not folder.exists() and REPOSITORY.fullmatch(source) and not source.startswith("."):
-        console.note(f"fetching {source} at {revision}")
+        console.note(f"fetching {source} at {revision}", level=1)
         folder = fetch(source, revision)
     report = import_model(folder, output, expected_shapes, layout, copy, overwrite)
     lines = [

@@ -55,6 +55,7 @@ def import_model(
     there in the shape that the config asks for. `copy` copies the files too. UsageError: unknown layout, `out` exists.
     InputError: the source is not what it must be.
     """
+    _check_name(layout)
     opened = Source(source.resolve())
     name, made = _choose(opened, layout)
     shapes = _shapes(made, expected)
@@ -73,14 +74,16 @@ def import_model(
     return ImportReport(out, name, len(origins), parameters, away, own, dict(record.unused))
 
 
+def _check_name(name: str) -> None:
+    if name != "auto" and name not in LAYOUTS:
+        near = difflib.get_close_matches(name, LAYOUTS, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"expected one of auto, {', '.join(LAYOUTS)}"
+        raise UsageError(f"layout {name!r}: {hint}")
+
+
 def _choose(source: Source, name: str) -> tuple[str, Plan]:
     """The layout asked for, or the only one that recognises the source, and what it makes of it."""
     if name != "auto":
-        if name not in LAYOUTS:
-            near = difflib.get_close_matches(name, LAYOUTS, 1)
-            raise UsageError(
-                f"layout {name!r}: " + (f"did you mean {near[0]!r}?" if near else f"expected one of auto, {', '.join(LAYOUTS)}")
-            )
         return name, LAYOUTS[name].plan(source)
     fitting: list[Layout] = [layout for layout in LAYOUTS.values() if layout.recognises(source)]
     if len(fitting) != 1:

@@ -46,6 +46,7 @@ def load(path: Path) -> Model:
     """Read a model directory in float32. InputError: a tensor missing, unknown, or of another shape than the config says."""
     checkpoint = Checkpoint.open(path)
     check_tensors(checkpoint)
+    checkpoint.check_referenced()
     model = build(checkpoint.config)
     with torch.no_grad():
         for name, tensor in state_names(model).items():
