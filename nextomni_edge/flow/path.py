@@ -12,6 +12,7 @@ from nextomni_edge.flow.row_cache import RowCache
 from nextomni_edge.flow.schedule import Array, MetricSchedule
 
 CHUNK = 1 << 20  # elements of a float64 temporary (8 MiB): bounds the memory of every pass over a vocabulary
+CACHED = 1 << 17  # elements of a float64 temporary that passes over it find in a processor's cache (1 MiB)
 LARGEST_BETA = 1e30  # stands for beta_1 = inf, whose product with d = 0 would be NaN; exp(-1e30·d) is 0 for every d > 1e-27
 SAME_ROW = 1e-14  # |e_x − e_y|² under this is 0: |e_x − e_y| under 1e-7 is the rounding of float32 rows, not a distance
 
@@ -33,10 +34,13 @@ class MetricPath:
         if not bool(xp.all(xp.isfinite(table))):
             raise InputError("metric table: holds a value that is not finite")
         self.table: Array = xp.empty(table.shape, dtype=xp.float32, device=device(table))
+        self._squares: Array = xp.empty(table.shape[:1], dtype=xp.float64, device=device(table))  # of the rows as they are kept
         for symbols in chunks(table.shape[0], table.shape[1]):
             block = xp.astype(table[symbols, :], xp.float64)
             norm = xp.sqrt(xp.sum(block * block, axis=1, keepdims=True))
             self.table[symbols, :] = xp.astype(block / xp.where(norm > 0.0, norm, xp.ones_like(norm)), xp.float32)
+            kept = xp.astype(self.table[symbols, :], xp.float64)
+            self._squares[symbols] = xp.sum(kept * kept, axis=1)
         self.schedule = schedule
         self.vocabulary: int = table.shape[0]
         self.kept = RowCache(self.distance, self.vocabulary, kept_bytes) if kept_bytes else None
@@ -44,6 +48,11 @@ class MetricPath:
     def rows(self, x_1: Array) -> Array:
         """`distance` of distinct ids, out of what is kept where it can be."""
         return self.kept(x_1) if self.kept else self.distance(x_1)
+
+    def prefetch(self, x_1: Array) -> None:
+        """Compute the rows of distinct ids together where they can be kept: one pass over the table for all."""
+        if self.kept:
+            self.kept.prefetch(x_1)
 
     def without_kept_rows(self) -> MetricPath:
         """The same path, every row computed anew."""
@@ -62,13 +71,16 @@ class MetricPath:
         xp = array_namespace(self.table)
         self.check_ids(x_1, "x_1")
         rows = xp.astype(xp.take(self.table, x_1, axis=0), xp.float64)
-        rows_square = xp.sum(rows * rows, axis=1)[:, None]
+        rows_square = xp.take(self._squares, x_1)[:, None]
         distance = xp.empty((x_1.shape[0], self.vocabulary), dtype=xp.float32, device=device(self.table))
         for symbols in chunks(self.vocabulary, self.table.shape[1] + x_1.shape[0]):
             block = xp.astype(self.table[symbols, :], xp.float64)
-            squared = rows_square + xp.sum(block * block, axis=1)[None, :] - 2.0 * (rows @ block.T)
+            squared = rows @ block.T
+            squared *= -2.0
+            squared += rows_square + self._squares[symbols][None, :]
             squared = xp.where(squared > SAME_ROW, squared, xp.zeros_like(squared))
-            distance[:, symbols] = xp.astype(squared * squared, xp.float32)
+            squared *= squared
+            distance[:, symbols] = xp.astype(squared, xp.float32)
         return distance
 
     def log_probability(self, x_1: Array, t: float | Array) -> Array:
@@ -150,8 +162,8 @@ def inverse_cdf(weight: Array, uniform: Array) -> Array:
     return ids
 
 
-def chunks(length: int, width: int) -> Iterator[slice]:
-    """Slices of `length` rows, each as many rows as `width` elements a row leave room for within CHUNK, at least one."""
-    size = max(1, CHUNK // width)
+def chunks(length: int, width: int, elements: int | None = None) -> Iterator[slice]:
+    """Slices of `length` rows, each as many rows as `width` elements a row leave room for within `elements`, CHUNK by default."""
+    size = max(1, (elements or CHUNK) // width)
     for start in range(0, length, size):
         yield slice(start, min(start + size, length))

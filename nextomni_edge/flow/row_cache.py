@@ -28,16 +28,25 @@ class RowCache:
 
     def __call__(self, ids: Array) -> Array:
         """Rows (n, V) of distinct ids (n,), a copy."""
-        wanted = [int(i) for i in ids]
+        if ids.shape[0] > self._capacity:
+            return self._compute(ids)
+        xp = array_namespace(ids)
         with self._lock:
-            missing = [i for i, known in enumerate(wanted) if known not in self._slots]
-            self.hits, self.misses = self.hits + len(wanted) - len(missing), self.misses + len(missing)
-            if len(wanted) <= self._capacity:
-                return self._kept(ids, wanted, missing)
-        return self._compute(ids)
+            slots = self._fill(ids)
+            return xp.take(self._store, xp.asarray(slots, device=device(ids)), axis=0)
 
-    def _kept(self, ids: Array, wanted: list[int], missing: list[int]) -> Array:
+    def prefetch(self, ids: Array) -> None:
+        """Compute what is missing of distinct ids (n,) at once; of more than fit, none."""
+        if 0 < ids.shape[0] <= self._capacity:
+            with self._lock:
+                self._fill(ids)
+
+    def _fill(self, ids: Array) -> list[int]:
+        """Where the rows of these ids stand, once those missing are computed in place of the oldest."""
         xp, where = array_namespace(ids), device(ids)
+        wanted = ids.tolist()
+        missing = [place for place, known in enumerate(wanted) if known not in self._slots]
+        self.hits, self.misses = self.hits + len(wanted) - len(missing), self.misses + len(missing)
         for known in wanted:
             if known in self._slots:
                 self._slots.move_to_end(known)
@@ -49,4 +58,4 @@ class RowCache:
                 slot = len(self._slots) if len(self._slots) < self._capacity else self._slots.popitem(last=False)[1]
                 self._slots[wanted[place]] = slot
                 self._store[slot, :] = rows[row, :]
-        return xp.take(self._store, xp.asarray([self._slots[known] for known in wanted], device=where), axis=0)
+        return [self._slots[known] for known in wanted]

@@ -10,7 +10,7 @@ from typing import Protocol
 from array_api_compat import array_namespace
 
 from nextomni_edge.errors import InputError, UsageError
-from nextomni_edge.flow.path import LARGEST_BETA, MetricPath, chunks, inverse_cdf
+from nextomni_edge.flow.path import CACHED, LARGEST_BETA, MetricPath, chunks, inverse_cdf
 from nextomni_edge.flow.schedule import Array, MetricSchedule
 from nextomni_edge.flow.velocity import jump_weight
 
@@ -107,18 +107,24 @@ def _move(
     beta, rise = min(beta, LARGEST_BETA), min(rise, LARGEST_BETA)
     moving = xp.nonzero(may_jump(x_t, x_1, rise, path, uniform_jump))[0]
     moving = xp.take(moving, xp.argsort(xp.take(x_1, moving), stable=True))  # equal x_1 side by side: one distance row for all
+    ids, row_of = _distinct(xp.take(x_1, moving))
+    path.prefetch(ids)
     for part in chunks(moving.shape[0], path.vocabulary):
-        rows = moving[part]
-        ids, row_of = xp.unique_inverse(xp.take(x_1, rows))
-        distance = path.rows(ids)
-        if ids.shape[0] < rows.shape[0]:
-            distance = xp.take(distance, row_of, axis=0)
-        weight = jump_weight(distance, xp.take(x_t, rows), beta)
-        probability = -xp.expm1(-rise * xp.sum(weight, axis=1))
-        jumps = xp.take(uniform_jump, rows) < probability
-        target = inverse_cdf(weight[jumps], xp.take(uniform_target, rows)[jumps])
-        x_next[rows[jumps]] = target
+        first, last_row = int(row_of[part][0]), int(row_of[part][-1])
+        distance = path.rows(ids[first : last_row + 1])
+        for some in chunks(row_of[part].shape[0], path.vocabulary, CACHED):
+            rows = moving[part][some]
+            weight = jump_weight(xp.take(distance, row_of[part][some] - first, axis=0), xp.take(x_t, rows), beta)
+            jumps = xp.take(uniform_jump, rows) < -xp.expm1(-rise * xp.sum(weight, axis=1))
+            x_next[rows[jumps]] = inverse_cdf(weight[jumps], xp.take(uniform_target, rows)[jumps])
     return x_next
+
+
+def _distinct(ordered: Array) -> tuple[Array, Array]:
+    """The distinct values of a sorted row (n,), and the place (n,) among them of each."""
+    xp = array_namespace(ordered)
+    new = xp.concat([xp.ones_like(ordered[:1]), xp.astype(ordered[1:] != ordered[:-1], ordered.dtype)])
+    return ordered[new == 1], xp.cumulative_sum(new) - 1
 
 
 def _check_step(t: float, h: float) -> None:

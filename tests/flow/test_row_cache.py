@@ -45,7 +45,15 @@ def test_more_rows_than_fit_are_not_kept() -> None:
     path, cache = kept(2)
     path.rows(np.array([1, 2, 3]))
     path.rows(np.array([1, 2]))
-    assert (cache.hits, cache.misses) == (0, 5)
+    assert (cache.hits, cache.misses) == (0, 2)
+
+
+def test_rows_that_were_fetched_before_are_found() -> None:
+    path, cache = kept(4)
+    path.prefetch(np.array([3, 9, 11]))
+    path.prefetch(np.arange(5))  # more than fit: as if not asked
+    np.testing.assert_array_equal(path.rows(np.array([9, 11])), path.distance(np.array([9, 11])))
+    assert (cache.hits, cache.misses) == (2, 3)
 
 
 def test_what_is_given_may_be_changed() -> None:
