@@ -40,6 +40,7 @@ MAY_IMPORT = {
     "runtimes.openvino": STORED | {"runtimes.base"},
     "runtimes.torch": STORED | {"runtimes.base", "models"},
     "models": MODEL,
+    "models.initial": MODEL | {"layouts"},
     "train": MODEL | {"media"},
     "retrieval": RUN | {"media"},
     "bench": RUN,
@@ -47,7 +48,7 @@ MAY_IMPORT = {
     "export": RUN | {"models", "verify"},
     "calibration": RUN | {"media", "verify"},
     "__main__": {"cli"},
-    "cli": RUN | {"layouts", "media", "retrieval", "models", "train", "export", "calibration", "verify", "runtimes", "bench"},
+    "cli": RUN | {"layouts", "media", "retrieval", "models", "models.initial", "train", "export", "calibration", "verify", "runtimes", "bench"},
 }
 # Where a bundle runs: these parts may use these libraries and no others.
 DEVICE = BASE | {

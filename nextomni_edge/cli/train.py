@@ -22,12 +22,22 @@ from nextomni_edge.errors import InputError, UsageError
 )
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Stop after this long; --resume goes on.")
 @click.option("--resume", is_flag=True, help="Go on with the run that is in --out.")
+@click.option(
+    "--init",
+    multiple=True,
+    metavar="LAYOUT=DIR",
+    help="Begin from a published part: qwen2, llama, clip, siglip, whisper; or, without LAYOUT=, from a model directory.",
+)
 @common_options
-def train(console: Console, recipe: Path, options: tuple[str, ...], out: Path, minutes: float | None, resume: bool) -> None:
+def train(
+    console: Console, recipe: Path, options: tuple[str, ...], out: Path, minutes: float | None, resume: bool, init: tuple[str, ...]
+) -> None:
     """Train RECIPE's model; OPTIONS that are not listed here go to the recipe itself.
 
     \b
     nextomni-edge train examples/emoji --data data --out runs/emoji --minutes 30
+
+    The parts of --init must have the sizes of RECIPE's config.json; the recipe is given the model that they make as --init.
     """
     script = recipe / "train.py"
     if not script.is_file():
@@ -39,11 +49,29 @@ def train(console: Console, recipe: Path, options: tuple[str, ...], out: Path, m
         raise UsageError(f"{out} holds an earlier run; pass --resume to go on with it, or choose another --out")
     if resume and not started:
         raise UsageError(f"{out} holds no run to resume; leave --resume out to begin one")
-    command = [sys.executable, str(script), "--out", str(out), *(["--minutes", str(minutes)] if minutes else []), *options]
+    given = ["--init", str(initial_model(console, recipe, out, init))] if init else []
+    limit = ["--minutes", str(minutes)] if minutes else []
+    command = [sys.executable, str(script), "--out", str(out), *limit, *given, *options]
     code = run_recipe(command)
     if code:
         click.get_current_context().exit(code if 0 < code <= 5 or code == 130 else 1)
     console.result({"out": str(out)}, str(out))
+
+
+def initial_model(console: Console, recipe: Path, out: Path, init: tuple[str, ...]) -> Path:
+    """The model directory that the recipe begins from: the one that is given, or one made of published parts in `out`."""
+    if len(init) == 1 and "=" not in init[0]:
+        return Path(init[0])
+    from nextomni_edge.config import ModelConfig
+    from nextomni_edge.models.initial import read_part, write_initial
+
+    parts = [read_part(spec) for spec in init]
+    config = ModelConfig.load(recipe / "config.json")
+    folders = [recipe, out, *(part.path for part in parts)]
+    tokenizer = next((folder / "tokenizer.json" for folder in folders if (folder / "tokenizer.json").is_file()), None)
+    for line in write_initial(config, parts, out / "initial", tokenizer):
+        console.note(f"not taken: {line}")
+    return out / "initial"
 
 
 def run_recipe(command: list[str]) -> int:

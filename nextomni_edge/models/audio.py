@@ -26,11 +26,15 @@ class AudioEncoder(nn.Module):
         self.transformer = Transformer(config.encoder)
         self.latent = nn.Linear(width * (config.frames_per_token // 2), config.codebook.latent_dim)
 
+    def features(self, log_mel: Tensor) -> Tensor:
+        """What Whisper's encoder gives, (B,N·frames_per_token/2,width)."""
+        x = F.gelu(self.conv2(F.gelu(self.conv1(log_mel.flatten(1, 2).transpose(1, 2))))).transpose(1, 2)
+        out: Tensor = self.transformer(x + sinusoids(x.shape[1], x.shape[2], x.device))
+        return out
+
     def latents(self, log_mel: Tensor) -> Tensor:
         """The continuous latents before quantisation, (B,N,K·D)."""
-        length = log_mel.shape[1]
-        x = F.gelu(self.conv2(F.gelu(self.conv1(log_mel.flatten(1, 2).transpose(1, 2))))).transpose(1, 2)
-        x = self.transformer(x + sinusoids(x.shape[1], x.shape[2], x.device))
+        length, x = log_mel.shape[1], self.features(log_mel)
         out: Tensor = self.latent(x.reshape(x.shape[0], length, -1))
         return out
 

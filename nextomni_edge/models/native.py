@@ -25,13 +25,17 @@ def state(model: OmniModel, dtype: torch.dtype = torch.float32) -> dict[str, tor
     }
 
 
-def save(model: OmniModel, tokenizer: Path, out: Path, dtype: torch.dtype = torch.float32) -> None:
-    """Write a model directory, replacing one that is there as a whole. UsageError: the place cannot be written."""
+def save(model: OmniModel, tokenizer: Path | None, out: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Write a model directory, replacing one that is there as a whole; without a tokenizer it is one to train from alone.
+
+    UsageError: the place cannot be written.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_directory(out, overwrite=True) as part:
         save_file(state(model, dtype), part / "model.safetensors")
         (part / "config.json").write_text(json.dumps(model.config.to_json(), indent=2) + "\n", encoding="utf-8")
-        shutil.copyfile(tokenizer, part / "tokenizer.json")
+        if tokenizer is not None:
+            shutil.copyfile(tokenizer, part / "tokenizer.json")
 
 
 def load(path: Path) -> OmniModel:

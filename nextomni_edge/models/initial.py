@@ -1,0 +1,123 @@
+"""The start of a native model from published parts: Qwen2's or LLaMA's backbone, CLIP's or SigLIP's and Whisper's encoders."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from nextomni_edge.checkpoint import TensorStore, open_import
+from nextomni_edge.config import ModelConfig
+from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.imported import RECORD, read_record
+from nextomni_edge.layouts.importing import LAYOUTS, import_model
+from nextomni_edge.models import native
+from nextomni_edge.models.networks import expected_shapes, state_names
+from nextomni_edge.models.omni import OmniModel
+
+# Tables of a vocabulary: a model with a tokenizer of its own has others, and learns them.
+TABLES: Final = ("embed_text.weight", "text_head.weight")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a published model: the sections of a config that it fixes, and its tensors under our names."""
+
+    layout: str
+    path: Path
+    sections: dict[str, Any]
+    tensors: dict[str, torch.Tensor]
+
+
+def read_part(spec: str) -> Part:
+    """The part that "LAYOUT=FOLDER" names: a published folder, or one that `import` wrote.
+
+    UsageError: not of that form. InputError: the folder is not what it must be, or holds a whole model.
+    """
+    layout, equals, folder = spec.partition("=")
+    if not equals or layout not in LAYOUTS:
+        raise UsageError(f"--init {spec!r}: expected LAYOUT=FOLDER, with one of {', '.join(LAYOUTS)}")
+    path = Path(folder)
+    if (path / RECORD).is_file():
+        return _read(layout, path, path)
+    with tempfile.TemporaryDirectory() as scratch:
+        import_model(path, Path(scratch) / "part", expected_shapes, layout)
+        return _read(layout, path, Path(scratch) / "part")
+
+
+def _read(layout: str, path: Path, directory: Path) -> Part:
+    record, store = read_record(directory), open_import(directory)
+    if record.part is None:
+        raise InputError(
+            f"{path}: a whole model of layout {record.layout}, expected a part; train from it with --resume, or export it"
+        )
+    if record.layout != layout:
+        raise InputError(f"{path}: imported with layout {record.layout}, not {layout}")
+    store.check_referenced()
+    return Part(layout, path, dict(record.part), _tensors(store))
+
+
+def _tensors(store: TensorStore) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(store.tensor(name).copy()) for name in store.names()}
+
+
+def with_sections(config: ModelConfig, part: Part) -> ModelConfig:
+    """The config with the sections that a part fixes in place of its own, so that the part fits."""
+    return ModelConfig.from_json(_merged(config.to_json(), part.sections))
+
+
+def _merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    nested = {
+        key: _merged(base[key], value) if isinstance(value, Mapping) and key in base else value for key, value in change.items()
+    }
+    return {**base, **nested}
+
+
+def initialise(model: OmniModel, part: Part) -> list[str]:
+    """Copy a part's tensors into the model; returns what was left out, a line each: tables of another vocabulary.
+
+    InputError: any other tensor has no place in the model, or another shape there.
+    """
+    own, left = state_names(model), list[str]()
+    for name, tensor in part.tensors.items():
+        if name not in own and not (name == "text_head.weight" and model.config.text.tied_head):
+            raise InputError(f"{part.path}: the model has no tensor {name}; its config must take the sections of the part")
+        shape = tuple(own[name].shape) if name in own else tuple(tensor.shape)
+        if shape != tuple(tensor.shape) and name not in TABLES:
+            raise InputError(
+                f"{part.path}: {name} has shape {tuple(tensor.shape)}, the model's {shape}; the two configs must agree"
+            )
+        if name not in own or shape != tuple(tensor.shape):
+            left.append(f"{name} {tuple(tensor.shape)}: the model's is {shape if name in own else 'tied'}")
+    with torch.no_grad():
+        for name, tensor in part.tensors.items():
+            if name in own and own[name].shape == tensor.shape:
+                own[name].copy_(tensor)
+    return left
+
+
+def write_initial(config: ModelConfig, parts: list[Part], out: Path, tokenizer: Path | None) -> list[str]:
+    """Write a native model directory of a config whose weights are the parts' and random elsewhere; returns what was left out.
+
+    Its metric tables are the codebooks, and for text the text table where it has as many columns. InputError: parts that do not
+    fit the config, or that fix the same section.
+    """
+    torch.manual_seed(0)
+    model, left = OmniModel(config), list[str]()
+    seen: dict[str, str] = {}
+    for part in parts:
+        for name in part.tensors:
+            if seen.setdefault(name, part.layout) != part.layout:
+                raise InputError(f"--init {part.layout} and --init {seen[name]} both hold {name}; give one of them")
+        left += initialise(model, part)
+    with torch.no_grad():
+        model.metric_tables.image.copy_(model.embed_image.codebook.unit())
+        model.metric_tables.audio.copy_(model.embed_audio.codebook.unit())
+        if model.metric_tables.text.shape == model.embed_text.weight.shape:
+            model.metric_tables.text.copy_(model.embed_text.weight)
+    native.save(model, tokenizer, out)
+    return left

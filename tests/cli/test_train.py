@@ -1,0 +1,65 @@
+"""`train --init`: the model that a recipe is given to begin from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import CLIPVisionConfig, CLIPVisionModel
+
+from nextomni_edge.models import native
+from nextomni_edge.models.initial import read_part, with_sections
+from tests.cli.conftest import Invoke, refused
+from tests.models.test_published import VISION, published
+from tests.tiny import tiny_config
+
+RECIPE = """
+import json, pathlib, sys
+out = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])
+out.mkdir(exist_ok=True)
+(out / "arguments.json").write_text(json.dumps(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    published(CLIPVisionModel(CLIPVisionConfig(**VISION)), tmp_path / "clip")
+    return tmp_path / "clip"
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, clip: Path) -> Path:
+    """A recipe whose config takes CLIP's sizes, and that only says how it was called."""
+    (tmp_path / "recipe").mkdir()
+    (tmp_path / "recipe" / "train.py").write_text(RECIPE)
+    config = with_sections(tiny_config(), read_part(f"clip={clip}"))
+    (tmp_path / "recipe" / "config.json").write_text(json.dumps(config.to_json()))
+    return tmp_path / "recipe"
+
+
+def test_the_recipe_begins_from_the_published_parts(invoke: Invoke, recipe: Path, clip: Path, tmp_path: Path) -> None:
+    result = invoke("train", recipe, "--out", tmp_path / "run", "--init", f"clip={clip}", "--own", "option")
+    assert result.exit_code == 0, result.output
+    asked = json.loads((tmp_path / "run" / "arguments.json").read_text())
+    assert asked == ["--out", str(tmp_path / "run"), "--init", str(tmp_path / "run" / "initial"), "--own", "option"]
+    state, part = native.state(native.load(tmp_path / "run" / "initial")), read_part(f"clip={clip}")
+    assert all(torch.equal(state[name], tensor) for name, tensor in part.tensors.items())
+
+
+def test_a_model_directory_goes_to_the_recipe_as_it_is(invoke: Invoke, recipe: Path, tmp_path: Path) -> None:
+    assert invoke("train", recipe, "--out", tmp_path / "run", "--init", tmp_path / "model").exit_code == 0
+    assert json.loads((tmp_path / "run" / "arguments.json").read_text())[2:] == ["--init", str(tmp_path / "model")]
+
+
+def test_parts_that_do_not_fit_are_one_line_before_the_recipe_starts(
+    invoke: Invoke, recipe: Path, clip: Path, tmp_path: Path
+) -> None:
+    refused(invoke("train", recipe, "--out", tmp_path / "run", "--init", f"click={clip}"), 2, "expected LAYOUT=FOLDER")
+    refused(invoke("train", recipe, "--out", tmp_path / "run", "--init", f"siglip={clip}"), 3, "missing")
+    (recipe / "config.json").write_text(json.dumps(tiny_config().to_json()))
+    refused(
+        invoke("train", recipe, "--out", tmp_path / "run", "--init", f"clip={clip}"), 3, "the model has no tensor image_encoder."
+    )
+    assert not (tmp_path / "run").exists()
