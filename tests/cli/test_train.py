@@ -12,6 +12,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 from nextomni_edge.models import native
 from nextomni_edge.models.initial import read_part, with_sections
 from tests.cli.conftest import Invoke, refused
+from tests.cli.test_process import ended
 from tests.models.test_published import VISION, published
 from tests.tiny import tiny_config
 
@@ -39,17 +40,17 @@ def recipe(tmp_path: Path, clip: Path) -> Path:
     return tmp_path / "recipe"
 
 
-def test_the_recipe_begins_from_the_published_parts(invoke: Invoke, recipe: Path, clip: Path, tmp_path: Path) -> None:
-    result = invoke("train", recipe, "--out", tmp_path / "run", "--init", f"clip={clip}", "--own", "option")
-    assert result.exit_code == 0, result.output
+def test_the_recipe_begins_from_the_published_parts(recipe: Path, clip: Path, tmp_path: Path) -> None:
+    code, _, errors = ended("train", recipe, "--out", tmp_path / "run", "--init", f"clip={clip}", "--own", "option")
+    assert code == 0, errors
     asked = json.loads((tmp_path / "run" / "arguments.json").read_text())
     assert asked == ["--out", str(tmp_path / "run"), "--init", str(tmp_path / "run" / "initial"), "--own", "option"]
     state, part = native.state(native.load(tmp_path / "run" / "initial")), read_part(f"clip={clip}")
     assert all(torch.equal(state[name], tensor) for name, tensor in part.tensors.items())
 
 
-def test_a_model_directory_goes_to_the_recipe_as_it_is(invoke: Invoke, recipe: Path, tmp_path: Path) -> None:
-    assert invoke("train", recipe, "--out", tmp_path / "run", "--init", tmp_path / "model").exit_code == 0
+def test_a_model_directory_goes_to_the_recipe_as_it_is(recipe: Path, tmp_path: Path) -> None:
+    assert ended("train", recipe, "--out", tmp_path / "run", "--init", tmp_path / "model")[0] == 0
     assert json.loads((tmp_path / "run" / "arguments.json").read_text())[2:] == ["--init", str(tmp_path / "model")]
 
 
