@@ -43,7 +43,7 @@ from nextomni_edge.media.parts import file_part, text_part
 from nextomni_edge.tensor_file import write_tensors
 from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, respond
 from nextomni_edge.tokens.sequence import Ids, Sequence
-from nextomni_edge.verify.tasks import PLANS, media
+from nextomni_edge.verify.tasks import PLANS, Plan, media
 
 Progress = Callable[[int, int, str], None]
 
@@ -87,10 +87,28 @@ class Source(ABC):
         return GenerationOptions.defaults(self.model.config, answer, skip_first_forward=False, stop_early=False)
 
 
-class Prompted(Source):
-    """The model's trajectories over prompts of the training split; `folder` is where the files that they name stand."""
+class Generated(Source):
+    """The model's own trajectories, from the settings that it has for what it answers with."""
 
     random = False
+
+    def trajectories(self, indices: Many[int], bins: int, seed: int) -> list[Trajectory]:
+        options = self.options(self.tasks[indices[0]][1])
+        kept = [_Moments(self.steps(options.steps, bins, seed, index)) for index in indices]
+        asked = [self.asked(index) for index in indices]
+        finished = generate_batch(
+            self.model, [one.sequence for one in asked], options, [seed * SEEDS + index for index in indices],
+            lambda record: kept[record.request].observe(record),
+        )  # fmt: skip
+        return [moments.trajectory(one, end, options.steps) for moments, one, end in zip(kept, asked, finished, strict=True)]
+
+    def steps(self, steps: int, bins: int, seed: int, index: int) -> list[int]:
+        """The steps whose moments are kept."""
+        return chosen_steps(steps, bins, seed, index)
+
+
+class Prompted(Generated):
+    """Over prompts, of the training split where it is for calibration; their files stand where the list does."""
 
     def __init__(self, model: EdgeModel, path: Path) -> None:
         self._prompts, self._folder = read_prompts(path)
@@ -109,15 +127,16 @@ class Prompted(Source):
         sequence = respond(segments, prompt.answer, self.model.config, self.model.tokenizer, prompt.count)
         return Asked(sequence, reader.pixels, tuple(reader.log_mel))
 
-    def trajectories(self, indices: Many[int], bins: int, seed: int) -> list[Trajectory]:
-        options = self.options(self.tasks[indices[0]][1])
-        kept = [_Moments(chosen_steps(options.steps, bins, seed, index)) for index in indices]
-        asked = [self.asked(index) for index in indices]
-        finished = generate_batch(
-            self.model, [one.sequence for one in asked], options, [seed * SEEDS + index for index in indices],
-            lambda record: kept[record.request].observe(record),
-        )  # fmt: skip
-        return [moments.trajectory(one, end, options.steps) for moments, one, end in zip(kept, asked, finished, strict=True)]
+
+class Planned(Generated):
+    """Over the tasks that verify runs, those that the components can do: for a model that no prompts are at hand for."""
+
+    def __init__(self, model: EdgeModel, components: Collection[str]) -> None:
+        self._plans = [plan for plan in PLANS if set(plan.components) <= set(components)]
+        super().__init__(model, [(plan.name, plan.answer) for plan in self._plans])
+
+    def asked(self, index: int) -> Asked:
+        return planned(self.model, self._plans[index])
 
 
 class _Reader:
@@ -175,11 +194,7 @@ class Random(Source):
         super().__init__(model, [(plan.name, plan.answer) for plan in self._plans])
 
     def asked(self, index: int) -> Asked:
-        plan, size = self._plans[index], self.model.config.image.size
-        shown = [*plan.given, *plan.earlier]
-        pixels = [media(self.model, kind).reshape(-1, 3, size, size) for kind in shown if kind in ("image", "video")]
-        log_mel = tuple(media(self.model, "audio") for kind in shown if kind == "audio")
-        return Asked(plan.task(self.model).sequence, np.concatenate([np.zeros((0, 3, size, size), np.float32), *pixels]), log_mel)
+        return planned(self.model, self._plans[index])
 
     def trajectories(self, indices: Many[int], bins: int, seed: int) -> list[Trajectory]:
         return [self._trajectory(index, bins, np.random.default_rng([seed, index])) for index in indices]
@@ -200,6 +215,15 @@ class Random(Source):
         pixels = generator.uniform(-1, 1, asked.pixels.shape).astype(np.float32)
         log_mel = tuple(generator.uniform(-1, 1.5, mel.shape).astype(np.float32) for mel in asked.log_mel)
         return Trajectory(Sequence(tuple(given)), t, x_t, x_1, finished, pixels, log_mel)
+
+
+def planned(model: EdgeModel, plan: Plan) -> Asked:
+    """A task of verify's, with its synthetic media."""
+    size = model.config.image.size
+    shown = [*plan.given, *plan.earlier]
+    pixels = [media(model, kind).reshape(-1, 3, size, size) for kind in shown if kind in ("image", "video")]
+    log_mel = tuple(media(model, "audio") for kind in shown if kind == "audio")
+    return Asked(plan.task(model).sequence, np.concatenate([np.zeros((0, 3, size, size), np.float32), *pixels]), log_mel)
 
 
 def chosen_steps(steps: int, bins: int, seed: int, index: int) -> list[int]:
