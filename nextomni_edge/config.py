@@ -120,9 +120,9 @@ class VqDecoderConfig:
     latent_channels: int = 256
 
     def fits(self, image: ImageConfig) -> bool:
-        """Whether the levels bring a grid of patches back to pixels."""
-        positive = all(1 <= multiplier < 2**20 for multiplier in self.multipliers)
-        return positive and len(self.multipliers) > 0 and 2 ** (len(self.multipliers) - 1) == image.patch
+        """Whether the levels bring a grid of patches back to pixels, and GroupNorm's 32 groups are whole."""
+        whole = all(1 <= multiplier < 2**20 and self.channels * multiplier % 32 == 0 for multiplier in self.multipliers)
+        return whole and 0 < len(self.multipliers) <= 20 and 2 ** (len(self.multipliers) - 1) == image.patch
 
 
 @dataclass(frozen=True)
@@ -226,12 +226,27 @@ class ModelConfig:
             (backbone.query_heads % backbone.kv_heads == 0, "backbone.query_heads must be a multiple of kv_heads"),
             (image.size % image.patch == 0, "image.size must be a multiple of image.patch"),
             (audio.frames_per_token % 2 == 0, "audio.frames_per_token must be even (the encoder halves the frame rate)"),
-            ({"text", "image"} <= set(self.modalities), "modalities must have text and image among them"),
-            (image.vq is None or image.vq.fits(image), "image.vq must have positive multipliers, log2 of image.patch and one"),
+            *self._network_checks(),
         ]  # fmt: skip
         for holds, sentence in checks:
             if not holds:
                 raise InputError(f"model config: {sentence}")
+
+    def _network_checks(self) -> list[tuple[bool, str]]:
+        """What each network is built of, and what its text must fit in."""
+        text, image, native = self.text, self.image, self.network == "native"
+        modalities = ("text", "image", "audio") if native else ("text", "image")
+        parts = image.vq is None and image.given == "codes" if native else image.vq is not None and image.given == "features"
+        limit, null = self.backbone.max_positions, text.null_token
+        levels = "image.vq must have log2 of image.patch and one levels, widths of whole groups of 32"
+        return [
+            (self.modalities == modalities, f"modalities of network {self.network} must be {', '.join(modalities)}"),
+            (parts, f"network {self.network} must have image.given {'codes and no' if native else 'features and an'} image.vq"),
+            (native or image.codebook.codebooks == 1, f"image.codebook.codebooks of network {self.network} must be 1"),
+            (image.vq is None or image.vq.fits(image), levels),
+            (text.canvas is None or text.canvas <= limit, f"text.canvas must be at most backbone.max_positions, {limit}"),
+            (null is None or null < text.vocabulary_size, "text.null_token must be under text.vocabulary_size"),
+        ]  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
         data = _to_json(self)

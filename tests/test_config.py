@@ -76,3 +76,50 @@ def test_a_dim_declared_twice_must_agree() -> None:
     with pytest.raises(ValueError, match="dimension rows is declared with two ranges"):
         GraphSpec("g", (one,), (other,)).dims()
     assert dataclasses.replace(one, name="c").dims == one.dims
+
+
+FUDOKI = {
+    "network": "fudoki", "modalities": ["text", "image"],
+    "text": {"vocabulary_size": 320, "template": "deepseek", "canvas": 100, "null_token": 3},
+    "image": {"given": "features", "codebook": {"codebooks": 1}, "vq": {"channels": 32}},
+}  # fmt: skip
+
+
+def test_a_model_without_audio_says_nothing_of_audio() -> None:
+    config = ModelConfig.from_json(FUDOKI)
+    data = config.to_json()
+    assert "audio" not in data and "audio" not in data["flow"] and "decoder" not in data["image"]
+    assert ModelConfig.from_json(json.loads(json.dumps(data))) == config
+    assert not [name for name in graph_specs(config) if "audio" in name]
+
+
+def test_a_native_model_s_file_has_no_key_of_another_network() -> None:
+    data = tiny_config().to_json()
+    assert not {"network", "modalities"} & data.keys() and not {"template", "canvas"} & data["text"].keys()
+    assert (
+        not {"vq", "given", "fitting"} & data["image"].keys()
+        and not {"activation", "class_token"} & data["image"]["encoder"].keys()
+    )
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "message"),
+    [
+        ("", {"modalities": ["text", "image", "audio"]}, "modalities of network fudoki must be text, image"),
+        ("", {"network": "native"}, "modalities of network native must be text, image, audio"),
+        ("image", {"vq": None}, "network fudoki must have image.given features and an image.vq"),
+        ("image", {"given": "codes"}, "network fudoki must have image.given features and an image.vq"),
+        ("image", {"codebook": {"codebooks": 2}}, "image.codebook.codebooks of network fudoki must be 1"),
+        ("image", {"vq": {"channels": 40}}, "widths of whole groups of 32"),
+        ("image", {"vq": {"channels": 32, "multipliers": [1, 2]}}, "image.vq must have log2 of image.patch and one levels"),
+        ("image", {"vq": {"channels": 32, "multipliers": []}}, "image.vq must have log2"),
+        ("image", {"vq": {"channels": 32, "multipliers": [1, 2, 3, 4, -1]}}, "image.vq must have log2"),
+        ("image", {"vq": {"channels": 32, "multipliers": [1, 1, 1, 1, 1.5]}}, r"multipliers\[4\]: found 1.5, expected int"),
+        ("text", {"canvas": 20_000}, "text.canvas must be at most backbone.max_positions, 16384"),
+        ("text", {"null_token": 320}, "text.null_token must be under text.vocabulary_size"),
+    ],
+)
+def test_sections_that_no_network_has_together_are_refused(section: str, change: dict[str, Any], message: str) -> None:
+    data = FUDOKI | ({section: {**FUDOKI[section], **change}} if section else change)  # type: ignore[dict-item]
+    with pytest.raises(InputError, match=message):
+        ModelConfig.from_json(data)
