@@ -1,9 +1,11 @@
-"""Write the prompts that the demo is calibrated with: every task, over drawings and clips of the training split.
+"""Write the prompts that the demo is calibrated with, over drawings and clips of the training split, and those of its report.
 
     python examples/emoji/calibration_prompts.py --data DIR
+    python examples/emoji/calibration_prompts.py --heldout
 
 Reads what prepare.py made and writes `calibration/` beside this file: prompts.jsonl, the media that it names, and index.json with
-the maker and the licence of each. What is held out is not in it. The demo needs no more:
+the maker and the licence of each. What is held out is not in it. `--heldout` writes heldout/prompts.jsonl over the committed
+held-out files instead, which a report of variants is measured on. The demo needs no more:
 
     nextomni-edge calibrate demo/bundle --prompts examples/emoji/calibration -o demo/calibration
 """
@@ -19,11 +21,12 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from catalog import HERE, LICENCES, DataError
+from catalog import HERE, LICENCES, DataError, read_json
 from dataset import MOTIONS, Emoji
 from numpy.typing import NDArray
 from PIL import Image
 from prepare import write_atomic
+from samples import HELDOUT
 from speech import RATE
 from tasks import FRAMES, GENERATION_VOICES, WHAT_HAPPENS, WHAT_IS_THIS, WHAT_WAS_SAID, draw_prompt, film_prompt, say_prompt
 
@@ -94,6 +97,30 @@ def prompts(pool: Pool) -> list[dict[str, Any]]:
     return found
 
 
+def heldout_prompts(folder: Path) -> list[dict[str, Any]]:
+    """Every task but that which is given a film, over every fourth concept of the held-out files."""
+    entries = read_json(folder / "index.json")
+    pictures = {entry["concept"]: entry for entry in entries if entry["kind"] == "image"}
+    sounds = {entry["concept"]: entry for entry in entries if entry["kind"] == "audio"}
+    found = []
+    for i, name in enumerate(sorted(pictures)[::4]):
+        picture, sound = ("image", pictures[name]["file"]), ("audio", sounds[name]["file"])
+        artist, voice, motion = pictures[name]["artist"], GENERATION_VOICES[i % len(GENERATION_VOICES)], MOTIONS[i % len(MOTIONS)]
+        drawn, spoken = draw_prompt(name, artist), f"say it, {voice} voice"
+        found += [
+            prompt("text_to_image", "image", [("text", drawn)]),
+            prompt("image_to_text", "text", [picture, ("text", WHAT_IS_THIS)]),
+            prompt("text_to_audio", "audio", [("text", say_prompt(name, voice))]),
+            prompt("audio_to_text", "text", [sound, ("text", WHAT_WAS_SAID)]),
+            prompt("text_to_video", "video", [("text", film_prompt(name, motion, artist))]) | {"count": FRAMES},
+            prompt("image_to_audio", "audio", [picture, ("text", spoken)]),
+            prompt("audio_to_image", "image", [sound, ("text", f"draw it, {artist} style")]),
+            prompt("now_bigger", "image", [("text", drawn)], [picture], [("text", "now bigger")]),
+            prompt("say_it", "audio", [picture, ("text", WHAT_IS_THIS)], [("text", name)], [("text", spoken)]),
+        ]
+    return found
+
+
 def prompt(task: str, answer: str, *turns: list[tuple[str, str]]) -> dict[str, Any]:
     """A line of prompts.jsonl; the user has the first turn and the last."""
     roles = ("user", "assistant") * len(turns)
@@ -101,17 +128,27 @@ def prompt(task: str, answer: str, *turns: list[tuple[str, str]]) -> dict[str, A
     return {"task": task, "answer": answer, "turns": [{"role": r, "parts": p} for r, p in zip(roles, parts, strict=False)]}
 
 
+def write_prompts(folder: Path, listed: list[dict[str, Any]]) -> None:
+    """One JSON object a line."""
+    write_atomic(folder / "prompts.jsonl", "".join(f"{json.dumps(line)}\n" for line in listed).encode())
+
+
 def main() -> int:
     """Command line; 3 with one line on stderr when the data is not there."""
-    parser = argparse.ArgumentParser(description="Write the prompts that the emoji demo is calibrated with.")
-    parser.add_argument("--data", type=Path, required=True, help="folder made by prepare.py")
+    parser = argparse.ArgumentParser(description="Write the prompts of the emoji demo's calibration or report.")
+    parser.add_argument("--data", type=Path, help="folder made by prepare.py")
+    parser.add_argument("--heldout", action="store_true", help="those of the report, over the committed held-out files")
     parser.add_argument("--out", type=Path, default=HERE / "calibration")
     options = parser.parse_args()
+    if (options.data is None) != options.heldout:
+        parser.error("give either --data or --heldout")
     try:
+        if options.heldout:
+            write_prompts(HELDOUT, heldout_prompts(HELDOUT))
+            return 0
         options.out.mkdir(parents=True, exist_ok=True)
         pool = Pool(Emoji.load(options.data), options.out, np.random.default_rng(0))
-        lines = "\n".join(json.dumps(line) for line in prompts(pool))
-        write_atomic(options.out / "prompts.jsonl", f"{lines}\n".encode())
+        write_prompts(options.out, prompts(pool))
         entries = ",\n".join(f"  {json.dumps(entry)}" for entry in pool.index)
         write_atomic(options.out / "index.json", f"[\n{entries}\n]\n".encode())
     except (DataError, OSError) as error:
