@@ -46,9 +46,22 @@ MAY_IMPORT = {
     "bench": RUN,
     "verify": RUN | {"models", "runtimes.torch"},
     "export": RUN | {"models", "verify"},
-    "calibration": RUN | {"media", "verify"},
+    "calibration": RUN | {"bench", "media", "verify"},
     "__main__": {"cli"},
-    "cli": RUN | {"layouts", "media", "retrieval", "models", "models.initial", "train", "export", "calibration", "verify", "runtimes", "bench"},
+    "cli": RUN
+    | {
+        "layouts",
+        "media",
+        "retrieval",
+        "models",
+        "models.initial",
+        "train",
+        "export",
+        "calibration",
+        "verify",
+        "runtimes",
+        "bench",
+    },
 }
 # Where a bundle runs: these parts may use these libraries and no others.
 DEVICE = BASE | {

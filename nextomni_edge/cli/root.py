@@ -25,6 +25,7 @@ VERBS: Final = {
     "export": "Take a model out of PyTorch: write and verify a bundle.",
     "calibrate": "Collect what a bundle's networks read, from noise to data, for `quantize`.",
     "quantize": "Write a bundle with its weights as integers, and measure what that costs.",
+    "report": "Hold variants against their parent: size, agreement at every t, whole generations, speed.",
     "verify": "Check a bundle against its model, or against its own golden trace.",
     "inspect": "Show what a bundle holds, or how two bundles differ.",
     "run": "Any modality in, any modality out.",

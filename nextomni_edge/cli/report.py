@@ -1,0 +1,85 @@
+"""`report`: what variants of a bundle cost and gain, measured, as a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from nextomni_edge.calibration.collect import Source
+    from nextomni_edge.calibration.report import Variant
+
+MAX_QUALITY = 2**20
+
+
+@click.command()
+@click.argument("bundles", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="PARENT VARIANT...")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="A new folder for the page, plots and numbers."
+)
+@click.option("--prompts", type=click.Path(path_type=Path), metavar="FILE", help="Held-out prompts; verify's nine tasks without.")
+@click.option(
+    "--quality", type=click.Path(path_type=Path), multiple=True, metavar="FILE", help="An evaluation's JSON, one for each bundle."
+)
+@click.option("--bins", type=int, default=8, show_default=True, help="Of the flow time.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of every generation.")
+@click.option("--rounds", type=click.IntRange(1, 1000), default=15, show_default=True, help="Timed forwards of each.")
+@common_options
+def report(
+    console: Console,
+    bundles: tuple[Path, ...],
+    output: Path,
+    prompts: Path | None,
+    quality: tuple[Path, ...],
+    bins: int,
+    seed: int,
+    rounds: int,
+) -> None:
+    """Hold every VARIANT against its PARENT: size, p(x1 | xt) at every t, whole generations from the same seeds, speed.
+
+    \b
+    nextomni-edge report demo/bundle demo/int8 demo/int4 --prompts examples/emoji/heldout/prompts.jsonl -o demo/report
+    """
+    from nextomni_edge.calibration.page import text, write_report
+    from nextomni_edge.calibration.report import load_variants
+    from nextomni_edge.calibration.report import report as measured
+    from nextomni_edge.files import atomic_directory
+
+    if quality and len(quality) != len(bundles):
+        raise UsageError(f"{len(quality)} --quality files for {len(bundles)} bundles: give one for each, in order")
+    measures = [read_quality(path) for path in quality]
+    variants = load_variants(bundles)
+
+    def source(variant: Variant) -> Source:
+        from nextomni_edge.calibration.collect import Planned, Prompted
+
+        components = variant.bundle.manifest.components
+        return Prompted(variant.model, prompts) if prompts else Planned(variant.model, components)
+
+    with atomic_directory(output) as folder, console.progress("report") as advance:
+        data = measured(variants, source, folder / "trajectories", bins, seed, rounds, advance)
+        for bundle, found in zip(data["bundles"], measures, strict=False):
+            bundle["quality"] = found
+        write_report(folder, data)
+    console.result({"report": str(output / "index.html")} | data, f"{text(data)}\n{output / 'index.html'}")
+
+
+def read_quality(path: Path) -> dict[str, Any]:
+    """Measures of an evaluation: {"measures": {name: {"value", "ci95", "n"}}}. InputError: the file is something else."""
+    from nextomni_edge.strict_json import read_json
+
+    data = read_json(path, MAX_QUALITY)
+    measures = data.get("measures") if isinstance(data, dict) else None
+    if not isinstance(measures, dict) or not measures:
+        raise InputError(f"{path}: expected an object 'measures' of named measures")
+    for name, found in measures.items():
+        interval = found.get("ci95") if isinstance(found, dict) else None
+        numbers = [found.get("value"), *interval] if isinstance(interval, list) and len(interval) == 2 else []
+        if not numbers or not all(isinstance(number, int | float) for number in numbers):
+            raise InputError(f"{path}: measure {name!r}: expected value and ci95 (two numbers)")
+    return measures

@@ -1,0 +1,110 @@
+"""A report of real variants: what is measured, and the page that shows it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nextomni_edge.bundle import Bundle
+from nextomni_edge.calibration.collect import Planned
+from nextomni_edge.calibration.config import recipe
+from nextomni_edge.calibration.page import page, write_report
+from nextomni_edge.calibration.quantize import quantize
+from nextomni_edge.calibration.report import load_variants, report
+from nextomni_edge.errors import InputError, UsageError
+from tests.cli.conftest import Invoke, answered, invoke, refused
+
+__all__ = ["invoke"]  # fixture
+
+
+@pytest.fixture(scope="module")
+def variants(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The parent, a copy of it, an INT8 and an INT4 bundle."""
+    folder = tmp_path_factory.mktemp("variants")
+    shutil.copytree(tiny_bundle, folder / "copy")
+    for name in ("int8-dynamic", "int4-rtn"):
+        quantize(tiny_bundle, folder / name, recipe(name))
+    return [tiny_bundle, folder / "copy", folder / "int8-dynamic", folder / "int4-rtn"]
+
+
+@pytest.fixture(scope="module")
+def data(variants: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    loaded = load_variants(variants)
+    folder = tmp_path_factory.mktemp("report") / "trajectories"
+    return report(loaded, lambda v: Planned(v.model, v.bundle.manifest.components), folder, bins=4, seed=1, rounds=3)
+
+
+def test_a_copy_agrees_in_everything_and_fewer_bits_agree_less(data: dict[str, Any]) -> None:
+    parent, copy, int8, int4 = data["bundles"]
+    assert "agreement" not in parent and copy["bytes"] == parent["bytes"]
+    assert copy["agreement"]["all"]["kl"]["mean"] == 0 and copy["agreement"]["all"]["same_argmax"]["mean"] == 1
+    assert all(found["whole"]["mean"] == 1 for found in copy["tokens"].values())
+    assert 0 < int8["agreement"]["all"]["kl"]["mean"] < int4["agreement"]["all"]["kl"]["mean"]
+    assert int4["agreement"]["all"]["same_argmax"]["mean"] < 1
+    assert int8["recipe"]["kind"] == "int8-dynamic" and parent["recipe"] is None
+
+
+def test_every_bin_modality_and_task_is_there_with_its_number_of_trajectories(data: dict[str, Any]) -> None:
+    int4 = data["bundles"][3]
+    assert int4["agreement"].keys() == {"all", "text", "image", "audio"}
+    for part in int4["agreement"].values():
+        assert [each["t"] for each in part["by_t"]] == [[0.0, 0.25], [0.25, 0.5], [0.5, 0.75], [0.75, 1.0]]
+        assert np.mean([each["kl"]["mean"] for each in part["by_t"]]) == pytest.approx(part["kl"]["mean"])
+    assert int4["agreement"]["all"]["kl"]["n"] == 9 and len(int4["tokens"]) == 9
+    for bundle in data["bundles"]:
+        assert bundle["forward_seconds"].keys() == {"32", "64", "256"}  # the tiny model takes 512 positions
+        assert bundle["generation"].keys() == {"text", "image", "audio", "video"}
+
+
+def test_the_page_shows_every_variant_and_its_numbers(data: dict[str, Any], tmp_path: Path) -> None:
+    index = write_report(tmp_path, data)
+    shown = index.read_text()
+    assert json.loads((tmp_path / "report.json").read_text()) == json.loads(json.dumps(data))
+    for bundle in data["bundles"]:
+        assert bundle["name"] in shown and f"{bundle['bytes'] / 1e6:.2f}" in shown
+    pictures = {path.name for path in tmp_path.glob("*.png")}
+    assert pictures == {"kl-all.png", "kl-text.png", "kl-image.png", "kl-audio.png", "kl-size.png"}
+    assert all(f'src="{name}"' in shown for name in pictures)
+
+
+def test_names_are_shown_as_text_and_never_as_markup(data: dict[str, Any]) -> None:
+    evil = json.loads(json.dumps(data))
+    evil["bundles"][1]["name"] = evil["bundles"][0]["name"] = "<script>"
+    assert "<script>" not in page(evil, ["<x>.png"])
+
+
+def test_a_variant_of_another_model_and_doubled_names_are_refused(variants: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="expected the parent and at least one variant"):
+        load_variants(variants[:1])
+    with pytest.raises(UsageError, match="each of another name"):
+        load_variants([variants[0], variants[0]])
+    shutil.copytree(variants[0], tmp_path / "other")
+    manifest = json.loads((tmp_path / "other" / "manifest.json").read_text())
+    manifest["config"]["flow"]["text"]["c"] = 2.0
+    (tmp_path / "other" / "manifest.json").write_text(json.dumps(manifest))
+    assert Bundle.open(tmp_path / "other").config.flow.text.c == 2.0
+    with pytest.raises(InputError, match="it is no variant of it"):
+        load_variants([variants[0], tmp_path / "other"])
+
+
+def test_the_command_writes_the_folder(invoke: Invoke, variants: list[Path], tmp_path: Path) -> None:
+    for place, path in enumerate(("a.json", "b.json")):
+        measures = {"naming": {"value": 0.9 - place / 10, "ci95": [0.7, 0.95], "n": 64}}
+        (tmp_path / path).write_text(json.dumps({"measures": measures}))
+    quality = ["--quality", tmp_path / "a.json", "--quality", tmp_path / "b.json"]
+    few = ["--bins", 4, "--rounds", 1]
+    found = answered(invoke("report", variants[0], variants[2], "-o", tmp_path / "out", *quality, *few, "--json"))
+    assert found["bundles"][1]["quality"]["naming"]["value"] == pytest.approx(0.8)
+    assert "0.800 (0.700 – 0.950)" in (tmp_path / "out" / "index.html").read_text()
+    assert (tmp_path / "out" / "quality-naming.png").exists() and (tmp_path / "out" / "trajectories").is_dir()
+    refused(invoke("report", variants[0], variants[2], "-o", tmp_path / "out", *few), 2, "exists")
+    refused(invoke("report", variants[0], "-o", tmp_path / "new", *few), 2, "at least one variant")
+    refused(invoke("report", variants[0], variants[2], "-o", tmp_path / "new", *quality[:2]), 2, "1 --quality files for 2 bundles")
+    (tmp_path / "b.json").write_text('{"measures": {"naming": {"value": 1}}}')
+    refused(invoke("report", variants[0], variants[2], "-o", tmp_path / "new", *quality), 3, "measure 'naming'", "ci95")
+    assert not (tmp_path / "new").exists()
