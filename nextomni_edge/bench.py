@@ -38,13 +38,15 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Timing:
-    """One generation. Seconds: the whole, up to the end of the first step that predicts, of each part, and of every step.
+    """One generation. Seconds: the whole, of the processor (all threads), up to the end of the first step that predicts, of each
+    part, and of every step.
 
     peak_bytes: the process's largest resident memory during it; joules: of the processor's packages; None where the machine
     does not tell. tokens: of every generated segment, in one row.
     """
 
     seconds: float
+    processor_seconds: float
     first_step_seconds: float
     parts: dict[str, float]
     steps: list[float]
@@ -79,6 +81,7 @@ class Measurement:
             "options": vars(configuration.options),
             "load_seconds": configuration.load_seconds,
             "seconds": self.median("seconds"),
+            "processor_seconds": self.median("processor_seconds"),
             "first_step_seconds": self.median("first_step_seconds"),
             "step_seconds": {name: self.part(name) for name in (*PARTS, STEP)},
             "counts": self.timings[-1].counts,
@@ -110,13 +113,14 @@ def timed(configuration: Configuration, repeat: int) -> Timing:
     options = dataclasses.replace(configuration.options, seed=configuration.options.seed + repeat)
     meter = Meter(keeps_events=True)
     resets, before = _reset_peak(), _joules()
-    began = time.perf_counter()
+    began, working = time.perf_counter(), time.process_time()
     found = generate(configuration.model, configuration.sequence, options, meter=meter)
-    seconds = time.perf_counter() - began
+    seconds, worked = time.perf_counter() - began, time.process_time() - working
     after = _joules()
     first = min((ended for name, _, ended in meter.events if name == "flow"), default=began + seconds)
     return Timing(
         seconds,
+        worked,
         first - began,
         {name: meter.seconds[name] for name in (*PARTS, STEP)},
         [ended - start for name, start, ended in meter.events if name == STEP],

@@ -194,6 +194,7 @@ def table(measurements: list[Measurement]) -> str:
         return [
             milliseconds(each.configuration.load_seconds),
             milliseconds(each.median("seconds")),
+            milliseconds(each.median("processor_seconds")),
             f"{speed(each, last):.2f}",
             milliseconds(each.median("first_step_seconds")),
             *map(milliseconds, parts),
@@ -205,7 +206,16 @@ def table(measurements: list[Measurement]) -> str:
             told(each.median("joules"), 1.0, "J"),
         ]
 
-    heads = ["", "load", "generation", "times as fast as the last", "first step", *(f"  step: {name}" for name in PARTS), "  step"]
+    heads = [
+        "",
+        "load",
+        "generation",
+        "processor time",
+        "times as fast as the last",
+        "first step",
+        *(f"  step: {name}" for name in PARTS),
+        "  step",
+    ]
     heads += ["forwards of steps", "positions computed", "sub-codes changed", "same tokens as the last", "peak memory", "energy"]
     columns = [heads, *([each.configuration.name, *column(each)] for each in measurements)]
     widths = [max(map(len, cells)) for cells in columns]
