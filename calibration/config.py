@@ -14,7 +14,8 @@ from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.spec import ComponentName
 from nextomni_edge.strict_json import read_json
 
-# Codes are argmaxes over a codebook: an encoder whose activations are rounded names other codes than the model was trained on.
+# An encoder's codes are argmaxes over a codebook. Of the demo's 64 held-out pictures and 64 sounds, INT8 weights alone leave 99.3
+# and 99.4 % of the codes as they are, rounded activations as well 98.4 and 99.2 %, INT4 weights 92.1 and 94.6 %.
 WEIGHTS_ALONE: Final = (ComponentName.IMAGE_ENCODER, ComponentName.AUDIO_ENCODER)
 
 
@@ -40,6 +41,12 @@ class Int8Static:
     range: Literal["minmax", "percentile", "mse"] = "minmax"
     smoothing: float = 0.5
     skip: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.smoothing <= 1.0:
+            raise UsageError(f"int8-static: smoothing {self.smoothing}, expected 0 (none) to 1")
+        if self.smoothing and self.range != "minmax":
+            raise UsageError("int8-static: smoothing moves every channel's range, only range 'minmax' follows; set smoothing to 0")
 
 
 @dataclass(frozen=True)

@@ -48,9 +48,10 @@ def _int4(config: Int4, layer: Layer) -> Decision | None:
         if layer.operator == "einsum":
             return Decision("stored", layer.operator, 4)
         return Decision("blocks", layer.operator, 4, block_size=fitting, symmetric=config.symmetric)
-    return Decision(
-        "blocks", layer.operator, 4, config.method, config.block_size, config.symmetric, smoothed=config.method == "awq"
-    )  # fmt: skip
+    # A table that a head shares with its embedding has one store where both cut it alike.
+    block_size = fitting if layer.operator == "linear" and fitting is not None else config.block_size
+    smoothed = config.method == "awq"
+    return Decision("blocks", layer.operator, 4, config.method, block_size, config.symmetric, smoothed)
 
 
 def dividing(block_size: int, length: int) -> int | None:

@@ -57,7 +57,7 @@ def in_blocks(matrix: Float, block_size: int) -> Float:
     return padded.reshape(rows, -1, block_size)
 
 
-def stored(q: Bytes, scale: Float, zero: Bytes, bits: int, symmetric: bool) -> Parts:
+def packed(q: Bytes, scale: Float, zero: Bytes, bits: int, symmetric: bool) -> Parts:
     """The parts of integers (out, blocks, block_size), scales and zero points (out, blocks)."""
     parts: Parts = {QUANTISED: pack(q, bits), SCALE: scale.astype(np.float16)}
     return parts if symmetric else parts | {ZERO_POINT: pack(zero, bits)}
@@ -72,7 +72,7 @@ def quantise_blocks(
     """
     rows, columns = weight.layer.model_shape
     count = -(-columns // block_size)
-    packed = np.empty((rows, count, block_size * bits // 8), np.uint8)
+    integers = np.empty((rows, count, block_size * bits // 8), np.uint8)
     scales, zeros, errors = np.empty((rows, count), np.float16), np.empty((rows, count), np.uint8), ErrorSum(weight, factor)
     across = weight.layer.operator == "matmul"
     for start, piece in weight.pieces(block_size if across else 1):
@@ -82,10 +82,10 @@ def quantise_blocks(
         q, scale, zero = round_blocks(matrix, block_size, bits, symmetric)
         first = start // block_size
         place = (slice(None), slice(first, first + q.shape[1])) if across else (slice(start, start + len(piece)), slice(None))
-        packed[place], scales[place], zeros[place] = pack(q, bits), scale, zero
+        integers[place], scales[place], zeros[place] = pack(q, bits), scale, zero
         values = ((q.astype(np.float32) - zero[..., None]) * scale[..., None]).reshape(len(matrix), -1)[:, : matrix.shape[1]]
         errors.add(start, piece, values.T if across else values)
-    parts: Parts = {QUANTISED: packed, SCALE: scales}
+    parts: Parts = {QUANTISED: integers, SCALE: scales}
     if not symmetric:
         parts[ZERO_POINT] = pack(zeros, bits)
     return parts, errors.relative()

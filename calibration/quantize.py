@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -12,124 +12,146 @@ import onnx_ir as ir
 
 from nextomni_edge.bundle import Bundle, BundleWriter, Decision, Golden, Quantisation
 from nextomni_edge.bundle.manifest import MANIFEST
-from nextomni_edge.calibration.apply import quantise_weight
-from nextomni_edge.calibration.config import QuantConfig, check_skip, to_json
-from nextomni_edge.calibration.graph import Layer, layers, load_graph, weight_of
+from nextomni_edge.calibration.config import Mixed, QuantConfig, check_skip, to_json
+from nextomni_edge.calibration.divergence import Divergence, moments
 from nextomni_edge.calibration.handlers import decide
-from nextomni_edge.calibration.rewrite import Rewriter, read_back
-from nextomni_edge.calibration.workspace import Entry, Workspace
+from nextomni_edge.calibration.job import Entries, Job, external
+from nextomni_edge.calibration.mixed import solve
+from nextomni_edge.calibration.rewrite import read_back
+from nextomni_edge.calibration.samples import CalibrationSet
+from nextomni_edge.calibration.workspace import Workspace
 from nextomni_edge.checkpoint import file_sha256
-from nextomni_edge.errors import InputError, NextOmniError
+from nextomni_edge.errors import GateError, InputError, NextOmniError
+from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.verify import golden, record
 
 Progress = Callable[[str, float], None]  # what is being done, and the share that is done, 0 to 1
-Plan = Mapping[str, Decision]  # by layer's name; a layer that is not in it stays as it is
 
 SHARE: Final = 0.7  # of the time that layers take, as the progress shows it
 
 
 @dataclass(frozen=True)
 class QuantReport:
-    """What was made: bytes of every file of the parent and of the bundle, per component the bytes of its weights before and after,
-    and each layer's decision by its name."""
+    """What was made: bytes of every file of the parent and of the bundle, per component the bytes of its graph and weights before
+    and after, each layer's decision by its name, and the divergence from the parent (None: nothing to measure it on)."""
 
     out: Path
     parent_bytes: int
     bytes: int
     components: dict[str, tuple[int, int]] = field(default_factory=dict)
     decisions: dict[str, Decision] = field(default_factory=dict)
+    divergence: float | None = None
 
 
 def quantize(
-    bundle: Path, out: Path, config: QuantConfig, overwrite: bool = False, resume: bool = True, progress: Progress | None = None
+    bundle: Path,
+    out: Path,
+    config: QuantConfig,
+    calibration: Path | None = None,
+    max_kl: float | None = None,
+    keep: bool = False,
+    overwrite: bool = False,
+    resume: bool = True,
+    progress: Progress | None = None,
 ) -> QuantReport:
     """Quantise the bundle at `bundle` to one at `out`, one weight in memory at a time.
 
-    A run that was killed goes on where it stopped (unless `resume` is False) and gives the same bytes.
-    UsageError: `out` exists. InputError: the bundle, a weight that is not finite (it is named), one quantised before.
+    The divergence from the parent is measured on the calibration set, or without one on the parent's golden trace; `max_kl` is the
+    gate that it must pass, in nats per draw. A run that was killed goes on where it stopped (unless `resume` is False) and gives
+    the same bytes. A parent without a golden trace is not run: neither is what is made of it.
+    GateError: the gate is not met; nothing is kept, unless `keep`. UsageError: `out` exists, a budget that cannot be met, a recipe
+    without the calibration that it needs. InputError: the bundle, one quantised before, a weight that is not finite.
     """
     check_skip(config.skip)
     parent = Bundle.open(bundle)
     if parent.manifest.quantisation is not None:
         raise InputError(f"{bundle}: is quantised already; quantise the bundle that was exported")
-    key = {"parent": file_sha256(bundle / MANIFEST), "config": to_json(config)}
-    report = progress or (lambda _, __: None)
+    samples = None if calibration is None else CalibrationSet.open(calibration).require(parent)
+    key = {"parent": file_sha256(bundle / MANIFEST), "config": to_json(config), "calibration": samples.sha256 if samples else None}
     with BundleWriter(out, overwrite) as writer:
         workspace = Workspace(Path(out), key, resume)
         try:
-            found = _write(parent, writer, workspace, config, report)
+            report = _write(Job(parent, config, samples, workspace, progress or _silent), writer, max_kl, keep)
         except NextOmniError:
             workspace.remove()
             raise
     workspace.remove()
-    report("done", 1.0)
-    return dataclasses.replace(found, out=out)
+    if not _met(report.divergence, max_kl):
+        raise GateError(f"{_missed(report.divergence, max_kl)}; {out} was kept, as was asked")
+    return dataclasses.replace(report, out=out)
 
 
-def _write(parent: Bundle, writer: BundleWriter, workspace: Workspace, config: QuantConfig, progress: Progress) -> QuantReport:
-    plan = {layer.name: decision for layer in every_layer(parent) if (decision := decide(config, layer)) is not None}
-    decisions = write_graphs(parent, writer, workspace, plan, progress)
-    writer.add_file(parent.manifest.tokenizer, parent.tokenizer_path)
-    writer.add_file(parent.manifest.metric_tables, parent.path / parent.manifest.metric_tables)
-    made = _finished(parent, writer, config, progress)
+def _silent(_: str, __: float) -> None:
+    pass
+
+
+def _met(divergence: float | None, max_kl: float | None) -> bool:
+    """NaN meets no gate."""
+    return max_kl is None or (divergence is not None and divergence <= max_kl)
+
+
+def _missed(divergence: float | None, max_kl: float | None) -> str:
+    return f"the divergence from the parent is {divergence:.3g} nats per draw, at most {max_kl:.3g} is allowed"
+
+
+def _write(job: Job, writer: BundleWriter, max_kl: float | None, keep: bool) -> QuantReport:
+    parent = job.parent
+    whole = EdgeModel.from_bundle(parent)
+    measured = parent.manifest.golden is not None or job.calibration is not None or max_kl is not None
+    divergence = Divergence(whole, moments(parent, job.calibration)) if measured or isinstance(job.config, Mixed) else None
+    if isinstance(job.config, Mixed):
+        assert divergence is not None  # made for it
+        entries: Entries = solve(job, job.config, whole, divergence)
+    else:
+        plan = {layer.name: decision for layer in job.layers if (decision := decide(job.config, layer)) is not None}
+        entries = job.entries(plan)
+    write_graphs(job, writer, entries)
+    made = writer.finish(parent.config, parent.manifest.tokenizer, parent.manifest.metric_tables)
+    cost = divergence.of(EdgeModel.from_bundle(made)) if divergence else None
+    if not keep and not _met(cost, max_kl):
+        raise GateError(f"{_missed(cost, max_kl)}; nothing was kept")
+    made = _finish(job, writer, made, {"divergence": cost, "max_kl": max_kl, "met": _met(cost, max_kl)})
+    budget = job.config.budget_bytes if isinstance(job.config, Mixed) else None
+    if budget is not None and total_bytes(made) > budget:
+        raise GateError(f"{total_bytes(made):,} bytes, more than the budget of {budget:,}: the golden trace grew; allow for it")
     sizes = {name: (weight_bytes(parent, name), weight_bytes(made, name)) for name in parent.manifest.components}
-    return QuantReport(writer.path, total_bytes(parent), total_bytes(made), sizes, decisions)
+    decisions = {name: entry.decision for name, entry in entries.items()}
+    job.progress("done", 1.0)
+    return QuantReport(writer.path, total_bytes(parent), total_bytes(made), sizes, decisions, cost)
 
 
-def every_layer(bundle: Bundle) -> Iterator[Layer]:
-    """The layers of all components, in the manifest's order."""
-    for component in bundle.manifest.components:
-        yield from layers(component, load_graph(bundle, component))
-
-
-def write_graphs(parent: Bundle, writer: BundleWriter, workspace: Workspace, plan: Plan, progress: Progress) -> dict[str, Decision]:
-    """Quantise the layers of the plan and write every component's graph and weights; the decisions as carried out."""
-    decisions, done = dict[str, Decision](), 0
-    for component, stored in parent.manifest.components.items():
-        model, own = load_graph(parent, component), dict[str, Decision]()
-        rewriter = Rewriter(model, writer.path)
-        for layer in layers(component, model):
-            if layer.name not in plan:
-                continue
-            progress(f"quantise {layer.name}", SHARE * done / max(1, len(plan)))
-            entry = quantised_layer(model, layer, plan[layer.name], workspace)
-            rewriter.replace(layer, entry.decision, entry.parts)
+def write_graphs(job: Job, writer: BundleWriter, entries: Entries) -> None:
+    """Every component's graph with its quantised layers, all weights that the graphs read, and the parent's other files."""
+    manifest = job.parent.manifest
+    for component, stored in manifest.components.items():
+        model, own = job.graph(component, entries, writer.path)
+        for entry in own.values():
             for part in entry.parts.values():
-                writer.adopt_weight(workspace.file(part), part.digest)
-            own[layer.weight], decisions[layer.name], done = entry.decision, entry.decision, done + 1
-        _keep_rest(parent, writer, model)
+                writer.adopt_weight(job.workspace.file(part), part.digest)
+        for location in external(model):
+            if not (writer.path / location).exists():
+                writer.add_file(location, job.parent.path / location)
+        decisions = {weight: entry.decision for weight, entry in own.items()}
         ir.save(model, writer.path / stored.file)
-        read_back(writer.path / stored.file, own)
-        writer.component(component, dataclasses.replace(stored, quantisation=own))
-    return decisions
+        read_back(writer.path / stored.file, decisions)
+        writer.component(component, dataclasses.replace(stored, quantisation=decisions))
+    writer.add_file(manifest.tokenizer, job.parent.tokenizer_path)
+    writer.add_file(manifest.metric_tables, job.parent.path / manifest.metric_tables)
 
 
-def quantised_layer(model: ir.Model, layer: Layer, decision: Decision, workspace: Workspace) -> Entry:
-    """A layer's parts in the workspace, made there unless an earlier run did."""
-    entry = workspace.load(layer.name)
-    if entry is not None:
-        return entry
-    return workspace.store(layer.name, *quantise_weight(weight_of(model, layer), decision))
-
-
-def _keep_rest(parent: Bundle, writer: BundleWriter, model: ir.Model) -> None:
-    """Copy what the graph still reads of the parent's weights, by content."""
-    for value in model.graph.initializers.values():
-        tensor = value.const_value
-        if isinstance(tensor, ir.ExternalTensor) and not (writer.path / tensor.location).exists():
-            writer.add_file(str(tensor.location), parent.path / tensor.location)
-
-
-def _finished(parent: Bundle, writer: BundleWriter, config: QuantConfig, progress: Progress) -> Bundle:
-    """The bundle with its golden trace, still under its temporary name. GateError: an output is not finite."""
-    manifest = parent.manifest
-    made_of = Quantisation(file_sha256(parent.path / MANIFEST), to_json(config))
-    bundle = writer.finish(parent.config, manifest.tokenizer, manifest.metric_tables, provenance=manifest.provenance)
-    outcome, trace = record(bundle, lambda what, share: progress(what, SHARE + (1 - SHARE) * share))
-    proof = Golden(writer.add_tensors(golden.FILE, trace.tensors()), trace.data())
-    parity = {"check": "golden", **outcome.require().to_json()}
+def _finish(job: Job, writer: BundleWriter, made: Bundle, gate: dict[str, object]) -> Bundle:
+    """The bundle with its own golden trace, still under its temporary name. GateError: an output is not finite."""
+    manifest, calibration = job.parent.manifest, job.calibration
+    made_of = Quantisation(
+        file_sha256(job.parent.path / MANIFEST), to_json(job.config), calibration.sha256 if calibration else None, gate
+    )  # fmt: skip
+    proof, parity = None, dict[str, object](check="none")
+    if manifest.golden is not None:
+        outcome, trace = record(made, lambda what, share: job.progress(what, SHARE + (1 - SHARE) * share))
+        parity = {"check": "golden", **outcome.require().to_json()}
+        proof = Golden(writer.add_tensors(golden.FILE, trace.tensors()), trace.data())
     return writer.finish(
-        parent.config, manifest.tokenizer, manifest.metric_tables, proof, parity, manifest.provenance, made_of
+        job.parent.config, manifest.tokenizer, manifest.metric_tables, proof, parity, manifest.provenance, made_of
     )  # fmt: skip
 
 
@@ -139,8 +161,6 @@ def total_bytes(bundle: Bundle) -> int:
 
 
 def weight_bytes(bundle: Bundle, component: str) -> int:
-    """Of a component's external data, each file once, and of its graph."""
-    graph = ir.load(bundle.component_file(component)).graph
-    external = {t.location for v in graph.initializers.values() if isinstance(t := v.const_value, ir.ExternalTensor)}
-    files = bundle.manifest.files
-    return files[bundle.manifest.components[component].file].size + sum(files[str(name)].size for name in external)
+    """Of a component's graph and of its external data, each file once."""
+    graph, files = bundle.component_file(component), bundle.manifest.files
+    return files[graph.name].size + sum(files[name].size for name in external(ir.load(graph)))

@@ -77,7 +77,10 @@ class Workspace:
     def store(self, layer: str, decision: Decision, parts: Parts, shapes: Mapping[str, tuple[str, tuple[int, ...]]]) -> Entry:
         """Write a layer's parts, read them back, and mark it as done. `shapes` says of packed parts what they are to onnx."""
         kept = {name: self._part(array, *shapes.get(name, (array.dtype.name, array.shape))) for name, array in parts.items()}
-        entry = Entry(dataclasses.replace(decision, bytes=sum(part.nbytes for part in kept.values())), kept)
+        return self.mark(layer, Entry(dataclasses.replace(decision, bytes=sum(part.nbytes for part in kept.values())), kept))
+
+    def mark(self, layer: str, entry: Entry) -> Entry:
+        """Note a layer as done, as the entry says."""
         with atomic_write(self._entry(layer), "w") as file:
             json.dump(dataclasses.asdict(entry), file)
         return entry

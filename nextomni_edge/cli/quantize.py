@@ -22,35 +22,60 @@ MEGABYTE = 10**6
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The bundle to write.")
 @click.option("--recipe", metavar="NAME", help="int8-dynamic, int8-static, int4-rtn, int4-gptq, int4-awq or mixed.")
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="A config in JSON, in place of a recipe.")
+@click.option("--calibration", type=click.Path(path_type=Path), metavar="DIR", help="What `calibrate` wrote from this model.")
+@click.option("--budget-mb", type=click.FloatRange(min=0, min_open=True), help="Of recipe mixed: megabytes (10^6) of all files.")
+@click.option(
+    "--max-kl",
+    type=click.FloatRange(min=0),
+    help="The gate: the largest divergence from the parent, in nats per draw. Recipe mixed goes as far as it allows.",
+)
+@click.option("--keep", is_flag=True, help="Keep the bundle even where the gate is not met.")
 @click.option("--overwrite", is_flag=True, help="Replace a bundle; it stays whole until the new one is.")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Go on where a run that was killed stopped.")
 @common_options
 def quantize(
-    console: Console, bundle: Path, output: Path, recipe: str | None, config: Path | None, overwrite: bool, resume: bool
+    console: Console,
+    bundle: Path,
+    output: Path,
+    recipe: str | None,
+    config: Path | None,
+    calibration: Path | None,
+    budget_mb: float | None,
+    max_kl: float | None,
+    keep: bool,
+    overwrite: bool,
+    resume: bool,
 ) -> None:
-    """Write BUNDLE with its weights as integers. Needs no PyTorch."""
+    """Write BUNDLE with its weights as integers, and measure its divergence from BUNDLE. Needs no PyTorch."""
     with needs_extra("quantize", "onnx_ir", "onnxruntime"):
         from nextomni_edge.calibration import quantize as run_quantize
 
+    how = chosen(recipe, config, budget_mb, max_kl)
     with console.progress("quantize") as advance:
 
         def progress(task: str, share: float) -> None:
             advance(round(100 * share), 100, task)
 
-        report = run_quantize(bundle, output, chosen(recipe, config), overwrite, resume, progress)
+        report = run_quantize(bundle, output, how, calibration, max_kl, keep, overwrite, resume, progress)
     console.result(as_json(report), as_text(report))
 
 
-def chosen(recipe: str | None, config: Path | None) -> QuantConfig:
+def chosen(recipe: str | None, config: Path | None, budget_mb: float | None, max_kl: float | None) -> QuantConfig:
     """What the options ask for."""
     from nextomni_edge.calibration.config import read_config
     from nextomni_edge.calibration.config import recipe as named
 
-    if recipe is not None and config is None:
-        return named(recipe)
-    if config is not None and recipe is None:
+    if (recipe is None) == (config is None):
+        raise click.UsageError("give --recipe NAME or --config FILE, and not both")
+    if recipe != "mixed" and budget_mb is not None:
+        raise click.UsageError("--budget-mb goes with --recipe mixed alone")
+    if config is not None:
         return read_config(config)
-    raise click.UsageError("give --recipe NAME or --config FILE, and not both")
+    if recipe != "mixed":
+        return named(str(recipe))
+    if budget_mb is not None:
+        return named("mixed", budget_bytes=round(budget_mb * MEGABYTE))
+    return named("mixed", max_kl=max_kl)
 
 
 def as_json(report: QuantReport) -> dict[str, Any]:
@@ -59,6 +84,7 @@ def as_json(report: QuantReport) -> dict[str, Any]:
         "bundle": str(report.out),
         "parent_bytes": report.parent_bytes,
         "bytes": report.bytes,
+        "divergence": report.divergence,
         "components": {name: {"parent_bytes": before, "bytes": after} for name, (before, after) in report.components.items()},
         "layers": {name: vars(decision) for name, decision in report.decisions.items()},
     }
@@ -72,5 +98,6 @@ def as_text(report: QuantReport) -> str:
     ]
     worst = max(report.decisions.items(), key=lambda item: item[1].weight_error, default=None)
     lines += [f"largest weight error: {worst[1].weight_error:.3f} of {worst[0]}"] if worst else []
+    lines += [f"divergence from the parent: {report.divergence:.3g} nats per draw"] if report.divergence is not None else []
     ratio = report.parent_bytes / report.bytes
     return "\n".join([*lines, f"{report.parent_bytes:,} -> {report.bytes:,} bytes in all ({ratio:.2f} times): {report.out}"])

@@ -1,0 +1,121 @@
+"""What calibration decides of a layer: ranges of static inputs, scales that move between inputs and weights, GPTQ's rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from nextomni_edge.bundle import Bundle, Decision
+from nextomni_edge.calibration.awq import awq_smoothing
+from nextomni_edge.calibration.config import Int8Static, QuantConfig
+from nextomni_edge.calibration.graph import Float, Layer, load_graph, weight_of
+from nextomni_edge.calibration.observers import observe
+from nextomni_edge.calibration.samples import CalibrationSet
+from nextomni_edge.calibration.statistics import Float64, LayerStatistics
+from nextomni_edge.errors import InputError, UsageError
+
+HESSIANS: Final = 2**30  # bytes of them that are accumulated in one replay of the calibration set
+QUIETEST: Final = 1e-5  # of the loudest channel: what is never read must not have its weights blown up
+METHODS: Final = ("gptq", "awq", "smoothquant")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a layer's input says of its quantisation: what it is multiplied by, (in,) float32; scale and zero point of a static
+    input; H (in, in) for GPTQ. None where the layer's decision does without."""
+
+    smoothing: Float | None = None
+    activation: tuple[float, float] | None = None
+    hessian: Float64 | None = None
+
+
+def needs_calibration(decision: Decision) -> bool:
+    return decision.scheme == "static" or decision.method in METHODS
+
+
+def inputs_of(
+    parent: Bundle, calibration: CalibrationSet | None, config: QuantConfig, plan: Mapping[str, Decision], layers: Collection[Layer]
+) -> dict[str, Inputs]:
+    """Inputs of the layers that need them, by name. The layers that read one value are smoothed alike, so that it is done once.
+
+    UsageError: one does, and there is no calibration set. InputError: the set never reaches a layer.
+    """
+    wanted = [layer for layer in layers if layer.name in plan and needs_calibration(plan[layer.name])]
+    if not wanted:
+        return {}
+    if calibration is None:
+        raise UsageError("this recipe reads the layers' inputs off a calibration set: give one with --calibration")
+    found: dict[str, Inputs] = {}
+    for groups in _portions(_groups(wanted), plan):
+        members = [layer for group in groups for layer in group]
+        hessian = [layer.name for layer in members if plan[layer.name].method in ("gptq", "awq")]
+        statistics = observe(parent, calibration, members, hessian)
+        for group in groups:
+            inputs = _inputs(parent, group, plan[group[0].name], statistics[group[0].name], config)
+            found |= dict.fromkeys((layer.name for layer in group), inputs)
+    return found
+
+
+def _groups(layers: Iterable[Layer]) -> list[list[Layer]]:
+    """Layers that read one value."""
+    found: dict[tuple[str, str], list[Layer]] = {}
+    for layer in layers:
+        found.setdefault((layer.component, layer.input), []).append(layer)
+    return list(found.values())
+
+
+def _portions(groups: list[list[Layer]], plan: Mapping[str, Decision]) -> Iterable[list[list[Layer]]]:
+    """Groups whose Hessians together fit in `HESSIANS`; without any, all at once."""
+    portion: list[list[Layer]] = []
+    size = 0
+    for group in groups:
+        own = 8 * group[0].features ** 2 if plan[group[0].name].method in ("gptq", "awq") else 0
+        if portion and size + own > HESSIANS:
+            yield portion
+            portion, size = [], 0
+        portion.append(group)
+        size += own
+    yield portion
+
+
+def _inputs(parent: Bundle, group: list[Layer], decision: Decision, statistics: LayerStatistics, config: QuantConfig) -> Inputs:
+    """Of layers that read one value and are quantised alike."""
+    try:
+        if decision.method == "gptq":
+            return Inputs(hessian=statistics.hessian)
+        if decision.method == "awq":
+            assert statistics.hessian is not None and decision.block_size is not None  # asked for above; the manifest's check
+            how = decision.block_size, decision.bits, decision.symmetric
+            return Inputs(awq_smoothing(_together(parent, group), statistics.hessian, statistics.absmean, *how))
+        assert isinstance(config, Int8Static)  # no other makes static inputs
+        if not config.smoothing:
+            return Inputs(activation=affine(*statistics.range(config.range)))
+        largest = np.abs(_together(parent, group)).max(axis=0)
+        smoothing = smoothquant(statistics.absmax, largest, config.smoothing)
+        reach = float((statistics.absmax * smoothing).max())
+        return Inputs(smoothing, affine(-reach, reach))
+    except InputError as error:
+        raise InputError(f"{group[0].name}: {error}") from error
+
+
+def _together(parent: Bundle, group: list[Layer]) -> Float:
+    """The weights of layers that read one value, over one another, (Σ out, in)."""
+    model = load_graph(parent, group[0].component)
+    return np.concatenate([weight_of(model, layer).matrix() for layer in group])
+
+
+def smoothquant(inputs: Float64, weights: Float, alpha: float) -> Float:
+    """Per channel the largest |x| (in,) and |W| (in,) → what x is multiplied by, (in,) float32: max|W|^(1−α) / max|x|^α."""
+    x = np.maximum(inputs, QUIETEST * max(float(inputs.max()), 1e-30))
+    w = np.maximum(weights, QUIETEST * max(float(weights.max()), 1e-30))
+    return (w ** (1 - alpha) / x**alpha).astype(np.float32)
+
+
+def affine(low: float, high: float) -> tuple[float, float]:
+    """Scale and zero point, 0 to 255, of a range; 0 is in it and exact."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = float(np.float32((high - low) / 255)) or 1.0
+    return scale, float(np.clip(np.rint(-low / scale), 0, 255))

@@ -1,0 +1,119 @@
+"""One quantisation: the parent, what is wanted of it, and the workspace where its finished layers stand."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from nextomni_edge.bundle import Bundle, Decision
+from nextomni_edge.bundle.manifest import WEIGHTS
+from nextomni_edge.calibration.apply import quantise_weight
+from nextomni_edge.calibration.calibrated import inputs_of
+from nextomni_edge.calibration.config import QuantConfig
+from nextomni_edge.calibration.graph import Layer, layers, load_graph, weight_of
+from nextomni_edge.calibration.rewrite import Rewriter
+from nextomni_edge.calibration.samples import CalibrationSet
+from nextomni_edge.calibration.workspace import Entry, Workspace
+from nextomni_edge.files import link_or_copy
+from nextomni_edge.graphs import graph_specs
+from nextomni_edge.runtimes.base import Session, runtime
+
+Progress = Callable[[str, float], None]  # what is being done, and the share that is done, 0 to 1
+Plan = Mapping[str, Decision]  # by layer's name; a layer that is not in it stays as it is
+Entries = Mapping[str, Entry]  # finished layers, by name
+
+
+@dataclass(frozen=True)
+class Job:
+    """`progress` is told of every layer."""
+
+    parent: Bundle
+    config: QuantConfig
+    calibration: CalibrationSet | None
+    workspace: Workspace
+    progress: Progress
+
+    @functools.cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """Of all components, in the manifest's order."""
+        parts = self.parent.manifest.components
+        return tuple(layer for component in parts for layer in layers(component, load_graph(self.parent, component)))
+
+    def entries(self, plan: Plan) -> dict[str, Entry]:
+        """The planned layers' parts, made now but for those that an earlier run left; one weight in memory at a time.
+
+        UsageError: the plan needs a calibration set. InputError: a weight that is not finite (it is named).
+        """
+        wanted = [layer for layer in self.layers if layer.name in plan]
+        found = {layer.name: self.workspace.load(_key(layer, plan)) for layer in wanted}
+        pending = {(layer.component, layer.input) for layer in wanted if found[layer.name] is None}
+        together = [layer for layer in wanted if (layer.component, layer.input) in pending]
+        inputs = inputs_of(self.parent, self.calibration, self.config, plan, together)
+        done: dict[str, Entry] = {}
+        for index, layer in enumerate(wanted):
+            self.progress(f"quantise {layer.name}", index / len(wanted))
+            entry = found[layer.name]
+            if entry is None:
+                weight = weight_of(load_graph(self.parent, layer.component), layer)
+                made = quantise_weight(weight, plan[layer.name], inputs.get(layer.name))
+                entry = self.workspace.store(_key(layer, plan), *made)
+            done[layer.name] = entry
+        return done
+
+    def graph(self, component: str, entries: Entries, folder: Path) -> tuple[ir.Model, dict[str, Entry]]:
+        """A component's graph with those of its layers that are in `entries` rewritten, for `folder`, and these by weight."""
+        model, own = load_graph(self.parent, component), dict[str, Entry]()
+        rewriter = Rewriter(model, folder)
+        for layer in layers(component, model):
+            if layer.name in entries:
+                own[layer.weight] = entries[layer.name]
+                rewriter.replace(layer, own[layer.weight].decision, own[layer.weight].parts)
+        return model, own
+
+    def session(self, component: str, entries: Entries) -> Session:
+        """A component, with these layers quantised, loaded to be measured."""
+        record = self.parent.manifest.components[component]
+        with tempfile.TemporaryDirectory(dir=self.workspace.path) as name:
+            folder = Path(name)
+            model, _ = self.graph(component, entries, folder)
+            (folder / WEIGHTS).mkdir()
+            for location in external(model):
+                link_or_copy(self.file(location), folder / location)
+            ir.save(model, folder / record.file)
+            return runtime(record.format).load(component, folder / record.file, graph_specs(self.parent.config)[component])
+
+    def file(self, location: str) -> Path:
+        """Where external data stands: in the workspace, or in the parent."""
+        made = self.workspace.path / Path(location).name
+        return made if made.exists() else self.parent.path / location
+
+    def size(self, entries: Entries) -> int:
+        """Bytes of all files but the manifest of the bundle that these layers make, or a little more: its golden trace, which is
+        not recorded yet, is taken to be at most an eighth larger than the parent's."""
+        manifest = self.parent.manifest
+        graphs, used = 0, set[str]()
+        with tempfile.TemporaryDirectory(dir=self.workspace.path) as name:
+            for component, record in manifest.components.items():
+                model, _ = self.graph(component, entries, Path(name))
+                ir.save(model, Path(name) / record.file)
+                graphs += (Path(name) / record.file).stat().st_size
+                used |= external(model)
+        trace = manifest.files[manifest.golden.file].size if manifest.golden else 0
+        kept = trace + trace // 8 + sum(manifest.files[name].size for name in (manifest.tokenizer, manifest.metric_tables))
+        return graphs + kept + sum(self.file(name).stat().st_size for name in used)
+
+
+def external(model: ir.Model) -> set[str]:
+    """Every file that a graph's weights stand in."""
+    values = (value.const_value for value in model.graph.initializers.values())
+    return {str(tensor.location) for tensor in values if isinstance(tensor, ir.ExternalTensor)}
+
+
+def _key(layer: Layer, plan: Plan) -> str:
+    """What a finished layer is found by: a mixed recipe makes several of one."""
+    return f"{layer.name}@{plan[layer.name].bits}"
