@@ -24,12 +24,25 @@ from nextomni_edge.export.onnx import write_component
 from nextomni_edge.export.weights import Precision, WeightStream
 from nextomni_edge.models.components import Component
 from nextomni_edge.models.components import components as components_of
-from nextomni_edge.models.networks import Model, build, check_tensors
+from nextomni_edge.models.networks import Model, build, check_tensors, load
 from nextomni_edge.verify import against_checkpoint, golden, record
 
 Progress = Callable[[str, float], None]  # what is being done, and the share that is done, 0 to 1
 Check = Literal["full", "golden", "none"]
-LIBRARIES: Final = ("nextomni-edge", "torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy", "safetensors", "tokenizers")
+Target = Literal["onnx", "coreml"]
+Write = Callable[[Component], ComponentRecord]
+LIBRARIES: Final = (
+    "nextomni-edge",
+    "torch",
+    "onnx",
+    "onnx-ir",
+    "onnxscript",
+    "onnxruntime",
+    "coremltools",
+    "numpy",
+    "safetensors",
+    "tokenizers",
+)
 
 
 @dataclass(frozen=True)
@@ -55,12 +68,13 @@ def export_bundle(
     dry_run: bool = False,
     progress: Progress | None = None,
     verify: Check = "full",
+    target: Target = "onnx",
 ) -> ExportReport:
-    """Export a model directory to an ONNX bundle at `out`; `components` None means all.
+    """Export a model directory to a bundle at `out`, of graphs in the format `target`; `components` None means all.
 
     `verify`: "full" compares with PyTorch and writes the golden trace; "golden" writes the trace from the exported graphs alone,
     unchecked; "none" neither (for machines that cannot hold the model). The manifest says which. `precision` "float16" halves the
-    weights on disk; the graphs compute in float32 either way.
+    weights on disk; ONNX graphs compute in float32 either way, Core ML programs then in float16.
     UsageError: unknown component, `out` exists, no space. InputError: the checkpoint. GateError: the bundle is not the model.
     """
     checkpoint = Checkpoint.open(model_dir)
@@ -69,7 +83,7 @@ def export_bundle(
     report = _plan(checkpoint, chosen, out, precision)
     if dry_run:
         return report
-    return _export(checkpoint, chosen, report, overwrite, progress or _silent, verify)
+    return _export(checkpoint, chosen, report, overwrite, progress or _silent, verify, target)
 
 
 def _on_meta(checkpoint: Checkpoint) -> Model:
@@ -105,17 +119,21 @@ def _plan(checkpoint: Checkpoint, chosen: dict[str, Component], out: Path, preci
 
 
 def _export(
-    checkpoint: Checkpoint, chosen: dict[str, Component], report: ExportReport, overwrite: bool, progress: Progress, check: Check
+    checkpoint: Checkpoint,
+    chosen: dict[str, Component],
+    report: ExportReport,
+    overwrite: bool,
+    progress: Progress,
+    check: Check,
+    target: Target,
 ) -> ExportReport:
-    uses = Counter(tensor for part in chosen.values() for tensor in set(part.weights.values()))
-    tied = frozenset(tensor for tensor, count in uses.items() if count > 1)
     provenance = _provenance(checkpoint)  # first: it finds files that are not those that were imported
     with BundleWriter(report.out, overwrite) as writer:
         stream = WeightStream(checkpoint, writer)
+        write = {"onnx": _onnx, "coreml": _coreml}[target](chosen, stream, report.precision)
         for index, (name, component) in enumerate(chosen.items()):
             progress(f"export {name}", index / len(chosen))
-            write_component(component, stream, tied, writer.path / f"{name}.onnx", report.precision)
-            writer.component(name, ComponentRecord("onnx", f"{name}.onnx", report.precision))
+            writer.component(name, write(component))
         tables: dict[str, NDArray[Any]] = {
             name: checkpoint.tensor(f"metric_tables.{name}") for name in checkpoint.config.modalities
         }
@@ -134,6 +152,27 @@ def _export(
             writer.finish(checkpoint.config, parity=parity, provenance=provenance)
     progress("done", 1.0)
     return dataclasses.replace(report, parity=parity, rounded=stream.rounded)
+
+
+def _onnx(chosen: dict[str, Component], stream: WeightStream, precision: Precision) -> Write:
+    """Writes a component's graph, its weights into the store that all share."""
+    uses = Counter(tensor for part in chosen.values() for tensor in set(part.weights.values()))
+    tied = frozenset(tensor for tensor, count in uses.items() if count > 1)
+
+    def write(component: Component) -> ComponentRecord:
+        file = f"{component.name}.onnx"
+        write_component(component, stream, tied, stream.writer.path / file, precision)
+        return ComponentRecord("onnx", file, precision)
+
+    return write
+
+
+def _coreml(chosen: dict[str, Component], stream: WeightStream, precision: Precision) -> Write:
+    """Writes a component's package. The converter reads weights, so this holds the model in memory."""
+    from nextomni_edge.export.coreml import write_package  # its library is another extra's
+
+    whole = components_of(load(stream.checkpoint.path))
+    return lambda component: write_package(whole[component.name], stream.writer, precision)
 
 
 def _provenance(checkpoint: Checkpoint) -> Provenance:

@@ -68,7 +68,7 @@ def decomposed(component: Component, inputs: tuple[torch.Tensor, ...]) -> torch.
 
 def _exported(component: Component, inputs: tuple[torch.Tensor, ...]) -> torch.onnx.ONNXProgram:
     spec = component.spec
-    program = torch.export.export(component.module, inputs, dynamic_shapes=_dynamic(spec), strict=False)
+    program = torch.export.export(component.module, inputs, dynamic_shapes=free_axes(spec), strict=False)
     exported = torch.onnx.export(
         program, dynamo=True, opset_version=OPSET, optimize=False, verbose=False,
         input_names=[tensor.name for tensor in spec.inputs], output_names=[tensor.name for tensor in spec.outputs],
@@ -91,7 +91,7 @@ def _examples(spec: GraphSpec) -> tuple[torch.Tensor, ...]:
     return tuple(torch.empty(tensor.shape(EXAMPLE_SIZES), dtype=DTYPES[tensor.dtype], device="meta") for tensor in spec.inputs)
 
 
-def _dynamic(spec: GraphSpec) -> tuple[dict[int, object], ...]:
+def free_axes(spec: GraphSpec) -> tuple[dict[int, object], ...]:
     """Per input, its axes of free size; torch infers how they depend on one another and refuses any that it finds to be fixed."""
     return tuple(
         {axis: torch.export.Dim.DYNAMIC for axis, dim in enumerate(tensor.dims) if isinstance(dim, Dim)} for tensor in spec.inputs

@@ -21,6 +21,7 @@ Compute = Literal["float32", "bfloat16", "float16"]
 
 # Adding a runtime is its file and one line here: name → (module, class, the extra that installs its library).
 RUNTIMES: Final = {
+    "coreml": ("nextomni_edge.runtimes.coreml", "CoreMlRuntime", "coreml"),
     "onnx": ("nextomni_edge.runtimes.onnx", "OnnxRuntime", "cpu"),
     "openvino": ("nextomni_edge.runtimes.openvino", "OpenVinoRuntime", "openvino"),
     "torch": ("nextomni_edge.runtimes.torch", "TorchRuntime", "train"),

@@ -61,6 +61,15 @@ def tiny_bundle(tiny_checkpoint: Path, made_once: Callable[[str, Callable[[Path]
     return made_once("bundle", lambda out: export_bundle(tiny_checkpoint, out, overwrite=out.exists()))
 
 
+@pytest.fixture(scope="session")
+def tiny_coreml_bundle(tiny_checkpoint: Path, made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    """The model's verified bundle of Core ML packages."""
+    pytest.importorskip("coremltools", reason="Core ML packages are made by coremltools")
+    from nextomni_edge.export import export_bundle
+
+    return made_once("coreml", lambda out: export_bundle(tiny_checkpoint, out, overwrite=out.exists(), target="coreml"))
+
+
 @pytest.fixture
 def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """A file system of as many KiB as the test's mark `small_disk` says."""

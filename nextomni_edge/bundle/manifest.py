@@ -16,6 +16,8 @@ MANIFEST: Final = "manifest.json"
 FORMAT: Final = "nextomni-edge-bundle"
 VERSION: Final = 1
 WEIGHTS: Final = "weights"
+PACKAGE: Final = ".mlpackage"
+PACKAGE_INDEX: Final = "Manifest.json"  # in Apple's format; the bundle's own manifest is another file
 BLOCK_SIZES: Final = (16, 32, 64, 128)  # of ONNX Runtime's block-quantised operators
 INLINE: Final = 1024  # bytes in float32; smaller tensors stand inside their graph, unchanged by the bundle's precision
 
@@ -57,12 +59,20 @@ class Decision:
 
 @dataclass(frozen=True)
 class ComponentRecord:
-    """One component's graph. `precision` names how its weights are stored; `quantisation` lists those stored otherwise."""
+    """One component's graph. `precision` names how its weights are stored; `quantisation` lists those stored otherwise.
 
-    format: Literal["onnx"]
+    `file` is a graph, or a Core ML package: a folder, whose own index then stands for it among the manifest's files.
+    """
+
+    format: Literal["onnx", "coreml"]
     file: str
     precision: Literal["float32", "float16"] = "float32"
     quantisation: dict[str, Decision] = field(default_factory=dict)
+
+    @property
+    def index(self) -> str:
+        """The file by which the manifest names the component."""
+        return self.file if self.format == "onnx" else f"{self.file}/{PACKAGE_INDEX}"
 
 
 @dataclass(frozen=True)
@@ -113,7 +123,7 @@ class Manifest:
 
     def referenced(self) -> list[str]:
         """Every file that the manifest itself names outside `files`."""
-        named = [component.file for component in self.components.values()] + [self.tokenizer, self.metric_tables]
+        named = [component.index for component in self.components.values()] + [self.tokenizer, self.metric_tables]
         return named + ([self.golden.file] if self.golden else [])
 
 
@@ -180,6 +190,9 @@ def _check_record(name: str, record: FileRecord, where: str) -> None:
 
 
 def _check_references(manifest: Manifest, where: str) -> None:
+    for component in manifest.components.values():
+        if component.file.endswith(PACKAGE) != (component.format == "coreml"):
+            raise InputError(f"{where}: {component.file!r} of format {component.format}: {PACKAGE} is the ending of coreml alone")
     seen: set[str] = set()
     for path in manifest.referenced():
         if path not in manifest.files:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from nextomni_edge.bundle.coreml_package import check_package
 from nextomni_edge.bundle.graph_check import check_graph
 from nextomni_edge.bundle.manifest import MANIFEST, FileRecord, Manifest, read_manifest
 from nextomni_edge.checkpoint import file_sha256
@@ -63,10 +64,15 @@ class Bundle:
         return self.path / self.manifest.tokenizer
 
     def component_file(self, name: str) -> Path:
-        """Where a component's graph stands. InputError: the bundle was exported without it."""
+        """Where a component's graph, or package, stands. InputError: the bundle was exported without it."""
         if name not in self.manifest.components:
             raise InputError(f"{self.path}: no component {name!r} in this bundle, found {', '.join(self.manifest.components)}")
         return self.path / self.manifest.components[name].file
+
+    def component_weights(self, name: str) -> set[str]:
+        """Names of the files that a component needs beside the one that the manifest names. InputError: it is not as it must be."""
+        check = check_graph if self.manifest.components[name].format == "onnx" else check_package
+        return check(self.component_file(name), graph_specs(self.config)[name], self.manifest.files)
 
     def metric_table(self, name: str) -> NDArray[np.float32]:
         """Metric table of "text" (V, D), "image" or "audio" (K, C, D), float32."""
@@ -126,9 +132,9 @@ def _check_hashes(path: Path, files: dict[str, FileRecord]) -> None:
 
 
 def _check_graphs(bundle: Bundle) -> set[str]:
-    specs, used = graph_specs(bundle.config), set[str]()
+    used = set[str]()
     for name in bundle.manifest.components:
-        used |= check_graph(bundle.component_file(name), specs[name], bundle.manifest.files)
+        used |= bundle.component_weights(name)
     return used
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The bundle to write.")
-@click.option("--target", type=click.Choice(["onnx"]), default="onnx", show_default=True, help="Format of the graphs.")
+@click.option("--target", type=click.Choice(["onnx", "coreml"]), default="onnx", show_default=True, help="Format of the graphs.")
 @click.option("--components", metavar="NAME,...", help="Only these components.")
 @click.option(
     "--precision", type=click.Choice(["float32", "float16"]), default="float32", show_default=True, help="Of the stored weights."
@@ -37,7 +37,7 @@ def export(
     console: Console,
     model: Path,
     output: Path,
-    target: str,
+    target: Literal["onnx", "coreml"],
     components: str | None,
     precision: Literal["float32", "float16"],
     dry_run: bool,
@@ -47,6 +47,9 @@ def export(
     """Export MODEL, a model directory, to a bundle of one graph per component, and verify it before it gets its name."""
     with needs_extra("export", "torch", "onnx", "onnxscript", "onnxruntime"):
         from nextomni_edge.export import export_bundle
+    if target == "coreml":
+        with needs_extra("coreml", "coremltools"):
+            import nextomni_edge.export.coreml  # noqa: F401  (a missing library is told before the work)
 
     chosen = [name.strip() for name in components.split(",")] if components else None
     with console.progress("export") as advance:
@@ -54,7 +57,7 @@ def export(
         def progress(task: str, share: float) -> None:
             advance(round(100 * share), 100, task)
 
-        report = export_bundle(model, output, chosen, precision, overwrite, dry_run, progress, check)
+        report = export_bundle(model, output, chosen, precision, overwrite, dry_run, progress, check, target)
     console.result(as_json(report, dry_run), as_text(report, dry_run))
 
 

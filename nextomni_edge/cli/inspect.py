@@ -37,20 +37,19 @@ def inspect(console: Console, bundle: Path, other: Path | None, no_hashes: bool)
 
 def describe(bundle: Bundle) -> dict[str, Any]:
     """The bundle as JSON data."""
-    from nextomni_edge.bundle.graph_check import check_graph
     from nextomni_edge.cli.model import identity
     from nextomni_edge.graphs import graph_specs
 
     manifest, specs = bundle.manifest, graph_specs(bundle.config)
     components = {}
     for name, record in manifest.components.items():
-        weights = check_graph(bundle.component_file(name), specs[name], manifest.files)
+        weights = bundle.component_weights(name)
         components[name] = {
             "file": record.file,
             "format": record.format,
             "precision": record.precision,
             "layers": {weight: bits_text(decision) for weight, decision in record.quantisation.items()},
-            "graph_bytes": manifest.files[record.file].size,
+            "graph_bytes": manifest.files[record.index].size,
             "weight_bytes": sum(manifest.files[weight].size for weight in weights),
             "inputs": [dims_text(tensor) for tensor in specs[name].inputs],
             "outputs": [dims_text(tensor) for tensor in specs[name].outputs],

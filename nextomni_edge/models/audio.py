@@ -96,7 +96,7 @@ class GriffinLim(nn.Module):
         angles = (frequency[:, None] * time).remainder(n_fft) * (2 * math.pi / n_fft)
         window = 0.5 - 0.5 * torch.cos(time * (2 * math.pi / n_fft))
         analysis = torch.cat((angles.cos(), -angles.sin())) * window
-        ends = ((frequency == 0) | (frequency == bins - 1)).float()
+        ends = torch.logical_or(frequency == 0, frequency == bins - 1).float()
         weight = (2.0 - ends) / n_fft  # each inner bin stands for its conjugate too
         return analysis[:, None], (analysis * torch.cat((weight, weight))[:, None])[:, None]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nextomni_edge.config import ImageConfig
@@ -67,8 +68,8 @@ class ImageDecoder(nn.Module):
         """Codebook vectors (B,N,K·D) → pixels; not clamped, for training."""
         grid, patch = self.config.grid, self.config.patch
         x = self.unpatch(self.transformer(self.project(latents) + self.positions))
-        x = x.unflatten(1, (grid, grid)).unflatten(3, (self.channels, patch, patch))
-        out: Tensor = self.refine(x.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3))
+        # no axis for each of grid and patch at once: Core ML has tensors of five axes at most
+        out: Tensor = self.refine(F.pixel_shuffle(x.transpose(1, 2).unflatten(2, (grid, grid)), patch))
         return out
 
     def forward(self, codes: Tensor) -> Tensor:

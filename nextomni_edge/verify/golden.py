@@ -130,7 +130,9 @@ def changed(bundle: Bundle, trace: GoldenTrace) -> Iterator[str]:
 
 def _tensors_by_file(bundle: Bundle) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for component in bundle.manifest.components:
+    for component, graph in bundle.manifest.components.items():
+        if graph.format != "onnx":
+            continue  # its weights stand in a file that bears its name
         for tensor in read_onnx(bundle.component_file(component).read_bytes()).tensors:
             if tensor.entries is not None:
                 found.setdefault(dict(tensor.entries)["location"], []).append(f"{component}: {tensor.name}")

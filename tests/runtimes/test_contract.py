@@ -18,7 +18,12 @@ from nextomni_edge.spec import ComponentName, TensorSpec
 
 Load = Any
 # What each runtime reads (torch: the model directory), and the module that must be there for it.
-READS = {"onnx": ("tiny_bundle", "onnxruntime"), "openvino": ("tiny_bundle", "openvino"), "torch": (None, "torch")}
+READS = {
+    "coreml": ("tiny_coreml_bundle", "numpy"),
+    "onnx": ("tiny_bundle", "onnxruntime"),
+    "openvino": ("tiny_bundle", "openvino"),
+    "torch": (None, "torch"),
+}
 
 
 @pytest.fixture(params=sorted(RUNTIMES))
@@ -165,7 +170,7 @@ def test_a_file_that_is_no_model_is_refused(load: Load, tmp_path: Path, request:
     spec = load("text_head").spec
     name = request.node.callspec.params["load"]
     (tmp_path / "config.json").write_text("{}")
-    broken = tmp_path / "text_head.onnx"
+    broken = tmp_path / "text_head.onnx"  # nor a package
     broken.write_bytes(b"not a graph")
     with pytest.raises(InputError):
         runtime(name).load("text_head", tmp_path if name == "torch" else broken, spec)

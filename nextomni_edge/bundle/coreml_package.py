@@ -1,0 +1,104 @@
+"""A Core ML package in a bundle: which files it is, and what is checked of it before a vendor library sees it.
+
+A package is a folder, NAME.mlpackage at the bundle's top, of exactly three files that the manifest lists one by one. Core ML shares
+no weights between packages: a tensor that two components use stands in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextomni_edge.bundle.manifest import PACKAGE_INDEX, FileRecord
+from nextomni_edge.bundle.mil_wire import Blob, Feature, MilProgram, read_program
+from nextomni_edge.errors import InputError
+from nextomni_edge.spec import Dim, GraphSpec, TensorSpec
+from nextomni_edge.strict_json import read_json
+
+MODEL: Final = "Data/com.apple.CoreML/model.mlmodel"
+WEIGHTS: Final = "Data/com.apple.CoreML/weights/weight.bin"
+MAX_MODEL: Final = 64 * 2**20
+WIRE_DTYPES: Final = {"float32": "float32", "int64": "int32", "bool": "float32"}  # what Core ML has for a spec's dtypes
+BLOB_FILE: Final = "@model_path/weights/weight.bin"
+_BLOBS: Final = {1: "float16", 2: "float32", 3: "uint8", 4: "int8", 6: "int16", 7: "uint16", 14: "int32"}
+_SENTINEL: Final = 0xDEADBEEF
+_IDS: Final = (
+    "6e0c4d5e-7e0b-5c39-9f0e-2f6f2a7c0001",
+    "6e0c4d5e-7e0b-5c39-9f0e-2f6f2a7c0002",
+)  # they need differ within a package alone
+
+
+def package_index() -> dict[str, Any]:
+    """What a package's own Manifest.json holds; the same for each, so that the same model gives the same bytes."""
+    items = (("model.mlmodel", "com.apple.CoreML/model.mlmodel"), ("weights", "com.apple.CoreML/weights"))
+    entries = {
+        key: {"author": "com.apple.CoreML", "description": f"CoreML {name}", "name": name, "path": path}
+        for key, (name, path) in zip(_IDS, items, strict=True)
+    }
+    return {"fileFormatVersion": "1.0.0", "itemInfoEntries": entries, "rootModelIdentifier": _IDS[0]}
+
+
+def read_package(package: Path) -> MilProgram:
+    """A package's program. InputError names the file and what is wrong with it."""
+    path = package / MODEL
+    try:
+        if path.stat().st_size > MAX_MODEL:
+            raise InputError(f"{path.stat().st_size} bytes, at most {MAX_MODEL} are read (weights stand in a file of their own)")
+        return read_program(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def check_package(package: Path, spec: GraphSpec, files: Mapping[str, FileRecord]) -> set[str]:
+    """Names of the package's files beside its index. InputError names the package and what does not fit."""
+    found = {f"{package.name}/{name}" for name in (MODEL, WEIGHTS)}
+    for name in sorted(found - files.keys()):
+        raise InputError(f"{package}: file {name!r} is not listed in the manifest")
+    if read_json(package / PACKAGE_INDEX, 2**16) != package_index():
+        raise InputError(f"{package}: its {PACKAGE_INDEX} is not the one that export writes")
+    program = read_package(package)
+    for kind, specs, features in (("input", spec.inputs, program.inputs), ("output", spec.outputs, program.outputs)):
+        _check_features(package, kind, specs, features)
+    for blob in program.blobs():
+        read_blob(package, blob)
+    return found
+
+
+def read_blob(package: Path, blob: Blob) -> NDArray[Any]:
+    """A constant of the weights, flat, mapped and not read. InputError: it is not inside the file, or no constant is there."""
+    path = package / WEIGHTS
+    if blob.file != BLOB_FILE:
+        raise InputError(f"{package}: weights in {blob.file[:80]!a}, expected {BLOB_FILE}")
+    size = path.stat().st_size
+    head = np.memmap(path, "<u4", "r", blob.offset, (8,)) if 0 <= blob.offset <= size - 64 else np.zeros(8, "<u4")
+    if head[0] != _SENTINEL or int(head[1]) not in _BLOBS:
+        raise InputError(f"{path}: no constant at byte {blob.offset}")
+    nbytes, start = (int(head[i]) + (int(head[i + 1]) << 32) for i in (2, 4))
+    dtype = np.dtype(_BLOBS[int(head[1])]).newbyteorder("<")
+    if start + nbytes > size or nbytes % dtype.itemsize:
+        raise InputError(f"{path}: the constant at byte {blob.offset} ends at {start + nbytes}, the file at {size}")
+    return np.memmap(path, dtype, "r", start, (nbytes // dtype.itemsize,)) if nbytes else np.zeros(0, dtype)
+
+
+def _check_features(package: Path, kind: str, specs: tuple[TensorSpec, ...], features: tuple[Feature, ...]) -> None:
+    found, expected = [feature.name for feature in features], [spec.name for spec in specs]
+    if sorted(found) != sorted(expected):
+        raise InputError(f"{package}: {kind}s {', '.join(map(repr, found))}, expected {', '.join(map(repr, expected))}")
+    by_name = {feature.name: feature for feature in features}
+    for spec in specs:
+        feature = by_name[spec.name]
+        if feature.dtype != WIRE_DTYPES[spec.dtype]:
+            raise InputError(f"{package}: {kind} {spec.name}: dtype {feature.dtype}, expected {WIRE_DTYPES[spec.dtype]}")
+        if kind == "input" and feature.bounds != bounds(spec):
+            raise InputError(f"{package}: input {spec.name}: sizes {feature.bounds}, expected {bounds(spec)}")
+
+
+def bounds(spec: TensorSpec) -> tuple[tuple[int, int], ...]:
+    """The sizes of each axis that a package takes: the spec's, but never 0, which Core ML has not."""
+    return tuple((max(dim.min, 1), dim.max) if isinstance(dim, Dim) else (dim, dim) for dim in spec.dims)

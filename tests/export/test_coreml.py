@@ -1,0 +1,85 @@
+"""Core ML packages: what the converter would do wrong in silence, and that the program is the model."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+coremltools = pytest.importorskip("coremltools", reason="the Core ML export needs coremltools")
+
+from nextomni_edge.bundle import Bundle  # noqa: E402
+from nextomni_edge.bundle.coreml_package import read_package  # noqa: E402
+from nextomni_edge.errors import NextOmniError  # noqa: E402
+from nextomni_edge.export import coreml, export_bundle  # noqa: E402
+from nextomni_edge.models.components import components  # noqa: E402
+from nextomni_edge.models.networks import load  # noqa: E402
+from nextomni_edge.spec import ComponentName  # noqa: E402
+from nextomni_edge.verify.tasks import PLANS  # noqa: E402
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-6, 1e-3, 1.0, 1e4])
+def test_rms_norm_is_torch_s_at_any_scale(scale: float) -> None:
+    x, weight = torch.randn(2, 3, 16) * scale, torch.randn(16)
+    torch.testing.assert_close(coreml.rms_norm(x, (16,), weight, 1e-6), F.rms_norm(x, (16,), weight, 1e-6), rtol=1e-5, atol=1e-7)
+
+
+def test_rms_norm_holds_in_float16_where_squares_would_overflow() -> None:
+    x, weight = torch.randn(2, 16) * 3000.0, torch.ones(16)
+    found = coreml.rms_norm(x.half(), (16,), weight.half(), 1e-6)
+    torch.testing.assert_close(found.float(), F.rms_norm(x, (16,), weight, 1e-6), rtol=1e-2, atol=1e-2)
+
+
+def test_grouped_attention_is_spelled_out_as_it_is_meant() -> None:
+    query, key, value = torch.randn(2, 6, 3, 8), torch.randn(2, 2, 5, 8), torch.randn(2, 2, 5, 8)
+    expected = F.scaled_dot_product_attention(query, key, value, enable_gqa=True)
+    with coreml.SpelledOut():
+        found = F.scaled_dot_product_attention(query, key, value, enable_gqa=True)
+    torch.testing.assert_close(found, expected)
+
+
+def test_what_the_converter_computes_otherwise_never_reaches_it(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = components(load(tiny_checkpoint))["backbone"]
+    monkeypatch.setattr(coreml, "SpelledOut", contextlib.nullcontext)
+    with pytest.raises(NextOmniError, match=r"^backbone: .* reached the converter, which computes it otherwise$"):
+        coreml._program(backbone)
+
+
+def test_every_component_and_every_task_is_pytorch_s(tiny_coreml_bundle: Path) -> None:
+    manifest = Bundle.open(tiny_coreml_bundle).manifest
+    assert {record.format for record in manifest.components.values()} == {"coreml"}
+    parity = manifest.parity
+    assert parity["check"] == "full" and parity["against"] == "PyTorch" and parity["runtime"] == "coreml"
+    found_components, tasks = parity["components"], parity["tasks"]
+    assert isinstance(found_components, dict) and isinstance(tasks, dict)
+    assert found_components.keys() == set(ComponentName.ALL) and tasks.keys() == {plan.name for plan in PLANS}
+    assert parity["failures"] == [] and all(task["draws"] > 0 for task in tasks.values())
+
+
+def test_a_package_takes_the_sizes_of_the_spec_but_never_none(tiny_coreml_bundle: Path) -> None:
+    program = read_package(Bundle.open(tiny_coreml_bundle).component_file("backbone"))
+    bounds = {feature.name: feature.bounds for feature in program.inputs}
+    assert bounds["embeddings"] == ((1, 64), (1, 512), (48, 48))
+    assert bounds["past_keys"] == ((2, 2), (1, 64), (2, 2), (1, 512), (12, 12))
+
+
+def test_the_same_checkpoint_gives_the_same_bytes(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        export_bundle(tiny_checkpoint, tmp_path / name, components=["text_head"], target="coreml", verify="none")
+    files = [Bundle.open(tmp_path / name).manifest.files for name in ("one", "two")]
+    assert files[0] == files[1]
+
+
+def test_an_interface_other_than_the_spec_s_is_an_error(tiny_checkpoint: Path) -> None:
+    head = components(load(tiny_checkpoint))["text_head"]
+    (hidden,) = head.spec.inputs
+    renamed = dataclasses.replace(head.spec, inputs=(dataclasses.replace(hidden, name="states"),))
+    model = coremltools.proto.Model_pb2.Model()
+    model.description.input.add(name="hidden")
+    model.description.output.add(name="logits")
+    with pytest.raises(NextOmniError, match="the converter gave inputs and outputs"):
+        coreml._set_bounds(model, renamed)
