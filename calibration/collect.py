@@ -190,11 +190,11 @@ class Random(Source):
     random = True
 
     def __init__(self, model: EdgeModel, components: Collection[str], count: int) -> None:
-        self._plans = [plan for plan in PLANS if set(plan.components) <= set(components) for _ in range(count)]
-        super().__init__(model, [(plan.name, plan.answer) for plan in self._plans])
+        self.plans = [plan for plan in PLANS if set(plan.components) <= set(components) for _ in range(count)]
+        super().__init__(model, [(plan.name, plan.answer) for plan in self.plans])
 
     def asked(self, index: int) -> Asked:
-        return planned(self.model, self._plans[index])
+        return planned(self.model, self.plans[index])
 
     def trajectories(self, indices: Many[int], bins: int, seed: int) -> list[Trajectory]:
         return [self._trajectory(index, bins, np.random.default_rng([seed, index])) for index in indices]
