@@ -67,6 +67,11 @@ def moments(parent: Bundle, calibration: CalibrationSet | None) -> list[Moments]
     return _of_golden(parent)
 
 
+def held_out(parent: Bundle, calibration: CalibrationSet | None) -> list[Moments]:
+    """Moments that nothing was calibrated on, where the parent has any: its golden trace's."""
+    return moments(parent, None if parent.manifest.golden is not None else calibration)
+
+
 def _of_golden(parent: Bundle) -> list[Moments]:
     found = []
     for task, run in golden.read(parent).tasks.values():

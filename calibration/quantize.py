@@ -13,7 +13,7 @@ import onnx_ir as ir
 from nextomni_edge.bundle import Bundle, BundleWriter, Decision, Golden, Quantisation
 from nextomni_edge.bundle.manifest import MANIFEST
 from nextomni_edge.calibration.config import Mixed, QuantConfig, check_skip, to_json
-from nextomni_edge.calibration.divergence import Divergence, moments
+from nextomni_edge.calibration.divergence import Divergence, held_out, moments
 from nextomni_edge.calibration.handlers import decide
 from nextomni_edge.calibration.job import Entries, Job, external
 from nextomni_edge.calibration.mixed import solve
@@ -56,9 +56,9 @@ def quantize(
 ) -> QuantReport:
     """Quantise the bundle at `bundle` to one at `out`, one weight in memory at a time.
 
-    The divergence from the parent is measured on the calibration set, or without one on the parent's golden trace; `max_kl` is the
-    gate that it must pass, in nats per draw. A run that was killed goes on where it stopped (unless `resume` is False) and gives
-    the same bytes. A parent without a golden trace is not run: neither is what is made of it.
+    The divergence from the parent is measured on the parent's golden trace, which calibrates nothing, or where it has none on the
+    calibration set; `max_kl` is the gate that it must pass, in nats per draw. A run that was killed goes on where it stopped
+    (unless `resume` is False) and gives the same bytes. A parent without a golden trace is not run: neither is what is made of it.
     GateError: the gate is not met; nothing is kept, unless `keep`. UsageError: `out` exists, a budget that cannot be met, a recipe
     without the calibration that it needs. InputError: the bundle, one quantised before, a weight that is not finite.
     """
@@ -98,10 +98,9 @@ def _write(job: Job, writer: BundleWriter, max_kl: float | None, keep: bool) -> 
     parent = job.parent
     whole = EdgeModel.from_bundle(parent)
     measured = parent.manifest.golden is not None or job.calibration is not None or max_kl is not None
-    divergence = Divergence(whole, moments(parent, job.calibration)) if measured or isinstance(job.config, Mixed) else None
+    divergence = Divergence(whole, held_out(parent, job.calibration)) if measured else None
     if isinstance(job.config, Mixed):
-        assert divergence is not None  # made for it
-        entries: Entries = solve(job, job.config, whole, divergence)
+        entries: Entries = solve(job, job.config, whole, Divergence(whole, moments(parent, job.calibration)))
     else:
         plan = {layer.name: decision for layer in job.layers if (decision := decide(job.config, layer)) is not None}
         entries = job.entries(plan)
