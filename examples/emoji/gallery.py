@@ -82,7 +82,7 @@ class Gallery:
         self.names = emoji.concepts[::EVERY][:12]
         concepts = [emoji.concepts.index(name) for name in self.names]
         self.drawings = np.asarray([emoji.drawings(c, heldout=True)[0] for c in concepts])
-        self.clips = np.asarray([emoji.clips_of(c, heldout=True)[0] for c in concepts])
+        self.clips = np.asarray([np.median(emoji.clips_of(c, heldout=True)).astype(int) for c in concepts])  # the middle pace
         self.drawn: Floats = emoji.pictures(self.drawings, size=64) * np.float32(2) - np.float32(1)
         self.heard: Floats = exam.waveforms(emoji, self.clips)
         self.pictures = [Part("image", code) for code in self.model.encode_image(exam.pixels(emoji, self.drawings))]

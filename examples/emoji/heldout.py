@@ -1,9 +1,10 @@
-"""Write the held-out inputs that are committed with the demo: one drawing and one clip per concept.
+"""Write the held-out inputs that are committed with the demo: every drawing and every clip of the held-out split.
 
     python examples/emoji/heldout.py --data DIR
 
 Reads what prepare.py made and writes `heldout/` beside this file: CODEPOINT_name_artist.png (64 x 64 RGBA),
-CODEPOINT_name_voice.flac (16 kHz mono) and index.json, which gives each file's concept, maker and licence. The demo needs no more.
+CODEPOINT_name_voice_pace.flac (16 kHz mono; 0 is the slowest) and index.json, which gives each file's concept, maker and licence.
+Neither the demo nor `make eval` needs more.
 """
 
 from __future__ import annotations
@@ -42,23 +43,23 @@ def flac_bytes(wave: np.ndarray[Any, np.dtype[np.int16]]) -> bytes:
 
 
 def write_drawings(data: Path, out: Path, concepts: list[Concept], split: Split) -> list[dict[str, str]]:
-    """Write one held-out drawing per concept; of the fluent pair, which is held out together, the flat one."""
+    """Write the held-out drawings: one per concept, or both of the fluent pair."""
     with safe_open(str(data / "drawings.safetensors"), framework="np") as file:
         rgba, concept, artist = (file.get_tensor(name) for name in ("rgba", "concept", "artist"))
     entries = []
     for c, item in enumerate(concepts):
-        maker = split.artists[item.codepoint][0]
-        rows = np.flatnonzero((concept == c) & (artist == ARTISTS.index(maker)))
-        if len(rows) != 1:
-            raise DataError(f"no drawing of {item.name} by {maker}; run prepare.py again")
-        name = f"{item.codepoint}_{item.name.replace(' ', '-')}_{maker}.png"
-        write_atomic(out / name, png_bytes(rgba[rows[0]]))
-        entries.append({"kind": "image", "concept": item.name, "file": name, "artist": maker, "licence": LICENCES[maker]})
+        for maker in split.artists[item.codepoint]:
+            rows = np.flatnonzero((concept == c) & (artist == ARTISTS.index(maker)))
+            if len(rows) != 1:
+                raise DataError(f"no drawing of {item.name} by {maker}; run prepare.py again")
+            name = f"{item.codepoint}_{item.name.replace(' ', '-')}_{maker}.png"
+            write_atomic(out / name, png_bytes(rgba[rows[0]]))
+            entries.append({"kind": "image", "concept": item.name, "file": name, "artist": maker, "licence": LICENCES[maker]})
     return entries
 
 
 def write_clips(data: Path, out: Path, concepts: list[Concept], split: Split) -> list[dict[str, str]]:
-    """Write one clip per concept by the held-out voice, at its middle pace."""
+    """Write every concept's clips by the held-out voice, one for each pace."""
     with safe_open(str(data / "speech.safetensors"), framework="np") as file:
         wave, concept, voice = (file.get_tensor(name) for name in ("waveform", "concept", "voice"))
     number = [voice.name for voice in VOICES].index(split.voice)
@@ -67,9 +68,10 @@ def write_clips(data: Path, out: Path, concepts: list[Concept], split: Split) ->
         rows = np.flatnonzero((concept == c) & (voice == number))
         if len(rows) == 0:
             raise DataError(f"no clip of {item.name} by {split.voice}; run prepare.py again")
-        name = f"{item.codepoint}_{item.name.replace(' ', '-')}_{split.voice}.flac"
-        write_atomic(out / name, flac_bytes(wave[rows[len(rows) // 2]]))
-        entries.append({"kind": "audio", "concept": item.name, "file": name, "voice": split.voice, "licence": FLITE_LICENCE})
+        for pace, row in enumerate(rows):
+            name = f"{item.codepoint}_{item.name.replace(' ', '-')}_{split.voice}_{pace}.flac"
+            write_atomic(out / name, flac_bytes(wave[row]))
+            entries.append({"kind": "audio", "concept": item.name, "file": name, "voice": split.voice, "licence": FLITE_LICENCE})
     return entries
 
 

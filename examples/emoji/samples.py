@@ -28,7 +28,7 @@ COLUMNS, EACH = 16, 2
 
 
 def heldout(folder: Path = HELDOUT) -> Emoji:
-    """One drawing of each concept by an artist, and one clip by a voice, that training never met there."""
+    """The whole held-out split: drawings by an artist, and clips by a voice, that training never met for the concept."""
     entries = read_json(folder / "index.json")
     drawings = [entry for entry in entries if entry["kind"] == "image"]
     clips = [entry for entry in entries if entry["kind"] == "audio"]

@@ -123,11 +123,12 @@ def test_heldout_inputs_are_complete_small_and_of_the_split() -> None:
     split = catalog.load_split(concepts)
     folder = EMOJI / "heldout"
     index = json.loads((folder / "index.json").read_text())
-    assert Counter((entry["kind"], entry["concept"]) for entry in index) == Counter(
-        (kind, concept.name) for kind in ("image", "audio") for concept in concepts
-    )
-    assert {path.name for path in folder.iterdir()} == {entry["file"] for entry in index} | {"index.json"}
-    assert sum(path.stat().st_size for path in folder.iterdir()) < 1_500_000
+    counted = Counter((entry["kind"], entry["concept"]) for entry in index)
+    for concept in concepts:
+        assert counted["image", concept.name] == len(split.artists[concept.codepoint])
+        assert counted["audio", concept.name] == len(speech_tools.FLITE_PACES)
+    assert {path.name for path in folder.iterdir()} == {entry["file"] for entry in index} | {"index.json", "prompts.jsonl"}
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 3_000_000
     held = {concept.name: split.artists[concept.codepoint] for concept in concepts}
     for entry in index:
         if entry["kind"] == "image":
