@@ -37,8 +37,8 @@ def config() -> dict[str, Any]:
     }
 
 
-def make_model(folder: Path) -> int:
-    """Write config, tokenizer and random bfloat16 weights; returns the number of parameters."""
+def make_model(folder: Path, settings: dict[str, Any]) -> int:
+    """Write a config of these settings, a tokenizer and random bfloat16 weights; returns the number of parameters."""
     import numpy as np
     import torch
 
@@ -48,7 +48,7 @@ def make_model(folder: Path) -> int:
     from nextomni_edge.tokens.train import train_tokenizer
 
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(config()))
+    (folder / "config.json").write_text(json.dumps(settings))
     train_tokenizer(["a red rocket"], 320, folder / "tokenizer.json")
     with torch.device("meta"):
         shapes = {name: tuple(t.shape) for name, t in state_names(OmniModel(ModelConfig.load(folder / "config.json"))).items()}
@@ -105,7 +105,7 @@ def main() -> None:
         export(model, out)
         return
     if given.make:
-        print(f"{make_model(model):,} parameters", file=sys.stderr)
+        print(f"{make_model(model, config()):,} parameters", file=sys.stderr)
         return
     again = [sys.executable, __file__, "--folder", str(given.folder)]
     if not (model / "model.safetensors").exists():

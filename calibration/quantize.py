@@ -142,7 +142,8 @@ def _finish(job: Job, writer: BundleWriter, made: Bundle, gate: dict[str, object
     """The bundle with its own golden trace, still under its temporary name. GateError: an output is not finite."""
     manifest, calibration = job.parent.manifest, job.calibration
     made_of = Quantisation(
-        file_sha256(job.parent.path / MANIFEST), to_json(job.config), calibration.sha256 if calibration else None, gate
+        file_sha256(job.parent.path / MANIFEST), to_json(job.config), calibration.sha256 if calibration else None,
+        calibration is not None and calibration.record.random, gate,
     )  # fmt: skip
     proof, parity = None, dict[str, object](check="none")
     if manifest.golden is not None:

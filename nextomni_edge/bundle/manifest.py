@@ -94,11 +94,12 @@ class Provenance:
 @dataclass(frozen=True)
 class Quantisation:
     """What a quantised bundle was made of and how: the parent's manifest by SHA-256, the recipe's config as JSON, the SHA-256 of
-    the calibration's provenance (None without one), and what the gate measured."""
+    the calibration's provenance (None without one) and whether that held random numbers, and what the gate measured."""
 
     parent: str
     recipe: dict[str, object]
     calibration: str | None = None
+    random_calibration: bool = False
     gate: dict[str, object] = field(default_factory=dict)
 
 
