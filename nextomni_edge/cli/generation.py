@@ -120,8 +120,12 @@ def answer_sequence(
     request: Request,
     observe: Observe | None = None,
 ) -> Sequence:
-    """Generate the assistant's next turn. UsageError: settings that don't go together, or more than the model takes."""
+    """Generate the assistant's next turn, and say what an approximation left out.
+
+    UsageError: settings that don't go together, or more than the model takes.
+    """
     from nextomni_edge.generate.loop import generate
+    from nextomni_edge.generate.meter import Meter
     from nextomni_edge.generate.options import GenerationOptions
     from nextomni_edge.tokens.chat import conversation, respond
 
@@ -131,6 +135,7 @@ def answer_sequence(
     limit = model.config.backbone.max_positions
     if sequence.length > limit:
         raise UsageError(f"the conversation and its answer are {sequence.length} positions, the model takes {limit}; shorten it")
+    meter = Meter()
     with console.progress(f"{kind} in {options.steps} steps") as advance:
 
         def seen(record: StepRecord) -> None:
@@ -139,4 +144,9 @@ def answer_sequence(
                 observe(record)
 
         # watching makes the sampler measure its margins, so nobody watches for nothing
-        return generate(model, sequence, options, seen if observe or console.shows_progress else None)
+        found = generate(model, sequence, options, seen if observe or console.shows_progress else None, meter)
+    console.note(f"{meter.forwards} forwards in {meter.steps} steps", level=1)
+    if options.kv_cache != "none":
+        whole = meter.rows + meter.rows_reused
+        console.note(f"kept keys and values approximate: {meter.rows_reused:,} of {whole:,} positions were not computed anew")
+    return found

@@ -6,6 +6,7 @@ from collections.abc import Sequence as Many
 
 import numpy as np
 
+from nextomni_edge.errors import UsageError
 from nextomni_edge.generate.batch import Batch, BatchNoise, batches
 from nextomni_edge.generate.denoiser import Denoiser
 from nextomni_edge.generate.layout import Float, Ids
@@ -59,6 +60,14 @@ class BlockPolicy:
         x_next[:, : x_t.shape[1]] = np.where(batch.real[..., None], x_t, x_next[:, : x_t.shape[1]])
         return longer, x_next
 
+    def confidences(self, sequences: Many[Sequence], seeds: Many[int]) -> Float:
+        """`confidence` (B,max_blocks) of responses of one block at every length that they may grow to."""
+        columns, grown = [self.confidence(sequences, seeds)], list(sequences)
+        while self._may_grow(grown[0]):
+            grown = [self._add_block(sequence) for sequence in grown]
+            columns.append(self.confidence(grown, seeds))
+        return np.stack(columns, axis=1)
+
     def confidence(self, sequences: Many[Sequence], seeds: Many[int]) -> Float:
         """The largest probability (B,) of <EOS> in any row of each response at t = 0."""
         largest = np.zeros(len(sequences))
@@ -79,3 +88,19 @@ class BlockPolicy:
     def _add_block(self, sequence: Sequence) -> Sequence:
         index = sequence.generated()[0]
         return sequence.with_tokens(index, np.pad(sequence.segments[index].tokens, (0, self.block_size)))
+
+
+def calibrated_threshold(confidences: Float, blocks: Ids) -> float:
+    """The `eos_threshold` with which most of B responses get the blocks (B,) that they need, from `BlockPolicy.confidences`.
+
+    Where several do as well, the middle one. UsageError: no responses.
+    """
+    if not len(blocks):
+        raise UsageError("no responses to find a threshold from: give some whose lengths are known")
+    values = np.unique(np.concatenate([[0.0], confidences.ravel(), [1.0]]))
+    candidates = (values[1:] + values[:-1]) / 2
+    enough = confidences[None] >= candidates[:, None, None]  # (candidates,B,blocks)
+    enough[:, :, -1] = True  # no longer than allowed
+    right = (enough.argmax(axis=2) + 1 == blocks).sum(axis=1)
+    best = candidates[right == right.max()]
+    return float(best[len(best) // 2])

@@ -68,6 +68,13 @@ def test_what_cannot_be_shown_is_refused(
     refused(invoke("run", tiny_checkpoint, "--text", "a", "--stream", *arguments), 2, *words)
 
 
+def test_kept_keys_and_values_are_said_to_approximate(invoke: Invoke, tiny_checkpoint: Path) -> None:
+    plain = invoke("run", tiny_checkpoint, "--text", "a cat", "-v")
+    assert re.search(r"^\d+ forwards in \d steps$", plain.stderr, re.MULTILINE) and "approximate" not in plain.stderr
+    kept = invoke("run", tiny_checkpoint, "--text", "a cat", "--kv-cache", "prefix")
+    assert re.match(r"kept keys and values approximate: \d+ of \d+ positions were not computed anew\n$", kept.stderr)
+
+
 @pytest.fixture
 def spoiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """The head gives NaN in its fifth call."""

@@ -7,8 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from nextomni_edge.errors import UsageError
 from nextomni_edge.generate.batch import Batch, BatchNoise
-from nextomni_edge.generate.blocks import BlockPolicy
+from nextomni_edge.generate.blocks import BlockPolicy, calibrated_threshold
 from nextomni_edge.generate.loop import StepRecord, generate, generate_batch
 from nextomni_edge.generate.meter import Meter
 from nextomni_edge.generate.options import GenerationOptions
@@ -127,3 +128,32 @@ def test_nan_while_the_length_is_found_is_named(fake: Fake) -> None:
         NonFiniteError, match=r"^finding the length, before step 0: text_head: output logits is nan at batch 0, rows 0,"
     ):
         response_length(fake, max_blocks=2)
+
+
+def test_confidences_are_those_of_every_length(fake: Fake) -> None:
+    policy = BlockPolicy(fake.model, GenerationOptions(max_blocks=3), limit=32, meter=Meter())
+    asked = [fake.ask("text", 1), fake.ask("text", 1, prompt="a cat")]
+    found = policy.confidences(asked, [1, 2])
+    longer = [fake.ask("text", 2), fake.ask("text", 2, prompt="a cat")]
+    np.testing.assert_array_equal(found[:, 1], policy.confidence(longer, [1, 2]))
+    assert found.shape == (2, 3) and (found > 0).all()
+
+
+def test_the_threshold_is_where_most_lengths_are_right() -> None:
+    confidences = np.array([[0.1, 0.8, 0.9], [0.2, 0.7, 0.9], [0.6, 0.7, 0.7], [0.3, 0.4, 0.5]])
+    threshold = calibrated_threshold(confidences, np.array([2, 2, 1, 3]))
+    assert 0.4 < threshold <= 0.6
+    assert calibrated_threshold(confidences[:2], np.array([1, 1])) < 0.1
+    assert 0.8 < calibrated_threshold(confidences[:2], np.array([3, 3])) < 1.0
+
+
+def test_a_found_threshold_gives_the_lengths_it_was_found_from(fake: Fake) -> None:
+    end_at(fake, 5)
+    policy = BlockPolicy(fake.model, GenerationOptions(max_blocks=3), limit=32, meter=Meter())
+    threshold = calibrated_threshold(policy.confidences([fake.ask("text", 1)], [0]), np.array([2]))
+    assert response_length(fake, max_blocks=3, eos_threshold=threshold) == 2 * BLOCK
+
+
+def test_a_threshold_needs_responses() -> None:
+    with pytest.raises(UsageError, match="no responses to find a threshold from"):
+        calibrated_threshold(np.zeros((0, 3)), np.zeros(0, np.int64))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nextomni_edge.generate.loop import StepRecord, generate
+from nextomni_edge.generate.loop import StepRecord, generate, generate_batch
 from nextomni_edge.generate.meter import Meter
 from nextomni_edge.generate.options import SHORTCUTS, GenerationOptions
 from nextomni_edge.spec import Wire
@@ -182,3 +182,15 @@ def test_guidance_takes_one_forward_or_two(fake: Fake) -> None:
     apart, together = compared(fake, "image", "batch_guidance", steps=5, guidance=2.0)
     assert (apart.backbone, together.backbone) == (10, 5)
     assert apart.meter.forwards == together.meter.forwards == 5
+
+
+def test_pads_are_never_computed(fake: Fake) -> None:
+    """A request alone has none; of several in one forward, those that still change are cut to the longest of them."""
+    rows = counted(fake, "backbone", Wire.EMBEDDINGS)
+    short, long = fake.ask("text", 1, "a cat"), fake.ask("text", 3, "draw a red rocket what is this?")
+    done = run(fake, "image", GenerationOptions.defaults(fake.config, "image", steps=6, guidance=0.0))
+    assert set(rows) == {fake.ask("image").length} and done.meter.rows == sum(rows)
+    rows.clear()
+    given = GenerationOptions.defaults(fake.config, "text", steps=60, padding=0.9)
+    generate_batch(fake.model, [short, long], given, [1, 2])
+    assert {short.length, long.length, 2 * long.length} == set(rows)
