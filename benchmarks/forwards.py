@@ -1,7 +1,7 @@
 """Quality against the number of forwards, per modality: `python benchmarks/forwards.py [--quick] [--bundle DIR] [-o FILE]`.
 
-Every way of stepping (Euler, corrected, corrected on a grid of equal expected jumps) at every number of steps n, and every cache
-policy at the model's own n, is scored on examples/emoji's held-out items by its measures and judges. Written as JSON, with Wilson's
+Every way of stepping (Euler, corrected, corrected on a grid of equal expected jumps) at every number of steps n, and every policy
+of caches and lengths at the model's own n, is scored on examples/emoji's held-out items by its measures and judges. Written as JSON, with Wilson's
 95 % intervals, forwards per answer, positions reused and seconds; and with the smallest n of each way of stepping whose score is
 not below the interval of Euler at 64. A run that was cut short goes on where it stopped.
 """
@@ -117,7 +117,7 @@ def calibration_sequences(exam: Exam, kind: Kind) -> list[Sequence]:
 
 
 def ways(exam: Exam, kind: Kind, steps: list[int]) -> Iterator[tuple[str, str | None, dict[str, Any]]]:
-    """(name, way of stepping, settings) of everything to score; of a cache there is no way of stepping."""
+    """(name, way of stepping, settings) of everything to score; of a cache or a length there is no way of stepping."""
     yield REFERENCE, "euler", {"steps": 64, "stepper": "euler"}
     sequences = calibration_sequences(exam, kind)
     fine = GenerationOptions.defaults(exam.model.config, kind, steps=FINE, stepper="corrected", stop_early=False)
@@ -129,8 +129,10 @@ def ways(exam: Exam, kind: Kind, steps: list[int]) -> Iterator[tuple[str, str | 
             times = equal_jumps(jumps, grid(FINE), n)
             yield f"equal jumps {n}", "equal jumps", {"steps": n, "stepper": "corrected", "grid": times}
     default = GenerationOptions.defaults(exam.model.config, kind).steps
-    for cache in CACHES:
-        yield " ".join(map(str, cache.values())), None, {"steps": default, **cache}
+    most = exam.model.config.text.max_blocks
+    lengths = ({"max_blocks": most}, {"max_blocks": most, "extend": "interleaved"}) if kind == "text" else ()
+    for policy in (*CACHES, *lengths):
+        yield ", ".join(f"{name} {value}" for name, value in policy.items()), None, {"steps": default, **policy}
 
 
 def score(exam: Exam, curve: Curve, settings: dict[str, Any]) -> dict[str, Any]:
@@ -172,7 +174,7 @@ def main() -> None:
             cost = (
                 f"{found['forwards']:.1f} forwards, {found['rows_reused']:.0f} of {found['rows_reused'] + found['rows']:.0f} reused"
             )
-            print(f"{curve.kind:<6} {name:<24} {found['value']:.3f} ({low:.3f} to {high:.3f})  {cost}", flush=True)
+            print(f"{curve.kind:<6} {name:<44} {found['value']:.3f} ({low:.3f} to {high:.3f})  {cost}", flush=True)
     print(json.dumps(results.smallest()))
 
 
