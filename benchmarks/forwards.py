@@ -1,9 +1,9 @@
 """Quality against the number of forwards, per modality: `python benchmarks/forwards.py [--quick] [--bundle DIR] [-o FILE]`.
 
 Every way of stepping (Euler, corrected, corrected on a grid of equal expected jumps) at every number of steps n, and every policy
-of caches and lengths at the model's own n, is scored on examples/emoji's held-out items by its measures and judges. Written as JSON, with Wilson's
-95 % intervals, forwards per answer, positions reused and seconds; and with the smallest n of each way of stepping whose score is
-not below the interval of Euler at 64. A run that was cut short goes on where it stopped.
+of caches and lengths at the model's own n, is scored on examples/emoji's held-out items by its measures and judges. Written as
+JSON, with Wilson's 95 % intervals, forwards per answer, positions reused and seconds; and with the smallest n of each way of
+stepping whose score is not below the interval of Euler at 64. A run that was cut short goes on where it stopped.
 """
 
 from __future__ import annotations
