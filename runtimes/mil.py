@@ -21,7 +21,7 @@ from nextomni_edge.errors import InputError
 Array = NDArray[Any]
 Value = Any  # an array, a text, or a list of arrays where an operator takes several
 _ERF: Final = Chebyshev.interpolate(np.vectorize(math.erf), 80, [-6.0, 6.0])  # to 1e-12; beyond ±6 it is ±1 in double precision
-_CASTS: Final = {"fp32": "float32", "fp16": "float16", "int32": "int32", "bool": "bool"}
+_CASTS: Final = {"fp32": "float32", "fp16": "float16", "int32": "int32", "int16": "int16", "uint16": "uint16", "bool": "bool"}
 
 
 class Interpreter:
@@ -95,6 +95,12 @@ def _only(name: str, found: object, expected: object) -> None:
     """InputError: an option that the interpreter has not."""
     if not np.array_equal(found, expected):  # type: ignore[arg-type]
         raise InputError(f"option {name} is {found}, only {expected} is known here")
+
+
+def cast(x: Array, dtype: str) -> Array:
+    if dtype not in _CASTS:
+        raise InputError(f"option dtype is {dtype[:80]!r}, only {', '.join(_CASTS)} are known here")
+    return _as(np.trunc(x) if x.dtype.kind == "f" and "int" in dtype else x, _CASTS[dtype])
 
 
 def gelu(x: Array, mode: str = "EXACT") -> Array:
@@ -237,7 +243,7 @@ def reduce_argmax(x: Array, axis: Array, keep_dims: Array, output_dtype: str) ->
 OPERATORS: Final[dict[str, Callable[..., Value]]] = {
     "abs": lambda x: np.abs(x),
     "add": lambda x, y: x + y,
-    "cast": lambda x, dtype: _as(np.trunc(x) if dtype == "int32" else x, _CASTS[dtype]),
+    "cast": cast,
     "clip": lambda x, alpha, beta: np.clip(x, alpha, beta),
     "concat": concat,
     "conv": conv,

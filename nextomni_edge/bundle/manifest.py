@@ -70,6 +70,11 @@ class ComponentRecord:
     quantisation: dict[str, Decision] = field(default_factory=dict)
 
     @property
+    def arithmetic(self) -> Literal["float32", "float16"]:
+        """What the component computes in. An ONNX graph widens what it stores; a Core ML program does not."""
+        return self.precision if self.format == "coreml" else "float32"
+
+    @property
     def index(self) -> str:
         """The file by which the manifest names the component."""
         return self.file if self.format == "onnx" else f"{self.file}/{PACKAGE_INDEX}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,11 @@ LIMIT: Final = 1e-4  # relative to an output's scale: float32 kernels that sum i
 # Griffin-Lim turns rounding into phase where a bin is all but silent: 7e-4 between float32 and float64 of the same graph.
 LIMITS: Final = {ComponentName.AUDIO_DECODER: 5e-3}
 TIE: Final = 1e-4  # a draw or a nearest code that was closer than this to another outcome may fall either way
+# Float16 keeps 11 bits: 2e-3 after a backbone, and of a waveform 0.17 where phases turn (0.007 in the log-mel).
+FLOAT16_LIMIT: Final = 1e-2
+FLOAT16_LIMITS: Final = {ComponentName.AUDIO_DECODER: 0.5}
+FLOAT16_TIE: Final = 2e-2
+Arithmetic = Literal["float32", "float16"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class ComponentResult:
     """One component over its cases: the largest error of a float output (see `error`), its limit, and codes that fell on a tie."""
 
     cases: int = 0
+    arithmetic: Arithmetic = "float32"
     error: float = 0.0
     limit: float = LIMIT
     log_mel_error: float | None = None  # of a waveform: mean absolute difference of the log-mel, reported beside the samples' error
@@ -45,6 +51,7 @@ class TaskResult:
     """One whole generation: steps compared, draws compared, and where it left the other run by a tie (compared up to there)."""
 
     steps: int = 0
+    arithmetic: Arithmetic = "float32"
     draws: int = 0
     smallest_margin: float | None = None
     near_ties: list[NearTie] = field(default_factory=list)
@@ -100,9 +107,16 @@ def error(found: Array, expected: Array) -> float:
     return float(difference / max(1.0, np.abs(expected).max(initial=0.0)))
 
 
-def limit(component: str) -> float:
+def limit(component: str, arithmetic: Arithmetic = "float32") -> float:
     """How far a float output of a component may be from the reference's, relative to its scale."""
+    if arithmetic == "float16":
+        return FLOAT16_LIMITS.get(component, FLOAT16_LIMIT)
     return LIMITS.get(component, LIMIT)
+
+
+def tie(arithmetic: Arithmetic) -> float:
+    """The margin within which a decision may fall either way."""
+    return FLOAT16_TIE if arithmetic == "float16" else TIE
 
 
 def within(measured: float, limit: float) -> bool:

@@ -11,7 +11,7 @@ from nextomni_edge.errors import NextOmniError
 from nextomni_edge.runtimes.base import Session
 from nextomni_edge.spec import Wire
 from nextomni_edge.tokens.audio import log_mel
-from nextomni_edge.verify.comparison import TIE, Array, ComponentResult, NearTie, error, within
+from nextomni_edge.verify.comparison import Array, ComponentResult, NearTie, error, tie, within
 
 INPUT_OF = "input_of."  # before a quantised weight: the name of what its layer read (see recorder.py)
 MARGINS = "margins"  # beside the outputs: of codes, how much nearer the chosen one was than the next
@@ -65,11 +65,12 @@ def _compare_codes(name: str, case: str, ours: Array, theirs: Array, margins: Ar
         return [f"{name}: codes of shape {ours.shape}, expected {theirs.shape} ({case})"]
     result.codes += theirs.size
     failures: list[str] = []
+    near = tie(result.arithmetic)
     for place in map(tuple, np.argwhere(ours != theirs)):
         where = f"{case}, batch {place[0]}, row {place[1]}, sub-code {place[2]}"
         margin = float("inf") if margins is None else float(margins[place])
-        if within(margin, TIE):
+        if within(margin, near):
             result.near_ties.append(NearTie(where, margin))
         else:
-            failures.append(f"{name}: the code differs at {where}, where no tie was near (margin {margin:.3g}, tie {TIE:.0e})")
+            failures.append(f"{name}: the code differs at {where}, where no tie was near (margin {margin:.3g}, tie {near:.0e})")
     return failures

@@ -36,13 +36,13 @@ def replay(
     for index, (name, cases) in enumerate(trace.cases.items()):
         if progress:
             progress(f"verify {name}", index / total)
-        result = report.components.setdefault(name, ComponentResult(limit=limit(name)))
+        result = report.components.setdefault(name, component_result(bundle, name))
         for case, (inputs, outputs) in cases.items():
             report.failures += components.compare(model.session(name), case, inputs, outputs, result, bundle.config)[0]
     for index, (name, (task, expected)) in enumerate(trace.tasks.items(), len(trace.cases)):
         if progress:
             progress(f"verify {name}", index / total)
-        report.tasks[name] = TaskResult()
+        report.tasks[name] = task_result(bundle)
         try:
             report.failures += compare_runs(name, trajectory.run(model, task), expected, report.tasks[name])
         except NextOmniError as failure:
@@ -57,6 +57,18 @@ def ran_on(bundle: Bundle, execution: Execution | None) -> str:
     return ", ".join(sorted({component.format for component in bundle.manifest.components.values()}))
 
 
+def component_result(bundle: Bundle, component: str) -> ComponentResult:
+    """An empty result, with the limit of what the component computes in."""
+    arithmetic = bundle.manifest.components[component].arithmetic
+    return ComponentResult(arithmetic=arithmetic, limit=limit(component, arithmetic))
+
+
+def task_result(bundle: Bundle) -> TaskResult:
+    """An empty result; a whole generation is as coarse as its coarsest component."""
+    coarse = any(component.arithmetic == "float16" for component in bundle.manifest.components.values())
+    return TaskResult(arithmetic="float16" if coarse else "float32")
+
+
 def compare_runs(name: str, found: Trajectory, expected: Trajectory, result: TaskResult) -> list[str]:
     """`trajectory.compare`, and where the same tokens came out of both, what they decode to."""
     failures = trajectory.compare(name, found, expected, result)
@@ -64,7 +76,7 @@ def compare_runs(name: str, found: Trajectory, expected: Trajectory, result: Tas
         return failures
     for segment, (ours, theirs) in enumerate(zip(found.decoded, expected.decoded, strict=True)):
         measured = error(ours, theirs)
-        allowed = limit(ComponentName.AUDIO_DECODER if theirs.ndim == 1 else ComponentName.IMAGE_DECODER)
+        allowed = limit(ComponentName.AUDIO_DECODER if theirs.ndim == 1 else ComponentName.IMAGE_DECODER, result.arithmetic)
         if not within(measured, allowed):
             failures.append(
                 f"{name}: what segment {segment} decodes to differs by {measured:.3g} of its scale, limit {allowed:.0e}"

@@ -9,7 +9,7 @@ import numpy as np
 from nextomni_edge.generate.loop import StepRecord, generate
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.tokens.sequence import Sequence
-from nextomni_edge.verify.comparison import TIE, Array, NearTie, TaskResult, first_differences, within
+from nextomni_edge.verify.comparison import Array, NearTie, TaskResult, first_differences, tie, within
 from nextomni_edge.verify.tasks import Task
 
 NOT_DRAWN = -1
@@ -54,7 +54,7 @@ def _decoded(model: EdgeModel, finished: Sequence, task: Task) -> tuple[Array, .
 def compare(name: str, found: Trajectory, expected: Trajectory, result: TaskResult) -> list[str]:
     """Failures, none if every token is the same at every step up to the first draw that fell on a tie; `result` is filled.
 
-    A draw may differ where its margin in the expected run is within `TIE`. What follows such a draw is another trajectory: it is
+    A draw may differ where its margin in the expected run is within `tie`. What follows such a draw is another trajectory: it is
     not compared, and the tie is listed.
     """
     steps = min(len(found.x_t[0]), len(expected.x_t[0]))
@@ -75,6 +75,7 @@ def compare(name: str, found: Trajectory, expected: Trajectory, result: TaskResu
 def _compare_draws(name: str, step: int, found: Trajectory, expected: Trajectory, result: TaskResult) -> list[str]:
     failures: list[str] = []
     result.steps += 1
+    near = tie(result.arithmetic)
     for segment, (ours, theirs, margins) in enumerate(zip(found.x_1, expected.x_1, expected.margins, strict=True)):
         result.draws += int((theirs[step] != NOT_DRAWN).sum())
         smallest = float(margins[step].min())
@@ -83,8 +84,8 @@ def _compare_draws(name: str, step: int, found: Trajectory, expected: Trajectory
         for row, code in first_differences(ours[step], theirs[step]):
             margin = float(margins[step].reshape(len(margins[step]), -1)[row, code])
             where = f"step {step}, segment {segment}, row {row}, sub-code {code}"
-            if within(margin, TIE):
+            if within(margin, near):
                 result.near_ties.append(NearTie(where, margin))
             else:
-                failures.append(f"{name}: x_1 differs at {where}, where no tie was near (margin {margin:.3g}, tie {TIE:.0e})")
+                failures.append(f"{name}: x_1 differs at {where}, where no tie was near (margin {margin:.3g}, tie {near:.0e})")
     return failures

@@ -13,9 +13,9 @@ from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.runtimes.base import Execution
 from nextomni_edge.verify import components, golden, trajectory
 from nextomni_edge.verify.cases import cases
-from nextomni_edge.verify.comparison import ComponentResult, Report, TaskResult, limit
+from nextomni_edge.verify.comparison import Report
 from nextomni_edge.verify.golden import GoldenTrace
-from nextomni_edge.verify.replay import Progress, compare_runs, ran_on, replay
+from nextomni_edge.verify.replay import Progress, compare_runs, component_result, ran_on, replay, task_result
 from nextomni_edge.verify.tasks import PLANS, Plan
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _compare(
 def _component(
     name: str, bundle: Bundle, model: EdgeModel, reference: Reference | None, report: Report, trace: GoldenTrace
 ) -> None:
-    result, session = report.components.setdefault(name, ComponentResult(limit=limit(name))), model.session(name)
+    result, session = report.components.setdefault(name, component_result(bundle, name)), model.session(name)
     trace.cases[name] = {}
     for case, inputs in cases(session.spec, bundle.config):
         try:
@@ -98,7 +98,7 @@ def _task(plan: Plan, bundle: Bundle, model: EdgeModel, reference: Reference | N
     if absent := [kind for kind in plan.kinds if not model.tokenizer.special.has(kind)]:
         report.skipped[plan.name] = f"the model's conversations hold no {', '.join(absent)}"
         return
-    report.tasks[plan.name] = result = TaskResult()
+    report.tasks[plan.name] = result = task_result(bundle)
     try:
         task = plan.task(reference.model if reference else model)
         found = trajectory.run(model, task)

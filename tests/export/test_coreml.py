@@ -74,6 +74,16 @@ def test_the_same_checkpoint_gives_the_same_bytes(tiny_checkpoint: Path, tmp_pat
     assert files[0] == files[1]
 
 
+def test_float16_is_computed_and_compared_as_such(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    export_bundle(tiny_checkpoint, tmp_path / "b", components=["text_head", "image_head"], target="coreml", precision="float16")
+    manifest = Bundle.open(tmp_path / "b").manifest
+    assert {record.arithmetic for record in manifest.components.values()} == {"float16"}
+    parity = manifest.parity["components"]
+    assert isinstance(parity, dict)
+    for result in parity.values():
+        assert result["arithmetic"] == "float16" and 1e-5 < result["error"] < result["limit"] == 1e-2
+
+
 def test_an_interface_other_than_the_spec_s_is_an_error(tiny_checkpoint: Path) -> None:
     head = components(load(tiny_checkpoint))["text_head"]
     (hidden,) = head.spec.inputs

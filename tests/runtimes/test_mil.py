@@ -113,6 +113,8 @@ def test_an_operator_that_export_does_not_write_is_refused_by_name() -> None:
 def test_an_option_that_is_not_known_is_refused_by_name() -> None:
     with pytest.raises(InputError, match=r"^option mode is TANH_APPROXIMATION, only EXACT is known here$"):
         OPERATORS["gelu"](x=draw(2), mode="TANH_APPROXIMATION")
+    with pytest.raises(InputError, match=r"^option dtype is 'fp64', only fp32, fp16, int32, int16, uint16, bool are known here$"):
+        OPERATORS["cast"](x=draw(2), dtype="fp64")
     with pytest.raises(InputError, match=r"^option groups is 2, only 1 is known here$"):
         OPERATORS["conv"](x=draw(1, 2, 4), weight=draw(2, 1, 1), strides=[1], pad_type="valid", pad=[0, 0], dilations=[1], groups=2)
 

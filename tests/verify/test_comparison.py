@@ -70,6 +70,14 @@ def test_another_draw_on_a_tie_is_listed_and_ends_the_comparison() -> None:
     assert result.steps == 1
 
 
+def test_float16_parts_at_wider_ties_and_no_wider() -> None:
+    for margin, failures in ((0.5, 1), (1e-2, 0)):
+        margins = np.full((2, 2, 2), 0.5)
+        margins[0, 1, 0] = margin
+        result = TaskResult(arithmetic="float16")
+        assert len(compare("task", changed(x_1=other_draw()), changed(margins=margins), result)) == failures
+
+
 def test_a_margin_that_is_nan_excuses_nothing() -> None:
     margins = np.full((2, 2, 2), np.nan)
     assert compare("task", changed(x_1=other_draw()), changed(margins=margins), TaskResult()) != []
