@@ -134,9 +134,7 @@ def _export(
         for index, (name, component) in enumerate(chosen.items()):
             progress(f"export {name}", index / len(chosen))
             writer.component(name, write(component))
-        tables: dict[str, NDArray[Any]] = {
-            name: checkpoint.tensor(f"metric_tables.{name}") for name in checkpoint.config.modalities
-        }
+        tables: dict[str, NDArray[Any]] = {name: checkpoint.table(f"metric_tables.{name}") for name in checkpoint.config.modalities}
         writer.add_tensors("metric_tables.safetensors", tables)
         writer.add_file("tokenizer.json", checkpoint.tokenizer_path)
         bundle = writer.finish(checkpoint.config, provenance=provenance)

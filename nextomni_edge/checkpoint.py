@@ -15,7 +15,7 @@ from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
 from nextomni_edge.imported import RECORD, Pieces, locate, read_record, referenced
 from nextomni_edge.strict_json import read_json
-from nextomni_edge.tensor_file import Location, TensorFile, read_tensor
+from nextomni_edge.tensor_file import Location, TensorFile, map_tensor, read_tensor
 
 MAX_JSON: Final = 64 * 2**20
 WEIGHTS: Final = "model.safetensors"
@@ -62,6 +62,13 @@ class TensorStore:
         return np.concatenate(
             [np.zeros(part, np.float32) if piece is None else read_tensor(piece, name).reshape(part) for piece in pieces]
         )
+
+    def table(self, name: str) -> NDArray[np.float32]:
+        """One tensor as float32, not read before it is touched where the file holds it so."""
+        pieces, shape = self._stored(name)
+        if len(pieces) == 1 and pieces[0] is not None and pieces[0].dtype == "float32":
+            return map_tensor(pieces[0], name).reshape(shape).view(np.float32)
+        return self.tensor(name).astype(np.float32, copy=False)
 
     def sha256(self) -> dict[str, str]:
         """Digest of each file, by its name. InputError: a file that is referred to is not the one that was imported."""

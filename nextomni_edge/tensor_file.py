@@ -66,6 +66,23 @@ def read_tensor(location: Location, name: str) -> NDArray[Any]:
     return decode(data, location.dtype).reshape(location.shape)
 
 
+def map_tensor(location: Location, name: str) -> NDArray[Any]:
+    """The tensor at a location as read-only memory of the file, of which only what is touched is read; `read_tensor` where numpy
+    has no such dtype, or the tensor is empty. InputError: the file is gone or cut off."""
+    if location.dtype == "bfloat16" or not location.nbytes:
+        return read_tensor(location, name)
+    try:
+        return np.memmap(location.file, np.dtype(location.dtype).newbyteorder("<"), "r", location.offset, location.shape)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{location.file}: tensor {name} cannot be read ({error})") from error
+
+
+def all_finite(table: NDArray[Any]) -> bool:
+    """Whether every value is finite, looked at in pieces."""
+    values, step = table.reshape(-1), 2**22
+    return all(bool(np.isfinite(values[start : start + step]).all()) for start in range(0, values.size, step))
+
+
 def decode(data: bytes, dtype: str) -> NDArray[Any]:
     """Little-endian bytes as a flat array; float16 and bfloat16 are widened to float32."""
     if dtype == "bfloat16":

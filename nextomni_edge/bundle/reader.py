@@ -19,7 +19,7 @@ from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
 from nextomni_edge.graphs import graph_specs
 from nextomni_edge.strict_json import read_json
-from nextomni_edge.tensor_file import TensorFile
+from nextomni_edge.tensor_file import TensorFile, all_finite, map_tensor
 
 MAX_MANIFEST: Final = 16 * 2**20
 MAX_FOLDERS: Final = 4
@@ -76,7 +76,8 @@ class Bundle:
 
     def metric_table(self, name: str) -> NDArray[np.float32]:
         """Metric table of "text" (V, D), "image" or "audio" (K, C, D), float32."""
-        return TensorFile(self.path / self.manifest.metric_tables).tensor(name).astype(np.float32, copy=False)
+        location = TensorFile(self.path / self.manifest.metric_tables).location(name)
+        return map_tensor(location, name).astype(np.float32, copy=False)
 
     def golden(self) -> tuple[TensorFile, dict[str, object]]:
         """The golden trace: its tensors, and the data that goes with them. InputError: the bundle has none."""
@@ -158,7 +159,7 @@ def _check_metric_tables(bundle: Bundle) -> None:
         location = file.location(name)
         if location.dtype != "float32" or location.shape != shape:
             raise InputError(f"{file.path}: table {name} is {location.dtype} {location.shape}, expected float32 {shape}")
-        if not np.isfinite(file.tensor(name)).all():
+        if not all_finite(map_tensor(location, name)):
             raise InputError(f"{file.path}: table {name} has values that are not finite")
 
 

@@ -24,11 +24,11 @@ from nextomni_edge.layouts.llama import LLAMA, QWEN2
 from nextomni_edge.layouts.native import NATIVE
 from nextomni_edge.layouts.pickled import embedding_table
 from nextomni_edge.layouts.source import Layout, Plan, Source
-from nextomni_edge.tensor_file import Location, read_tensor, write_tensors
+from nextomni_edge.tensor_file import Location, all_finite, map_tensor, write_tensors
 
 LAYOUTS: Final = {layout.name: layout for layout in (FUDOKI, QWEN2, LLAMA, CLIP, SIGLIP, WHISPER, NATIVE)}
 TABLES: Final = "metric_tables.safetensors"
-BLOCK: Final = 2**22  # numbers compared at a time
+BLOCK: Final = 2**24  # bytes compared at a time
 Shape = tuple[int, ...]
 Expected = Callable[[ModelConfig], Mapping[str, Shape]]  # the tensors of a config's network
 
@@ -144,7 +144,9 @@ def _tables(
             found[name] = Origin(shape, (Piece(source.tensors[twin].file.name, twin),))
             notes[file] = f"the same numbers as {twin}"
         else:
-            converted[name] = _mapped(location, name)
+            converted[name] = map_tensor(location, name)
+            if not all_finite(converted[name]):
+                raise InputError(f"{location.file}: the table has values that are not finite")
             found[name] = Origin(shape, (Piece(TABLES, name),))
             notes[file] = f"converted to {TABLES}"
     if converted:
@@ -165,20 +167,6 @@ def _same(one: Location, other: Location) -> bool:
             if first.read(count) != second.read(count):
                 return False
     return True
-
-
-def _mapped(location: Location, name: str) -> NDArray[Any]:
-    """The table as an array of which only what is touched is read. InputError: a value that is not finite."""
-    if location.dtype == "bfloat16":
-        table = read_tensor(location, name)
-    else:
-        dtype = np.dtype(location.dtype).newbyteorder("<")
-        table = np.memmap(location.file, dtype, "r", location.offset, location.shape)
-    rows = max(1, BLOCK // max(1, location.shape[1]))
-    for start in range(0, len(table), rows):
-        if not np.isfinite(table[start : start + rows]).all():
-            raise InputError(f"{location.file}: the table has values that are not finite")
-    return table
 
 
 def _record(
