@@ -123,7 +123,7 @@ class Prompted(Generated):
         """InputError: a file that the prompt names is not there, or not of its kind."""
         prompt, reader = self._prompts[index], _Reader(self.model)
         turns = [Turn(turn.role, tuple(reader.part(self._folder, part) for part in turn.parts)) for turn in prompt.turns]
-        segments = conversation(self.model.tokenizer, turns)
+        segments = conversation(self.model.tokenizer, turns, prompt.answer)
         sequence = respond(segments, prompt.answer, self.model.config, self.model.tokenizer, prompt.count)
         return Asked(sequence, reader.pixels, tuple(reader.log_mel))
 
@@ -132,7 +132,8 @@ class Planned(Generated):
     """Over the tasks that verify runs, those that the components can do: for a model that no prompts are at hand for."""
 
     def __init__(self, model: EdgeModel, components: Collection[str]) -> None:
-        self._plans = [plan for plan in PLANS if set(plan.components) <= set(components)]
+        fits = [plan for plan in PLANS if set(plan.components) <= set(components)]
+        self._plans = [plan for plan in fits if all(model.tokenizer.special.has(kind) for kind in plan.kinds)]
         super().__init__(model, [(plan.name, plan.answer) for plan in self._plans])
 
     def asked(self, index: int) -> Asked:
