@@ -128,12 +128,17 @@ class Prompted(Generated):
         return Asked(sequence, reader.pixels, tuple(reader.log_mel))
 
 
+def _fitting(model: EdgeModel, components: Collection[str]) -> list[Plan]:
+    """The tasks that the components can do and the model's conversations hold."""
+    fits = [plan for plan in PLANS if set(plan.components) <= set(components)]
+    return [plan for plan in fits if all(model.tokenizer.special.has(kind) for kind in plan.kinds)]
+
+
 class Planned(Generated):
     """Over the tasks that verify runs, those that the components can do: for a model that no prompts are at hand for."""
 
     def __init__(self, model: EdgeModel, components: Collection[str]) -> None:
-        fits = [plan for plan in PLANS if set(plan.components) <= set(components)]
-        self._plans = [plan for plan in fits if all(model.tokenizer.special.has(kind) for kind in plan.kinds)]
+        self._plans = _fitting(model, components)
         super().__init__(model, [(plan.name, plan.answer) for plan in self._plans])
 
     def asked(self, index: int) -> Asked:
@@ -191,7 +196,7 @@ class Random(Source):
     random = True
 
     def __init__(self, model: EdgeModel, components: Collection[str], count: int) -> None:
-        self.plans = [plan for plan in PLANS if set(plan.components) <= set(components) for _ in range(count)]
+        self.plans = [plan for plan in _fitting(model, components) for _ in range(count)]
         super().__init__(model, [(plan.name, plan.answer) for plan in self.plans])
 
     def asked(self, index: int) -> Asked:
