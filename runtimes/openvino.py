@@ -41,7 +41,7 @@ class OpenVinoSession(Session):
         try:
             found = self._mine.request.infer(dict(inputs), share_inputs=True, share_outputs=False)
         except Exception as error:  # the library's exceptions share no base but Exception
-            raise NextOmniError(f"{self.spec.name}: OpenVINO failed ({error})") from error
+            raise NextOmniError(f"{self.spec.name}: OpenVINO failed ({_one_line(error)})") from error
         return {name: found[self._ports[name]] for name in outputs}
 
 
@@ -85,7 +85,7 @@ class OpenVinoRuntime(Runtime):
         except NextOmniError:
             raise
         except Exception as error:  # the library's exceptions share no base but Exception
-            raise InputError(f"{component}: OpenVINO cannot load {file} ({error})") from error
+            raise InputError(f"{component}: OpenVINO cannot load {file} ({_one_line(error)})") from error
 
     def _check_runs_as_asked(self, component: str, compiled: openvino.CompiledModel, device: str) -> None:
         """MissingRuntimeError: another device would run than the one chosen, or in another arithmetic than asked for."""
@@ -117,6 +117,13 @@ class OpenVinoRuntime(Runtime):
             if hashlib.sha256(blob).digest() == digest:
                 return self._core.import_model(blob, device, self._settings())
         return None
+
+
+def _one_line(error: Exception) -> str:
+    """What the library says, without the places in its sources that stand first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = [line for line in lines if not line.startswith(("Exception from src", "Check '", "While validating", "FrontEnd API"))]
+    return " ".join(said or lines)[:300]
 
 
 def _keep(kept: Path, compiled: openvino.CompiledModel) -> None:

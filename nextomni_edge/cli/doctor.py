@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 REQUIRED: Final = ("numpy", "array-api-compat", "tokenizers", "safetensors", "click", "rich", "Pillow", "soundfile", "av")
 RUNTIME_LIBRARIES: Final = ("onnxruntime", "onnxruntime-gpu")
-OPTIONAL: Final = ("torch", "onnx", "onnxscript", "accelerate")
+OPTIONAL: Final = ("torch", "onnx", "onnxscript", "accelerate", "openvino", "coremltools")
 
 
 @dataclass(frozen=True)
