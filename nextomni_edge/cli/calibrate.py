@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.cli.library import needs_extra
 from nextomni_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,8 +35,9 @@ def calibrate(
     A line of the file: {"task": "what is it", "answer": "text", "turns": [{"role": "user", "parts":
     [{"kind": "image", "value": "a.png"}, {"kind": "text", "value": "what is this?"}]}]}
     """
+    with needs_extra("quantize", "onnx_ir", "onnxruntime"):
+        from nextomni_edge.calibration.collect import Prompted, Random, collect
     from nextomni_edge.bundle import Bundle
-    from nextomni_edge.calibration.collect import Prompted, Random, collect
     from nextomni_edge.generate.model import EdgeModel
 
     if (prompts is None) == (random is None):

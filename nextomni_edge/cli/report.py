@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.cli.library import needs_extra
 from nextomni_edge.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -45,9 +46,11 @@ def report(
     \b
     nextomni-edge report demo/bundle demo/int8 demo/int4 --prompts examples/emoji/heldout/prompts.jsonl -o demo/report
     """
-    from nextomni_edge.calibration.page import text, write_report
-    from nextomni_edge.calibration.report import load_variants
-    from nextomni_edge.calibration.report import report as measured
+    with needs_extra("quantize", "onnx_ir", "onnxruntime"):
+        from nextomni_edge.calibration.collect import Planned, Prompted
+        from nextomni_edge.calibration.page import text, write_report
+        from nextomni_edge.calibration.report import load_variants
+        from nextomni_edge.calibration.report import report as measured
     from nextomni_edge.files import atomic_directory
 
     if quality and len(quality) != len(bundles):
@@ -56,8 +59,6 @@ def report(
     variants = load_variants(bundles)
 
     def source(variant: Variant) -> Source:
-        from nextomni_edge.calibration.collect import Planned, Prompted
-
         components = variant.bundle.manifest.components
         return Prompted(variant.model, prompts) if prompts else Planned(variant.model, components)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
+
+import pytest
 
 from tests.cli.conftest import Invoke, answered, refused
 
@@ -29,3 +32,11 @@ def test_mistakes_are_one_line_each(invoke: Invoke, tiny_bundle: Path, tmp_path:
     refused(invoke("calibrate", tmp_path, "-o", tmp_path / "set", "--random", 1), 3, "no manifest.json inside")
     refused(invoke("calibrate", tiny_bundle, "-o", tmp_path, "--random", 1, "--bins", 4), 2, "exists; choose another name")
     refused(invoke("calibrate", tiny_bundle, "-o", tmp_path / "set", "--random", 1, "--bins", 65), 2, "bins 65")
+
+
+@pytest.mark.parametrize("command", [("calibrate", "b", "--random", "1"), ("report", "a", "b")])
+def test_without_the_library_the_extra_is_named(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    refused(invoke(*command, "-o", tmp_path / "out"), 5, "onnx_ir is not installed", "pip install 'nextomni-edge[quantize]'")
