@@ -32,7 +32,7 @@ def quantise_weight(weight: Weight, decision: Decision, inputs: Inputs | None = 
     parts, error = _quantised(weight, decision, inputs, factor)
     if inputs.smoothing is not None:
         parts[SMOOTHING] = inputs.smoothing
-    done = dataclasses.replace(decision, weight_error=error, activation=inputs.activation)
+    done = dataclasses.replace(decision, weight_error=error, activation=inputs.activation or decision.activation)
     return done, parts, _shapes(weight, decision, parts)
 
 
