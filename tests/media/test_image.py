@@ -143,3 +143,14 @@ def test_a_path_that_is_no_file_is_refused(tmp_path: Path) -> None:
     ]:
         with pytest.raises(InputError, match=expected):
             read_image(path, 16)
+
+
+def test_a_picture_for_janus_is_fitted_as_janus_was_trained(tmp_path: Path) -> None:
+    """Longest side to the square's, bilinear, whole pixels cut down, in the middle of grey 127; (x / 255 − 0.5) / 0.5."""
+    values = np.random.default_rng(1).integers(0, 256, (13, 37, 3), dtype=np.uint8)
+    picture = Image.fromarray(values)
+    pixels = read_image(save(tmp_path / "a.png", picture), 32, "janus")
+    resized = np.asarray(picture.resize((32, 11), Image.Resampling.BILINEAR), np.float32)  # 13 · 32 / 37 = 11.2
+    np.testing.assert_allclose(pixels.transpose(1, 2, 0)[10:21], (resized / 255 - 0.5) / 0.5, atol=1e-6)
+    border = np.concatenate((pixels[:, :10], pixels[:, 21:]), axis=1)
+    np.testing.assert_allclose(border, (127 / 255 - 0.5) / 0.5, atol=1e-6)

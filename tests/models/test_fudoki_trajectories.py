@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from nextomni_edge.bundle import Bundle
+from nextomni_edge.cli import root
 from nextomni_edge.generate.loop import generate
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
@@ -96,6 +98,16 @@ def test_the_bundle_is_the_model_and_a_device_can_check_it(fudoki_checkpoint: Pa
     assert set(against.tasks) == {"text-to-image", "image-to-text"} and len(against.components) == 7
     assert against.skipped["text-to-video"] == "the model's conversations hold no video"
     assert verify(fudoki_bundle).digests > 0
+
+
+@pytest.mark.slow
+def test_its_bundle_is_quantised_as_any_other(fudoki_checkpoint: Path, fudoki_bundle: Path, tmp_path: Path) -> None:
+    arguments = ["quantize", str(fudoki_bundle), "-o", str(tmp_path / "int8"), "--recipe", "int8-dynamic", "--json"]
+    result = CliRunner().invoke(root, arguments, prog_name="nextomni-edge")
+    assert result.exit_code == 0, result.output
+    before, after = (sum(file.stat().st_size for file in path.rglob("weights/*")) for path in (fudoki_bundle, tmp_path / "int8"))
+    assert before > 3 * after
+    verify(tmp_path / "int8", fudoki_checkpoint)
 
 
 def test_a_feature_segment_is_given_and_never_generated() -> None:
