@@ -179,14 +179,19 @@ def audio_to_text_heldout_voice(exam: Exam) -> list[Outcome]:
 
 
 def _retrieval(exam: Exam, media: list[Part], names: list[str], kind: str) -> list[Outcome]:
-    """Over one item of each concept, both directions pooled: is the nearest embedding that of the same concept?"""
-    first = sorted({name: index for index, name in reversed(list(enumerate(names)))}.values())
-    pool = [names[index] for index in first]
-    texts, others = exam.embeddings([Part("text", name) for name in pool]), exam.embeddings([media[index] for index in first])
-    cosines = texts @ others.T
-    found = [pool[index] for index in cosines.argmax(1)], [pool[index] for index in cosines.argmax(0)]
-    directions = (f"text → {kind}", f"{kind} → text")
-    return [o for way, answers in zip(directions, found, strict=True) for o in _exact([f"{n}, {way}" for n in pool], pool, answers)]
+    """One item of each concept against the names, both directions pooled: is the nearest embedding that of the same concept?
+
+    Asked as often as every concept has another item, so that each is asked about in a pool of one item per concept.
+    """
+    pool = sorted(set(names), key=names.index)
+    places = [[place for place, name in enumerate(names) if name == concept] for concept in pool]
+    texts, embedded = exam.embeddings([Part("text", name) for name in pool]), exam.embeddings(media)
+    outcomes: list[Outcome] = []
+    for chosen in zip(*places, strict=False):
+        cosines = texts @ embedded[list(chosen)].T
+        for way, nearest in ((f"text → {kind}", cosines.argmax(1)), (f"{kind} → text", cosines.argmax(0))):
+            outcomes += _exact([f"{name}, {way}" for name in pool], pool, [pool[index] for index in nearest])
+    return outcomes
 
 
 def retrieval_text_image_r1(exam: Exam) -> list[Outcome]:
@@ -196,7 +201,7 @@ def retrieval_text_image_r1(exam: Exam) -> list[Outcome]:
 
 
 def retrieval_text_audio_r1(exam: Exam) -> list[Outcome]:
-    """64 names against 64 clips by the held-out voice, both directions."""
+    """64 names against 64 clips by the held-out voice, both directions, at each of its paces."""
     rows, names, _ = _clip_rows(exam.unseen)
     return _retrieval(exam, exam.sounds(exam.unseen, rows), names, "audio")
 

@@ -1,4 +1,4 @@
-"""Train the demo model: `python examples/emoji/train.py --data DIR --out DIR` (stages: image, audio, flow, then speech)."""
+"""Train the demo model: `python examples/emoji/train.py --data DIR --out DIR` (stages: image, audio, flow, speech, crossing)."""
 
 from __future__ import annotations
 
@@ -40,12 +40,14 @@ STAGES = {
     "image": TrainOptions(steps=1000, rate=1.5e-3, averaging=0.995, weight_decay=0.01),
     "audio": TrainOptions(steps=600, rate=1.5e-3, averaging=0.995, weight_decay=0.01),
     "flow": TrainOptions(steps=3400, rate=2e-3, averaging=0.998),
-    "speech": TrainOptions(steps=8000, rate=1.5e-3, averaging=0.998, decay=0.5),
+    "speech": TrainOptions(steps=7600, rate=1.5e-3, averaging=0.998, decay=0.5),
+    "crossing": TrainOptions(steps=2000, rate=1e-3, averaging=0.995, decay=0.6),
 }
 WARM_UPS = ("image", "audio")
 ENCODER_RATE = 0.02  # in the flow stages the encoders and decoders still learn, at this share of the rate
 RECONSTRUCT_EVERY = 8
 CONDITION_DROPOUT = 0.1
+T_POWER = {"crossing": 3.0}  # what a sound shows is decided at small t: later x_t itself tells
 
 
 class Recipe:
@@ -116,7 +118,7 @@ def warm_up(recipe: Recipe, stage: str, model: OmniModel) -> tuple[nn.Module, St
 
 def flow(recipe: Recipe, stage: str, model: OmniModel) -> tuple[Objective, StepFunction]:
     """A stage of the backbone: every task in the stage's shares, reconstruction kept on."""
-    objective = Objective(model, recipe.tokenizer.special, CONDITION_DROPOUT)
+    objective = Objective(model, recipe.tokenizer.special, CONDITION_DROPOUT, T_POWER.get(stage, 1.0))
 
     def loss(step: int, rng: np.random.Generator) -> tuple[Tensor, Metrics]:
         draw = recipe.tasks.draw(stage, step)
@@ -194,12 +196,13 @@ def run_stage(recipe: Recipe, stage: str, init: Path | None, minutes: float, ste
 
 
 def start(recipe: Recipe, stage: str, init: Path | None) -> list[Path]:
-    """The weights that a stage begins from: none for a warm-up, both warm-ups or `init` for flow, flow's or `init` for speech."""
+    """The weights that a stage begins from: none for a warm-up, both warm-ups for flow, the stage before for others, or `init`."""
     if stage in WARM_UPS:
         return []
     if init is not None:
         return [init / "model.safetensors"]
-    needed = WARM_UPS if stage == "flow" else ("flow",)
+    stages = list(STAGES)
+    needed = WARM_UPS if stage == "flow" else (stages[stages.index(stage) - 1],)
     for name in needed:
         if not weights_of(recipe, name).exists():
             raise InputError(f"{weights_of(recipe, name)} is missing: finish --stage {name} first, or give --init MODEL")
@@ -263,7 +266,7 @@ def finish(recipe: Recipe, stage: str, model: OmniModel) -> None:
 @click.option(
     "--init",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Model directory that the stage begins from, in place of the stage before; with --stage flow or speech.",
+    help="Model directory that the stage begins from, in place of the stage before; not with a warm-up.",
 )
 @click.option(
     "--minutes",
@@ -274,12 +277,12 @@ def finish(recipe: Recipe, stage: str, model: OmniModel) -> None:
 @click.option("--steps", type=click.IntRange(min=1), help="Length of the stage's schedule.")
 @click.option("--batch-size", type=click.IntRange(min=2), default=48, show_default=True)
 def main(data: Path, out: Path, stage: str, init: Path | None, minutes: float, steps: int | None, batch_size: int) -> None:
-    """Train the demo model, in stages that resume where they stopped. The last one leaves it in OUT/speech/model."""
+    """Train the demo model, in stages that resume where they stopped. The last one leaves it in OUT/crossing/model."""
     out.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + 60 * minutes
     try:
         if init is not None and stage in (*WARM_UPS, "all"):
-            raise UsageError("--init goes with --stage flow or --stage speech alone")
+            raise UsageError("--init goes with one stage after the warm-ups: --stage flow, speech or crossing")
         recipe = Recipe(data, out, batch_size, init)
         for name in STAGES if stage == "all" else [stage]:
             done = stage == "all" and weights_of(recipe, name).exists()

@@ -38,10 +38,11 @@ class Draw:
 class Objective(nn.Module):
     """L = λ1·L_ce + λ2·L_rec^vision + λ3·L_rec^audio with λ by GradNorm, or the contrastive loss of retrieval (METHOD 4)."""
 
-    def __init__(self, model: OmniModel, special: SpecialTokens, condition_dropout: float) -> None:
+    def __init__(self, model: OmniModel, special: SpecialTokens, condition_dropout: float, t_power: float = 1.0) -> None:
+        """`t_power`: t = u^t_power of a uniform u. Over 1 it draws early times oftener, where the condition alone tells x_1."""
         super().__init__()
         self.model = model
-        self.special, self.condition_dropout = special, condition_dropout
+        self.special, self.condition_dropout, self.t_power = special, condition_dropout, t_power
         self.balance = GradNorm(("ce", "image", "audio"))
         self.corruption = Corruption(model.config, model.metric_tables)
 
@@ -77,7 +78,8 @@ class Objective(nn.Module):
         sequences = [unconditional(s, self.special) if drop else s for s, drop in zip(sequences, dropped, strict=True)]
         clean = collate(sequences, self.model.config)
         # stratified over the batch: the same distribution as independent draws, less noise in the loss
-        t = torch.from_numpy((rng.permutation(len(sequences)) + rng.random(len(sequences))) / len(sequences) * LATEST).float()
+        uniform = (rng.permutation(len(sequences)) + rng.random(len(sequences))) / len(sequences)
+        t = torch.from_numpy(uniform**self.t_power * LATEST).float()
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         return flow_loss(self.model, clean, self.corruption(clean, t, generator))
 

@@ -63,7 +63,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_stage_is_run_and_leaves_a_model(trained: Path) -> None:
-    model = Checkpoint.open(trained / "speech" / "model")
+    model = Checkpoint.open(trained / "crossing" / "model")
     before = Checkpoint.open(trained / "flow" / "model")
     assert (model.tensor("metric_tables.audio") == before.tensor("metric_tables.audio")).all()
     assert any((model.tensor(name) != before.tensor(name)).any() for name in model.names() if name.startswith("backbone."))
@@ -90,7 +90,7 @@ def test_a_stage_may_begin_from_a_model(data: Path, trained: Path, tmp_path: Pat
     code, _, errors = train(data, tmp_path / "a", "--stage", "speech", "--init", model, "--steps", 1)
     assert code == 0 and (tmp_path / "a" / "speech" / "model" / "model.safetensors").exists(), errors
     code, _, errors = train(data, tmp_path / "b", "--stage", "image", "--init", model)
-    assert (code, errors) == (2, "error: --init goes with --stage flow or --stage speech alone\n")
+    assert (code, errors) == (2, "error: --init goes with one stage after the warm-ups: --stage flow, speech or crossing\n")
 
 
 def test_every_task_has_a_share_of_every_stage() -> None:
