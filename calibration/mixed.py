@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from nextomni_edge.bundle import Decision
-from nextomni_edge.calibration.config import Mixed
+from nextomni_edge.calibration.config import Mixed, QuantConfig
 from nextomni_edge.calibration.divergence import Divergence
 from nextomni_edge.calibration.graph import Layer
 from nextomni_edge.calibration.handlers import decide
-from nextomni_edge.calibration.job import Entries, Job, Plan
+from nextomni_edge.calibration.job import SHARE, Entries, Job, Plan
 from nextomni_edge.calibration.workspace import Entry
 from nextomni_edge.errors import UsageError
 from nextomni_edge.generate.model import EdgeModel
@@ -67,10 +67,10 @@ def solve(job: Job, config: Mixed, parent: EdgeModel, divergence: Divergence) ->
     return after(_most(job, config.max_kl, len(steps), after, parent, divergence))
 
 
-def _plan(job: Job, config: Mixed, kind: object) -> Plan:
+def _plan(job: Job, config: Mixed, kind: QuantConfig) -> Plan:
     found: dict[str, Decision] = {}
     for layer in job.layers:
-        decision = decide(kind, layer) if layer.component not in config.skip else None  # type: ignore[arg-type]
+        decision = decide(kind, layer) if layer.component not in config.skip else None
         if decision is not None:
             found[layer.name] = decision
     return found
@@ -83,7 +83,7 @@ def _choices(job: Job, layer: Layer, entries: list[Entry], parent: EdgeModel, di
     for entry in {entry.decision.bits: entry for entry in entries}.values():
         key = f"{layer.name}@{entry.decision.bits}"
         if entry.decision.divergence is None:
-            job.progress(f"measure {layer.name} at {entry.decision.bits} bits", 0.5)
+            job.progress(f"measure {layer.name} at {entry.decision.bits} bits", SHARE)
             cost = divergence.of(variant(job, parent, {layer.name: entry}))
             entry = job.workspace.mark(
                 key, dataclasses.replace(entry, decision=dataclasses.replace(entry.decision, divergence=cost))
@@ -143,7 +143,7 @@ def _most(
     low, high = 0, count
     while low < high:
         middle = (low + high + 1) // 2
-        job.progress(f"measure {middle} of {count} steps", 0.9)
+        job.progress(f"measure {middle} of {count} steps", SHARE)
         if divergence.of(variant(job, parent, after(middle))) <= bound:
             low = middle
         else:

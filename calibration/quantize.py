@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 import onnx_ir as ir
 
@@ -15,7 +13,7 @@ from nextomni_edge.bundle.manifest import MANIFEST
 from nextomni_edge.calibration.config import Mixed, QuantConfig, check_skip, to_json
 from nextomni_edge.calibration.divergence import Divergence, held_out, moments
 from nextomni_edge.calibration.handlers import decide
-from nextomni_edge.calibration.job import Entries, Job, external
+from nextomni_edge.calibration.job import SHARE, Entries, Job, Progress, external
 from nextomni_edge.calibration.mixed import solve
 from nextomni_edge.calibration.rewrite import read_back
 from nextomni_edge.calibration.samples import CalibrationSet
@@ -24,10 +22,6 @@ from nextomni_edge.checkpoint import file_sha256
 from nextomni_edge.errors import GateError, InputError, NextOmniError
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.verify import golden, record
-
-Progress = Callable[[str, float], None]  # what is being done, and the share that is done, 0 to 1
-
-SHARE: Final = 0.7  # of the time that layers take, as the progress shows it
 
 
 @dataclass(frozen=True)
