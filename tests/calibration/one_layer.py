@@ -33,19 +33,20 @@ def inputs(operator: Operator, seed: int = 1) -> NDArray[np.float32] | NDArray[n
     return generator.standard_normal(shape, np.float32)
 
 
-def graph(folder: Path, operator: Operator, weight: Float) -> tuple[ir.Model, Layer]:
-    """The graph `y = operator(x, weight)`, and its layer."""
-    data = weight.tobytes()
+def graph(folder: Path, operator: Operator, weight: Float, half: bool = False) -> tuple[ir.Model, Layer]:
+    """The graph `y = operator(x, weight)`, and its layer; `half`: the weight is stored as float16 and cast in the graph."""
+    data = weight.astype(np.float16 if half else np.float32).tobytes()
+    dtype = ir.DataType.FLOAT16 if half else ir.DataType.FLOAT
     location = f"weights/{hashlib.sha256(data).hexdigest()}"
     (folder / "weights").mkdir(parents=True, exist_ok=True)
     (folder / location).write_bytes(data)
     tensor = ir.ExternalTensor(
-        location, 0, len(data), ir.DataType.FLOAT, shape=ir.Shape(weight.shape), name="weight", base_dir=folder
+        location, 0, len(data), dtype, shape=ir.Shape(weight.shape), name="weight", base_dir=folder
     )  # fmt: skip
-    value = ir.Value(name="weight", shape=ir.Shape(weight.shape), type=ir.TensorType(ir.DataType.FLOAT), const_value=tensor)
-    dtype = ir.DataType.INT64 if operator == "gather" else ir.DataType.FLOAT
-    x = ir.Value(name="x", shape=ir.Shape([None] * inputs(operator).ndim), type=ir.TensorType(dtype))
-    nodes = _nodes(operator, x, value)
+    value = ir.Value(name="weight", shape=ir.Shape(weight.shape), type=ir.TensorType(dtype), const_value=tensor)
+    read = ir.DataType.INT64 if operator == "gather" else ir.DataType.FLOAT
+    x = ir.Value(name="x", shape=ir.Shape([None] * inputs(operator).ndim), type=ir.TensorType(read))
+    nodes = _cast(operator, x, value) if half else _nodes(operator, x, value)
     y = nodes[-1].outputs[0]
     y.name, y.type = "y", ir.TensorType(ir.DataType.FLOAT)
     y.shape = ir.Shape([None] * (4 if operator == "conv" else 3))
@@ -53,6 +54,12 @@ def graph(folder: Path, operator: Operator, weight: Float) -> tuple[ir.Model, La
     model = ir.Model(made, ir_version=11)
     (layer,) = layers("backbone", model)
     return model, layer
+
+
+def _cast(operator: Operator, x: ir.Value, weight: ir.Value) -> list[ir.Node]:
+    cast = ir.node("Cast", [weight], {"to": int(ir.DataType.FLOAT)})
+    cast.outputs[0].name = "weight.float32"
+    return [cast, *_nodes(operator, x, cast.outputs[0])]
 
 
 def _nodes(operator: Operator, x: ir.Value, weight: ir.Value) -> list[ir.Node]:

@@ -27,9 +27,11 @@ CONFIGS: dict[str, QuantConfig] = {
 }  # fmt: skip
 
 
-def rewritten(folder: Path, operator: Operator, decision: Decision) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def rewritten(
+    folder: Path, operator: Operator, decision: Decision, half: bool = False
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """(what the runtime computes, Ŵ as the model has it) of a layer quantised by a decision."""
-    model, layer = one_layer.graph(folder, operator, one_layer.values(operator))
+    model, layer = one_layer.graph(folder, operator, one_layer.values(operator), half)
     workspace = Workspace(folder / "out", {}, resume=False)
     entry = workspace.store(layer.name, *quantise_weight(weight_of(model, layer), decision))
     for part in entry.parts.values():
@@ -67,6 +69,14 @@ def test_the_runtime_computes_what_the_formulas_say(name: str, operator: Operato
     found, weight = rewritten(tmp_path, operator, decision)
     meant = expected(operator, decision, weight)
     assert found.shape == meant.shape
+    assert np.abs(found - meant).max() <= 1e-5 * max(1.0, np.abs(meant).max())
+
+
+@pytest.mark.parametrize("operator", ["matmul", "linear", "gather"])
+def test_a_weight_stored_as_float16_is_quantised_from_what_it_holds(operator: Operator, tmp_path: Path) -> None:
+    decision = Decision("blocks", operator, 4, block_size=32)
+    found, weight = rewritten(tmp_path, operator, decision, half=True)
+    meant = expected(operator, decision, weight)
     assert np.abs(found - meant).max() <= 1e-5 * max(1.0, np.abs(meant).max())
 
 
