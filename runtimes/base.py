@@ -84,17 +84,17 @@ class Session(ABC):
 class Runtime(ABC):
     """Loads components of one file format."""
 
+    NAME: ClassVar[str]  # of the library, as its makers write it
     COMPUTES: ClassVar[tuple[Compute, ...]] = ("float32",)
     COMPILES: ClassVar = False  # whether there is anything to keep in a cache
     execution = Execution()
 
     def configure(self, execution: Execution) -> None:
         """What `load` is to keep to. UsageError: this runtime has not what is asked for."""
-        name = type(self).__name__.removesuffix("Runtime")
         if execution.compute not in self.COMPUTES:
-            raise UsageError(f"{name} computes in {' or '.join(self.COMPUTES)} here; {execution.compute} was asked for")
+            raise UsageError(f"{self.NAME} computes in {' or '.join(self.COMPUTES)} here; {execution.compute} was asked for")
         if execution.cache and not self.COMPILES:
-            raise UsageError(f"{name} compiles nothing that could be kept in {execution.cache}; leave --cache out")
+            raise UsageError(f"{self.NAME} compiles nothing that could be kept in {execution.cache}; leave --cache out")
         self.execution = execution
 
     def choose_provider(self, component: str, wanted: str | None, default: str) -> str:
@@ -103,9 +103,9 @@ class Runtime(ABC):
             return wanted or default
         if self.execution.allow_fallback:
             return default
-        name, here = type(self).__name__.removesuffix("Runtime"), ", ".join(self.providers())
+        here = ", ".join(self.providers())
         raise MissingRuntimeError(
-            f"{component}: provider {wanted!r} is not in this {name}; it has {here}; --allow-fallback runs on {default} instead"
+            f"{component}: provider {wanted!r} is not in this {self.NAME}; it has {here}; --allow-fallback runs on {default}"
         )
 
     @abstractmethod

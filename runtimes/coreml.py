@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -60,6 +60,8 @@ class AppleSession(CoreMlSession):
 
 class CoreMlRuntime(Runtime):
     """Providers are the compute units of a Mac, and everywhere the interpreter, which needs no library."""
+
+    NAME: ClassVar = "Core ML"
 
     def providers(self) -> list[str]:
         return [*(COMPUTE_UNITS if sys.platform == "darwin" else ()), INTERPRETER]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import onnxruntime
 
@@ -31,6 +32,8 @@ class OnnxSession(Session):
 
 class OnnxRuntime(Runtime):
     """Runs ONNX graphs on ONNX Runtime's execution providers."""
+
+    NAME: ClassVar = "ONNX Runtime"
 
     def providers(self) -> list[str]:
         return list(onnxruntime.get_available_providers())

@@ -52,6 +52,7 @@ class OpenVinoRuntime(Runtime):
     device and the settings. A file there that is not whole is compiled again.
     """
 
+    NAME: ClassVar = "OpenVINO"
     COMPUTES: ClassVar[tuple[Compute, ...]] = ("float32", "bfloat16", "float16")
     COMPILES: ClassVar = True
 

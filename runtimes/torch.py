@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -37,6 +38,8 @@ def sessions(model: Model) -> dict[str, Session]:
 
 class TorchRuntime(Runtime):
     """`file` is a model directory; it is read once for all its components."""
+
+    NAME: ClassVar = "PyTorch"
 
     def __init__(self) -> None:
         self._loaded: dict[Path, dict[str, Session]] = {}
