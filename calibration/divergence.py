@@ -11,7 +11,6 @@ import numpy as np
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.calibration.agreement import compare, predictions
 from nextomni_edge.calibration.samples import CalibrationSet, Float32, Trajectory
-from nextomni_edge.errors import UsageError
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.verify import golden
 from nextomni_edge.verify.trajectory import NOT_DRAWN
@@ -53,18 +52,14 @@ class Divergence:
 
 
 def moments(parent: Bundle, calibration: CalibrationSet | None) -> list[Moments]:
-    """Of a calibration set, or without one of the golden trace: whole generations of every kind, a moment at each step.
-
-    UsageError: there is neither.
-    """
+    """Of a calibration set, or without one of the golden trace: whole generations of every kind that the bundle has the components
+    for, a moment at each step. None where there is neither."""
     if calibration is not None:
         return [
             Moments(trajectory, calibration.record.generation[record.answer]["guidance"])
             for record, trajectory in calibration.trajectories()
         ]
-    if parent.manifest.golden is None:
-        raise UsageError(f"{parent.path} has no golden trace to measure the divergence on; give a calibration set")
-    return _of_golden(parent)
+    return _of_golden(parent) if parent.manifest.golden is not None else []
 
 
 def held_out(parent: Bundle, calibration: CalibrationSet | None) -> list[Moments]:

@@ -19,7 +19,7 @@ from nextomni_edge.calibration.rewrite import read_back
 from nextomni_edge.calibration.samples import CalibrationSet
 from nextomni_edge.calibration.workspace import Workspace
 from nextomni_edge.checkpoint import file_sha256
-from nextomni_edge.errors import GateError, InputError, NextOmniError
+from nextomni_edge.errors import GateError, InputError, NextOmniError, UsageError
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.verify import golden, record
 
@@ -91,8 +91,10 @@ def _missed(divergence: float | None, max_kl: float | None) -> str:
 def _write(job: Job, writer: BundleWriter, max_kl: float | None, keep: bool) -> QuantReport:
     parent = job.parent
     whole = EdgeModel.from_bundle(parent)
-    measured = parent.manifest.golden is not None or job.calibration is not None or max_kl is not None
-    divergence = Divergence(whole, held_out(parent, job.calibration)) if measured else None
+    measured = held_out(parent, job.calibration)
+    if not measured and (max_kl is not None or isinstance(job.config, Mixed)):
+        raise UsageError(f"{parent.path} has no whole generation in a golden trace to measure on; give a calibration set")
+    divergence = Divergence(whole, measured) if measured else None
     if isinstance(job.config, Mixed):
         entries: Entries = solve(job, job.config, whole, Divergence(whole, moments(parent, job.calibration)))
     else:

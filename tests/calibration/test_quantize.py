@@ -128,6 +128,8 @@ def test_one_weight_serves_a_tied_table_and_its_head(tmp_path: Path) -> None:
     bundle = Bundle.open(tmp_path / "int4")
     assert len([name for name in bundle.manifest.files if name.startswith("weights/")]) == 2  # integers and scales
     verify(bundle, tied)
+    with pytest.raises(UsageError, match="no whole generation in a golden trace to measure on"):
+        quantize(tmp_path / "bundle", tmp_path / "gated", recipe("int4-rtn"), max_kl=0.1)
 
 
 def test_what_cannot_be_quantised_is_refused(tiny_bundle: Path, int4: Path, tmp_path: Path) -> None:
