@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -28,9 +29,9 @@ class CoreMlSession(Session):
         dtypes = {tensor.name: tensor.dtype for tensor in self.spec.outputs}
         return {name: found[name].astype(dtypes[name], copy=False) for name in outputs}
 
+    @abstractmethod
     def predict(self, given: dict[str, Array]) -> dict[str, Array]:
         """All outputs, as the package has them."""
-        raise NotImplementedError
 
 
 class InterpreterSession(CoreMlSession):
