@@ -34,7 +34,8 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
         part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         try:
             with part.open(mode.replace("w", "x"), encoding=None if "b" in mode else "utf-8") as file:
-                _lock(file.fileno())
+                with contextlib.suppress(ImportError, OSError):  # without locks nobody removes parts: see remove_leftovers
+                    _lock(file.fileno())
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -91,7 +92,7 @@ def resumable_directory(out: Path) -> Iterator[Path]:
 def remove_leftovers(path: Path) -> None:
     """Remove the parts that killed writers of this very file left. A part just made may not be locked yet: it is left alone."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}.part"):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(ImportError, OSError):
             if time.time() - left.stat().st_mtime > _NEWBORN:
                 with left.open("rb") as file:
                     if _lock(file.fileno()):
@@ -142,12 +143,12 @@ def _writable(path: Path) -> Iterator[None]:
 
 
 def _lock(descriptor: int) -> bool:
-    """Take the file's lock, which dies with its process; False where another holds it, or the system has none (Windows)."""
-    try:
-        import fcntl
+    """Take the file's lock, which dies with its process; False where another holds it. OSError: the file system has none."""
+    import fcntl  # absent on Windows, where bundles are read but not written
 
+    try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (ImportError, OSError):
+    except BlockingIOError:
         return False
     return True
 
