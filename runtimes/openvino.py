@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import threading
@@ -25,6 +26,16 @@ PRECISIONS: Final[dict[Compute, openvino.Type]] = {
 DTYPES: Final = {
     openvino.Type.f32: "float32", openvino.Type.f16: "float16", openvino.Type.i64: "int64", openvino.Type.boolean: "bool",
 }  # fmt: skip
+
+
+@functools.cache
+def _core() -> openvino.Core:
+    """The one core of this process, kept for its whole life.
+
+    Its CPU plugin gives the thread that loads it another signal stack and unmaps that again when the last user of the plugin goes:
+    with a second core, or in another thread, the stack in use is the one unmapped, and the next Ctrl-C ends the process.
+    """
+    return openvino.Core()
 
 
 class OpenVinoSession(Session):
@@ -57,7 +68,7 @@ class OpenVinoRuntime(Runtime):
     COMPILES: ClassVar = True
 
     def __init__(self) -> None:
-        self._core = openvino.Core()
+        self._core = _core()
 
     def providers(self) -> list[str]:
         return list(self._core.available_devices)

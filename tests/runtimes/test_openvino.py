@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +121,29 @@ def test_grouped_keys_that_the_library_does_not_expand_are_refused(tiny_bundle: 
     onnx.save(model, tmp_path / "backbone.onnx")
     with pytest.raises(InputError, match=r"^backbone: OpenVINO reads attention with \? query and .* key heads from "):
         runtime("openvino").load("backbone", tmp_path / "backbone.onnx", spec)
+
+
+INTERRUPTED = """
+import os, signal, sys, threading
+from pathlib import Path
+from nextomni_edge.runtimes.base import runtime
+from tests.runtimes.test_openvino import SPEC
+file = Path(sys.argv[1])
+signal.signal(signal.SIGINT, lambda *_: print("interrupted"))
+kept = [runtime("openvino").load("text_head", file, SPEC) for _ in range(2)]
+del kept[0]
+thread = threading.Thread(target=kept.clear)
+thread.start()
+thread.join()
+os.kill(os.getpid(), signal.SIGINT)
+print("alive")
+"""
+
+
+def test_an_interrupt_is_survived_after_sessions_ended_in_any_order_and_thread(tmp_path: Path) -> None:
+    """A second core would leave this thread with a signal stack that is unmapped: the interrupt would be a segmentation fault."""
+    ran = subprocess.run([sys.executable, "-c", INTERRUPTED, linear(tmp_path)], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout.split()) == (0, ["interrupted", "alive"]), ran.stderr
 
 
 def hide_heads(model: onnx.ModelProto) -> None:
