@@ -110,9 +110,9 @@ class TransformerConfig:
 
 
 @dataclass(frozen=True)
-class VqDecoderConfig:
-    """The convolutional decoder of a VQ-GAN (LlamaGen's VQ-16, arXiv 2406.06525): channels of level i are channels·multipliers[i],
-    the resolution doubles from each level to the one before it."""
+class VqConfig:
+    """The convolutional encoder or decoder of a VQ-GAN (LlamaGen's VQ-16, arXiv 2406.06525): channels of level i are
+    channels·multipliers[i], the resolution doubles from each level to the one before it."""
 
     channels: int = 128
     multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)
@@ -130,7 +130,8 @@ class ImageConfig:
     """Square images of `size` pixels in patches of `patch`; (size/patch)² tokens. Video is up to `max_frames` of them.
 
     `given`: what the backbone sees of an image that is given: its codes, or continuous features of the encoder.
-    `fitting`: how a picture comes into the square (see media/image.py). `vq` replaces `decoder` where it is set.
+    `fitting`: how a picture comes into the square (see media/image.py). `vq` replaces `decoder` where it is set;
+    `vq_encoder` turns pixels into the codes that it reads.
     """
 
     size: int = 256
@@ -142,7 +143,8 @@ class ImageConfig:
     head: HeadConfig = field(default_factory=HeadConfig)
     given: Literal["codes", "features"] = field(default="codes", metadata=OPTIONAL)
     fitting: Literal["white", "janus"] = field(default="white", metadata=OPTIONAL)
-    vq: VqDecoderConfig | None = field(default=None, metadata=OPTIONAL)
+    vq: VqConfig | None = field(default=None, metadata=OPTIONAL)
+    vq_encoder: VqConfig | None = field(default=None, metadata=OPTIONAL)
 
     @property
     def grid(self) -> int:
@@ -238,12 +240,14 @@ class ModelConfig:
         modalities = ("text", "image", "audio") if native else ("text", "image")
         parts = image.vq is None and image.given == "codes" if native else image.vq is not None and image.given == "features"
         limit, null = self.backbone.max_positions, text.null_token
-        levels = "image.vq must have log2 of image.patch and one levels, widths of whole groups of 32"
+        levels = "must have log2 of image.patch and one levels, widths of whole groups of 32"
         return [
             (self.modalities == modalities, f"modalities of network {self.network} must be {', '.join(modalities)}"),
             (parts, f"network {self.network} must have image.given {'codes and no' if native else 'features and an'} image.vq"),
             (native or image.codebook.codebooks == 1, f"image.codebook.codebooks of network {self.network} must be 1"),
-            (image.vq is None or image.vq.fits(image), levels),
+            (image.vq is None or image.vq.fits(image), f"image.vq {levels}"),
+            (image.vq_encoder is None or image.vq_encoder.fits(image), f"image.vq_encoder {levels}"),
+            (image.vq_encoder is None or image.vq is not None, "image.vq_encoder needs an image.vq"),
             (text.canvas is None or text.canvas <= limit, f"text.canvas must be at most backbone.max_positions, {limit}"),
             (null is None or null < text.vocabulary_size, "text.null_token must be under text.vocabulary_size"),
         ]  # fmt: skip

@@ -16,6 +16,7 @@ def graph_specs(config: ModelConfig) -> dict[str, GraphSpec]:
         _code_head(config, ComponentName.IMAGE_HEAD), _code_head(config, ComponentName.AUDIO_HEAD),
         _image_encoder(config), _image_decoder(config), _audio_encoder(config), _audio_decoder(config),
     ]  # fmt: skip
+    specs += [_image_quantiser(config)] if config.image.vq_encoder else []
     absent = {"text", "image", "audio"} - set(config.modalities)
     return {spec.name: spec for spec in specs if not absent & set(spec.name.split("_"))}
 
@@ -114,6 +115,11 @@ def _image_encoder(config: ModelConfig) -> GraphSpec:
     features = TensorSpec(Wire.EMBEDDINGS, "float32", (_batch(), config.image.positions, config.backbone.hidden_size))
     seen = features if config.image.given == "features" else _image_codes(config)
     return GraphSpec(ComponentName.IMAGE_ENCODER, (_pixels(config),), (seen,))
+
+
+def _image_quantiser(config: ModelConfig) -> GraphSpec:
+    """Pixels to codes where the backbone sees features of a given image: the codes that the decoder turns back."""
+    return GraphSpec(ComponentName.IMAGE_QUANTISER, (_pixels(config),), (_image_codes(config),))
 
 
 def _image_decoder(config: ModelConfig) -> GraphSpec:

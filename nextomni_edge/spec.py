@@ -116,9 +116,10 @@ class ComponentName:
     AUDIO_HEAD: Final = "audio_head"
     IMAGE_ENCODER: Final = "image_encoder"
     IMAGE_DECODER: Final = "image_decoder"
+    IMAGE_QUANTISER: Final = "image_quantiser"
     AUDIO_ENCODER: Final = "audio_encoder"
     AUDIO_DECODER: Final = "audio_decoder"
     ALL: Final = (
         EMBED_TEXT, EMBED_IMAGE, EMBED_AUDIO, BACKBONE, TEXT_HEAD, IMAGE_HEAD, AUDIO_HEAD,
-        IMAGE_ENCODER, IMAGE_DECODER, AUDIO_ENCODER, AUDIO_DECODER,
+        IMAGE_ENCODER, IMAGE_DECODER, IMAGE_QUANTISER, AUDIO_ENCODER, AUDIO_DECODER,
     )  # fmt: skip

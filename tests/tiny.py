@@ -23,10 +23,14 @@ from nextomni_edge.config import (
 )
 from nextomni_edge.models import native
 from nextomni_edge.models.omni import OmniModel
+from nextomni_edge.spec import ComponentName
 from nextomni_edge.tokens.text import TextTokenizer
 from nextomni_edge.tokens.train import train_tokenizer
 
 CORPUS = ["user\n", "assistant\n", "draw a red rocket", "say a cat", "what is this?", "a small green tree spinning"] * 4
+
+
+COMPONENTS = tuple(name for name in ComponentName.ALL if name != ComponentName.IMAGE_QUANTISER)  # FUDOKI's alone
 
 
 def tiny_config(head: Literal["parallel", "autoregressive"] = "autoregressive", logit_shift: Literal[0, 1] = 0) -> ModelConfig:

@@ -186,6 +186,11 @@ class EdgeModel:
         seen = Wire.EMBEDDINGS if self.config.image.given == "features" else Wire.CODES
         return self._media(ComponentName.IMAGE_ENCODER, Wire.PIXELS, pixels, 3, seen)
 
+    def quantise_image(self, pixels: Float32) -> Ids:
+        """Pixels (3,size,size) in [-1,1] → the sub-codes (n,K) that `decode_image` turns back; several with one more axis."""
+        component = ComponentName.IMAGE_QUANTISER if self.config.image.vq_encoder else ComponentName.IMAGE_ENCODER
+        return self._media(component, Wire.PIXELS, pixels, 3, Wire.CODES)
+
     def decode_image(self, codes: Ids) -> Float32:
         """Sub-codes (n,K) → pixels (3,size,size) in [-1,1]; several at once with one more axis in front."""
         return self._media(ComponentName.IMAGE_DECODER, Wire.CODES, codes, 2, Wire.PIXELS)

@@ -5,6 +5,7 @@ Sizes come from config.json, and where it has none (the VQ decoder, whose sizes 
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Final
 
 from nextomni_edge.errors import InputError
@@ -22,11 +23,9 @@ SYSTEM: Final = (
     "You are a helpful language and vision assistant. You are able to understand the visual content that the user provides, "
     "and assist the user with a variety of tasks using natural language."
 )
-TOWER, VQ, DECODER = "vision_model.vision_tower", "gen_vision_model", "gen_vision_model.decoder"
+TOWER, VQ = "vision_model.vision_tower", "gen_vision_model"
 UNUSED: Final = {
     f"{TOWER}.attn_pool.": "SigLIP's pooling: every patch's feature is used instead",
-    f"{VQ}.encoder.": "the VQ encoder: a given image enters as SigLIP features, so nothing is encoded to codes",
-    f"{VQ}.quant_conv.": "belongs to the VQ encoder",
     f"{VQ}.quantize.codebook_used": "a training statistic",
 }
 
@@ -50,7 +49,8 @@ def plan(source: Source) -> Plan:
         **_affine("image_encoder.aligner.first", "aligner.layers.0"),
         **_affine("image_encoder.aligner.second", "aligner.layers.2"),
         **_tower(config["image"]["encoder"]["layers"]),
-        **vq_tensors(config["image"]["vq"]),
+        **vq_decoder_tensors(config["image"]["vq"]),
+        **vq_encoder_tensors(config["image"]["vq_encoder"]),
     }
     tables = {
         "metric_tables.text": ("text_embedding.pt", "language_model.model.embed_tokens.weight"),
@@ -102,20 +102,22 @@ def _image(source: Source) -> dict[str, Any]:
         },
         "encoder": {"width": source.size(vision, "width", width), "layers": layers, "heads": heads, "norm_eps": 1e-6},
         "head": {"kind": "parallel", "width": source.size(head, "image_token_embed")},
-        "vq": _vq_sizes(source),
+        "vq": _vq_sizes(source, "decoder"), "vq_encoder": _vq_sizes(source, "encoder"),
     }  # fmt: skip
 
 
-def _vq_sizes(source: Source) -> dict[str, Any]:
-    """The deepest level comes first in the checkpoint, and last in the multipliers; the shallowest has the base's width."""
-    levels = source.count(f"{DECODER}.conv_blocks.")
-    widths = [_four(source, f"{DECODER}.conv_blocks.{level}.res.0.conv1.weight")[0] for level in range(levels)]
-    base = widths[-1] if widths else 0
+def _vq_sizes(source: Source, part: str) -> dict[str, Any]:
+    """Sizes of the VQ `encoder` or `decoder`: its levels stand in the order they run in; the shallowest has the base's width."""
+    prefix, outer = f"{VQ}.{part}", "conv_in" if part == "encoder" else "norm_out"
+    levels = source.count(f"{prefix}.conv_blocks.")
+    widths = [_four(source, f"{prefix}.conv_blocks.{level}.res.0.conv1.weight")[0] for level in range(levels)]
+    shallow_first = widths if part == "encoder" else widths[::-1]
+    base = source.shape(f"{prefix}.{outer}.weight")[0]
     if not base or any(width % base for width in widths):
-        raise InputError(f"{source.path}: the VQ decoder's levels have widths {widths}, expected multiples of the last")
+        raise InputError(f"{source.path}: the VQ {part}'s levels have widths {widths}, expected multiples of {base}")
     return {
-        "channels": base, "multipliers": [width // base for width in reversed(widths)],
-        "residual_blocks": source.count(f"{DECODER}.conv_blocks.0.res.") - 1,
+        "channels": base, "multipliers": [width // base for width in shallow_first],
+        "residual_blocks": source.count(f"{prefix}.conv_blocks.0.res.") - (part == "decoder"),
         "latent_channels": _four(source, f"{VQ}.post_quant_conv.weight")[0],
     }  # fmt: skip
 
@@ -141,25 +143,46 @@ def _tower(layers: int) -> dict[str, tuple[str | None, ...]]:
     return found
 
 
-def vq_tensors(sizes: dict[str, Any]) -> dict[str, tuple[str | None, ...]]:
-    """The decoder's names for the sizes of the `vq` section."""
-    ours, widths = "image_decoder", [sizes["channels"] * multiplier for multiplier in reversed(sizes["multipliers"])]
-    found: dict[str, tuple[str | None, ...]] = {
-        f"{ours}.codebook": (f"{VQ}.quantize.embedding.weight",),
-        **_affine(f"{ours}.widen", f"{VQ}.post_quant_conv"),
-        **_affine(f"{ours}.first", f"{DECODER}.conv_in"),
-        **_residual(f"{ours}.middle.0", f"{DECODER}.mid.0", shortcut=False),
-        **_attention(f"{ours}.middle.1", f"{DECODER}.mid.1"),
-        **_residual(f"{ours}.middle.2", f"{DECODER}.mid.2", shortcut=False),
-        **_affine(f"{ours}.norm", f"{DECODER}.norm_out"),
-        **_affine(f"{ours}.last", f"{DECODER}.conv_out"),
+def vq_decoder_tensors(sizes: dict[str, Any]) -> dict[str, tuple[str | None, ...]]:
+    """The decoder's names for the sizes of the `vq` section: the deepest level comes first."""
+    widths = [sizes["channels"] * multiplier for multiplier in reversed(sizes["multipliers"])]
+    return {
+        "image_decoder.codebook": (f"{VQ}.quantize.embedding.weight",),
+        **_affine("image_decoder.widen", f"{VQ}.post_quant_conv"),
+        **_vq_tensors("image_decoder", "decoder", [widths[0], *widths], sizes["residual_blocks"] + 1, 0, "upsample"),
     }
-    for level, (before, width) in enumerate(zip([widths[0], *widths], widths, strict=False)):
-        mine, theirs = f"{ours}.levels.{level}", f"{DECODER}.conv_blocks.{level}"
-        for block in range(sizes["residual_blocks"] + 1):
+
+
+def vq_encoder_tensors(sizes: dict[str, Any]) -> dict[str, tuple[str | None, ...]]:
+    """The encoder's names for the sizes of the `vq_encoder` section: the deepest level comes last."""
+    widths = [sizes["channels"] * multiplier for multiplier in sizes["multipliers"]]
+    return {
+        **_affine("image_quantiser.narrow", f"{VQ}.quant_conv"),
+        **_vq_tensors(
+            "image_quantiser", "encoder", [sizes["channels"], *widths], sizes["residual_blocks"], len(widths) - 1, "downsample"
+        ),
+    }
+
+
+def _vq_tensors(
+    ours: str, part: str, widths: list[int], blocks: int, deepest: int, resize: str
+) -> dict[str, tuple[str | None, ...]]:
+    """`widths`: what enters the first level, then what leaves each. Every level but the last one resizes."""
+    source = f"{VQ}.{part}"
+    found = {
+        **_affine(f"{ours}.first", f"{source}.conv_in"),
+        **_residual(f"{ours}.middle.0", f"{source}.mid.0", shortcut=False),
+        **_attention(f"{ours}.middle.1", f"{source}.mid.1"),
+        **_residual(f"{ours}.middle.2", f"{source}.mid.2", shortcut=False),
+        **_affine(f"{ours}.norm", f"{source}.norm_out"),
+        **_affine(f"{ours}.last", f"{source}.conv_out"),
+    }
+    for level, (before, width) in enumerate(itertools.pairwise(widths)):
+        mine, theirs = f"{ours}.levels.{level}", f"{source}.conv_blocks.{level}"
+        for block in range(blocks):
             found |= _residual(f"{mine}.residual.{block}", f"{theirs}.res.{block}", shortcut=block == 0 and before != width)
-            found |= _attention(f"{mine}.attention.{block}", f"{theirs}.attn.{block}") if level == 0 else {}
-        found |= _affine(f"{mine}.grow.conv", f"{theirs}.upsample.conv") if level < len(widths) - 1 else {}
+            found |= _attention(f"{mine}.attention.{block}", f"{theirs}.attn.{block}") if level == deepest else {}
+        found |= _affine(f"{mine}.resize.conv", f"{theirs}.{resize}.conv") if level < len(widths) - 2 else {}
     return found
 
 

@@ -14,7 +14,7 @@ from nextomni_edge.config import ImageConfig, ModelConfig
 from nextomni_edge.models.backbone import Backbone
 from nextomni_edge.models.heads import TextEmbedding, TextHead
 from nextomni_edge.models.transformer import Transformer
-from nextomni_edge.models.vq import VqDecoder
+from nextomni_edge.models.vq import VqDecoder, VqEncoder
 
 
 class VisionTower(nn.Module):
@@ -112,4 +112,6 @@ class FudokiModel(nn.Module):
         if config.image.vq is None:
             raise ValueError("FUDOKI's config has image.vq")
         self.image_decoder = VqDecoder(config.image, config.image.vq)
+        if config.image.vq_encoder is not None:
+            self.image_quantiser = VqEncoder(self.image_decoder.codebook, config.image.vq_encoder)
         self.metric_tables = MetricTables(config)

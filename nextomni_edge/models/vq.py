@@ -1,4 +1,4 @@
-"""The convolutional decoder of LlamaGen's VQ-16 (Sun et al., arXiv 2406.06525): a grid of codes to pixels."""
+"""LlamaGen's VQ-16 (Sun et al., arXiv 2406.06525): pixels to a grid of codes and back, by convolutions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nextomni_edge.config import ImageConfig, VqDecoderConfig
+from nextomni_edge.config import ImageConfig, VqConfig
 
 GROUPS = 32
 
@@ -61,28 +61,78 @@ class Upsample(nn.Module):
         return out
 
 
-class Level(nn.Module):
-    """One resolution: residual blocks, each followed by attention at the deepest level, then up-sampling but at the last."""
+class Downsample(nn.Module):
+    """A 3×3 convolution of stride 2, padded on the right and below alone: (B,C,h,w) → (B,C,h/2,w/2)."""
 
-    def __init__(self, channels_in: int, channels_out: int, blocks: int, attends: bool, grows: bool) -> None:
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv(F.pad(x, (0, 1, 0, 1)))
+        return out
+
+
+class Level(nn.Module):
+    """One resolution: residual blocks, each followed by attention at the deepest level, then `resize` to the next one."""
+
+    def __init__(self, channels_in: int, channels_out: int, blocks: int, attends: bool, resize: nn.Module) -> None:
         super().__init__()
         self.residual = nn.ModuleList(
             ResidualBlock(channels_in if index == 0 else channels_out, channels_out) for index in range(blocks)
         )
         self.attention = nn.ModuleList(GridAttention(channels_out) if attends else nn.Identity() for _ in range(blocks))
-        self.grow = Upsample(channels_out) if grows else nn.Identity()
+        self.resize = resize
 
     def forward(self, x: Tensor) -> Tensor:
         for residual, attention in zip(self.residual, self.attention, strict=True):
             x = attention(residual(x))
-        out: Tensor = self.grow(x)
+        out: Tensor = self.resize(x)
         return out
+
+
+def _middle(channels: int) -> nn.Sequential:
+    return nn.Sequential(ResidualBlock(channels, channels), GridAttention(channels), ResidualBlock(channels, channels))
+
+
+class VqEncoder(nn.Module):
+    """Pixels (B,3,size,size) in [-1,1] → the nearest codes (B,N,1) int64, row by row. Latents and codebook rows are unit vectors.
+
+    `codebook` (C,D) is the decoder's.
+    """
+
+    def __init__(self, codebook: nn.Parameter, config: VqConfig) -> None:
+        super().__init__()
+        self.codebook = codebook
+        widths = [config.channels * multiplier for multiplier in config.multipliers]
+        self.first = nn.Conv2d(3, config.channels, 3, padding=1)
+        resizes = [*map(Downsample, widths[:-1]), nn.Identity()]
+        self.levels = nn.Sequential(
+            *(
+                Level(before, width, config.residual_blocks, index == len(widths) - 1, resize)
+                for index, (before, width, resize) in enumerate(zip([config.channels, *widths], widths, resizes, strict=False))
+            )
+        )
+        self.middle = _middle(widths[-1])
+        self.norm = nn.GroupNorm(GROUPS, widths[-1], eps=1e-6)
+        self.last = nn.Conv2d(widths[-1], config.latent_channels, 3, padding=1)
+        self.narrow = nn.Conv2d(config.latent_channels, codebook.shape[1], 1)
+
+    def latents(self, pixels: Tensor) -> Tensor:
+        """Unit vectors of the grid's places, (B,N,D)."""
+        x = self.middle(self.levels(self.first(pixels)))
+        grid: Tensor = self.narrow(self.last(F.silu(self.norm(x))))
+        return F.normalize(grid.flatten(2).transpose(1, 2), dim=-1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        nearest = (self.latents(pixels) @ F.normalize(self.codebook, dim=-1).T).argmax(dim=-1)
+        return nearest[:, :, None]
 
 
 class VqDecoder(nn.Module):
     """Codes (B,N,1) int64, row by row → pixels (B,3,size,size) in [-1,1]. Codebook rows are L2-normalised when they are read."""
 
-    def __init__(self, image: ImageConfig, config: VqDecoderConfig) -> None:
+    def __init__(self, image: ImageConfig, config: VqConfig) -> None:
         super().__init__()
         self.grid = image.grid
         self.codebook = nn.Parameter(torch.randn(image.codebook.entries, image.codebook.code_dim))
@@ -90,11 +140,12 @@ class VqDecoder(nn.Module):
         widths = [config.channels * multiplier for multiplier in reversed(config.multipliers)]
         deepest, blocks = widths[0], config.residual_blocks + 1
         self.first = nn.Conv2d(config.latent_channels, deepest, 3, padding=1)
-        self.middle = nn.Sequential(ResidualBlock(deepest, deepest), GridAttention(deepest), ResidualBlock(deepest, deepest))
+        self.middle = _middle(deepest)
+        resizes = [*map(Upsample, widths[:-1]), nn.Identity()]
         self.levels = nn.Sequential(
             *(
-                Level(before, width, blocks, attends=index == 0, grows=index < len(widths) - 1)
-                for index, (before, width) in enumerate(zip([deepest, *widths], widths, strict=False))
+                Level(before, width, blocks, index == 0, resize)
+                for index, (before, width, resize) in enumerate(zip([deepest, *widths], widths, resizes, strict=False))
             )
         )
         self.norm = nn.GroupNorm(GROUPS, widths[-1], eps=1e-6)

@@ -13,7 +13,8 @@ from onnx import TensorProto, helper
 from nextomni_edge.bundle import Bundle, BundleWriter, ComponentRecord, Golden, Provenance
 from nextomni_edge.config import AudioConfig, BackboneConfig, CodebookConfig, HeadConfig, ImageConfig, ModelConfig, TextConfig
 from nextomni_edge.graphs import graph_specs
-from nextomni_edge.spec import ComponentName, GraphSpec, TensorSpec
+from nextomni_edge.spec import GraphSpec, TensorSpec
+from tests.tiny import COMPONENTS
 
 ELEMENTS = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "bool": TensorProto.BOOL, "float16": TensorProto.FLOAT16}
 WEIGHT = np.arange(512, dtype=np.float32).reshape(64, 8)
@@ -84,4 +85,4 @@ def small_bundle(out: Path, overwrite: bool = False, weight: np.ndarray = WEIGHT
 
 
 def graphs(path: Path) -> Mapping[str, onnx.ModelProto]:
-    return {name: onnx.load(path / f"{name}.onnx", load_external_data=False) for name in ComponentName.ALL}
+    return {name: onnx.load(path / f"{name}.onnx", load_external_data=False) for name in COMPONENTS}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nextomni_edge.spec import ComponentName
 from tests.cli.conftest import Invoke, answered, refused
+from tests.tiny import COMPONENTS
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_damaged_bundle_is_refused(invoke: Invoke, copy: Path) -> None:
 
 def test_inspect_shows_every_component(invoke: Invoke, tiny_bundle: Path) -> None:
     found = answered(invoke("inspect", tiny_bundle, "--json"))
-    assert set(found["components"]) == set(ComponentName.ALL)
+    assert set(found["components"]) == set(COMPONENTS)
     backbone = found["components"]["backbone"]
     assert "embeddings float32 (batch, rows, 48)" in backbone["inputs"] and backbone["weight_bytes"] > 4 * 36_000
     assert found["bytes"] == sum(
@@ -70,7 +70,7 @@ def test_inspect_shows_every_component(invoke: Invoke, tiny_bundle: Path) -> Non
     )
     assert found["golden"] is True and found["config"]["backbone"]["hidden_size"] == 48
     shown = invoke("inspect", tiny_bundle).stdout
-    assert all(name in shown for name in ComponentName.ALL) and "golden trace: yes" in shown
+    assert all(name in shown for name in COMPONENTS) and "golden trace: yes" in shown
 
 
 def test_inspect_diff_names_what_differs(invoke: Invoke, tiny_bundle: Path, copy: Path) -> None:
@@ -84,7 +84,7 @@ def test_inspect_diff_names_what_differs(invoke: Invoke, tiny_bundle: Path, copy
 
 def test_verify_replays_the_trace(invoke: Invoke, tiny_bundle: Path) -> None:
     found = answered(invoke("verify", tiny_bundle, "--json"))
-    assert found["ok"] is True and found["failures"] == [] and set(found["components"]) == set(ComponentName.ALL)
+    assert found["ok"] is True and found["failures"] == [] and set(found["components"]) == set(COMPONENTS)
 
 
 def test_verify_ends_with_four_and_names_the_weight(invoke: Invoke, copy: Path) -> None:

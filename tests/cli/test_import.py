@@ -23,9 +23,9 @@ def source(tmp_path: Path) -> Path:
 
 def test_one_command_makes_a_model_of_a_published_folder(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     result = answered(invoke("import", source, "-o", tmp_path / "model", "--json"))
-    assert result["layout"] == "fudoki" and result["tensors"] == 262 and result["referenced"] > result["copied"]
+    assert result["layout"] == "fudoki" and result["tensors"] == 354 and result["referenced"] > result["copied"]
     shown = invoke("import", source, "-o", tmp_path / "model", "--overwrite")
-    assert "262 tensors" in shown.stdout and "not used: 13 tensors (SigLIP's pooling" in shown.stdout
+    assert "354 tensors" in shown.stdout and "not used: 13 tensors (SigLIP's pooling" in shown.stdout
     refused(invoke("import", source, "-o", tmp_path / "model"), 2, "exists; choose another name or pass --overwrite")
 
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from nextomni_edge.config import CodebookConfig, ImageConfig, VqDecoderConfig
+from nextomni_edge.config import CodebookConfig, ImageConfig, VqConfig
 from nextomni_edge.flow.path import MetricPath
 from nextomni_edge.flow.sampling import guided
 from nextomni_edge.flow.schedule import MetricSchedule
-from nextomni_edge.flow.velocity import intensity, velocity
-from nextomni_edge.layouts.fudoki import vq_tensors
+from nextomni_edge.flow.velocity import intensity, jump_weight, velocity
+from nextomni_edge.layouts.fudoki import vq_decoder_tensors
 from nextomni_edge.models import networks
 from nextomni_edge.models.fudoki import FudokiModel
 from nextomni_edge.models.vq import VqDecoder
@@ -82,9 +82,12 @@ def test_guidance(fudoki: FudokiModel, sample: int) -> None:
         for name in ("gen.tokens", "gen.uncond_tokens")
     )
     shifted(unconditional, golden("gen.uncond_img_logits")[sample])
+    expected = golden("gen.cfg_img_logits")[sample]
+    torch.testing.assert_close(
+        guided(golden("gen.img_logits")[sample], golden("gen.uncond_img_logits")[sample], 5.0), expected, atol=TIGHT, rtol=1e-6
+    )
     both = guided(conditional, unconditional, 5.0)
-    expected = golden("gen.cfg_img_logits")[sample, 1 : len(both) + 1]
-    close(both, expected, atol=11 * TIGHT)  # 6 and 5 times the error of each
+    close(both, expected[1 : len(both) + 1], atol=11 * TIGHT)  # 6 and 5 times the error of each
 
 
 @torch.no_grad()
@@ -122,10 +125,10 @@ def test_the_decoder_at_its_published_size() -> None:
     real = json.loads((FOLDER / "vq_real.json").read_text())
     names = sorted(real["keys"])
     assert len(names) == 344
-    decoder = VqDecoder(ImageConfig(64, 16, codebook=CodebookConfig(1, 16384, 8)), VqDecoderConfig())
+    decoder = VqDecoder(ImageConfig(64, 16, codebook=CodebookConfig(1, 16384, 8)), VqConfig())
     mapped = {
         source: ours
-        for ours, (source,) in vq_tensors({"channels": 128, "multipliers": [1, 1, 2, 2, 4], "residual_blocks": 2}).items()
+        for ours, (source,) in vq_decoder_tensors({"channels": 128, "multipliers": [1, 1, 2, 2, 4], "residual_blocks": 2}).items()
     }
     state = decoder.state_dict()
     for index, name in enumerate(names):
@@ -163,5 +166,8 @@ def test_flow_quantities_of_the_model_s_own_tables(fudoki: FudokiModel, modality
     for index, t in enumerate(GOLDEN["flow.t"].tolist()):
         assert relative(path.probability(x_1, t), GOLDEN[f"flow.{name}.p_t"][index]) <= 1e-6
         assert relative(intensity(x_t, x_1, t, path), GOLDEN[f"flow.{name}.intensity"][index]) <= 1e-6
-        # The reference takes d(x_t, x_1) and d(x, x_1) from float32 products of two orders, whose rounding beta multiplies by 100.
+        beta, d_beta = path.schedule(t)
+        u = d_beta * jump_weight(GOLDEN[f"flow.{name}.distance"], x_t, beta)
+        assert relative(u, GOLDEN[f"flow.{name}.u"][index]) <= 1e-6
+        # With our own distances, exact but for their last float32 digit as theirs are: beta, 100 at the last t, multiplies that.
         assert relative(velocity(x_t, x_1, t, path), GOLDEN[f"flow.{name}.u"][index]) <= 1e-5

@@ -92,10 +92,16 @@ def test_a_text_answer_fills_the_canvas(model: EdgeModel) -> None:
     assert isinstance(model.response(finished).value, str)
 
 
+def test_a_picture_has_codes_that_the_decoder_reads(model: EdgeModel) -> None:
+    codes = model.quantise_image(GOLDEN["und.pixel_values"])
+    assert codes.shape == (2, 16, 1) and not np.array_equal(*codes)
+    assert model.decode_image(codes).shape == GOLDEN["und.pixel_values"].shape
+
+
 @pytest.mark.slow
 def test_the_bundle_is_the_model_and_a_device_can_check_it(fudoki_checkpoint: Path, fudoki_bundle: Path) -> None:
     against = verify(fudoki_bundle, fudoki_checkpoint)
-    assert set(against.tasks) == {"text-to-image", "image-to-text"} and len(against.components) == 7
+    assert set(against.tasks) == {"text-to-image", "image-to-text"} and len(against.components) == 8
     assert against.skipped["text-to-video"] == "the model's conversations hold no video"
     assert verify(fudoki_bundle).digests > 0
 

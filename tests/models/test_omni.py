@@ -15,9 +15,9 @@ from nextomni_edge.models.codebook import Codebook, quantisation_loss
 from nextomni_edge.models.components import components
 from nextomni_edge.models.heads import AutoregressiveHead, ParallelHead
 from nextomni_edge.models.omni import OmniModel
-from nextomni_edge.spec import ComponentName, Dim
+from nextomni_edge.spec import Dim
 from nextomni_edge.tokens.audio import log_mel
-from tests.tiny import tiny_config, tiny_model
+from tests.tiny import COMPONENTS, tiny_config, tiny_model
 
 CODEBOOK = CodebookConfig(4, 16, 4)
 
@@ -85,7 +85,7 @@ def sizes(spec_dims: dict[str, Dim]) -> dict[str, int]:
 def test_every_component_has_the_interface_it_declares(kind: str) -> None:
     model = OmniModel(tiny_config(kind)).eval()  # type: ignore[arg-type]
     found = components(model)
-    assert tuple(found) == ComponentName.ALL
+    assert tuple(found) == COMPONENTS
     for component in found.values():
         bound = sizes(component.spec.dims())
         dtypes = {"float32": torch.float32, "int64": torch.int64, "bool": torch.bool}

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.errors import GateError, InputError
-from nextomni_edge.spec import ComponentName
 from nextomni_edge.verify import Report, VerificationError, replay, verify
 from nextomni_edge.verify.tasks import PLANS
-from tests.tiny import tiny_model
+from tests.tiny import COMPONENTS, tiny_model
 from tests.verify import tamper
 
 WEIGHT = "layers.0.mlp.up_proj.weight"
@@ -54,7 +53,7 @@ def test_the_export_compared_every_component_and_every_task_with_pytorch(tiny_bu
     assert parity["check"] == "full" and parity["against"] == "PyTorch"
     components, tasks = parity["components"], parity["tasks"]
     assert isinstance(components, dict) and isinstance(tasks, dict)
-    assert components.keys() == set(ComponentName.ALL)
+    assert components.keys() == set(COMPONENTS)
     assert tasks.keys() == {plan.name for plan in PLANS}
     assert all(task["draws"] > 0 for task in tasks.values())
     assert parity["failures"] == [] and parity["skipped"] == {}
@@ -64,7 +63,7 @@ def test_a_sound_bundle_replays_its_trace(tiny_bundle: Path) -> None:
     report = verify(tiny_bundle)
     assert report.failures == []
     assert report.digests == len(Bundle.open(tiny_bundle).manifest.files) - 1
-    assert report.components.keys() == set(ComponentName.ALL)
+    assert report.components.keys() == set(COMPONENTS)
     assert all(result.steps > 1 for result in report.tasks.values())
     assert report.near_ties == 0
 
@@ -74,7 +73,7 @@ def test_a_bundle_is_not_another_model(tiny_bundle: Path, tmp_path: Path) -> Non
     with pytest.raises(VerificationError, match="not the same as PyTorch") as caught:
         verify(tiny_bundle, against=other)
     assert caught.value.exit_code == 4
-    assert set(caught.value.report.components) == set(ComponentName.ALL)
+    assert set(caught.value.report.components) == set(COMPONENTS)
 
 
 def test_the_last_bit_of_a_weight_is_found_by_its_digest(tiny_bundle: Path, tmp_path: Path) -> None:
