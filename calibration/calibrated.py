@@ -53,9 +53,14 @@ def inputs_of(
         members = [layer for group in groups for layer in group]
         hessian = [layer.name for layer in members if plan[layer.name].method in ("gptq", "awq")]
         statistics = observe(parent, calibration, members, hessian)
-        for group in groups:
-            inputs = _inputs(parent, group, plan[group[0].name], statistics[group[0].name], config)
-            found |= dict.fromkeys((layer.name for layer in group), inputs)
+        for name, observed in statistics.items():
+            if not observed.seen:
+                raise InputError(f"{name}: the calibration set never reaches this layer; add prompts of the task that does")
+        smoothing = _smoothing(parent, groups, plan, statistics, config)
+        ranged = [layer for layer in members if plan[layer.name].scheme == "static" and layer.name in smoothing]
+        statistics |= observe(parent, calibration, ranged, smoothing=smoothing) if ranged else {}
+        for layer in members:
+            found[layer.name] = _inputs(plan[layer.name], smoothing.get(layer.name), statistics[layer.name], config)
     return found
 
 
@@ -81,24 +86,37 @@ def _portions(groups: list[list[Layer]], plan: Mapping[str, Decision]) -> Iterab
     yield portion
 
 
-def _inputs(parent: Bundle, group: list[Layer], decision: Decision, statistics: LayerStatistics, config: QuantConfig) -> Inputs:
-    """Of layers that read one value and are quantised alike."""
-    try:
-        if decision.method == "gptq":
-            return Inputs(hessian=statistics.hessian)
+def _smoothing(
+    parent: Bundle,
+    groups: Iterable[list[Layer]],
+    plan: Mapping[str, Decision],
+    statistics: Mapping[str, LayerStatistics],
+    config: QuantConfig,
+) -> dict[str, Float]:
+    """What the input of each smoothed layer is multiplied by; layers that read one value are smoothed alike."""
+    found: dict[str, Float] = {}
+    for group in groups:
+        decision, seen = plan[group[0].name], statistics[group[0].name]
+        if not decision.smoothed:
+            continue
+        weights = _together(parent, group)
         if decision.method == "awq":
-            assert statistics.hessian is not None and decision.block_size is not None  # asked for above; the manifest's check
+            assert seen.hessian is not None and decision.block_size is not None  # asked for above; the manifest's check
             how = decision.block_size, decision.bits, decision.symmetric
-            return Inputs(awq_smoothing(_together(parent, group), statistics.hessian, statistics.absmean, *how))
-        assert isinstance(config, Int8Static)  # no other makes static inputs
-        if not config.smoothing:
-            return Inputs(activation=affine(*statistics.range(config.range)))
-        largest = np.abs(_together(parent, group)).max(axis=0)
-        smoothing = smoothquant(statistics.absmax, largest, config.smoothing)
-        reach = float((statistics.absmax * smoothing).max())
-        return Inputs(smoothing, affine(-reach, reach))
-    except InputError as error:
-        raise InputError(f"{group[0].name}: {error}") from error
+            smoothing = awq_smoothing(weights, seen.hessian, seen.absmean, *how)
+        else:
+            assert isinstance(config, Int8Static)  # no other recipe smooths so
+            smoothing = smoothquant(seen.absmax, np.abs(weights).max(axis=0), config.smoothing)
+        found |= dict.fromkeys((layer.name for layer in group), smoothing)
+    return found
+
+
+def _inputs(decision: Decision, smoothing: Float | None, seen: LayerStatistics, config: QuantConfig) -> Inputs:
+    """`seen` is what the layer's product reads: of a static layer, after the smoothing."""
+    if decision.scheme != "static":
+        return Inputs(smoothing, hessian=seen.hessian if decision.method == "gptq" else None)
+    assert isinstance(config, Int8Static)  # no other makes static inputs
+    return Inputs(smoothing, affine(*seen.range(config.range)))
 
 
 def _together(parent: Bundle, group: list[Layer]) -> Float:

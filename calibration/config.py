@@ -16,7 +16,7 @@ from nextomni_edge.strict_json import read_json
 
 # An encoder's codes are argmaxes over a codebook. Of the demo's 64 held-out pictures and 64 sounds, INT8 weights alone leave 99.3
 # and 99.4 % of the codes as they are, rounded activations as well 98.4 and 99.2 %, INT4 weights 92.1 and 94.6 %.
-WEIGHTS_ALONE: Final = (ComponentName.IMAGE_ENCODER, ComponentName.AUDIO_ENCODER)
+WEIGHTS_ALONE: Final = (ComponentName.IMAGE_ENCODER, ComponentName.IMAGE_QUANTISER, ComponentName.AUDIO_ENCODER)
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Int8Dynamic:
 
 @dataclass(frozen=True)
 class Int8Static:
-    """INT8 weights and activations, the activations' ranges from calibration: `range` says how one is read off the observed
-    values, the widest of the t-bins counting. `smoothing` α moves outliers into the weights, 0 leaves them (SmoothQuant, arXiv
-    2211.10438)."""
+    """INT8 weights and activations, the activations' ranges from calibration: `range` says how one is read off the values that are
+    rounded, the widest of the t-bins counting. `smoothing` α moves outliers into the weights before that, 0 leaves them
+    (SmoothQuant, arXiv 2211.10438)."""
 
     range: Literal["minmax", "percentile", "mse"] = "minmax"
     smoothing: float = 0.5
@@ -45,8 +45,6 @@ class Int8Static:
     def __post_init__(self) -> None:
         if not 0.0 <= self.smoothing <= 1.0:
             raise UsageError(f"int8-static: smoothing {self.smoothing}, expected 0 (none) to 1")
-        if self.smoothing and self.range != "minmax":
-            raise UsageError("int8-static: smoothing moves every channel's range, only range 'minmax' follows; set smoothing to 0")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from collections.abc import Sequence as Many
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -33,7 +34,8 @@ Progress = Callable[[int, int, str], None]
 
 SEQUENCES: Final = 8
 TIMELESS: Final = (
-    ComponentName.IMAGE_ENCODER, ComponentName.IMAGE_DECODER, ComponentName.AUDIO_ENCODER, ComponentName.AUDIO_DECODER,
+    ComponentName.IMAGE_ENCODER, ComponentName.IMAGE_DECODER, ComponentName.IMAGE_QUANTISER,
+    ComponentName.AUDIO_ENCODER, ComponentName.AUDIO_DECODER,
 )  # fmt: skip
 MOST: Final = 2**40  # of a dimension that nothing bounds
 
@@ -43,14 +45,17 @@ def observe(
     calibration: CalibrationSet,
     layers: Collection[Layer],
     hessian: Collection[str] = (),
+    smoothing: Mapping[str, NDArray[np.float32]] = MappingProxyType({}),
     progress: Progress | None = None,
 ) -> dict[str, LayerStatistics]:
     """Statistics of each layer's input by the layer's name, and H of those that `hessian` names. Tables read ids: they have none.
+    `smoothing` (in,) by layer's name is what the layer multiplies its input by: the product is observed then.
 
     InputError: the set is not the bundle's, or a file of it is damaged.
     """
     calibration.require(bundle, bins=1)
-    watches = _watches([layer for layer in layers if layer.operator != "gather"], set(hessian), calibration.record.bins)
+    read = [layer for layer in layers if layer.operator != "gather"]
+    watches = _watches(read, set(hessian), smoothing, calibration.record.bins)
     with tempfile.TemporaryDirectory(prefix="nextomni-edge-") as folder:
         replay = _Replay(bundle, watches, Path(folder))
         for index, (record, trajectory) in enumerate(calibration.trajectories()):
@@ -71,6 +76,7 @@ class _Watch:
         self.books = layer.shape[0] if layer.operator == "einsum" else 1
         self.names: list[str] = []
         self.squares: Float64 | None = None
+        self.smoothing: NDArray[np.float32] | None = None
         self._bins, self._rows = tuple(BinStatistics.empty(self.features) for _ in range(bins)), 0
 
     @property
@@ -81,6 +87,8 @@ class _Watch:
     def add(self, found: NDArray[np.float32], bins: Many[int]) -> None:
         """A value of a batch whose sequences are of the given bins: rows of one sequence stand together."""
         rows = np.moveaxis(found, 1, -1).reshape(-1, self.features) if self.operator == "conv" else found
+        if self.smoothing is not None:
+            rows = rows * self.smoothing
         for b, own in zip(bins, rows.reshape(len(bins), -1, self.features), strict=True):
             self._bins[b].add(own)
         if self.squares is not None:
@@ -96,14 +104,15 @@ class _Watch:
         return LayerStatistics(self._bins, mean if self.operator == "einsum" else mean[0])
 
 
-def _watches(layers: Collection[Layer], hessian: set[str], bins: int) -> list[_Watch]:
-    """One for each value that is read; layers that read the same one share it."""
+def _watches(layers: Collection[Layer], hessian: set[str], smoothing: Mapping[str, NDArray[np.float32]], bins: int) -> list[_Watch]:
+    """One for each value that is read; layers that read the same one share it, and are smoothed alike."""
     found: dict[tuple[str, str, bool, int], _Watch] = {}
     for layer in layers:
         key = (layer.component, layer.input, layer.operator == "conv", layer.features)
         bins_here = 1 if layer.component in TIMELESS else bins
         watch = found.setdefault(key, _Watch(layer, len(found), bins_here))
         watch.names.append(layer.name)
+        watch.smoothing = smoothing.get(layer.name)
         if layer.name in hessian and watch.squares is None:
             watch.squares = np.zeros((watch.books, watch.features, watch.features))
     return list(found.values())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,12 @@ import pytest
 
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.calibration import quantize
-from nextomni_edge.calibration.calibrated import affine, smoothquant
+from nextomni_edge.calibration.calibrated import Inputs, affine, inputs_of, smoothquant
 from nextomni_edge.calibration.collect import Random, collect
 from nextomni_edge.calibration.config import Int8Static, recipe
+from nextomni_edge.calibration.graph import layers, load_graph
+from nextomni_edge.calibration.handlers import decide
+from nextomni_edge.calibration.samples import CalibrationSet
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.verify import verify
@@ -40,16 +45,47 @@ def test_a_recipe_that_needs_calibration_says_so(tiny_bundle: Path, tmp_path: Pa
         quantize(tiny_bundle, tmp_path / "out", recipe("int4-gptq"), calibration=tmp_path)
 
 
+@pytest.fixture(scope="module")
+def numbers(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> CalibrationSet:
+    bundle = Bundle.open(tiny_bundle)
+    made_of = Random(EdgeModel.from_bundle(bundle), bundle.manifest.components, 1)
+    return collect(bundle, made_of, tmp_path_factory.mktemp("sets") / "set", 4)
+
+
+def inputs(bundle: Path, calibration: CalibrationSet, config: Int8Static, component: str) -> dict[str, Inputs]:
+    parent = Bundle.open(bundle)
+    own = layers(component, load_graph(parent, component))
+    plan = {layer.name: decision for layer in own if (decision := decide(config, layer)) is not None}
+    return inputs_of(parent, calibration, config, plan, own)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.5])
+def test_a_range_is_read_off_what_is_rounded_smoothed_or_not(smoothing: float, tiny_bundle: Path, numbers: CalibrationSet) -> None:
+    narrow, wide = (inputs(tiny_bundle, numbers, Int8Static(range, smoothing), "backbone") for range in ("mse", "minmax"))  # type: ignore[arg-type]
+    scales = [(narrow[name].activation or (0.0,))[0] / (found.activation or (0.0,))[0] for name, found in wide.items()]
+    assert max(scales) <= 1 and np.mean(scales) < 0.98 and len(scales) == 14
+    assert all((found.smoothing is None) == (smoothing == 0) for found in wide.values())
+
+
+def test_a_layer_that_the_set_never_reaches_is_named(tiny_bundle: Path, numbers: CalibrationSet, tmp_path: Path) -> None:
+    shutil.copytree(numbers.path, tmp_path / "set")
+    kept = [one for one in numbers.record.trajectories if one.answer == "text"][:1]
+    few = CalibrationSet(tmp_path / "set", dataclasses.replace(numbers.record, trajectories=tuple(kept)))
+    shutil.copy(numbers.file(numbers.record.trajectories.index(kept[0])), few.file(0))
+    with pytest.raises(InputError, match=r"image_head/\S+: the calibration set never reaches this layer; add prompts"):
+        inputs(tiny_bundle, few, recipe("int8-static"), "image_head")  # type: ignore[arg-type]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_calibrated_bundles_are_the_model_with_the_same_integers(tiny_bundle: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
-    bundle = Bundle.open(tiny_bundle)
-    collect(bundle, Random(EdgeModel.from_bundle(bundle), bundle.manifest.components, 1), tmp_path / "set", 4)
+def test_calibrated_bundles_are_the_model_with_the_same_integers(
+    tiny_bundle: Path, tiny_checkpoint: Path, numbers: CalibrationSet, tmp_path: Path
+) -> None:
     for name, config in {
         "smooth": recipe("int8-static"), "percentile": Int8Static("percentile", 0.0), "gptq": recipe("int4-gptq"),
         "awq": recipe("int4-awq"),
     }.items():  # fmt: skip
-        report = quantize(tiny_bundle, tmp_path / name, config, calibration=tmp_path / "set")
+        report = quantize(tiny_bundle, tmp_path / name, config, calibration=numbers.path)
         manifest = Bundle.open(tmp_path / name).manifest
         assert manifest.quantisation is not None and manifest.quantisation.random_calibration
         decisions = manifest.components["backbone"].quantisation.values()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nextomni_edge.calibration.config import RECIPES, Int4, Int8Dynamic, Int8Static, Mixed, read_config, recipe, to_json
+from nextomni_edge.calibration.config import RECIPES, Int4, Int8Dynamic, Mixed, read_config, recipe, to_json
 from nextomni_edge.errors import InputError, NextOmniError, UsageError
 
 
@@ -31,7 +31,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown key": ({"kind": "int4", "blocksize": 32}, "unknown key 'blocksize' (did you mean 'block_size'?)"),
     "a block size that no operator has": ({"kind": "int4", "block_size": 48}, "expected one of 32, 64, 128"),
     "an unknown method": ({"kind": "int4", "method": "gtpq"}, "expected one of 'rtn', 'gptq', 'awq'"),
-    "a range that smoothing does not keep": ({"kind": "int8-static", "range": "mse"}, "set smoothing to 0"),
+    "an unknown range": ({"kind": "int8-static", "range": "max"}, "expected one of 'minmax', 'percentile', 'mse'"),
     "more smoothing than all": ({"kind": "int8-static", "smoothing": 1.5}, "expected 0 (none) to 1"),
     "mixed without a bound": ({"kind": "mixed"}, "a budget in bytes or a largest divergence"),
     "mixed with both bounds": ({"kind": "mixed", "budget_bytes": 1, "max_kl": 1.0}, "not both"),
@@ -50,7 +50,3 @@ def test_what_cannot_be_meant_is_refused(name: str, tmp_path: Path) -> None:
 def test_the_nearest_recipe_is_offered() -> None:
     with pytest.raises(UsageError, match="recipe 'int4-gtpq': did you mean 'int4-gptq'"):
         recipe("int4-gtpq")
-
-
-def test_percentile_and_mse_ranges_go_without_smoothing() -> None:
-    assert Int8Static("percentile", 0.0).range == "percentile"

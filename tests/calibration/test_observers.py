@@ -97,6 +97,16 @@ def test_what_is_observed_alone_is_the_same(bundle: Bundle, calibration: Calibra
     assert alone.hessian is None and np.allclose(alone.absmean, found[layer.name].absmean, rtol=1e-5)
 
 
+def test_a_smoothed_input_is_observed_as_the_product_reads_it(
+    bundle: Bundle, calibration: CalibrationSet, found: dict[str, LayerStatistics]
+) -> None:
+    (layer,) = [layer for layer in every_layer(bundle) if layer.name == "backbone/layers.1.mlp.down_proj.weight"]
+    plain, smoothing = found[layer.name], np.geomspace(0.1, 10, layer.features).astype(np.float32)
+    smoothed = observe(bundle, calibration, [layer], smoothing={layer.name: smoothing})[layer.name]
+    assert np.allclose(smoothed.absmax, plain.absmax * smoothing, rtol=1e-4)
+    assert np.isclose(max(-smoothed.range()[0], smoothed.range()[1]), (plain.absmax * smoothing).max(), rtol=1e-4)
+
+
 def test_a_set_of_another_bundle_is_refused(bundle: Bundle, calibration: CalibrationSet) -> None:
     record = type(calibration.record)(**{**vars(calibration.record), "model": "0" * 64})
     with pytest.raises(InputError, match="made with another bundle"):
