@@ -13,7 +13,7 @@ from nextomni_edge.bundle import Bundle
 from nextomni_edge.calibration import quantize
 from nextomni_edge.calibration.calibrated import Inputs, affine, inputs_of, smoothquant
 from nextomni_edge.calibration.collect import Random, collect
-from nextomni_edge.calibration.config import Int8Static, recipe
+from nextomni_edge.calibration.config import Int8Static, QuantConfig, recipe
 from nextomni_edge.calibration.graph import layers, load_graph
 from nextomni_edge.calibration.handlers import decide
 from nextomni_edge.calibration.samples import CalibrationSet
@@ -52,7 +52,7 @@ def numbers(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Cali
     return collect(bundle, made_of, tmp_path_factory.mktemp("sets") / "set", 4)
 
 
-def inputs(bundle: Path, calibration: CalibrationSet, config: Int8Static, component: str) -> dict[str, Inputs]:
+def inputs(bundle: Path, calibration: CalibrationSet, config: QuantConfig, component: str) -> dict[str, Inputs]:
     parent = Bundle.open(bundle)
     own = layers(component, load_graph(parent, component))
     plan = {layer.name: decision for layer in own if (decision := decide(config, layer)) is not None}
@@ -61,7 +61,8 @@ def inputs(bundle: Path, calibration: CalibrationSet, config: Int8Static, compon
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.5])
 def test_a_range_is_read_off_what_is_rounded_smoothed_or_not(smoothing: float, tiny_bundle: Path, numbers: CalibrationSet) -> None:
-    narrow, wide = (inputs(tiny_bundle, numbers, Int8Static(range, smoothing), "backbone") for range in ("mse", "minmax"))  # type: ignore[arg-type]
+    narrow = inputs(tiny_bundle, numbers, Int8Static("mse", smoothing), "backbone")
+    wide = inputs(tiny_bundle, numbers, Int8Static("minmax", smoothing), "backbone")
     scales = [(narrow[name].activation or (0.0,))[0] / (found.activation or (0.0,))[0] for name, found in wide.items()]
     assert max(scales) <= 1 and np.mean(scales) < 0.98 and len(scales) == 14
     assert all((found.smoothing is None) == (smoothing == 0) for found in wide.values())
@@ -73,7 +74,7 @@ def test_a_layer_that_the_set_never_reaches_is_named(tiny_bundle: Path, numbers:
     few = CalibrationSet(tmp_path / "set", dataclasses.replace(numbers.record, trajectories=tuple(kept)))
     shutil.copy(numbers.file(numbers.record.trajectories.index(kept[0])), few.file(0))
     with pytest.raises(InputError, match=r"image_head/\S+: the calibration set never reaches this layer; add prompts"):
-        inputs(tiny_bundle, few, recipe("int8-static"), "image_head")  # type: ignore[arg-type]
+        inputs(tiny_bundle, few, recipe("int8-static"), "image_head")
 
 
 @pytest.mark.slow

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import functools
 import random
-import signal
 import time
-import traceback
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ from nextomni_edge.bundle.reader import walk
 from nextomni_edge.calibration import quantize, workspace
 from nextomni_edge.calibration.config import recipe
 from nextomni_edge.calibration.workspace import Workspace
+from tests.killed import killed
 
 KILLS = 6
 
@@ -25,38 +24,21 @@ def content(path: Path) -> dict[str, bytes]:
     return {name: (path / name).read_bytes() for name in walk(path)}
 
 
-def in_child(bundle: Path, out: Path) -> int:
-    """Quantise in a forked process, which need not import anything again."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            quantize(bundle, out, recipe("int4-rtn"))
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    return child
-
-
 @pytest.mark.slow
 def test_killed_runs_that_go_on_give_the_same_bytes(tiny_bundle: Path, tmp_path: Path) -> None:
     started = time.monotonic()
     quantize(tiny_bundle, tmp_path / "whole", recipe("int4-rtn"))
-    duration, chance, killed = time.monotonic() - started, random.Random(0), 0
+    duration, chance, kills = time.monotonic() - started, random.Random(0), 0
     out = tmp_path / "out"
+    again = functools.partial(quantize, tiny_bundle, out, recipe("int4-rtn"))
     for _ in range(KILLS):
-        child = in_child(tiny_bundle, out)
-        time.sleep(chance.uniform(0.0, 0.8 * duration))
-        os.kill(child, signal.SIGKILL)
-        killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        kills += killed(again, chance.uniform(0.0, 0.8 * duration))
         assert not out.exists() or content(out) == content(tmp_path / "whole")
         if out.exists():
             break
-    assert killed > 0
+    assert kills > 0
     if not out.exists():
-        assert os.waitpid(in_child(tiny_bundle, out), 0)[1] == 0
+        again()
     assert content(out) == content(tmp_path / "whole")
     assert {path.name for path in tmp_path.iterdir()} == {"out", "whole"}
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import functools
 import random
-import signal
 import time
-import traceback
 from pathlib import Path
 
 import pytest
@@ -15,24 +13,10 @@ from nextomni_edge.bundle import Bundle
 from nextomni_edge.errors import UsageError
 from nextomni_edge.export import export_bundle
 from tests.conftest import fill
+from tests.killed import killed
 
 KILLS = 10
 COMPONENT = ["embed_text"]  # traces fastest, so that kills fall into the writing too
-
-
-def in_child(model: Path, out: Path) -> int:
-    """Export in a forked process, which need not import PyTorch again."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            export_bundle(model, out, components=COMPONENT, overwrite=True)
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    return child
 
 
 @pytest.mark.small_disk(400)
@@ -58,19 +42,16 @@ def test_a_killed_export_leaves_the_old_bundle_or_none(old: bool, tiny_checkpoin
     export_bundle(tiny_checkpoint, out if old else tmp_path / "aside", components=COMPONENT)
     duration = time.monotonic() - started
     before = (out / "manifest.json").read_bytes() if old else None
-    killed = 0
+    again, kills = functools.partial(export_bundle, tiny_checkpoint, out, components=COMPONENT, overwrite=True), 0
     for _ in range(KILLS):
-        child = in_child(tiny_checkpoint, out)
-        time.sleep(chance.uniform(0.0, duration))
-        os.kill(child, signal.SIGKILL)
-        killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        kills += killed(again, chance.uniform(0.0, duration))
         if out.exists():
             Bundle.open(out)
             assert before is not None or (out / "golden.safetensors").exists()
         else:
             assert not old
-    assert killed > 0
-    assert os.waitpid(in_child(tiny_checkpoint, out), 0)[1] == 0
+    assert kills > 0
+    again()
     Bundle.open(out)
     left = {path.name for path in tmp_path.iterdir()} - {"aside"}
     assert left == {"bundle"}

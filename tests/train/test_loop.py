@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import multiprocessing
 import os
 import random
 import signal
@@ -17,11 +16,9 @@ from torch import Tensor, nn
 
 from nextomni_edge.errors import InputError
 from nextomni_edge.train.loop import Metrics, Trainer, TrainOptions
+from tests.killed import SERVER
 
 OPTIONS = TrainOptions(steps=12, rate=1e-2, warm_up=3)
-# Children are forked from a process without threads: this one has those of every library that was tested before.
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload([__name__])
 
 
 def trainer(out: Path, options: TrainOptions = OPTIONS, width: int = 4) -> Trainer:
