@@ -34,7 +34,10 @@ OPTIONAL: Final = {
 
 @dataclass(frozen=True)
 class BackboneConfig:
-    """A Qwen2-type transformer without the causal mask (METHOD 2). Defaults are Qwen2.5-7B's."""
+    """A Qwen2-type transformer without the causal mask (METHOD 2). Defaults are Qwen2.5-7B's.
+
+    `attention` "causal" keeps the mask: an autoregressive model of text, the flow's twin that it is measured against.
+    """
 
     hidden_size: int = 3584
     layers: int = 28
@@ -45,6 +48,7 @@ class BackboneConfig:
     rope_base: float = 1e6
     qkv_bias: bool = True
     max_positions: int = 16384
+    attention: Literal["full", "causal"] = field(default="full", metadata=OPTIONAL)
 
     @property
     def head_dim(self) -> int:
@@ -228,6 +232,7 @@ class ModelConfig:
             (backbone.query_heads % backbone.kv_heads == 0, "backbone.query_heads must be a multiple of kv_heads"),
             (image.size % image.patch == 0, "image.size must be a multiple of image.patch"),
             (audio.frames_per_token % 2 == 0, "audio.frames_per_token must be even (the encoder halves the frame rate)"),
+            (not self.causal or self.logit_shift == 1, "logit_shift must be 1 with backbone.attention causal: a row sees itself"),
             *self._network_checks(),
         ]  # fmt: skip
         for holds, sentence in checks:
@@ -259,6 +264,11 @@ class ModelConfig:
         if self.image.vq:
             del data["image"]["decoder"]
         return data
+
+    @property
+    def causal(self) -> bool:
+        """Whether it is an autoregressive model of text, which no flow samples from (generate/autoregressive.py does)."""
+        return self.backbone.attention == "causal"
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ModelConfig:

@@ -35,6 +35,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("image.head.kind", "serial", "config.image.head.kind: found 'serial', expected one of 'parallel', 'autoregressive'"),
         ("logit_shift", 2, "config.logit_shift: found 2, expected one of 0, 1"),
         ("image", [], "config.image: found list, expected an object"),
+        ("backbone.attention", "causal", "model config: logit_shift must be 1 with backbone.attention causal"),
         ("image.patch", 7, "model config: image.size must be a multiple of image.patch"),
     ],
 )

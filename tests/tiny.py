@@ -51,6 +51,12 @@ def tiny_config(head: Literal["parallel", "autoregressive"] = "autoregressive", 
     )
 
 
+def causal_config() -> ModelConfig:
+    """The autoregressive twin."""
+    config = tiny_config(logit_shift=1)
+    return dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, attention="causal"))
+
+
 def tiny_model(out: Path, config: ModelConfig | None = None, seed: int = 0) -> Path:
     """Write a model directory with random weights, wide enough that logits differ clearly between symbols."""
     config = config or tiny_config()

@@ -1,4 +1,4 @@
-"""Train the demo model: `python examples/emoji/train.py --data DIR --out DIR` (stages: image, audio, flow, speech, crossing)."""
+"""Train the demo model: `python examples/emoji/train.py --data DIR --out DIR` (image, audio, flow, speech, crossing; or text)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from catalog import load_concepts
 from dataset import Emoji
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import load_file, save
-from tasks import Tasks, corpus
+from tasks import LISTING_TOKENS, Tasks, corpus
 from torch import Tensor, nn
 
 from nextomni_edge.checkpoint import file_sha256
@@ -42,8 +42,10 @@ STAGES = {
     "flow": TrainOptions(steps=3400, rate=2e-3, averaging=0.998),
     "speech": TrainOptions(steps=7600, rate=1.5e-3, averaging=0.998, decay=0.5),
     "crossing": TrainOptions(steps=2000, rate=1e-3, averaging=0.995, decay=0.6),
+    "text": TrainOptions(steps=900, rate=2e-3, averaging=0.99, decay=0.5),
 }
 WARM_UPS = ("image", "audio")
+TEXT = "text"  # apart from the demo, which is the stages before: a new backbone for text alone, as a flow or autoregressive
 ENCODER_RATE = 0.02  # in the flow stages the encoders and decoders still learn, at this share of the rate
 RECONSTRUCT_EVERY = 8
 CONDITION_DROPOUT = 0.1
@@ -53,7 +55,7 @@ T_POWER = {"crossing": 3.0}  # what a sound shows is decided at small t: later x
 class Recipe:
     """Data, tokenizer and config of the demo, made once in `out` and read from there ever after."""
 
-    def __init__(self, data: Path, out: Path, batch_size: int, init: Path | None = None) -> None:
+    def __init__(self, data: Path, out: Path, batch_size: int, init: Path | None = None, stage: str = "all", causal: bool = False):
         self.out = out
         self.emoji = Emoji.load(data)
         if init is not None:
@@ -62,8 +64,10 @@ class Recipe:
             train_tokenizer(corpus(self.emoji.concepts, self.emoji.artists), 768, out / "tokenizer.json")
         self.tokenizer = TextTokenizer(out / "tokenizer.json")
         config = ModelConfig.load(HERE / "config.json")
-        text = dataclasses.replace(config.text, vocabulary_size=self.tokenizer.vocabulary_size)
-        self.config = dataclasses.replace(config, text=text)
+        blocks = LISTING_TOKENS // config.text.block_size if stage == TEXT else config.text.max_blocks
+        text = dataclasses.replace(config.text, vocabulary_size=self.tokenizer.vocabulary_size, max_blocks=blocks)
+        backbone = dataclasses.replace(config.backbone, attention="causal" if causal else "full")
+        self.config = dataclasses.replace(config, text=text, backbone=backbone, logit_shift=1 if causal else config.logit_shift)
         self.tasks = Tasks(self.emoji, self.tokenizer, self.config, batch_size)
 
     def text_table(self) -> Tensor:
@@ -117,23 +121,25 @@ def warm_up(recipe: Recipe, stage: str, model: OmniModel) -> tuple[nn.Module, St
 
 
 def flow(recipe: Recipe, stage: str, model: OmniModel) -> tuple[Objective, StepFunction]:
-    """A stage of the backbone: every task in the stage's shares, reconstruction kept on."""
-    objective = Objective(model, recipe.tokenizer.special, CONDITION_DROPOUT, T_POWER.get(stage, 1.0))
+    """A stage of the backbone: every task in the stage's shares; reconstruction and the dropped condition are for media."""
+    media = stage != TEXT
+    objective = Objective(model, recipe.tokenizer.special, CONDITION_DROPOUT if media else 0.0, T_POWER.get(stage, 1.0))
 
     def loss(step: int, rng: np.random.Generator) -> tuple[Tensor, Metrics]:
         draw = recipe.tasks.draw(stage, step)
-        total, metrics = objective(draw, rng, step % RECONSTRUCT_EVERY == 0)
+        total, metrics = objective(draw, rng, media and step % RECONSTRUCT_EVERY == 0)
         return total, {f"{draw.task}/{name}": value for name, value in metrics.items()}
 
     return objective, loss
 
 
 def parameter_groups(module: nn.Module, options: TrainOptions, stage: str) -> list[dict[str, object]]:
-    """Weight matrices decay, vectors and tables don't; in the flow stages encoders and decoders learn slowly."""
+    """Weight matrices decay, vectors and tables don't; in the flow stages encoders and decoders learn slowly, or for text not."""
+    slowly = 0.0 if stage == TEXT else ENCODER_RATE
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
         slow = stage not in WARM_UPS and any(part in name for part in ("encoder", "decoder", "codebook"))
-        rate = options.rate * (ENCODER_RATE if slow else 1.0)
+        rate = options.rate * (slowly if slow else 1.0)
         decay = options.weight_decay if parameter.ndim == 2 and "embed" not in name else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
     return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
@@ -166,7 +172,7 @@ def run_stage(recipe: Recipe, stage: str, init: Path | None, minutes: float, ste
     options = dataclasses.replace(STAGES[stage], minutes=minutes)
     options = options if steps is None else dataclasses.replace(options, steps=steps)
     source = start(recipe, stage, init)
-    model = begin(recipe, source)
+    model = new_backbone(recipe, native.load(source[0].parent)) if stage == TEXT else begin(recipe, source)
     module, loss = warm_up(recipe, stage, model) if stage in WARM_UPS else flow(recipe, stage, model)
     trainer = Trainer(module, parameter_groups(module, options, stage), options, recipe.out / stage)
     trainer.extra["source"] = digest(source)
@@ -243,6 +249,17 @@ def begin(recipe: Recipe, source: list[Path]) -> OmniModel:
     return model
 
 
+def new_backbone(recipe: Recipe, source: OmniModel) -> OmniModel:
+    """A model that has learnt nothing but how `source` encodes: its encoders, decoders, codebooks and metric tables."""
+    model = OmniModel(recipe.config).train()
+    own, kept = native.state_names(model), ("encoder", "decoder", "codebook", "metric_tables")
+    with torch.no_grad():
+        for name, tensor in native.state_names(source).items():
+            if any(part in name for part in kept):
+                own[name].copy_(tensor)
+    return model
+
+
 def finish(recipe: Recipe, stage: str, model: OmniModel) -> None:
     """Write the trained part of a warm-up, or the whole model."""
     path = weights_of(recipe, stage)
@@ -275,16 +292,30 @@ def finish(recipe: Recipe, stage: str, model: OmniModel) -> None:
     help="Stop after this long; the same command again goes on.",
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Length of the stage's schedule.")
+@click.option(
+    "--objective",
+    type=click.Choice(["flow", "ar"]),
+    default="flow",
+    show_default=True,
+    help="Of --stage text: the flow's, or next-token prediction under a causal mask.",
+)
 @click.option("--batch-size", type=click.IntRange(min=2), default=48, show_default=True)
-def main(data: Path, out: Path, stage: str, init: Path | None, minutes: float, steps: int | None, batch_size: int) -> None:
-    """Train the demo model, in stages that resume where they stopped. The last one leaves it in OUT/crossing/model."""
+def main(
+    data: Path, out: Path, stage: str, init: Path | None, minutes: float, steps: int | None, objective: str, batch_size: int
+) -> None:
+    """Train the demo model, in stages that resume where they stopped. The last one leaves it in OUT/crossing/model.
+
+    The stage text is apart: a new backbone on the encoders of --init (or of OUT/crossing), left in OUT/text/model.
+    """
     out.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + 60 * minutes
     try:
         if init is not None and stage in (*WARM_UPS, "all"):
-            raise UsageError("--init goes with one stage after the warm-ups: --stage flow, speech or crossing")
-        recipe = Recipe(data, out, batch_size, init)
-        for name in STAGES if stage == "all" else [stage]:
+            raise UsageError("--init goes with one stage after the warm-ups: --stage flow, speech, crossing or text")
+        if objective == "ar" and stage != TEXT:
+            raise UsageError(f"--objective ar answers in text alone: it goes with --stage {TEXT}")
+        recipe = Recipe(data, out, batch_size, init, stage, objective == "ar")
+        for name in [name for name in STAGES if name != TEXT] if stage == "all" else [stage]:
             done = stage == "all" and weights_of(recipe, name).exists()
             if not done and not run_stage(recipe, name, init, max(0.0, until - time.monotonic()) / 60, steps):
                 break

@@ -112,6 +112,22 @@ def generation_options(command: Command) -> Command:
     return command
 
 
+def next_token_sequence(console: Console, model: EdgeModel, turns: list[Turn], kind: Kind, request: Request) -> Sequence:
+    """The assistant's next turn from an autoregressive model, as long as it makes it. UsageError: settings of a flow."""
+    from nextomni_edge.generate.autoregressive import greedy
+    from nextomni_edge.generate.meter import Meter
+    from nextomni_edge.tokens.chat import conversation, respond
+
+    if meant := [name for name, value in request.settings().items() if value is not None and name != "seed"]:
+        raise UsageError(f"{', '.join(meant)}: this model is autoregressive, those are settings of a flow; leave them out")
+    request.count(model.config, kind)
+    blocks = model.config.text.max_blocks if kind == "text" else None
+    sequence, meter = respond(conversation(model.tokenizer, turns, kind), kind, model.config, model.tokenizer, blocks), Meter()
+    found = greedy(model, [sequence], meter=meter)[0]
+    console.note(f"{meter.forwards} forwards", level=1)
+    return found
+
+
 def answer_sequence(
     console: Console,
     model: EdgeModel,
@@ -129,6 +145,8 @@ def answer_sequence(
     from nextomni_edge.generate.options import GenerationOptions
     from nextomni_edge.tokens.chat import conversation, respond
 
+    if model.config.causal:
+        return next_token_sequence(console, model, turns, kind, request)
     options = GenerationOptions.defaults(model.config, kind, **request.settings())
     count = request.count(model.config, kind)
     sequence = respond(conversation(model.tokenizer, turns, kind), kind, model.config, model.tokenizer, count)

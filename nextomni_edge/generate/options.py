@@ -171,6 +171,7 @@ class GenerationOptions:
         blocks, limit = self.max_blocks, config.text.max_blocks
         _refuse(
             [
+                (config.causal, "this model is autoregressive, there is no flow to sample: decode it a token at a time"),
                 (blocks is not None and modality != "text", f"max_blocks is for text, but {modality} is generated"),
                 (blocks is None and self.extend != "first", "extend means nothing at a fixed length: give max_blocks"),
                 (blocks is not None and blocks > limit, f"max_blocks is {blocks}, the model takes at most {limit}"),

@@ -1,4 +1,4 @@
-"""Qwen2-type backbone with the causal mask removed: every row attends to every attended column (METHOD 2)."""
+"""Qwen2-type backbone: every row attends to every attended column (METHOD 2), or in a causal one to those up to itself."""
 
 from __future__ import annotations
 
@@ -36,6 +36,12 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Apply rotary embedding in the half-split convention of Qwen2 and LLaMA."""
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-second, first), dim=-1) * sin
+
+
+def causal_mask(rows: int, past: int, device: torch.device) -> Tensor:
+    """(rows, past + rows) bool: each row sees all of the past, which stands before the rows, itself, and the rows before it."""
+    columns = torch.arange(past + rows, device=device)
+    return columns[None, :] <= past + torch.arange(rows, device=device)[:, None]
 
 
 class Attention(nn.Module):
@@ -119,6 +125,8 @@ class Backbone(nn.Module):
         rope = rotary(positions, self.config.head_dim, self.config.rope_base)
         # ONNX Runtime's Attention broadcasts a mask over heads, but not over rows.
         mask = attention_mask[:, None, None, :].expand(-1, 1, embeddings.shape[1], -1)
+        if self.config.attention == "causal":
+            mask = mask & causal_mask(positions.shape[1], past_keys.shape[3], positions.device)
         x, keys, values = embeddings, [], []
         for index, layer in enumerate(self.layers):
             x, key, value = layer(x, rope, mask, past_keys[index], past_values[index])

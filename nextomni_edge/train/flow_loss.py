@@ -55,7 +55,10 @@ class Corruption:
 
 
 def flow_loss(model: OmniModel, clean: Batch, noisy: Batch) -> tuple[Tensor, dict[str, float]]:
-    """Sum over the modalities generated in the batch of the mean cross-entropy per (sub-)token, in nats, and each one's value."""
+    """Sum over the modalities generated in the batch of the mean cross-entropy per (sub-)token, in nats, and each one's value.
+
+    The backbone reads `noisy`; with the clean batch in its place, under a causal mask, this is the loss of the next token.
+    """
     hidden = model.hidden(embed(model, noisy), noisy.attention)
     losses: dict[str, Tensor] = {}
     shift = model.config.logit_shift

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nextomni_edge.errors import UsageError
 from nextomni_edge.models.omni import OmniModel
 from nextomni_edge.tokens.sequence import Ids, Sequence, unconditional
 from nextomni_edge.tokens.text import SpecialTokens
@@ -52,7 +54,7 @@ class Objective(nn.Module):
         if len(sides) == 2:
             loss, top1 = contrastive_loss(self.embeddings(sides[0]), self.embeddings(sides[1]))
             return loss, {"contrastive": float(loss.detach()), "top1": top1}
-        loss, metrics = self.flow(sides[0], rng)
+        loss, metrics = self.next_token(sides[0]) if self.model.config.causal else self.flow(sides[0], rng)
         return self.with_reconstruction(loss, metrics, draw) if reconstruct else (loss, metrics)
 
     @torch.no_grad()
@@ -82,6 +84,18 @@ class Objective(nn.Module):
         t = torch.from_numpy(uniform**self.t_power * LATEST).float()
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         return flow_loss(self.model, clean, self.corruption(clean, t, generator))
+
+    def next_token(self, sequences: list[Sequence]) -> tuple[Tensor, dict[str, float]]:
+        """The causal model's loss: cross-entropy of each token of the responses, up to <EOS>, given all that stands before it.
+
+        UsageError: a response that is not text.
+        """
+        clean = collate(sequences, self.model.config)
+        if clean.image.generated.any() or clean.audio.generated.any():
+            raise UsageError("an autoregressive model is trained to answer in text alone; leave out tasks that ask for media")
+        answered = clean.text_generated & (clean.tokens != self.special.pad)
+        batch = dataclasses.replace(clean, text_generated=answered)
+        return flow_loss(self.model, batch, batch)
 
     def with_reconstruction(self, loss: Tensor, metrics: dict[str, float], draw: Draw) -> tuple[Tensor, dict[str, float]]:
         """Keep the reconstruction losses of the media at hand, balanced on the codebook that both losses train."""

@@ -52,7 +52,9 @@ def draw(
         return np.broadcast_to(np.arange(sizes["past"], sizes["past"] + sizes["rows"]), shape).copy()
     if tensor.name == Wire.ATTENTION_MASK:
         mask = generator.random(shape) < 0.8
-        mask[:, -1] = True  # a row that attends to nothing has no answer
+        mask[:, [0, -1]] = (
+            True  # a row that attends to nothing has no answer; under a causal mask the first column is all it may see
+        )
         return mask
     if tensor.name == Wire.PIXELS:
         return generator.uniform(-1.0, 1.0, shape).astype(np.float32)

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nextomni_edge.generate.autoregressive import NOT_DRAWN, greedy
 from nextomni_edge.generate.loop import StepRecord, generate
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.tokens.sequence import Sequence
 from nextomni_edge.verify.comparison import Array, NearTie, TaskResult, first_differences, tie, within
 from nextomni_edge.verify.tasks import Task
-
-NOT_DRAWN = -1
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,10 @@ class Trajectory:
 def run(model: EdgeModel, task: Task) -> Trajectory:
     """Generate and record. NonFiniteError: a component gave NaN or infinity."""
     records: list[StepRecord] = []
-    finished = generate(model, task.sequence, task.options, records.append)
+    if model.config.causal:
+        finished = greedy(model, [task.sequence], records.append)[0]
+    else:
+        finished = generate(model, task.sequence, task.options, records.append)
     segments = range(len(records[0].x_t))
     x_t = tuple(np.stack([record.x_t[i] for record in records]) for i in segments)
     x_1 = tuple(

@@ -92,6 +92,9 @@ def _component(
 
 
 def _task(plan: Plan, bundle: Bundle, model: EdgeModel, reference: Reference | None, report: Report, trace: GoldenTrace) -> None:
+    if bundle.config.causal and plan.answer != "text":
+        report.skipped[plan.name] = "an autoregressive model answers in text"
+        return
     if missing := [name for name in plan.components if name not in bundle.manifest.components]:
         report.skipped[plan.name] = f"the bundle has no {', '.join(missing)}"
         return

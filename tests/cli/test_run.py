@@ -17,7 +17,7 @@ from nextomni_edge.media.image import read_image
 from nextomni_edge.media.video import read_video
 from nextomni_edge.tokens.chat import Turn
 from tests.cli.conftest import Invoke, answered, refused
-from tests.tiny import tiny_config
+from tests.tiny import causal_config, tiny_config, tiny_model
 
 CONFIG = tiny_config()
 
@@ -200,3 +200,11 @@ def test_an_answer_that_fails_to_be_written_leaves_the_old_file(
         invoke("run", tiny_checkpoint, "--text", "a", "--to", "image", "-o", out), 2, "cannot be written (No space left on device)"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"] and out.read_bytes() == b"old"
+
+
+def test_an_autoregressive_model_answers_in_text_and_has_no_settings_of_a_flow(invoke: Invoke, tmp_path: Path) -> None:
+    model = tiny_model(tmp_path / "causal", causal_config())
+    assert isinstance(answered(invoke("run", model, "--text", "a cat", "--json"))["text"], str)
+    refused(invoke("run", model, "--text", "a cat", "--steps", "4"), 2, "steps: this model is autoregressive")
+    out = ("--to", "image", "-o", tmp_path / "a.png")
+    refused(invoke("run", model, "--text", "a cat", *out), 2, "an autoregressive model answers in text")

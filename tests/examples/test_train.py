@@ -90,12 +90,28 @@ def test_a_stage_may_begin_from_a_model(data: Path, trained: Path, tmp_path: Pat
     code, _, errors = train(data, tmp_path / "a", "--stage", "speech", "--init", model, "--steps", 1)
     assert code == 0 and (tmp_path / "a" / "speech" / "model" / "model.safetensors").exists(), errors
     code, _, errors = train(data, tmp_path / "b", "--stage", "image", "--init", model)
-    assert (code, errors) == (2, "error: --init goes with one stage after the warm-ups: --stage flow, speech or crossing\n")
+    assert (code, errors) == (2, "error: --init goes with one stage after the warm-ups: --stage flow, speech, crossing or text\n")
+
+
+def test_text_is_learnt_by_a_new_backbone_in_either_way(data: Path, trained: Path, tmp_path: Path) -> None:
+    source = Checkpoint.open(trained / "crossing" / "model")
+    for objective, attention in (("flow", "full"), ("ar", "causal")):
+        out = tmp_path / objective
+        options = ("--stage", "text", "--objective", objective, "--init", source.path, "--steps", 1)
+        code, _, errors = train(data, out, *options)
+        assert code == 0, errors
+        model = Checkpoint.open(out / "text" / "model")
+        assert model.config.backbone.attention == attention and model.config.text.max_blocks == 8
+        for name in model.names():
+            kept = any(part in name for part in ("encoder", "decoder", "codebook", "metric_tables"))
+            assert not kept or (model.tensor(name) == source.tensor(name)).all(), f"{name} was trained"
+    code, _, errors = train(data, tmp_path / "c", "--objective", "ar", "--stage", "flow")
+    assert (code, errors) == (2, "error: --objective ar answers in text alone: it goes with --stage text\n")
 
 
 def test_every_task_has_a_share_of_every_stage() -> None:
-    for shares in SHARES.values():
-        assert shares.keys() == SHARES["flow"].keys()
+    for stage, shares in SHARES.items():
+        assert stage == "text" or shares.keys() == SHARES["flow"].keys()
         assert sum(shares.values()) == pytest.approx(1.0)
 
 

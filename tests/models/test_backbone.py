@@ -81,3 +81,23 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
 
     with pytest.raises(InputError, match="hidden_size must be a multiple of query_heads"):
         ModelConfig(backbone=dataclasses.replace(CONFIG, query_heads=5))
+
+
+@torch.no_grad()
+def test_a_causal_one_is_qwen2_with_its_mask_and_with_a_past() -> None:
+    torch.manual_seed(4)
+    backbone = Backbone(dataclasses.replace(CONFIG, attention="causal")).eval()
+    oracle = Qwen2Model(
+        Qwen2Config(
+            hidden_size=48, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, intermediate_size=96,
+            vocab_size=8, rms_norm_eps=CONFIG.rms_norm_eps, rope_theta=CONFIG.rope_base, attn_implementation="eager",
+        )
+    ).eval()  # fmt: skip
+    oracle.load_state_dict(backbone.state_dict(), strict=False)
+    embeddings, positions = inputs(2, 9)
+    expected = oracle(inputs_embeds=embeddings, position_ids=positions).last_hidden_state
+    hidden, keys, values = plain(backbone, embeddings, positions)
+    torch.testing.assert_close(hidden, expected, atol=2e-5, rtol=0)
+    mask = torch.ones(2, 9, dtype=torch.bool)
+    last = backbone(embeddings[:, 6:], positions[:, 6:], mask, keys[..., :6, :], values[..., :6, :])[0]
+    torch.testing.assert_close(last, expected[:, 6:], atol=2e-5, rtol=0)

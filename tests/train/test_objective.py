@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from nextomni_edge.errors import UsageError
 from nextomni_edge.models import native
 from nextomni_edge.models.omni import OmniModel
 from nextomni_edge.tokens.chat import Part, Turn, conversation, part_segments, text_response
@@ -16,7 +17,7 @@ from nextomni_edge.train.batch import collate, embed
 from nextomni_edge.train.flow_loss import Corruption, contrastive_loss, flow_loss
 from nextomni_edge.train.gradnorm import GradNorm
 from nextomni_edge.train.objective import Draw, Objective
-from tests.tiny import tiny_model
+from tests.tiny import causal_config, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +140,28 @@ def test_gradnorm_raises_the_weight_of_the_loss_with_the_smaller_gradient() -> N
     again = GradNorm(("ce", "image", "audio"))
     again.load(balance.state())
     assert again.weights == balance.weights
+
+
+def test_a_causal_model_learns_the_next_token_up_to_the_end(tmp_path: Path) -> None:
+    path = tiny_model(tmp_path / "causal", causal_config())
+    model, tokenizer = native.load(path).train(), TextTokenizer(path / "tokenizer.json")
+    objective, rng = Objective(model, tokenizer.special, 0.0), np.random.default_rng(0)
+    named = [sequences(model, tokenizer)[1]] * 4
+    draw = Draw("image_to_text", lambda _, __: (named,))
+    clean = collate(named, model.config)
+    hidden, start = model.hidden(embed(model, clean), clean.attention), named[0].spans()[-1][0]
+    ids = [*tokenizer.encode("a cat").tolist(), tokenizer.special.eos]
+    assert len(ids) < len(named[0].segments[-1]), "there is padding, which is not learnt"
+    logits = model.text_head(hidden[0, start - 1 : start - 1 + len(ids)])
+    expected = torch.nn.functional.cross_entropy(logits, torch.tensor(ids))
+    loss, metrics = objective(draw, rng, False)
+    torch.testing.assert_close(loss, expected)
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss, metrics = objective(draw, rng, False)
+        loss.backward()
+        optimizer.step()
+    assert metrics["text"] < 0.2 * float(expected.detach())
+    with pytest.raises(UsageError, match="trained to answer in text alone"):
+        objective(Draw("all", lambda _, __: (sequences(model, tokenizer),)), rng, False)

@@ -1,0 +1,121 @@
+"""Greedy decoding of a causal model's text, a token a forward over kept keys and values: what the flow is measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Many
+
+import numpy as np
+
+from nextomni_edge.errors import UsageError
+from nextomni_edge.flow.sampling import sample_x_1
+from nextomni_edge.generate.batch import Mask, batches
+from nextomni_edge.generate.layout import Float, Ids
+from nextomni_edge.generate.loop import Observe, StepRecord, StoppedError
+from nextomni_edge.generate.margin import decision_margin
+from nextomni_edge.generate.meter import STEP, Meter
+from nextomni_edge.generate.model import EdgeModel
+from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.graphs import MAX_BATCH
+from nextomni_edge.runtimes.base import NonFiniteError
+from nextomni_edge.spec import Wire
+from nextomni_edge.tokens.sequence import Sequence
+
+GREEDY = GenerationOptions(temperature=0.0)
+NOT_DRAWN = -1
+
+
+def greedy(
+    model: EdgeModel, sequences: Many[Sequence], observe: Observe | None = None, meter: Meter | None = None
+) -> list[Sequence]:
+    """The sequences, whose last segment is text to generate, with the likeliest next token in place after place: up to <EOS>, <PAD>
+    behind it, or as long as the segment is. Those of one layout share their forwards.
+
+    A record for `observe` holds in x_t the tokens so far and in x_1 the next one at its place, −1 elsewhere.
+    UsageError: the model is a flow, or what is to be generated is not text at the end. StoppedError: NaN or infinity.
+    """
+    for sequence in sequences:
+        _check(model, sequence)
+    finished, meter = list(sequences), meter or Meter()
+    for indices in batches(sequences, MAX_BATCH):
+        answer = Answer(model, [sequences[index] for index in indices], meter)
+        try:
+            answer.decode(observe, indices)
+        except NonFiniteError as error:
+            raise StoppedError(f"token {answer.place}: {error}", finished) from error
+        finally:
+            for index, tokens in zip(indices, answer.tokens, strict=True):
+                finished[index] = sequences[index].with_tokens(len(sequences[index].segments) - 1, tokens)
+    return finished
+
+
+def _check(model: EdgeModel, sequence: Sequence) -> None:
+    last, limit = len(sequence.segments) - 1, model.config.backbone.max_positions
+    if not model.config.causal:
+        raise UsageError("this model is a flow, which no next token is read from; generate with the sampling loop")
+    if sequence.generated() != (last,) or sequence.segments[last].modality != "text":
+        raise UsageError("an autoregressive model answers in text, at the end of the sequence; ask for text")
+    if sequence.length > limit:
+        raise UsageError(f"sequence of {sequence.length} positions: the model takes at most {limit}; give it less or ask for less")
+
+
+class Answer:
+    """B answers of one layout on their way: `tokens` (B,n), <PAD> from `place` on; `past` keys and values of all rows before it,
+    (layers,B,kv_heads,P,head_dim) each."""
+
+    def __init__(self, model: EdgeModel, sequences: list[Sequence], meter: Meter) -> None:
+        self.model, self.meter, self.special = model, meter, model.tokenizer.special
+        self.prompts = [Sequence(sequence.segments[:-1]) for sequence in sequences]
+        self.tokens: Ids = np.full((len(sequences), len(sequences[0].segments[-1])), self.special.pad, np.int64)
+        self.ended: Mask = np.zeros(len(sequences), np.bool_)
+        self.place = 0
+        self.past: tuple[Float, Float] | None = None
+        meter.requests += len(sequences)
+
+    def decode(self, observe: Observe | None, names: Many[int]) -> None:
+        """Token after token until all have ended. NonFiniteError: a component's output is not finite."""
+        with self.meter.part("embed"):
+            embeddings = self.model.sequence_embeddings(self.prompts)
+        for place in range(self.tokens.shape[1]):
+            self.place = place
+            with self.meter.part(STEP):
+                logits = self._logits(self._forward(embeddings))
+                chosen = np.where(self.ended, self.special.pad, sample_x_1(logits, np.zeros(len(logits)), temperature=0.0))
+                if observe:
+                    self._tell(observe, names, chosen, decision_margin(logits, np.zeros(len(logits)), GREEDY))
+                self.tokens[:, self.place] = chosen
+                self.ended |= chosen == self.special.eos
+                if self.ended.all():
+                    break
+                with self.meter.part("embed"):
+                    embeddings = self.model.embeddings("text", chosen[:, None])
+
+    def _forward(self, embeddings: Float) -> Float:
+        """Hidden state (B,1,H) of the last of the new rows (B,R,H); their keys and values join the past."""
+        batch, rows, _ = embeddings.shape
+        before = 0 if self.past is None else self.past[0].shape[3]
+        positions, attended = np.tile(np.arange(before, before + rows), (batch, 1)), np.ones((batch, before + rows), np.bool_)
+        self.meter.steps += batch
+        self.meter.count_forwards(batch, batch * rows)
+        with self.meter.part("backbone"):
+            found = self.model.attend(embeddings, positions, attended, self.past, keep=True)
+        with self.meter.part("cache"):
+            new = found[Wire.KEYS], found[Wire.VALUES]
+            keys, values = (np.concatenate(pair, axis=3) for pair in zip(self.past or (new[0][..., :0, :],) * 2, new, strict=True))
+            self.past = keys, values
+            self.meter.peak_state_bytes = max(self.meter.peak_state_bytes, keys.nbytes + values.nbytes)
+        return found[Wire.HIDDEN][:, -1:]
+
+    def _logits(self, hidden: Float) -> Float:
+        """(B,V) of the next token."""
+        with self.meter.part("head"):
+            self.meter.head_rows += len(hidden)
+            logits: Float = self.model.head("text", hidden, np.zeros((len(hidden), 1, 1), np.int64))[:, 0, 0]
+        return logits
+
+    def _tell(self, observe: Observe, names: Many[int], chosen: Ids, margins: Float) -> None:
+        length = self.tokens.shape[1]
+        for request in np.flatnonzero(~self.ended):
+            x_1, beside = np.full(length, NOT_DRAWN, np.int64), np.full(length, np.inf)
+            x_1[self.place], beside[self.place] = chosen[request], margins[request]
+            so_far = self.tokens[request].copy()
+            observe(StepRecord(names[request], self.place, self.place / length, (so_far,), (x_1,), (beside,)))
