@@ -11,9 +11,9 @@ import numpy as np
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.calibration.agreement import compare, predictions
 from nextomni_edge.calibration.samples import CalibrationSet, Float32, Trajectory
+from nextomni_edge.generate.loop import NOT_DRAWN
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.verify import golden
-from nextomni_edge.verify.trajectory import NOT_DRAWN
 
 KEPT: Final = 2**26  # values of the parent's logits that are kept rather than computed again for every variant
 

@@ -10,7 +10,7 @@ from nextomni_edge.errors import UsageError
 from nextomni_edge.flow.sampling import sample_x_1
 from nextomni_edge.generate.batch import Mask, batches
 from nextomni_edge.generate.layout import Float, Ids
-from nextomni_edge.generate.loop import Observe, StepRecord, StoppedError
+from nextomni_edge.generate.loop import NOT_DRAWN, Observe, StepRecord, StoppedError
 from nextomni_edge.generate.margin import decision_margin
 from nextomni_edge.generate.meter import STEP, Meter
 from nextomni_edge.generate.model import EdgeModel
@@ -21,7 +21,6 @@ from nextomni_edge.spec import Wire
 from nextomni_edge.tokens.sequence import Sequence
 
 GREEDY = GenerationOptions(temperature=0.0)
-NOT_DRAWN = -1
 
 
 def greedy(
@@ -114,7 +113,7 @@ class Answer:
 
     def _tell(self, observe: Observe, names: Many[int], chosen: Ids, margins: Float) -> None:
         length = self.tokens.shape[1]
-        for request in np.flatnonzero(~self.ended):
+        for request in np.flatnonzero(~self.ended).tolist():
             x_1, beside = np.full(length, NOT_DRAWN, np.int64), np.full(length, np.inf)
             x_1[self.place], beside[self.place] = chosen[request], margins[request]
             so_far = self.tokens[request].copy()

@@ -20,6 +20,8 @@ from nextomni_edge.graphs import MAX_BATCH
 from nextomni_edge.runtimes.base import NonFiniteError
 from nextomni_edge.tokens.sequence import Sequence
 
+NOT_DRAWN = -1  # in place of x_1 where none is drawn
+
 
 @dataclass(frozen=True)
 class StepRecord:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nextomni_edge.generate.autoregressive import NOT_DRAWN, greedy
-from nextomni_edge.generate.loop import StepRecord, generate
+from nextomni_edge.generate.autoregressive import greedy
+from nextomni_edge.generate.loop import NOT_DRAWN, StepRecord, generate
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.tokens.sequence import Sequence
 from nextomni_edge.verify.comparison import Array, NearTie, TaskResult, first_differences, tie, within

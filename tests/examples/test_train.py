@@ -27,7 +27,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two concepts, three artists, the voices that the model speaks with: noise, for nothing is learnt here."""
     folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
     pairs, voices = 2 * 3, len(GENERATION_VOICES)
-    concepts = json.dumps(["star", "moon"])
+    concepts = json.dumps(["star", "tree"])
     drawings = {
         "rgba": rng.integers(0, 256, (pairs, dataset.DRAWN, dataset.DRAWN, 4), dtype=np.uint8),
         "concept": np.arange(pairs) % 2,

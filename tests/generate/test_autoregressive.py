@@ -12,8 +12,8 @@ import torch
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.errors import UsageError
 from nextomni_edge.export import export_bundle
-from nextomni_edge.generate.autoregressive import NOT_DRAWN, greedy
-from nextomni_edge.generate.loop import StepRecord, generate
+from nextomni_edge.generate.autoregressive import greedy
+from nextomni_edge.generate.loop import NOT_DRAWN, StepRecord, generate
 from nextomni_edge.generate.meter import Meter
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions

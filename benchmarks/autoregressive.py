@@ -1,0 +1,306 @@
+"""Response time of the flow against its autoregressive twin: `python benchmarks/autoregressive.py [--folder DIR] [-o FILE]`.
+
+One network of Qwen2.5-0.5B's sizes, random weights. The twin decodes greedily over kept keys and values: on llama.cpp in Q8_0 and
+Q4_0, and on ONNX Runtime in INT8. The flow denoises one block of the answer's length, greedily, at 2 and at 8 forwards, none saved
+by a shortcut: a line through both gives the time of any number. Its prompt is computed in every forward (exact), or once (kept keys
+and values, which approximate). Answers of 16, 64 and 256 tokens behind a prompt of 128. Every contender is a process of its own,
+asked in turn, round after round; medians are taken. The models (9 GB) are made at first use; `--small` tries the script in minutes.
+
+Written: all seconds; for each length, of each flow against each twin, the forwards at which both take as long, and the ratio at the
+number of forwards that examples/emoji/twins.json found to be as good as the twin.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import autoregressive_models
+
+from nextomni_edge.files import atomic_write
+
+PROMPT = 128
+LENGTHS = (16, 64, 256)
+FORWARDS = (2, 8)
+QUALITY = Path(__file__).resolve().parents[1] / "examples" / "emoji" / "twins.json"
+# name: (whose, file, runtime, arithmetic)
+CONTENDERS = {
+    "ar llama.cpp q8_0": ("llama", "q8_0.gguf", "llama_cpp_python", ""),
+    "ar llama.cpp q4_0": ("llama", "q4_0.gguf", "llama_cpp_python", ""),
+    "ar onnx int8": ("twin", "causal-int8", "onnx", "float32"),
+    "flow onnx int8": ("flow", "flow-int8", "onnx", "float32"),
+    "flow openvino float32": ("flow", "flow", "openvino", "float32"),
+    "flow openvino bfloat16": ("flow", "flow", "openvino", "bfloat16"),
+    "flow openvino int8": ("flow", "flow-int8", "openvino", "float32"),
+}
+SAME_BITS = "ar llama.cpp q8_0"
+Respond = Callable[[dict[str, Any]], float]
+
+
+def llama(file: Path, threads: int) -> Respond:
+    """Seconds of a greedy answer of llama.cpp, from the prompt on."""
+    import ctypes
+
+    import llama_cpp
+    import numpy as np
+
+    quiet = llama_cpp.llama_log_callback(lambda level, text, data: None)
+    llama_cpp.llama_log_set(quiet, ctypes.c_void_p())
+    llama_cpp.llama_backend_init()
+    model = llama_cpp.llama_model_load_from_file(str(file).encode(), llama_cpp.llama_model_default_params())
+    parameters = llama_cpp.llama_context_default_params()
+    parameters.n_ctx, parameters.n_batch, parameters.n_ubatch = 512, 512, 512
+    parameters.n_threads = parameters.n_threads_batch = threads
+    context = llama_cpp.llama_init_from_model(model, parameters)
+    vocabulary = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
+
+    def respond(asked: dict[str, Any], _keep: object = quiet) -> float:
+        began, tokens = time.perf_counter(), prompt_ids()
+        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(context), True)
+        for _ in range(asked["length"]):
+            array = (llama_cpp.llama_token * len(tokens))(*tokens)
+            if llama_cpp.llama_decode(context, llama_cpp.llama_batch_get_one(array, len(tokens))):
+                raise SystemExit(f"{file}: llama_decode failed")
+            logits = llama_cpp.llama_get_logits_ith(context, -1)
+            tokens = [int(np.ctypeslib.as_array(logits, (vocabulary,)).argmax())]
+        return time.perf_counter() - began
+
+    return respond
+
+
+def ours(whose: str, bundle: Path, runtime: str, compute: Any) -> Respond:
+    """Seconds of an answer over one of our runtimes: the twin's, or the flow's with the forwards and the policy asked for."""
+    import numpy as np
+
+    from nextomni_edge.bundle import Bundle
+    from nextomni_edge.generate.autoregressive import greedy
+    from nextomni_edge.generate.loop import generate
+    from nextomni_edge.generate.meter import Meter
+    from nextomni_edge.generate.model import EdgeModel
+    from nextomni_edge.generate.options import GenerationOptions
+    from nextomni_edge.runtimes.base import Execution
+    from nextomni_edge.tokens.sequence import Segment, Sequence
+
+    execution = Execution(runtime, compute=compute)
+    model = EdgeModel.from_bundle(Bundle.open(bundle, verify_hashes=False), execution, autoregressive_models.PARTS)
+    prompt = Segment("text", np.asarray(prompt_ids()))
+
+    def respond(asked: dict[str, Any]) -> float:
+        sequence = Sequence((prompt, Segment("text", np.zeros(asked["length"], np.int64), frozen=False)))
+        meter, forwards = Meter(), asked.get("forwards", asked["length"])
+        began = time.perf_counter()
+        if whose == "twin":
+            greedy(model, [sequence], meter=meter)
+        else:
+            options = GenerationOptions(
+                steps=forwards + 1, temperature=0.0, kv_cache=asked["policy"], stop_early=False, reuse_logits=False
+            )  # Euler's first step needs no forward
+            generate(model, sequence, options, meter=meter)
+        seconds = time.perf_counter() - began
+        if meter.forwards != forwards:
+            raise SystemExit(f"{bundle}: {meter.forwards} forwards, expected {forwards}")
+        return seconds
+
+    return respond
+
+
+def prompt_ids() -> list[int]:
+    return [20 + 7 * index % 200 for index in range(PROMPT)]
+
+
+def work(name: str, folder: Path, threads: int) -> None:
+    """A contender's process: a JSON object a line on stdin, an answer a line on stdout."""
+    whose, file, runtime, compute = CONTENDERS[name]
+    try:
+        respond = llama(folder / file, threads) if whose == "llama" else ours(whose, folder / file, runtime, compute)
+    except Exception as error:  # whatever a vendor's library says, it is the contender's reason not to run
+        print(json.dumps({"error": str(error).splitlines()[0]}), flush=True)
+        return
+    print(json.dumps({"version": metadata.version({"onnx": "onnxruntime"}.get(runtime, runtime))}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps({"seconds": respond(json.loads(line))}), flush=True)
+
+
+class Contender:
+    """A running process that answers on request."""
+
+    def __init__(self, name: str, folder: Path, threads: int) -> None:
+        again = [sys.executable, __file__, "--worker", name, "--folder", str(folder), "--threads", str(threads)]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        self.process = subprocess.Popen(again, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        self.name, self.started = name, self._read()
+
+    def _read(self) -> dict[str, Any]:
+        line = self.process.stdout.readline() if self.process.stdout else ""
+        found: dict[str, Any] = json.loads(line) if line else {"error": f"its process ended with {self.process.wait()}"}
+        return found
+
+    def seconds(self, **asked: Any) -> float:
+        if self.process.stdin is None:
+            raise RuntimeError("started without a pipe")
+        print(json.dumps(asked), file=self.process.stdin, flush=True)
+        answer = self._read()
+        if "error" in answer:
+            raise SystemExit(f"{self.name}: {answer['error']}")
+        return float(answer["seconds"])
+
+    def close(self) -> None:
+        if self.process.stdin:
+            self.process.stdin.close()
+        self.process.wait()
+
+
+def questions(name: str, length: int) -> list[dict[str, Any]]:
+    """What a contender is asked at a length."""
+    if name.startswith("ar"):
+        return [{"length": length}]
+    return [{"length": length, "forwards": n, "policy": policy} for policy in ("none", "prefix") for n in FORWARDS]
+
+
+def measure(contenders: list[Contender], rounds: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Every question to every contender, round after round, after a pass at the shortest length that does not count."""
+    asked_of = [(one.name, asked) for length in LENGTHS for one in contenders for asked in questions(one.name, length)]
+    rows: list[dict[str, Any]] = [{"name": name, **asked, "seconds": []} for name, asked in asked_of]
+    by_name = {one.name: one for one in contenders}
+    for one in contenders:
+        for asked in questions(one.name, LENGTHS[0]):
+            one.seconds(**asked)
+    for number in range(rounds):
+        say(f"round {number + 1} of {rounds}")
+        for row in rows:
+            asked = {key: value for key, value in row.items() if key not in ("name", "seconds")}
+            row["seconds"].append(by_name[row["name"]].seconds(**asked))
+    return rows
+
+
+def lines(rows: list[dict[str, Any]], length: int) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """At a length: the twin's median seconds by contender, and of each flow (once, per forward) in seconds."""
+    at = [row | {"median": statistics.median(row["seconds"])} for row in rows if row["length"] == length]
+    twins = {row["name"]: row["median"] for row in at if row["name"].startswith("ar")}
+    flows: dict[str, tuple[float, float]] = {}
+    few, many = FORWARDS
+    medians = {(row["name"], row["policy"], row["forwards"]): row["median"] for row in at if "policy" in row}
+    for name, policy in dict.fromkeys(key[:2] for key in medians):
+        slope = (medians[name, policy, many] - medians[name, policy, few]) / (many - few)
+        prompt = {"none": "every time", "prefix": "once"}[policy]
+        flows[f"{name}, prompt {prompt}"] = medians[name, policy, few] - few * slope, slope
+    return twins, flows
+
+
+def summary(rows: list[dict[str, Any]], quality: dict[str, int]) -> list[dict[str, Any]]:
+    """For each length: the twins' seconds, and every flow against each: its break-even and its ratio at equal quality."""
+    found = []
+    for length in LENGTHS:
+        twins, flows = lines(rows, length)
+        n = quality.get(str(length))
+        compared = {
+            name: {
+                "once_seconds": once, "seconds_per_forward": each,
+                "break_even_forwards": {twin: (seconds - once) / each for twin, seconds in twins.items()},
+                "ratio_at_equal_quality": {twin: seconds / (once + n * each) for twin, seconds in twins.items()} if n else {},
+            }
+            for name, (once, each) in flows.items()
+        }  # fmt: skip
+        found.append({"length": length, "forwards_at_equal_quality": n, "twin_seconds": twins, "flow": compared})
+    return found
+
+
+def equal_quality() -> dict[str, int]:
+    """Forwards as good as the twin, by length: names stand for 16 tokens, listings for 64 and, as nothing is longer, for 256.
+
+    Empty where nothing was measured; without a length where no number of forwards was as good.
+    """
+    if not QUALITY.exists():
+        return {}
+    tasks = json.loads(QUALITY.read_text(encoding="utf-8"))["tasks"]
+    fewest = {task: min(found["fewest_at_least_as_good"].values(), default=None) for task, found in tasks.items()}
+    by_length = {"16": fewest["name"], "64": fewest["listing"], "256": fewest["listing"]}
+    return {length: n for length, n in by_length.items() if n is not None}
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """Markdown: for each length the flows, the fastest first, against the twin of 8 bits and the fastest twin."""
+    head = (
+        "tokens",
+        "twin of 8 bits / fastest",
+        "flow",
+        "forward",
+        "break-even, forwards",
+        "n at equal quality",
+        "times faster there",
+    )
+    rows = [head, ("---:", "---", "---", "---:", "---:", "---:", "---:")]
+    for at in found:
+        seconds, n = at["twin_seconds"], at["forwards_at_equal_quality"]
+        fastest = min(seconds, key=lambda name: seconds[name])
+        pair = (SAME_BITS, fastest)
+        shown = f"{seconds[SAME_BITS]:.2f} s / {seconds[fastest]:.2f} s ({fastest.removeprefix('ar ')})"
+        for name, flow in sorted(at["flow"].items(), key=lambda item: item[1]["seconds_per_forward"]):
+            even, ratio = flow["break_even_forwards"], flow["ratio_at_equal_quality"]
+            rows.append((
+                str(at["length"]), shown, name.removeprefix("flow "), f"{1e3 * flow['seconds_per_forward']:.0f} ms",
+                " / ".join(f"{even[twin]:.1f}" for twin in pair), str(n or "none"),
+                " / ".join(f"{ratio[twin]:.2f}" for twin in pair) if n else "–",
+            ))  # fmt: skip
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def main() -> None:
+    """Measure and write the numbers; `--table` prints those of an earlier run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("build/autoregressive"), help="where the models are made and kept")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--small", action="store_true", help="two layers and a small vocabulary: to try the script")
+    parser.add_argument("--prepare", action="store_true", help="make the models and end")
+    parser.add_argument("--table", action="store_true", help="print the table of the written numbers and end")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("-o", "--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    given = parser.parse_args()
+    if given.worker:
+        work(given.worker, given.folder, given.threads)
+        return
+    if given.table:
+        print(table(summary(json.loads(given.out.read_text(encoding="utf-8"))["rows"], equal_quality())))
+        return
+    given.folder.mkdir(parents=True, exist_ok=True)
+    autoregressive_models.prepare(given.folder, given.small)
+    if not given.prepare:
+        run(given)
+
+
+def run(given: argparse.Namespace) -> None:
+    """Start the contenders, measure, write."""
+    began, everyone = time.monotonic(), [Contender(name, given.folder, given.threads) for name in CONTENDERS]
+    absent = {one.name: one.started["error"] for one in everyone if "error" in one.started}
+    here = [one for one in everyone if "error" not in one.started]
+    try:
+        rows = measure(here, given.rounds, lambda line: print(line, file=sys.stderr, flush=True))
+    finally:
+        for one in here:
+            one.close()
+    found = summary(rows, equal_quality())
+    data = {
+        "machine": platform.machine(), "threads": given.threads, "prompt": PROMPT, "small": given.small,
+        "versions": {one.name: one.started["version"] for one in here}, "not_run": absent, "wall_s": time.monotonic() - began,
+        "summary": found, "rows": rows,
+    }  # fmt: skip
+    with atomic_write(given.out, "w") as file:
+        file.write(json.dumps(data, indent=1) + "\n")
+    for name, reason in absent.items():
+        print(f"not run: {name}: {reason}")
+    print(table(found))
+
+
+if __name__ == "__main__":
+    main()
