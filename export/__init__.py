@@ -1,5 +1,5 @@
 """Exporters: a model leaves PyTorch, one file per target."""
 
-from nextomni_edge.export.bundle import ExportReport, export_bundle
+from nextomni_edge.export.bundle import CoreMlOptions, ExportReport, export_bundle
 
-__all__ = ["ExportReport", "export_bundle"]
+__all__ = ["CoreMlOptions", "ExportReport", "export_bundle"]

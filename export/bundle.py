@@ -17,9 +17,10 @@ from typing import Any, Final, Literal
 import torch
 from numpy.typing import NDArray
 
-from nextomni_edge.bundle import BundleWriter, ComponentRecord, Golden, Provenance
-from nextomni_edge.checkpoint import Checkpoint
-from nextomni_edge.errors import UsageError
+from nextomni_edge.bundle import Bundle, BundleWriter, ComponentRecord, Golden, Provenance, Quantisation
+from nextomni_edge.bundle.manifest import MANIFEST
+from nextomni_edge.checkpoint import Checkpoint, file_sha256
+from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.export.onnx import write_component
 from nextomni_edge.export.weights import Precision, WeightStream
 from nextomni_edge.models.components import Component
@@ -46,6 +47,29 @@ LIBRARIES: Final = (
 
 
 @dataclass(frozen=True)
+class CoreMlOptions:
+    """What Core ML packages alone have. `like`: a quantised bundle of ONNX graphs, whose layers are compressed here as there, with
+    the same integers; `palettes`: with 2^bits values by k-means in their place."""
+
+    like: Path | None = None
+    palettes: bool = False
+
+    def __post_init__(self) -> None:
+        if self.palettes and self.like is None:
+            raise UsageError("palettes: which layers get one, and of how many bits, a quantised bundle says; give it with --like")
+
+    def made_of(self, checkpoint: Checkpoint) -> Quantisation | None:
+        """For the manifest: the bundle that decided, and by which recipe. InputError: it was made of another model."""
+        if self.like is None:
+            return None
+        manifest = Bundle.open(self.like, verify_hashes=False).manifest
+        if manifest.quantisation is None or manifest.provenance.source != checkpoint.sha256():
+            raise InputError(f"{self.like}: made of another model than {checkpoint.path}, or not quantised; nothing was exported")
+        like = {"like": file_sha256(self.like / MANIFEST), "palettes": self.palettes}
+        return dataclasses.replace(manifest.quantisation, recipe=manifest.quantisation.recipe | like, gate={})
+
+
+@dataclass(frozen=True)
 class ExportReport:
     """What was exported, or would be: parameters and bytes per component (a shared tensor counts in each that uses it), the bytes
     of the weights as stored once, and what verification measured (None in a dry run)."""
@@ -69,6 +93,7 @@ def export_bundle(
     progress: Progress | None = None,
     verify: Check = "full",
     target: Target = "onnx",
+    coreml: CoreMlOptions | None = None,
 ) -> ExportReport:
     """Export a model directory to a bundle at `out`, of graphs in the format `target`; `components` None means all.
 
@@ -83,7 +108,7 @@ def export_bundle(
     report = _plan(checkpoint, chosen, out, precision)
     if dry_run:
         return report
-    return _export(checkpoint, chosen, report, overwrite, progress or _silent, verify, target)
+    return _export(checkpoint, chosen, report, overwrite, progress or _silent, verify, target, coreml or CoreMlOptions())
 
 
 def _on_meta(checkpoint: Checkpoint) -> Model:
@@ -126,18 +151,20 @@ def _export(
     progress: Progress,
     check: Check,
     target: Target,
+    coreml: CoreMlOptions,
 ) -> ExportReport:
     provenance = _provenance(checkpoint)  # first: it finds files that are not those that were imported
     with BundleWriter(report.out, overwrite) as writer:
         stream = WeightStream(checkpoint, writer)
-        write = {"onnx": _onnx, "coreml": _coreml}[target](chosen, stream, report.precision)
+        write = _onnx(chosen, stream, report.precision) if target == "onnx" else _coreml(stream, report.precision, coreml)
         for index, (name, component) in enumerate(chosen.items()):
             progress(f"export {name}", index / len(chosen))
             writer.component(name, write(component))
         tables: dict[str, NDArray[Any]] = {name: checkpoint.table(f"metric_tables.{name}") for name in checkpoint.config.modalities}
         writer.add_tensors("metric_tables.safetensors", tables)
         writer.add_file("tokenizer.json", checkpoint.tokenizer_path)
-        bundle = writer.finish(checkpoint.config, provenance=provenance)
+        made_of = coreml.made_of(checkpoint) if target == "coreml" else None
+        bundle = writer.finish(checkpoint.config, provenance=provenance, quantisation=made_of)
         parity: dict[str, object] = {"check": check}
         if check != "none":
             outcome, trace = (
@@ -145,9 +172,9 @@ def _export(
             )
             parity |= outcome.require().to_json()
             proof = Golden(writer.add_tensors(golden.FILE, trace.tensors()), trace.data())
-            writer.finish(checkpoint.config, golden=proof, parity=parity, provenance=provenance)
+            writer.finish(checkpoint.config, golden=proof, parity=parity, provenance=provenance, quantisation=made_of)
         else:
-            writer.finish(checkpoint.config, parity=parity, provenance=provenance)
+            writer.finish(checkpoint.config, parity=parity, provenance=provenance, quantisation=made_of)
     progress("done", 1.0)
     return dataclasses.replace(report, parity=parity, rounded=stream.rounded)
 
@@ -165,12 +192,14 @@ def _onnx(chosen: dict[str, Component], stream: WeightStream, precision: Precisi
     return write
 
 
-def _coreml(chosen: dict[str, Component], stream: WeightStream, precision: Precision) -> Write:
+def _coreml(stream: WeightStream, precision: Precision, options: CoreMlOptions) -> Write:
     """Writes a component's package. The converter reads weights, so this holds the model in memory."""
     from nextomni_edge.export.coreml import write_package  # its library is another extra's
+    from nextomni_edge.export.coreml_weights import Like
 
+    like = Like(Bundle.open(options.like), options.palettes) if options.like else None
     whole = components_of(load(stream.checkpoint.path))
-    return lambda component: write_package(whole[component.name], stream.writer, precision)
+    return lambda component: write_package(whole[component.name], stream.writer, precision, like)
 
 
 def _provenance(checkpoint: Checkpoint) -> Provenance:

@@ -37,11 +37,13 @@ from nextomni_edge.spec import GraphSpec
 logging.getLogger("coremltools").setLevel(logging.ERROR)  # on import it warns of what only a Mac has
 import coremltools  # noqa: E402
 
+from nextomni_edge.export.coreml_weights import Compression, Like  # noqa: E402
+
 PRECISIONS: Final = {"float32": coremltools.precision.FLOAT32, "float16": coremltools.precision.FLOAT16}
 
 
-def write_package(component: Component, writer: BundleWriter, precision: Precision) -> ComponentRecord:
-    """Write one component, whose module holds its weights, as a package of the bundle.
+def write_package(component: Component, writer: BundleWriter, precision: Precision, like: Like | None = None) -> ComponentRecord:
+    """Write one component, whose module holds its weights, as a package of the bundle; its layers compressed as `like` has them.
 
     `precision` is of weights and arithmetic; what crosses the border stays float32. NextOmniError: the program is not the spec's.
     """
@@ -49,17 +51,20 @@ def write_package(component: Component, writer: BundleWriter, precision: Precisi
     outputs = [
         coremltools.TensorType(name=tensor.name, dtype=None if tensor.dtype == "int64" else np.float32) for tensor in spec.outputs
     ]
+    compression = Compression(like, component) if like else None
     with _quiet():
         model = coremltools.convert(
             _program(component), convert_to="mlprogram", minimum_deployment_target=coremltools.target.iOS18, outputs=outputs,
             compute_precision=PRECISIONS[precision], skip_model_load=True,
+            pass_pipeline=compression.pipeline() if compression else coremltools.PassPipeline(),
         )  # fmt: skip
+        model = compression.finish(model, precision) if compression else model
     description = model.get_spec()
     _set_bounds(description, spec)
     writer.add_file(f"{package}/{PACKAGE_INDEX}", json.dumps(package_index(), indent=1).encode())
     writer.add_file(f"{package}/{MODEL}", description.SerializeToString(deterministic=True))
     writer.add_file(f"{package}/{WEIGHTS}", Path(model.weights_dir) / "weight.bin")
-    return ComponentRecord("coreml", package, precision)
+    return ComponentRecord("coreml", package, precision, compression.decisions(writer.path / package) if compression else {})
 
 
 def _program(component: Component) -> torch.export.ExportedProgram:

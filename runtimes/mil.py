@@ -15,8 +15,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.polynomial import Chebyshev
 from numpy.typing import NDArray
 
-from nextomni_edge.bundle.mil_wire import Blob, Constant, MilProgram, Operation
+from nextomni_edge.bundle.mil_wire import Blob, Constant, MilProgram, Operation, numpy_dtype
 from nextomni_edge.errors import InputError
+from nextomni_edge.runtimes.mil_compression import COMPRESSED
 
 Array = NDArray[Any]
 Value = Any  # an array, a text, or a list of arrays where an operator takes several
@@ -32,11 +33,14 @@ class Interpreter:
 
     def __init__(self, program: MilProgram, blob: Callable[[Blob], Array]) -> None:
         self._constants: dict[str, Value] = {}
+        self.compressed: dict[str, Array] = {}  # what compressed weights mean, by name
         self._steps: list[Operation] = []
         self.results = program.results
         for operation in program.operations:
             if operation.type == "const":
                 self._constants[operation.outputs[0][0]] = _read(operation.attributes["val"], blob)
+            elif operation.type in COMPRESSED:
+                self._decompress(operation, blob)
             elif operation.type not in OPERATORS:
                 raise InputError(f"operator {operation.type[:80]!r} is not one that export writes: {', '.join(sorted(OPERATORS))}")
             else:
@@ -48,6 +52,12 @@ class Interpreter:
             for value in given
             if isinstance(value, str)
         }
+        used = self._last_use.keys() | set(self.results)
+        self._constants = {name: value for name, value in self._constants.items() if name in used}
+
+    def constant(self, name: str) -> Array | None:
+        """A value that the program computes with and does not compute; None: it is no such."""
+        return self._constants.get(name)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """The results by name. Each value is dropped after its last use."""
@@ -62,6 +72,15 @@ class Interpreter:
                     values.pop(read, None)
         return {name: values[name] if name in values else self._constants[name] for name in self.results}
 
+    def _decompress(self, operation: Operation, blob: Callable[[Blob], Array]) -> None:
+        """Such a weight is a constant, and so are its operands."""
+        given = {
+            key: _read(values[0], blob) if isinstance(values[0], Constant) else self._constants[values[0]]
+            for key, values in operation.inputs.items()
+        }
+        (name, dtype), *_ = operation.outputs
+        self._constants[name] = self.compressed[name] = _as(COMPRESSED[operation.type](**given), dtype)
+
     def _given(self, key: str, names: tuple[str | Constant, ...], values: Mapping[str, Value]) -> Value:
         found = [
             _held(name) if isinstance(name, Constant) else values[name] if name in values else self._constants[name]
@@ -75,14 +94,14 @@ def _as(value: Array, dtype: str) -> Array:
     if dtype == "float16":
         with np.errstate(over="ignore"):  # what overflows becomes infinite, as on the device
             return value.astype(np.float16).astype(np.float32)
-    return value.astype(dtype, copy=False)
+    return value.astype(numpy_dtype(dtype), copy=False)
 
 
 def _read(constant: Constant, blob: Callable[[Blob], Array]) -> Value:
     if not isinstance(constant.value, Blob):
         return _held(constant)
     stored = blob(constant.value)
-    if stored.size != math.prod(constant.shape) or stored.dtype != np.dtype(constant.dtype):
+    if stored.size != math.prod(constant.shape) or stored.dtype != np.dtype(numpy_dtype(constant.dtype)):
         raise InputError(f"a constant of {stored.size} {stored.dtype}, declared as {constant.dtype} {constant.shape}")
     return _as(np.asarray(stored), constant.dtype).reshape(constant.shape)
 

@@ -37,7 +37,8 @@ MAY_IMPORT = {
     "runtimes": STORED,
     "runtimes.base": STORED,
     "runtimes.coreml": STORED | {"runtimes.base", "runtimes.mil"},
-    "runtimes.mil": STORED,
+    "runtimes.mil": STORED | {"runtimes.mil_compression"},
+    "runtimes.mil_compression": STORED,
     "runtimes.onnx": STORED | {"runtimes.base"},
     "runtimes.openvino": STORED | {"runtimes.base"},
     "runtimes.torch": STORED | {"runtimes.base", "models"},
@@ -46,7 +47,7 @@ MAY_IMPORT = {
     "train": MODEL | {"media"},
     "retrieval": RUN | {"media"},
     "bench": RUN,
-    "verify": RUN | {"models", "runtimes.torch"},
+    "verify": RUN | {"models", "runtimes.mil", "runtimes.torch"},
     "export": RUN | {"models", "verify"},
     "calibration": RUN | {"bench", "media", "verify"},
     "__main__": {"cli"},
@@ -79,6 +80,7 @@ DEVICE = BASE | {
     "runtimes.base",
     "runtimes.coreml",
     "runtimes.mil",
+    "runtimes.mil_compression",
     "runtimes.onnx",
     "runtimes.openvino",
     "cli",
@@ -102,7 +104,7 @@ VENDORS = {
     "onnxruntime": {"runtimes.onnx"},
     "openvino": {"runtimes.openvino"},
     "tensorrt": {"runtimes.tensorrt"},
-    "coremltools": {"export.coreml", "runtimes.coreml"},
+    "coremltools": {"export.coreml", "export.coreml_weights", "runtimes.coreml"},
 }
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextomni_edge.bundle.manifest import PACKAGE_INDEX, FileRecord
-from nextomni_edge.bundle.mil_wire import Blob, Feature, MilProgram, read_program
+from nextomni_edge.bundle.mil_wire import BITS, Blob, Feature, MilProgram, read_program, unpacked
 from nextomni_edge.errors import InputError
 from nextomni_edge.spec import Dim, GraphSpec, TensorSpec
 from nextomni_edge.strict_json import read_json
@@ -24,12 +24,22 @@ WEIGHTS: Final = "Data/com.apple.CoreML/weights/weight.bin"
 MAX_MODEL: Final = 64 * 2**20
 WIRE_DTYPES: Final = {"float32": "float32", "int64": "int32", "bool": "float32"}  # what Core ML has for a spec's dtypes
 BLOB_FILE: Final = "@model_path/weights/weight.bin"
-_BLOBS: Final = {1: "float16", 2: "float32", 3: "uint8", 4: "int8", 6: "int16", 7: "uint16", 14: "int32"}
+_BLOBS: Final = {
+    1: "float16", 2: "float32", 3: "uint8", 4: "int8", 6: "int16", 7: "uint16", 8: "int4", 11: "uint4", 13: "uint6", 14: "int32",
+}  # fmt: skip
+HALF: Final = "_to_fp16"
+QUANTIZED: Final = "_quantized"  # coremltools' ending of a weight in integers
+PALETTIZED: Final = "_palettized"
 _SENTINEL: Final = 0xDEADBEEF
 _IDS: Final = (
     "6e0c4d5e-7e0b-5c39-9f0e-2f6f2a7c0001",
     "6e0c4d5e-7e0b-5c39-9f0e-2f6f2a7c0002",
 )  # they need differ within a package alone
+
+
+def constant_name(parameter: str) -> str:
+    """How a program calls a parameter of its component; in float16 `HALF` follows."""
+    return f"p_{parameter.replace('.', '_')}"
 
 
 def package_index() -> dict[str, Any]:
@@ -71,7 +81,10 @@ def check_package(package: Path, spec: GraphSpec, files: Mapping[str, FileRecord
 
 
 def read_blob(package: Path, blob: Blob) -> NDArray[Any]:
-    """A constant of the weights, flat, mapped and not read. InputError: it is not inside the file, or no constant is there."""
+    """A constant of the weights, flat: mapped and not read, but for values of less than a byte.
+
+    InputError: it is not inside the file, or no constant is there.
+    """
     path = package / WEIGHTS
     if blob.file != BLOB_FILE:
         raise InputError(f"{package}: weights in {blob.file[:80]!a}, expected {BLOB_FILE}")
@@ -79,11 +92,17 @@ def read_blob(package: Path, blob: Blob) -> NDArray[Any]:
     head = np.memmap(path, "<u4", "r", blob.offset, (8,)) if 0 <= blob.offset <= size - 64 else np.zeros(8, "<u4")
     if head[0] != _SENTINEL or int(head[1]) not in _BLOBS:
         raise InputError(f"{path}: no constant at byte {blob.offset}")
-    nbytes, start = (int(head[i]) + (int(head[i + 1]) << 32) for i in (2, 4))
-    dtype = np.dtype(_BLOBS[int(head[1])]).newbyteorder("<")
+    nbytes, start, padding = (int(head[i]) + (int(head[i + 1]) << 32) for i in (2, 4, 6))
+    stored = _BLOBS[int(head[1])]
+    dtype = np.dtype("uint8" if stored in BITS else stored).newbyteorder("<")
     if start + nbytes > size or nbytes % dtype.itemsize:
         raise InputError(f"{path}: the constant at byte {blob.offset} ends at {start + nbytes}, the file at {size}")
-    return np.memmap(path, dtype, "r", start, (nbytes // dtype.itemsize,)) if nbytes else np.zeros(0, dtype)
+    data = np.memmap(path, dtype, "r", start, (nbytes // dtype.itemsize,)) if nbytes else np.zeros(0, dtype)
+    if stored not in BITS:
+        return data
+    if padding > 8 * nbytes or (8 * nbytes - padding) % BITS[stored]:
+        raise InputError(f"{path}: the constant at byte {blob.offset} has {padding} bits too many for {stored}")
+    return unpacked(data, stored, (8 * nbytes - padding) // BITS[stored])
 
 
 def _check_features(package: Path, kind: str, specs: tuple[TensorSpec, ...], features: tuple[Feature, ...]) -> None:

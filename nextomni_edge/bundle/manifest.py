@@ -36,7 +36,8 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Decision:
-    """How one layer is quantised (bundle/quantised.py says what each `scheme` stores), and what that was measured to cost.
+    """How one layer is quantised, and what that was measured to cost. bundle/quantised.py says what a graph stores of a `scheme`;
+    a Core ML package has the weights alone: of "rows", "stored" and "blocks" the same numbers, of "palette" 2^bits values.
 
     `operator` is what reads the weight: "matmul" stores it (in, out), the others as the model does. `activation` is the (scale,
     zero point) of a static layer's input. `weight_error` is ‖Ŵ − W‖ / ‖W‖ (Frobenius) against the parent, smoothing undone;
@@ -44,7 +45,7 @@ class Decision:
     all that is stored.
     """
 
-    scheme: Literal["per_token", "per_tensor", "static", "blocks", "rows", "stored"]
+    scheme: Literal["per_token", "per_tensor", "static", "blocks", "rows", "stored", "palette"]
     operator: Literal["matmul", "linear", "gather", "conv", "einsum"]
     bits: Literal[4, 8]
     method: str = "rtn"

@@ -19,8 +19,10 @@ from nextomni_edge.errors import InputError
 SPECIFICATION: Final = 9  # of iOS 18 and macOS 15
 ELEMENTS: Final = {65568: "float32", 65552: "float16", 131104: "int32"}  # what can stand at a model's border
 DTYPES: Final = {
-    1: "bool", 2: "string", 10: "float16", 11: "float32", 21: "int8", 22: "int16", 23: "int32", 31: "uint8", 32: "uint16",
+    1: "bool", 2: "string", 10: "float16", 11: "float32", 21: "int8", 22: "int16", 23: "int32", 25: "int4", 31: "uint8",
+    32: "uint16", 35: "uint4", 38: "uint6",
 }  # fmt: skip
+BITS: Final = {"int4": 4, "uint4": 4, "uint6": 6}  # of what numpy has not: values stand one after another, low bits first
 _MAIN: Final = "main"
 
 
@@ -72,8 +74,9 @@ class MilProgram:
     def blobs(self) -> Iterator[Blob]:
         """Every place in the weights that the program reads."""
         for operation in self.operations:
-            for constant in operation.attributes.values():
-                if isinstance(constant.value, Blob):
+            bound = (value for values in operation.inputs.values() for value in values)
+            for constant in (*operation.attributes.values(), *bound):
+                if isinstance(constant, Constant) and isinstance(constant.value, Blob):
                     yield constant.value
 
 
@@ -164,13 +167,18 @@ def _constant(value: Message) -> Constant:
     tensor = Message(_required(Message(_required(value, 3, "value")), 1, "tensor"))
     if dtype == "string":
         return Constant(dtype, shape, Message(_required(tensor, 4, "text")).text(1))
-    array = _numbers(tensor, dtype)
+    array = _numbers(tensor, dtype, math.prod(shape))
     if array.size != math.prod(shape):
         raise InputError(f"a constant of {array.size} numbers, its shape {shape} needs {math.prod(shape)}")
     return Constant(dtype, shape, array.reshape(shape))
 
 
-def _numbers(tensor: Message, dtype: str) -> NDArray[Any]:
+def _numbers(tensor: Message, dtype: str, count: int) -> NDArray[Any]:
+    if dtype in BITS:
+        packed = np.frombuffer(bytes(Message(_required(tensor, 7, "bytes")).message(1) or b""), np.uint8)
+        if packed.size != -(-count * BITS[dtype] // 8):
+            raise InputError(f"{packed.size} bytes of {dtype}, {count} values need {-(-count * BITS[dtype] // 8)}")
+        return unpacked(packed, dtype, count)
     if (floats := tensor.message(1)) is not None:
         return _little(b"".join(Message(floats).messages(1)), "float32").astype(dtype)
     for number in (2, 3, 5):  # int32, bool, int64
@@ -179,6 +187,18 @@ def _numbers(tensor: Message, dtype: str) -> NDArray[Any]:
     if (raw := tensor.message(7)) is not None:
         return _little(bytes(Message(raw).message(1) or b""), dtype)
     return np.zeros(0, dtype)
+
+
+def numpy_dtype(dtype: str) -> str:
+    """What holds the values of a dtype here."""
+    return dtype if dtype not in BITS else "int8" if dtype == "int4" else "uint8"
+
+
+def unpacked(data: NDArray[np.uint8], dtype: str, count: int) -> NDArray[Any]:
+    """The first `count` values of less than a byte each: (n,) bytes → (count,) uint8, int8 for int4."""
+    bits = np.unpackbits(data, bitorder="little")[: count * BITS[dtype]].reshape(count, BITS[dtype])
+    values: NDArray[np.uint8] = np.packbits(bits, axis=1, bitorder="little")[:, 0]
+    return (values ^ 8).astype(np.int8) - np.int8(8) if dtype == "int4" else values
 
 
 def _little(data: bytes, dtype: str) -> NDArray[Any]:

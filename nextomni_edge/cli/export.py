@@ -9,6 +9,7 @@ import click
 
 from nextomni_edge.cli.console import Console, common_options
 from nextomni_edge.cli.library import needs_extra
+from nextomni_edge.errors import UsageError
 
 if TYPE_CHECKING:
     from nextomni_edge.export import ExportReport
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 @click.option(
     "--precision", type=click.Choice(["float32", "float16"]), default="float32", show_default=True, help="Of the stored weights."
 )
+@click.option(
+    "--like", type=click.Path(path_type=Path), metavar="BUNDLE", help="coreml: compress the layers that this one quantises."
+)
+@click.option("--palettes", is_flag=True, help="With --like: 2^bits values by k-means in place of its integers.")
 @click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace a bundle; it stays whole until the new one is.")
 @click.option(
@@ -40,13 +45,18 @@ def export(
     target: Literal["onnx", "coreml"],
     components: str | None,
     precision: Literal["float32", "float16"],
+    like: Path | None,
+    palettes: bool,
     dry_run: bool,
     overwrite: bool,
     check: Literal["full", "golden", "none"],
 ) -> None:
     """Export MODEL, a model directory, to a bundle of one graph per component, and verify it before it gets its name."""
     with needs_extra("export", "torch", "onnx", "onnxscript", "onnxruntime"):
-        from nextomni_edge.export import export_bundle
+        from nextomni_edge.export import CoreMlOptions, export_bundle
+    packages = CoreMlOptions(like, palettes)
+    if target != "coreml" and packages != CoreMlOptions():
+        raise UsageError(f"--like and --palettes are of Core ML packages; leave them out, or give --target coreml, not {target}")
     if target == "coreml":
         with needs_extra("coreml", "coremltools"):
             import nextomni_edge.export.coreml  # noqa: F401  (a missing library is told before the work)
@@ -57,7 +67,7 @@ def export(
         def progress(task: str, share: float) -> None:
             advance(round(100 * share), 100, task)
 
-        report = export_bundle(model, output, chosen, precision, overwrite, dry_run, progress, check, target)
+        report = export_bundle(model, output, chosen, precision, overwrite, dry_run, progress, check, target, packages)
     console.result(as_json(report, dry_run), as_text(report, dry_run))
 
 

@@ -23,6 +23,7 @@ from nextomni_edge.runtimes.base import Array, Session
 from nextomni_edge.runtimes.torch import TorchSession
 from nextomni_edge.verify.comparison import LIMIT, error, limit, within
 from nextomni_edge.verify.components import INPUT_OF
+from nextomni_edge.verify.coreml_weights import package_weights
 
 Float = NDArray[np.float32]
 Rounding = Callable[[Float], Float]
@@ -107,6 +108,8 @@ def fake_quantised_sessions(model: Model, bundle: Bundle) -> dict[str, FakeQuant
 
 def _session(component: Component, bundle: Bundle) -> FakeQuantisedSession:
     record = bundle.manifest.components[component.name]
+    if record.format == "coreml":
+        return _weights_alone(component, bundle)
     module = copy.deepcopy(component.module)
     weights, stored = dict(module.named_parameters()), stored_layers(bundle.path / record.file)
     names, roundings = dict[int, str](), dict[int, Rounding]()
@@ -125,6 +128,30 @@ def _session(component: Component, bundle: Bundle) -> FakeQuantisedSession:
     )  # fmt: skip
 
 
+def _weights_alone(component: Component, bundle: Bundle) -> FakeQuantisedSession:
+    """Of a Core ML package: its own weights, and inputs that nothing rounds."""
+    module, decisions = copy.deepcopy(component.module), bundle.manifest.components[component.name].quantisation
+    weights = dict(module.named_parameters())
+    stored = package_weights(bundle.component_file(component.name), decisions)
+    for name, decision in decisions.items():
+        where = f"{bundle.path}: {component.name}/{name}"
+        if name not in weights or tuple(weights[name].shape) != stored[name].values.shape:
+            raise InputError(f"{where}: the package's weight is {stored[name].values.shape}, the model has no such")
+        _check_error(torch.tensor(stored[name].meant()), weights[name], decision, where)
+        with torch.no_grad():
+            weights[name].copy_(torch.tensor(stored[name].values))
+    smooth(module, {name: layer.smoothing for name, layer in stored.items() if layer.smoothing is not None})
+    return FakeQuantisedSession(dataclasses.replace(component, module=module), RoundedInputs(component.name, {}, {}), None)
+
+
+def smooth(module: nn.Module, smoothing: Mapping[str, Array]) -> None:
+    """Multiply what the owners of these weights are given, as a quantised graph does; a buffer of each keeps the factors."""
+    for weight, factor in smoothing.items():
+        owner = module.get_submodule(weight.rpartition(".")[0])
+        owner.register_buffer(SMOOTHING, torch.tensor(factor))
+        owner.register_forward_pre_hook(lambda owner, given: (given[0] * owner.get_buffer(SMOOTHING), *given[1:]))
+
+
 def _recorder(bundle: Bundle, component: str, widths: Mapping[str, int]) -> Session:
     try:
         from nextomni_edge.verify.recorder import recorder  # a bundle that is not quantised is verified without onnx-ir
@@ -139,14 +166,24 @@ def _replace(weight: nn.Parameter, decision: Decision, parts: Mapping[str, Array
         meant = found * torch.tensor(parts[SMOOTHING]) if SMOOTHING in parts else found
     except (ValueError, RuntimeError) as failure:
         raise InputError(f"{where}: the stored parts do not fit the weight's shape {tuple(weight.shape)} ({failure})") from failure
+    _check_error(meant, weight, decision, where)
     with torch.no_grad():
-        away = float(torch.linalg.norm((meant - weight).double()) / torch.linalg.norm(weight.double()).clamp_min(1e-30))
-        if not abs(away - decision.weight_error) <= SAME_ERROR * max(away, decision.weight_error):
-            raise GateError(
-                f"{where}: the integers are {away:.3g} of the model's weight away, {decision.weight_error:.3g} is recorded; "
-                "they were made of another model"
-            )
         weight.copy_(found)
+
+
+def weight_error(meant: Tensor, weight: Tensor) -> float:
+    """‖Ŵ − W‖ / ‖W‖ (Frobenius)."""
+    with torch.no_grad():
+        return float(torch.linalg.norm((meant - weight).double()) / torch.linalg.norm(weight.double()).clamp_min(1e-30))
+
+
+def _check_error(meant: Tensor, weight: Tensor, decision: Decision, where: str) -> None:
+    away = weight_error(meant, weight)
+    if not abs(away - decision.weight_error) <= SAME_ERROR * max(away, decision.weight_error):
+        raise GateError(
+            f"{where}: the integers are {away:.3g} of the model's weight away, {decision.weight_error:.3g} is recorded; "
+            "they were made of another model"
+        )
 
 
 def _rounding(decision: Decision, parts: Mapping[str, Array]) -> Rounding | None:

@@ -1,0 +1,67 @@
+"""What the compressed weights of a Core ML package mean, by the names that the model has for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextomni_edge.bundle import Decision
+from nextomni_edge.bundle.coreml_package import HALF, PALETTIZED, QUANTIZED, constant_name, read_blob, read_package
+from nextomni_edge.bundle.mil_wire import BITS, Operation
+from nextomni_edge.errors import InputError
+from nextomni_edge.runtimes.mil import Interpreter
+
+ENDINGS: Final = tuple(half + ending for half in ("", HALF) for ending in (QUANTIZED, PALETTIZED))
+
+
+@dataclass(frozen=True)
+class StoredWeight:
+    """Ŵ as the model has the weight, what its input is multiplied by before (None: nothing), and the bytes of all operands."""
+
+    values: NDArray[np.float32]
+    smoothing: NDArray[np.float32] | None
+    bytes: int
+
+    def meant(self) -> NDArray[np.float32]:
+        """Ŵ with the smoothing undone."""
+        return self.values if self.smoothing is None else self.values * self.smoothing
+
+
+def package_weights(package: Path, decisions: Mapping[str, Decision]) -> dict[str, StoredWeight]:
+    """By weight, those that `decisions` name. InputError: one of them is not compressed in the package, or not smoothed."""
+    program = read_package(package)
+    interpreter = Interpreter(program, lambda blob: read_blob(package, blob))
+    operations = {name: operation for operation in program.operations for name, _ in operation.outputs}
+    found = {}
+    for weight, decision in decisions.items():
+        name = next((constant_name(weight) + end for end in ENDINGS if constant_name(weight) + end in interpreter.compressed), None)
+        if name is None:
+            raise InputError(f"{package}: {weight} is listed as quantised, but the package holds it as it was")
+        factor = _factor(operations, interpreter, name) if decision.smoothed else None
+        if decision.smoothed and factor is None:
+            raise InputError(f"{package}: {weight} is listed as smoothed, but nothing multiplies its input in the package")
+        nbytes = sum(_bytes(operations, value) for values in operations[name].inputs.values() for value in values)
+        found[weight] = StoredWeight(interpreter.compressed[name], factor, nbytes)
+    return found
+
+
+def _factor(operations: Mapping[str, Operation], interpreter: Interpreter, weight: str) -> NDArray[np.float32] | None:
+    """The constant that the input of a weight's only reader was multiplied by last; layers with one input may share it."""
+    reader = next(operation for operation in operations.values() if (weight,) in operation.inputs.values())
+    product = operations.get(str(reader.inputs["x"][0]))
+    if product is None or product.type != "mul":
+        return None
+    operands = (str(values[0]) for values in product.inputs.values())
+    return next((found for name in operands if (found := interpreter.constant(name)) is not None), None)
+
+
+def _bytes(operations: Mapping[str, Operation], value: Any) -> int:
+    constant = operations[value].attributes["val"] if isinstance(value, str) else value
+    bits = BITS.get(constant.dtype) or 8 * np.dtype(constant.dtype).itemsize
+    return -(-math.prod(constant.shape) * bits // 8)
