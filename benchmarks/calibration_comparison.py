@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import platform
 import sys
@@ -33,6 +34,7 @@ from nextomni_edge.calibration.collect import Prompted, Random, Source, collect
 from nextomni_edge.calibration.config import Int4, Int8Static, QuantConfig
 from nextomni_edge.calibration.prompts import read_prompts
 from nextomni_edge.calibration.samples import CalibrationSet, Trajectory
+from nextomni_edge.files import atomic_write
 from nextomni_edge.generate.model import EdgeModel
 
 EXAMPLE: Final = Path(__file__).parents[1] / "examples" / "emoji"
@@ -40,6 +42,7 @@ BINS: Final = 8
 CONFIGS: Final[dict[str, QuantConfig]] = {
     "int4-gptq": Int4("gptq"),
     "int4-awq": Int4("awq"),
+    "int8-static": Int8Static(),
     "int8-static-minmax": Int8Static("minmax", smoothing=0.0),
     "int8-static-mse": Int8Static("mse", smoothing=0.0),
 }
@@ -111,11 +114,22 @@ def kept(path: Path, make: Any) -> Any:
 
 
 def measured(
-    bundle: Bundle, model: EdgeModel, heldout: CalibrationSet, calibration: Path, made: Path, config: QuantConfig
-) -> Agreement:
-    """One bundle made with one calibration set, against the parent."""
-    kept(made, lambda: quantize(bundle.path, made, config, calibration))
-    return agreements(model, [EdgeModel.from_bundle(Bundle.open(made))], heldout)[0]
+    bundle: Bundle, model: EdgeModel, heldout: CalibrationSet, calibration: Path, names: Many[str]
+) -> dict[str, Agreement]:
+    """One bundle for each config, made with one calibration set, against the parent. What is beside the set is not done again."""
+    file = calibration.with_suffix(".npz")
+    known: dict[str, Any] = dict(np.load(file)) if file.exists() else {}
+    if missing := [name for name in names if f"{name}/kl" not in known]:
+        made = [calibration.with_name(f"{name}-{calibration.name}") for name in missing]
+        for name, out in zip(missing, made, strict=True):
+            kept(out, functools.partial(quantize, bundle.path, out, CONFIGS[name], calibration))
+        found = agreements(model, [EdgeModel.from_bundle(Bundle.open(out)) for out in made], heldout)
+        for name, one in zip(missing, found, strict=True):
+            known |= {"modalities": np.array(one.modalities), f"{name}/kl": one.kl, f"{name}/same": one.same_argmax}
+        with atomic_write(file) as partial:
+            np.savez(partial, **known)
+    modalities = tuple(known["modalities"].tolist())
+    return {name: Agreement(modalities, known[f"{name}/kl"], known[f"{name}/same"]) for name in names}
 
 
 def summary(found: dict[str, list[Agreement]]) -> dict[str, Any]:
@@ -146,10 +160,8 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         for kind in ("random", "data", "uniform", "stratified"):
             calibration = folder / f"set-{kind}-{seed}"
             made_of = source(kind, model, list(bundle.manifest.components), prompts, seed)
-            kept(calibration, lambda: collect(bundle, made_of, calibration, BINS, seed))  # noqa: B023  (called at once)
-            for name in options.configs:
-                made = folder / f"{name}-{kind}-{seed}"
-                one = measured(bundle, model, heldout, calibration, made, CONFIGS[name])
+            kept(calibration, functools.partial(collect, bundle, made_of, calibration, BINS, seed))
+            for name, one in measured(bundle, model, heldout, calibration, options.configs).items():
                 found[name].setdefault(kind, []).append(one)
                 print(f"{name:<20} {kind:<12} set {seed}: KL {one.divergence.value:.3e}", file=sys.stderr)
     return {

@@ -38,7 +38,7 @@ class Int8Static:
     rounded, the widest of the t-bins counting. `smoothing` α moves outliers into the weights before that, 0 leaves them
     (SmoothQuant, arXiv 2211.10438)."""
 
-    range: Literal["minmax", "percentile", "mse"] = "minmax"
+    range: Literal["minmax", "percentile", "mse"] = "mse"
     smoothing: float = 0.5
     skip: tuple[str, ...] = ()
 
