@@ -28,8 +28,7 @@ from measures import MEASURES, Exam, Outcome, wilson  # noqa: E402
 from samples import heldout, trained, trained_pairs  # noqa: E402
 from tasks import GENERATION_VOICES, WHAT_IS_THIS, draw_prompt, say_prompt  # noqa: E402
 
-from nextomni_edge.bundle import Bundle  # noqa: E402
-from nextomni_edge.checkpoint import file_sha256  # noqa: E402
+from nextomni_edge.bundle import Bundle, bundle_identity  # noqa: E402
 from nextomni_edge.files import atomic_write  # noqa: E402
 from nextomni_edge.flow.step import grid  # noqa: E402
 from nextomni_edge.generate.grid import count_jumps, equal_jumps  # noqa: E402
@@ -163,7 +162,7 @@ def main() -> None:
     bundle = arguments.bundle or ensure_bundle(BUNDLE, print)
     model, panel = EdgeModel.from_bundle(Bundle.open(bundle)), Panel(JUDGES)
     exam = Exam(model, panel, heldout(), trained(), {}, 1 if arguments.quick else 2, 0, lambda done, total: None)
-    identity = {"bundle": file_sha256(bundle / "manifest.json"), "judges": panel.digest, "rounds": exam.rounds}
+    identity = {"bundle": bundle_identity(bundle), "judges": panel.digest, "rounds": exam.rounds}
     results = Results.open(arguments.out, identity)
     for curve in (curve for curve in CURVES if curve.kind in arguments.kinds.split(",")):
         for name, stepping, settings in ways(exam, curve.kind, [int(n) for n in arguments.steps.split(",")]):

@@ -18,8 +18,7 @@ from typing import Final
 
 import numpy as np
 
-from nextomni_edge.bundle import Bundle
-from nextomni_edge.bundle.manifest import MANIFEST
+from nextomni_edge.bundle import Bundle, bundle_identity
 from nextomni_edge.calibration.prompts import PromptPart, read_prompts
 from nextomni_edge.calibration.samples import (
     FORMAT,
@@ -258,7 +257,7 @@ def collect(
         options = source.options(answer)
         chosen_steps(options.steps, bins, seed, 0)
         named[answer] = {name: getattr(options, name) for name in ("steps", "temperature", "guidance")}
-    model = file_sha256(bundle.path / MANIFEST)
+    model = bundle_identity(bundle.path)
     record = CalibrationRecord(FORMAT, VERSION, model, source.random, seed, bins, source.prompts, named)
     with resumable_directory(out) as part:
         _check_settings(part, asdict(record) | {"tasks": source.tasks, "batch": batch})

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from nextomni_edge.bundle import Bundle, BundleWriter, Decision, Golden, Quantisation
-from nextomni_edge.bundle.manifest import MANIFEST
+from nextomni_edge.bundle import Bundle, BundleWriter, Decision, Golden, Quantisation, bundle_identity
 from nextomni_edge.calibration.config import Mixed, QuantConfig, check_skip, to_json
 from nextomni_edge.calibration.divergence import Divergence, held_out, moments
 from nextomni_edge.calibration.handlers import decide
@@ -18,7 +17,6 @@ from nextomni_edge.calibration.mixed import solve
 from nextomni_edge.calibration.rewrite import read_back
 from nextomni_edge.calibration.samples import CalibrationSet
 from nextomni_edge.calibration.workspace import Workspace
-from nextomni_edge.checkpoint import file_sha256
 from nextomni_edge.errors import GateError, InputError, NextOmniError, UsageError
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.verify import golden, record
@@ -61,7 +59,7 @@ def quantize(
     if parent.manifest.quantisation is not None:
         raise InputError(f"{bundle}: is quantised already; quantise the bundle that was exported")
     samples = None if calibration is None else CalibrationSet.open(calibration).require(parent)
-    key = {"parent": file_sha256(bundle / MANIFEST), "config": to_json(config), "calibration": samples.sha256 if samples else None}
+    key = {"parent": bundle_identity(bundle), "config": to_json(config), "calibration": samples.sha256 if samples else None}
     with BundleWriter(out, overwrite) as writer:
         workspace = Workspace(Path(out), key, resume)
         try:
@@ -138,7 +136,7 @@ def _finish(job: Job, writer: BundleWriter, made: Bundle, gate: dict[str, object
     """The bundle with its own golden trace, still under its temporary name. GateError: an output is not finite."""
     manifest, calibration = job.parent.manifest, job.calibration
     made_of = Quantisation(
-        file_sha256(job.parent.path / MANIFEST), to_json(job.config), calibration.sha256 if calibration else None,
+        bundle_identity(job.parent.path), to_json(job.config), calibration.sha256 if calibration else None,
         calibration is not None and calibration.record.random, gate,
     )  # fmt: skip
     proof, parity = None, dict[str, object](check="none")

@@ -14,12 +14,10 @@ from typing import Any, Final
 import numpy as np
 
 from nextomni_edge.bench import Configuration, Measurement, measure
-from nextomni_edge.bundle import Bundle
-from nextomni_edge.bundle.manifest import MANIFEST
+from nextomni_edge.bundle import Bundle, bundle_identity
 from nextomni_edge.calibration.agreement import Agreement, Mean, agreements
 from nextomni_edge.calibration.collect import SEEDS, Source, collect
 from nextomni_edge.calibration.samples import CalibrationSet
-from nextomni_edge.checkpoint import file_sha256
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.generate.loop import generate
 from nextomni_edge.generate.model import EdgeModel
@@ -51,7 +49,7 @@ class Variant:
         return {
             "name": self.name,
             "bundle": str(self.bundle.path),
-            "manifest_sha256": file_sha256(self.bundle.path / MANIFEST),
+            "identity": bundle_identity(self.bundle.path),
             "recipe": made.recipe if made else None,
             "calibration": made.calibration if made else None,
             "bytes": sum(record.size for record in manifest.files.values()),

@@ -21,8 +21,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from nextomni_edge.bundle import Bundle
-from nextomni_edge.bundle.manifest import MANIFEST
+from nextomni_edge.bundle import Bundle, bundle_identity
 from nextomni_edge.checkpoint import file_sha256
 from nextomni_edge.config import read_dataclass
 from nextomni_edge.errors import InputError
@@ -202,7 +201,7 @@ class CalibrationSet:
 
     def require(self, bundle: Bundle, bins: int = FEWEST_BINS) -> CalibrationSet:
         """The set itself. InputError: it was made with another model, or has fewer than `bins` bins."""
-        found = file_sha256(bundle.path / MANIFEST)
+        found = bundle_identity(bundle.path)
         if self.record.model != found:
             raise InputError(
                 f"{self.path}: made with another bundle ({self.record.model[:12]}, {bundle.path} is {found[:12]}); "

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 import statistics
 import time
 from collections.abc import Iterator
 from collections.abc import Sequence as Many
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from nextomni_edge.bundle import Bundle
 from nextomni_edge.errors import UsageError
 from nextomni_edge.generate.loop import generate
 from nextomni_edge.generate.meter import PARTS, STEP, Meter
@@ -22,6 +25,7 @@ from nextomni_edge.tokens.sequence import Sequence
 
 STATUS: Final = Path("/proc/self/status")
 RESET_PEAK: Final = Path("/proc/self/clear_refs")
+ROWS: Final = (32, 64, 256, 576)  # of a backbone forward: a short text, a picture of 256 pixels squared, one of 384
 POWERCAP: Final = Path("/sys/class/powercap")
 
 
@@ -132,6 +136,43 @@ def timed(configuration: Configuration, repeat: int) -> Timing:
     )
 
 
+def forwards(models: Many[EdgeModel], sizes: Many[int], rounds: int) -> list[dict[int, float]]:
+    """Of each model, the median seconds of a backbone forward of one sequence by its rows, the models taking turns (the order
+    reversed every other time) after one forward that warms up. UsageError: nothing to repeat, or more rows than a model takes."""
+    if rounds < 1:
+        raise UsageError(f"{rounds} rounds of forwards: expected at least 1")
+    found: list[dict[int, float]] = [{} for _ in models]
+    for rows in sizes:
+        noise = np.random.default_rng(rows)
+        embeddings = [noise.standard_normal((1, rows, model.config.backbone.hidden_size), np.float32) for model in models]
+        times: list[list[float]] = [[] for _ in models]
+        for turn in range(rounds + 1):
+            for place in range(len(models))[:: -1 if turn % 2 else 1]:
+                began = time.perf_counter()
+                models[place].backbone(embeddings[place])
+                times[place].append(time.perf_counter() - began)
+        for own, seconds in zip(found, times, strict=True):
+            own[rows] = statistics.median(seconds[1:])
+    return found
+
+
+def row_sizes(models: Many[EdgeModel]) -> tuple[int, ...]:
+    """ROWS, as far as every model takes so many."""
+    limit = min(model.config.backbone.max_positions for model in models)
+    return tuple(rows for rows in ROWS if rows <= limit)
+
+
+def peak_alone(bundle: Path, sequence: Sequence, options: GenerationOptions) -> int | None:
+    """Bytes: the largest resident memory of a process of its own in which a bundle is loaded and generates this once."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(_generate_alone, bundle, sequence, options).result()
+
+
+def _generate_alone(bundle: Path, sequence: Sequence, options: GenerationOptions) -> int | None:
+    generate(EdgeModel.from_bundle(Bundle.open(bundle, verify_hashes=False)), sequence, options)
+    return _peak()
+
+
 def equal_tokens(one: Measurement, other: Measurement) -> float | None:
     """The share of generated sub-codes that came out the same from the same seeds; None where their numbers differ."""
     shares = []
@@ -169,6 +210,8 @@ def _reset_peak() -> bool:
 
 
 def _peak() -> int | None:
+    if not STATUS.exists():
+        return None
     lines = STATUS.read_text().splitlines()
     sizes = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")]
     return sizes[0] if sizes else None

@@ -47,9 +47,10 @@ MAY_IMPORT = {
     "train": MODEL | {"media"},
     "retrieval": RUN | {"media"},
     "bench": RUN,
+    "variants": RUN,
     "verify": RUN | {"models", "runtimes.mil", "runtimes.torch"},
     "export": RUN | {"models", "verify"},
-    "calibration": RUN | {"bench", "media", "verify"},
+    "calibration": RUN | {"bench", "media", "variants", "verify"},
     "__main__": {"cli"},
     "cli": RUN
     | {
@@ -64,6 +65,7 @@ MAY_IMPORT = {
         "verify",
         "runtimes",
         "bench",
+        "variants",
     },
 }
 # Where a bundle runs: these parts may use these libraries and no others.
@@ -76,6 +78,7 @@ DEVICE = BASE | {
     "media",
     "retrieval",
     "bench",
+    "variants",
     "runtimes",
     "runtimes.base",
     "runtimes.coreml",

@@ -26,7 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from samples import heldout, trained
 
-from nextomni_edge.checkpoint import Checkpoint, file_sha256
+from nextomni_edge.checkpoint import Checkpoint
 from nextomni_edge.errors import GateError, NextOmniError, UsageError
 from nextomni_edge.files import atomic_write
 from nextomni_edge.generate.model import EdgeModel
@@ -44,10 +44,10 @@ SETTINGS = ("steps", "temperature", "guidance", "top_k", "top_p", "stepper")
 
 def open_model(path: Path, runtime: str | None, provider: str | None) -> tuple[EdgeModel, str]:
     """A bundle's model, or a model directory's in the torch reference, and a digest that names it."""
-    from nextomni_edge.bundle import Bundle
+    from nextomni_edge.bundle import Bundle, bundle_identity
 
     if (path / "manifest.json").is_file():
-        return EdgeModel.from_bundle(Bundle.open(path), Execution(runtime, provider)), file_sha256(path / "manifest.json")
+        return EdgeModel.from_bundle(Bundle.open(path), Execution(runtime, provider)), bundle_identity(path)
     if runtime not in (None, "torch") or provider:
         raise UsageError(f"{path} is no bundle: it runs in torch alone; export it first, or leave --runtime and --provider out")
     digests = Checkpoint.open(path).sha256()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -111,7 +112,8 @@ class Quantisation:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The whole manifest; `files` covers every file of the bundle but the manifest itself."""
+    """The whole manifest; `files` covers every file of the bundle but the manifest itself. `measured` is what `report` found of a
+    variant; it is no part of what the bundle is (see reader.bundle_identity)."""
 
     format: Literal["nextomni-edge-bundle"]
     version: Literal[1]
@@ -124,14 +126,23 @@ class Manifest:
     parity: dict[str, object] = field(default_factory=dict)
     provenance: Provenance = field(default_factory=Provenance)
     quantisation: Quantisation | None = None
+    measured: dict[str, object] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self) | {"config": self.config.to_json()}
+        data = dataclasses.asdict(self) | {"config": self.config.to_json()}
+        if not self.measured:
+            del data["measured"]
+        return data
 
     def referenced(self) -> list[str]:
         """Every file that the manifest itself names outside `files`."""
         named = [component.index for component in self.components.values()] + [self.tokenizer, self.metric_tables]
         return named + ([self.golden.file] if self.golden else [])
+
+
+def manifest_text(data: Mapping[str, object]) -> str:
+    """The content of manifest.json."""
+    return json.dumps(data, indent=1, allow_nan=False) + "\n"
 
 
 def read_manifest(data: object, where: str) -> Manifest:

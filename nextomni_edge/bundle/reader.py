@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from nextomni_edge.bundle.coreml_package import check_package
 from nextomni_edge.bundle.graph_check import check_graph
-from nextomni_edge.bundle.manifest import MANIFEST, FileRecord, Manifest, read_manifest
+from nextomni_edge.bundle.manifest import MANIFEST, FileRecord, Manifest, manifest_text, read_manifest
 from nextomni_edge.checkpoint import file_sha256
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
@@ -84,6 +85,16 @@ class Bundle:
         if self.manifest.golden is None:
             raise InputError(f"{self.path}: no golden trace in this bundle; export the model again")
         return TensorFile(self.path / self.manifest.golden.file), self.manifest.golden.data
+
+
+def bundle_identity(path: Path) -> str:
+    """SHA-256 that names a bundle: of its manifest, which holds every other file's own, as it stood before anything was measured of
+    it. InputError: the manifest cannot be read."""
+    data = read_json(path / MANIFEST, MAX_MANIFEST)
+    if not isinstance(data, dict) or "measured" not in data:
+        return file_sha256(path / MANIFEST)
+    bare = {key: value for key, value in data.items() if key != "measured"}
+    return hashlib.sha256(manifest_text(bare).encode()).hexdigest()
 
 
 def walk(path: Path, depth: int = 0) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import secrets
 from collections.abc import Iterable, Mapping
@@ -26,12 +25,15 @@ from nextomni_edge.bundle.manifest import (
     Manifest,
     Provenance,
     Quantisation,
+    manifest_text,
+    read_manifest,
 )
-from nextomni_edge.bundle.reader import Bundle, walk
+from nextomni_edge.bundle.reader import MAX_MANIFEST, Bundle, walk
 from nextomni_edge.checkpoint import file_sha256
 from nextomni_edge.config import ModelConfig
-from nextomni_edge.errors import UsageError
+from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.files import atomic_directory, atomic_write, link_or_copy
+from nextomni_edge.strict_json import read_json
 from nextomni_edge.tensor_file import little_endian, write_tensors
 
 Bytes = bytes | bytearray | memoryview
@@ -135,8 +137,7 @@ class BundleWriter:
             dict(parity or {}), provenance or Provenance(), quantisation,
         )  # fmt: skip
         with atomic_write(self.path / MANIFEST, "w") as file:
-            json.dump(manifest.to_json(), file, indent=1, allow_nan=False)
-            file.write("\n")
+            file.write(manifest_text(manifest.to_json()))
         bundle = Bundle.open(self.path, verify_hashes=False)
         self._finished = True
         return bundle
@@ -148,6 +149,18 @@ class BundleWriter:
                 digest = self._hashes.get(name) or file_sha256(self.path / name)
                 records[name] = FileRecord(digest, (self.path / name).stat().st_size)
         return records
+
+
+def write_measured(bundle: Bundle, measured: Mapping[str, object]) -> Bundle:
+    """Put what was measured of a bundle into its manifest, in one step; every other file stays. InputError: the bundle has changed
+    since it was opened. UsageError: its folder cannot be written."""
+    path = bundle.path / MANIFEST
+    data: Any = read_json(path, MAX_MANIFEST)
+    if read_manifest(data, str(path)) != bundle.manifest:
+        raise InputError(f"{bundle.path}: changed while it was measured; measure it again")
+    with atomic_write(path, "w") as file:
+        file.write(manifest_text(data | {"measured": measured}))
+    return Bundle.open(bundle.path, verify_hashes=False)
 
 
 def _chunks(data: NDArray[Any] | Bytes | Iterable[Bytes]) -> Iterable[Bytes]:

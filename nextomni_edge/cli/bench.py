@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import os
-import platform
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
     from nextomni_edge.runtimes.base import Execution
     from nextomni_edge.verify.tasks import Plan
 
+FORWARDS: Final = 3  # to each generation: they are short
 SWITCHES: Final = {"on": True, "off": False}
 
 
@@ -40,6 +39,8 @@ SWITCHES: Final = {"on": True, "off": False}
     metavar="[SETTINGS]",
     help="Also run each BUNDLE so, in turn: plain (no shortcut at all, the default), or such as steps=32,stepper=euler.",
 )
+@click.option("--rows", metavar="N,N,...", help="Sizes of the forwards; 32,64,256,576 by default, as far as the model takes them.")
+@click.option("--save", type=click.Path(path_type=Path), metavar="FILE", help="Keep the measurement for `run --variant`.")
 @click.option("--trace", type=click.Path(path_type=Path), metavar="FILE", help="Write a trace for Chrome or Perfetto.")
 @generation_options
 @runtime_options
@@ -51,34 +52,80 @@ def bench(
     repeats: int,
     warm_up: int,
     baseline: str | None,
+    rows: str | None,
+    save: Path | None,
     trace: Path | None,
     execution: Execution,
     **request: Any,
 ) -> None:
-    """Time generations of each BUNDLE, interleaved: load, first step, and every step by part; what was saved; memory; energy.
+    """Time generations of each BUNDLE, interleaved: load, first step, and every step by part; what was saved; memory; energy. Then
+    one forward of each by its number of rows, and which is the fastest there.
 
     \b
     nextomni-edge bench BUNDLE --baseline
     nextomni-edge bench BUNDLE --kv-cache revised --baseline kv_cache=none --task image-to-text
     nextomni-edge bench BUNDLE INT8 --trace steps.json
+    nextomni-edge bench BUNDLE INT8 INT4 --save variants.json
     """
-    from nextomni_edge.bench import chrome_trace, measure
+    from nextomni_edge.bench import chrome_trace, forwards, measure
     from nextomni_edge.cli.answer import check_output
     from nextomni_edge.files import atomic_write
+    from nextomni_edge.variants import measured
 
-    if trace:
-        check_output("text", trace)
+    for path in (path for path in (trace, save) if path):
+        check_output("text", path)
+    if save:
+        measured(dict.fromkeys(map(str, bundles), ({}, 0.0)), execution, task_name, save)  # refuses before it takes long
     plan = named_plan(task_name)
-    configurations = [
-        configuration
-        for bundle in bundles
-        for configuration in configured(console, bundle, execution, plan, Request(**request), baseline)
-    ]
-    measurements = measure(configurations, repeats, warm_up)
+    each = [configured(console, bundle, execution, plan, Request(**request), baseline) for bundle in bundles]
+    models = [configurations[0].model for configurations in each]
+    sizes = chosen_rows(rows, models)
+    measurements = measure([configuration for configurations in each for configuration in configurations], repeats, warm_up)
+    forward = forwards(models, sizes, FORWARDS * repeats)
     if trace:
         with atomic_write(trace, "w") as file:
             json.dump(chrome_trace(measurements), file)
-    console.result(results(task_name, measurements), table(measurements))
+    if save:
+        whole = [measurement.median("seconds") or 0.0 for measurement in measurements[:: len(each[0])]]
+        times = dict(zip(map(str, bundles), zip(forward, whole, strict=True), strict=True))
+        measured(times, execution, task_name, save).write(save)
+    compared = forward_results(bundles, forward)
+    console.result(results(task_name, measurements) | compared, f"{table(measurements)}\n\n{forward_text(compared)}")
+
+
+def chosen_rows(text: str | None, models: list[EdgeModel]) -> tuple[int, ...]:
+    """Sizes of forwards out of `32,64`. UsageError: no numbers, or more than a model takes."""
+    from nextomni_edge.bench import row_sizes
+
+    if text is None:
+        return row_sizes(models)
+    limit = min(model.config.backbone.max_positions for model in models)
+    words = text.split(",")
+    if not all(word.isdecimal() and 1 <= int(word) <= limit for word in words):
+        raise UsageError(f"--rows {text!r}: expected numbers from 1 to {limit}, which the model takes, with commas between them")
+    return tuple(sorted({int(word) for word in words}))
+
+
+def forward_results(bundles: tuple[Path, ...], forward: list[dict[int, float]]) -> dict[str, Any]:
+    """Seconds of a forward by bundle and rows, the fastest at each size, and the smallest."""
+    from nextomni_edge.variants import stored_bytes
+
+    names = [str(bundle) for bundle in bundles]
+    sizes = {name: stored_bytes(bundle) for name, bundle in zip(names, bundles, strict=True)}
+    fastest = {rows: names[min(range(len(names)), key=lambda place: forward[place][rows])] for rows in forward[0]}
+    forward_seconds = dict(zip(names, forward, strict=True))
+    return {"forward_seconds": forward_seconds, "fastest": fastest, "bytes": sizes, "smallest": min(sizes, key=sizes.__getitem__)}
+
+
+def forward_text(compared: dict[str, Any]) -> str:
+    """A line for each size of a forward, and one for the smallest bundle."""
+    seconds = compared["forward_seconds"]
+    lines = []
+    for rows, fastest in compared["fastest"].items():
+        times = ", ".join(f"{name} {milliseconds(own[rows])}" for name, own in seconds.items())
+        lines.append(f"forward of {rows:>4} rows: {times}; fastest: {fastest}")
+    sizes = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in compared["bytes"].items())
+    return "\n".join([*lines, f"size: {sizes}; smallest: {compared['smallest']}"])
 
 
 def named_plan(name: str) -> Plan:
@@ -159,17 +206,16 @@ def value_like(now: object, name: str, text: str) -> bool | int | float | str | 
 def results(task: str, measurements: list[Measurement]) -> dict[str, Any]:
     """All numbers, and each configuration against the last, which is the baseline where there is one."""
     from nextomni_edge.bench import equal_tokens
+    from nextomni_edge.variants import Machine
 
     last = measurements[-1]
     compared = [
         {"name": each.configuration.name, "speed": speed(each, last), "equal_tokens": equal_tokens(each, last)}
         for each in measurements[:-1]
     ]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    machine = {"machine": platform.machine(), "cores": cores, "python": platform.python_version()}
     return {
         "task": task,
-        "machine": machine,
+        "machine": vars(Machine.here()),
         "configurations": [measurement.to_json() for measurement in measurements],
         "against": last.configuration.name,
         "compared": compared,

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from nextomni_edge.config import ModelConfig
     from nextomni_edge.generate.loop import Observe, StepRecord
     from nextomni_edge.generate.model import EdgeModel
+    from nextomni_edge.generate.options import GenerationOptions
     from nextomni_edge.tokens.chat import Kind, Turn
     from nextomni_edge.tokens.sequence import Sequence
+    from nextomni_edge.tokens.text import TextTokenizer
 
 MODALITIES = ("text", "image", "audio", "video")
 LENGTHS = ("frames", "fps", "seconds")  # of a Request, what GenerationOptions have not
@@ -128,6 +130,21 @@ def next_token_sequence(console: Console, model: EdgeModel, turns: list[Turn], k
     return found
 
 
+def asked(
+    config: ModelConfig, tokenizer: TextTokenizer, turns: list[Turn], kind: Kind, request: Request
+) -> tuple[Sequence, GenerationOptions]:
+    """The sequence to complete, and how. UsageError: settings that don't go together, or more than the model takes."""
+    from nextomni_edge.generate.options import GenerationOptions
+    from nextomni_edge.tokens.chat import conversation, respond
+
+    options = GenerationOptions.defaults(config, kind, **request.settings())
+    sequence = respond(conversation(tokenizer, turns, kind), kind, config, tokenizer, request.count(config, kind))
+    limit = config.backbone.max_positions
+    if sequence.length > limit:
+        raise UsageError(f"the conversation and its answer are {sequence.length} positions, the model takes {limit}; shorten it")
+    return sequence, options
+
+
 def answer_sequence(
     console: Console,
     model: EdgeModel,
@@ -142,17 +159,10 @@ def answer_sequence(
     """
     from nextomni_edge.generate.loop import generate
     from nextomni_edge.generate.meter import Meter
-    from nextomni_edge.generate.options import GenerationOptions
-    from nextomni_edge.tokens.chat import conversation, respond
 
     if model.config.causal:
         return next_token_sequence(console, model, turns, kind, request)
-    options = GenerationOptions.defaults(model.config, kind, **request.settings())
-    count = request.count(model.config, kind)
-    sequence = respond(conversation(model.tokenizer, turns, kind), kind, model.config, model.tokenizer, count)
-    limit = model.config.backbone.max_positions
-    if sequence.length > limit:
-        raise UsageError(f"the conversation and its answer are {sequence.length} positions, the model takes {limit}; shorten it")
+    sequence, options = asked(model.config, model.tokenizer, turns, kind, request)
     meter = Meter()
     with console.progress(f"{kind} in {options.steps} steps") as advance:
 

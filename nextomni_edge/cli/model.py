@@ -79,14 +79,16 @@ def is_bundle(path: Path) -> bool:
         return True
     if (path / "config.json").is_file():
         return False
-    raise InputError(f"{path}: neither a bundle (manifest.json) nor a model directory (config.json)")
+    hint = "; among measured variants, choose with `run --variant`" if path.is_file() or (path / "variants.json").exists() else ""
+    raise InputError(f"{path}: neither a bundle (manifest.json) nor a model directory (config.json){hint}")
 
 
 def identity(path: Path) -> str:
-    """SHA-256 that names the model: of a bundle's manifest, which holds every file's own, or of a model directory's files."""
-    from nextomni_edge.checkpoint import Checkpoint, file_sha256
+    """SHA-256 that names the model: a bundle's identity, or of a model directory's files."""
+    from nextomni_edge.bundle import bundle_identity
+    from nextomni_edge.checkpoint import Checkpoint
 
     if is_bundle(path):
-        return file_sha256(path / "manifest.json")
+        return bundle_identity(path)
     digests = Checkpoint.open(path).sha256()
     return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()

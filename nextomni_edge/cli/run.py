@@ -12,12 +12,14 @@ import click
 from nextomni_edge.cli.console import Console, common_options
 from nextomni_edge.cli.generation import MODALITIES, Request, answer_sequence, generation_options
 from nextomni_edge.cli.model import open_model, runtime_options
+from nextomni_edge.cli.variant import WISHES, choose_variant
 from nextomni_edge.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from nextomni_edge.cli.answer import Answer
     from nextomni_edge.generate.loop import StepRecord
     from nextomni_edge.generate.model import EdgeModel
+    from nextomni_edge.media.parts import Encoder
     from nextomni_edge.runtimes.base import Execution
     from nextomni_edge.tokens.chat import Kind, Part, Turn
 
@@ -48,6 +50,7 @@ class InOrder(click.Command):
 @click.option(
     "--stream", is_flag=True, help="Show the answer as it forms: text on stderr, a picture as an animation (-o FILE.gif)."
 )
+@click.option("--variant", type=click.Choice(WISHES), help="BUNDLE is what `bench --save` wrote: choose among its bundles.")
 @generation_options
 @runtime_options
 @common_options
@@ -60,6 +63,7 @@ def run(
     trim: bool,
     save_trace: Path | None,
     stream: bool,
+    variant: str | None,
     execution: Execution,
     **request: Any,
 ) -> None:
@@ -69,10 +73,18 @@ def run(
     nextomni-edge run BUNDLE --text "draw a red rocket" --to image -o rocket.png
     nextomni-edge run BUNDLE --image rocket.png --text "what is this?"
     nextomni-edge run BUNDLE --audio rocket.wav --to image -o rocket.png
+    nextomni-edge run variants.json --variant fastest --text "draw a red rocket" --to image -o rocket.png
     """
     from nextomni_edge.tokens.chat import Turn
 
     check_request(parts, kind, output, save_trace, stream)
+    parts = [(name, read_stdin() if (name, value) == ("text", "-") else value) for name, value in parts]
+    if variant:
+
+        def turns(encoder: Encoder) -> list[Turn]:
+            return [Turn("user", tuple(read_part(encoder, name, value, trim) for name, value in parts))]
+
+        bundle = choose_variant(console, bundle, variant, turns, kind, Request(**request), execution)
     started = time.monotonic()
     model = open_model(console, bundle, execution)
     turn = Turn("user", tuple(read_part(model, name, value, trim) for name, value in parts))
@@ -145,14 +157,12 @@ def check_request(parts: list[tuple[Kind, str]], kind: Kind, output: Path | None
         check_output("text", save_trace)
 
 
-def read_part(model: EdgeModel, kind: Kind, value: str, trim: bool) -> Part:
+def read_part(encoder: Encoder, kind: Kind, value: str, trim: bool) -> Part:
     """One option of the command line as a part of the prompt."""
     from nextomni_edge.media.parts import file_part, text_part
 
     if kind != "text":
-        return file_part(model, kind, Path(value), trim)
-    if value == "-":
-        value = read_stdin()
+        return file_part(encoder, kind, Path(value), trim)
     if not value.strip():
         raise UsageError("--text is empty")
     return text_part(value)

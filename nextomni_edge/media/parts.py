@@ -33,6 +33,22 @@ class Encoder(Protocol):
     def encode_audio(self, log_mel: NDArray[np.float32]) -> NDArray[np.int64]: ...
 
 
+class Lengths:
+    """Stands in for a model where only the number of positions counts: zeros in the shapes that its encoders give."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.config = config
+
+    def encode_image(self, pixels: NDArray[np.float32]) -> NDArray[Any]:
+        image, width = self.config.image, self.config.backbone.hidden_size
+        features = image.given == "features"
+        row, dtype = (width, np.float32) if features else (image.codebook.codebooks, np.int64)
+        return np.zeros((*pixels.shape[:-3], image.positions, row), dtype)
+
+    def encode_audio(self, log_mel: NDArray[np.float32]) -> NDArray[np.int64]:
+        return np.zeros((len(log_mel), self.config.audio.codebook.codebooks), np.int64)
+
+
 def text_part(text: str) -> Part:
     return Part("text", text)
 

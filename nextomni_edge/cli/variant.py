@@ -1,0 +1,64 @@
+"""Which of several measured bundles a request is to run on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from nextomni_edge.cli.console import Console
+from nextomni_edge.cli.generation import Request, asked
+from nextomni_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from nextomni_edge.bundle import Bundle
+    from nextomni_edge.media.parts import Encoder
+    from nextomni_edge.runtimes.base import Execution
+    from nextomni_edge.tokens.chat import Kind, Turn
+
+WISHES: Final = ("fastest", "smallest")
+
+
+def choose_variant(
+    console: Console,
+    path: Path,
+    wish: str,
+    turns: Callable[[Encoder], list[Turn]],
+    kind: Kind,
+    request: Request,
+    execution: Execution,
+) -> Path:
+    """The bundle to run, and on stderr why. `turns` makes the request for whatever encodes its media.
+
+    InputError: nothing was measured at `path`, or what was is not this machine, this way to run, or these bundles.
+    """
+    from nextomni_edge.bundle import Bundle
+    from nextomni_edge.variants import read_variants
+
+    file, variants = read_variants(path)
+    smallest = variants.smallest
+    sizes = ", ".join(f"{variant.folder} {variant.bytes / 1e6:.1f} MB" for variant in variants.variants)
+    if wish == "smallest":
+        console.note(f"variant {smallest.folder}: the smallest of {sizes}")
+        return file.parent / smallest.folder
+    variants.check_machine(execution, file)
+    rows = computed_rows(Bundle.open(file.parent / smallest.folder, verify_hashes=False), turns, kind, request)
+    fastest = variants.fastest(rows)
+    times = ", ".join(f"{variant.folder} {variant.at(rows):.2f} ms" for variant in variants.variants)
+    console.note(f"variant {fastest.folder}: the fastest at this request's {rows} rows a forward, by what was measured: {times}")
+    return file.parent / fastest.folder
+
+
+def computed_rows(bundle: Bundle, turns: Callable[[Encoder], list[Turn]], kind: Kind, request: Request) -> int:
+    """Rows of each of the request's forwards: of the whole sequence in every branch of guidance; with keys and values kept, of the
+    answer alone, which is the most that a cache computes anew. An answer that may grow counts as it begins. UsageError: an
+    autoregressive model."""
+    from nextomni_edge.media.parts import Lengths
+    from nextomni_edge.tokens.text import TextTokenizer
+
+    if bundle.config.causal:
+        raise UsageError("this model is autoregressive: its forwards are of one row each; choose the smallest, or name a bundle")
+    tokenizer = TextTokenizer(bundle.tokenizer_path, bundle.config.text)
+    sequence, options = asked(bundle.config, tokenizer, turns(Lengths(bundle.config)), kind, request)
+    answer = sum(len(sequence.segments[index]) for index in sequence.generated())
+    return (sequence.length if options.kv_cache == "none" else answer) * (2 if options.guidance else 1)

@@ -1,0 +1,187 @@
+"""`bench --save` and `run --variant` as a person uses them: what is chosen, and every measurement that cannot be chosen by."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from nextomni_edge import variants
+from nextomni_edge.bundle import Bundle, bundle_identity, write_measured
+from nextomni_edge.calibration import quantize
+from nextomni_edge.calibration.config import Int8Dynamic
+from nextomni_edge.cli import root
+from nextomni_edge.generate.model import EdgeModel
+from nextomni_edge.spec import ComponentName
+from tests.cli.conftest import Invoke, answered, refused
+
+Change = Callable[[dict[str, Any]], object]
+ASKED = ("--text", "a cat")
+
+
+@pytest.fixture(scope="module")
+def saved(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two bundles and a measurement of them; `big` has the larger graph."""
+    folder = tmp_path_factory.mktemp("saved")
+    shutil.copytree(tiny_bundle, folder / "big")
+    others = tuple(name for name in ComponentName.ALL if name != "text_head")
+    quantize(tiny_bundle, folder / "small", Int8Dynamic(skip=others))
+    arguments = ["bench", "big", "small", "--repeats", "1", "--steps", "2", "--json", "--save"]
+    given = [str(folder / word) if word in ("big", "small") else word for word in arguments]
+    result = CliRunner().invoke(root, [*given, str(folder / "variants.json")])
+    assert result.exit_code == 0, result.output
+    (folder / "bench.json").write_text(result.stdout)
+    return folder
+
+
+@pytest.fixture
+def measured(saved: Path, tmp_path: Path) -> Callable[[Change], Path]:
+    """The folder with its measurement changed."""
+
+    def changed(change: Change) -> Path:
+        shutil.copytree(saved, tmp_path / "saved")
+        file = tmp_path / "saved" / "variants.json"
+        data = json.loads(file.read_text())
+        change(data)
+        file.write_text(json.dumps(data))
+        return tmp_path / "saved"
+
+    return changed
+
+
+def times(**by_name: dict[str, float]) -> Change:
+    """Measured milliseconds by bundle and rows, as if so."""
+
+    def change(data: dict[str, Any]) -> None:
+        for variant in data["variants"]:
+            variant["forward_ms"] = by_name[variant["folder"]]
+
+    return change
+
+
+def test_bench_names_the_fastest_at_each_size_and_the_smallest_and_keeps_what_it_measured(saved: Path) -> None:
+    found = json.loads((saved / "bench.json").read_text())
+    data = json.loads((saved / "variants.json").read_text())
+    assert found["fastest"].keys() == {"32", "64", "256"}  # the tiny model takes 512 positions
+    assert found["smallest"] == str(saved / "small") and found["bytes"][str(saved / "small")] < found["bytes"][str(saved / "big")]
+    assert [variant["folder"] for variant in data["variants"]] == ["big", "small"]
+    for rows, fastest in found["fastest"].items():
+        seconds = {name: own[rows] for name, own in found["forward_seconds"].items()}
+        assert all(each > 0 for each in seconds.values()) and fastest == min(seconds, key=seconds.__getitem__)
+        assert [1e3 * each for each in seconds.values()] == [variant["forward_ms"][rows] for variant in data["variants"]]
+    assert data["machine"] == vars(variants.Machine.here()) and data["task"] == "text-to-image"
+
+
+def test_the_fastest_at_the_rows_of_this_request_runs(invoke: Invoke, measured: Callable[[Change], Path], tmp_path: Path) -> None:
+    """A short text needs few rows; a picture with guidance has both branches in its forward."""
+    folder = measured(times(big={"16": 1.0, "32": 9.0}, small={"16": 5.0, "32": 5.0}))
+    text = invoke("run", folder, "--variant", "fastest", *ASKED, "--steps", 2)
+    assert text.exit_code == 0 and "variant big: the fastest at this request's " in text.stderr
+    picture = invoke("run", folder / "variants.json", "--variant", "fastest", *ASKED, "--to", "image", "-o", tmp_path / "x.png")
+    assert picture.exit_code == 0 and "variant small: the fastest" in picture.stderr and "small 5.00 ms" in picture.stderr
+    assert (tmp_path / "x.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "kind"),
+    [((), "text"), (("--image", "red.png"), "text"), (("--audio", "tone.wav"), "text"), (("--video", "blink.gif"), "text"),
+     ((), "image"), (("--guidance", 0), "image"), (("--frames", 2), "video"), (("--seconds", 0.1), "audio")],
+)  # fmt: skip
+def test_the_rows_said_are_the_rows_computed(
+    invoke: Invoke, saved: Path, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[object, ...], kind: str
+) -> None:
+    monkeypatch.chdir(media)
+    seen: set[int] = set()
+    plain = EdgeModel.attend
+
+    def watched(self: EdgeModel, embeddings: Any, *arguments: Any, **given: Any) -> Any:
+        seen.add(embeddings.shape[0] * embeddings.shape[1])
+        return plain(self, embeddings, *arguments, **given)
+
+    monkeypatch.setattr(EdgeModel, "attend", watched)
+    suffix = {"text": "txt", "image": "png", "video": "gif", "audio": "wav"}[kind]
+    out = ("--to", kind, "-o", tmp_path / f"x.{suffix}", "--steps", 2)
+    result = invoke("run", saved, "--variant", "fastest", *ASKED, *more, *out)
+    assert result.exit_code == 0, result.output
+    assert f"this request's {seen.pop()} rows" in result.stderr and not seen
+
+
+def test_the_smallest_runs_on_any_machine_and_reads_standard_input_once(
+    invoke: Invoke, measured: Callable[[Change], Path], saved: Path
+) -> None:
+    folder = measured(lambda data: data["machine"].update(cores=99))
+    result = invoke("run", folder, "--variant", "smallest", "--text", "-", stdin="a cat")
+    assert result.exit_code == 0 and "variant small: the smallest of big " in result.stderr
+    assert result.stdout == invoke("run", saved / "small", *ASKED).stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda data: data["machine"].update(processor="Abacus"), ("measured on another machine (Abacus,", "nextomni-edge bench")),
+        (lambda data: data["machine"].update(threads=99), ("99 threads; this is",)),
+        (lambda data: data.update(runtime="openvino"), ("measured with another --runtime",)),
+        (lambda data: data["variants"][0].update(identity="0" * 64), ("big is another bundle than was measured",)),
+        (lambda data: data["variants"][1].update(folder="gone"), ("gone is no bundle any more",)),
+        (lambda data: data["variants"][1].update(forward_ms={}), ("small: expected milliseconds by numbers of rows",)),
+        (lambda data: data["variants"][1].update(forward_ms={"many": 1.0}), ("small: expected milliseconds by numbers of rows",)),
+        (lambda data: data["variants"].clear(), ("no variants",)),
+        (lambda data: data.update(version=2), ("expected nextomni-edge-variants version 1",)),
+        (lambda data: data.update(tasks="x"), ("did you mean 'task'?",)),
+    ],
+)
+def test_a_measurement_of_something_else_is_refused(
+    invoke: Invoke, measured: Callable[[Change], Path], change: Change, words: tuple[str, ...]
+) -> None:
+    refused(invoke("run", measured(change), "--variant", "fastest", *ASKED), 3, *words)
+
+
+def test_without_a_measurement_there_is_nothing_to_choose_by(
+    invoke: Invoke, saved: Path, tiny_bundle: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    refused(invoke("run", tiny_bundle, "--variant", "fastest", *ASKED), 3, "no variants.json there", "bench BUNDLE... --save")
+    refused(invoke("run", saved, *ASKED), 3, "choose with `run --variant`")
+    refused(invoke("run", saved, "--variant", "cheapest", *ASKED), 2, "'fastest', 'smallest'")
+    few = ("--repeats", 1, "--save", tmp_path / "v.json")
+    refused(invoke("bench", tiny_checkpoint, *few), 2, "is no bundle: variants to choose among are bundles")
+    refused(invoke("bench", tiny_bundle, "--rows", "32,900", *few), 2, "expected numbers from 1 to 512")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bundles_of_several_models_are_no_variants(invoke: Invoke, saved: Path, measured: Callable[[Change], Path]) -> None:
+    folder = measured(lambda data: None)
+    manifest = json.loads((folder / "big" / "manifest.json").read_text())
+    manifest["config"]["flow"]["text"]["c"] = 2.0
+    (folder / "big" / "manifest.json").write_text(json.dumps(manifest))
+    few = ("--repeats", 1, "--save", folder / "v.json")
+    refused(invoke("bench", folder / "big", folder / "small", *few), 2, "bundles of several models")
+
+
+def test_between_measured_sizes_time_is_on_the_line_and_beyond_them_the_nearest() -> None:
+    variant = variants.Variant("a", "", 1, {"256": 30.0, "32": 10.0, "64": 14.0}, 1.0)
+    assert [variant.at(rows) for rows in (1, 32, 48, 160, 9999)] == pytest.approx([10.0, 10.0, 12.0, 22.0, 30.0])
+
+
+def test_what_was_measured_of_a_bundle_later_does_not_make_it_another(saved: Path, tmp_path: Path) -> None:
+    shutil.copytree(saved / "big", tmp_path / "big")
+    before = bundle_identity(tmp_path / "big")
+    bundle = write_measured(Bundle.open(tmp_path / "big"), {"kl": 0.1, "of": [1, 2]})
+    assert bundle.manifest.measured == {"kl": 0.1, "of": [1, 2]} and bundle_identity(tmp_path / "big") == before
+    again = write_measured(bundle, {"kl": 0.2})
+    assert Bundle.open(again.path).manifest.measured == {"kl": 0.2} and bundle_identity(tmp_path / "big") == before
+    assert not np.array_equal((tmp_path / "big" / "manifest.json").read_bytes(), (saved / "big" / "manifest.json").read_bytes())
+
+
+def test_the_table_says_it_too(invoke: Invoke, saved: Path) -> None:
+    few = ("--repeats", 1, "--steps", 2, "--rows")
+    result = invoke("bench", saved / "big", saved / "small", *few, "16,32")
+    assert result.exit_code == 0, result.output
+    first, second, size = result.stdout.splitlines()[-3:]
+    assert first.startswith("forward of   16 rows: ") and "; fastest: " in second and size.endswith(f"smallest: {saved / 'small'}")
+    assert answered(invoke("bench", saved / "small", *few, "8", "--json"))["fastest"].keys() == {"8"}
