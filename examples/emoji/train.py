@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -11,10 +12,12 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 import torch
+from accelerate import PartialState
 from catalog import load_concepts
 from dataset import Emoji
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -30,7 +33,7 @@ from nextomni_edge.models import native
 from nextomni_edge.models.omni import OmniModel
 from nextomni_edge.tokens.text import TextTokenizer
 from nextomni_edge.tokens.train import train_tokenizer
-from nextomni_edge.train.loop import Metrics, StepFunction, Trainer, TrainOptions
+from nextomni_edge.train.loop import ON_CPU, Metrics, StepFunction, Trainer, TrainOptions
 from nextomni_edge.train.objective import Objective
 from nextomni_edge.train.reconstruction import SemanticHead, audio_reconstruction, image_reconstruction
 
@@ -58,10 +61,12 @@ class Recipe:
     def __init__(self, data: Path, out: Path, batch_size: int, init: Path | None = None, stage: str = "all", causal: bool = False):
         self.out = out
         self.emoji = Emoji.load(data)
-        if init is not None:
-            shutil.copyfile(init / "tokenizer.json", out / "tokenizer.json")
-        elif not (out / "tokenizer.json").exists():
-            train_tokenizer(corpus(self.emoji.concepts, self.emoji.artists), 768, out / "tokenizer.json")
+        processes = PartialState(cpu=ON_CPU)
+        with processes.main_process_first():
+            if processes.is_main_process and init is not None:
+                shutil.copyfile(init / "tokenizer.json", out / "tokenizer.json")
+            elif processes.is_main_process and not (out / "tokenizer.json").exists():
+                train_tokenizer(corpus(self.emoji.concepts, self.emoji.artists), 768, out / "tokenizer.json")
         self.tokenizer = TextTokenizer(out / "tokenizer.json")
         config = ModelConfig.load(HERE / "config.json")
         blocks = LISTING_TOKENS // config.text.block_size if stage == TEXT else config.text.max_blocks
@@ -97,27 +102,42 @@ class Recipe:
         return torch.from_numpy(np.concatenate(encoded)), torch.from_numpy(offsets)
 
 
+class WarmUp(nn.Module):
+    """The encoder's warm-up of one modality: reconstruction, quantisation and a contrastive semantic loss (METHOD 4).
+
+    The codebook is trained with the encoder and the decoder, which share it.
+    """
+
+    def __init__(self, stage: str, model: OmniModel) -> None:
+        super().__init__()
+        self.encoder, self.decoder = (model.get_submodule(f"{stage}_{part}") for part in ("encoder", "decoder"))
+        self.semantic = SemanticHead(model.config, getattr(model.config, stage).codebook.latent_dim)
+        self.reconstruct = functools.partial(image_reconstruction if stage == "image" else audio_reconstruction, model)
+
+    def forward(self, media: Tensor, names: Tensor, offsets: Tensor) -> tuple[Tensor, Metrics]:
+        reconstructed, latents, metrics = self.reconstruct(media)
+        semantic, top1 = self.semantic(latents, names, offsets)
+        return reconstructed + 0.05 * semantic, metrics | {"semantic": float(semantic.detach()), "top1": top1}
+
+
 def warm_up(recipe: Recipe, stage: str, model: OmniModel) -> tuple[nn.Module, StepFunction]:
-    """The encoder's warm-up of one modality: reconstruction, quantisation and a contrastive semantic loss (METHOD 4)."""
-    parts = [model.get_submodule(f"{stage}_{part}") for part in ("encoder", "decoder")]
-    latent_dim = getattr(recipe.config, stage).codebook.latent_dim
-    module = nn.ModuleList([*parts, SemanticHead(recipe.config, latent_dim)])
+    """A warm-up and its batches."""
     tasks = recipe.tasks
 
-    def loss(step: int, rng: np.random.Generator) -> tuple[Tensor, Metrics]:
+    def loss(module: nn.Module, batch: int, rng: np.random.Generator) -> tuple[Tensor, Metrics]:
         picks = tasks.picks(rng, WARM_UP_BATCH, distinct=True)
         if stage == "image":
             plain = rng.random(len(picks.drawing)) < 0.4  # the canonical picture is what generation draws
             augmented = tasks.pixels(picks.drawing, rng)
             media = np.where(plain[:, None, None, None], tasks.pixels(picks.drawing), augmented)
-            reconstructed, latents, metrics = image_reconstruction(model, torch.from_numpy(media))
         else:
             media = tasks.mels(picks.clip, rng)
-            reconstructed, latents, metrics = audio_reconstruction(model, torch.from_numpy(media))
-        semantic, top1 = module[2](latents, *recipe.names(picks.names))
-        return reconstructed + 0.05 * semantic, metrics | {"semantic": float(semantic.detach()), "top1": top1}
+        device = next(module.parameters()).device
+        inputs = [tensor.to(device) for tensor in (torch.from_numpy(media), *recipe.names(picks.names))]
+        found: tuple[Tensor, Metrics] = module(*inputs)
+        return found
 
-    return module, loss
+    return WarmUp(stage, model), loss
 
 
 def flow(recipe: Recipe, stage: str, model: OmniModel) -> tuple[Objective, StepFunction]:
@@ -125,9 +145,9 @@ def flow(recipe: Recipe, stage: str, model: OmniModel) -> tuple[Objective, StepF
     media = stage != TEXT
     objective = Objective(model, recipe.tokenizer.special, CONDITION_DROPOUT if media else 0.0, T_POWER.get(stage, 1.0))
 
-    def loss(step: int, rng: np.random.Generator) -> tuple[Tensor, Metrics]:
-        draw = recipe.tasks.draw(stage, step)
-        total, metrics = objective(draw, rng, media and step % RECONSTRUCT_EVERY == 0)
+    def loss(module: nn.Module, batch: int, rng: np.random.Generator) -> tuple[Tensor, Metrics]:
+        draw = recipe.tasks.draw(stage, batch)
+        total, metrics = module(draw, rng, media and batch % RECONSTRUCT_EVERY == 0)
         return total, {f"{draw.task}/{name}": value for name, value in metrics.items()}
 
     return objective, loss
@@ -166,38 +186,33 @@ class Log:
             self.sums.clear()
 
 
-def run_stage(recipe: Recipe, stage: str, init: Path | None, minutes: float, steps: int | None) -> bool:
+def run_stage(recipe: Recipe, stage: str, init: Path | None, minutes: float, changes: dict[str, Any]) -> bool:
     """Train one stage, resuming its state where there is one; whether it is finished, which leaves its weights in OUT/STAGE."""
     torch.manual_seed(0)
-    options = dataclasses.replace(STAGES[stage], minutes=minutes)
-    options = options if steps is None else dataclasses.replace(options, steps=steps)
+    options = dataclasses.replace(STAGES[stage], minutes=minutes, **changes)
     source = start(recipe, stage, init)
     model = new_backbone(recipe, native.load(source[0].parent)) if stage == TEXT else begin(recipe, source)
     module, loss = warm_up(recipe, stage, model) if stage in WARM_UPS else flow(recipe, stage, model)
-    trainer = Trainer(module, parameter_groups(module, options, stage), options, recipe.out / stage)
+    followed = {"balance": module.balance} if isinstance(module, Objective) else {}
+    trainer = Trainer(module, parameter_groups(module, options, stage), options, recipe.out / stage, followed)
     trainer.extra["source"] = digest(source)
     if trainer.resume() and trainer.extra.get("source") != digest(source):
         raise InputError(
             f"{trainer.out}: its state began from other weights than {names_of(source)}; restore them, or use another --out"
         )
-    if isinstance(module, Objective) and "balance" in trainer.extra:
-        module.balance.load(trainer.extra["balance"])  # type: ignore[arg-type]
-
-    def before_save() -> None:
-        if isinstance(module, Objective):
-            trainer.extra["balance"] = module.balance.state()
-
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
-    with Progress(*columns) as progress:
+    with Progress(*columns, disable=not trainer.accelerator.is_main_process) as progress:
         log = Log(recipe.out / f"{stage}.csv", progress, options.steps)
-        trainer.run(loss, log, before_save)
+        trainer.run(loss, log)
     if trainer.step < options.steps:
         click.echo(f"{stage}: {trainer.step} of {options.steps} steps; run the same command again to go on")
         return False
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            parameter.copy_(trainer.average[name])
-    finish(recipe, stage, model)
+    if trainer.accelerator.is_main_process:
+        with torch.no_grad():
+            for name, parameter in module.named_parameters():
+                parameter.copy_(trainer.average[name])
+        finish(recipe, stage, model)
+    trainer.accelerator.wait_for_everyone()
     return True
 
 
@@ -300,8 +315,10 @@ def finish(recipe: Recipe, stage: str, model: OmniModel) -> None:
     help="Of --stage text: the flow's, or next-token prediction under a causal mask.",
 )
 @click.option("--batch-size", type=click.IntRange(min=2), default=48, show_default=True)
+@click.option("--accumulate", type=click.IntRange(min=1), help="Batches of each process whose mean gradient makes a step.")
+@click.option("--precision", type=click.Choice(["no", "bf16"]), help="bf16: automatic mixed precision.")
 def main(
-    data: Path, out: Path, stage: str, init: Path | None, minutes: float, steps: int | None, objective: str, batch_size: int
+    data: Path, out: Path, stage: str, init: Path | None, minutes: float, objective: str, batch_size: int, **changes: Any
 ) -> None:
     """Train the demo model, in stages that resume where they stopped. The last one leaves it in OUT/crossing/model.
 
@@ -317,7 +334,8 @@ def main(
         recipe = Recipe(data, out, batch_size, init, stage, objective == "ar")
         for name in [name for name in STAGES if name != TEXT] if stage == "all" else [stage]:
             done = stage == "all" and weights_of(recipe, name).exists()
-            if not done and not run_stage(recipe, name, init, max(0.0, until - time.monotonic()) / 60, steps):
+            given = {name: value for name, value in changes.items() if value is not None}
+            if not done and not run_stage(recipe, name, init, max(0.0, until - time.monotonic()) / 60, given):
                 break
     except NextOmniError as error:
         click.echo(f"error: {error}", err=True)

@@ -28,9 +28,19 @@ from nextomni_edge.errors import InputError, UsageError
     metavar="LAYOUT=DIR",
     help="Begin from a published part: qwen2, llama, clip, siglip, whisper; or, without LAYOUT=, from a model directory.",
 )
+@click.option(
+    "--processes", type=click.IntRange(min=1), default=1, show_default=True, help="One for each accelerator, or CPU socket."
+)
 @common_options
 def train(
-    console: Console, recipe: Path, options: tuple[str, ...], out: Path, minutes: float | None, resume: bool, init: tuple[str, ...]
+    console: Console,
+    recipe: Path,
+    options: tuple[str, ...],
+    out: Path,
+    minutes: float | None,
+    resume: bool,
+    init: tuple[str, ...],
+    processes: int,
 ) -> None:
     """Train RECIPE's model; OPTIONS that are not listed here go to the recipe itself.
 
@@ -51,7 +61,8 @@ def train(
         raise UsageError(f"{out} holds no run to resume; leave --resume out to begin one")
     given = ["--init", str(initial_model(console, recipe, out, init))] if init else []
     limit = ["--minutes", str(minutes)] if minutes else []
-    command = [sys.executable, str(script), "--out", str(out), *limit, *given, *options]
+    launched = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+    command = [sys.executable, *launched, str(script), "--out", str(out), *limit, *given, *options]
     code = run_recipe(command)
     if code:
         click.get_current_context().exit(code if 0 < code <= 5 or code == 130 else 1)

@@ -23,6 +23,9 @@ class CodeRows:
     codes: Tensor
     generated: Tensor
 
+    def to(self, device: torch.device | str) -> CodeRows:
+        return CodeRows(*(tensor.to(device) for tensor in vars(self).values()))
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -34,6 +37,9 @@ class Batch:
     last: Tensor
     image: CodeRows
     audio: CodeRows
+
+    def to(self, device: torch.device | str) -> Batch:
+        return Batch(*(part.to(device) for part in vars(self).values()))
 
 
 def collate(sequences: Listing[Sequence], config: ModelConfig) -> Batch:

@@ -1,4 +1,4 @@
-"""The training loop: accelerate, a log to plot, exact resume, a budget in minutes."""
+"""The training loop on any number of devices (accelerate): gradient accumulation, exact resume, a budget in minutes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import broadcast_object_list
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -23,17 +24,32 @@ from nextomni_edge.errors import InputError
 from nextomni_edge.files import atomic_write
 
 Metrics = dict[str, float]
+ON_CPU = not torch.accelerator.is_available()  # processes without an accelerator find each other only where accelerate is told so
 
 
 class StepFunction(Protocol):
-    """Computes the loss of a step from its own generator."""
+    """Computes a batch's loss by calling `module`, as it is wrapped for its devices.
 
-    def __call__(self, step: int, rng: np.random.Generator) -> tuple[Tensor, Metrics]: ...
+    All that is drawn depends on the batch's number alone, as `rng` does: it does not matter which process computes it.
+    """
+
+    def __call__(self, module: nn.Module, batch: int, rng: np.random.Generator) -> tuple[Tensor, Metrics]: ...
+
+
+class Followed(Protocol):
+    """State beside the parameters, JSON: saved with them, and taken from the main process after each step."""
+
+    def state(self) -> dict[str, Any]: ...
+
+    def load(self, state: dict[str, Any]) -> None: ...
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """`steps` fixes the learning-rate schedule (warm-up, constant, linear decay), `minutes` only ends this session."""
+    """`steps` fixes the learning-rate schedule (warm-up, constant, linear decay), `minutes` only ends this session.
+
+    A step's gradient is the mean over `accumulate` batches of each process: as a batch may be of one modality, that mixes them.
+    """
 
     steps: int
     minutes: float = math.inf
@@ -45,6 +61,8 @@ class TrainOptions:
     clip: float = 1.0
     seed: int = 0
     save_minutes: float = 3.0
+    accumulate: int = 1
+    precision: Literal["no", "bf16"] = "no"
 
     def rate_at(self, step: int) -> float:
         """Learning-rate factor of a step."""
@@ -68,40 +86,49 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 class Trainer:
     """Trains the parameters in `groups` and keeps a running average of them; `state.safetensors` in `out` resumes exactly."""
 
-    def __init__(self, module: nn.Module, groups: list[dict[str, object]], options: TrainOptions, out: Path) -> None:
-        self.options, self.out = options, out
-        self.accelerator = Accelerator()
+    def __init__(
+        self,
+        module: nn.Module,
+        groups: list[dict[str, object]],
+        options: TrainOptions,
+        out: Path,
+        followed: Mapping[str, Followed] | None = None,
+    ) -> None:
+        self.options, self.out, self.followed = options, out, followed or {}
+        unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # a batch of one modality leaves heads without gradient
+        self.accelerator = Accelerator(cpu=ON_CPU, mixed_precision=options.precision, kwargs_handlers=[unused])
         optimizer = torch.optim.AdamW(groups, lr=options.rate, betas=(0.9, 0.98), weight_decay=options.weight_decay)
         self.bases = [float(group["lr"]) for group in optimizer.param_groups]
         self.module, self.optimizer = self.accelerator.prepare(module, optimizer)
         self.parameters = dict(self.accelerator.unwrap_model(self.module).named_parameters())
         self.average = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
-        self.extra: dict[str, object] = {}
+        self.extra: dict[str, Any] = {}
         self.step = 0
 
-    def run(self, loss_of: StepFunction, report: Callable[[int, Metrics], None], before_save: Callable[[], None]) -> None:
+    def run(self, loss_of: StepFunction, report: Callable[[int, Metrics], None]) -> None:
         """Train until the steps or the minutes are over, or an interrupt; the state is saved on the way and at the end."""
         started = saved = time.monotonic()
         with interruptible() as interrupted:
-            while self.step < self.options.steps and time.monotonic() - started < 60 * self.options.minutes:
-                report(self.step, self.advance(loss_of))
-                if interrupted() or time.monotonic() - saved > 60 * self.options.save_minutes:
-                    before_save()
+            while self.step < self.options.steps and not self._any(time.monotonic() - started >= 60 * self.options.minutes):
+                metrics = self.advance(loss_of)
+                if self.accelerator.is_main_process:
+                    report(self.step - 1, metrics)
+                stopped = self._any(interrupted())
+                if stopped or time.monotonic() - saved > 60 * self.options.save_minutes:
                     self.save()
                     saved = time.monotonic()
-                if interrupted():
+                if stopped:
                     raise KeyboardInterrupt
-        before_save()
         self.save()
+        self.accelerator.wait_for_everyone()
 
     def advance(self, loss_of: StepFunction) -> Metrics:
         """One optimiser step. InputError where the loss is not finite: nothing is worth saving after that."""
         for group, base in zip(self.optimizer.param_groups, self.bases, strict=True):
             group["lr"] = base * self.options.rate_at(self.step)
-        loss, metrics = loss_of(self.step, np.random.default_rng((self.options.seed, self.step)))
-        if not math.isfinite(float(loss.detach())):
-            raise InputError(f"training step {self.step}: the loss is {float(loss.detach())}; lower the learning rate")
-        self.accelerator.backward(loss)
+        loss, metrics = self._gradients(loss_of)
+        if not math.isfinite(loss):
+            raise InputError(f"training step {self.step}: the loss is {loss}; lower the learning rate")
         self.accelerator.clip_grad_norm_(self.module.parameters(), self.options.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -110,7 +137,31 @@ class Trainer:
         with torch.no_grad():
             for name, average in self.average.items():
                 average.lerp_(self.parameters[name], 1.0 - keep)
+        self._follow()
         return metrics
+
+    def _gradients(self, loss_of: StepFunction) -> tuple[float, Metrics]:
+        """The mean loss of this step's batches over all processes, its gradients left in the parameters; this process's metrics."""
+        count, processes = self.options.accumulate, self.accelerator.num_processes
+        total, metrics = torch.zeros((), device=self.accelerator.device), Metrics()
+        for index in range(count):
+            batch = (self.step * count + index) * processes + self.accelerator.process_index
+            with contextlib.nullcontext() if index == count - 1 else self.accelerator.no_sync(self.module):
+                loss, found = loss_of(self.module, batch, np.random.default_rng((self.options.seed, batch)))
+                self.accelerator.backward(loss / count)
+            total, metrics = total + loss.detach() / count, metrics | found
+        return float(self.accelerator.reduce(total, "mean")), metrics
+
+    def _any(self, wish: bool) -> bool:
+        """Whether any process wishes it: all of them leave the loop at the same step."""
+        return bool(self.accelerator.reduce(torch.tensor(float(wish), device=self.accelerator.device), "sum") > 0)
+
+    def _follow(self) -> None:
+        if self.accelerator.num_processes > 1 and self.followed:
+            states = [{name: part.state() for name, part in self.followed.items()}]
+            broadcast_object_list(states)
+            for name, state in states[0].items():
+                self.followed[name].load(state)
 
     def save(self) -> None:
         """Write weights, average, optimiser and step to state.safetensors, which changes whole or not at all."""
@@ -122,7 +173,8 @@ class Trainer:
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
         self.out.mkdir(parents=True, exist_ok=True)
-        metadata = {"step": str(self.step), "extra": json.dumps(self.extra)}
+        extra = self.extra | {name: part.state() for name, part in self.followed.items()}
+        metadata = {"step": str(self.step), "extra": json.dumps(extra)}
         with atomic_write(self.out / "state.safetensors") as file:
             file.write(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
 
@@ -142,4 +194,6 @@ class Trainer:
                 if keys:
                     self.optimizer.state[parameter] = {key: file.get_tensor(f"optimizer.{key}.{name}") for key in keys}
         self.step, self.extra = int(metadata["step"]), json.loads(metadata["extra"])
+        for name, part in self.followed.items():
+            part.load(self.extra[name])
         return True

@@ -57,6 +57,10 @@ class Objective(nn.Module):
         loss, metrics = self.next_token(sides[0]) if self.model.config.causal else self.flow(sides[0], rng)
         return self.with_reconstruction(loss, metrics, draw) if reconstruct else (loss, metrics)
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
     @torch.no_grad()
     def encode(self, draw: Draw) -> tuple[Ids, Ids]:
         """Sub-codes of the media, (n,N,K) each; empty where there are none."""
@@ -64,14 +68,14 @@ class Objective(nn.Module):
         def codes(encoder: nn.Module, media: Float32 | None) -> Ids:
             if media is None:
                 return np.zeros((0, 0, 0), np.int64)
-            found: Ids = encoder(torch.from_numpy(media)).numpy()
+            found: Ids = encoder(torch.from_numpy(media).to(self.device)).cpu().numpy()
             return found
 
         return codes(self.model.image_encoder, draw.pixels), codes(self.model.audio_encoder, draw.log_mel)
 
     def embeddings(self, sequences: list[Sequence]) -> Tensor:
         """Retrieval embeddings (B,H)."""
-        batch = collate(sequences, self.model.config)
+        batch = collate(sequences, self.model.config).to(self.device)
         return self.model.sequence_embedding(self.model.hidden(embed(self.model, batch), batch.attention), batch.last)
 
     def flow(self, sequences: list[Sequence], rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
@@ -83,7 +87,8 @@ class Objective(nn.Module):
         uniform = (rng.permutation(len(sequences)) + rng.random(len(sequences))) / len(sequences)
         t = torch.from_numpy(uniform**self.t_power * LATEST).float()
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        return flow_loss(self.model, clean, self.corruption(clean, t, generator))
+        noisy = self.corruption(clean, t, generator)  # on the CPU, where the paths' tables are
+        return flow_loss(self.model, clean.to(self.device), noisy.to(self.device))
 
     def next_token(self, sequences: list[Sequence]) -> tuple[Tensor, dict[str, float]]:
         """The causal model's loss: cross-entropy of each token of the responses, up to <EOS>, given all that stands before it.
@@ -107,7 +112,7 @@ class Objective(nn.Module):
         for name, media, reconstruction, codebook in kinds:
             if media is None:
                 continue
-            loss_rec, _, found = reconstruction(self.model, torch.from_numpy(media))
+            loss_rec, _, found = reconstruction(self.model, torch.from_numpy(media).to(self.device))
             self.balance.update({"ce": loss, name: loss_rec}, codebook.entries)
             total = total + self.balance.weights[name] * loss_rec
             metrics |= {f"{name}_{key}": value for key, value in found.items()}

@@ -17,10 +17,11 @@ from tests.models.test_published import VISION, published
 from tests.tiny import tiny_config
 
 RECIPE = """
-import json, pathlib, sys
+import json, os, pathlib, sys
 out = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])
 out.mkdir(exist_ok=True)
 (out / "arguments.json").write_text(json.dumps(sys.argv[1:]))
+(out / f"process-{os.environ.get('RANK', 'alone')}-of-{os.environ.get('WORLD_SIZE', 1)}").touch()
 """
 
 
@@ -52,6 +53,11 @@ def test_the_recipe_begins_from_the_published_parts(recipe: Path, clip: Path, tm
 def test_a_model_directory_goes_to_the_recipe_as_it_is(recipe: Path, tmp_path: Path) -> None:
     assert ended("train", recipe, "--out", tmp_path / "run", "--init", tmp_path / "model")[0] == 0
     assert json.loads((tmp_path / "run" / "arguments.json").read_text())[2:] == ["--init", str(tmp_path / "model")]
+
+
+def test_a_recipe_runs_in_as_many_processes_as_are_asked_for(recipe: Path, tmp_path: Path) -> None:
+    assert ended("train", recipe, "--out", tmp_path / "run", "--processes", 2)[0] == 0
+    assert sorted(path.name for path in (tmp_path / "run").glob("process-*")) == ["process-0-of-2", "process-1-of-2"]
 
 
 def test_parts_that_do_not_fit_are_one_line_before_the_recipe_starts(

@@ -28,13 +28,13 @@ def trainer(out: Path, options: TrainOptions = OPTIONS, width: int = 4) -> Train
 
 
 def train(subject: Trainer, until: int | None = None) -> None:
-    def loss(step: int, rng: np.random.Generator) -> tuple[Tensor, Metrics]:
+    def loss(module: nn.Module, batch: int, rng: np.random.Generator) -> tuple[Tensor, Metrics]:
         x = torch.from_numpy(rng.normal(size=(8, 4)).astype(np.float32))
-        value = (subject.module(x) - x.sum(dim=1, keepdim=True)).pow(2).mean()
+        value = (module(x) - x.sum(dim=1, keepdim=True)).pow(2).mean()
         return value, {"loss": float(value.detach())}
 
     if until is None:
-        subject.run(loss, lambda step, metrics: None, lambda: None)
+        subject.run(loss, lambda step, metrics: None)
     else:
         while subject.step < until:
             subject.advance(loss)
@@ -65,7 +65,7 @@ def test_the_state_of_another_model_is_refused(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_step(tmp_path: Path) -> None:
     subject = trainer(tmp_path)
     with pytest.raises(InputError, match="training step 0: the loss is nan"):
-        subject.advance(lambda step, rng: (torch.tensor(math.nan, requires_grad=True), {}))
+        subject.advance(lambda module, batch, rng: (torch.tensor(math.nan, requires_grad=True), {}))
 
 
 def test_the_rate_rises_holds_and_falls_to_nothing() -> None:
@@ -85,13 +85,13 @@ def test_the_budget_in_minutes_ends_a_session_and_keeps_what_was_done(tmp_path: 
 def test_an_interrupt_finishes_the_step_and_saves_it(tmp_path: Path) -> None:
     subject = trainer(tmp_path)
 
-    def loss(step: int, rng: np.random.Generator) -> tuple[Tensor, Metrics]:
-        if step == 4:
+    def loss(module: nn.Module, batch: int, rng: np.random.Generator) -> tuple[Tensor, Metrics]:
+        if batch == 4:
             os.kill(os.getpid(), signal.SIGINT)
-        return subject.module(torch.ones(1, 4)).pow(2).mean(), {}
+        return module(torch.ones(1, 4)).pow(2).mean(), {}
 
     with pytest.raises(KeyboardInterrupt):
-        subject.run(loss, lambda step, metrics: None, lambda: None)
+        subject.run(loss, lambda step, metrics: None)
     again = trainer(tmp_path)
     assert again.resume() and again.step == 5
 
