@@ -51,6 +51,7 @@ MAY_IMPORT = {
     "verify": RUN | {"models", "runtimes.mil", "runtimes.torch"},
     "export": RUN | {"models", "verify"},
     "calibration": RUN | {"bench", "media", "variants", "verify"},
+    "pack": STORED,
     "__main__": {"cli"},
     "cli": RUN
     | {
@@ -62,6 +63,7 @@ MAY_IMPORT = {
         "train",
         "export",
         "calibration",
+        "pack",
         "verify",
         "runtimes",
         "bench",
@@ -79,6 +81,7 @@ DEVICE = BASE | {
     "retrieval",
     "bench",
     "variants",
+    "pack",
     "runtimes",
     "runtimes.base",
     "runtimes.coreml",

@@ -1,0 +1,35 @@
+"""A bundle wrapped for a device: all that is needed there, in one archive or folder. Needs no PyTorch."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from nextomni_edge.bundle import Bundle
+
+# Adding a device is its file and one line here: name → the module that holds `write`, a Write.
+TARGETS: Final = {
+    "jetson": "nextomni_edge.pack.jetson",
+}
+
+
+@dataclass(frozen=True)
+class PackReport:
+    """What was written: number of files and bytes in `out`, and `next`, the one thing to do with it, in a line."""
+
+    out: Path
+    files: int
+    bytes: int
+    next: str
+
+
+Write = Callable[[Bundle, Path, bool], PackReport]  # (bundle, out, overwrite); UsageError, InputError
+
+
+def pack(bundle: Bundle, out: Path, target: str, overwrite: bool = False) -> PackReport:
+    """Wrap a bundle for `target`, a name of TARGETS. UsageError: `out` exists. InputError: a bundle that the device cannot use."""
+    write: Write = importlib.import_module(TARGETS[target]).write
+    return write(bundle, out, overwrite)
