@@ -74,18 +74,18 @@ def export(model: Path, out: Path) -> None:
     from nextomni_edge.export import export_bundle
 
     imported = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    started, marks = time.monotonic(), []
+    started, marks = time.monotonic(), dict[str, float]()
     peaks: dict[str, int] = {}
 
     def progress(what: str, _: float) -> None:
-        marks.append((what, time.monotonic() - started))
-        peaks[what] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        marks.setdefault(what, time.monotonic() - started)
+        peaks.setdefault(what, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
     report = export_bundle(model, out, verify="none", progress=progress)
     usage = resource.getrusage(resource.RUSAGE_SELF)
     result = {
         "peak_rss_kib": usage.ru_maxrss, "after_imports_rss_kib": imported, "rss_kib_at_start_of": peaks,
-        "wall_s": time.monotonic() - started, "cpu_s": usage.ru_utime + usage.ru_stime, "started_s": dict(marks),
+        "wall_s": time.monotonic() - started, "cpu_s": usage.ru_utime + usage.ru_stime, "started_s": marks,
         "weight_bytes": report.total_weight_bytes, "parameters": report.parameters,
     }  # fmt: skip
     print(json.dumps(result))

@@ -84,7 +84,7 @@ class ExportReport:
 
 
 def export_bundle(
-    model_dir: Path,
+    model: Path | Checkpoint,
     out: Path,
     components: Collection[str] | None = None,
     precision: Precision = "float32",
@@ -95,14 +95,15 @@ def export_bundle(
     target: Target = "onnx",
     coreml: CoreMlOptions | None = None,
 ) -> ExportReport:
-    """Export a model directory to a bundle at `out`, of graphs in the format `target`; `components` None means all.
+    """Export a model directory to a bundle at `out`, of graphs in the format `target`; `components` None means all. A checkpoint
+    that stands in no directory (models/generated.py) has nothing that PyTorch loads: `verify` "full" is not for it.
 
     `verify`: "full" compares with PyTorch and writes the golden trace; "golden" writes the trace from the exported graphs alone,
     unchecked; "none" neither (for machines that cannot hold the model). The manifest says which. `precision` "float16" halves the
     weights on disk; ONNX graphs compute in float32 either way, Core ML programs then in float16.
     UsageError: unknown component, `out` exists, no space. InputError: the checkpoint. GateError: the bundle is not the model.
     """
-    checkpoint = Checkpoint.open(model_dir)
+    checkpoint = Checkpoint.open(model) if isinstance(model, Path) else model
     chosen = _choose(_on_meta(checkpoint), components)
     check_tensors(checkpoint)
     report = _plan(checkpoint, chosen, out, precision)
@@ -155,10 +156,10 @@ def _export(
 ) -> ExportReport:
     provenance = _provenance(checkpoint)  # first: it finds files that are not those that were imported
     with BundleWriter(report.out, overwrite) as writer:
-        stream = WeightStream(checkpoint, writer)
+        stream, told = _told(checkpoint, writer, report, progress)
         write = _onnx(chosen, stream, report.precision) if target == "onnx" else _coreml(stream, report.precision, coreml)
-        for index, (name, component) in enumerate(chosen.items()):
-            progress(f"export {name}", index / len(chosen))
+        for name, component in chosen.items():
+            told(name)
             writer.component(name, write(component))
         tables: dict[str, NDArray[Any]] = {name: checkpoint.table(f"metric_tables.{name}") for name in checkpoint.config.modalities}
         writer.add_tensors("metric_tables.safetensors", tables)
@@ -177,6 +178,25 @@ def _export(
             writer.finish(checkpoint.config, parity=parity, provenance=provenance, quantisation=made_of)
     progress("done", 1.0)
     return dataclasses.replace(report, parity=parity, rounded=stream.rounded)
+
+
+def _told(
+    checkpoint: Checkpoint, writer: BundleWriter, report: ExportReport, progress: Progress
+) -> tuple[WeightStream, Callable[[str], None]]:
+    """The stream, which tells the share of all weights that is stored after each of them, and what names the component in hand."""
+    name, share = "", 0.0
+
+    def stored(nbytes: int) -> None:
+        nonlocal share
+        share = min(1.0, nbytes / max(1, report.total_weight_bytes))
+        progress(f"export {name}", share)
+
+    def begin(component: str) -> None:
+        nonlocal name
+        name = component
+        progress(f"export {name}", share)
+
+    return WeightStream(checkpoint, writer, stored), begin
 
 
 def _onnx(chosen: dict[str, Component], stream: WeightStream, precision: Precision) -> Write:

@@ -1,12 +1,12 @@
 """The weight stream: one tensor at a time from the checkpoint, through one transform, into the bundle's content store.
 
-Memory is bounded by `BLOCK`, whatever a tensor's size: a text table of half a billion values passes in pieces.
+Memory is bounded by `BLOCK` and `COLUMNS`, whatever a tensor's size: a text table of half a billion values passes in pieces.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from nextomni_edge.bundle import BundleWriter
 from nextomni_edge.checkpoint import Checkpoint
 from nextomni_edge.errors import InputError
-from nextomni_edge.tensor_file import DTYPES, Location, decode
 
 Precision = Literal["float32", "float16"]
 BLOCK: Final = 32 * 2**20
+COLUMNS: Final = 128 * 2**20  # larger than a block, since every block of columns costs a pass over the matrix
 FLOATS: Final = ("float64", "float32", "float16", "bfloat16")
-WIDTHS: Final = dict(DTYPES.values())
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,9 @@ class Stored:
 class WeightStream:
     """Stores each (tensor, transform) once, however many components ask for it."""
 
-    def __init__(self, checkpoint: Checkpoint, writer: BundleWriter) -> None:
-        self.checkpoint, self.writer = checkpoint, writer
+    def __init__(self, checkpoint: Checkpoint, writer: BundleWriter, told: Callable[[int], None] = lambda _: None) -> None:
+        """`told` hears after every tensor how many bytes are stored."""
+        self.checkpoint, self.writer, self._told = checkpoint, writer, told
         self._stored: dict[tuple[str, Transform], Stored] = {}
         self.rounded: dict[str, float] = {}  # by tensor: the largest change that a narrowing cast made
 
@@ -53,10 +53,11 @@ class WeightStream:
         """InputError: the tensor is missing, holds no floats, is not finite, or does not fit the precision."""
         key = (name, transform)
         if key not in self._stored:
-            location = _float_location(self.checkpoint, name)
-            shape = location.shape[::-1] if transform.transpose else location.shape
-            file = self.writer.add_weight(self._bytes(name, location, transform))
+            _check_floats(self.checkpoint, name)
+            shape = self.checkpoint.shape(name)[:: -1 if transform.transpose else 1]
+            file = self.writer.add_weight(self._bytes(name, transform))
             self._stored[key] = Stored(file, shape, math.prod(shape) * np.dtype(transform.dtype).itemsize)
+            self._told(sum(stored.nbytes for stored in self._stored.values()))
         return self._stored[key]
 
     def small(self, name: str) -> NDArray[np.float32]:
@@ -65,8 +66,8 @@ class WeightStream:
         _check_finite(name, tensor)
         return tensor
 
-    def _bytes(self, name: str, location: Location, transform: Transform) -> Iterator[memoryview]:
-        for block in _transposed(location) if transform.transpose else _flat(location):
+    def _bytes(self, name: str, transform: Transform) -> Iterator[memoryview]:
+        for block in (_transposed if transform.transpose else _flat)(self.checkpoint, name):
             _check_finite(name, block)
             cast = self._cast(name, block, transform.dtype)
             yield np.ascontiguousarray(cast).reshape(-1).view(np.uint8).data
@@ -82,11 +83,9 @@ class WeightStream:
         return cast
 
 
-def _float_location(checkpoint: Checkpoint, name: str) -> Location:
-    location = checkpoint.location(name)
-    if location.dtype not in FLOATS:
-        raise InputError(f"{location.file}: tensor {name} has dtype {location.dtype}, expected one of {', '.join(FLOATS)}")
-    return location
+def _check_floats(checkpoint: Checkpoint, name: str) -> None:
+    if (dtype := checkpoint.dtype(name)) not in FLOATS:
+        raise InputError(f"{checkpoint.path}: tensor {name} has dtype {dtype}, expected one of {', '.join(FLOATS)}")
 
 
 def _check_finite(name: str, block: NDArray[Any]) -> None:
@@ -94,34 +93,24 @@ def _check_finite(name: str, block: NDArray[Any]) -> None:
         raise InputError(f"tensor {name} has values that are not finite; the checkpoint is not usable")
 
 
-def _flat(location: Location) -> Iterator[NDArray[Any]]:
+def _flat(checkpoint: Checkpoint, name: str) -> Iterator[NDArray[Any]]:
     """The values in order."""
-    count, width = math.prod(location.shape), WIDTHS[location.dtype]
+    count = math.prod(checkpoint.shape(name))
     step = BLOCK // 8
     for start in range(0, count, step):
-        yield _read(location, start, min(step, count - start), width)
+        yield checkpoint.values(name, start, min(step, count - start))
 
 
-def _transposed(location: Location) -> Iterator[NDArray[Any]]:
-    """The values of a matrix, column by column. A matrix larger than a block is read once per block of columns."""
-    rows, columns = location.shape
-    width = WIDTHS[location.dtype]
-    across, down = max(1, BLOCK // 4 // max(rows, 1)), max(1, BLOCK // 8 // max(columns, 1))
+def _transposed(checkpoint: Checkpoint, name: str) -> Iterator[NDArray[Any]]:
+    """The values of a matrix, column by column. A matrix larger than `COLUMNS` is read once per block of columns."""
+    rows, columns = checkpoint.shape(name)
+    across, down = max(1, COLUMNS // 4 // max(rows, 1)), max(1, BLOCK // 8 // max(columns, 1))
     for left in range(0, columns, across):
         right = min(left + across, columns)
         block = np.empty((right - left, rows), np.float32)
         for top in range(0, rows, down):
             bottom = min(top + down, rows)
-            piece = _read(location, top * columns, (bottom - top) * columns, width).reshape(bottom - top, columns)
+            piece = checkpoint.values(name, top * columns, (bottom - top) * columns).reshape(bottom - top, columns)
             block[:, top:bottom] = piece[:, left:right].T
-        yield block
-
-
-def _read(location: Location, start: int, count: int, width: int) -> NDArray[Any]:
-    """`count` values from value `start` on; float16 and bfloat16 widened to float32."""
-    with location.file.open("rb") as file:
-        file.seek(location.offset + start * width)
-        data = file.read(count * width)
-    if len(data) != count * width:
-        raise InputError(f"{location.file}: cut off while it was read")
-    return decode(data, location.dtype)
+        step = max(1, BLOCK // 8 // max(rows, 1))
+        yield from (block[start : start + step] for start in range(0, right - left, step))

@@ -15,7 +15,7 @@ from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
 from nextomni_edge.imported import RECORD, Pieces, locate, read_record, referenced
 from nextomni_edge.strict_json import read_json
-from nextomni_edge.tensor_file import Location, TensorFile, map_tensor, read_tensor
+from nextomni_edge.tensor_file import Location, TensorFile, map_tensor, read_tensor, read_values
 
 MAX_JSON: Final = 64 * 2**20
 WEIGHTS: Final = "model.safetensors"
@@ -52,6 +52,14 @@ class TensorStore:
 
     def shape(self, name: str) -> tuple[int, ...]:
         return self._stored(name)[1]
+
+    def dtype(self, name: str) -> str:
+        """What a tensor that can be streamed is stored in, in numpy's names, and "bfloat16"."""
+        return self.location(name).dtype
+
+    def values(self, name: str, start: int, count: int) -> NDArray[Any]:
+        """`count` values of a tensor from value `start` on, flat; float16 and bfloat16 are widened to float32."""
+        return read_values(self.location(name), start, count)
 
     def tensor(self, name: str) -> NDArray[Any]:
         """One tensor, read now; float16 and bfloat16 are widened to float32."""

@@ -20,6 +20,7 @@ DTYPES: Final = {
     "F64": ("float64", 8), "F32": ("float32", 4), "F16": ("float16", 2), "BF16": ("bfloat16", 2), "I64": ("int64", 8),
     "I32": ("int32", 4), "I16": ("int16", 2), "I8": ("int8", 1), "U8": ("uint8", 1), "BOOL": ("bool", 1),
 }  # fmt: skip
+WIDTHS: Final = dict(DTYPES.values())  # bytes of a value, by dtype
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,17 @@ def read_tensor(location: Location, name: str) -> NDArray[Any]:
     if len(data) != location.nbytes:
         raise InputError(f"{location.file}: tensor {name} has {len(data)} bytes, expected {location.nbytes}")
     return decode(data, location.dtype).reshape(location.shape)
+
+
+def read_values(location: Location, start: int, count: int) -> NDArray[Any]:
+    """`count` values of a tensor from value `start` on, flat; float16 and bfloat16 widened to float32. InputError: cut off."""
+    width = WIDTHS[location.dtype]
+    with location.file.open("rb") as file:
+        file.seek(location.offset + start * width)
+        data = file.read(count * width)
+    if len(data) != count * width:
+        raise InputError(f"{location.file}: cut off while it was read")
+    return decode(data, location.dtype)
 
 
 def map_tensor(location: Location, name: str) -> NDArray[Any]:

@@ -49,6 +49,8 @@ MAY_IMPORT = {
     "bench": RUN,
     "variants": RUN,
     "verify": RUN | {"models", "runtimes.mil", "runtimes.torch"},
+    "named_configs": BASE,
+    "plan": STORED | {"runtimes.base"},
     "export": RUN | {"models", "verify"},
     "calibration": RUN | {"bench", "media", "variants", "verify"},
     "pack": STORED,
@@ -68,6 +70,8 @@ MAY_IMPORT = {
         "runtimes",
         "bench",
         "variants",
+        "named_configs",
+        "plan",
     },
 }
 # Where a bundle runs: these parts may use these libraries and no others.
@@ -82,6 +86,8 @@ DEVICE = BASE | {
     "bench",
     "variants",
     "pack",
+    "named_configs",
+    "plan",
     "runtimes",
     "runtimes.base",
     "runtimes.coreml",

@@ -43,6 +43,12 @@ def check_graph(path: Path, spec: GraphSpec, files: Mapping[str, FileRecord]) ->
         raise InputError(f"{path}: {error}") from error
 
 
+def regions(path: Path) -> list[tuple[str, int, int]]:
+    """(file, first byte, byte after the last) of each tensor that stands outside of a graph that `check_graph` has passed."""
+    entries = [dict(tensor.entries) for tensor in read_onnx(path.read_bytes()).tensors if tensor.entries is not None]
+    return [(each["location"], start := int(each.get("offset", "0")), start + int(each["length"])) for each in entries]
+
+
 def _check_operators(graph: OnnxFile) -> None:
     for domain in sorted(graph.domains - DOMAINS):
         raise InputError(f"operators of domain {domain[:80]!r}, allowed are ONNX's own and com.microsoft's")

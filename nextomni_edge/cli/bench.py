@@ -14,6 +14,7 @@ import click
 from nextomni_edge.cli.console import Console, common_options
 from nextomni_edge.cli.generation import Request, generation_options
 from nextomni_edge.cli.model import open_model, runtime_options
+from nextomni_edge.cli.plan import Planned, plan_options, print_plan
 from nextomni_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ SWITCHES: Final = {"on": True, "off": False}
 @click.option("--rows", metavar="N,N,...", help="Sizes of the forwards; 32,64,256,576 by default, as far as the model takes them.")
 @click.option("--save", type=click.Path(path_type=Path), metavar="FILE", help="Keep the measurement for `run --variant`.")
 @click.option("--trace", type=click.Path(path_type=Path), metavar="FILE", help="Write a trace for Chrome or Perfetto.")
+@plan_options
 @generation_options
 @runtime_options
 @common_options
@@ -55,6 +57,7 @@ def bench(
     rows: str | None,
     save: Path | None,
     trace: Path | None,
+    planned: Planned | None,
     execution: Execution,
     **request: Any,
 ) -> None:
@@ -66,12 +69,16 @@ def bench(
     nextomni-edge bench BUNDLE --kv-cache revised --baseline kv_cache=none --task image-to-text
     nextomni-edge bench BUNDLE INT8 --trace steps.json
     nextomni-edge bench BUNDLE INT8 INT4 --save variants.json
+    nextomni-edge bench --plan nextomni-7b --device orin-nano-8gb --precision int4
     """
     from nextomni_edge.bench import chrome_trace, forwards, measure
     from nextomni_edge.cli.answer import check_output
     from nextomni_edge.files import atomic_write
     from nextomni_edge.variants import measured
 
+    if planned:
+        print_plan(console, bundles, named_plan(task_name), planned)
+        return
     for path in (path for path in (trace, save) if path):
         check_output("text", path)
     if save:

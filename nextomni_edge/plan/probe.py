@@ -1,0 +1,113 @@
+"""This machine's own figures, measured in a second or two: memory bandwidth, and products of matrices in each precision."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from nextomni_edge.plan.devices import Device
+from nextomni_edge.runtimes.base import runtime
+from nextomni_edge.spec import GraphSpec, TensorSpec
+
+SIDE: Final = 2048  # of the weight
+ROWS: Final = 256
+BLOCK: Final = 32
+REPEATS: Final = 5
+SWEEP: Final = 64 * 2**20  # float32 values read for the bandwidth: no cache holds them
+FLOAT, UINT8, INT8 = 1, 2, 3  # onnx.proto's element types
+
+
+def probe() -> Device:
+    """The processor as a device: the best of several runs of each. MissingRuntimeError: ONNX Runtime is not installed."""
+    bandwidth = 4 * SWEEP / _fastest(_sweep())
+    a, b = np.ones((ROWS, SIDE), np.float32), np.ones((SIDE, SIDE), np.float32)
+    work = 2.0 * ROWS * SIDE * SIDE
+    float32 = work / _fastest(lambda: a @ b)
+    rates = {"float32": float32, "float16": float32, "int8": work / _graph(_int8()), "int4": work / _graph(_int4())}
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Device("this processor", memory, memory // 8, bandwidth, rates, "measured here; reserve: an eighth", widens=True)
+
+
+def _sweep() -> Callable[[], object]:
+    """Reads a matrix once."""
+    matrix, vector = np.ones((SWEEP // SIDE, SIDE), np.float32), np.ones(SIDE, np.float32)
+    return lambda: matrix @ vector
+
+
+def _fastest(call: Callable[[], object]) -> float:
+    """Seconds of the fastest of several calls."""
+    seconds = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
+
+
+def _graph(model: bytes) -> float:
+    """Seconds that ONNX Runtime takes for a product of (ROWS, SIDE) with a graph's weight."""
+    inside, outside = (TensorSpec(name, "float32", (ROWS, SIDE)) for name in ("a", "y"))
+    spec = GraphSpec("probe", (inside,), (outside,))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "probe.onnx"
+        file.write_bytes(model)
+        session = runtime("onnx").load("probe", file, spec)
+    inputs = {"a": np.random.default_rng(0).standard_normal((ROWS, SIDE), np.float32)}
+    return _fastest(lambda: session.run(inputs))
+
+
+def _int8() -> bytes:
+    weight = np.random.default_rng(0).integers(-127, 128, (SIDE, SIDE), np.int8)
+    parts = [_tensor("b", INT8, weight), _tensor("s", FLOAT, np.full(SIDE, 1e-3, np.float32))]
+    return _model("DynamicQuantizeMatMul", parts, {})
+
+
+def _int4() -> bytes:
+    weight = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE // BLOCK, BLOCK // 2), np.uint8)
+    parts = [_tensor("b", UINT8, weight), _tensor("s", FLOAT, np.full(SIDE * SIDE // BLOCK, 1e-3, np.float32))]
+    return _model("MatMulNBits", parts, {"K": SIDE, "N": SIDE, "bits": 4, "block_size": BLOCK, "accuracy_level": 4})
+
+
+def _model(operator: str, parts: list[bytes], attributes: dict[str, int]) -> bytes:
+    """An ONNX file of one node y = operator(a, b, s) of com.microsoft, written by hand: a device has no onnx package."""
+    node = b"".join(_field(1, name) for name in (b"a", b"b", b"s")) + _field(2, b"y") + _field(4, operator.encode())
+    for name, value in attributes.items():
+        node += _field(5, _field(1, name.encode()) + _number(3, value) + _number(20, 2))
+    node += _field(7, b"com.microsoft")
+    ends = _field(11, _value("a")) + _field(12, _value("y"))
+    graph = _field(1, node) + _field(2, b"probe") + b"".join(_field(5, part) for part in parts) + ends
+    opsets = _field(8, _number(2, 21)) + _field(8, _field(1, b"com.microsoft") + _number(2, 1))
+    return _number(1, 10) + _field(7, graph) + opsets
+
+
+def _tensor(name: str, element: int, array: np.ndarray) -> bytes:
+    dims = b"".join(_number(1, size) for size in array.shape)
+    return dims + _number(2, element) + _field(8, name.encode()) + _field(9, array.tobytes())
+
+
+def _value(name: str) -> bytes:
+    shape = b"".join(_field(1, _number(1, size)) for size in (ROWS, SIDE))
+    return _field(1, name.encode()) + _field(2, _field(1, _number(1, FLOAT) + _field(2, shape)))
+
+
+def _field(number: int, data: bytes) -> bytes:
+    """A length-delimited field of protobuf's wire format."""
+    return _varint(number << 3 | 2) + _varint(len(data)) + data
+
+
+def _number(number: int, value: int) -> bytes:
+    return _varint(number << 3) + _varint(value)
+
+
+def _varint(value: int) -> bytes:
+    found = bytearray()
+    while value >= 128:
+        found.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*found, value])
