@@ -32,7 +32,8 @@ def quantise_weight(weight: Weight, decision: Decision, inputs: Inputs | None = 
     parts, error = _quantised(weight, decision, inputs, factor)
     if inputs.smoothing is not None:
         parts[SMOOTHING] = inputs.smoothing
-    done = dataclasses.replace(decision, weight_error=error, activation=inputs.activation or decision.activation)
+    read, given = inputs.activation or decision.activation, inputs.output or decision.output
+    done = dataclasses.replace(decision, weight_error=error, activation=read, output=given)
     return done, parts, _shapes(weight, decision, parts)
 
 

@@ -25,10 +25,11 @@ METHODS: Final = ("gptq", "awq", "smoothquant")
 @dataclass(frozen=True)
 class Inputs:
     """What a layer's input says of its quantisation: what it is multiplied by, (in,) float32; scale and zero point of a static
-    input; H (in, in) for GPTQ. None where the layer's decision does without."""
+    input, and of a static convolution's output; H (in, in) for GPTQ. None where the layer's decision does without."""
 
     smoothing: Float | None = None
     activation: tuple[float, float] | None = None
+    output: tuple[float, float] | None = None
     hessian: Float64 | None = None
 
 
@@ -52,7 +53,8 @@ def inputs_of(
     for groups in _portions(_groups(wanted), plan):
         members = [layer for group in groups for layer in group]
         hessian = [layer.name for layer in members if plan[layer.name].method in ("gptq", "awq")]
-        statistics = observe(parent, calibration, members, hessian)
+        given = [layer.after for layer in members if layer.operator == "conv"]
+        statistics = observe(parent, calibration, [*members, *given], hessian)
         for name, observed in statistics.items():
             if not observed.seen:
                 raise InputError(f"{name}: the calibration set never reaches this layer; add prompts of the task that does")
@@ -60,7 +62,7 @@ def inputs_of(
         ranged = [layer for layer in members if plan[layer.name].scheme == "static" and layer.name in smoothing]
         statistics |= observe(parent, calibration, ranged, smoothing=smoothing) if ranged else {}
         for layer in members:
-            found[layer.name] = _inputs(plan[layer.name], smoothing.get(layer.name), statistics[layer.name], config)
+            found[layer.name] = _inputs(layer, plan[layer.name], smoothing.get(layer.name), statistics, config)
     return found
 
 
@@ -111,12 +113,16 @@ def _smoothing(
     return found
 
 
-def _inputs(decision: Decision, smoothing: Float | None, seen: LayerStatistics, config: QuantConfig) -> Inputs:
-    """`seen` is what the layer's product reads: of a static layer, after the smoothing."""
+def _inputs(
+    layer: Layer, decision: Decision, smoothing: Float | None, statistics: Mapping[str, LayerStatistics], config: QuantConfig
+) -> Inputs:
+    """`statistics` are of what the layer's product reads: of a static layer, after the smoothing."""
+    seen = statistics[layer.name]
     if decision.scheme != "static":
         return Inputs(smoothing, hessian=seen.hessian if decision.method == "gptq" else None)
     assert isinstance(config, Int8Static)  # no other makes static inputs
-    return Inputs(smoothing, affine(*seen.range(config.range)))
+    output = affine(*statistics[layer.after.name].range(config.range)) if layer.operator == "conv" else None
+    return Inputs(smoothing, affine(*seen.range(config.range)), output)
 
 
 def _together(parent: Bundle, group: list[Layer]) -> Float:

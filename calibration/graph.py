@@ -30,7 +30,8 @@ class Layer:
     """A weight that can be quantised, and what reads it.
 
     `shape` is the weight's in the graph: "matmul" (in, out); "linear" (out, in), transposed in the graph (a tied table);
-    "gather" (rows, width); "conv" (out, in, …); "einsum" (K, in, out). `input` names the value that it is multiplied with.
+    "gather" (rows, width); "conv" (out, in, …); "einsum" (K, in, out). `input` names the value that it is multiplied with, `output`
+    what the operator gives.
     """
 
     component: str
@@ -38,6 +39,7 @@ class Layer:
     operator: Operator
     shape: tuple[int, ...]
     input: str
+    output: str
 
     @property
     def name(self) -> str:
@@ -53,6 +55,11 @@ class Layer:
     def features(self) -> int:
         """Length of the axis that is summed over; of a gather, of its rows."""
         return self.shape[0] if self.operator == "matmul" else self.shape[1]
+
+    @property
+    def after(self) -> Layer:
+        """What stands for a reader of a convolution's output, to have it observed."""
+        return Layer(self.component, f"{self.weight} (output)", self.operator, (0, self.shape[0]), self.output, "")
 
 
 def load_graph(bundle: Bundle, component: str) -> ir.Model:
@@ -83,7 +90,7 @@ def _layer(component: str, weight: ir.Value) -> Layer | None:
     source = node.inputs[1 if operator == "gather" else 0]
     if operator is None or source is None or source.name is None:
         return None
-    return Layer(component, weight.name, operator, shape, source.name)
+    return Layer(component, weight.name, operator, shape, source.name, node.outputs[0].name or "")
 
 
 def reader(weight: ir.Value) -> tuple[ir.Node | None, bool]:

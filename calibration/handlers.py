@@ -29,10 +29,12 @@ def _int8_dynamic(config: Int8Dynamic, layer: Layer) -> Decision:
 
 
 def _int8_static(config: Int8Static, layer: Layer) -> Decision:
-    decision = _int8_dynamic(Int8Dynamic(), layer)
-    if decision.scheme != "per_token":
-        return decision
-    return Decision("static", layer.operator, 8, "smoothquant" if config.smoothing else "rtn", smoothed=config.smoothing > 0)
+    left = layer.component in WEIGHTS_ALONE and (config.encoders == "weights" or layer.component == ComponentName.IMAGE_QUANTISER)
+    if layer.operator == "conv" and config.convolutions == "static" and not left:
+        return Decision("static", layer.operator, 8)
+    if layer.operator in ("matmul", "linear") and not left:
+        return Decision("static", layer.operator, 8, "smoothquant" if config.smoothing else "rtn", smoothed=config.smoothing > 0)
+    return _int8_dynamic(Int8Dynamic(), layer)
 
 
 def _int4(config: Int4, layer: Layer) -> Decision | None:

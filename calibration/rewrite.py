@@ -60,6 +60,8 @@ class Rewriter:
         site = Site(layer, decision, node, source, parts)
         if decision.scheme == "stored":
             node.replace_input_with(index, self._restored(site))
+        elif layer.operator == "conv":
+            self._convolution(site)
         else:
             self._take_over(node, self._computed(site))
         _remove_unused(self.graph, weight)
@@ -112,16 +114,39 @@ class Rewriter:
         return self._before(site, "Cast", [self._before(site, "MatMulInteger", [rounded, q, zero])], FLOAT)
 
     def _static(self, site: Site) -> ir.Value:
-        assert site.decision.activation is not None  # the manifest's check
-        scale, zero = site.decision.activation
-        name = f"{site.source.name}.{scale!r}.{zero!r}"
-        pair = [
+        return self._before(site, "MatMul", [self._rounded(site), self._transposed(site, self._dequantised(site))])
+
+    def _convolution(self, site: Site) -> None:
+        """The node itself, between rounded values: ONNX Runtime makes one of it that computes in integers, for which it needs the
+        output rounded as well."""
+        site.node.replace_input_with(0, self._rounded(site))
+        site.node.replace_input_with(1, self._dequantised(site))
+        whole = site.node.outputs[0]
+        name, whole.name = whole.name, f"{whole.name}.unrounded"
+        pair = self._pair(name, site.decision.output)
+        quantise = ir.node("QuantizeLinear", [whole, *pair])
+        restore = ir.node("DequantizeLinear", [quantise.outputs[0], *pair])
+        quantise.outputs[0].name, rounded = f"{name}.QuantizeLinear", restore.outputs[0]
+        rounded.name, rounded.type, rounded.shape = name, whole.type, whole.shape
+        ir.convenience.replace_all_uses_with(whole, rounded, replace_graph_outputs=True)
+        quantise.replace_input_with(0, whole)
+        self.graph.insert_after(site.node, [quantise, restore])
+
+    def _rounded(self, site: Site) -> ir.Value:
+        """A layer's input, rounded to its range."""
+        pair = self._pair(site.source.name, site.decision.activation)
+        (q,) = self._behind(site.source, "QuantizeLinear", [site.source, *pair])
+        return self._behind(q, "DequantizeLinear", [q, *pair])[0]
+
+    def _pair(self, value: str | None, activation: tuple[float, ...] | None) -> list[ir.Value]:
+        """Scale and zero point of a value, as constants."""
+        assert activation is not None  # the manifest's check
+        scale, zero = activation
+        name = f"{value}.{scale!r}.{zero!r}"
+        return [
             self._shared_constant(f"{name}.scale", np.array(scale, np.float32)),
             self._shared_constant(f"{name}.zero_point", np.array(zero, np.uint8)),
         ]
-        (q,) = self._behind(site.source, "QuantizeLinear", [site.source, *pair])
-        (rounded,) = self._behind(q, "DequantizeLinear", [q, *pair])
-        return self._before(site, "MatMul", [rounded, self._transposed(site, self._dequantised(site))])
 
     def _dequantised(self, site: Site) -> ir.Value:
         """The weight in float32, computed by the runtime in each call."""

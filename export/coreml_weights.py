@@ -101,7 +101,8 @@ class Like:
         if self.palettes:
             return Decision("palette", decision.operator, decision.bits, "kmeans")
         kept = decision.scheme in ("blocks", "rows", "stored")
-        return dataclasses.replace(decision, scheme=decision.scheme if kept else "stored", activation=None, divergence=None)
+        scheme = decision.scheme if kept else "stored"
+        return dataclasses.replace(decision, scheme=scheme, activation=None, output=None, divergence=None)
 
 
 @register_pass(namespace="nextomni")

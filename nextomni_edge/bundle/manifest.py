@@ -41,9 +41,9 @@ class Decision:
     a Core ML package has the weights alone: of "rows", "stored" and "blocks" the same numbers, of "palette" 2^bits values.
 
     `operator` is what reads the weight: "matmul" stores it (in, out), the others as the model does. `activation` is the (scale,
-    zero point) of a static layer's input. `weight_error` is ‖Ŵ − W‖ / ‖W‖ (Frobenius) against the parent, smoothing undone;
-    `divergence` the KL divergence (nats per draw) that quantising this layer alone makes, where it was measured. `bytes` counts
-    all that is stored.
+    zero point) of a static layer's input, `output` that of what a static convolution gives, which is rounded too. `weight_error`
+    is ‖Ŵ − W‖ / ‖W‖ (Frobenius) against the parent, smoothing undone; `divergence` the KL divergence (nats per draw) that
+    quantising this layer alone makes, where it was measured. `bytes` counts all that is stored.
     """
 
     scheme: Literal["per_token", "per_tensor", "static", "blocks", "rows", "stored", "palette"]
@@ -54,6 +54,7 @@ class Decision:
     symmetric: bool = True
     smoothed: bool = False
     activation: tuple[float, ...] | None = None
+    output: tuple[float, ...] | None = None
     weight_error: float = 0.0
     divergence: float | None = None
     bytes: int = 0
@@ -233,5 +234,8 @@ def _check_decision(decision: Decision, where: str) -> None:
         raise InputError(f"{where}: block size {decision.block_size}, expected one of {BLOCK_SIZES}")
     if (decision.scheme == "static") != (decision.activation is not None):
         raise InputError(f"{where}: scheme {decision.scheme!r}, expected an activation range for 'static' alone")
-    if decision.activation is not None and len(decision.activation) != 2:
-        raise InputError(f"{where}: activation of {len(decision.activation)} numbers, expected a scale and a zero point")
+    if (decision.scheme == "static" and decision.operator == "conv") != (decision.output is not None):
+        raise InputError(f"{where}: expected an output range for static convolutions alone")
+    for name, pair in (("activation", decision.activation), ("output", decision.output)):
+        if pair is not None and len(pair) != 2:
+            raise InputError(f"{where}: {name} of {len(pair)} numbers, expected a scale and a zero point")

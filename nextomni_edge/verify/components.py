@@ -13,6 +13,7 @@ from nextomni_edge.spec import Wire
 from nextomni_edge.tokens.audio import log_mel
 from nextomni_edge.verify.comparison import Array, ComponentResult, NearTie, error, tie, within
 
+OUTPUT_OF = "output_of."  # likewise: what a static convolution gave, rounded
 INPUT_OF = "input_of."  # before a quantised weight: the name of what its layer read (see recorder.py)
 MARGINS = "margins"  # beside the outputs: of codes, how much nearer the chosen one was than the next
 

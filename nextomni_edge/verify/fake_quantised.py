@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -22,13 +23,23 @@ from nextomni_edge.models.networks import Model
 from nextomni_edge.runtimes.base import Array, Session
 from nextomni_edge.runtimes.torch import TorchSession
 from nextomni_edge.verify.comparison import LIMIT, error, limit, within
-from nextomni_edge.verify.components import INPUT_OF
+from nextomni_edge.verify.components import INPUT_OF, OUTPUT_OF
 from nextomni_edge.verify.coreml_weights import package_weights
 
 Float = NDArray[np.float32]
 Rounding = Callable[[Float], Float]
 
+PRODUCTS: Final = (F.linear, F.conv1d, F.conv2d)
 SAME_ERROR: Final = 1e-3  # how far a layer's error may be from the one recorded, relative: it is summed in another order
+
+
+@dataclass(frozen=True)
+class RoundedLayer:
+    """A layer whose input is rounded, and of a static convolution the (scale, zero point) of its output."""
+
+    name: str
+    rounding: Rounding
+    output: tuple[float, ...] | None
 
 
 class FakeQuantisedSession(TorchSession):
@@ -71,30 +82,41 @@ class LockstepSession(Session):
 
 
 class RoundedInputs(TorchFunctionMode):
-    """While it is entered, a linear function with a quantised weight reads the input that is `recorded` for it, rounded."""
+    """While it is entered, a linear function or a convolution with a quantised weight reads the input that is `recorded` for it,
+    rounded; a convolution gives the rounded output that is recorded for it, where that is a rounding of what it computed."""
 
-    def __init__(self, component: str, names: Mapping[int, str], roundings: Mapping[int, Rounding]) -> None:
+    def __init__(self, component: str, rounded: Mapping[int, RoundedLayer]) -> None:
         super().__init__()
-        self._component, self._names, self._roundings = component, names, roundings  # by the id of the weight
+        self._component, self._rounded = component, rounded  # by the id of the weight
         self.recorded: Mapping[str, Array] = {}
         self.largest = 0.0  # relative difference of an input so far
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is F.linear and id(args[1]) in self._roundings:
-            rounded = self._roundings[id(args[1])](self._taken_over(*args[:2]))
-            args = (torch.tensor(rounded), *args[1:])
-        return func(*args, **(kwargs or {}))
+        layer = self._rounded.get(id(args[1])) if func in PRODUCTS else None
+        if layer is None:
+            return func(*args, **(kwargs or {}))
+        found = func(torch.tensor(layer.rounding(self._input(layer, args[0]))), *args[1:], **(kwargs or {}))
+        return found if layer.output is None else self._output(layer, layer.output, found)
 
-    def _taken_over(self, x: Tensor, weight: Tensor) -> Float:
-        name = self._names[id(weight)]
-        found: Float = self.recorded[INPUT_OF + name].reshape(tuple(x.shape))
+    def _input(self, layer: RoundedLayer, x: Tensor) -> Float:
+        found: Float = self.recorded[INPUT_OF + layer.name].reshape(tuple(x.shape))
         measured = error(found, x.numpy())
         self.largest = max(self.largest, measured)
         if not within(measured, LIMIT):
             raise GateError(
-                f"{self._component}: the input of {name} differs by {measured:.3g} of its scale, {LIMIT:.0e} is allowed"
+                f"{self._component}: the input of {layer.name} differs by {measured:.3g} of its scale, {LIMIT:.0e} is allowed"
             )
         return found
+
+    def _output(self, layer: RoundedLayer, activation: tuple[float, ...], y: Tensor) -> Tensor:
+        """A value on the border of two integers may have gone to either."""
+        scale, zero = activation
+        found: Float = self.recorded[OUTPUT_OF + layer.name].reshape(tuple(y.shape))
+        inside = np.clip(y.numpy(), -zero * scale, (255 - zero) * scale)
+        away = error(found, inside) - 0.5 * scale / max(1.0, np.abs(inside).max(initial=0.0))
+        if not within(away, LIMIT) or not within(error(round_static(found, scale, zero), found), LIMIT):
+            raise GateError(f"{self._component}: the output of {layer.name} is no rounding of what PyTorch computed for it")
+        return torch.tensor(found)
 
 
 def fake_quantised_sessions(model: Model, bundle: Bundle) -> dict[str, FakeQuantisedSession]:
@@ -112,7 +134,7 @@ def _session(component: Component, bundle: Bundle) -> FakeQuantisedSession:
         return _weights_alone(component, bundle)
     module = copy.deepcopy(component.module)
     weights, stored = dict(module.named_parameters()), stored_layers(bundle.path / record.file)
-    names, roundings = dict[int, str](), dict[int, Rounding]()
+    rounded, widths = dict[int, RoundedLayer](), dict[str, int]()
     for name, decision in record.quantisation.items():
         where = f"{bundle.path}: {component.name}/{name}"
         if name not in weights or name not in stored:
@@ -120,12 +142,10 @@ def _session(component: Component, bundle: Bundle) -> FakeQuantisedSession:
         parts = read_parts(bundle.path, stored[name])
         _replace(weights[name], decision, parts, where)
         if (rounding := _rounding(decision, parts)) is not None:
-            names[id(weights[name])], roundings[id(weights[name])] = name, rounding
-    widths = {name: weights[name].shape[1] for name in names.values()}
+            rounded[id(weights[name])] = RoundedLayer(name, rounding, decision.output)
+            widths[name] = 1 if decision.operator == "conv" else weights[name].shape[1]
     runtime = _recorder(bundle, component.name, widths) if widths else None
-    return FakeQuantisedSession(
-        dataclasses.replace(component, module=module), RoundedInputs(component.name, names, roundings), runtime
-    )  # fmt: skip
+    return FakeQuantisedSession(dataclasses.replace(component, module=module), RoundedInputs(component.name, rounded), runtime)
 
 
 def _weights_alone(component: Component, bundle: Bundle) -> FakeQuantisedSession:
@@ -141,7 +161,7 @@ def _weights_alone(component: Component, bundle: Bundle) -> FakeQuantisedSession
         with torch.no_grad():
             weights[name].copy_(torch.tensor(stored[name].values))
     smooth(module, {name: layer.smoothing for name, layer in stored.items() if layer.smoothing is not None})
-    return FakeQuantisedSession(dataclasses.replace(component, module=module), RoundedInputs(component.name, {}, {}), None)
+    return FakeQuantisedSession(dataclasses.replace(component, module=module), RoundedInputs(component.name, {}), None)
 
 
 def smooth(module: nn.Module, smoothing: Mapping[str, Array]) -> None:
@@ -188,7 +208,7 @@ def _check_error(meant: Tensor, weight: Tensor, decision: Decision, where: str) 
 
 def _rounding(decision: Decision, parts: Mapping[str, Array]) -> Rounding | None:
     """What happens to a layer's input before its product; None where nothing does."""
-    if decision.operator not in ("matmul", "linear") or decision.scheme == "stored":
+    if decision.scheme in ("stored", "rows") or decision.operator in ("gather", "einsum"):
         return None
 
     def rounded(x: Float) -> Float:

@@ -54,10 +54,14 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "a size without blocks": ({"scheme": "per_token", "block_size": 32}, "expected one for 'blocks' alone"),
     "static without a range": ({"scheme": "static"}, "activation range for 'static' alone"),
     "a range of three numbers": ({"scheme": "static", "activation": [1.0, 0.0, 3.0]}, "activation of 3 numbers"),
+    "a convolution without an output range": (
+        {"scheme": "static", "operator": "conv", "activation": [1.0, 0.0]}, "an output range for static convolutions alone",
+    ),
+    "an output range of a product": ({"output": [1.0, 0.0]}, "an output range for static convolutions alone"),
     "an unknown scheme": ({"scheme": "blokcs"}, "expected one of"),
     "bits that are none": ({"bits": 5}, "expected one of 4, 8"),
     "a key that does not exist": ({"blocksize": 32}, "did you mean 'block_size'?"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", HOSTILE)

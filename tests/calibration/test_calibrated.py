@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from nextomni_edge.calibration.config import Int8Static, QuantConfig, recipe
 from nextomni_edge.calibration.graph import layers, load_graph
 from nextomni_edge.calibration.handlers import decide
 from nextomni_edge.calibration.samples import CalibrationSet
-from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.errors import GateError, InputError, UsageError
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.verify import verify
+from nextomni_edge.verify.reference import Reference
+from tests.verify import tamper
 
 
 def test_smoothing_evens_out_loud_channels() -> None:
@@ -77,14 +80,45 @@ def test_a_layer_that_the_set_never_reaches_is_named(tiny_bundle: Path, numbers:
         inputs(tiny_bundle, few, recipe("int8-static"), "image_head")
 
 
+@pytest.fixture(scope="module")
+def rounded_decoder(tiny_bundle: Path, numbers: CalibrationSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("static") / "out"
+    skipped = tuple(name for name in Bundle.open(tiny_bundle).manifest.components if name != "image_decoder")
+    quantize(tiny_bundle, out, Int8Static(skip=skipped), calibration=numbers.path)
+    return out
+
+
+def decoded(bundle: Path, checkpoint: Path) -> dict[str, np.ndarray]:
+    opened = Bundle.open(bundle)
+    image = opened.config.image
+    codes = np.random.default_rng(0).integers(0, image.codebook.entries, (1, image.positions, image.codebook.codebooks))
+    return Reference(opened, checkpoint).run("image_decoder", {"codes": codes})
+
+
+def test_rounded_convolutions_are_what_pytorch_computes_with_the_same_integers(
+    rounded_decoder: Path, tiny_bundle: Path, tiny_checkpoint: Path
+) -> None:
+    rounded, whole = (decoded(path, tiny_checkpoint)["pixels"] for path in (rounded_decoder, tiny_bundle))
+    assert 0 < np.abs(rounded - whole).mean() < 0.02
+
+
+def test_an_output_range_that_is_not_the_graphs_is_found(rounded_decoder: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    path = tamper.copy(rounded_decoder, tmp_path / "bundle")
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["components"]["image_decoder"]["quantisation"]["refine.1.weight"]["output"][0] *= 1.1
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(GateError, match=r"image_decoder: the output of refine\.1\.weight is no rounding"):
+        decoded(path, tiny_checkpoint)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_calibrated_bundles_are_the_model_with_the_same_integers(
     tiny_bundle: Path, tiny_checkpoint: Path, numbers: CalibrationSet, tmp_path: Path
 ) -> None:
     for name, config in {
-        "smooth": recipe("int8-static"), "percentile": Int8Static("percentile", 0.0), "gptq": recipe("int4-gptq"),
-        "awq": recipe("int4-awq"),
+        "smooth": recipe("int8-static"), "percentile": Int8Static("percentile", 0.0, encoders="static"),
+        "gptq": recipe("int4-gptq"), "awq": recipe("int4-awq"),
     }.items():  # fmt: skip
         report = quantize(tiny_bundle, tmp_path / name, config, calibration=numbers.path)
         manifest = Bundle.open(tmp_path / name).manifest
@@ -93,3 +127,10 @@ def test_calibrated_bundles_are_the_model_with_the_same_integers(
         assert {decision.smoothed for decision in decisions} == {name in ("smooth", "awq")}
         assert report.divergence is not None and report.divergence < 1.0
         verify(tmp_path / name, tiny_checkpoint)
+        convolutions = {
+            component: {own.scheme for own in manifest.components[component].quantisation.values() if own.operator == "conv"}
+            for component in ("image_decoder", "audio_decoder", "image_encoder", "audio_encoder")
+        }
+        decoders, encoders = list(convolutions.values())[:2], list(convolutions.values())[2:]
+        assert decoders == [{"static" if name in ("smooth", "percentile") else "stored"}] * 2
+        assert encoders == [{"static" if name == "percentile" else "stored"}] * 2

@@ -96,6 +96,22 @@ def test_a_convolution_keeps_its_weight_in_8_bits(tmp_path: Path) -> None:
     assert np.abs(found - meant).max() <= 1e-5 * np.abs(meant).max()
 
 
+def test_a_static_convolution_reads_and_gives_rounded_values_and_is_one_node_of_integers(tmp_path: Path) -> None:
+    decision = Decision("static", "conv", 8, activation=(6.0 / 255, 120.0), output=(5.0 / 255, 131.0))
+    found, weight = rewritten(tmp_path, "conv", decision)
+    plain, _ = one_layer.graph(tmp_path / "plain", "conv", weight)
+    ir.save(plain, tmp_path / "plain" / "graph.onnx")
+    rounded = round_static(one_layer.inputs("conv"), *(decision.activation or ()))  # type: ignore[arg-type]
+    (meant,) = onnxruntime.InferenceSession(tmp_path / "plain" / "graph.onnx").run(["y"], {"x": rounded})
+    away = np.abs(found - np.clip(meant, -131 * 5 / 255, 124 * 5 / 255))
+    assert np.abs(meant).max() > 124 * 5 / 255 and away.max() <= 0.5 * 5 / 255 + 1e-5
+    assert np.allclose(round_static(found, 5.0 / 255, 131.0), found, atol=1e-6)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "run.onnx")
+    onnxruntime.InferenceSession(tmp_path / "graph.onnx", options, providers=["CPUExecutionProvider"])
+    assert "QLinearConv" in {node.op_type for node in ir.load(tmp_path / "run.onnx").graph}
+
+
 def test_rows_do_not_depend_on_one_another_per_token_and_do_per_tensor(tmp_path: Path) -> None:
     x = one_layer.inputs("matmul")
     for scheme, alike in (("per_token", True), ("per_tensor", False)):
