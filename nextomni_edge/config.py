@@ -36,7 +36,9 @@ OPTIONAL: Final = {
 class BackboneConfig:
     """A Qwen2-type transformer without the causal mask (METHOD 2). Defaults are Qwen2.5-7B's.
 
-    `attention` "causal" keeps the mask: an autoregressive model of text, the flow's twin that it is measured against.
+    `attention` "prefix": what stands before the response sees nothing of it, in training and in use, so that the prompt's keys
+    and values hold for a whole run. "causal" keeps the mask: an autoregressive model of text, the flow's twin that it is measured
+    against.
     """
 
     hidden_size: int = 3584
@@ -48,7 +50,7 @@ class BackboneConfig:
     rope_base: float = 1e6
     qkv_bias: bool = True
     max_positions: int = 16384
-    attention: Literal["full", "causal"] = field(default="full", metadata=OPTIONAL)
+    attention: Literal["full", "prefix", "causal"] = field(default="full", metadata=OPTIONAL)
 
     @property
     def head_dim(self) -> int:

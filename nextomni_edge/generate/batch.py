@@ -21,7 +21,7 @@ class Batch:
     """B requests that generate one modality. A shorter one is padded at its end, and so are its generated rows.
 
     rows (B,R): position of each generated row, 0 where `real` (B,R) is False. attended (B,S): False at padding, which nothing
-    attends to; so no request sees another, or how long another is.
+    attends to; so no request sees another, or how long another is. prompt (B,S): before the first generated row.
     """
 
     def __init__(self, sequences: Many[Sequence], seeds: Many[int]) -> None:
@@ -31,6 +31,7 @@ class Batch:
         self.lengths = np.array([sequence.length for sequence in sequences])
         counts = np.array([len(layout.rows) for layout in self.layouts])
         self.attended: Mask = np.arange(self.lengths.max()) < self.lengths[:, None]
+        self.prompt: Mask = np.arange(self.lengths.max()) < np.array([each.prompt_length for each in sequences])[:, None]
         self.real: Mask = np.arange(counts.max()) < counts[:, None]
         self.rows: Ids = np.zeros(self.real.shape, np.int64)
         for own, layout in zip(self.rows, self.layouts, strict=True):

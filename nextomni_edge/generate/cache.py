@@ -119,6 +119,8 @@ class Revised(Prefix):
 POLICIES: Mapping[str, type[Prefix]] = MappingProxyType({"prefix": Prefix, "adaptive": Adaptive, "revised": Revised})
 
 
-def cache_policy(options: GenerationOptions) -> CachePolicy:
-    """The policy that an option names."""
-    return POLICIES[options.kv_cache](options) if options.kv_cache in POLICIES else NoCache()
+def cache_policy(options: GenerationOptions, prefix: bool = False) -> CachePolicy:
+    """The policy that an option names. Where attention is `prefix`, keeping the prompt alone approximates nothing."""
+    if options.kv_cache in POLICIES:
+        return POLICIES[options.kv_cache](options)
+    return Prefix(options) if prefix and options.keep_prompt else NoCache()

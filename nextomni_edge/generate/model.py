@@ -167,7 +167,15 @@ class EdgeModel:
 
     def hidden(self, sequences: Many[Sequence]) -> Float32:
         """Hidden states (B,S,H) of sequences of one layout."""
-        return self.backbone(self.sequence_embeddings(sequences))
+        embeddings, prompt = self.sequence_embeddings(sequences), sequences[0].prompt_length
+        batch, length, _ = embeddings.shape
+        if self.config.backbone.attention != "prefix" or not 0 < prompt < length:
+            return self.backbone(embeddings)
+        before = self.attend(embeddings[:, :prompt], keep=True)
+        positions = np.tile(np.arange(prompt, length), (batch, 1))
+        past = before[Wire.KEYS], before[Wire.VALUES]
+        after = self.attend(embeddings[:, prompt:], positions, np.ones((batch, length), np.bool_), past)
+        return np.concatenate([before[Wire.HIDDEN], after[Wire.HIDDEN]], axis=1)
 
     def embed_batch(self, sequences: Many[Sequence]) -> Float32:
         """Retrieval embeddings (B,H) of sequences of one layout that end with <EOS>, L2-normalised (METHOD 4)."""

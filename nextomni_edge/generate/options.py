@@ -16,7 +16,7 @@ CACHES: Final = ("none", "prefix", "adaptive", "revised")
 EXTEND: Final = ("first", "interleaved")
 SHORTCUTS: Final = (
     "skip_first_forward", "reuse_logits", "stop_early", "keep_embeddings", "draw_together", "stream_logits", "keep_metric_rows",
-    "reuse_buffers",
+    "reuse_buffers", "keep_prompt",
 )  # fmt: skip
 
 
@@ -101,6 +101,9 @@ class GenerationOptions:
 
     reuse_buffers: bool = True
     """Exact: a forward reads the embeddings where they stand, not a copy."""
+
+    keep_prompt: bool = True
+    """Exact: a model whose prompt sees nothing of the response (attention 'prefix') computes its keys and values once."""
 
     batch_guidance: bool = True
     """Exact: both branches of guidance in one forward, or one after another; `bench` tells which is faster here."""

@@ -27,8 +27,10 @@ class Store:
         self.age = np.zeros((requests, length), np.int64)
         self.prompt_age, self.response_age = np.zeros(requests, np.int64), np.zeros(requests, np.int64)
         self.filled = np.zeros(requests, np.bool_)
-        self.response = np.zeros((requests, length), np.bool_)
-        self.response[np.nonzero(batch.real)[0], batch.rows[batch.real]] = True
+        self.response = batch.attended & ~batch.prompt
+        if shape.attention != "prefix":  # markers behind or between what is generated are then kept with the prompt
+            self.response = np.zeros((requests, length), np.bool_)
+            self.response[np.nonzero(batch.real)[0], batch.rows[batch.real]] = True
 
     @property
     def nbytes(self) -> int:

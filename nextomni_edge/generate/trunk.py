@@ -39,8 +39,10 @@ class Trunk:
         self.hidden: Float = np.zeros((len(branches), *batch.rows.shape, self.embeddings.shape[3]), np.float32)
         codebooks, _ = model.symbols(batch.modality)
         self.x_t: Ids = np.full((*batch.rows.shape, codebooks), -1)  # of the last forward: none yet
-        self.policy = cache_policy(options)
-        self.store = None if isinstance(self.policy, NoCache) else Store(model, batch, self.embeddings, self.policy)
+        self.prefix = model.config.backbone.attention == "prefix"
+        self.policy = cache_policy(options, self.prefix)
+        whole = isinstance(self.policy, NoCache) and not self.prefix
+        self.store = None if whole else Store(model, batch, self.embeddings, self.policy)
 
     def _embedded(self, sequences: list[Sequence]) -> Float:
         """(B,S,H), zero at padding: requests of one layout in one call."""
@@ -137,12 +139,21 @@ class Trunk:
         return found
 
     def _forward(self, store: Store, chosen: Ids, rows: Mask) -> None:
-        """Compute rows (b,S) of the chosen requests, those of fewer padded behind, and put them into the store."""
+        """Compute rows (b,S) of the chosen requests; a prompt that sees none of the response goes first, in a call of its own."""
+        self.meter.count_forwards(len(chosen), int(rows.sum()))
+        attended, prompt = self.batch.attended[chosen], self.batch.prompt[chosen]
+        calls = [(rows & prompt, prompt), (rows & ~prompt, attended)] if self.prefix else [(rows, attended)]
+        for part, seen in calls:
+            some = part.any(axis=1)
+            if some.any():
+                self._call(store, chosen[some], part[some], seen[some])
+
+    def _call(self, store: Store, chosen: Ids, rows: Mask, seen: Mask) -> None:
+        """Compute rows (b,S), those of fewer padded behind, which see themselves and what is kept of the columns `seen` (b,S)."""
         counts = rows.sum(axis=1)
-        self.meter.count_forwards(len(chosen), int(counts.sum()))
         order = np.argsort(~rows, axis=1, kind="stable")[:, : counts.max()]  # positions, those to compute in front
         real = np.arange(order.shape[1]) < counts[:, None]
-        kept = self.batch.attended[chosen] & ~rows
+        kept = seen & ~rows
         for branches in self._together():
             part = self.embeddings[branches][:, chosen[:, None], order]
             with self.meter.part("cache"):

@@ -121,10 +121,12 @@ class Backbone(nn.Module):
         self, embeddings: Tensor, positions: Tensor, attention_mask: Tensor, past_keys: Tensor, past_values: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """(B,S,H), (B,S) int64, (B,P+S) bool, two of (layers,B,kv_heads,P,head_dim) → hidden (B,S,H) after the final norm,
-        and the rows' own keys (rotated) and values, (layers,B,kv_heads,S,head_dim). P may be 0."""
+        and the rows' own keys (rotated) and values, (layers,B,kv_heads,S,head_dim). P may be 0. In training the mask may be
+        each row's own, (B,S,P+S)."""
         rope = rotary(positions, self.config.head_dim, self.config.rope_base)
         # ONNX Runtime's Attention broadcasts a mask over heads, but not over rows.
-        mask = attention_mask[:, None, None, :].expand(-1, 1, embeddings.shape[1], -1)
+        shared = attention_mask.dim() == 2
+        mask = attention_mask[:, None, None, :].expand(-1, 1, embeddings.shape[1], -1) if shared else attention_mask[:, None]
         if self.config.attention == "causal":
             mask = mask & causal_mask(positions.shape[1], past_keys.shape[3], positions.device)
         x, keys, values = embeddings, [], []

@@ -51,8 +51,13 @@ class OmniModel(nn.Module):
         self.audio_decoder = AudioDecoder(config.audio, audio)
         self.metric_tables = MetricTables(config)
 
-    def hidden(self, embeddings: Tensor, attention_mask: Tensor) -> Tensor:
-        """Hidden states (B,S,H) of whole sequences at positions 0 … S−1, nothing cached; mask (B,S) bool."""
+    def hidden(self, embeddings: Tensor, attention_mask: Tensor, response: Tensor | None = None) -> Tensor:
+        """Hidden states (B,S,H) of whole sequences at positions 0 … S−1, nothing cached; mask (B,S) bool.
+
+        `response` (B,S) bool: rows that a model of prefix attention hides from those before them.
+        """
+        if response is not None and self.config.backbone.attention == "prefix":
+            attention_mask = attention_mask[:, None, :] & (response[:, :, None] | ~response[:, None, :])
         batch, length, _ = embeddings.shape
         positions = torch.arange(length, device=embeddings.device).expand(batch, length)
         past = self.backbone.empty_past(batch, embeddings.device)

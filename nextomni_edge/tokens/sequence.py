@@ -61,6 +61,12 @@ class Sequence:
         """Indices of the segments to generate."""
         return tuple(index for index, segment in enumerate(self.segments) if not segment.frozen)
 
+    @property
+    def prompt_length(self) -> int:
+        """Positions before the first that is generated; all of them where nothing is."""
+        generated = self.generated()
+        return self.spans()[generated[0]][0] if generated else self.length
+
     def with_tokens(self, index: int, tokens: Ids) -> Sequence:
         """A copy in which segment `index` holds `tokens`."""
         segments = list(self.segments)

@@ -29,10 +29,12 @@ class CodeRows:
 
 @dataclass(frozen=True)
 class Batch:
-    """`tokens` (B,S) int64 (0 at coded rows and pads), `attention` and `text_generated` (B,S) bool, `last` (B,) the last row."""
+    """`tokens` (B,S) int64 (0 at coded rows and pads), `attention`, `response` and `text_generated` (B,S) bool, `last` (B,) the
+    last row. The response is all from the first generated row on, markers between and behind included."""
 
     tokens: Tensor
     attention: Tensor
+    response: Tensor
     text_generated: Tensor
     last: Tensor
     image: CodeRows
@@ -46,8 +48,9 @@ def collate(sequences: Listing[Sequence], config: ModelConfig) -> Batch:
     """Pad sequences on the right to the longest; generated segments hold x_1."""
     lengths = [sequence.length for sequence in sequences]
     shape = (len(sequences), max(lengths))
-    tokens, text_generated = np.zeros(shape, np.int64), np.zeros(shape, bool)
+    tokens, response, text_generated = np.zeros(shape, np.int64), np.zeros(shape, bool), np.zeros(shape, bool)
     for sample, sequence in enumerate(sequences):
+        response[sample, sequence.prompt_length : sequence.length] = True
         for segment, (start, stop) in zip(sequence.segments, sequence.spans(), strict=True):
             if segment.modality == "text":
                 tokens[sample, start:stop] = segment.tokens
@@ -55,6 +58,7 @@ def collate(sequences: Listing[Sequence], config: ModelConfig) -> Batch:
     return Batch(
         torch.from_numpy(tokens),
         torch.from_numpy(np.arange(shape[1]) < np.asarray(lengths)[:, None]),
+        torch.from_numpy(response),
         torch.from_numpy(text_generated),
         torch.tensor(lengths) - 1,
         _code_rows(sequences, "image", config.image.codebook),

@@ -59,7 +59,7 @@ def flow_loss(model: OmniModel, clean: Batch, noisy: Batch) -> tuple[Tensor, dic
 
     The backbone reads `noisy`; with the clean batch in its place, under a causal mask, this is the loss of the next token.
     """
-    hidden = model.hidden(embed(model, noisy), noisy.attention)
+    hidden = model.hidden(embed(model, noisy), noisy.attention, noisy.response)
     losses: dict[str, Tensor] = {}
     shift = model.config.logit_shift
     sample, position = clean.text_generated.nonzero(as_tuple=True)
