@@ -20,6 +20,7 @@ WEIGHTS: Final = "weights"
 PACKAGE: Final = ".mlpackage"
 PACKAGE_INDEX: Final = "Manifest.json"  # in Apple's format; the bundle's own manifest is another file
 BLOCK_SIZES: Final = (16, 32, 64, 128)  # of ONNX Runtime's block-quantised operators
+LARGEST_WEIGHT: Final = 2**32 - 1  # bytes of a weight's file: what any device's file system holds; a tensor has one file
 INLINE: Final = 1024  # bytes in float32; smaller tensors stand inside their graph, unchanged by the bundle's precision
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")

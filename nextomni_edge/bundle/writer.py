@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from nextomni_edge.bundle.manifest import (
     FORMAT,
+    LARGEST_WEIGHT,
     MANIFEST,
     VERSION,
     WEIGHTS,
@@ -72,7 +73,10 @@ class BundleWriter:
         self._directory.__exit__(kind, error, trace)
 
     def add_weight(self, data: NDArray[Any] | Bytes | Iterable[Bytes]) -> str:
-        """Store a tensor's little-endian bytes once by content; returns its path in the bundle, "weights/<sha256>"."""
+        """Store a tensor's little-endian bytes once by content; returns its path in the bundle, "weights/<sha256>".
+
+        InputError: more than `LARGEST_WEIGHT` bytes.
+        """
         folder = self.path / WEIGHTS
         folder.mkdir(exist_ok=True)
         part, digest = folder / f"{secrets.token_hex(8)}.part", hashlib.sha256()
@@ -80,6 +84,10 @@ class BundleWriter:
             for chunk in _chunks(data):
                 digest.update(chunk)
                 file.write(chunk)
+                if file.tell() > LARGEST_WEIGHT:
+                    raise InputError(
+                        f"a tensor of more than {LARGEST_WEIGHT:,} bytes; no file of a bundle is larger: use --precision float16"
+                    )
         name = f"{WEIGHTS}/{digest.hexdigest()}"
         part.replace(self.path / name)
         self._hashes[name] = digest.hexdigest()

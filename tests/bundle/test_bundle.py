@@ -30,6 +30,13 @@ def test_a_weight_shared_by_all_components_is_stored_once(tmp_path: Path) -> Non
     assert weight.read_bytes() == WEIGHT.tobytes()
 
 
+def test_a_weight_larger_than_any_file_may_be_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nextomni_edge.bundle.writer.LARGEST_WEIGHT", WEIGHT.nbytes - 1)
+    with pytest.raises(InputError, match="a tensor of more than 2,047 bytes; no file of a bundle is larger"):
+        small_bundle(tmp_path / "b")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_weight_in_pieces_or_big_endian_has_the_same_name(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="without finish"), BundleWriter(tmp_path / "b") as writer:
         whole = writer.add_weight(WEIGHT)
