@@ -66,15 +66,22 @@ class Int4:
 @dataclass(frozen=True)
 class Mixed:
     """Each layer float, INT8 or INT4, by what quantising it alone was measured to cost: the smallest divergence within
-    `budget_bytes` (of all files together), or the fewest bytes within `max_kl` (nats per draw). One of the two."""
+    `budget_bytes` (of all files together), or the fewest bytes within `max_kl` (nats per draw). One of the two.
+
+    `trajectories`: how many of a calibration set's each layer alone is measured on, spread over its tasks; the bound on the whole
+    is measured on what the gate is (see quantize).
+    """
 
     budget_bytes: int | None = None
     max_kl: float | None = None
     int8: Int8Dynamic = dataclasses.field(default_factory=Int8Dynamic)
     int4: Int4 = dataclasses.field(default_factory=Int4)
+    trajectories: int = 20
     skip: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.trajectories < 1:
+            raise UsageError(f"recipe mixed: measured on {self.trajectories} trajectories, expected at least 1")
         if (self.budget_bytes is None) == (self.max_kl is None):
             raise UsageError("recipe mixed: give a budget in bytes or a largest divergence, and not both")
 

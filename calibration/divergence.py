@@ -10,7 +10,7 @@ import numpy as np
 
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.calibration.agreement import compare, predictions
-from nextomni_edge.calibration.samples import CalibrationSet, Float32, Trajectory
+from nextomni_edge.calibration.samples import CalibrationSet, Float32, Trajectory, read_trajectory
 from nextomni_edge.generate.loop import NOT_DRAWN
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.verify import golden
@@ -51,14 +51,13 @@ class Divergence:
         return self._expected[index]
 
 
-def moments(parent: Bundle, calibration: CalibrationSet | None) -> list[Moments]:
-    """Of a calibration set, or without one of the golden trace: whole generations of every kind that the bundle has the components
-    for, a moment at each step. None where there is neither."""
+def moments(parent: Bundle, calibration: CalibrationSet | None, count: int | None = None) -> list[Moments]:
+    """Of a calibration set, of `count` of its trajectories where that is given, or without a set of the golden trace: whole
+    generations of every kind that the bundle has the components for, a moment at each step. None where there is neither."""
     if calibration is not None:
-        return [
-            Moments(trajectory, calibration.record.generation[record.answer]["guidance"])
-            for record, trajectory in calibration.trajectories()
-        ]
+        guidance = {answer: settings["guidance"] for answer, settings in calibration.record.generation.items()}
+        chosen = calibration.spread(count or len(calibration))
+        return [Moments(read_trajectory(calibration.file(i)), guidance[calibration.record.trajectories[i].answer]) for i in chosen]
     return _of_golden(parent) if parent.manifest.golden is not None else []
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,15 +49,18 @@ class Step:
     choice: Choice
 
 
-def solve(job: Job, config: Mixed, parent: EdgeModel, divergence: Divergence) -> dict[str, Entry]:
-    """The layers to quantise, as they are to be. UsageError: the budget cannot be met (the smallest possible size is said)."""
+def solve(job: Job, config: Mixed, parent: EdgeModel, alone: Divergence, whole: Divergence) -> dict[str, Entry]:
+    """The layers to quantise, as they are to be: `alone` measures one layer, `whole` what all of them make together.
+
+    UsageError: the budget cannot be met (the smallest possible size is said).
+    """
     eight, four = (job.entries(_plan(job, config, kind)) for kind in (config.int8, config.int4))
     fixed = {layer.name: eight[layer.name] for layer in job.layers if layer.component in OUTSIDE and layer.name in eight}
-    choices = {
-        layer.name: _choices(job, layer, [found[layer.name] for found in (eight, four) if layer.name in found], parent, divergence)
-        for layer in job.layers
-        if layer.component not in (*OUTSIDE, *config.skip)
-    }
+    free = [layer for layer in job.layers if layer.component not in (*OUTSIDE, *config.skip)]
+    ways = {layer.name: [found[layer.name] for found in (eight, four) if layer.name in found] for layer in free}
+    if config.budget_bytes is not None:
+        require_room(job, config.budget_bytes, fixed | smallest(job, free, ways))
+    choices = {layer.name: _choices(job, layer, ways[layer.name], parent, alone) for layer in free}
     steps = path(choices)
 
     def after(count: int) -> dict[str, Entry]:
@@ -65,7 +69,7 @@ def solve(job: Job, config: Mixed, parent: EdgeModel, divergence: Divergence) ->
     if config.budget_bytes is not None:
         return after(_fewest(job, config.budget_bytes, len(steps), after))
     assert config.max_kl is not None  # the config's check
-    return after(_most(job, config.max_kl, len(steps), after, parent, divergence))
+    return after(_most(job, config.max_kl, len(steps), after, parent, whole))
 
 
 def _plan(job: Job, config: Mixed, kind: QuantConfig) -> Plan:
@@ -77,10 +81,28 @@ def _plan(job: Job, config: Mixed, kind: QuantConfig) -> Plan:
     return found
 
 
+def float_bytes(job: Job, layer: Layer) -> int:
+    """What a layer takes as it is."""
+    return math.prod(layer.shape) * WIDTHS[job.parent.manifest.components[layer.component].precision]
+
+
+def smallest(job: Job, layers: Many[Layer], ways: Mapping[str, list[Entry]]) -> dict[str, Entry]:
+    """Every layer in its smallest way, where that saves anything."""
+    least = {layer.name: min(ways[layer.name], key=lambda way: way.decision.bytes) for layer in layers if ways[layer.name]}
+    bytes_of = {layer.name: float_bytes(job, layer) for layer in layers}
+    return {name: entry for name, entry in least.items() if entry.decision.bytes < bytes_of[name]}
+
+
+def require_room(job: Job, budget: int, least: Entries) -> None:
+    """UsageError: not even the smallest bundle is within the budget; said before anything is measured."""
+    size = job.size(least)
+    if size > budget:
+        raise UsageError(f"a budget of {budget:,} bytes cannot be met: the smallest possible bundle has {size:,}")
+
+
 def _choices(job: Job, layer: Layer, entries: list[Entry], parent: EdgeModel, divergence: Divergence) -> list[Choice]:
     """Float first, then smaller and smaller; what an earlier run measured is not measured again."""
-    width = WIDTHS[job.parent.manifest.components[layer.component].precision]
-    found = [Choice(math.prod(layer.shape) * width, 0.0)]
+    found = [Choice(float_bytes(job, layer), 0.0)]
     for entry in {entry.decision.bits: entry for entry in entries}.values():
         key = f"{layer.name}@{entry.decision.bits}"
         if entry.decision.divergence is None:
@@ -123,10 +145,7 @@ def path(choices: Mapping[str, list[Choice]]) -> list[Step]:
 
 
 def _fewest(job: Job, budget: int, count: int, after: Callable[[int], dict[str, Entry]]) -> int:
-    """The fewest steps that meet the budget, by bisection: each makes the bundle smaller."""
-    smallest = job.size(after(count))
-    if smallest > budget:
-        raise UsageError(f"a budget of {budget:,} bytes cannot be met: the smallest possible bundle has {smallest:,}")
+    """The fewest steps that meet the budget, which all of them do, by bisection: each makes the bundle smaller."""
     low, high = 0, count
     while low < high:
         middle = (low + high) // 2

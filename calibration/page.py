@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from nextomni_edge.bundle.measured import Estimate, Mean
 from nextomni_edge.calibration import plot
 from nextomni_edge.files import atomic_write
 
@@ -42,10 +43,10 @@ def plots(data: Mapping[str, Any]) -> dict[str, bytes]:
         }
         found[f"kl-{modality}"] = plot.lines(f"KL of p(x1 | xt), {modality}", "flow time t", "nats per draw", series)
     points = {v["name"]: (v["bytes"] / 1e6, v["agreement"]["all"]["kl"]["mean"]) for v in variants}
-    found["kl-size"] = plot.scatter("KL against size", "megabytes", "nats per draw", points)
+    found["kl-size"] = plot.scatter("KL against size", "megabytes", "nats per draw", points, more_is_better=False)
     for measure in data["bundles"][0].get("quality", {}):
         points = {b["name"]: (b["bytes"] / 1e6, b["quality"][measure]["value"]) for b in data["bundles"]}
-        found[f"quality-{measure}"] = plot.scatter(f"{measure} against size", "megabytes", measure, points)
+        found[f"quality-{measure}"] = plot.scatter(f"{measure} against size", "megabytes", measure, points, more_is_better=True)
     return found
 
 
@@ -65,13 +66,14 @@ def sizes(data: Mapping[str, Any]) -> str:
     """Bytes and seconds."""
     first = data["bundles"][0]
     heads = ["bundle", "MB", "times smaller", *(f"{rows} rows, ms" for rows in first["forward_seconds"])]
-    heads += [f"{answer}, s" for answer in first["generation"]]
+    heads += [f"{answer}, s" for answer in first["generation"]] + [f"{answer}, peak MiB" for answer in first["generation"]]
     rows = []
     for bundle in data["bundles"]:
         row = [bundle["name"], f"{bundle['bytes'] / 1e6:.2f}", f"{first['bytes'] / bundle['bytes']:.2f}"]
         row += [f"{1000 * seconds:.2f}" for seconds in bundle["forward_seconds"].values()]
-        rows.append([*row, *(f"{each['seconds']:.3f}" for each in bundle["generation"].values())])
-    return table("Size, one backbone forward, one whole generation (medians, taken in turn)", heads, rows)
+        row += [f"{each['seconds']:.3f}" for each in bundle["generation"].values()]
+        rows.append([*row, *(mebibytes(each["peak_bytes"]) for each in bundle["generation"].values())])
+    return table("Size, one backbone forward, one whole generation (medians, taken in turn; peak memory, each alone)", heads, rows)
 
 
 def agreement(data: Mapping[str, Any]) -> str:
@@ -100,16 +102,17 @@ def quality(data: Mapping[str, Any]) -> str:
 
 def estimate(found: Mapping[str, Any]) -> str:
     """A measure with its interval."""
-    low, high = found["ci95"]
-    return f"{found['value']:.3f} ({low:.3f} – {high:.3f})"
+    return str(Estimate(found["value"], found["n"], tuple(found["ci95"])))
+
+
+def mebibytes(value: int | None) -> str:
+    """–, where the machine does not tell."""
+    return "–" if value is None else f"{value / 2**20:,.0f}"
 
 
 def mean(found: Mapping[str, Any]) -> str:
     """A mean with half of its interval."""
-    if found["mean"] is None:
-        return "–"
-    half = "" if found["ci95"] is None else f" ± {found['ci95']:.2g}"
-    return f"{found['mean']:.3g}{half}"
+    return str(Mean(**found))
 
 
 def table(caption: str, heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -15,7 +15,7 @@ Points = Many[tuple[float, float]]
 SCALE: Final = 2  # drawn at twice the size that a page shows, for sharp screens
 WIDTH, HEIGHT = 640 * SCALE, 400 * SCALE
 LEFT, RIGHT, TOP, BOTTOM = 78 * SCALE, 16 * SCALE, 34 * SCALE, 48 * SCALE
-INK, GRID, PAPER = "#222222", "#dddddd", "#ffffff"
+INK, GREY, GRID, PAPER = "#222222", "#888888", "#dddddd", "#ffffff"
 # Okabe and Ito's colours, which those who see colours otherwise can tell apart too.
 COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
@@ -63,9 +63,20 @@ def lines(title: str, across: str, up: str, series: Mapping[str, Points]) -> byt
     return plot.png()
 
 
-def scatter(title: str, across: str, up: str, points: Mapping[str, tuple[float, float]]) -> bytes:
-    """A PNG of named points, both axes linear."""
+def pareto(points: Mapping[str, tuple[float, float]], more_is_better: bool) -> list[str]:
+    """Names of the points that no other beats, by rising x: none has less x and is at least as good in y."""
+    found = list[str]()
+    sign = -1.0 if more_is_better else 1.0
+    for name in sorted(points, key=lambda name: (points[name][0], sign * points[name][1])):
+        if not found or sign * points[name][1] < sign * points[found[-1]][1]:
+            found.append(name)
+    return found
+
+
+def scatter(title: str, across: str, up: str, points: Mapping[str, tuple[float, float]], more_is_better: bool) -> bytes:
+    """A PNG of named points, both axes linear, with a line through those that no other beats."""
     plot = _Plot(title, across, up, list(points.values()), logarithmic=False)
+    plot.draw.line([plot.place(points[name]) for name in pareto(points, more_is_better)], GREY, SCALE)
     for index, (name, point) in enumerate(points.items()):
         plot.dot(plot.place(point), index)
         plot.legend(name, index)

@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from nextomni_edge.bundle import Bundle, BundleWriter, Decision, Golden, Quantisation, bundle_identity
+from nextomni_edge.bundle.manifest import MANIFEST
 from nextomni_edge.calibration.config import Mixed, QuantConfig, check_skip, to_json
 from nextomni_edge.calibration.divergence import Divergence, held_out, moments
 from nextomni_edge.calibration.handlers import decide
@@ -25,7 +26,8 @@ from nextomni_edge.verify import golden, record
 @dataclass(frozen=True)
 class QuantReport:
     """What was made: bytes of every file of the parent and of the bundle, per component the bytes of its graph and weights before
-    and after, each layer's decision by its name, and the divergence from the parent (None: nothing to measure it on)."""
+    and after, each layer's decision by its name, the divergence from the parent (None: nothing to measure it on), and whether the
+    calibration was of random numbers."""
 
     out: Path
     parent_bytes: int
@@ -33,6 +35,7 @@ class QuantReport:
     components: dict[str, tuple[int, int]] = field(default_factory=dict)
     decisions: dict[str, Decision] = field(default_factory=dict)
     divergence: float | None = None
+    random_calibration: bool = False
 
 
 def quantize(
@@ -55,9 +58,7 @@ def quantize(
     without the calibration that it needs. InputError: the bundle, one quantised before, a weight that is not finite.
     """
     check_skip(config.skip)
-    parent = Bundle.open(bundle)
-    if parent.manifest.quantisation is not None:
-        raise InputError(f"{bundle}: is quantised already; quantise the bundle that was exported")
+    parent = _quantisable(bundle)
     samples = None if calibration is None else CalibrationSet.open(calibration).require(parent)
     key = {"parent": bundle_identity(bundle), "config": to_json(config), "calibration": samples.sha256 if samples else None}
     with BundleWriter(out, overwrite) as writer:
@@ -71,6 +72,19 @@ def quantize(
     if not _met(report.divergence, max_kl):
         raise GateError(f"{_missed(report.divergence, max_kl)}; {out} was kept, as was asked")
     return dataclasses.replace(report, out=out)
+
+
+def _quantisable(path: Path) -> Bundle:
+    """The bundle at `path`. InputError: what this cannot quantise, by name."""
+    if (path / "config.json").is_file() and not (path / MANIFEST).is_file():
+        raise InputError(f"{path}: is a model directory; export it first, with --target onnx")
+    parent = Bundle.open(path)
+    if parent.manifest.quantisation is not None:
+        raise InputError(f"{path}: is quantised already; quantise the bundle that was exported")
+    for name, stored in parent.manifest.components.items():
+        if stored.format != "onnx":
+            raise InputError(f"{path}: {name} is of format {stored.format}; quantize reads ONNX graphs: export with --target onnx")
+    return parent
 
 
 def _silent(_: str, __: float) -> None:
@@ -92,15 +106,16 @@ def _write(job: Job, writer: BundleWriter, max_kl: float | None, keep: bool) -> 
     measured = held_out(parent, job.calibration)
     if not measured and (max_kl is not None or isinstance(job.config, Mixed)):
         raise UsageError(f"{parent.path} has no whole generation in a golden trace to measure on; give a calibration set")
-    divergence = Divergence(whole, measured) if measured else None
+    divergence = Divergence(whole, measured)
     if isinstance(job.config, Mixed):
-        entries: Entries = solve(job, job.config, whole, Divergence(whole, moments(parent, job.calibration)))
+        alone = moments(parent, job.calibration, job.config.trajectories) if job.calibration else measured
+        entries: Entries = solve(job, job.config, whole, Divergence(whole, alone), divergence)
     else:
         plan = {layer.name: decision for layer in job.layers if (decision := decide(job.config, layer)) is not None}
         entries = job.entries(plan)
     write_graphs(job, writer, entries)
     made = writer.finish(parent.config, parent.manifest.tokenizer, parent.manifest.metric_tables)
-    cost = divergence.of(EdgeModel.from_bundle(made)) if divergence else None
+    cost = divergence.of(EdgeModel.from_bundle(made)) if measured else None
     if not keep and not _met(cost, max_kl):
         raise GateError(f"{_missed(cost, max_kl)}; nothing was kept")
     made = _finish(job, writer, made, {"divergence": cost, "max_kl": max_kl, "met": _met(cost, max_kl)})
@@ -110,7 +125,8 @@ def _write(job: Job, writer: BundleWriter, max_kl: float | None, keep: bool) -> 
     sizes = {name: (weight_bytes(parent, name), weight_bytes(made, name)) for name in parent.manifest.components}
     decisions = {name: entry.decision for name, entry in entries.items()}
     job.progress("done", 1.0)
-    return QuantReport(writer.path, total_bytes(parent), total_bytes(made), sizes, decisions, cost)
+    random = job.calibration is not None and job.calibration.record.random
+    return QuantReport(writer.path, total_bytes(parent), total_bytes(made), sizes, decisions, cost, random)
 
 
 def write_graphs(job: Job, writer: BundleWriter, entries: Entries) -> None:

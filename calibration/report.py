@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import statistics
-import time
+import functools
+import json
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
@@ -13,23 +13,26 @@ from typing import Any, Final
 
 import numpy as np
 
-from nextomni_edge.bench import Configuration, Measurement, measure
-from nextomni_edge.bundle import Bundle, bundle_identity
+from nextomni_edge.bench import Configuration, forwards, measure, peak_alone, row_sizes
+from nextomni_edge.bundle import Bundle, Measured, bundle_identity
+from nextomni_edge.bundle.measured import Cost
 from nextomni_edge.calibration.agreement import Agreement, Mean, agreements
 from nextomni_edge.calibration.collect import SEEDS, Source, collect
+from nextomni_edge.calibration.kept import Kept
 from nextomni_edge.calibration.samples import CalibrationSet
+from nextomni_edge.config import read_dataclass
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.generate.loop import generate
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.spec import Modality
 from nextomni_edge.tokens.chat import Kind
+from nextomni_edge.variants import Machine
 
 Progress = Callable[[int, int, str], None]
 
 FORMAT: Final = "nextomni-edge-report"
 VERSION: Final = 1
-ROWS: Final = (32, 64, 256, 576)  # of a backbone forward: a short text, a picture of 256 pixels squared, one of 384
 ROUNDS: Final = 15
 
 
@@ -41,6 +44,10 @@ class Variant:
     bundle: Bundle
     model: EdgeModel
 
+    @functools.cached_property
+    def identity(self) -> str:
+        return bundle_identity(self.bundle.path)
+
     def to_json(self) -> dict[str, Any]:
         """What it is and how large: bytes of every file, and of the graph and the weights of each component."""
         manifest = self.bundle.manifest
@@ -49,7 +56,7 @@ class Variant:
         return {
             "name": self.name,
             "bundle": str(self.bundle.path),
-            "identity": bundle_identity(self.bundle.path),
+            "identity": self.identity,
             "recipe": made.recipe if made else None,
             "calibration": made.calibration if made else None,
             "bytes": sum(record.size for record in manifest.files.values()),
@@ -75,30 +82,61 @@ def load_variants(paths: Many[Path]) -> list[Variant]:
 def report(
     variants: Many[Variant],
     source: Callable[[Variant], Source],
-    trajectories: Path,
+    folder: Path,
     bins: int,
     seed: int,
     rounds: int = ROUNDS,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Everything as JSON data; the parent is the first. Its trajectories go to the new folder `trajectories`.
+    """Everything as JSON data; the parent is the first. Its trajectories go to `folder`/trajectories; every finished measure stands
+    in `folder` until all are, and one of an interrupted run of the same bundles, prompts and settings is not made again.
 
     UsageError, InputError: as `collect`. NonFiniteError: a variant gives NaN or infinity.
     """
     parent, *others = variants
-    calibration = collect(parent.bundle, source(parent), trajectories, bins, seed, progress=progress)
-    found = agreements(parent.model, [other.model for other in others], calibration, progress)
-    forward, whole = forward_seconds(variants, rounds), generation_seconds(variants, source(parent), rounds)
-    described = []
-    for index, variant in enumerate(variants):
-        data = variant.to_json() | {"forward_seconds": forward[index], "generation": whole[index]}
-        if index:
-            agreement = agreement_json(found[index - 1], calibration)
-            data |= {"agreement": agreement, "tokens": token_agreement(variant, source(variant), calibration, progress)}
-        described.append(data)
-    record = calibration.record
-    about = {"trajectories": record.counts, "prompts": record.prompts, "bins": bins, "seed": seed, "rounds": rounds}
-    return {"format": FORMAT, "version": VERSION, **about, "bundles": described}
+    about = {"parent": parent.identity, "prompts": source(parent).prompts, "bins": bins, "seed": seed}
+    kept, trajectories = Kept(folder, about), folder / "trajectories"
+    if not trajectories.exists():
+        collect(parent.bundle, source(parent), trajectories, bins, seed, progress=progress)
+    calibration = CalibrationSet.open(trajectories)
+    speed = {"rounds": rounds, "machine": str(Machine.here()), "bundles": [variant.identity for variant in variants]}
+    timed = kept("speed", speed, lambda: speeds(variants, source(parent), rounds))
+    described = [variant.to_json() | own for variant, own in zip(variants, timed, strict=True)]
+    for variant, data in zip(others, described[1:], strict=True):
+        key = {"variant": variant.identity}
+        data["agreement"] = kept("agreement", key, functools.partial(agreed, parent, variant, calibration, progress))
+        made = functools.partial(token_agreement, variant, source(variant), calibration, progress)
+        data["tokens"] = kept("tokens", key, made)
+    settings = about | {"trajectories": calibration.record.counts, "rounds": rounds, "machine": speed["machine"]}
+    return {"format": FORMAT, "version": VERSION, **settings, "bundles": described}
+
+
+def agreed(parent: Variant, variant: Variant, calibration: CalibrationSet, progress: Progress | None) -> dict[str, Any]:
+    """What is the same of p_{1|t}."""
+    return agreement_json(agreements(parent.model, [variant.model], calibration, progress)[0], calibration)
+
+
+def speeds(variants: Many[Variant], source: Source, rounds: int) -> list[dict[str, Any]]:
+    """Of each, the seconds of a forward by rows, and of whole generations by what is answered."""
+    models = [variant.model for variant in variants]
+    forward = forwards(models, row_sizes(models), rounds)
+    whole = generation_seconds(variants, source, rounds)
+    return [
+        {"forward_seconds": {str(rows): seconds for rows, seconds in own.items()}, "generation": generation}
+        for own, generation in zip(forward, whole, strict=True)
+    ]
+
+
+def measured(data: Mapping[str, Any], index: int) -> Measured:
+    """What a variant's manifest holds of a report: its own numbers, what it was held against, and on what."""
+
+    def cost(bundle: Mapping[str, Any]) -> dict[str, Any]:
+        return {field.name: bundle[field.name] for field in dataclasses.fields(Cost) if field.name in bundle}
+
+    own = data["bundles"][index]
+    settings = {name: data[name] for name in ("trajectories", "prompts", "bins", "seed", "rounds", "machine")}
+    held = {"parent": cost(data["bundles"][0]), "variant": cost(own), "agreement": own["agreement"], "tokens": own["tokens"]}
+    return read_dataclass(Measured, json.loads(json.dumps(held | settings)), "report")
 
 
 def agreement_json(agreement: Agreement, calibration: CalibrationSet) -> dict[str, Any]:
@@ -146,26 +184,9 @@ def shortened(options: GenerationOptions) -> GenerationOptions:
     return dataclasses.replace(options, skip_first_forward=True, stop_early=True)
 
 
-def forward_seconds(variants: Many[Variant], rounds: int) -> list[dict[str, float]]:
-    """Medians of one backbone forward by its number of rows, the variants taking turns."""
-    config = variants[0].bundle.config
-    found: list[dict[str, float]] = [{} for _ in variants]
-    for rows in (rows for rows in ROWS if rows <= config.backbone.max_positions):
-        embeddings = np.random.default_rng(rows).standard_normal((1, rows, config.backbone.hidden_size), np.float32)
-        times: list[list[float]] = [[] for _ in variants]
-        for turn in range(rounds + 1):  # the first warms up
-            for place, variant in enumerate(variants):
-                began = time.perf_counter()
-                variant.model.backbone(embeddings)
-                if turn:
-                    times[place].append(time.perf_counter() - began)
-        for place, own in enumerate(times):
-            found[place][str(rows)] = statistics.median(own)
-    return found
-
-
 def generation_seconds(variants: Many[Variant], source: Source, rounds: int) -> list[dict[str, Any]]:
-    """Of a whole generation by what is answered: the median of its seconds and its peak memory, the variants taking turns."""
+    """Of a whole generation by what is answered: the median of its seconds, the variants taking turns, and the peak memory of a
+    process that does nothing else (None where the machine does not tell it)."""
     found: list[dict[str, Any]] = [{} for _ in variants]
     first: dict[Kind, int] = {}
     for index, (_, answer) in enumerate(source.tasks):
@@ -173,10 +194,8 @@ def generation_seconds(variants: Many[Variant], source: Source, rounds: int) -> 
     for answer, index in first.items():
         sequence, options = source.asked(index).sequence, shortened(source.options(answer))
         configurations = [Configuration(variant.name, variant.model, sequence, options, 0.0) for variant in variants]
-        for own, measurement in zip(found, measure(configurations, max(1, rounds // 3)), strict=True):
-            own[answer] = _medians(measurement)
+        times = measure(configurations, max(1, rounds // 3))
+        for own, variant, measurement in zip(found, variants, times, strict=True):
+            peak = peak_alone(variant.bundle.path, sequence, options)
+            own[answer] = {"seconds": measurement.median("seconds"), "peak_bytes": peak}
     return found
-
-
-def _medians(measurement: Measurement) -> Mapping[str, float | None]:
-    return {name: measurement.median(name) for name in ("seconds", "peak_bytes")}

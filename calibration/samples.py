@@ -195,6 +195,17 @@ class CalibrationSet:
         for index, record in enumerate(self.record.trajectories):
             yield record, read_trajectory(self.file(index))
 
+    def spread(self, count: int) -> list[int]:
+        """Indices of at most `count` trajectories, ascending: as many of each task as can be, and these spread over the task's."""
+        by_task: dict[str, list[int]] = {}
+        for index, record in enumerate(self.record.trajectories):
+            by_task.setdefault(record.task, []).append(index)
+        shares = dict.fromkeys(by_task, 0)
+        for _ in range(min(count, len(self))):
+            fewest = min((task for task in by_task if shares[task] < len(by_task[task])), key=shares.__getitem__)
+            shares[fewest] += 1
+        return sorted(own[place * len(own) // shares[task]] for task, own in by_task.items() for place in range(shares[task]))
+
     def guided(self, record: TrajectoryRecord) -> bool:
         """Whether a trajectory has an unconditional branch."""
         return self.record.generation[record.answer]["guidance"] > 0

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from nextomni_edge.bundle.measured import Measured
 from nextomni_edge.config import ModelConfig, read_dataclass
 from nextomni_edge.errors import InputError
 from nextomni_edge.graphs import graph_specs
@@ -128,11 +129,11 @@ class Manifest:
     parity: dict[str, object] = field(default_factory=dict)
     provenance: Provenance = field(default_factory=Provenance)
     quantisation: Quantisation | None = None
-    measured: dict[str, object] = field(default_factory=dict)
+    measured: Measured | None = None
 
     def to_json(self) -> dict[str, Any]:
         data = dataclasses.asdict(self) | {"config": self.config.to_json()}
-        if not self.measured:
+        if self.measured is None:
             del data["measured"]
         return data
 

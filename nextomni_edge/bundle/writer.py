@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 import secrets
@@ -29,6 +30,7 @@ from nextomni_edge.bundle.manifest import (
     manifest_text,
     read_manifest,
 )
+from nextomni_edge.bundle.measured import Measured
 from nextomni_edge.bundle.reader import MAX_MANIFEST, Bundle, walk
 from nextomni_edge.checkpoint import file_sha256
 from nextomni_edge.config import ModelConfig
@@ -159,7 +161,7 @@ class BundleWriter:
         return records
 
 
-def write_measured(bundle: Bundle, measured: Mapping[str, object]) -> Bundle:
+def write_measured(bundle: Bundle, measured: Measured) -> Bundle:
     """Put what was measured of a bundle into its manifest, in one step; every other file stays. InputError: the bundle has changed
     since it was opened. UsageError: its folder cannot be written."""
     path = bundle.path / MANIFEST
@@ -167,7 +169,7 @@ def write_measured(bundle: Bundle, measured: Mapping[str, object]) -> Bundle:
     if read_manifest(data, str(path)) != bundle.manifest:
         raise InputError(f"{bundle.path}: changed while it was measured; measure it again")
     with atomic_write(path, "w") as file:
-        file.write(manifest_text(data | {"measured": measured}))
+        file.write(manifest_text(data | {"measured": dataclasses.asdict(measured)}))
     return Bundle.open(bundle.path, verify_hashes=False)
 
 

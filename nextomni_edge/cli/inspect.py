@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from nextomni_edge.cli.console import Console, common_options
 
 if TYPE_CHECKING:
-    from nextomni_edge.bundle import Bundle, Decision
+    from nextomni_edge.bundle import Bundle, Decision, Measured
     from nextomni_edge.spec import TensorSpec
+
+T = TypeVar("T")
 
 
 @click.command()
@@ -21,13 +24,13 @@ if TYPE_CHECKING:
 @click.option("--no-hashes", is_flag=True, help="Do not read every byte to check the files' hashes.")
 @common_options
 def inspect(console: Console, bundle: Path, other: Path | None, no_hashes: bool) -> None:
-    """Show a bundle's components with sizes, dtypes and dims, its files, versions and measured parity."""
+    """Show a bundle's components with sizes, dtypes and dims, its files, versions and measured parity; of a variant its report."""
     from nextomni_edge.bundle import Bundle
 
     one = Bundle.open(bundle, verify_hashes=not no_hashes)
     if other is None:
         described = describe(one)
-        console.result(described, as_text(described))
+        console.result(described, "\n".join([as_text(described), *measured_text(one.manifest.measured)]))
         return
     changes = list(differences(flat(one), flat(Bundle.open(other, verify_hashes=not no_hashes))))
     data = [{"what": what, "left": left, "right": right} for what, left, right in changes]
@@ -62,6 +65,8 @@ def describe(bundle: Bundle) -> dict[str, Any]:
         "bytes": sum(record.size for record in manifest.files.values()),
         "golden": manifest.golden is not None,
         "parity": manifest.parity,
+        "quantisation": dataclasses.asdict(manifest.quantisation) if manifest.quantisation else None,
+        "measured": dataclasses.asdict(manifest.measured) if manifest.measured else None,
         "provenance": {"versions": manifest.provenance.versions, "source": manifest.provenance.source},
         "config": manifest.config.to_json(),
     }
@@ -84,12 +89,46 @@ def as_text(described: dict[str, Any]) -> str:
         lines += [f"{'':<{width}}    {arrow} {text}" for arrow, key in (("<-", "inputs"), ("->", "outputs")) for text in part[key]]
     versions = ", ".join(f"{name} {version}" for name, version in described["provenance"]["versions"].items())
     lines += ["", f"golden trace: {'yes' if described['golden'] else 'no'}", f"identity: {described['identity']}"]
-    return "\n".join([*lines, f"exported with: {versions}"] if versions else lines)
+    lines += [f"exported with: {versions}"] if versions else []
+    return "\n".join([*lines, *made_text(described["quantisation"])])
+
+
+def made_text(quantisation: dict[str, Any] | None) -> Iterator[str]:
+    """How a quantised bundle was made."""
+    if quantisation:
+        recipe = ", ".join(f"{name} {value}" for name, value in leaves("", quantisation["recipe"]) if value is not None)
+        random = ", calibrated on RANDOM numbers" if quantisation["random_calibration"] else ""
+        yield f"made of: {quantisation['parent']} by {recipe}{random}"
+
+
+def measured_text(measured: Measured | None) -> Iterator[str]:
+    """What `report` found of a variant, in short; --json has all of it."""
+    if measured is None:
+        return
+    variant, parent = measured.variant, measured.parent
+    yield f"measured against {parent.name} ({parent.identity[:12]}), times on {measured.machine}:"
+    yield f"  bytes: {variant.bytes:,}, of the parent {parent.bytes:,}"
+    for modality, part in measured.agreement.items():
+        yield f"  {modality}: KL {part.kl} nats per draw, same argmax {part.same_argmax}, n {part.kl.n}"
+    yield from (f"  same symbols, {task}: {found.same}, n {found.same.n}" for task, found in measured.tokens.items())
+    for rows, seconds in variant.forward_seconds.items():
+        parents = beside(parent.forward_seconds, rows, lambda each: f"{1e3 * each:.2f} ms")
+        yield f"  forward of {rows} rows: {1e3 * seconds:.2f} ms{parents}"
+    for answer, found in variant.generation.items():
+        peak = "" if found.peak_bytes is None else f", peak {found.peak_bytes / 2**20:.0f} MiB"
+        yield f"  {answer}: {found.seconds:.3f} s{peak}{beside(parent.generation, answer, lambda each: f'{each.seconds:.3f} s')}"
+    yield from (f"  {name}: {share}, n {share.n}{beside(parent.quality, name, str)}" for name, share in variant.quality.items())
+
+
+def beside(numbers: Mapping[str, T], name: str, shown: Callable[[T], str]) -> str:
+    """The parent's number, where it has one of that name."""
+    return f"; of the parent {shown(numbers[name])}" if name in numbers else ""
 
 
 def flat(bundle: Bundle) -> dict[str, object]:
     """The manifest as one level: dotted key -> value; a file's value is its digest and size in one text."""
     data = bundle.manifest.to_json()
+    data.pop("measured", None)
     data["files"] = {name: f"{record['sha256'][:12]} ({record['size']:,} bytes)" for name, record in data["files"].items()}
     data["layers"] = {name: bits_text(decision) for name, decision in decisions(bundle).items()}
     for component in data["components"].values():

@@ -25,6 +25,12 @@ MEGABYTE = 10**6
 @click.option("--calibration", type=click.Path(path_type=Path), metavar="DIR", help="What `calibrate` wrote from this model.")
 @click.option("--budget-mb", type=click.FloatRange(min=0, min_open=True), help="Of recipe mixed: megabytes (10^6) of all files.")
 @click.option(
+    "--measure-on",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Of recipe mixed: trajectories to measure each layer on; 20.",
+)
+@click.option(
     "--max-kl",
     type=click.FloatRange(min=0),
     help="The gate: the largest divergence from the parent, in nats per draw. Recipe mixed goes as far as it allows.",
@@ -41,6 +47,7 @@ def quantize(
     config: Path | None,
     calibration: Path | None,
     budget_mb: float | None,
+    measure_on: int | None,
     max_kl: float | None,
     keep: bool,
     overwrite: bool,
@@ -50,32 +57,38 @@ def quantize(
     with needs_extra("quantize", "onnx_ir", "onnxruntime"):
         from nextomni_edge.calibration import quantize as run_quantize
 
-    how = chosen(recipe, config, budget_mb, max_kl)
+    how = chosen(recipe, config, budget_mb, measure_on, max_kl)
     with console.progress("quantize") as advance:
 
         def progress(task: str, share: float) -> None:
             advance(round(100 * share), 100, task)
 
         report = run_quantize(bundle, output, how, calibration, max_kl, keep, overwrite, resume, progress)
+    if report.random_calibration:
+        console.warn(f"{output} is calibrated on random numbers, and marked so for ever: it is for comparisons")
     console.result(as_json(report), as_text(report))
 
 
-def chosen(recipe: str | None, config: Path | None, budget_mb: float | None, max_kl: float | None) -> QuantConfig:
+def chosen(
+    recipe: str | None, config: Path | None, budget_mb: float | None, measure_on: int | None, max_kl: float | None
+) -> QuantConfig:
     """What the options ask for."""
     from nextomni_edge.calibration.config import read_config
     from nextomni_edge.calibration.config import recipe as named
 
     if (recipe is None) == (config is None):
         raise click.UsageError("give --recipe NAME or --config FILE, and not both")
-    if recipe != "mixed" and budget_mb is not None:
-        raise click.UsageError("--budget-mb goes with --recipe mixed alone")
+    for option, value in (("--budget-mb", budget_mb), ("--measure-on", measure_on)):
+        if recipe != "mixed" and value is not None:
+            raise click.UsageError(f"{option} goes with --recipe mixed alone")
     if config is not None:
         return read_config(config)
     if recipe != "mixed":
         return named(str(recipe))
+    settings = {} if measure_on is None else {"trajectories": measure_on}
     if budget_mb is not None:
-        return named("mixed", budget_bytes=round(budget_mb * MEGABYTE))
-    return named("mixed", max_kl=max_kl)
+        return named("mixed", budget_bytes=round(budget_mb * MEGABYTE), **settings)
+    return named("mixed", max_kl=max_kl, **settings)
 
 
 def as_json(report: QuantReport) -> dict[str, Any]:
@@ -85,6 +98,7 @@ def as_json(report: QuantReport) -> dict[str, Any]:
         "parent_bytes": report.parent_bytes,
         "bytes": report.bytes,
         "divergence": report.divergence,
+        "random_calibration": report.random_calibration,
         "components": {name: {"parent_bytes": before, "bytes": after} for name, (before, after) in report.components.items()},
         "layers": {name: vars(decision) for name, decision in report.decisions.items()},
     }

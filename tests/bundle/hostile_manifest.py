@@ -152,4 +152,14 @@ CASES: list[Case] = [
         manifest(lambda m: m["files"][W].update(sha256="0" * 64)),
         M + f": files: {W}: a weight's name must be its sha256, found {'0' * 64}",
     ),
+    (
+        "a report of other numbers",
+        manifest(lambda m: m.update(measured={"parent": {}})),
+        M + ".measured.parent: key 'name' is missing",
+    ),
+    (
+        "a report that is none",
+        manifest(lambda m: m.update(measured=[1])),
+        M + ".measured: found list, expected an object",
+    ),
 ]

@@ -212,3 +212,12 @@ def test_a_damaged_set_is_refused(bundle: Bundle, model: EdgeModel, tmp_path: Pa
     (found.path / "provenance.json").write_text('{"format": "nextomni-edge-calibration", "version": 2}')
     with pytest.raises(InputError, match="expected nextomni-edge-calibration version 1"):
         CalibrationSet.open(found.path)
+
+
+def test_few_trajectories_are_spread_over_every_task(calibration: CalibrationSet) -> None:
+    tasks = [record.task for record in calibration.record.trajectories]
+    for count in range(1, len(tasks) + 3):
+        found = calibration.spread(count)
+        assert len(found) == len(set(found)) == min(count, len(tasks)) and found == sorted(found)
+        shares = [sum(tasks[index] == task for index in found) for task in set(tasks)]
+        assert max(shares) - min(shares) <= 1 or count >= len(tasks)

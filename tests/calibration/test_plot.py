@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nextomni_edge.calibration.plot import COLOURS, HEIGHT, WIDTH, Axis, lines, nice_step, scatter
+from nextomni_edge.calibration.plot import COLOURS, HEIGHT, WIDTH, Axis, lines, nice_step, pareto, scatter
 
 
 @pytest.mark.parametrize(("span", "step"), [(1.0, 0.2), (9.0, 2.0), (23.4, 5.0), (0.03, 0.01), (0.0, 0.2)])
@@ -43,11 +43,18 @@ def count(picture: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], colour: str)
 
 def test_every_series_and_every_point_is_drawn_in_its_own_colour() -> None:
     drawn = pixels(lines("KL", "t", "nats", {"a": [(0.1, 1e-4), (0.9, 1e-2)], "b": [(0.1, 0.0), (0.9, 1e-3)]}))
-    spots = pixels(scatter("KL", "MB", "nats", {"a": (3.0, 0.1), "b": (5.0, 0.01)}))
+    spots = pixels(scatter("KL", "MB", "nats", {"a": (3.0, 0.1), "b": (5.0, 0.01)}, more_is_better=False))
     for colour in COLOURS[:2]:
         assert count(drawn, colour) > 500 and count(spots, colour) > 150
     assert count(drawn, COLOURS[2]) == 0
 
 
 def test_more_series_than_colours_start_again() -> None:
-    assert pixels(scatter("x", "y", "z", {str(i): (float(i), float(i)) for i in range(9)})).any()
+    assert pixels(scatter("x", "y", "z", {str(i): (float(i), float(i)) for i in range(9)}, more_is_better=True)).any()
+
+
+def test_the_front_holds_what_no_other_beats() -> None:
+    points = {"parent": (23.0, 0.98), "int8": (7.6, 0.95), "worse": (7.8, 0.94), "int4": (5.6, 0.96), "same": (6.0, 0.96)}
+    assert pareto(points, more_is_better=True) == ["int4", "parent"]
+    assert pareto({name: (x, 1 - y) for name, (x, y) in points.items()}, more_is_better=False) == ["int4", "parent"]
+    assert pareto({"a": (1.0, 0.5), "b": (1.0, 0.6)}, more_is_better=True) == ["b"]

@@ -132,6 +132,21 @@ def test_one_weight_serves_a_tied_table_and_its_head(tmp_path: Path) -> None:
         quantize(tmp_path / "bundle", tmp_path / "gated", recipe("int4-rtn"), max_kl=0.1)
 
 
+def test_what_is_no_bundle_of_onnx_graphs_is_refused_by_name(tiny_bundle: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a model directory; export it first"):
+        quantize(tiny_checkpoint, tmp_path / "out", recipe("int8-dynamic"))
+    with pytest.raises(InputError, match="no such directory; expected a bundle"):
+        quantize(tmp_path / "nowhere", tmp_path / "out", recipe("int8-dynamic"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_core_ml_bundle_is_refused_by_name(tiny_coreml_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="embed_text is of format coreml; quantize reads ONNX graphs: export with --target onnx"):
+        quantize(tiny_coreml_bundle, tmp_path / "out", recipe("int8-dynamic"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_cannot_be_quantised_is_refused(tiny_bundle: Path, int4: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is quantised already"):
         quantize(int4, tmp_path / "twice", recipe("int8-dynamic"))

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nextomni_edge.bundle import Bundle
+from nextomni_edge.bundle import Bundle, bundle_identity
+from nextomni_edge.calibration import report as module
 from nextomni_edge.calibration.collect import Planned
 from nextomni_edge.calibration.config import recipe
+from nextomni_edge.calibration.kept import Kept, remove_kept
 from nextomni_edge.calibration.page import page, write_report
 from nextomni_edge.calibration.quantize import quantize
-from nextomni_edge.calibration.report import load_variants, report
+from nextomni_edge.calibration.report import Variant, load_variants, report
 from nextomni_edge.errors import InputError, UsageError
 from tests.cli.conftest import Invoke, answered, invoke, refused
 
@@ -35,7 +37,7 @@ def variants(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> lis
 @pytest.fixture(scope="module")
 def data(variants: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     loaded = load_variants(variants)
-    folder = tmp_path_factory.mktemp("report") / "trajectories"
+    folder = tmp_path_factory.mktemp("report")
     return report(loaded, lambda v: Planned(v.model, v.bundle.manifest.components), folder, bins=4, seed=1, rounds=3)
 
 
@@ -97,7 +99,7 @@ def test_the_command_writes_the_folder(invoke: Invoke, variants: list[Path], tmp
         measures = {"naming": {"value": 0.9 - place / 10, "ci95": [0.7, 0.95], "n": 64}}
         (tmp_path / path).write_text(json.dumps({"measures": measures}))
     quality = ["--quality", tmp_path / "a.json", "--quality", tmp_path / "b.json"]
-    few = ["--bins", 4, "--rounds", 1]
+    few = ["--bins", 4, "--rounds", 1, "--no-record"]
     found = answered(invoke("report", variants[0], variants[2], "-o", tmp_path / "out", *quality, *few, "--json"))
     assert found["bundles"][1]["quality"]["naming"]["value"] == pytest.approx(0.8)
     assert "0.800 (0.700 – 0.950)" in (tmp_path / "out" / "index.html").read_text()
@@ -106,5 +108,81 @@ def test_the_command_writes_the_folder(invoke: Invoke, variants: list[Path], tmp
     refused(invoke("report", variants[0], "-o", tmp_path / "new", *few), 2, "at least one variant")
     refused(invoke("report", variants[0], variants[2], "-o", tmp_path / "new", *quality[:2]), 2, "1 --quality files for 2 bundles")
     (tmp_path / "b.json").write_text('{"measures": {"naming": {"value": 1}}}')
-    refused(invoke("report", variants[0], variants[2], "-o", tmp_path / "new", *quality), 3, "measure 'naming'", "ci95")
+    refused(
+        invoke("report", variants[0], variants[2], "-o", tmp_path / "new", *quality), 3, "measure 'naming'", "value, n and ci95"
+    )
+    (tmp_path / "b.json").write_text('{"drawing": {"value": 1, "n": 3, "ci95": [0, 1]}}')
+    refused(invoke("report", variants[0], variants[2], "-o", tmp_path / "new", *quality), 3, "'drawing' is not in both")
     assert not (tmp_path / "new").exists()
+
+
+def test_the_variants_manifest_holds_it_and_the_bundle_stays_the_same(invoke: Invoke, variants: list[Path], tmp_path: Path) -> None:
+    for name, source in (("parent", variants[0]), ("int8", variants[2])):
+        shutil.copytree(source, tmp_path / name)
+        (tmp_path / f"{name}.json").write_text('{"naming": {"value": 0.75, "n": 64, "ci95": [0.6, 0.9], "seconds": 3}}')
+    parent, int8 = (tmp_path / name for name in ("parent", "int8"))
+    identity, before = bundle_identity(int8), (parent / "manifest.json").read_bytes()
+    quality = ["--quality", tmp_path / "parent.json", "--quality", tmp_path / "int8.json"]
+    few = ["--bins", 4, "--rounds", 1, "--json"]
+    found = answered(invoke("report", parent, int8, "-o", tmp_path / "out", *quality, *few))
+    held = answered(invoke("inspect", int8, "--json"))["measured"]  # every hash is checked on the way
+    assert (parent / "manifest.json").read_bytes() == before and bundle_identity(int8) == identity
+    own = found["bundles"][1]
+    assert held["agreement"] == own["agreement"] and held["tokens"] == own["tokens"] and held["prompts"] is None
+    assert held["variant"]["quality"] == {"naming": {"value": 0.75, "n": 64, "ci95": [0.6, 0.9]}}
+    assert held["variant"]["forward_seconds"] == own["forward_seconds"] and held["parent"]["identity"] == bundle_identity(parent)
+    assert held["variant"]["bytes"] < held["parent"]["bytes"]
+    peaks = [each["peak_bytes"] for each in held["variant"]["generation"].values()]
+    assert all(peak is None or 2**24 < peak < 2**31 for peak in peaks)
+    shown = invoke("inspect", int8).stdout
+    assert "measured against parent" in shown and "naming: 0.750 (0.600 – 0.900), n 64; of the parent 0.750" in shown
+    assert answered(invoke("inspect", variants[2], "--diff", int8, "--json"))["differences"] == []
+    answered(invoke("report", parent, int8, "-o", tmp_path / "again", "--no-record", *few))
+    assert answered(invoke("inspect", int8, "--json"))["measured"] == held
+
+
+def test_an_interrupted_report_goes_on_and_makes_no_measure_twice(
+    variants: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def source(variant: Variant) -> Planned:
+        return Planned(variant.model, variant.bundle.manifest.components)
+
+    def run(bins: int = 4) -> dict[str, Any]:
+        return report(loaded, source, tmp_path, bins=bins, seed=1, rounds=1)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def counted(name: str) -> None:
+        plain = getattr(module, name)
+
+        def made_now(*arguments: Any, **given: Any) -> Any:
+            made.append(name)
+            return plain(*arguments, **given)
+
+        monkeypatch.setattr(module, name, made_now)
+
+    loaded, made = load_variants([variants[0], variants[2]]), list[str]()
+    for name in ("collect", "speeds", "agreed"):
+        counted(name)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "token_agreement", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    assert made == ["collect", "speeds", "agreed"]
+    first = run()
+    assert made == ["collect", "speeds", "agreed"] and first["bundles"][1]["tokens"]
+    assert run() == first
+    assert run(bins=2)["bins"] == 2 and made == ["collect", "speeds", "agreed"] * 2
+
+
+def test_a_damaged_result_is_made_again_and_other_settings_begin_anew(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, {"seed": 1})
+    assert kept("a", {"of": 1}, lambda: {"x": 1}) == {"x": 1} == kept("a", {"of": 1}, lambda: {"x": 2})
+    assert kept("a", {"of": 2}, lambda: {"x": 2}) == {"x": 2}
+    next((tmp_path / "measures").glob("a-*")).write_text("{")
+    found = [Kept(tmp_path, {"seed": 1})("a", {"of": which}, lambda: {"x": 3}) for which in (1, 2)]
+    assert sorted(each["x"] for each in found) in ([1, 3], [2, 3])
+    assert Kept(tmp_path, {"seed": 2})("a", {"of": 1}, lambda: {"x": 4}) == {"x": 4}
+    remove_kept(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -30,6 +30,8 @@ def test_what_was_done_and_what_it_cost(invoke: Invoke, tiny_bundle: Path, tmp_p
         ((), 2, "give --recipe NAME or --config FILE"),
         ((*RECIPE, "--config", "x.json"), 2, "not both"),
         ((*RECIPE, "--budget-mb", "3"), 2, "--budget-mb goes with --recipe mixed alone"),
+        ((*RECIPE, "--measure-on", "3"), 2, "--measure-on goes with --recipe mixed alone"),
+        (("--recipe", "mixed", "--max-kl", "1", "--measure-on", "0"), 2, "--measure-on"),
         (("--recipe", "mixed"), 2, "a budget in bytes or a largest divergence"),
         (("--recipe", "int4-awq"), 2, "give one with --calibration"),
         ((*RECIPE, "--calibration", "nowhere"), 3, "expected a calibration set"),
@@ -42,6 +44,16 @@ def test_what_cannot_be_meant_is_refused_in_one_line(
 ) -> None:
     refused(invoke("quantize", tiny_bundle, "-o", tmp_path / "out", *arguments), code, words)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_random_calibration_is_warned_of_and_marked(invoke: Invoke, tiny_bundle: Path, tmp_path: Path) -> None:
+    answered(invoke("calibrate", tiny_bundle, "-o", tmp_path / "set", "--random", 1, "--bins", 4, "--json"))
+    others = [name for name in Bundle.open(tiny_bundle).manifest.components if name != "text_head"]
+    (tmp_path / "config.json").write_text(json.dumps({"kind": "int8-static", "skip": others}))
+    how = ("--config", tmp_path / "config.json", "--calibration", tmp_path / "set")
+    result = invoke("quantize", tiny_bundle, "-o", tmp_path / "out", *how)
+    assert result.exit_code == 0 and "warning: " in result.stderr and "calibrated on random numbers" in result.stderr
+    assert "calibrated on RANDOM numbers" in invoke("inspect", tmp_path / "out").stdout
 
 
 def test_a_config_file_is_read(invoke: Invoke, tiny_bundle: Path, tmp_path: Path) -> None:

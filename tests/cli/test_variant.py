@@ -8,12 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from nextomni_edge import variants
-from nextomni_edge.bundle import Bundle, bundle_identity, write_measured
 from nextomni_edge.calibration import quantize
 from nextomni_edge.calibration.config import Int8Dynamic
 from nextomni_edge.cli import root
@@ -166,16 +164,6 @@ def test_bundles_of_several_models_are_no_variants(invoke: Invoke, saved: Path, 
 def test_between_measured_sizes_time_is_on_the_line_and_beyond_them_the_nearest() -> None:
     variant = variants.Variant("a", "", 1, {"256": 30.0, "32": 10.0, "64": 14.0}, 1.0)
     assert [variant.at(rows) for rows in (1, 32, 48, 160, 9999)] == pytest.approx([10.0, 10.0, 12.0, 22.0, 30.0])
-
-
-def test_what_was_measured_of_a_bundle_later_does_not_make_it_another(saved: Path, tmp_path: Path) -> None:
-    shutil.copytree(saved / "big", tmp_path / "big")
-    before = bundle_identity(tmp_path / "big")
-    bundle = write_measured(Bundle.open(tmp_path / "big"), {"kl": 0.1, "of": [1, 2]})
-    assert bundle.manifest.measured == {"kl": 0.1, "of": [1, 2]} and bundle_identity(tmp_path / "big") == before
-    again = write_measured(bundle, {"kl": 0.2})
-    assert Bundle.open(again.path).manifest.measured == {"kl": 0.2} and bundle_identity(tmp_path / "big") == before
-    assert not np.array_equal((tmp_path / "big" / "manifest.json").read_bytes(), (saved / "big" / "manifest.json").read_bytes())
 
 
 def test_the_table_says_it_too(invoke: Invoke, saved: Path) -> None:
