@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,18 +23,21 @@ Load = Any
 READS = {
     "coreml": ("tiny_coreml_bundle", "numpy"),
     "onnx": ("tiny_bundle", "onnxruntime"),
+    "onnx bound": ("tiny_bundle", "onnxruntime"),  # buffers as on a GPU's provider, here in the processor's memory
     "openvino": ("tiny_bundle", "openvino"),
     "torch": (None, "torch"),
 }
 
 
-@pytest.fixture(params=sorted(RUNTIMES))
-def load(request: pytest.FixtureRequest, tiny_checkpoint: Path) -> Load:
+@pytest.fixture(params=[*sorted(RUNTIMES), "onnx bound"])
+def load(request: pytest.FixtureRequest, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
     """load(component, provider=None, execution=None) → Session, for each runtime in turn."""
-    config, name = Checkpoint.open(tiny_checkpoint).config, request.param
-    made, library = READS[name]
+    config, name = Checkpoint.open(tiny_checkpoint).config, request.param.split()[0]
+    made, library = READS[request.param]
     pytest.importorskip(library, reason=f"the contract of runtime {name} needs {library}")
     bundle = Bundle.open(request.getfixturevalue(made)) if made else None
+    if request.param == "onnx bound":
+        monkeypatch.setitem(importlib.import_module("nextomni_edge.runtimes.onnx").MEMORY, "CPUExecutionProvider", "cpu")
 
     def load(component: str, provider: str | None = None, execution: Execution | None = None) -> Session:
         file = bundle.component_file(component) if bundle else tiny_checkpoint
@@ -151,7 +155,7 @@ def test_the_processor_stands_in_only_where_it_is_allowed_to(load: Load) -> None
 
 
 def test_arithmetic_that_a_runtime_has_not_is_refused(load: Load, request: pytest.FixtureRequest) -> None:
-    computes = type(runtime(request.node.callspec.params["load"])).COMPUTES
+    computes = type(runtime(request.node.callspec.params["load"].split()[0])).COMPUTES
     if set(computes) == {"float32", "bfloat16", "float16"}:
         return  # it asks the device instead: see its own tests
     with pytest.raises(UsageError, match="computes in float32 here; float16 was asked for"):
@@ -159,7 +163,7 @@ def test_arithmetic_that_a_runtime_has_not_is_refused(load: Load, request: pytes
 
 
 def test_a_cache_is_refused_where_nothing_is_compiled(load: Load, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    if type(runtime(request.node.callspec.params["load"])).COMPILES:
+    if type(runtime(request.node.callspec.params["load"].split()[0])).COMPILES:
         load("text_head", None, Execution(cache=tmp_path / "cache"))
         assert list((tmp_path / "cache").iterdir())
     else:
@@ -169,7 +173,7 @@ def test_a_cache_is_refused_where_nothing_is_compiled(load: Load, request: pytes
 
 def test_a_file_that_is_no_model_is_refused(load: Load, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     spec = load("text_head").spec
-    name = request.node.callspec.params["load"]
+    name = request.node.callspec.params["load"].split()[0]
     (tmp_path / "config.json").write_text("{}")
     broken = tmp_path / "text_head.onnx"  # nor a package
     broken.write_bytes(b"not a graph")
