@@ -10,7 +10,7 @@ import numpy as np
 
 from nextomni_edge.bundle import Bundle, Decision
 from nextomni_edge.calibration.awq import awq_smoothing
-from nextomni_edge.calibration.config import Int8Static, QuantConfig
+from nextomni_edge.calibration.config import Int8Static, Mixed, QuantConfig
 from nextomni_edge.calibration.graph import Float, Layer, load_graph, weight_of
 from nextomni_edge.calibration.observers import observe
 from nextomni_edge.calibration.samples import CalibrationSet
@@ -107,8 +107,7 @@ def _smoothing(
             how = decision.block_size, decision.bits, decision.symmetric
             smoothing = awq_smoothing(weights, seen.hessian, seen.absmean, *how)
         else:
-            assert isinstance(config, Int8Static)  # no other recipe smooths so
-            smoothing = smoothquant(seen.absmax, np.abs(weights).max(axis=0), config.smoothing)
+            smoothing = smoothquant(seen.absmax, np.abs(weights).max(axis=0), _static(config).smoothing)
         found |= dict.fromkeys((layer.name for layer in group), smoothing)
     return found
 
@@ -120,9 +119,16 @@ def _inputs(
     seen = statistics[layer.name]
     if decision.scheme != "static":
         return Inputs(smoothing, hessian=seen.hessian if decision.method == "gptq" else None)
-    assert isinstance(config, Int8Static)  # no other makes static inputs
-    output = affine(*statistics[layer.after.name].range(config.range)) if layer.operator == "conv" else None
-    return Inputs(smoothing, affine(*seen.range(config.range)), output)
+    method = _static(config).range
+    output = affine(*statistics[layer.after.name].range(method)) if layer.operator == "conv" else None
+    return Inputs(smoothing, affine(*seen.range(method)), output)
+
+
+def _static(config: QuantConfig) -> Int8Static:
+    """The part of a recipe that static inputs, and their smoothing, go by."""
+    found = config.media if isinstance(config, Mixed) else config
+    assert isinstance(found, Int8Static)  # no other makes such
+    return found
 
 
 def _together(parent: Bundle, group: list[Layer]) -> Float:

@@ -69,13 +69,15 @@ class Mixed:
     `budget_bytes` (of all files together), or the fewest bytes within `max_kl` (nats per draw). One of the two.
 
     `trajectories`: how many of a calibration set's each layer alone is measured on, spread over its tasks; the bound on the whole
-    is measured on what the gate is (see quantize).
+    is measured on what the gate is (see quantize). `media` quantises encoders and decoders, on which p_{1|t} does not depend, in
+    place of `int8`: with ranges of a calibration set.
     """
 
     budget_bytes: int | None = None
     max_kl: float | None = None
     int8: Int8Dynamic = dataclasses.field(default_factory=Int8Dynamic)
     int4: Int4 = dataclasses.field(default_factory=Int4)
+    media: Int8Static | None = None
     trajectories: int = 20
     skip: tuple[str, ...] = ()
 

@@ -75,7 +75,8 @@ def solve(job: Job, config: Mixed, parent: EdgeModel, alone: Divergence, whole: 
 def _plan(job: Job, config: Mixed, kind: QuantConfig) -> Plan:
     found: dict[str, Decision] = {}
     for layer in job.layers:
-        decision = decide(kind, layer) if layer.component not in config.skip else None
+        own = config.media if config.media is not None and layer.component in OUTSIDE else kind
+        decision = decide(own, layer) if layer.component not in config.skip else None
         if decision is not None:
             found[layer.name] = decision
     return found

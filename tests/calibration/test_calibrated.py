@@ -14,7 +14,7 @@ from nextomni_edge.bundle import Bundle
 from nextomni_edge.calibration import quantize
 from nextomni_edge.calibration.calibrated import Inputs, affine, inputs_of, smoothquant
 from nextomni_edge.calibration.collect import Random, collect
-from nextomni_edge.calibration.config import Int8Static, QuantConfig, recipe
+from nextomni_edge.calibration.config import Int8Static, Mixed, QuantConfig, read_config, recipe, to_json
 from nextomni_edge.calibration.graph import layers, load_graph
 from nextomni_edge.calibration.handlers import decide
 from nextomni_edge.calibration.samples import CalibrationSet
@@ -100,6 +100,20 @@ def test_rounded_convolutions_are_what_pytorch_computes_with_the_same_integers(
 ) -> None:
     rounded, whole = (decoded(path, tiny_checkpoint)["pixels"] for path in (rounded_decoder, tiny_bundle))
     assert 0 < np.abs(rounded - whole).mean() < 0.02
+
+
+def test_a_mixed_recipe_takes_static_ranges_for_encoders_and_decoders(
+    tiny_bundle: Path, numbers: CalibrationSet, tmp_path: Path
+) -> None:
+    skipped = tuple(name for name in Bundle.open(tiny_bundle).manifest.components if name != "image_decoder")
+    config = Mixed(max_kl=1.0, media=Int8Static(skip=()), skip=skipped)
+    (tmp_path / "config.json").write_text(json.dumps(to_json(config)))
+    assert read_config(tmp_path / "config.json") == config
+    quantize(tiny_bundle, tmp_path / "out", config, calibration=numbers.path)
+    decisions = Bundle.open(tmp_path / "out").manifest.components["image_decoder"].quantisation.values()
+    assert {decision.scheme for decision in decisions if decision.operator == "conv"} == {"static"}
+    with pytest.raises(UsageError, match="give one with --calibration"):
+        quantize(tiny_bundle, tmp_path / "more", config)
 
 
 def test_an_output_range_that_is_not_the_graphs_is_found(rounded_decoder: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
