@@ -54,6 +54,7 @@ MAY_IMPORT = {
     "export": RUN | {"models", "verify"},
     "calibration": RUN | {"bench", "media", "variants", "verify"},
     "pack": STORED,
+    "pack.ios": RUN | {"pack", "verify"},
     "__main__": {"cli"},
     "cli": RUN
     | {

@@ -12,6 +12,7 @@ from nextomni_edge.bundle import Bundle
 
 # Adding a device is its file and one line here: name → the module that holds `write`, a Write.
 TARGETS: Final = {
+    "ios": "nextomni_edge.pack.ios",
     "jetson": "nextomni_edge.pack.jetson",
 }
 

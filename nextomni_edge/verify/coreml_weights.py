@@ -34,7 +34,7 @@ class StoredWeight:
 
 
 def package_weights(package: Path, decisions: Mapping[str, Decision]) -> dict[str, StoredWeight]:
-    """By weight, those that `decisions` name. InputError: one of them is not compressed in the package, or not smoothed."""
+    """By weight, those that `decisions` name. InputError: one of them is not compressed in the package."""
     program = read_package(package)
     interpreter = Interpreter(program, lambda blob: read_blob(package, blob))
     operations = {name: operation for operation in program.operations for name, _ in operation.outputs}
@@ -44,15 +44,16 @@ def package_weights(package: Path, decisions: Mapping[str, Decision]) -> dict[st
         if name is None:
             raise InputError(f"{package}: {weight} is listed as quantised, but the package holds it as it was")
         factor = _factor(operations, interpreter, name) if decision.smoothed else None
-        if decision.smoothed and factor is None:
-            raise InputError(f"{package}: {weight} is listed as smoothed, but nothing multiplies its input in the package")
         nbytes = sum(_bytes(operations, value) for values in operations[name].inputs.values() for value in values)
         found[weight] = StoredWeight(interpreter.compressed[name], factor, nbytes)
     return found
 
 
 def _factor(operations: Mapping[str, Operation], interpreter: Interpreter, weight: str) -> NDArray[np.float32] | None:
-    """The constant that the input of a weight's only reader was multiplied by last; layers with one input may share it."""
+    """The constant that the input of a weight's only reader was multiplied by last; layers with one input may share it.
+
+    None: nothing multiplies it, as the converter drops factors of 1.
+    """
     reader = next(operation for operation in operations.values() if (weight,) in operation.inputs.values())
     product = operations.get(str(reader.inputs["x"][0]))
     if product is None or product.type != "mul":

@@ -1,0 +1,73 @@
+/// One piece of a turn. (tokens/chat.py)
+public enum Part {
+    case text(String)
+    case image([[Int]])
+    case audio([[Int]])
+    case video([[[Int]]])
+}
+
+/// What is to be answered, and how much of it.
+public enum Answer {
+    case text(blocks: Int)
+    case image
+    case audio(tokens: Int)
+    case video(frames: Int)
+}
+
+public struct Turn {
+    public enum Role: String { case user, assistant }
+    public let role: Role
+    public let parts: [Part]
+
+    public init(_ role: Role, _ parts: [Part]) { (self.role, self.parts) = (role, parts) }
+}
+
+extension Tokenizer {
+    /// Everything said so far, and the opening of the assistant's next turn, in ChatML.
+    public func conversation(_ turns: [Turn]) -> [Segment] {
+        let newline = encode("\n")
+        func opening(_ role: String) -> Segment { .text([special.imStart] + encode(role) + newline) }
+        var segments: [Segment] = []
+        for turn in turns {
+            segments.append(opening(turn.role.rawValue))
+            for part in turn.parts { segments += self.segments(part) }
+            segments.append(.text([special.imEnd] + newline))
+        }
+        return segments + [opening("assistant")]
+    }
+
+    /// A part between its markers; text has none.
+    func segments(_ part: Part, frozen: Bool = true) -> [Segment] {
+        switch part {
+        case .text(let text):
+            return [.text(encode(text), frozen: frozen)]
+        case .image(let codes):
+            return [.text([special.imageStart]), Segment(.image, codes, frozen: frozen), .text([special.imageEnd])]
+        case .audio(let codes):
+            return [.text([special.audioStart]), Segment(.audio, codes, frozen: frozen), .text([special.audioEnd])]
+        case .video(let frames):
+            let inside = frames.flatMap { segments(.image($0), frozen: frozen) }
+            return [.text([special.videoStart])] + inside + [.text([special.videoEnd])]
+        }
+    }
+
+    /// Append what is to be generated, all zero for now.
+    public func respond(to segments: [Segment], with answer: Answer, _ configuration: Configuration) -> TokenSequence {
+        func empty(_ modality: Modality, _ count: Int) -> [[Int]] {
+            [[Int]](repeating: [Int](repeating: 0, count: configuration.symbols(modality).codebooks), count: count)
+        }
+        let positions = configuration.image?.positions ?? 0
+        switch answer {
+        case .text(let blocks):
+            let length = blocks * configuration.text.blockSize
+            return TokenSequence(segments + [Segment(.text, empty(.text, length), frozen: false)])
+        case .image:
+            return TokenSequence(segments + self.segments(.image(empty(.image, positions)), frozen: false))
+        case .audio(let tokens):
+            return TokenSequence(segments + self.segments(.audio(empty(.audio, tokens)), frozen: false))
+        case .video(let frames):
+            let codes = [[[Int]]](repeating: empty(.image, positions), count: frames)
+            return TokenSequence(segments + self.segments(.video(codes), frozen: false))
+        }
+    }
+}

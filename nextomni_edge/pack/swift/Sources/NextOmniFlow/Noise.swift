@@ -1,0 +1,46 @@
+/// What a uniform decides. The numbers are part of every golden trace. (flow/noise.py)
+public enum Use: UInt64 {
+    case start = 0, x1 = 1, jump = 2, target = 3
+}
+
+/// Uniform values by (seed, segment, step, position, code, use), from Philox4x64-10. (flow/noise.py)
+public struct Noise {
+    public let seed: UInt64
+
+    public init(seed: UInt64) { self.seed = seed }
+
+    /// In [0, 1), multiples of 2^-53: one row of `codes` for each position.
+    public func uniform(segment: Int, step: Int, use: Use, positions: Int, codes: Int) -> [[Double]] {
+        var out = [[Double]](repeating: [Double](repeating: 0, count: codes), count: positions)
+        for code in 0..<codes {
+            for block in 0..<((positions + 3) / 4) {
+                let counter = [UInt64(block + 1), UInt64(code), UInt64(step), UInt64(segment)]
+                let words = philox(counter: counter, key: [seed, use.rawValue])
+                for word in 0..<4 where 4 * block + word < positions {
+                    out[4 * block + word][code] = Double(words[word] >> 11) * 0x1p-53
+                }
+            }
+        }
+        return out
+    }
+
+    /// x_0, uniform over the symbols.
+    public func start(segment: Int, positions: Int, codes: Int, vocabulary: Int) -> [[Int]] {
+        uniform(segment: segment, step: 0, use: .start, positions: positions, codes: codes)
+            .map { row in row.map { Int($0 * Double(vocabulary)) } }
+    }
+}
+
+/// Ten rounds of Philox4x64 (Salmon et al., SC 2011): four words from a counter and a key.
+public func philox(counter: [UInt64], key: [UInt64]) -> [UInt64] {
+    var (c0, c1, c2, c3) = (counter[0], counter[1], counter[2], counter[3])
+    var (k0, k1) = (key[0], key[1])
+    for _ in 0..<10 {
+        let first = c0.multipliedFullWidth(by: 0xD2E7_470E_E14C_6C93)
+        let second = c2.multipliedFullWidth(by: 0xCA5A_8263_9512_1157)
+        (c0, c1, c2, c3) = (second.high ^ c1 ^ k0, second.low, first.high ^ c3 ^ k1, first.low)
+        k0 &+= 0x9E37_79B9_7F4A_7C15
+        k1 &+= 0xBB67_AE85_84CA_A73B
+    }
+    return [c0, c1, c2, c3]
+}

@@ -1,0 +1,45 @@
+public enum Modality: String, Codable {
+    case text, image, audio
+}
+
+/// Tokens of one modality, a row of K sub-codes each (K = 1 for text); frozen segments are given. (tokens/sequence.py)
+public struct Segment: Equatable {
+    public let modality: Modality
+    public var tokens: [[Int]]
+    public let frozen: Bool
+
+    public init(_ modality: Modality, _ tokens: [[Int]], frozen: Bool = true) {
+        (self.modality, self.tokens, self.frozen) = (modality, tokens, frozen)
+    }
+
+    public static func text(_ ids: [Int], frozen: Bool = true) -> Segment { Segment(.text, ids.map { [$0] }, frozen: frozen) }
+}
+
+/// Segments in order; positions count through all of them.
+public struct TokenSequence: Equatable {
+    public var segments: [Segment]
+
+    public init(_ segments: [Segment]) { self.segments = segments }
+
+    public var length: Int { segments.reduce(0) { $0 + $1.tokens.count } }
+
+    /// Indices of the segments to generate.
+    public var generated: [Int] { segments.indices.filter { !segments[$0].frozen } }
+
+    /// The position at which each segment starts.
+    public var starts: [Int] {
+        var position = 0
+        return segments.map { segment in
+            defer { position += segment.tokens.count }
+            return position
+        }
+    }
+
+    /// The guidance branch without its condition: given text becomes the null id, markers of media stay.
+    public func unconditional(_ special: SpecialTokens) -> TokenSequence {
+        TokenSequence(segments.map { segment in
+            guard segment.frozen && segment.modality == .text else { return segment }
+            return Segment(.text, segment.tokens.map { special.markers.contains($0[0]) ? $0 : [special.null] })
+        })
+    }
+}

@@ -1,0 +1,66 @@
+@testable import NextOmniFlow
+
+/// A model of small whole numbers, which float32 holds exactly. (tests/pack/integers.py)
+struct IntegerComponents: Components {
+    let modulus = 97
+    let configuration: Configuration
+
+    func run(_ component: String, _ inputs: [String: Tensor]) throws -> [String: Tensor] {
+        let width = configuration.backbone.hiddenSize
+        if component.hasPrefix("embed_") { return ["embeddings": embed((inputs["tokens"] ?? inputs["codes"])!, width)] }
+        if component == "backbone" { return ["hidden": backbone(inputs["embeddings"]!, inputs["positions"]!, width)] }
+        let modality = Modality(rawValue: String(component.dropLast("_head".count)))!
+        return ["logits": head(inputs["hidden"]!, inputs["codes"], configuration.symbols(modality), width)]
+    }
+
+    private func whole(_ tensor: Tensor) -> [Int] { tensor.values.map { Int($0) } }
+
+    private func embed(_ tokens: Tensor, _ width: Int) -> Tensor {
+        let shape = tokens.shape, all = whole(tokens)
+        let codebooks = shape.count == 3 ? shape[2] : 1
+        var out: [Float] = []
+        for first in stride(from: 0, to: all.count, by: codebooks) {
+            for h in 0..<width {
+                var sum = 0
+                for k in 0..<codebooks { sum += all[first + k] * (31 + 2 * k) + h * 17 }
+                out.append(Float(sum % modulus))
+            }
+        }
+        return .floats(out, shape: [shape[0], shape[1], width])
+    }
+
+    private func backbone(_ embeddings: Tensor, _ positions: Tensor, _ width: Int) -> Tensor {
+        let shape = embeddings.shape, all = whole(embeddings), places = whole(positions)
+        var out = [Float](repeating: 0, count: all.count)
+        for batch in 0..<shape[0] {
+            let first: Int = batch * shape[1]
+            for h in 0..<width {
+                var sum = 0
+                for position in 0..<shape[1] { sum += all[(first + position) * width + h] }
+                for position in 0..<shape[1] {
+                    let place: Int = (first + position) * width + h
+                    let value: Int = 3 * all[place] + sum + 7 * places[first + position] + h
+                    out[place] = Float(value % modulus)
+                }
+            }
+        }
+        return .floats(out, shape: shape)
+    }
+
+    private func head(_ hidden: Tensor, _ codes: Tensor?, _ size: (codebooks: Int, entries: Int), _ width: Int) -> Tensor {
+        let all = whole(hidden), before = codes.map(whole)
+        var out: [Float] = []
+        for row in 0..<all.count / width {
+            var state = 0
+            for h in 0..<width { state += all[row * width + h] * (h + 1) }
+            for k in 0..<size.codebooks {
+                let earlier: Int = k > 0 ? (before?[row * size.codebooks + k - 1] ?? 0) : 0
+                for c in 0..<size.entries {
+                    let total: Int = state + 13 * c * c + 29 * k + 11 * earlier * c
+                    out.append(Float(total % modulus) / 16)
+                }
+            }
+        }
+        return .floats(out, shape: [hidden.shape[0], hidden.shape[1], size.codebooks, size.entries])
+    }
+}
