@@ -19,7 +19,7 @@ help:
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet torch==2.13.0
-	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet -e '.[cpu,train,export,openvino,coreml,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet -e '.[cpu,train,export,openvino,coreml,tensorrt,dev]'
 	touch $(STAMP)
 
 demo: $(STAMP)

@@ -119,9 +119,10 @@ def _inputs(
     seen = statistics[layer.name]
     if decision.scheme != "static":
         return Inputs(smoothing, hessian=seen.hessian if decision.method == "gptq" else None)
-    method = _static(config).range
-    output = affine(*statistics[layer.after.name].range(method)) if layer.operator == "conv" else None
-    return Inputs(smoothing, affine(*seen.range(method)), output)
+    static = _static(config)
+    rounding = balanced if static.symmetric else affine
+    output = rounding(*statistics[layer.after.name].range(static.range)) if layer.operator == "conv" else None
+    return Inputs(smoothing, rounding(*seen.range(static.range)), output)
 
 
 def _static(config: QuantConfig) -> Int8Static:
@@ -149,3 +150,8 @@ def affine(low: float, high: float) -> tuple[float, float]:
     low, high = min(low, 0.0), max(high, 0.0)
     scale = float(np.float32((high - low) / 255)) or 1.0
     return scale, float(np.clip(np.rint(-low / scale), 0, 255))
+
+
+def balanced(low: float, high: float) -> tuple[float, float]:
+    """Scale and zero point of a range that reaches as far to either side of 0: 128 always, so that 1 to 255 are −127 to 127."""
+    return float(np.float32(max(-low, high, 0.0) / 127)) or 1.0, 128.0

@@ -37,12 +37,14 @@ class Int8Static:
     """INT8 weights and activations, the activations' ranges from calibration: `range` says how one is read off the values that are
     rounded, the widest of the t-bins counting. `smoothing` α moves outliers into the weights before that, 0 leaves them
     (SmoothQuant, arXiv 2211.10438). `convolutions` "static" rounds what the decoders' convolutions read and give, "weights" leaves
-    them at INT8 weights; `encoders` says the same of all of an encoder's layers."""
+    them at INT8 weights; `encoders` says the same of all of an encoder's layers. `symmetric` ranges reach as far below 0 as above:
+    coarser, and all that TensorRT reads."""
 
     range: Literal["minmax", "percentile", "mse"] = "mse"
     smoothing: float = 0.5
     convolutions: Literal["static", "weights"] = "static"
     encoders: Literal["static", "weights"] = "weights"
+    symmetric: bool = False
     skip: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -24,6 +24,7 @@ RUNTIMES: Final = {
     "coreml": ("nextomni_edge.runtimes.coreml", "CoreMlRuntime", "coreml"),
     "onnx": ("nextomni_edge.runtimes.onnx", "OnnxRuntime", "cpu"),
     "openvino": ("nextomni_edge.runtimes.openvino", "OpenVinoRuntime", "openvino"),
+    "tensorrt": ("nextomni_edge.runtimes.tensorrt", "TensorRtRuntime", "tensorrt"),
     "torch": ("nextomni_edge.runtimes.torch", "TorchRuntime", "train"),
 }
 

@@ -13,8 +13,7 @@ from typing import Any, ClassVar, Final
 
 import openvino
 
-from nextomni_edge.bundle.onnx_wire import read_onnx
-from nextomni_edge.checkpoint import file_sha256
+from nextomni_edge.bundle.graph_content import graph_content
 from nextomni_edge.errors import InputError, MissingRuntimeError, NextOmniError
 from nextomni_edge.files import atomic_write
 from nextomni_edge.runtimes.base import Array, Compute, Runtime, Session, threads
@@ -118,7 +117,7 @@ class OpenVinoRuntime(Runtime):
         self.execution.cache.mkdir(parents=True, exist_ok=True)
         settings = {name: str(value) for name, value in self._settings().items()}
         name = self._core.get_property(device, "FULL_DEVICE_NAME")
-        key = json.dumps([_content(file), openvino.__version__, device, name, settings], sort_keys=True)
+        key = json.dumps([graph_content(file), openvino.__version__, device, name, settings], sort_keys=True)
         return self.execution.cache / f"{component}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.openvino"
 
     def _restore(self, kept: Path, device: str) -> openvino.CompiledModel | None:
@@ -143,12 +142,6 @@ def _keep(kept: Path, compiled: openvino.CompiledModel) -> None:
     blob = compiled.export_model().getvalue()
     with atomic_write(kept) as file:
         file.write(hashlib.sha256(blob).digest() + blob)
-
-
-def _content(file: Path) -> list[str]:
-    """Digests of a graph and of every file that its weights stand in."""
-    located = {dict(tensor.entries)["location"] for tensor in read_onnx(file.read_bytes()).tensors if tensor.entries is not None}
-    return [file_sha256(path) for path in (file, *(file.parent / name for name in sorted(located)))]
 
 
 def _check_grouped_heads(component: str, file: Path, model: openvino.Model) -> None:

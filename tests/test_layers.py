@@ -17,6 +17,8 @@ BASE = {"errors", "spec", "config", "graphs", "files", "strict_json", "tensor_fi
 STORED = BASE | {"checkpoint", "bundle"}
 RUN = STORED | {"tokens", "flow", "generate", "runtimes.base"}
 MODEL = BASE | {"checkpoint", "tokens", "flow", "models"}
+# TensorRT's part of runtimes, in the order in which one imports another.
+ENGINES = ("profile", "engine", "device", "cuda", "tensorrt", "network", "engine_build", "engines")
 # What each part may import besides itself. Nobody imports cli; a concrete runtime is loaded by name, through runtimes.base alone.
 MAY_IMPORT = {
     "errors": set[str](),
@@ -41,6 +43,10 @@ MAY_IMPORT = {
     "runtimes.mil_compression": STORED,
     "runtimes.onnx": STORED | {"runtimes.base"},
     "runtimes.openvino": STORED | {"runtimes.base"},
+    **{
+        f"runtimes.{name}": STORED | {"runtimes.base"} | {f"runtimes.{earlier}" for earlier in ENGINES[:index]}
+        for index, name in enumerate(ENGINES)
+    },
     "runtimes.torch": STORED | {"runtimes.base", "models"},
     "models": MODEL,
     "models.initial": MODEL | {"layouts"},
@@ -69,6 +75,7 @@ MAY_IMPORT = {
         "pack",
         "verify",
         "runtimes",
+        *(f"runtimes.{name}" for name in ENGINES),  # of `compile`, which is TensorRT's alone
         "bench",
         "variants",
         "named_configs",
@@ -96,6 +103,7 @@ DEVICE = BASE | {
     "runtimes.mil_compression",
     "runtimes.onnx",
     "runtimes.openvino",
+    *(f"runtimes.{name}" for name in ENGINES),
     "cli",
     "__main__",
 }
@@ -117,6 +125,7 @@ VENDORS = {
     "onnxruntime": {"runtimes.onnx"},
     "openvino": {"runtimes.openvino"},
     "tensorrt": {"runtimes.tensorrt"},
+    "tensorrt_rtx": {"runtimes.tensorrt"},
     "coremltools": {"export.coreml", "export.coreml_weights", "runtimes.coreml"},
 }
 

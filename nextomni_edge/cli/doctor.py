@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Final, Literal
 
 import click
@@ -41,7 +42,7 @@ def doctor(console: Console, bundle: Path | None) -> None:
 
     Ends with 5 where a library is missing, 3 where the bundle is not as it must be, 4 where the replay differs.
     """
-    checks = [*machine(), *libraries(), *providers()]
+    checks = [*machine(), *libraries(), *providers(), *tensorrt()]
     if bundle is not None:
         checks.extend(bundle_checks(console, bundle))
     failures = [check for check in checks if check.state == "FAIL"]
@@ -94,6 +95,29 @@ def providers() -> Iterator[Check]:
         yield Check("onnxruntime", "ok", f"{version_of(found[0])}: {', '.join(runtime('onnx').providers())}")
     except MissingRuntimeError as error:
         yield Check("onnxruntime", "FAIL", str(error), error.exit_code)
+
+
+def tensorrt() -> Iterator[Check]:
+    """The GPU and the library that compiles for it; neither is needed to run a bundle on the processor."""
+    from nextomni_edge.runtimes.cuda import devices, driver_version
+    from nextomni_edge.runtimes.tensorrt import library
+
+    try:
+        found = [f"{device.name}, {device.capability}, {device.memory / 2**30:.1f} GiB" for device in devices()]
+        yield Check("gpu", "ok", f"{'; '.join(found)}; the driver serves CUDA {driver_version()}")
+    except MissingRuntimeError as error:
+        yield Check("gpu", "none", f"{error}; engines can be built here for other machines, and run there")
+    try:
+        trt = library()
+        yield Check("tensorrt", "ok", f"{trt.__name__} {trt.__version__}: `compile` builds engines for {_kinds(trt)}")
+    except MissingRuntimeError as error:
+        yield Check("tensorrt", "none", str(error).removeprefix("runtime tensorrt: "))
+
+
+def _kinds(trt: ModuleType) -> str:
+    from nextomni_edge.runtimes.engine_build import capabilities
+
+    return ", ".join(capabilities(trt)) or "the GPU that is here"
 
 
 def bundle_checks(console: Console, path: Path) -> Iterator[Check]:

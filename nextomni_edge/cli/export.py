@@ -7,18 +7,29 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from nextomni_edge.cli.compile import as_json as engines_as_json
+from nextomni_edge.cli.compile import as_text as engines_as_text
+from nextomni_edge.cli.compile import compiled
 from nextomni_edge.cli.console import Console, common_options
 from nextomni_edge.cli.library import needs_extra
 from nextomni_edge.errors import UsageError
 
 if TYPE_CHECKING:
     from nextomni_edge.export import ExportReport
+    from nextomni_edge.runtimes.engine_build import Asked
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The bundle to write.")
-@click.option("--target", type=click.Choice(["onnx", "coreml"]), default="onnx", show_default=True, help="Format of the graphs.")
+@click.option(
+    "--target",
+    type=click.Choice(["onnx", "coreml", "tensorrt"]),
+    default="onnx",
+    show_default=True,
+    help="Format of the graphs; tensorrt: ONNX, and engines beside the bundle for --capability.",
+)
+@click.option("--capability", metavar="smNN", help="tensorrt: the kind of GPU; they compute in --precision.")
 @click.option("--components", metavar="NAME,...", help="Only these components.")
 @click.option(
     "--precision", type=click.Choice(["float32", "float16"]), default="float32", show_default=True, help="Of the stored weights."
@@ -42,7 +53,8 @@ def export(
     console: Console,
     model: Path,
     output: Path,
-    target: Literal["onnx", "coreml"],
+    target: Literal["onnx", "coreml", "tensorrt"],
+    capability: str | None,
     components: str | None,
     precision: Literal["float32", "float16"],
     like: Path | None,
@@ -53,10 +65,14 @@ def export(
 ) -> None:
     """Export MODEL, a model directory, to a bundle of one graph per component, and verify it before it gets its name."""
     with needs_extra("export", "torch", "onnx", "onnxscript", "onnxruntime"):
+        from nextomni_edge.bundle import Bundle
         from nextomni_edge.export import CoreMlOptions, export_bundle
     packages = CoreMlOptions(like, palettes)
     if target != "coreml" and packages != CoreMlOptions():
         raise UsageError(f"--like and --palettes are of Core ML packages; leave them out, or give --target coreml, not {target}")
+    if (target == "tensorrt") != (capability is not None):
+        raise UsageError("--target tensorrt and --capability smNN go together: an engine is of one kind of GPU")
+    engines = asked(output, capability, precision) if capability else None
     if target == "coreml":
         with needs_extra("coreml", "coremltools"):
             import nextomni_edge.export.coreml  # noqa: F401  (a missing library is told before the work)
@@ -67,8 +83,25 @@ def export(
         def progress(task: str, share: float) -> None:
             advance(round(100 * share), 100, task)
 
-        report = export_bundle(model, output, chosen, precision, overwrite, dry_run, progress, check, target, packages)
-    console.result(as_json(report, dry_run), as_text(report, dry_run))
+        graphs: Literal["onnx", "coreml"] = "coreml" if target == "coreml" else "onnx"
+        report = export_bundle(model, output, chosen, precision, overwrite, dry_run, progress, check, graphs, packages)
+    data, text = as_json(report, dry_run), as_text(report, dry_run)
+    if engines and not dry_run:
+        built = compiled(console, Bundle.open(output), engines, None)
+        data, text = data | {"engines": engines_as_json(built, engines)}, f"{text}\n{engines_as_text(built, engines)}"
+    console.result(data, text)
+
+
+def asked(output: Path, capability: str, precision: Literal["float32", "float16"]) -> Asked:
+    """The engines to build, refused before the work where they cannot be."""
+    from nextomni_edge.runtimes.engine import engines_beside
+    from nextomni_edge.runtimes.engine_build import Asked, check_capability
+    from nextomni_edge.runtimes.profile import Limits
+    from nextomni_edge.runtimes.tensorrt import here
+
+    wanted = Asked(capability, precision, Limits(), engines_beside(output))
+    check_capability(wanted, here())
+    return wanted
 
 
 def as_json(report: ExportReport, dry_run: bool) -> dict[str, Any]:

@@ -33,6 +33,7 @@ VERBS: Final = {
     "chat": "Talk with a model in turns.",
     "embed": "Write the embeddings of texts and media files.",
     "search": "Index a folder of mixed media and find by any modality.",
+    "compile": "Build TensorRT engines, on the device that runs them or ahead of time.",
     "pack": "Wrap a bundle for a device: all that it needs there.",
     "doctor": "Check this machine: libraries, providers, a bundle's golden trace replayed here.",
 }

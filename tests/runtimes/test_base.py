@@ -65,11 +65,11 @@ def test_numbers_that_are_not_finite_are_refused(value: float, word: str) -> Non
 
 
 def test_an_unknown_runtime_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"^runtime 'abacus': expected one of coreml, onnx, openvino, torch$"):
+    with pytest.raises(UsageError, match=r"^runtime 'abacus': expected one of coreml, onnx, openvino, tensorrt, torch$"):
         runtime("abacus")
 
 
-@pytest.mark.parametrize("name", sorted(RUNTIMES.keys() - {"coreml"}))  # its interpreter needs none
+@pytest.mark.parametrize("name", sorted(RUNTIMES.keys() - {"coreml", "tensorrt"}))  # one needs none, the other any of two
 def test_a_missing_library_says_how_to_install_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module, _, extra = RUNTIMES[name]
     monkeypatch.delitem(sys.modules, module, raising=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,13 @@ READS = {
     "onnx": ("tiny_bundle", "onnxruntime"),
     "onnx bound": ("tiny_bundle", "onnxruntime"),  # buffers as on a GPU's provider, here in the processor's memory
     "openvino": ("tiny_bundle", "openvino"),
+    "tensorrt": ("tiny_bundle", "numpy"),  # see `engines`: without a GPU nothing of it can run
     "torch": (None, "torch"),
 }
 
 
 @pytest.fixture(params=[*sorted(RUNTIMES), "onnx bound"])
-def load(request: pytest.FixtureRequest, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
+def load(request: pytest.FixtureRequest, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
     """load(component, provider=None, execution=None) → Session, for each runtime in turn."""
     config, name = Checkpoint.open(tiny_checkpoint).config, request.param.split()[0]
     made, library = READS[request.param]
@@ -38,12 +40,30 @@ def load(request: pytest.FixtureRequest, tiny_checkpoint: Path, monkeypatch: pyt
     bundle = Bundle.open(request.getfixturevalue(made)) if made else None
     if request.param == "onnx bound":
         monkeypatch.setitem(importlib.import_module("nextomni_edge.runtimes.onnx").MEMORY, "CPUExecutionProvider", "cpu")
+    kept = engines(bundle, tmp_path / "cache") if bundle and name == "tensorrt" else None
 
     def load(component: str, provider: str | None = None, execution: Execution | None = None) -> Session:
         file = bundle.component_file(component) if bundle else tiny_checkpoint
+        execution = replace(execution or Execution(), cache=kept) if kept else execution
         return runtime(name, execution).load(component, file, graph_specs(config)[component], provider)
 
     return load
+
+
+def engines(bundle: Bundle, folder: Path) -> Path:
+    """TensorRT's engines of a bundle, built for the GPU that is here."""
+    from nextomni_edge.runtimes.engine_build import Asked
+    from nextomni_edge.runtimes.engines import compile_bundle
+    from nextomni_edge.runtimes.profile import Limits
+    from nextomni_edge.runtimes.tensorrt import here
+
+    capability = here()
+    if capability is None:
+        pytest.skip(
+            "the contract of runtime tensorrt needs an NVIDIA GPU: its engines are built, not executed (test_tensorrt_*.py)"
+        )
+    compile_bundle(bundle, Asked(capability, "float32", Limits(), folder), None, bundle.component_file, lambda task, share: None)
+    return folder
 
 
 def example(spec: TensorSpec, rng: np.random.Generator, **sizes: int) -> np.ndarray:

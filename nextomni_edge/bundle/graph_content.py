@@ -1,0 +1,14 @@
+"""The content of a graph with all its weights, as a key for what is compiled from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nextomni_edge.bundle.onnx_wire import read_onnx
+from nextomni_edge.checkpoint import file_sha256
+
+
+def graph_content(file: Path) -> list[str]:
+    """Digests of a graph and of every file that its weights stand in."""
+    located = {dict(tensor.entries)["location"] for tensor in read_onnx(file.read_bytes()).tensors if tensor.entries is not None}
+    return [file_sha256(path) for path in (file, *(file.parent / name for name in sorted(located)))]
