@@ -6,10 +6,10 @@ Both are trained on the same draws, updates and seed, a new backbone on the demo
     python examples/emoji/train.py --data DATA --out runs/flow $ways --objective flow
     python examples/emoji/train.py --data DATA --out runs/ar $ways --objective ar
 
-They are asked about drawings by artists whom training never met for the thing, as they are and augmented. Two tasks:
-the name (a block of 8 tokens) and a listing of all that is known of the drawing (37 to 60 tokens in a block of 64); an answer is
-right when every character is. The twin decodes greedily; the flow takes the argmax, with at most n forwards, by either step rule.
-Intervals are 95 %, by a bootstrap over drawings, as views of one are not independent; differences are paired by drawing.
+They are asked about drawings by artists whom training never met for the thing, as they are and augmented. Two tasks: the name (a
+block of 8 tokens) and a listing of all that is known of the drawing (37 to 60 tokens in a block of 64). An answer is right when
+every character is, in a listing up to the artist. The twin decodes greedily; the flow takes the argmax, with at most n forwards, by
+either step rule. Intervals are 95 %, by a bootstrap over drawings, as views of one are not independent; differences are paired.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.tokens.chat import Part, Turn, conversation, respond
 from nextomni_edge.tokens.sequence import Sequence
 
-FORWARDS = (1, 2, 3, 4, 6, 8, 12, 16)
+FORWARDS = (1, 2, 4, 8, 16)
 VIEWS = 2
+ARTIST = "; by"  # what follows in a listing is not scored: training never met that artist with that thing
 RESAMPLES = 4000
 Right = NDArray[np.bool_]  # (drawings, views)
 Decode = Callable[[list[Sequence], Meter], list[Sequence]]
@@ -70,9 +71,10 @@ class Questions:
         return [respond(segments, "text", self.model.config, self.model.tokenizer, blocks) for segments in given]
 
     def right(self, task: str, answers: list[Sequence]) -> Right:
-        said = np.asarray([str(self.model.response(answer).value) for answer in answers]).reshape(-1, VIEWS)
-        expected = [self.model.tokenizer.decode(self.model.tokenizer.encode(text)) for text in self.tasks[task][2]]
-        right: Right = said == np.asarray(expected)[:, None]
+        said = [str(self.model.response(answer).value).split(ARTIST)[0] for answer in answers]
+        tokenizer = self.model.tokenizer
+        expected = [tokenizer.decode(tokenizer.encode(text)).split(ARTIST)[0] for text in self.tasks[task][2]]
+        right: Right = np.asarray(said).reshape(-1, VIEWS) == np.asarray(expected)[:, None]
         return right
 
 
