@@ -141,16 +141,24 @@ def compared(flow: Questions, twin: Questions, task: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _cell(point: dict[str, Any]) -> str:
+    low, high = point["ci95"]
+    return f"{point['value']:.2f} ({low:.2f} to {high:.2f})" if point["value"] else f"none of {point['n']}"
+
+
 def table(tasks: dict[str, Any]) -> str:
-    """Markdown: right answers of the twin, and of the flow at each number of forwards, with the paired difference."""
-    lines = ["| task | decoding | right | 95 % | minus the twin | 95 % |", "| --- | --- | ---: | ---: | ---: | ---: |"]
+    """Markdown: right answers of the twin, and of the flow by step rule and number of forwards, with their intervals."""
+    forwards = sorted({int(name.split()[1]) for found in tasks.values() for name in found["flow"]})
+    head = ["task", "twin", "flow", *(f"{n} forward{'s' if n > 1 else ''}" for n in forwards)]
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     for task, found in tasks.items():
-        for name, point in {"autoregressive, greedy": found["ar"], **found["flow"]}.items():
-            low, high = point["ci95"]
-            cells = [task, name, f"{point['value']:.3f}", f"{low:.2f} to {high:.2f}"]
-            if "minus_twin" in point:
-                cells += [f"{point['minus_twin']:+.3f}", "{:+.2f} to {:+.2f}".format(*point["minus_twin_ci95"])]
-            lines.append(f"| {' | '.join([*cells, *[''] * (6 - len(cells))])} |")
+        for rule in dict.fromkeys(name.split()[0] for name in found["flow"]):
+            cells = [_cell(found["flow"][f"{rule} {n}"]) for n in forwards]
+            lines.append(f"| {' | '.join([task, _cell(found['ar']), rule, *cells])} |")
+    lines.append("")
+    for task, found in tasks.items():
+        fewest = ", ".join(f"{n} ({rule})" for rule, n in found["fewest_at_least_as_good"].items()) or "none of those measured"
+        lines.append(f"- {task}: fewest forwards at least as good as the twin: {fewest}.")
     return "\n".join(lines)
 
 
