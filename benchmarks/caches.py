@@ -31,9 +31,10 @@ from nextomni_edge.verify.tasks import PLANS, Plan
 DEMO = Path(__file__).resolve().parents[1] / "demo" / "bundle"
 TASKS = ("image-to-text", "video-to-text", "text-to-image", "text-to-audio", "text-to-video")
 POLICIES: tuple[dict[str, Any], ...] = (
-    {"kv_cache": "prefix"}, {"kv_cache": "adaptive"}, {"kv_cache": "adaptive", "cache_share": 0.25}, {"kv_cache": "revised"},
-    {"kv_cache": "prefix", "refresh_prompt": 4}, {"kv_cache": "adaptive", "refresh_prompt": 4},
-    {"kv_cache": "revised", "refresh_prompt": 4},
+    *({"kv_cache": policy} for policy in ("prefix", "adaptive", "revised")), {"kv_cache": "adaptive", "cache_share": 0.25},
+    *({"kv_cache": policy, "refresh_prompt": 3, "refresh": 3} for policy in ("prefix", "adaptive", "revised")),
+    *({"kv_cache": policy, "cache_drift": 2.5} for policy in ("prefix", "adaptive", "revised")),
+    {"kv_cache": "revised", "refresh_prompt": 2, "refresh": 2}, {"kv_cache": "revised", "cache_drift": 1.0},
 )  # fmt: skip
 
 

@@ -45,6 +45,7 @@ class Request:
     refresh: int | None
     cache_threshold: float | None
     cache_share: float | None
+    cache_drift: float | None
     frames: int | None
     fps: float
     seconds: float | None
@@ -105,6 +106,9 @@ def generation_options(command: Command) -> Command:
         click.option("--refresh", type=int, help="Compute the answer's anew every so many forwards."),
         click.option("--cache-threshold", type=float, help="adaptive: compute rows anew that are less alike than this."),
         click.option("--cache-share", type=float, help="adaptive: compute this share anew, the least alike."),
+        click.option(
+            "--cache-drift", type=float, help="Compute all anew once so many tokens, for each of the answer's, have changed."
+        ),
         click.option("--frames", type=int, help="Video: how many frames."),
         click.option("--fps", type=click.FloatRange(0.1, 100), default=8.0, show_default=True, help="Video: speed of the file."),
         click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Audio: how long."),

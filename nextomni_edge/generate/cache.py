@@ -20,8 +20,9 @@ class CacheView:
 
     attended, response, changed, due, ends (B,S) bool: not padding; generated; of another token than its keys and values are
     of; read by a row that the known noise may move in this step; <EOS>. similarity (B,S): cosine of the row's input features
-    to those that its keys and values are of. age (B,S) and `prompt_age`, `response_age` (B,): forwards since a row, the whole
-    prompt, the whole response was computed. last: x_1 of every row is the result.
+    to those that its keys and values are of. drift (B,): tokens that have changed since all was computed last, for each row of the
+    response. age (B,S) and `prompt_age`, `response_age` (B,): forwards since a row, the whole prompt, the whole response was
+    computed. last: x_1 of every row is the result.
     """
 
     attended: Mask
@@ -30,6 +31,7 @@ class CacheView:
     due: Mask
     ends: Mask
     similarity: Float
+    drift: Float
     age: Ids
     prompt_age: Ids
     response_age: Ids
@@ -69,13 +71,19 @@ class Prefix:
     def prompt(self, view: CacheView) -> Mask:
         """The prompt's rows where they are due."""
         every = self.options.refresh_prompt
-        due = (view.prompt_age >= every) & (every > 0)
+        due = ((view.prompt_age >= every) & (every > 0)) | self.drifted(view)
         return view.attended & ~view.response & due[:, None]
+
+    def drifted(self, view: CacheView) -> Mask:
+        """Requests (B,) of which all is due, as too many tokens have changed since: unlike a number of forwards, this counts what
+        makes kept keys and values wrong."""
+        found: Mask = (view.drift > self.options.cache_drift) & (self.options.cache_drift > 0)
+        return found
 
     def refreshed(self, view: CacheView, chosen: Mask) -> Mask:
         """`chosen` rows of the response, all of them every R_r forwards, and the prompt's where they are due."""
         every = self.options.refresh
-        whole = (view.response_age >= every) & (every > 0)
+        whole = ((view.response_age >= every) & (every > 0)) | self.drifted(view)
         return (view.response & (chosen | whole[:, None])) | self.prompt(view)
 
 

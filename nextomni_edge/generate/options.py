@@ -75,6 +75,9 @@ class GenerationOptions:
     cache_share: float = 0.0
     """Of 'adaptive', in place of the threshold: compute this share of the rows anew, the least alike first; 0 is off."""
 
+    cache_drift: float = 0.0
+    """Compute prompt and response anew once more tokens than this, for each row of the response, have changed since; 0 never."""
+
     padding: float = 0.0
     """Of a forward's positions, the share that may be padding so that requests of different lengths share it; 0: none."""
 
@@ -146,7 +149,7 @@ class GenerationOptions:
         return dataclasses.replace(self, **off)
 
     def _policy_faults(self) -> list[tuple[bool, str]]:
-        until, threshold, share = self.extend_until, self.cache_threshold, self.cache_share
+        until, threshold, share, drift = self.extend_until, self.cache_threshold, self.cache_share, self.cache_drift
         kept, adaptive = self.kv_cache != "none", self.kv_cache == "adaptive"
         return [
             (self.extend not in EXTEND, f"extend is {self.extend!r}, expected one of {', '.join(EXTEND)}"),
@@ -156,6 +159,8 @@ class GenerationOptions:
             (self.refresh < 0, f"refresh is {self.refresh}, expected at least 0"),
             (not -1.0 <= threshold <= 1.0, f"cache_threshold is {threshold}, expected -1 to 1, a cosine"),
             (not 0.0 <= share <= 1.0, f"cache_share is {share}, expected 0 to 1"),
+            (not 0.0 <= drift < math.inf, f"cache_drift is {drift}, expected a finite number from 0"),
+            (drift > 0.0 and not kept, "cache_drift means nothing where nothing is kept: name a kv_cache"),
             (not 0.0 <= self.padding < 1.0, f"padding is {self.padding}, expected at least 0 and under 1"),
             (self.refresh_prompt > 0 and not kept, "refresh_prompt means nothing where nothing is kept: name a kv_cache"),
             (self.refresh > 0 and not kept, "refresh means nothing where nothing is kept: name a kv_cache"),

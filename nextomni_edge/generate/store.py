@@ -24,6 +24,7 @@ class Store:
         self.embeddings, self.batch, self.eos = embeddings, batch, model.tokenizer.special.eos
         self.features = np.zeros_like(embeddings[0]) if policy.needs_similarity else None  # that a row was computed from
         self.outdated = np.zeros((requests, length), np.bool_)  # of another token than its keys and values
+        self.revised = np.zeros(requests)  # tokens that changed since the whole request was computed
         self.age = np.zeros((requests, length), np.int64)
         self.prompt_age, self.response_age = np.zeros(requests, np.int64), np.zeros(requests, np.int64)
         self.filled = np.zeros(requests, np.bool_)
@@ -41,13 +42,15 @@ class Store:
         """Rows (B,S) that the policy computes anew for the `stale` requests, given the positions whose token changed and those
         that are about to be read."""
         self.outdated |= changed
+        self.revised += changed.sum(axis=1)
+        drift = self.revised / self.response.sum(axis=1)
         for age in (self.age, self.prompt_age, self.response_age):
             age[stale] += 1
         ends = np.zeros_like(changed)
         if self.batch.modality == "text":
             requests, rows = np.nonzero((x_t[..., 0] == self.eos) & self.batch.real)
             ends[requests, self.batch.rows[requests, rows]] = True
-        view = CacheView(self.batch.attended, self.response, self.outdated, due, ends, self._similarity(), self.age,
+        view = CacheView(self.batch.attended, self.response, self.outdated, due, ends, self._similarity(), drift, self.age,
                          self.prompt_age, self.response_age, last)  # fmt: skip
         return policy.plan(view) & self.batch.attended & stale[:, None]
 
@@ -89,3 +92,4 @@ class Store:
         fresh = (self.age == 0) | ~self.batch.attended
         self.prompt_age[(fresh | self.response).all(axis=1)] = 0
         self.response_age[(fresh | ~self.response).all(axis=1)] = 0
+        self.revised[fresh.all(axis=1)] = 0.0

@@ -56,8 +56,8 @@ def view(**given: Any) -> CacheView:
     attended, response = nothing.copy(), nothing.copy()
     attended[:, :7], response[:, 3:7] = True, True
     blank = CacheView(
-        attended, response, nothing, nothing, nothing, np.ones((1, 8)), np.ones((1, 8), np.int64), np.ones(1, np.int64),
-        np.ones(1, np.int64), False,
+        attended, response, nothing, nothing, nothing, np.ones((1, 8)), np.zeros(1), np.ones((1, 8), np.int64),
+        np.ones(1, np.int64), np.ones(1, np.int64), False,
     )  # fmt: skip
     arrays = {name: np.asarray(value) for name, value in given.items()}
     return dataclasses.replace(blank, **arrays)
@@ -106,6 +106,13 @@ def test_revised_computes_what_changed_and_what_is_about_to_be_read() -> None:
     assert planned(view(response_age=[5]), kv_cache="revised", refresh=5) == [3, 4, 5, 6]
 
 
+def test_all_is_computed_once_enough_of_the_response_has_changed() -> None:
+    for cache in KEEPING:
+        given = view(drift=[1.5])
+        assert planned(given, kv_cache=cache, cache_drift=1.4) == [0, 1, 2, 3, 4, 5, 6]
+        assert not set(planned(given, kv_cache=cache, cache_drift=1.5)) & {0, 1, 2}
+
+
 # --- the arithmetic ---
 
 
@@ -120,6 +127,20 @@ def test_all_refreshed_every_time_is_the_plain_run(model: EdgeModel, kind: Kind,
     for found, expected in zip(fresh, plain, strict=True):
         for ours, theirs in zip(found, expected, strict=True):
             np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("cache", KEEPING)
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_refreshed_at_any_drift_is_the_plain_run(model: EdgeModel, kind: Kind, cache: str) -> None:
+    given = options(model, kind, guidance=1.0)
+    plain, _ = traced(model, ask(model, kind), given)
+    fresh, meter = traced(model, ask(model, kind), dataclasses.replace(given, kv_cache=cache, cache_drift=1e-9))
+    _, fewer = traced(model, ask(model, kind), dataclasses.replace(given, kv_cache=cache, cache_drift=2.0))
+    for found, expected in zip(fresh, plain, strict=True):
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    assert meter.rows_reused == 0
+    assert fewer.rows_reused > 0
 
 
 @pytest.mark.parametrize("lengths", [("draw a red rocket",), ("a cat", "draw a red rocket")])

@@ -34,6 +34,8 @@ from tests.tiny import tiny_config
         ({"cache_threshold": 1.1}, "cache_threshold is 1.1, expected -1 to 1, a cosine"),
         ({"cache_threshold": float("nan")}, "cache_threshold is nan, expected -1 to 1, a cosine"),
         ({"kv_cache": "adaptive", "cache_share": 1.5}, "cache_share is 1.5, expected 0 to 1"),
+        ({"kv_cache": "revised", "cache_drift": -1.0}, "cache_drift is -1.0, expected a finite number from 0"),
+        ({"cache_drift": 0.5}, "cache_drift means nothing where nothing is kept: name a kv_cache"),
         ({"cache_share": 0.5}, "cache_share is for kv_cache 'adaptive': name it, or leave cache_share out"),
         ({"padding": 1.0}, "padding is 1.0, expected at least 0 and under 1"),
         ({"temperature": 0.0, "top_k": 5}, "top_k means nothing at temperature 0: raise the temperature or leave top_k out"),
