@@ -34,7 +34,7 @@ from nextomni_edge.variants import Machine, stored_bytes
 FLOAT: Final = "float32"
 VARIANTS: Final = ("int8-dynamic", "int8-static", "int4-rtn")
 DEMO: Final = Path(__file__).resolve().parents[1] / "demo" / "bundle"
-COMPONENTS: Final = ("embed_text", "embed_image", "backbone", "text_head", "image_head")
+COMPONENTS: Final = ("embed_text", "embed_image", "backbone", "text_head", "image_head", "image_encoder", "image_decoder")
 GENERATIONS: Final[tuple[tuple[str, Kind, str], ...]] = (
     ("picture", "image", "draw rocket, noto style"), ("short text", "text", "what is this?"),
 )  # fmt: skip
@@ -58,7 +58,7 @@ def settings() -> dict[str, Any]:
     found = export_memory.config()
     stack, head = {"width": 64, "layers": 1, "heads": 2}, {"kind": "parallel", "width": 64, "layers": 1, "heads": 2}
     backbone = {"hidden_size": 896, "layers": 24, "query_heads": 14, "kv_heads": 2, "mlp_size": 4864, "max_positions": 1024}
-    image = found["image"] | {"size": 128, "encoder": stack, "decoder": stack, "head": head}
+    image = found["image"] | {"size": 128, "max_frames": 1, "encoder": stack, "decoder": stack, "head": head}
     audio = found["audio"] | {"encoder": stack, "decoder": stack, "head": head}
     return found | {"backbone": backbone, "text": {"vocabulary_size": 4096}, "image": image, "audio": audio}
 

@@ -252,6 +252,8 @@ def collect(
     """
     if not (1 <= bins <= 64 and 0 <= seed < SEEDS and batch >= 1):
         raise UsageError(f"bins {bins}, seed {seed}, batch {batch}: expected 1 to 64, 0 to 2^32 - 1, and at least 1")
+    if not source.tasks:
+        raise UsageError(f"{bundle.path}: nothing to collect: there is no prompt, or no task that its components can do")
     named: dict[str, dict[str, float]] = {}
     for answer in sorted({answer for _, answer in source.tasks}):
         options = source.options(answer)

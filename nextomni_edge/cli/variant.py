@@ -50,9 +50,10 @@ def choose_variant(
 
 
 def computed_rows(bundle: Bundle, turns: Callable[[Encoder], list[Turn]], kind: Kind, request: Request) -> int:
-    """Rows of each of the request's forwards: of the whole sequence in every branch of guidance; with keys and values kept, of the
-    answer alone, which is the most that a cache computes anew. An answer that may grow counts as it begins. UsageError: an
-    autoregressive model."""
+    """Rows of each of the request's forwards but the first, in every branch of guidance: of the whole sequence, or with keys and
+    values kept of the answer, which is the most that a cache computes anew; where attention is "prefix", of all that is not the
+    prompt. An answer that may grow counts as it begins. UsageError: an autoregressive model."""
+    from nextomni_edge.generate.cache import NoCache, cache_policy
     from nextomni_edge.media.parts import Lengths
     from nextomni_edge.tokens.text import TextTokenizer
 
@@ -60,5 +61,8 @@ def computed_rows(bundle: Bundle, turns: Callable[[Encoder], list[Turn]], kind: 
         raise UsageError("this model is autoregressive: its forwards are of one row each; choose the smallest, or name a bundle")
     tokenizer = TextTokenizer(bundle.tokenizer_path, bundle.config.text)
     sequence, options = asked(bundle.config, tokenizer, turns(Lengths(bundle.config)), kind, request)
-    answer = sum(len(sequence.segments[index]) for index in sequence.generated())
-    return (sequence.length if options.kv_cache == "none" else answer) * (2 if options.guidance else 1)
+    prefix, rows = bundle.config.backbone.attention == "prefix", sequence.length
+    if not isinstance(cache_policy(options, prefix), NoCache):
+        answer = sum(len(sequence.segments[index]) for index in sequence.generated())
+        rows = rows - sequence.prompt_length if prefix else answer
+    return rows * (2 if options.guidance else 1)

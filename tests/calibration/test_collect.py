@@ -221,3 +221,9 @@ def test_few_trajectories_are_spread_over_every_task(calibration: CalibrationSet
         assert len(found) == len(set(found)) == min(count, len(tasks)) and found == sorted(found)
         shares = [sum(tasks[index] == task for index in found) for task in set(tasks)]
         assert max(shares) - min(shares) <= 1 or count >= len(tasks)
+
+
+def test_nothing_to_collect_is_refused(bundle: Bundle, model: EdgeModel, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no task that its components can do"):
+        collect(bundle, Random(model, ["backbone"], 1), tmp_path / "set")
+    assert list(tmp_path.iterdir()) == []
