@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 GB: Final = 10**9
@@ -13,8 +13,8 @@ TERA: Final = 10**12
 @dataclass(frozen=True)
 class Device:
     """memory: bytes in all; reserved: of these, what the system keeps (our estimate where no source says it); bandwidth: bytes/s;
-    operations: additions and multiplications a second, by the precision of the weights. widens: float16 weights become float32
-    when they are loaded, as ONNX Runtime does on a processor."""
+    operations: additions and multiplications a second, by the precision of the weights; loaded: bytes in memory to a byte
+    stored, where the runtime keeps weights otherwise than they are stored."""
 
     name: str
     memory: int
@@ -22,7 +22,7 @@ class Device:
     bandwidth: float
     operations: Mapping[str, float]
     source: str
-    widens: bool = False
+    loaded: Mapping[str, float] = field(default_factory=dict)
 
 
 def _rates(float32: float, float16: float, int8: float) -> dict[str, float]:

@@ -105,8 +105,7 @@ def estimate(config: ModelConfig, weights: Mapping[str, int], precision: Precisi
     head = f"{step.modality}_head"
     read = weights[ComponentName.BACKBONE] + weights[head]
     resident = read + sum(weights[name] for name in {ComponentName.EMBED_TEXT, f"embed_{step.modality}"})
-    if device.widens and precision == "float16":
-        resident, read = 2 * resident, 2 * read
+    resident = int(resident * device.loaded.get(precision, 1.0))
     shape = config.backbone
     states = 2 * shape.layers * step.rows * shape.kv_heads * shape.head_dim * FLOAT
     stored, activations, operations = sum(weights.values()), _activations(config, step), _operations(config, step)

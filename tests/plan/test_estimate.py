@@ -51,11 +51,11 @@ def test_the_bound_is_the_slower_of_memory_and_arithmetic() -> None:
     assert many.to_json()["formula"] == FORMULA and math.isclose(many.to_json()["steps_per_second_at_most"], 1 / many.seconds)
 
 
-def test_what_does_not_fit_is_said_and_float16_is_widened_where_the_runtime_does() -> None:
+def test_what_does_not_fit_is_said_and_weights_take_what_the_runtime_keeps_of_them() -> None:
     config, step = tiny_config(), Step("text", 8, 4)
     halves = config_weights(config, "float16")
     kept = estimate(config, halves, "float16", step, DEVICE)
-    wide = Device("d", kept.needed + 10, 0, 1e6, DEVICE.operations, "a test", widens=True)
+    wide = Device("d", kept.needed + 10, 0, 1e6, DEVICE.operations, "a test", {"float16": 2.0})
     assert not estimate(config, halves, "float16", step, wide).fits
     assert estimate(config, halves, "float16", step, wide).resident == 2 * kept.resident
     assert estimate(config, halves, "float16", step, Device("d", kept.needed, 0, 1e6, DEVICE.operations, "a test")).fits
@@ -71,5 +71,5 @@ def test_this_processor_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     for name, size in {"SIDE": 128, "ROWS": 16, "SWEEP": 2**16, "REPEATS": 2}.items():
         monkeypatch.setattr(probing, name, size)
     found = probing.probe()
-    assert found.widens and found.memory > 10**8 and found.bandwidth > 1e6
+    assert found.loaded and found.memory > 10**8 and found.bandwidth > 1e6
     assert all(rate > 1e6 for rate in found.operations.values())
