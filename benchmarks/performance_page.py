@@ -41,7 +41,7 @@ TABLES: dict[str, tuple[Path | None, Callable[[Path], str]]] = {
     "caches": (HERE / "caches.json", lambda path: caches.table(_read(path))),
     "twins": (EXAMPLE / "twins.json", twins),
     "autoregressive": (HERE / "autoregressive.json", autoregressive_report.report),
-    "devices": (None, lambda _: projection.devices()),
+    "devices": (None, lambda _: projection.rates()),
     "projection": (None, lambda _: projection.table()),
 }
 

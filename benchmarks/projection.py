@@ -1,27 +1,19 @@
 """The twin and the flow on devices that are not here, on paper: `python benchmarks/projection.py`, a Markdown table.
 
 Nothing is measured: a forward takes as long as its weights take to be read once at the device's bandwidth, or as its products take
-at its INT8 peak, whichever is longer; the makers' peaks, which nothing reaches. Read in each forward: every weight of backbone and
-head, and the kept keys and values (16 bits). Operations: 2 for each weight of the backbone and row, 2 for each of the head and
-answered row, and 4 · layers · hidden for each pair of a row and a column that it attends to.
+at its peak for such weights, whichever is longer; the makers' peaks, which nothing reaches. Read in each forward: every weight of
+backbone and head, and the kept keys and values (16 bits). Operations: 2 for each weight of the backbone and row, 2 for each of the
+head and answered row, and 4 · layers · hidden for each pair of a row and a column that it attends to.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nextomni_edge.plan import devices
+from nextomni_edge.plan.devices import Device
+
 PROMPT = 128
-
-
-@dataclass(frozen=True)
-class Device:
-    """Bytes and dense INT8 operations per second. NVIDIA states operations with sparsity: half of those are dense."""
-
-    name: str
-    bandwidth: float
-    operations: float
-    memory: float  # bytes
-    source: str
 
 
 @dataclass(frozen=True)
@@ -45,17 +37,7 @@ class Network:
         return self.hidden * self.vocabulary
 
 
-DEVICES = (
-    Device(
-        "Jetson Orin Nano 8 GB Super",
-        102e9,
-        67e12 / 2,
-        8e9,
-        "NVIDIA's data sheet, 2024: 67 TOPS with sparsity",
-    ),
-    Device("GeForce RTX 4060", 272e9, 242e12 / 2, 8e9, "NVIDIA's product page, 2023: 242 TOPS with sparsity"),
-    Device("H100 SXM", 3350e9, 3958e12 / 2, 80e9, "NVIDIA's data sheet, 2023: 3,958 TOPS with sparsity"),
-)
+DEVICES = tuple(devices.DEVICES[name] for name in ("orin-nano-8gb", "rtx-4060", "h100"))
 NETWORKS = (Network("0.5B", 896, 24, 128, 4864, 151_936), Network("7B", 3584, 28, 512, 18_944, 152_064))
 
 
@@ -65,7 +47,7 @@ def seconds(device: Device, network: Network, bits: int, rows: int, answered: in
     kept = 2 * 2 * network.layers * network.cache * (columns - rows)
     products = 2 * (network.backbone * rows + network.head * answered)
     attention = 4 * network.layers * network.hidden * rows * columns
-    return max((weights + kept) / device.bandwidth, (products + attention) / device.operations)
+    return max((weights + kept) / device.bandwidth, (products + attention) / device.operations[f"int{bits}"])
 
 
 def twin_seconds(device: Device, network: Network, bits: int, length: int) -> float:
@@ -83,12 +65,12 @@ def break_even(device: Device, network: Network, bits: int, length: int, once: b
     return (twin - prompt) / seconds(device, network, bits, length, length, columns)
 
 
-def devices() -> str:
+def rates() -> str:
     """What the makers say, as Markdown."""
-    lines = ["| device | bandwidth | INT8, dense | from |", "| --- | ---: | ---: | --- |"]
+    lines = ["| device | bandwidth | INT8, dense | INT4 weights | from |", "| --- | ---: | ---: | ---: | --- |"]
     for device in DEVICES:
-        rates = f"{device.bandwidth / 1e9:,.0f} GB/s | {device.operations / 1e12:,.1f} TOPS"
-        lines.append(f"| {device.name} | {rates} | {device.source} |")
+        int8, int4 = (f"{device.operations[name] / 1e12:,.0f} TOPS" for name in ("int8", "int4"))
+        lines.append(f"| {device.name} | {device.bandwidth / 1e9:,.0f} GB/s | {int8} | {int4} | {device.source} |")
     return "\n".join(lines)
 
 
@@ -100,7 +82,7 @@ def table() -> str:
     ]
     for device in DEVICES:
         for network in NETWORKS:
-            bits = 8 if network.backbone + network.head < 0.7 * device.memory else 4
+            bits = 8 if network.backbone + network.head < device.memory - device.reserved else 4
             token = seconds(device, network, bits, 1, 1, PROMPT + 32)
             forward = [seconds(device, network, bits, rows, 64, PROMPT + 64) for rows in (PROMPT + 64, 64)]
             even = [[break_even(device, network, bits, length, once) for once in (False, True)] for length in (64, 256)]
@@ -112,7 +94,7 @@ def table() -> str:
 
 
 def main() -> None:
-    print(f"{devices()}\n\n{table()}")
+    print(f"{rates()}\n\n{table()}")
 
 
 if __name__ == "__main__":

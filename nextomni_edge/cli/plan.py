@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
-DEVICES: Final = ("orin-nano-8gb", "orin-agx", "rtx-4060", "iphone", "cpu")
+DEVICES: Final = ("orin-nano-8gb", "orin-agx", "rtx-4060", "h100", "iphone", "cpu")
 PRECISIONS: Final = ("float32", "float16", "int8", "int4")
 
 

@@ -43,6 +43,10 @@ DEVICES: Final = {
         "GeForce RTX 4060 8GB", 8 * GB, GB, 272 * GB, _rates(15.1, 60.5, 121),
         "NVIDIA's Ada architecture figures: 272 GB/s, 15.1 TFLOPS float32, 242 TOPS sparse INT8; reserve: estimate",
     ),
+    "h100": Device(
+        "H100 SXM 80GB", 80 * GB, GB, 3350 * GB, _rates(67, 989, 1979),
+        "NVIDIA's H100 data sheet (2023): 3,350 GB/s, 67 TFLOPS float32, 3,958 TOPS sparse INT8; reserve: estimate",
+    ),
     "iphone": Device(
         "iPhone 15 Pro (A17 Pro)", 8 * GB, 2 * GB, 51.2 * GB, _rates(2.1, 17.5, 35),
         "Apple: Neural Engine 35 trillion operations a second; not published, derived: 64 bits of LPDDR5-6400, float16 at half"

@@ -16,6 +16,8 @@ import autoregressive_report as report  # noqa: E402
 import performance_page  # noqa: E402
 import projection  # noqa: E402
 
+from nextomni_edge.plan.devices import Device  # noqa: E402
+
 
 def rows(token: float, once: float, each: float) -> list[dict[str, Any]]:
     """A twin of so many seconds a token, and a flow of so many once and for each forward; the middle of three is right."""
@@ -64,9 +66,9 @@ def test_the_number_at_equal_quality_is_the_fewest_of_either_rule(tmp_path: Path
 def test_where_bytes_decide_the_flow_breaks_even_at_the_number_of_tokens() -> None:
     network = projection.NETWORKS[1]
     assert network.backbone == pytest.approx(6.53e9, rel=1e-3), "Qwen2.5-7B without its tables"
-    fast = projection.Device("fast", 1e12, 1e18, 1e12, "")
+    fast = Device("fast", 10**12, 0, 1e12, {"int8": 1e18}, "")
     assert projection.break_even(fast, network, 8, 64, once=False) == pytest.approx(64, rel=0.01)
-    slow = projection.Device("slow", 1e18, 1e12, 1e12, "")
+    slow = Device("slow", 10**12, 0, 1e18, {"int8": 1e12}, "")
     assert projection.break_even(slow, network, 8, 64, once=False) < 2, "where operations decide, rows cost what they are"
 
 
