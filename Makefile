@@ -40,7 +40,9 @@ bench: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow"
 
+# llama.cpp is compiled from source, about six minutes.
 test-slow: $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet -e '.[gguf]'
 	$(BIN)/python -m pytest
 
 lint: $(STAMP)

@@ -8,7 +8,7 @@ import difflib
 import math
 import platform
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -18,20 +18,26 @@ import torch
 from numpy.typing import NDArray
 
 from nextomni_edge.bundle import Bundle, BundleWriter, ComponentRecord, Golden, Provenance, Quantisation
-from nextomni_edge.bundle.manifest import MANIFEST
+from nextomni_edge.bundle.manifest import MANIFEST, Precision
 from nextomni_edge.checkpoint import Checkpoint, file_sha256
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.export.onnx import write_component
-from nextomni_edge.export.weights import Precision, WeightStream
+from nextomni_edge.export.weights import Precision as Stored
+from nextomni_edge.export.weights import WeightStream
 from nextomni_edge.models.components import Component
 from nextomni_edge.models.components import components as components_of
 from nextomni_edge.models.networks import Model, build, check_tensors, load
+from nextomni_edge.spec import ComponentName
 from nextomni_edge.verify import against_checkpoint, golden, record
 
 Progress = Callable[[str, float], None]  # what is being done, and the share that is done, 0 to 1
 Check = Literal["full", "golden", "none"]
-Target = Literal["onnx", "coreml"]
+Target = Literal["onnx", "coreml", "gguf"]
 Write = Callable[[Component], ComponentRecord]
+# Bits of a value; of llama.cpp's formats with their scales, q4_k_m about, since it gives some matrices more.
+BITS: Final[Mapping[Precision, float]] = {
+    "float32": 32, "float16": 16, "q8_0": 8.5, "q6_k": 6.5625, "q4_k_m": 4.85, "q4_0": 4.5,
+}  # fmt: skip
 LIBRARIES: Final = (
     "nextomni-edge",
     "torch",
@@ -40,6 +46,8 @@ LIBRARIES: Final = (
     "onnxscript",
     "onnxruntime",
     "coremltools",
+    "gguf",
+    "llama-cpp-python",
     "numpy",
     "safetensors",
     "tokenizers",
@@ -98,11 +106,15 @@ def export_bundle(
     """Export a model directory to a bundle at `out`, of graphs in the format `target`; `components` None means all. A checkpoint
     that stands in no directory (models/generated.py) has nothing that PyTorch loads: `verify` "full" is not for it.
 
+    Target "gguf" is the backbone for llama.cpp beside ONNX graphs of everything else; it alone has the precisions in blocks, which
+    are the backbone's.
     `verify`: "full" compares with PyTorch and writes the golden trace; "golden" writes the trace from the exported graphs alone,
     unchecked; "none" neither (for machines that cannot hold the model). The manifest says which. `precision` "float16" halves the
     weights on disk; ONNX graphs compute in float32 either way, Core ML programs then in float16.
     UsageError: unknown component, `out` exists, no space. InputError: the checkpoint. GateError: the bundle is not the model.
     """
+    if target != "gguf" and precision not in ("float32", "float16"):
+        raise UsageError(f"precision {precision} is one of target gguf alone; {target} takes float32 or float16, then `quantize`")
     checkpoint = Checkpoint.open(model) if isinstance(model, Path) else model
     chosen = _choose(_on_meta(checkpoint), components)
     check_tensors(checkpoint)
@@ -133,15 +145,20 @@ def _choose(model: Model, names: Collection[str] | None) -> dict[str, Component]
 
 
 def _plan(checkpoint: Checkpoint, chosen: dict[str, Component], out: Path, precision: Precision) -> ExportReport:
-    width = {"float32": 4, "float16": 2}[precision]
+    bits = {name: BITS[precision if name == ComponentName.BACKBONE else _beside(precision)] for name in chosen}
     sizes = {
         name: {tensor: math.prod(checkpoint.shape(tensor)) for tensor in set(part.weights.values())}
         for name, part in chosen.items()
     }
     parameters = {name: sum(tensors.values()) for name, tensors in sizes.items()}
-    once = {tensor: count for tensors in sizes.values() for tensor, count in tensors.items()}
-    in_bytes = {name: count * width for name, count in parameters.items()}
-    return ExportReport(out, precision, parameters, in_bytes, sum(once.values()) * width)
+    in_bytes = {name: round(count * bits[name] / 8) for name, count in parameters.items()}
+    once = {tensor: count * bits[name] / 8 for name, tensors in sizes.items() for tensor, count in tensors.items()}
+    return ExportReport(out, precision, parameters, in_bytes, round(sum(once.values())))
+
+
+def _beside(precision: Precision) -> Stored:
+    """How ONNX graphs beside a backbone of this precision store their weights."""
+    return "float16" if precision == "float16" else "float32"
 
 
 def _export(
@@ -157,7 +174,10 @@ def _export(
     provenance = _provenance(checkpoint)  # first: it finds files that are not those that were imported
     with BundleWriter(report.out, overwrite) as writer:
         stream, told = _told(checkpoint, writer, report, progress)
-        write = _onnx(chosen, stream, report.precision) if target == "onnx" else _coreml(stream, report.precision, coreml)
+        if target == "coreml":
+            write = _coreml(stream, report.precision, coreml)
+        else:
+            write = (_onnx if target == "onnx" else _gguf)(chosen, stream, report.precision)
         for name, component in chosen.items():
             told(name)
             writer.component(name, write(component))
@@ -201,13 +221,14 @@ def _told(
 
 def _onnx(chosen: dict[str, Component], stream: WeightStream, precision: Precision) -> Write:
     """Writes a component's graph, its weights into the store that all share."""
+    stored = _beside(precision)
     uses = Counter(tensor for part in chosen.values() for tensor in set(part.weights.values()))
     tied = frozenset(tensor for tensor, count in uses.items() if count > 1)
 
     def write(component: Component) -> ComponentRecord:
         file = f"{component.name}.onnx"
-        write_component(component, stream, tied, stream.writer.path / file, precision)
-        return ComponentRecord("onnx", file, precision)
+        write_component(component, stream, tied, stream.writer.path / file, stored)
+        return ComponentRecord("onnx", file, stored)
 
     return write
 
@@ -219,7 +240,22 @@ def _coreml(stream: WeightStream, precision: Precision, options: CoreMlOptions) 
 
     like = Like(Bundle.open(options.like), options.palettes) if options.like else None
     whole = components_of(load(stream.checkpoint.path))
-    return lambda component: write_package(whole[component.name], stream.writer, precision, like)
+    stored = _beside(precision)
+    return lambda component: write_package(whole[component.name], stream.writer, stored, like)
+
+
+def _gguf(chosen: dict[str, Component], stream: WeightStream, precision: Precision) -> Write:
+    """Writes the backbone's file, and the graphs of what llama.cpp does not run."""
+    from nextomni_edge.export.gguf import write_backbone  # its library is another extra's
+
+    graph = _onnx({name: part for name, part in chosen.items() if name != ComponentName.BACKBONE}, stream, precision)
+
+    def write(component: Component) -> ComponentRecord:
+        if component.name != ComponentName.BACKBONE:
+            return graph(component)
+        return write_backbone(component, stream, stream.checkpoint.config.backbone, precision)
+
+    return write
 
 
 def _provenance(checkpoint: Checkpoint) -> Provenance:

@@ -55,7 +55,7 @@ class WeightStream:
         if key not in self._stored:
             _check_floats(self.checkpoint, name)
             shape = self.checkpoint.shape(name)[:: -1 if transform.transpose else 1]
-            file = self.writer.add_weight(self._bytes(name, transform))
+            file = self.writer.add_weight(self.blocks(name, transform))
             self._stored[key] = Stored(file, shape, math.prod(shape) * np.dtype(transform.dtype).itemsize)
             self._told(sum(stored.nbytes for stored in self._stored.values()))
         return self._stored[key]
@@ -66,7 +66,8 @@ class WeightStream:
         _check_finite(name, tensor)
         return tensor
 
-    def _bytes(self, name: str, transform: Transform) -> Iterator[memoryview]:
+    def blocks(self, name: str, transform: Transform) -> Iterator[memoryview]:
+        """A tensor's bytes, little-endian, a block at a time. InputError: as `store`."""
         for block in (_transposed if transform.transpose else _flat)(self.checkpoint, name):
             _check_finite(name, block)
             cast = self._cast(name, block, transform.dtype)

@@ -21,6 +21,21 @@ def graph_specs(config: ModelConfig) -> dict[str, GraphSpec]:
     return {spec.name: spec for spec in specs if not absent & set(spec.name.split("_"))}
 
 
+def without_states(spec: GraphSpec) -> GraphSpec:
+    """The interface of a component whose runtime keeps its states inside: nothing stands before the rows on the wire, and padding
+    stands behind them."""
+    if not spec.states:
+        return spec
+    taken, given = ({pair[side] for pair in spec.states} for side in (0, 1))
+    rows = next(dim for dim in spec.inputs[0].dims if isinstance(dim, Dim) and dim.name == "rows")
+    inputs = [
+        TensorSpec(tensor.name, tensor.dtype, (tensor.dims[0], rows)) if tensor.name == Wire.ATTENTION_MASK else tensor
+        for tensor in spec.inputs
+        if tensor.name not in taken
+    ]
+    return GraphSpec(spec.name, tuple(inputs), tuple(tensor for tensor in spec.outputs if tensor.name not in given))
+
+
 def _batch() -> Dim:
     return Dim("batch", 1, MAX_BATCH)
 

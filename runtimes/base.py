@@ -6,7 +6,7 @@ import importlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
@@ -22,11 +22,14 @@ Compute = Literal["float32", "bfloat16", "float16"]
 # Adding a runtime is its file and one line here: name → (module, class, the extra that installs its library).
 RUNTIMES: Final = {
     "coreml": ("nextomni_edge.runtimes.coreml", "CoreMlRuntime", "coreml"),
+    "llamacpp": ("nextomni_edge.runtimes.llamacpp", "LlamaCppRuntime", "gguf"),
     "onnx": ("nextomni_edge.runtimes.onnx", "OnnxRuntime", "cpu"),
     "openvino": ("nextomni_edge.runtimes.openvino", "OpenVinoRuntime", "openvino"),
     "tensorrt": ("nextomni_edge.runtimes.tensorrt", "TensorRtRuntime", "tensorrt"),
     "torch": ("nextomni_edge.runtimes.torch", "TorchRuntime", "train"),
 }
+# A component's format → the runtimes that read it, the first where none is named.
+READERS: Final[Mapping[str, tuple[str, ...]]] = {"coreml": ("coreml",), "gguf": ("llamacpp",), "onnx": ("onnx", "openvino")}
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,26 @@ class Execution:
     compute: Compute = "float32"
     cache: Path | None = None
     allow_fallback: bool = False
+
+    def of_format(self, name: str) -> Execution:
+        """How a component of this format is to be run: on the runtime asked for, where that reads it, as it was asked; else on the
+        format's own, which takes none of what was asked of another."""
+        readers = READERS[name]
+        if self.runtime in readers:
+            return self
+        if self.runtime is None:
+            return replace(self, runtime=readers[0])
+        return Execution(readers[0], allow_fallback=self.allow_fallback)
+
+    def check_reads(self, formats: Collection[str]) -> None:
+        """UsageError: the runtime that was asked for is none, or reads none of a bundle's formats."""
+        if self.runtime is not None and not any(self.runtime in READERS[name] for name in formats):
+            _check_known(self.runtime)
+            able = sorted({reader for name in formats for reader in READERS[name]})
+            raise UsageError(
+                f"runtime {self.runtime!r} reads no component of this bundle ({', '.join(sorted(formats))}): "
+                f"expected {' or '.join(able)}"
+            )
 
 
 class NonFiniteError(GateError):
@@ -123,8 +146,7 @@ def runtime(name: str, execution: Execution | None = None) -> Runtime:
 
     UsageError: unknown, or it has not what `execution` asks for. MissingRuntimeError: not installed.
     """
-    if name not in RUNTIMES:
-        raise UsageError(f"runtime {name!r}: expected one of {', '.join(RUNTIMES)}")
+    _check_known(name)
     module, cls, extra = RUNTIMES[name]
     try:
         found: Runtime = getattr(importlib.import_module(module), cls)()
@@ -133,6 +155,11 @@ def runtime(name: str, execution: Execution | None = None) -> Runtime:
     if execution is not None:
         found.configure(execution)
     return found
+
+
+def _check_known(name: str) -> None:
+    if name not in RUNTIMES:
+        raise UsageError(f"runtime {name!r}: expected one of {', '.join(RUNTIMES)}")
 
 
 def threads() -> int:

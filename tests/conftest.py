@@ -70,6 +70,16 @@ def tiny_coreml_bundle(tiny_checkpoint: Path, made_once: Callable[[str, Callable
     return made_once("coreml", lambda out: export_bundle(tiny_checkpoint, out, overwrite=out.exists(), target="coreml"))
 
 
+@pytest.fixture(scope="session")
+def tiny_gguf_bundle(tiny_checkpoint: Path, made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    """The model's verified bundle with a GGUF backbone among ONNX graphs."""
+    for library in ("gguf", "llama_cpp"):
+        pytest.importorskip(library, reason="gguf writes and llama.cpp runs the backbone; `make test-slow` installs both")
+    from nextomni_edge.export import export_bundle
+
+    return made_once("gguf", lambda out: export_bundle(tiny_checkpoint, out, overwrite=out.exists(), target="gguf"))
+
+
 @pytest.fixture
 def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """A file system of as many KiB as the test's mark `small_disk` says."""

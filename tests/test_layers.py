@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "runtimes": STORED,
     "runtimes.base": STORED,
     "runtimes.coreml": STORED | {"runtimes.base", "runtimes.mil"},
+    "runtimes.llamacpp": STORED | {"runtimes.base"},
     "runtimes.mil": STORED | {"runtimes.mil_compression"},
     "runtimes.mil_compression": STORED,
     "runtimes.onnx": STORED | {"runtimes.base"},
@@ -99,6 +100,7 @@ DEVICE = BASE | {
     "runtimes",
     "runtimes.base",
     "runtimes.coreml",
+    "runtimes.llamacpp",
     "runtimes.mil",
     "runtimes.mil_compression",
     "runtimes.onnx",
@@ -118,6 +120,7 @@ DEVICE_LIBRARIES = {
     "soundfile",
     "av",
     "onnxruntime",
+    "llama_cpp",
     "openvino",
     "coremltools",
 }
@@ -126,6 +129,8 @@ VENDORS = {
     "openvino": {"runtimes.openvino"},
     "tensorrt": {"runtimes.tensorrt"},
     "tensorrt_rtx": {"runtimes.tensorrt"},
+    "gguf": {"export.gguf", "verify.gguf_reference"},
+    "llama_cpp": {"export.gguf", "runtimes.llamacpp"},
     "coremltools": {"export.coreml", "export.coreml_weights", "runtimes.coreml"},
 }
 

@@ -12,17 +12,22 @@ from typing import Any, Final, Literal
 from nextomni_edge.bundle.measured import Measured
 from nextomni_edge.config import ModelConfig, read_dataclass
 from nextomni_edge.errors import InputError
-from nextomni_edge.graphs import graph_specs
+from nextomni_edge.graphs import graph_specs, without_states
+from nextomni_edge.spec import GraphSpec
 
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = "nextomni-edge-bundle"
 VERSION: Final = 1
 WEIGHTS: Final = "weights"
 PACKAGE: Final = ".mlpackage"
+ENDINGS: Final = {"onnx": ".onnx", "coreml": PACKAGE, "gguf": ".gguf"}  # of a component's file, by format
 PACKAGE_INDEX: Final = "Manifest.json"  # in Apple's format; the bundle's own manifest is another file
 BLOCK_SIZES: Final = (16, 32, 64, 128)  # of ONNX Runtime's block-quantised operators
 LARGEST_WEIGHT: Final = 2**32 - 1  # bytes of a weight's file: what any device's file system holds; a tensor has one file
 INLINE: Final = 1024  # bytes in float32; smaller tensors stand inside their graph, unchanged by the bundle's precision
+
+Precision = Literal["float32", "float16", "q8_0", "q6_k", "q4_k_m", "q4_0"]  # the last four are llama.cpp's block formats
+Arithmetic = Literal["float32", "float16", "int8"]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
@@ -66,23 +71,30 @@ class Decision:
 class ComponentRecord:
     """One component's graph. `precision` names how its weights are stored; `quantisation` lists those stored otherwise.
 
-    `file` is a graph, or a Core ML package: a folder, whose own index then stands for it among the manifest's files.
+    `file` is a graph, a GGUF file, or a Core ML package: a folder, whose own index then stands for it among the manifest's files.
     """
 
-    format: Literal["onnx", "coreml"]
+    format: Literal["onnx", "coreml", "gguf"]
     file: str
-    precision: Literal["float32", "float16"] = "float32"
+    precision: Precision = "float32"
     quantisation: dict[str, Decision] = field(default_factory=dict)
 
     @property
-    def arithmetic(self) -> Literal["float32", "float16"]:
-        """What the component computes in. An ONNX graph widens what it stores; a Core ML program does not."""
-        return self.precision if self.format == "coreml" else "float32"
+    def arithmetic(self) -> Arithmetic:
+        """What the component computes in. An ONNX graph widens what it stores; a Core ML program does not, and llama.cpp rounds
+        what a quantised matrix reads to 8 bits."""
+        if self.format == "onnx" or self.precision == "float32":
+            return "float32"
+        return "float16" if self.precision == "float16" else "int8"
+
+    def interface(self, spec: GraphSpec) -> GraphSpec:
+        """What crosses the component's border, given the spec of its name: llama.cpp keeps keys and values to itself."""
+        return without_states(spec) if self.format == "gguf" else spec
 
     @property
     def index(self) -> str:
         """The file by which the manifest names the component."""
-        return self.file if self.format == "onnx" else f"{self.file}/{PACKAGE_INDEX}"
+        return f"{self.file}/{PACKAGE_INDEX}" if self.format == "coreml" else self.file
 
 
 @dataclass(frozen=True)
@@ -212,8 +224,12 @@ def _check_record(name: str, record: FileRecord, where: str) -> None:
 
 def _check_references(manifest: Manifest, where: str) -> None:
     for component in manifest.components.values():
-        if component.file.endswith(PACKAGE) != (component.format == "coreml"):
-            raise InputError(f"{where}: {component.file!r} of format {component.format}: {PACKAGE} is the ending of coreml alone")
+        if not component.file.endswith(ENDINGS[component.format]):
+            raise InputError(f"{where}: {component.file!r} of format {component.format}, expected {ENDINGS[component.format]}")
+        if component.format != "gguf" and component.precision not in ("float32", "float16"):
+            raise InputError(f"{where}: {component.file}: precision {component.precision} is one of gguf alone")
+        if component.format == "gguf" and component.quantisation:
+            raise InputError(f"{where}: {component.file}: layers listed as quantised; a GGUF file says it of itself")
     seen: set[str] = set()
     for path in manifest.referenced():
         if path not in manifest.files:

@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextomni_edge.bundle.coreml_package import check_package
+from nextomni_edge.bundle.gguf_file import check_gguf
 from nextomni_edge.bundle.graph_check import check_graph
 from nextomni_edge.bundle.manifest import MANIFEST, FileRecord, Manifest, manifest_text, read_manifest
 from nextomni_edge.checkpoint import file_sha256
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
 from nextomni_edge.graphs import graph_specs
+from nextomni_edge.spec import GraphSpec
 from nextomni_edge.strict_json import read_json
 from nextomni_edge.tensor_file import TensorFile, all_finite, map_tensor
 
@@ -72,8 +74,16 @@ class Bundle:
 
     def component_weights(self, name: str) -> set[str]:
         """Names of the files that a component needs beside the one that the manifest names. InputError: it is not as it must be."""
-        check = check_graph if self.manifest.components[name].format == "onnx" else check_package
-        return check(self.component_file(name), graph_specs(self.config)[name], self.manifest.files)
+        record, file, spec = self.manifest.components[name], self.component_file(name), self.spec(name)
+        if record.format == "gguf":
+            return check_gguf(file, spec, self.config.backbone, record.precision)
+        check = check_graph if record.format == "onnx" else check_package
+        return check(file, spec, self.manifest.files)
+
+    def spec(self, name: str) -> GraphSpec:
+        """A component's interface, as its format has it. InputError: the bundle was exported without it."""
+        self.component_file(name)
+        return self.manifest.components[name].interface(graph_specs(self.config)[name])
 
     def metric_table(self, name: str) -> NDArray[np.float32]:
         """Metric table of "text" (V, D), "image" or "audio" (K, C, D), float32."""

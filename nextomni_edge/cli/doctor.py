@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 REQUIRED: Final = ("numpy", "array-api-compat", "tokenizers", "safetensors", "click", "rich", "Pillow", "soundfile", "av")
 RUNTIME_LIBRARIES: Final = ("onnxruntime", "onnxruntime-gpu")
-OPTIONAL: Final = ("torch", "onnx", "onnxscript", "accelerate", "openvino", "coremltools")
+OPTIONAL: Final = ("torch", "onnx", "onnxscript", "accelerate", "openvino", "coremltools", "gguf", "llama-cpp-python")
 
 
 @dataclass(frozen=True)

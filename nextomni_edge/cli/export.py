@@ -15,6 +15,7 @@ from nextomni_edge.cli.library import needs_extra
 from nextomni_edge.errors import UsageError
 
 if TYPE_CHECKING:
+    from nextomni_edge.bundle.manifest import Precision
     from nextomni_edge.export import ExportReport
     from nextomni_edge.runtimes.engine_build import Asked
 
@@ -24,15 +25,19 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The bundle to write.")
 @click.option(
     "--target",
-    type=click.Choice(["onnx", "coreml", "tensorrt"]),
+    type=click.Choice(["onnx", "coreml", "gguf", "tensorrt"]),
     default="onnx",
     show_default=True,
-    help="Format of the graphs; tensorrt: ONNX, and engines beside the bundle for --capability.",
+    help="Format of the graphs; gguf: the backbone's alone; tensorrt: ONNX, and engines beside the bundle for --capability.",
 )
 @click.option("--capability", metavar="smNN", help="tensorrt: the kind of GPU; they compute in --precision.")
 @click.option("--components", metavar="NAME,...", help="Only these components.")
 @click.option(
-    "--precision", type=click.Choice(["float32", "float16"]), default="float32", show_default=True, help="Of the stored weights."
+    "--precision",
+    type=click.Choice(["float32", "float16", "q8_0", "q6_k", "q4_k_m", "q4_0"]),
+    default="float32",
+    show_default=True,
+    help="Of the stored weights; the last four are of the backbone in --target gguf.",
 )
 @click.option(
     "--like", type=click.Path(path_type=Path), metavar="BUNDLE", help="coreml: compress the layers that this one quantises."
@@ -53,10 +58,10 @@ def export(
     console: Console,
     model: Path,
     output: Path,
-    target: Literal["onnx", "coreml", "tensorrt"],
+    target: Literal["onnx", "coreml", "gguf", "tensorrt"],
     capability: str | None,
     components: str | None,
-    precision: Literal["float32", "float16"],
+    precision: Precision,
     like: Path | None,
     palettes: bool,
     dry_run: bool,
@@ -75,7 +80,10 @@ def export(
     engines = asked(output, capability, precision) if capability else None
     if target == "coreml":
         with needs_extra("coreml", "coremltools"):
-            import nextomni_edge.export.coreml  # noqa: F401  (a missing library is told before the work)
+            import nextomni_edge.export.coreml
+    if target == "gguf":
+        with needs_extra("gguf", "gguf", "llama_cpp"):
+            import nextomni_edge.export.gguf  # noqa: F401
 
     chosen = [name.strip() for name in components.split(",")] if components else None
     with console.progress("export") as advance:

@@ -55,13 +55,16 @@ class EdgeModel:
 
     @classmethod
     def from_bundle(cls, bundle: Bundle, execution: Execution | None = None, components: Collection[str] = ()) -> EdgeModel:
-        """Over a bundle's graphs, each on the runtime of its format where none is named; `components` are loaded at once."""
-        specs, how = graph_specs(bundle.config), execution or Execution()
-        runtimes = functools.cache(functools.partial(named_runtime, execution=how))
+        """Over a bundle's components, each on the runtime asked for where that reads its format, else on its format's own;
+        `components` are loaded at once. UsageError: the runtime reads none of them."""
+        asked = execution or Execution()
+        asked.check_reads({component.format for component in bundle.manifest.components.values()})
+        runtimes = functools.cache(named_runtime)
 
         def load(name: str) -> Session:
-            component = bundle.manifest.components[name]
-            return runtimes(how.runtime or component.format).load(name, bundle.component_file(name), specs[name], how.provider)
+            file, spec = bundle.component_file(name), bundle.spec(name)
+            how = asked.of_format(bundle.manifest.components[name].format)
+            return runtimes(how.runtime, how).load(name, file, spec, how.provider)
 
         model = cls(bundle.config, TextTokenizer(bundle.tokenizer_path, bundle.config.text), load, bundle.metric_table)
         for name in components:
@@ -141,7 +144,7 @@ class EdgeModel:
         → hidden (B,R,H) by wire name, and with `keep` the rows' own keys and values.
         """
         batch, rows, _ = embeddings.shape
-        limit, shape = self.config.backbone.max_positions, self.config.backbone
+        session, limit, shape = self.session(ComponentName.BACKBONE), self.config.backbone.max_positions, self.config.backbone
         if rows > limit:
             raise UsageError(f"sequence of {rows} positions: the model takes at most {limit}; give it less or ask for less")
         if past is None:
@@ -150,11 +153,13 @@ class EdgeModel:
             Wire.EMBEDDINGS: embeddings,
             Wire.POSITIONS: np.tile(np.arange(rows), (batch, 1)) if positions is None else positions,
             Wire.ATTENTION_MASK: np.ones((batch, rows), np.bool_) if attended is None else attended,
-            Wire.PAST_KEYS: past[0],
-            Wire.PAST_VALUES: past[1],
         }
+        if session.spec.states:
+            inputs |= {Wire.PAST_KEYS: past[0], Wire.PAST_VALUES: past[1]}
+        elif keep:
+            raise UsageError("the backbone's runtime gives no keys and values that a cache could keep: take --kv-cache none")
         wanted = {Wire.HIDDEN, Wire.KEYS, Wire.VALUES} if keep else {Wire.HIDDEN}
-        return self.session(ComponentName.BACKBONE).run(inputs, wanted)
+        return session.run(inputs, wanted)
 
     def head(self, modality: Modality, hidden: Float32, codes: Ids) -> Float32:
         """Logits (B,R,K,C) from hidden (B,R,H); an autoregressive head reads the sub-codes (B,R,K) before each."""

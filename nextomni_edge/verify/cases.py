@@ -32,7 +32,8 @@ def cases(spec: GraphSpec, config: ModelConfig) -> Iterator[tuple[str, Inputs]]:
         if key in seen:
             continue
         seen.add(key)
-        sizes["attended"] = sizes.get("past", 0) + sizes.get("rows", 0)
+        if "past" in sizes:
+            sizes["attended"] = sizes["past"] + sizes["rows"]
         name = ",".join(f"{name}={size}" for name, size in sizes.items() if name in spec.dims() and name != "attended")
         generator = np.random.default_rng([zlib.crc32(spec.name.encode()), *key])
         yield name, {tensor.name: draw(tensor, sizes, spec.name, config, generator) for tensor in spec.inputs}
@@ -49,8 +50,11 @@ def draw(
         image = component in (ComponentName.EMBED_IMAGE, ComponentName.IMAGE_HEAD, ComponentName.IMAGE_DECODER)
         return generator.integers(0, (config.image if image else config.audio).codebook.entries, shape)
     if tensor.name == Wire.POSITIONS:
-        return np.broadcast_to(np.arange(sizes["past"], sizes["past"] + sizes["rows"]), shape).copy()
+        past = sizes.get("past", 0)
+        return np.broadcast_to(np.arange(past, past + sizes["rows"]), shape).copy()
     if tensor.name == Wire.ATTENTION_MASK:
+        if "past" not in sizes:  # padding stands behind the rows
+            return np.arange(shape[1]) < generator.integers(1, shape[1], (shape[0], 1), endpoint=True)
         mask = generator.random(shape) < 0.8
         mask[:, [0, -1]] = (
             True  # a row that attends to nothing has no answer; under a causal mask the first column is all it may see

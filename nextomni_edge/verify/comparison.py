@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nextomni_edge.bundle.manifest import Arithmetic
 from nextomni_edge.errors import GateError
 from nextomni_edge.spec import ComponentName
 
@@ -22,7 +23,10 @@ TIE: Final = 1e-4  # a draw or a nearest code that was closer than this to anoth
 FLOAT16_LIMIT: Final = 1e-2
 FLOAT16_LIMITS: Final = {ComponentName.AUDIO_DECODER: 0.5}
 FLOAT16_TIE: Final = 2e-2
-Arithmetic = Literal["float32", "float16"]
+# llama.cpp rounds what a quantised matrix reads to 8 bits, a block at a time: 2.2e-2 after five layers.
+INT8_LIMIT: Final = 1e-1
+INT8_TIE: Final = 1e-1
+COARSENESS: Final[tuple[Arithmetic, ...]] = ("float32", "float16", "int8")
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,8 @@ def error(found: Array, expected: Array) -> float:
 
 def limit(component: str, arithmetic: Arithmetic = "float32") -> float:
     """How far a float output of a component may be from the reference's, relative to its scale."""
+    if arithmetic == "int8":
+        return INT8_LIMIT
     if arithmetic == "float16":
         return FLOAT16_LIMITS.get(component, FLOAT16_LIMIT)
     return LIMITS.get(component, LIMIT)
@@ -116,7 +122,7 @@ def limit(component: str, arithmetic: Arithmetic = "float32") -> float:
 
 def tie(arithmetic: Arithmetic) -> float:
     """The margin within which a decision may fall either way."""
-    return FLOAT16_TIE if arithmetic == "float16" else TIE
+    return {"float32": TIE, "float16": FLOAT16_TIE, "int8": INT8_TIE}[arithmetic]
 
 
 def within(measured: float, limit: float) -> bool:

@@ -21,6 +21,7 @@ from nextomni_edge.tokens.text import TextTokenizer
 from nextomni_edge.verify.comparison import Array
 from nextomni_edge.verify.components import MARGINS
 from nextomni_edge.verify.fake_quantised import LockstepSession, fake_quantised_sessions
+from nextomni_edge.verify.gguf_reference import gguf_sessions, run_reference
 
 
 class Reference:
@@ -36,12 +37,14 @@ class Reference:
             )
         self.name = "PyTorch"
         self._omni = networks.load(model_dir)
+        blocks = gguf_sessions(self._omni, bundle)  # before rounding: the file's numbers are held against the model's own
         if any(component.precision == "float16" for component in bundle.manifest.components.values()):
             _round(self._omni)
         quantised = fake_quantised_sessions(self._omni, bundle)
         self._modules = {name: session.module for name, session in quantised.items()}
-        self._sessions = sessions(self._omni) | quantised
+        self._sessions = sessions(self._omni) | quantised | {name: alone for name, (alone, _) in blocks.items()}
         whole_runs = self._sessions | {name: LockstepSession(session) for name, session in quantised.items()}
+        whole_runs |= {name: together for name, (_, together) in blocks.items()}
         self.model = EdgeModel(
             checkpoint.config,
             TextTokenizer(checkpoint.tokenizer_path, checkpoint.config.text),
@@ -51,7 +54,7 @@ class Reference:
 
     def run(self, component: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs of a component, and of an encoder the margins of its codes. NonFiniteError: a float output is not finite."""
-        found = self._sessions[component].run(inputs)
+        found = run_reference(self._sessions[component], inputs)
         module = self._modules.get(component) or self._omni.get_submodule(component)
         if isinstance(module, ImageEncoder | AudioEncoder):
             found[MARGINS] = _margins(module, *inputs.values())

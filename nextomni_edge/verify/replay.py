@@ -10,7 +10,7 @@ from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.runtimes.base import Execution
 from nextomni_edge.spec import ComponentName
 from nextomni_edge.verify import components, golden, trajectory
-from nextomni_edge.verify.comparison import ComponentResult, Report, TaskResult, error, limit, within
+from nextomni_edge.verify.comparison import COARSENESS, ComponentResult, Report, TaskResult, error, limit, within
 from nextomni_edge.verify.trajectory import Trajectory
 
 Progress = Callable[[str, float], None]  # what is being done, and the share that is done, 0 to 1
@@ -51,10 +51,10 @@ def replay(
 
 
 def ran_on(bundle: Bundle, execution: Execution | None) -> str:
-    """The runtime that a bundle runs on: the one asked for, or those of its components' formats."""
-    if execution and execution.runtime:
-        return execution.runtime
-    return ", ".join(sorted({component.format for component in bundle.manifest.components.values()}))
+    """The runtimes that a bundle's components run on."""
+    asked = execution or Execution()
+    formats = {component.format for component in bundle.manifest.components.values()}
+    return ", ".join(sorted({str(asked.of_format(name).runtime) for name in formats}))
 
 
 def component_result(bundle: Bundle, component: str) -> ComponentResult:
@@ -65,8 +65,8 @@ def component_result(bundle: Bundle, component: str) -> ComponentResult:
 
 def task_result(bundle: Bundle) -> TaskResult:
     """An empty result; a whole generation is as coarse as its coarsest component."""
-    coarse = any(component.arithmetic == "float16" for component in bundle.manifest.components.values())
-    return TaskResult(arithmetic="float16" if coarse else "float32")
+    found = {component.arithmetic for component in bundle.manifest.components.values()}
+    return TaskResult(arithmetic=max(found, key=COARSENESS.index))
 
 
 def compare_runs(name: str, found: Trajectory, expected: Trajectory, result: TaskResult) -> list[str]:

@@ -64,10 +64,15 @@ def metric_tables(config: ModelConfig) -> dict[str, np.ndarray]:
     return {name: np.linspace(-1, 1, int(np.prod(shape)), dtype=np.float32).reshape(shape) for name, shape in shapes.items()}
 
 
-def fill(writer: BundleWriter, config: ModelConfig, weight: np.ndarray = WEIGHT) -> Bundle:
-    """Everything that a bundle holds, into a writer."""
+def fill(
+    writer: BundleWriter, config: ModelConfig, weight: np.ndarray = WEIGHT, gguf: Mapping[str, ComponentRecord] | None = None
+) -> Bundle:
+    """Everything that a bundle holds, into a writer; `gguf`: components whose files stand there already."""
     path = writer.add_weight(weight)
     for name, spec in graph_specs(config).items():
+        if gguf and name in gguf:
+            writer.component(name, gguf[name])
+            continue
         writer.add_file(f"{name}.onnx", small_graph(spec, path).SerializeToString())
         writer.component(name, ComponentRecord("onnx", f"{name}.onnx"))
     writer.add_file("tokenizer.json", TOKENIZER)

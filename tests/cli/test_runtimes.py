@@ -83,4 +83,4 @@ def test_a_core_ml_bundle_runs_and_is_shown(invoke: Invoke, tiny_coreml_bundle: 
     assert texts[0]["text"] == texts[1]["text"] and texts[0]["provider"] == "interpreter"
     found = answered(invoke("inspect", tiny_coreml_bundle, "--json"))["components"]["backbone"]
     assert found["format"] == "coreml" and found["file"] == "backbone.mlpackage" and found["weight_bytes"] > 4 * 36_000
-    refused(invoke("run", tiny_coreml_bundle, *PROMPT, "--runtime", "onnx"), 3, "cannot load")
+    refused(invoke("run", tiny_coreml_bundle, *PROMPT, "--runtime", "onnx"), 2, "reads no component of this bundle (coreml)")

@@ -65,7 +65,7 @@ def test_numbers_that_are_not_finite_are_refused(value: float, word: str) -> Non
 
 
 def test_an_unknown_runtime_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"^runtime 'abacus': expected one of coreml, onnx, openvino, tensorrt, torch$"):
+    with pytest.raises(UsageError, match=r"^runtime 'abacus': expected one of coreml, llamacpp, onnx, openvino, tensorrt, torch$"):
         runtime("abacus")
 
 
@@ -73,7 +73,7 @@ def test_an_unknown_runtime_is_refused() -> None:
 def test_a_missing_library_says_how_to_install_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module, _, extra = RUNTIMES[name]
     monkeypatch.delitem(sys.modules, module, raising=False)
-    monkeypatch.setitem(sys.modules, {"onnx": "onnxruntime"}.get(name, name), None)
+    monkeypatch.setitem(sys.modules, {"onnx": "onnxruntime", "llamacpp": "llama_cpp"}.get(name, name), None)
     with pytest.raises(MissingRuntimeError) as error:
         runtime(name)
     assert str(error.value).endswith(f"install it with: pip install 'nextomni-edge[{extra}]'")

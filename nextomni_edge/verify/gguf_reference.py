@@ -1,0 +1,95 @@
+"""The backbone of a GGUF file in PyTorch: the file's own numbers, widened to float32."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+
+from nextomni_edge.bundle import Bundle
+from nextomni_edge.bundle.gguf_file import GgufTensor, gguf_name, read_gguf
+from nextomni_edge.bundle.manifest import Arithmetic, Precision
+from nextomni_edge.errors import GateError, MissingRuntimeError
+from nextomni_edge.graphs import without_states
+from nextomni_edge.models.components import Component, components
+from nextomni_edge.models.networks import Model
+from nextomni_edge.runtimes.base import READERS, Array, Session, runtime
+from nextomni_edge.runtimes.torch import TorchSession
+from nextomni_edge.spec import ComponentName, Wire
+from nextomni_edge.verify.comparison import error, limit, within
+
+# ‖Ŵ − W‖ / ‖W‖ that rounding to a format makes at the most, doubled: beyond it, the file holds another model.
+FARTHEST: Final[dict[Precision, float]] = {
+    "float32": 0.0, "float16": 1e-3, "q8_0": 0.02, "q6_k": 0.06, "q4_k_m": 0.2, "q4_0": 0.25,
+}  # fmt: skip
+
+
+class LockstepSession(TorchSession):
+    """For whole generations: each call is computed in PyTorch too, and what llama.cpp gives is handed on, so that the two never
+    part over a rounding. GateError: they differ by more than the limit of the arithmetic."""
+
+    def __init__(self, component: Component, runtime: Session, arithmetic: Arithmetic) -> None:
+        super().__init__(component)
+        self.spec = without_states(component.spec)
+        self._checked, self._runtime, self._arithmetic = TorchSession(component), runtime, arithmetic
+
+    def _run(self, inputs: Mapping[str, Array], outputs: list[str]) -> dict[str, Array]:
+        expected, found = run_reference(self._checked, inputs), self._runtime.run(inputs, outputs)
+        allowed = limit(self.spec.name, self._arithmetic)
+        for name in outputs:
+            if not within(measured := error(found[name], expected[name]), allowed):
+                raise GateError(f"{self.spec.name}: {name} differs by {measured:.3g} of its scale, {allowed:.0e} is allowed")
+        return found
+
+
+def run_reference(session: Session, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Outputs, for inputs without states too: then nothing is past, and hidden states are 0 at padding."""
+    missing = [tensor for tensor in session.spec.inputs if tensor.name not in inputs and tensor.name in dict(session.spec.states)]
+    if not missing:
+        return session.run(inputs)
+    mask = inputs[Wire.ATTENTION_MASK]
+    nothing = {tensor.name: np.zeros(tensor.shape({"batch": len(mask), "past": 0}), np.float32) for tensor in missing}
+    return {Wire.HIDDEN: session.run({**inputs, **nothing}, [Wire.HIDDEN])[Wire.HIDDEN] * mask[..., None]}
+
+
+def gguf_sessions(model: Model, bundle: Bundle) -> dict[str, tuple[Session, Session]]:
+    """Of the backbone, where llama.cpp holds it in less than float32: PyTorch with the file's numbers, and the two in lockstep."""
+    record = bundle.manifest.components.get(ComponentName.BACKBONE)
+    if record is None or record.format != "gguf" or record.precision == "float32":
+        return {}
+    file = bundle.component_file(ComponentName.BACKBONE)
+    component = widened(components(model)[ComponentName.BACKBONE], file, record.precision)
+    loaded = runtime(READERS["gguf"][0]).load(component.name, file, bundle.spec(component.name))
+    return {component.name: (TorchSession(component), LockstepSession(component, loaded, record.arithmetic))}
+
+
+def widened(component: Component, file: Path, precision: Precision) -> Component:
+    """The component with the weights that the file holds. GateError: they are not the component's, rounded."""
+    module, tensors = copy.deepcopy(component.module), read_gguf(file).tensors
+    with torch.no_grad():
+        for name, weight in module.named_parameters():
+            found = torch.tensor(_values(file, tensors[gguf_name(name)])).reshape(weight.shape)
+            away = float(torch.linalg.norm((found - weight).double()) / torch.linalg.norm(weight.double()).clamp_min(1e-30))
+            if not within(away, FARTHEST[precision]):
+                raise GateError(
+                    f"{file}: {gguf_name(name)} is {away:.3g} of the model's weight away, at most {FARTHEST[precision]} is "
+                    f"{precision}'s rounding; it was made of another model"
+                )
+            weight.copy_(found)
+    return dataclasses.replace(component, module=module)
+
+
+def _values(file: Path, tensor: GgufTensor) -> Array:
+    data = np.memmap(file, np.uint8, "r", tensor.offset, (tensor.nbytes,))
+    if tensor.type in ("F32", "F16"):
+        return np.asarray(data.view("<f4" if tensor.type == "F32" else "<f2"), np.float32)
+    try:
+        import gguf
+    except ImportError as error:
+        raise MissingRuntimeError(f"{error}; install it with: pip install 'nextomni-edge[gguf]'") from error
+    return np.asarray(gguf.dequantize(data.reshape(tensor.shape[0], -1), gguf.GGMLQuantizationType[tensor.type]), np.float32)

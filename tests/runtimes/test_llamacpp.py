@@ -1,0 +1,105 @@
+"""What is llama.cpp's own: one piece per sequence, room that grows, order of rows, and other libraries in its process."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("llama_cpp", reason="llama.cpp is compiled by `make test-slow` alone")
+
+from nextomni_edge.bundle import Bundle
+from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.generate.model import EdgeModel
+from nextomni_edge.runtimes.base import Execution, Session, runtime
+
+Inputs = dict[str, np.ndarray]
+
+
+@pytest.fixture
+def session(tiny_gguf_bundle: Path) -> Session:
+    bundle = Bundle.open(tiny_gguf_bundle, verify_hashes=False)
+    return runtime("llamacpp").load("backbone", bundle.component_file("backbone"), bundle.spec("backbone"))
+
+
+def rows(lengths: list[int], first: int = 0) -> Inputs:
+    longest, rng = max(lengths), np.random.default_rng(0)
+    return {
+        "embeddings": rng.standard_normal((len(lengths), longest, 48)).astype(np.float32),
+        "positions": np.tile(np.arange(first, first + longest), (len(lengths), 1)),
+        "attention_mask": np.arange(longest) < np.array(lengths)[:, None],
+    }
+
+
+def test_what_shares_a_batch_changes_nothing(session: Session) -> None:
+    inputs = rows([5, 9, 3])
+    together = session.run(inputs)["hidden"]
+    for index, length in enumerate([5, 9, 3]):
+        alone = session.run({name: array[index : index + 1, :length] for name, array in inputs.items()})["hidden"]
+        np.testing.assert_array_equal(together[index, :length], alone[0])
+        assert not together[index, length:].any()
+
+
+def test_every_row_attends_to_those_behind_it(session: Session) -> None:
+    inputs = rows([6])
+    before = session.run(inputs)["hidden"]
+    inputs["embeddings"][0, 5] += 1.0
+    assert np.abs(session.run(inputs)["hidden"][0, 0] - before[0, 0]).max() > 1e-4
+
+
+def test_positions_count_from_one_another_alone(session: Session) -> None:
+    here, later = (session.run(rows([7], first))["hidden"] for first in (0, 100))
+    np.testing.assert_allclose(here, later, atol=1e-4)
+
+
+def test_room_grows_with_the_sequences(session: Session) -> None:
+    short = session.run(rows([4]))["hidden"]
+    assert session.run(rows([300]))["hidden"].shape == (1, 300, 48)
+    np.testing.assert_allclose(session.run(rows([4]))["hidden"], short, atol=1e-6)
+
+
+def test_rows_that_nothing_attends_to_stand_at_the_end(session: Session) -> None:
+    inputs = rows([4])
+    inputs["attention_mask"][0, 1] = False
+    with pytest.raises(UsageError, match=r"^backbone: rows that nothing attends to stand between others"):
+        session.run(inputs)
+
+
+def test_positions_follow_one_another(session: Session) -> None:
+    inputs = rows([4])
+    inputs["positions"][0, 2:] += 1
+    with pytest.raises(UsageError, match=r"^backbone: positions do not follow one another"):
+        session.run(inputs)
+
+
+def test_other_weights_sizes_are_refused(tiny_gguf_bundle: Path, tmp_path: Path) -> None:
+    bundle = Bundle.open(tiny_gguf_bundle, verify_hashes=False)
+    with pytest.raises(InputError, match=r"^backbone: llama.cpp cannot load "):
+        (tmp_path / "b.gguf").write_bytes(bundle.component_file("backbone").read_bytes()[:-4096])
+        runtime("llamacpp").load("backbone", tmp_path / "b.gguf", bundle.spec("backbone"))
+
+
+def test_the_library_gives_its_memory_back_in_order(session: Session) -> None:
+    session.run(rows([4]))
+    del session
+    gc.collect()
+
+
+def test_another_runtime_runs_beside_it_in_one_process(tiny_gguf_bundle: Path, tiny_bundle: Path) -> None:
+    pytest.importorskip("openvino", reason="another library with threads of its own in the process")
+    model = EdgeModel.from_bundle(Bundle.open(tiny_gguf_bundle), Execution("openvino"))
+    other = EdgeModel.from_bundle(Bundle.open(tiny_bundle))
+    embeddings = np.random.default_rng(0).standard_normal((2, 9, 48)).astype(np.float32)
+    for _ in range(3):
+        found, expected = (each.head("text", each.backbone(embeddings), np.zeros((2, 9, 1), np.int64)) for each in (model, other))
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert type(model.session("backbone")).__module__.endswith("llamacpp")
+    assert type(model.session("text_head")).__module__.endswith("openvino")
+
+
+def test_a_cache_of_keys_is_refused(tiny_gguf_bundle: Path) -> None:
+    model = EdgeModel.from_bundle(Bundle.open(tiny_gguf_bundle))
+    with pytest.raises(UsageError, match="gives no keys and values that a cache could keep: take --kv-cache none"):
+        model.attend(np.zeros((1, 4, 48), np.float32), keep=True)
