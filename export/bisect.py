@@ -36,6 +36,8 @@ def first_divergence(bundle: Bundle, model_dir: Path, component: str) -> str | N
     """
     if component not in bundle.manifest.components:
         raise UsageError(f"{component}: the bundle has no such component")
+    if (kind := bundle.manifest.components[component].format) != "onnx":
+        raise UsageError(f"{component}: {kind} is not followed value by value, ONNX graphs alone are; leave --bisect out")
     generator = np.random.default_rng(0)
     spec = graph_specs(bundle.config)[component]
     inputs = {tensor.name: draw(tensor, EXAMPLE_SIZES, component, bundle.config, generator) for tensor in spec.inputs}

@@ -20,7 +20,7 @@ FORMAT: Final = "nextomni-edge-bundle"
 VERSION: Final = 1
 WEIGHTS: Final = "weights"
 PACKAGE: Final = ".mlpackage"
-ENDINGS: Final = {"onnx": ".onnx", "coreml": PACKAGE, "gguf": ".gguf"}  # of a component's file, by format
+ENDINGS: Final = {"coreml": PACKAGE, "gguf": ".gguf"}  # of a component's file; an ONNX graph's is free
 PACKAGE_INDEX: Final = "Manifest.json"  # in Apple's format; the bundle's own manifest is another file
 BLOCK_SIZES: Final = (16, 32, 64, 128)  # of ONNX Runtime's block-quantised operators
 LARGEST_WEIGHT: Final = 2**32 - 1  # bytes of a weight's file: what any device's file system holds; a tensor has one file
@@ -224,8 +224,11 @@ def _check_record(name: str, record: FileRecord, where: str) -> None:
 
 def _check_references(manifest: Manifest, where: str) -> None:
     for component in manifest.components.values():
-        if not component.file.endswith(ENDINGS[component.format]):
-            raise InputError(f"{where}: {component.file!r} of format {component.format}, expected {ENDINGS[component.format]}")
+        for kind, ending in ENDINGS.items():
+            if component.file.endswith(ending) != (component.format == kind):
+                raise InputError(
+                    f"{where}: {component.file!r} of format {component.format}: {ending} is the ending of {kind} alone"
+                )
         if component.format != "gguf" and component.precision not in ("float32", "float16"):
             raise InputError(f"{where}: {component.file}: precision {component.precision} is one of gguf alone")
         if component.format == "gguf" and component.quantisation:

@@ -41,9 +41,8 @@ def inspect(console: Console, bundle: Path, other: Path | None, no_hashes: bool)
 def describe(bundle: Bundle) -> dict[str, Any]:
     """The bundle as JSON data."""
     from nextomni_edge.cli.model import identity
-    from nextomni_edge.graphs import graph_specs
 
-    manifest, specs = bundle.manifest, graph_specs(bundle.config)
+    manifest = bundle.manifest
     components = {}
     for name, record in manifest.components.items():
         weights = bundle.component_weights(name)
@@ -54,8 +53,8 @@ def describe(bundle: Bundle) -> dict[str, Any]:
             "layers": {weight: bits_text(decision) for weight, decision in record.quantisation.items()},
             "graph_bytes": manifest.files[record.index].size,
             "weight_bytes": sum(manifest.files[weight].size for weight in weights),
-            "inputs": [dims_text(tensor) for tensor in specs[name].inputs],
-            "outputs": [dims_text(tensor) for tensor in specs[name].outputs],
+            "inputs": [dims_text(tensor) for tensor in bundle.spec(name).inputs],
+            "outputs": [dims_text(tensor) for tensor in bundle.spec(name).outputs],
         }
     return {
         "bundle": str(bundle.path),

@@ -92,11 +92,15 @@ def config_weights(config: ModelConfig, precision: Precision) -> dict[str, int]:
 
 def bundle_weights(bundle: Bundle) -> tuple[dict[str, int], Precision]:
     """Bytes of the files that each component reads, and what its backbone multiplies in."""
-    files = bundle.manifest.files
-    sizes = {name: sum(files[file].size for file in bundle.component_weights(name)) for name in bundle.manifest.components}
-    backbone = bundle.manifest.components[ComponentName.BACKBONE]
+    files, records = bundle.manifest.files, bundle.manifest.components
+    sizes = {name: sum(files[file].size for file in bundle.component_weights(name)) for name in records}
+    sizes |= {name: files[record.file].size for name, record in records.items() if record.format == "gguf"}
+    backbone = records[ComponentName.BACKBONE]
+    if backbone.format == "gguf" and backbone.arithmetic == "int8":
+        return sizes, "int8"  # llama.cpp widens 4 bits before it multiplies
     bits = {decision.bits for decision in backbone.quantisation.values()}
-    return sizes, backbone.precision if not bits else "int4" if 4 in bits else "int8"
+    stored: Precision = "float16" if backbone.precision == "float16" else "float32"
+    return sizes, stored if not bits else "int4" if 4 in bits else "int8"
 
 
 def estimate(config: ModelConfig, weights: Mapping[str, int], precision: Precision, step: Step, device: Device) -> Estimate:

@@ -104,7 +104,7 @@ CASES: list[Case] = [
     (
         "an unknown graph format",
         manifest(lambda m: m["components"]["backbone"].update(format="pickle")),
-        M + ".components.backbone.format: found 'pickle', expected one of 'onnx', 'coreml'",
+        M + ".components.backbone.format: found 'pickle', expected one of 'onnx', 'coreml', 'gguf'",
     ),
     ("no components", manifest(lambda m: m.update(components={})), M + ": no components"),
     (

@@ -126,7 +126,7 @@ def test_a_damaged_file_in_a_bundle_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"format": "onnx"}, r"'backbone.gguf' of format onnx, expected \.onnx"),
+        ({"format": "onnx"}, r"'backbone.gguf' of format onnx: \.gguf is the ending of gguf alone"),
         ({"precision": "q8_0"}, "F32, expected F16 or Q8_0 in precision q8_0"),
         ({"precision": "q2_k"}, "found 'q2_k', expected one of"),
         (

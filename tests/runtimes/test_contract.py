@@ -138,7 +138,7 @@ def test_threads_may_share_a_session(load: Loader) -> None:
 def test_inputs_need_not_be_contiguous(load: Loader) -> None:
     session = load("backbone")
     inputs = inputs_of(session, batch=4)
-    every_second = {name: array[::2] for name, array in inputs.items()}
+    every_second = {name: array[:, ::2] if name.startswith("past") else array[::2] for name, array in inputs.items()}
     copied = {name: array.copy() for name, array in every_second.items()}
     np.testing.assert_array_equal(session.run(every_second)["hidden"], session.run(copied)["hidden"])
 
