@@ -29,7 +29,11 @@ RUNTIMES: Final = {
     "torch": ("nextomni_edge.runtimes.torch", "TorchRuntime", "train"),
 }
 # A component's format → the runtimes that read it, the first where none is named.
-READERS: Final[Mapping[str, tuple[str, ...]]] = {"coreml": ("coreml",), "gguf": ("llamacpp",), "onnx": ("onnx", "openvino")}
+READERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "coreml": ("coreml",),
+    "gguf": ("llamacpp",),
+    "onnx": ("onnx", "openvino", "tensorrt"),
+}
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def export(
         def progress(task: str, share: float) -> None:
             advance(round(100 * share), 100, task)
 
-        graphs: Literal["onnx", "coreml"] = "coreml" if target == "coreml" else "onnx"
+        graphs: Literal["onnx", "coreml", "gguf"] = "onnx" if target == "tensorrt" else target
         report = export_bundle(model, output, chosen, precision, overwrite, dry_run, progress, check, graphs, packages)
     data, text = as_json(report, dry_run), as_text(report, dry_run)
     if engines and not dry_run:
@@ -100,8 +100,10 @@ def export(
     console.result(data, text)
 
 
-def asked(output: Path, capability: str, precision: Literal["float32", "float16"]) -> Asked:
+def asked(output: Path, capability: str, precision: Precision) -> Asked:
     """The engines to build, refused before the work where they cannot be."""
+    if precision not in ("float32", "float16"):
+        raise UsageError(f"precision {precision} is one of target gguf alone; tensorrt takes float32 or float16")
     from nextomni_edge.runtimes.engine import engines_beside
     from nextomni_edge.runtimes.engine_build import Asked, check_capability
     from nextomni_edge.runtimes.profile import Limits
