@@ -58,7 +58,8 @@ def main() -> None:
     parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--computes", default=",".join(COMPUTES))
     given = parser.parse_args()
-    rows = []
+    library = f"tensorrt-rtx {metadata.version('tensorrt-rtx')}"
+    data: dict[str, Any] = {"library": library, "executed": False, "limits": asdict(Limits()), "rows": []}
     for path in given.bundles:
         bundle = Bundle.open(path)
         for kind in given.kinds.split(","):
@@ -66,14 +67,8 @@ def main() -> None:
                 with tempfile.TemporaryDirectory() as folder:
                     asked = Asked(kind, cast("Compute", compute), Limits(), Path(folder))
                     row = {"bundle": path.name, "capability": kind, "meaning": KINDS.get(kind, ""), "compute": compute}
-                    rows.append(row | {"components": engines(bundle, asked, Path(folder))})
-    data = {
-        "library": f"tensorrt-rtx {metadata.version('tensorrt-rtx')}",
-        "executed": False,
-        "limits": asdict(Limits()),
-        "rows": rows,
-    }
-    given.output.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+                    data["rows"].append(row | {"components": engines(bundle, asked, Path(folder))})
+                given.output.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")  # a row may take minutes
 
 
 if __name__ == "__main__":

@@ -19,27 +19,39 @@ from nextomni_edge.bundle.manifest import WEIGHTS
 from nextomni_edge.bundle.quantised import QUANTISED, SCALE
 from nextomni_edge.calibration.graph import load_graph
 from nextomni_edge.errors import InputError
+from nextomni_edge.files import link_or_copy
 
 MIDDLE: Final = {4: 0x88, 8: 0x80}  # of packed bytes: what turns q + 2^(bits−1) into q, in two's complement
 SIGNED: Final = {4: ir.DataType.INT4, 8: ir.DataType.INT8}
 
 
 def qdq_form(bundle: Bundle, component: str, folder: Path) -> Path:
-    """Write the form of a component's graph into `folder`, and return its path; weights that stay are read where they are.
+    """Write the form of a component's graph into `folder`, and return its path; weights that stay are linked there.
 
     InputError: a layer that has no such form, and how to quantise instead.
     """
     model = load_graph(bundle, component)
-    if not (folder / WEIGHTS).exists():
-        (folder / WEIGHTS).symlink_to((bundle.path / WEIGHTS).resolve(), target_is_directory=True)
-    form = _Form(model, component, folder)
-    for node in list(model.graph):
-        if rewrite := form.rules.get(node.op_type):
-            rewrite(node)
-    model.opset_imports.pop("com.microsoft", None)
+    rewrite(model, component, folder)
+    (folder / WEIGHTS).mkdir(exist_ok=True)
+    for value in model.graph.initializers.values():
+        location = str(getattr(value.const_value, "location", ""))
+        if location.startswith(f"{WEIGHTS}/") and not (folder / location).exists():
+            link_or_copy(bundle.path / location, folder / location)
     out = folder / f"{component}.onnx"
     ir.save(model, out)
     return out
+
+
+def rewrite(model: ir.Model, component: str, folder: Path) -> None:
+    """Bring a graph into the form, in place; integers that change are written into `folder`. InputError as of `qdq_form`."""
+    form = _Form(model, component, folder)
+    for node in list(model.graph):
+        if rule := form.rules.get(node.op_type):
+            rule(node)
+    for name, value in list(model.graph.initializers.items()):
+        if not value.uses():
+            del model.graph.initializers[name]
+    model.opset_imports.pop("com.microsoft", None)
 
 
 class _Form:

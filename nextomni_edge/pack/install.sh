@@ -45,7 +45,7 @@ wheels=("$here"/nextomni_edge-*.whl)
 edge="$environment/bin/nextomni-edge"
 
 step "$python" -m venv --system-site-packages "$environment" # TensorRT's bindings belong to the system's Python
-step "$environment/bin/python" -m pip install "${pip_options[@]}" "${wheels[0]}[cpu]"
+step "$environment/bin/python" -m pip install "${pip_options[@]}" "${wheels[0]}[quantize]" # what reads a quantised bundle
 step "$edge" doctor
 step "$edge" compile "$here/bundle" --cache "$here/engines"
 step "$edge" verify "$here/bundle" --runtime tensorrt --cache "$here/engines"
