@@ -108,11 +108,14 @@ def generate(folder: Path, modality: str, steps: int, tell: Tell) -> Result:
         forwards += record.x_1 is not None
         tell(f"{modality}: step {record.step + 1} of {steps}", (record.step + 1) / steps)
 
+    worked = time.process_time()
     found = generate(model, sequence, options, observe=observe, meter=meter)
+    worked = time.process_time() - worked
     seconds = [ended - start for name, start, ended in meter.events if name == "step"]
     generated = sum(len(found.segments[index]) for index in found.generated())
     return loaded | {
         "steps": steps, "step_seconds": seconds, "forwards": meter.forwards, "seconds_per_forward": sum(seconds) / meter.forwards,
+        "processor_seconds_per_forward": worked / meter.forwards,
         "part_seconds": {name: meter.seconds[name] for name in ("embed", "backbone", "head", "draw", "flow")},
         "positions": sum(len(segment) for segment in sequence.segments), "generated": generated,
     }  # fmt: skip
