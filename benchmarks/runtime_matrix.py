@@ -28,10 +28,18 @@ from nextomni_edge.verify import Report, against_checkpoint
 DEMO = Path(__file__).parents[1] / "examples" / "emoji" / "checkpoint"
 RUNS: dict[str, list[tuple[str, Compute]]] = {
     "onnx": [("onnx", "float32"), ("openvino", "float32"), ("openvino", "bfloat16")],
+    "gguf": [("llamacpp", "float32")],  # the backbone; the graphs beside it on ONNX Runtime
     "coreml": [("coreml", "float32")],  # a program computes in what it was exported in
 }
-EXPORTS = (("onnx", "float32"), ("onnx", "float16"), ("coreml", "float32"), ("coreml", "float16"))
-LIBRARIES = {"onnx": "onnxruntime", "openvino": "openvino", "coreml": "numpy"}
+EXPORTS = (
+    ("onnx", "float32"),
+    ("onnx", "float16"),
+    ("coreml", "float32"),
+    ("coreml", "float16"),
+    ("gguf", "float32"),
+    ("gguf", "q8_0"),
+)
+LIBRARIES = {"llamacpp": "llama-cpp-python", "onnx": "onnxruntime", "openvino": "openvino", "coreml": "numpy"}
 
 
 @dataclass
@@ -129,7 +137,8 @@ def main() -> None:
     for path in given.bundles or bundles(given.model, given.folder):
         bundle = Bundle.open(path)
         formats = sorted({record.format for record in bundle.manifest.components.values()})
-        for runtime, compute in (run for name in formats for run in RUNS[name]):
+        chosen = ["gguf"] if "gguf" in formats else formats
+        for runtime, compute in (run for name in chosen for run in RUNS[name]):
             rows.append(measure(bundle, given.model, runtime, compute))
             print(f"{path.name} on {runtime} in {compute}: {len(rows[-1].failures)} failures", file=sys.stderr)
     print(table(rows))

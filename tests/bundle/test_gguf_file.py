@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,12 @@ def test_no_bit_of_the_head_changes_in_silence(tmp_path: Path) -> None:
 def test_a_precision_that_the_file_has_not_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="F32, expected F16 in precision float16"):
         check(write_gguf(tmp_path / "b.gguf"), "float16")
+
+
+def test_a_backbone_that_llama_cpp_would_run_wrongly_is_refused(tmp_path: Path) -> None:
+    config = dataclasses.replace(small_config().backbone, attention="prefix")
+    with pytest.raises(InputError, match=r"attention 'prefix'; llama\.cpp runs 'full' alone"):
+        check_gguf(write_gguf(tmp_path / "b.gguf"), SPEC, config, "float32")
 
 
 def mixed_bundle(out: Path) -> Path:
