@@ -57,10 +57,12 @@ LIBRARIES: Final = (
 @dataclass(frozen=True)
 class CoreMlOptions:
     """What Core ML packages alone have. `like`: a quantised bundle of ONNX graphs, whose layers are compressed here as there, with
-    the same integers; `palettes`: with 2^bits values by k-means in their place."""
+    the same integers; `palettes`: with 2^bits values by k-means in their place. `chunk_mib`: the backbone in packages of no more
+    weights than that, which run in sequence."""
 
     like: Path | None = None
     palettes: bool = False
+    chunk_mib: int | None = None
 
     def __post_init__(self) -> None:
         if self.palettes and self.like is None:
@@ -235,13 +237,13 @@ def _onnx(chosen: dict[str, Component], stream: WeightStream, precision: Precisi
 
 def _coreml(stream: WeightStream, precision: Precision, options: CoreMlOptions) -> Write:
     """Writes a component's package. The converter reads weights, so this holds the model in memory."""
-    from nextomni_edge.export.coreml import write_package  # its library is another extra's
+    from nextomni_edge.export.coreml import write_component  # its library is another extra's
     from nextomni_edge.export.coreml_weights import Like
 
     like = Like(Bundle.open(options.like), options.palettes) if options.like else None
     whole = components_of(load(stream.checkpoint.path))
     stored = _beside(precision)
-    return lambda component: write_package(whole[component.name], stream.writer, stored, like)
+    return lambda component: write_component(whole[component.name], stream.writer, stored, like, options.chunk_mib)
 
 
 def _gguf(chosen: dict[str, Component], stream: WeightStream, precision: Precision) -> Write:

@@ -3,9 +3,12 @@
 What the converter does wrong without a word is spelled out in the program instead: grouped keys (it tiles them, so that query
 heads meet another head's keys) and RMSNorm (it adds epsilon after a division by the maximum).
 
-Row counts are free, within the spec's bounds. The Neural Engine wants sizes that are enumerated or fixed (coremltools' guide on
-flexible inputs): with free ones a system may choose the CPU or the GPU. Core ML has no size 0: `past` is at least 1, and the
-runtime masks it.
+Row counts are free, within the spec's bounds. For the Neural Engine they would have to be enumerated or fixed: of a range it runs
+the default shape alone, of an enumeration every shape (an engineer of Apple's, developer.apple.com/forums/thread/724930;
+coremltools' guide, "Flexible Input Shapes"). Core ML has no size 0: `past` is at least 1, and the runtime masks it.
+
+Keys and values are inputs and outputs, never a state: a state has a fixed shape and one writer, while the cache policies keep any
+rows of any branch, in any order, and without one nothing is kept at all.
 """
 
 from __future__ import annotations
@@ -25,10 +28,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from nextomni_edge.bundle import BundleWriter, ComponentRecord
+from nextomni_edge.bundle import BundleWriter, ComponentRecord, Decision
 from nextomni_edge.bundle.coreml_package import MODEL, WEIGHTS, bounds, package_index
 from nextomni_edge.bundle.manifest import PACKAGE, PACKAGE_INDEX
-from nextomni_edge.errors import NextOmniError
+from nextomni_edge.errors import InputError, NextOmniError
+from nextomni_edge.export.coreml_chunks import cut
 from nextomni_edge.export.onnx import DTYPES, EXAMPLE_SIZES, free_axes
 from nextomni_edge.export.weights import Precision
 from nextomni_edge.models.components import Component
@@ -42,12 +46,29 @@ from nextomni_edge.export.coreml_weights import Compression, Like  # noqa: E402
 PRECISIONS: Final = {"float32": coremltools.precision.FLOAT32, "float16": coremltools.precision.FLOAT16}
 
 
-def write_package(component: Component, writer: BundleWriter, precision: Precision, like: Like | None = None) -> ComponentRecord:
+def write_component(
+    component: Component, writer: BundleWriter, precision: Precision, like: Like | None = None, chunk_mib: int | None = None
+) -> ComponentRecord:
     """Write one component, whose module holds its weights, as a package of the bundle; its layers compressed as `like` has them.
 
-    `precision` is of weights and arithmetic; what crosses the border stays float32. NextOmniError: the program is not the spec's.
+    A backbone over `chunk_mib` becomes several. `precision` is of weights and arithmetic; what crosses the border stays float32.
+    NextOmniError: the program is not the spec's. InputError: `like` has other layers. UsageError: a layer over `chunk_mib`.
     """
-    spec, package = component.spec, f"{component.name}{PACKAGE}"
+    planned = {weight: decision for weight, (decision, _) in like.layers(component.name).items()} if like else {}
+    sizes = {weight: decision.bytes for weight, decision in planned.items()}
+    decisions: dict[str, Decision] = {}
+    for index, part in enumerate(cut(component, chunk_mib, np.dtype(precision).itemsize, sizes), 1):
+        package = f"{component.name}{PACKAGE}" if index == 1 else f"{component.name}.{index}{PACKAGE}"
+        decisions |= _write_package(part, package, writer, precision, like)
+    for weight in sorted(planned.keys() - decisions.keys()):
+        raise InputError(f"the quantised bundle has a layer {weight!r} in {component.name}, which the model has not")
+    return ComponentRecord("coreml", f"{component.name}{PACKAGE}", precision, decisions)
+
+
+def _write_package(
+    component: Component, package: str, writer: BundleWriter, precision: Precision, like: Like | None
+) -> dict[str, Decision]:
+    spec = component.spec
     outputs = [
         coremltools.TensorType(name=tensor.name, dtype=None if tensor.dtype == "int64" else np.float32) for tensor in spec.outputs
     ]
@@ -64,7 +85,7 @@ def write_package(component: Component, writer: BundleWriter, precision: Precisi
     writer.add_file(f"{package}/{PACKAGE_INDEX}", json.dumps(package_index(), indent=1).encode())
     writer.add_file(f"{package}/{MODEL}", description.SerializeToString(deterministic=True))
     writer.add_file(f"{package}/{WEIGHTS}", Path(model.weights_dir) / "weight.bin")
-    return ComponentRecord("coreml", package, precision, compression.decisions(writer.path / package) if compression else {})
+    return compression.decisions(writer.path / package) if compression else {}
 
 
 def _program(component: Component) -> torch.export.ExportedProgram:

@@ -144,10 +144,9 @@ class Compression:
     """What `like` makes of one component: give `pipeline` to the converter, then `finish` what it made."""
 
     def __init__(self, like: Like, component: Component) -> None:
-        self.like, self._layers = like, like.layers(component.name)
         self._weights = dict(component.module.named_parameters(remove_duplicate=False))
-        for weight in self._layers.keys() - self._weights.keys():
-            raise InputError(f"{like.bundle.path}: {component.name} has a layer {weight!r}, which the model has not")
+        self.like, layers = like, like.layers(component.name)
+        self._layers = {weight: layer for weight, layer in layers.items() if weight in self._weights}  # of a chunk, its own
         if not like.palettes:
             smooth(
                 component.module, {weight: parts[SMOOTHING] for weight, (_, parts) in self._layers.items() if SMOOTHING in parts}

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from nextomni_edge.bundle.coreml_package import WIRE_DTYPES, read_blob, read_package
+from nextomni_edge.bundle.coreml_package import WIRE_DTYPES, chunk_layers, chunk_spec, chunks, read_blob, read_package
 from nextomni_edge.errors import InputError, MissingRuntimeError, NextOmniError
 from nextomni_edge.runtimes.base import Array, Runtime, Session
 from nextomni_edge.runtimes.mil import Interpreter
@@ -59,6 +59,32 @@ class AppleSession(CoreMlSession):
             raise NextOmniError(f"{self.spec.name}: Core ML failed ({error})") from error
 
 
+class ChunkedSession(CoreMlSession):
+    """A backbone in several packages: each computes its layers of what the one before gave."""
+
+    def __init__(self, spec: GraphSpec, chunks: list[CoreMlSession]) -> None:
+        super().__init__(spec, chunks[0].provider)
+        self._chunks = chunks
+
+    def predict(self, given: dict[str, Array]) -> dict[str, Array]:
+        found: dict[str, list[Array]] = {Wire.KEYS: [], Wire.VALUES: []}
+        states, first = given[Wire.EMBEDDINGS], 0
+        for chunk in self._chunks:
+            own = slice(first, first := first + _layers(chunk.spec))
+            past = {name: given[name][own] for name in (Wire.PAST_KEYS, Wire.PAST_VALUES)}
+            computed = chunk.predict(given | past | {Wire.EMBEDDINGS: states})
+            states = computed[Wire.HIDDEN]
+            for name, parts in found.items():
+                parts.append(computed[name])
+        return {Wire.HIDDEN: states} | {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def _layers(spec: GraphSpec) -> int:
+    (layers,) = {tensor.dims[0] for tensor in spec.inputs if tensor.name == Wire.PAST_KEYS}
+    assert isinstance(layers, int)  # graphs.py has no free number of layers
+    return layers
+
+
 class CoreMlRuntime(Runtime):
     """Providers are the compute units of a Mac, and everywhere the interpreter, which needs no library."""
 
@@ -71,6 +97,14 @@ class CoreMlRuntime(Runtime):
         units = self.choose_provider(component, provider, self.providers()[-2 if sys.platform == "darwin" else -1])
         if not file.is_dir():
             raise InputError(f"{component}: {file} is no Core ML package")
+        parts = chunks(file)
+        if len(parts) == 1:
+            return self._load_one(component, file, spec, units)
+        specs = [chunk_spec(spec, chunk_layers(part, read_package(part))) for part in parts]
+        pairs = zip(parts, specs, strict=True)
+        return ChunkedSession(spec, [self._load_one(component, part, own, units) for part, own in pairs])
+
+    def _load_one(self, component: str, file: Path, spec: GraphSpec, units: str) -> CoreMlSession:
         try:
             if units == INTERPRETER:
                 return InterpreterSession(spec, Interpreter(read_package(file), lambda blob: read_blob(file, blob)))

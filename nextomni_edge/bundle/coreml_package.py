@@ -1,11 +1,14 @@
 """A Core ML package in a bundle: which files it is, and what is checked of it before a vendor library sees it.
 
 A package is a folder, NAME.mlpackage at the bundle's top, of exactly three files that the manifest lists one by one. Core ML shares
-no weights between packages: a tensor that two components use stands in both.
+no weights between packages: a tensor that two components use stands in both. A backbone may be cut: NAME.2.mlpackage holds the
+layers after those of NAME.mlpackage, NAME.3.mlpackage those after them, each with the interface of a backbone of its layers.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -13,10 +16,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nextomni_edge.bundle.manifest import PACKAGE_INDEX, FileRecord
+from nextomni_edge.bundle.manifest import PACKAGE, PACKAGE_INDEX, FileRecord
 from nextomni_edge.bundle.mil_wire import BITS, Blob, Feature, MilProgram, read_program, unpacked
 from nextomni_edge.errors import InputError
-from nextomni_edge.spec import Dim, GraphSpec, TensorSpec
+from nextomni_edge.spec import Dim, GraphSpec, TensorSpec, Wire
 from nextomni_edge.strict_json import read_json
 
 MODEL: Final = "Data/com.apple.CoreML/model.mlmodel"
@@ -65,8 +68,65 @@ def read_package(package: Path) -> MilProgram:
         raise InputError(f"{path}: {error}") from error
 
 
+def operator_counts(package: Path) -> dict[str, dict[str, int]]:
+    """Of all packages of a component: by what an operator gives (a dtype, or "weights" of compressed ones), how many of each type.
+
+    Constants are not counted. As documented, what is typed float16 may run on the Neural Engine, the GPU and the CPU, what is typed
+    float32 on the last two alone (coremltools' guide, "Typed Execution Workflow Example"); a system decides among these.
+    """
+    found: dict[str, Counter[str]] = {}
+    for part in chunks(package):
+        for operation in (operation for operation in read_package(part).operations if operation.type != "const"):
+            gives = "weights" if operation.type.startswith("constexpr_") else operation.outputs[0][1]
+            found.setdefault(gives, Counter())[operation.type] += 1
+    return {gives: dict(counts.most_common()) for gives, counts in sorted(found.items())}
+
+
+def chunks(package: Path) -> list[Path]:
+    """A component's packages in the order in which they run."""
+    found = [package]
+    while (after := package.with_name(f"{package.stem}.{len(found) + 1}{PACKAGE}")).is_dir():
+        found.append(after)
+    return found
+
+
+def chunk_spec(spec: GraphSpec, layers: int) -> GraphSpec:
+    """The interface of a chunk of a backbone: its own layers' keys and values."""
+
+    def own(tensors: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+        caches = (Wire.PAST_KEYS, Wire.PAST_VALUES, Wire.KEYS, Wire.VALUES)
+        return tuple(
+            dataclasses.replace(tensor, dims=(layers, *tensor.dims[1:])) if tensor.name in caches else tensor for tensor in tensors
+        )
+
+    return dataclasses.replace(spec, inputs=own(spec.inputs), outputs=own(spec.outputs))
+
+
+def chunk_layers(package: Path, program: MilProgram) -> int:
+    """How many layers a chunk has. InputError: it is none of a backbone."""
+    for feature in program.inputs:
+        if feature.name == Wire.PAST_KEYS and feature.bounds:
+            return feature.bounds[0][0]
+    raise InputError(f"{package}: one of several packages, but none of a backbone, which alone is cut")
+
+
 def check_package(package: Path, spec: GraphSpec, files: Mapping[str, FileRecord]) -> set[str]:
-    """Names of the package's files beside its index. InputError names the package and what does not fit."""
+    """Names of a component's files beside its first index. InputError names the package and what does not fit."""
+    parts = chunks(package)
+    if len(parts) == 1:
+        return _check_one(package, spec, files)
+    found, layers = set[str](), 0
+    for part in parts:
+        own = chunk_layers(part, read_package(part))
+        found |= _check_one(part, chunk_spec(spec, own), files) | {f"{part.name}/{PACKAGE_INDEX}"}
+        layers += own
+    whole = next(tensor.dims[0] for tensor in spec.inputs if tensor.name == Wire.PAST_KEYS)
+    if layers != whole:
+        raise InputError(f"{package}: {len(parts)} packages have {layers} layers together, expected {whole}")
+    return found - {f"{package.name}/{PACKAGE_INDEX}"}
+
+
+def _check_one(package: Path, spec: GraphSpec, files: Mapping[str, FileRecord]) -> set[str]:
     found = {f"{package.name}/{name}" for name in (MODEL, WEIGHTS)}
     for name in sorted(found - files.keys()):
         raise InputError(f"{package}: file {name!r} is not listed in the manifest")

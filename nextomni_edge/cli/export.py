@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 @click.option(
     "--like", type=click.Path(path_type=Path), metavar="BUNDLE", help="coreml: compress the layers that this one quantises."
 )
+@click.option("--chunk-mb", type=click.IntRange(1), metavar="MIB", help="coreml: cut the backbone in packages of so many at most.")
 @click.option("--palettes", is_flag=True, help="With --like: 2^bits values by k-means in place of its integers.")
 @click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace a bundle; it stays whole until the new one is.")
@@ -64,6 +65,7 @@ def export(
     precision: Precision,
     like: Path | None,
     palettes: bool,
+    chunk_mb: int | None,
     dry_run: bool,
     overwrite: bool,
     check: Literal["full", "golden", "none"],
@@ -72,9 +74,9 @@ def export(
     with needs_extra("export", "torch", "onnx", "onnxscript", "onnxruntime"):
         from nextomni_edge.bundle import Bundle
         from nextomni_edge.export import CoreMlOptions, export_bundle
-    packages = CoreMlOptions(like, palettes)
+    packages = CoreMlOptions(like, palettes, chunk_mb)
     if target != "coreml" and packages != CoreMlOptions():
-        raise UsageError(f"--like and --palettes are of Core ML packages; leave them out, or give --target coreml, not {target}")
+        raise UsageError(f"--like, --palettes and --chunk-mb are of Core ML packages; give --target coreml with them, not {target}")
     if (target == "tensorrt") != (capability is not None):
         raise UsageError("--target tensorrt and --capability smNN go together: an engine is of one kind of GPU")
     engines = asked(output, capability, precision) if capability else None

@@ -40,6 +40,7 @@ def inspect(console: Console, bundle: Path, other: Path | None, no_hashes: bool)
 
 def describe(bundle: Bundle) -> dict[str, Any]:
     """The bundle as JSON data."""
+    from nextomni_edge.bundle.coreml_package import operator_counts
     from nextomni_edge.cli.model import identity
 
     manifest = bundle.manifest
@@ -55,6 +56,7 @@ def describe(bundle: Bundle) -> dict[str, Any]:
             "weight_bytes": sum(manifest.files[weight].size for weight in weights),
             "inputs": [dims_text(tensor) for tensor in bundle.spec(name).inputs],
             "outputs": [dims_text(tensor) for tensor in bundle.spec(name).outputs],
+            "operators": operator_counts(bundle.component_file(name)) if record.format == "coreml" else {},
         }
     return {
         "bundle": str(bundle.path),
@@ -84,6 +86,8 @@ def as_text(described: dict[str, Any]) -> str:
     for name, part in described["components"].items():
         sizes = f"{part['weight_bytes']:>14,} bytes of weights, graph {part['graph_bytes']:,}"
         lines.append(f"{name:<{width}}  {part['format']} {part['precision']}  {sizes}")
+        operators = ", ".join(f"{sum(counts.values())} {gives}" for gives, counts in part["operators"].items())
+        lines += [f"{'':<{width}}    operators: {operators}"] if operators else []
         lines += [f"{'':<{width}}    {weight}: {bits}" for weight, bits in part["layers"].items()]
         lines += [f"{'':<{width}}    {arrow} {text}" for arrow, key in (("<-", "inputs"), ("->", "outputs")) for text in part[key]]
     versions = ", ".join(f"{name} {version}" for name, version in described["provenance"]["versions"].items())

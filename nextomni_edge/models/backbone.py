@@ -130,7 +130,7 @@ class Backbone(nn.Module):
         if self.config.attention == "causal":
             mask = mask & causal_mask(positions.shape[1], past_keys.shape[3], positions.device)
         x, keys, values = embeddings, [], []
-        for index, layer in enumerate(self.layers):
+        for index, layer in enumerate(self.layers.children()):
             x, key, value = layer(x, rope, mask, past_keys[index], past_values[index])
             keys.append(key)
             values.append(value)

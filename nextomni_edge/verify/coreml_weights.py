@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextomni_edge.bundle import Decision
-from nextomni_edge.bundle.coreml_package import HALF, PALETTIZED, QUANTIZED, constant_name, read_blob, read_package
+from nextomni_edge.bundle.coreml_package import HALF, PALETTIZED, QUANTIZED, chunks, constant_name, read_blob, read_package
 from nextomni_edge.bundle.mil_wire import BITS, Operation
 from nextomni_edge.errors import InputError
 from nextomni_edge.runtimes.mil import Interpreter
@@ -34,18 +34,26 @@ class StoredWeight:
 
 
 def package_weights(package: Path, decisions: Mapping[str, Decision]) -> dict[str, StoredWeight]:
-    """By weight, those that `decisions` name. InputError: one of them is not compressed in the package."""
+    """By weight, those that `decisions` name, of all of a component's packages. InputError: one of them is not compressed there."""
+    found = dict[str, StoredWeight]()
+    for part in chunks(package):
+        found |= _one_package(part, decisions)
+    for weight in decisions.keys() - found.keys():
+        raise InputError(f"{package}: {weight} is listed as quantised, but the package holds it as it was")
+    return found
+
+
+def _one_package(package: Path, decisions: Mapping[str, Decision]) -> dict[str, StoredWeight]:
     program = read_package(package)
     interpreter = Interpreter(program, lambda blob: read_blob(package, blob))
     operations = {name: operation for operation in program.operations for name, _ in operation.outputs}
     found = {}
     for weight, decision in decisions.items():
         name = next((constant_name(weight) + end for end in ENDINGS if constant_name(weight) + end in interpreter.compressed), None)
-        if name is None:
-            raise InputError(f"{package}: {weight} is listed as quantised, but the package holds it as it was")
-        factor = _factor(operations, interpreter, name) if decision.smoothed else None
-        nbytes = sum(_bytes(operations, value) for values in operations[name].inputs.values() for value in values)
-        found[weight] = StoredWeight(interpreter.compressed[name], factor, nbytes)
+        if name is not None:
+            factor = _factor(operations, interpreter, name) if decision.smoothed else None
+            nbytes = sum(_bytes(operations, value) for values in operations[name].inputs.values() for value in values)
+            found[weight] = StoredWeight(interpreter.compressed[name], factor, nbytes)
     return found
 
 

@@ -156,5 +156,6 @@ def test_export_refuses_what_cannot_be_meant(invoke: Invoke, tiny_checkpoint: Pa
         "exists; choose another name or pass --overwrite",
     )
     refused(invoke("export", tiny_checkpoint, "-o", tmp_path / "b", "--target", "abacus"), 2, "'onnx'")
+    refused(invoke("export", tiny_checkpoint, "-o", tmp_path / "b", "--chunk-mb", "4"), 2, "give --target coreml with them")
     refused(invoke("export", tiny_checkpoint), 2, "Missing option '-o'")
     assert not (tmp_path / "b").exists()

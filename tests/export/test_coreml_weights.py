@@ -27,7 +27,7 @@ from nextomni_edge.calibration import quantize  # noqa: E402
 from nextomni_edge.calibration.config import Int4, QuantConfig, recipe  # noqa: E402
 from nextomni_edge.errors import GateError, InputError, UsageError  # noqa: E402
 from nextomni_edge.export import CoreMlOptions, export_bundle  # noqa: E402
-from nextomni_edge.export.coreml import write_package  # noqa: E402
+from nextomni_edge.export.coreml import write_component  # noqa: E402
 from nextomni_edge.export.coreml_weights import Like, shift_scale  # noqa: E402
 from nextomni_edge.models.components import components  # noqa: E402
 from nextomni_edge.models.networks import load  # noqa: E402
@@ -146,7 +146,7 @@ class Smoothed(Like):
 
 
 class Folder:
-    """What `write_package` needs of a bundle's writer."""
+    """What `write_component` needs of a bundle's writer."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -160,7 +160,7 @@ def test_an_input_that_smoothing_multiplies_is_multiplied_in_the_program(tiny_ch
     head = components(load(tiny_checkpoint))["text_head"]
     weight = head.module.weight.detach().numpy().copy()
     factor = RNG.uniform(0.25, 4.0, weight.shape[1]).astype(np.float32)
-    record = write_package(head, Folder(tmp_path), "float32", Smoothed(factor, weight))  # type: ignore[arg-type]
+    record = write_component(head, Folder(tmp_path), "float32", Smoothed(factor, weight))  # type: ignore[arg-type]
     stored = package_weights(tmp_path / record.file, record.quantisation)["weight"]
     assert stored.smoothing is not None and np.array_equal(stored.smoothing, factor)
     hidden = RNG.standard_normal((1, 3, weight.shape[1])).astype(np.float32)

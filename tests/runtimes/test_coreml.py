@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from nextomni_edge.bundle import Bundle
+from nextomni_edge.bundle.coreml_package import operator_counts
 from nextomni_edge.errors import MissingRuntimeError
 from nextomni_edge.graphs import graph_specs
 from nextomni_edge.runtimes.base import runtime
@@ -86,3 +87,8 @@ def test_apple_s_library_missing_says_how_to_install_it(
     spec = graph_specs(bundle.config)["backbone"]
     with pytest.raises(MissingRuntimeError, match=r"install it with: pip install 'nextomni-edge\[coreml\]'$"):
         runtime("coreml").load("backbone", bundle.component_file("backbone"), spec, "ALL")
+
+
+def test_operators_are_counted_by_what_they_give(tiny_coreml_bundle: Path) -> None:
+    counts = operator_counts(Bundle.open(tiny_coreml_bundle).component_file("text_head"))
+    assert counts["float32"]["linear"] == 1 and "const" not in counts["float32"]
