@@ -173,10 +173,11 @@ def test_wrong_inputs_are_refused_at_the_door(load: Loader, case: int) -> None:
 
 
 def test_nan_names_the_component_and_the_place(load: Loader) -> None:
-    session = load("backbone")
+    component, wire, row = ("text_head", "hidden", 3) if load.reads("text_head") else ("backbone", "embeddings", 0)
+    session = load(component)
     inputs = inputs_of(session)
-    inputs["embeddings"][1, 3, 0] = np.nan  # every row attends to this one
-    with pytest.raises(NonFiniteError, match=r"^backbone: output hidden is nan at batch 1, rows 0, axis 2: 0$"):
+    inputs[wire][1, 3, 0] = np.nan  # to which every row of a backbone attends
+    with pytest.raises(NonFiniteError, match=rf"^{component}: output \w+ is nan at batch 1, rows {row}, axis 2: 0$"):
         session.run(inputs)
 
 
