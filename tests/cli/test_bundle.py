@@ -50,7 +50,7 @@ def test_a_provider_that_is_not_here_is_refused(invoke: Invoke, tiny_bundle: Pat
 
 def test_an_unknown_runtime_is_refused(invoke: Invoke, tiny_bundle: Path) -> None:
     result = invoke("run", tiny_bundle, "--text", "a", "--runtime", "abacus")
-    refused(result, 2, "runtime 'abacus': expected one of coreml, onnx, openvino, tensorrt, torch")
+    refused(result, 2, "runtime 'abacus': expected one of coreml, llamacpp, onnx, openvino, tensorrt, torch")
 
 
 def test_a_damaged_bundle_is_refused(invoke: Invoke, copy: Path) -> None:
