@@ -11,9 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
+import numpy as np
 import openvino
+import openvino.opset15 as op
+from openvino.frontend.onnx import ConversionExtension
 
 from nextomni_edge.bundle.graph_content import graph_content
+from nextomni_edge.bundle.quantised import QUANTISED, stored_layers
 from nextomni_edge.errors import InputError, MissingRuntimeError, NextOmniError
 from nextomni_edge.files import atomic_write
 from nextomni_edge.runtimes.base import Array, Compute, Runtime, Session, threads
@@ -25,6 +29,8 @@ PRECISIONS: Final[dict[Compute, openvino.Type]] = {
 DTYPES: Final = {
     openvino.Type.f32: "float32", openvino.Type.f16: "float16", openvino.Type.i64: "int64", openvino.Type.boolean: "bool",
 }  # fmt: skip
+LAST: Final = np.array([-1])
+ONNX_UINT8: Final = 2  # of packed 4-bit values, two a byte
 
 
 @functools.cache
@@ -34,7 +40,9 @@ def _core() -> openvino.Core:
     Its CPU plugin gives the thread that loads it another signal stack and unmaps that again when the last user of the plugin goes:
     with a second core, or in another thread, the stack in use is the one unmapped, and the next Ctrl-C ends the process.
     """
-    return openvino.Core()
+    core = openvino.Core()
+    core.add_extension(ConversionExtension("GatherBlockQuantized", "com.microsoft", _gather_blocks))
+    return core
 
 
 class OpenVinoSession(Session):
@@ -74,25 +82,27 @@ class OpenVinoRuntime(Runtime):
 
     def load(self, component: str, file: Path, spec: GraphSpec, provider: str | None = None) -> Session:
         device = self.choose_provider(component, provider, "CPU")
-        kept = self._cached_file(component, file, device)
-        compiled = self._restore(kept, device) if kept else None
+        settings = self._settings(_rounded_blocks(component, file))
+        kept = self._cached_file(component, file, device, settings)
+        compiled = self._restore(kept, device, settings) if kept else None
         if compiled is None:
-            compiled = self._compile(component, file, device)
+            compiled = self._compile(component, file, device, settings)
             if kept:
                 _keep(kept, compiled)
         self._check_runs_as_asked(component, compiled, device)
         _check_interface(component, file, spec, compiled)
         return OpenVinoSession(spec, compiled)
 
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self, rounded_blocks: int) -> dict[str, Any]:
         found: dict[str, Any] = {"INFERENCE_PRECISION_HINT": PRECISIONS[self.execution.compute], "PERFORMANCE_HINT": "LATENCY"}
+        found["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = rounded_blocks
         return found | ({"INFERENCE_NUM_THREADS": threads()} if threads() else {})
 
-    def _compile(self, component: str, file: Path, device: str) -> openvino.CompiledModel:
+    def _compile(self, component: str, file: Path, device: str, settings: dict[str, Any]) -> openvino.CompiledModel:
         try:
             model = self._core.read_model(file)
             _check_grouped_heads(component, file, model)
-            return self._core.compile_model(model, device, self._settings())
+            return self._core.compile_model(model, device, settings)
         except NextOmniError:
             raise
         except Exception as error:  # the library's exceptions share no base but Exception
@@ -110,24 +120,62 @@ class OpenVinoRuntime(Runtime):
                 "leave --compute out, or take a device that has it"
             )
 
-    def _cached_file(self, component: str, file: Path, device: str) -> Path | None:
+    def _cached_file(self, component: str, file: Path, device: str, settings: dict[str, Any]) -> Path | None:
         """Where this model, compiled by this library for this device, is kept."""
         if self.execution.cache is None:
             return None
         self.execution.cache.mkdir(parents=True, exist_ok=True)
-        settings = {name: str(value) for name, value in self._settings().items()}
+        named = {key: str(value) for key, value in settings.items()}
         name = self._core.get_property(device, "FULL_DEVICE_NAME")
-        key = json.dumps([graph_content(file), openvino.__version__, device, name, settings], sort_keys=True)
+        key = json.dumps([graph_content(file), openvino.__version__, device, name, named], sort_keys=True)
         return self.execution.cache / f"{component}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.openvino"
 
-    def _restore(self, kept: Path, device: str) -> openvino.CompiledModel | None:
+    def _restore(self, kept: Path, device: str, settings: dict[str, Any]) -> openvino.CompiledModel | None:
         """The compiled model of a file that is whole; None where there is none, or the library does not take it."""
         with contextlib.suppress(OSError, RuntimeError):
             content = kept.read_bytes()
             digest, blob = content[:32], content[32:]
             if hashlib.sha256(blob).digest() == digest:
-                return self._core.import_model(blob, device, self._settings())
+                return self._core.import_model(blob, device, settings)
         return None
+
+
+def _rounded_blocks(component: str, file: Path) -> int:
+    """What a product with 4-bit blocks reads is rounded to 8 bits in blocks of the same size, as ONNX Runtime does it; elsewhere
+    (0) nothing is but where the graph says so: of itself the library would round what any stored integers are multiplied with."""
+    try:
+        stored = [parts[QUANTISED] for parts in stored_layers(file).values() if QUANTISED in parts]
+    except (InputError, OSError) as error:
+        raise InputError(f"{component}: {file}: {error}") from error
+    return min((2 * q.dims[-1] for q in stored if q.element == ONNX_UINT8 and len(q.dims) == 3), default=0)
+
+
+def _gather_blocks(node: Any) -> list[Any]:
+    """Rows of a table of 4-bit blocks, (…, columns) float32, by plain operators: only the rows that are read are widened.
+
+    The library's own translation takes scales that are constants alone; ours are float16 behind a cast.
+    """
+    table, rows, scale = (node.get_input(index) for index in range(3))
+    blocks, block_size = scale.get_partial_shape()[1].get_length(), int(node.get_attribute("block_size"))
+    zero: Any = op.constant(np.float32(8))
+    if node.get_input_size() > 3:
+        packed_zero = _last_axis(_nibbles(node.get_input(3), rows), rows, [-1])
+        zero = op.unsqueeze(op.slice(packed_zero, [0], [blocks], [1], LAST), LAST)
+    q = _last_axis(_nibbles(table, rows), rows, [blocks, block_size])
+    values = op.multiply(op.subtract(q, zero), op.unsqueeze(op.gather(scale, rows, np.int64(0)), LAST))
+    return list(_last_axis(values, rows, [blocks * block_size]).outputs())
+
+
+def _nibbles(packed: Any, rows: Any) -> Any:
+    """Of the rows that are read, the two 4-bit values of each byte, low one first, as float32 (…, bytes, 2)."""
+    read = op.gather(packed, rows, np.int64(0))
+    low, high = op.bitwise_and(read, np.uint8(15)), op.bitwise_right_shift(read, np.uint8(4))
+    return op.convert(op.concat([op.unsqueeze(half, LAST) for half in (low, high)], -1), "f32")
+
+
+def _last_axis(values: Any, rows: Any, sizes: list[int]) -> Any:
+    """The values with their axes behind those of `rows` cut anew."""
+    return op.reshape(values, op.concat([op.shape_of(rows), np.array(sizes)], 0), special_zero=False)
 
 
 def _one_line(error: Exception) -> str:
@@ -160,8 +208,12 @@ def _check_interface(component: str, file: Path, spec: GraphSpec, compiled: open
     """InputError: the graph's tensors are not those of the spec."""
     for kind, specs, ports in (("inputs", spec.inputs, compiled.inputs), ("outputs", spec.outputs, compiled.outputs)):
         expected = [(tensor.name, tensor.dtype) for tensor in specs]
+        named = {name for name, _ in expected}
+        # an input that is only multiplied by ones bears the product's name beside its own
         actual = [
-            (name, DTYPES.get(port.get_element_type(), str(port.get_element_type()))) for port in ports for name in port.get_names()
+            (name, DTYPES.get(port.get_element_type(), str(port.get_element_type())))
+            for port in ports
+            for name in port.get_names() & named or port.get_names()
         ]
         if sorted(actual) != sorted(expected):
             raise InputError(f"{component}: {file} has {kind} {actual}, expected {expected}")

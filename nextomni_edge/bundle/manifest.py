@@ -66,6 +66,11 @@ class Decision:
     divergence: float | None = None
     bytes: int = 0
 
+    @property
+    def rounds_input(self) -> bool:
+        """Whether the layer's input is rounded to 8 bits while the graph runs."""
+        return self.scheme in ("per_token", "per_tensor", "static", "blocks") and self.operator not in ("gather", "einsum")
+
 
 @dataclass(frozen=True)
 class ComponentRecord:

@@ -20,9 +20,9 @@ from nextomni_edge.bundle.quantised import SMOOTHING, dequantise, read_parts, st
 from nextomni_edge.errors import GateError, InputError, MissingRuntimeError
 from nextomni_edge.models.components import Component, components
 from nextomni_edge.models.networks import Model
-from nextomni_edge.runtimes.base import Array, Session
+from nextomni_edge.runtimes.base import Array, Execution, Session
 from nextomni_edge.runtimes.torch import TorchSession
-from nextomni_edge.verify.comparison import LIMIT, error, limit, within
+from nextomni_edge.verify.comparison import LIMIT, error, limit, rounds_itself, within
 from nextomni_edge.verify.components import INPUT_OF, OUTPUT_OF
 from nextomni_edge.verify.coreml_weights import package_weights
 
@@ -44,7 +44,8 @@ class RoundedLayer:
 
 class FakeQuantisedSession(TorchSession):
     """`module` has the dequantised weights. Where inputs are rounded, a second session over the bundle's graph tells what its
-    layers read (see recorder.py): each is held against what PyTorch computed for it, and taken over.
+    layers read (see recorder.py): each is held against what PyTorch computed for it, and taken over. Without one (a runtime that
+    `rounds_itself`) PyTorch rounds what it computed.
 
     GateError: a layer's input differs by more than float32's rounding explains.
     """
@@ -54,9 +55,8 @@ class FakeQuantisedSession(TorchSession):
         self.module, self.inputs, self.runtime = component.module, inputs, runtime
 
     def _run(self, inputs: Mapping[str, Array], outputs: list[str]) -> dict[str, Array]:
-        if self.runtime is None:
-            return super()._run(inputs, outputs)
-        self.inputs.recorded = self.runtime.run(inputs)
+        if self.runtime is not None:
+            self.inputs.recorded = self.runtime.run(inputs)
         with self.inputs:
             return super()._run(inputs, outputs)
 
@@ -99,6 +99,8 @@ class RoundedInputs(TorchFunctionMode):
         return found if layer.output is None else self._output(layer, layer.output, found)
 
     def _input(self, layer: RoundedLayer, x: Tensor) -> Float:
+        if not self.recorded:
+            return x.numpy()
         found: Float = self.recorded[INPUT_OF + layer.name].reshape(tuple(x.shape))
         measured = error(found, x.numpy())
         self.largest = max(self.largest, measured)
@@ -111,6 +113,8 @@ class RoundedInputs(TorchFunctionMode):
     def _output(self, layer: RoundedLayer, activation: tuple[float, ...], y: Tensor) -> Tensor:
         """A value on the border of two integers may have gone to either."""
         scale, zero = activation
+        if not self.recorded:
+            return torch.tensor(round_static(y.numpy(), scale, zero))
         found: Float = self.recorded[OUTPUT_OF + layer.name].reshape(tuple(y.shape))
         inside = np.clip(y.numpy(), -zero * scale, (255 - zero) * scale)
         away = error(found, inside) - 0.5 * scale / max(1.0, np.abs(inside).max(initial=0.0))
@@ -119,16 +123,16 @@ class RoundedInputs(TorchFunctionMode):
         return torch.tensor(found)
 
 
-def fake_quantised_sessions(model: Model, bundle: Bundle) -> dict[str, FakeQuantisedSession]:
+def fake_quantised_sessions(model: Model, bundle: Bundle, execution: Execution | None = None) -> dict[str, FakeQuantisedSession]:
     """A session for each component that the bundle has quantised; the model's own modules stay as they are.
 
     GateError: the integers are not the model's (their error is not the recorded one). InputError: they don't fit its shapes.
     """
     quantised = {name for name, record in bundle.manifest.components.items() if record.quantisation}
-    return {name: _session(component, bundle) for name, component in components(model).items() if name in quantised}
+    return {name: _session(component, bundle, execution) for name, component in components(model).items() if name in quantised}
 
 
-def _session(component: Component, bundle: Bundle) -> FakeQuantisedSession:
+def _session(component: Component, bundle: Bundle, execution: Execution | None) -> FakeQuantisedSession:
     record = bundle.manifest.components[component.name]
     if record.format == "coreml":
         return _weights_alone(component, bundle)
@@ -144,7 +148,7 @@ def _session(component: Component, bundle: Bundle) -> FakeQuantisedSession:
         if (rounding := _rounding(decision, parts)) is not None:
             rounded[id(weights[name])] = RoundedLayer(name, rounding, decision.output)
             widths[name] = 1 if decision.operator == "conv" else weights[name].shape[1]
-    runtime = _recorder(bundle, component.name, widths) if widths else None
+    runtime = _recorder(bundle, component.name, widths) if widths and not rounds_itself(record, execution) else None
     return FakeQuantisedSession(dataclasses.replace(component, module=module), RoundedInputs(component.name, rounded), runtime)
 
 
@@ -208,7 +212,7 @@ def _check_error(meant: Tensor, weight: Tensor, decision: Decision, where: str) 
 
 def _rounding(decision: Decision, parts: Mapping[str, Array]) -> Rounding | None:
     """What happens to a layer's input before its product; None where nothing does."""
-    if decision.scheme in ("stored", "rows") or decision.operator in ("gather", "einsum"):
+    if not decision.rounds_input:
         return None
 
     def rounded(x: Float) -> Float:

@@ -15,7 +15,6 @@ from nextomni_edge.bundle import Bundle
 from nextomni_edge.bundle.gguf_file import GgufTensor, gguf_name, read_gguf
 from nextomni_edge.bundle.manifest import Arithmetic, Precision
 from nextomni_edge.errors import GateError, MissingRuntimeError
-from nextomni_edge.graphs import without_states
 from nextomni_edge.models.components import Component, components
 from nextomni_edge.models.networks import Model
 from nextomni_edge.runtimes.base import READERS, Array, Session, runtime
@@ -29,14 +28,13 @@ FARTHEST: Final[dict[Precision, float]] = {
 }  # fmt: skip
 
 
-class LockstepSession(TorchSession):
-    """For whole generations: each call is computed in PyTorch too, and what llama.cpp gives is handed on, so that the two never
-    part over a rounding. GateError: they differ by more than the limit of the arithmetic."""
+class RuntimeInLockstep(Session):
+    """For whole generations: each call is computed in PyTorch (`checked`) too, and what the runtime gives is handed on, so that the
+    two never part over a rounding. GateError: they differ by more than the limit of the arithmetic."""
 
-    def __init__(self, component: Component, runtime: Session, arithmetic: Arithmetic) -> None:
-        super().__init__(component)
-        self.spec = without_states(component.spec)
-        self._checked, self._runtime, self._arithmetic = TorchSession(component), runtime, arithmetic
+    def __init__(self, checked: Session, runtime: Session, arithmetic: Arithmetic) -> None:
+        super().__init__(runtime.spec, checked.provider)
+        self._checked, self._runtime, self._arithmetic = checked, runtime, arithmetic
 
     def _run(self, inputs: Mapping[str, Array], outputs: list[str]) -> dict[str, Array]:
         expected, found = run_reference(self._checked, inputs), self._runtime.run(inputs, outputs)
@@ -65,7 +63,8 @@ def gguf_sessions(model: Model, bundle: Bundle) -> dict[str, tuple[Session, Sess
     file = bundle.component_file(ComponentName.BACKBONE)
     component = widened(components(model)[ComponentName.BACKBONE], file, record.precision)
     loaded = runtime(READERS["gguf"][0]).load(component.name, file, bundle.spec(component.name))
-    return {component.name: (TorchSession(component), LockstepSession(component, loaded, record.arithmetic))}
+    alone = TorchSession(component)
+    return {component.name: (alone, RuntimeInLockstep(alone, loaded, record.arithmetic))}
 
 
 def widened(component: Component, file: Path, precision: Precision) -> Component:

@@ -16,12 +16,13 @@ from nextomni_edge.models import networks
 from nextomni_edge.models.audio import AudioEncoder
 from nextomni_edge.models.networks import Model
 from nextomni_edge.models.vision import ImageEncoder
+from nextomni_edge.runtimes.base import Execution, Session, runtime
 from nextomni_edge.runtimes.torch import sessions
 from nextomni_edge.tokens.text import TextTokenizer
-from nextomni_edge.verify.comparison import Array
+from nextomni_edge.verify.comparison import Array, arithmetic_of, rounds_itself
 from nextomni_edge.verify.components import MARGINS
-from nextomni_edge.verify.fake_quantised import LockstepSession, fake_quantised_sessions
-from nextomni_edge.verify.gguf_reference import gguf_sessions, run_reference
+from nextomni_edge.verify.fake_quantised import FakeQuantisedSession, LockstepSession, fake_quantised_sessions
+from nextomni_edge.verify.gguf_reference import RuntimeInLockstep, gguf_sessions, run_reference
 
 
 class Reference:
@@ -29,7 +30,7 @@ class Reference:
     bundle's layers compute with its own integers (see fake_quantised.py): a bundle may narrow a weight, as the manifest says, but
     must not compute anything else with it. InputError, GateError: the integers are not this model's."""
 
-    def __init__(self, bundle: Bundle, model_dir: Path) -> None:
+    def __init__(self, bundle: Bundle, model_dir: Path, execution: Execution | None = None) -> None:
         checkpoint = Checkpoint.open(model_dir)
         if checkpoint.config != bundle.config:
             raise InputError(
@@ -40,10 +41,10 @@ class Reference:
         blocks = gguf_sessions(self._omni, bundle)  # before rounding: the file's numbers are held against the model's own
         if any(component.precision == "float16" for component in bundle.manifest.components.values()):
             _round(self._omni)
-        quantised = fake_quantised_sessions(self._omni, bundle)
+        quantised = fake_quantised_sessions(self._omni, bundle, execution)
         self._modules = {name: session.module for name, session in quantised.items()}
         self._sessions = sessions(self._omni) | quantised | {name: alone for name, (alone, _) in blocks.items()}
-        whole_runs = self._sessions | {name: LockstepSession(session) for name, session in quantised.items()}
+        whole_runs = self._sessions | {name: _in_lockstep(session, bundle, execution) for name, session in quantised.items()}
         whole_runs |= {name: together for name, (_, together) in blocks.items()}
         self.model = EdgeModel(
             checkpoint.config,
@@ -59,6 +60,16 @@ class Reference:
         if isinstance(module, ImageEncoder | AudioEncoder):
             found[MARGINS] = _margins(module, *inputs.values())
         return found
+
+
+def _in_lockstep(session: FakeQuantisedSession, bundle: Bundle, execution: Execution | None) -> Session:
+    """For whole generations: a quantised component in PyTorch and in the bundle's runtime at once."""
+    name, record = session.spec.name, bundle.manifest.components[session.spec.name]
+    if not rounds_itself(record, execution):
+        return LockstepSession(session)
+    asked = (execution or Execution()).of_format(record.format)
+    loaded = runtime(str(asked.runtime), asked).load(name, bundle.component_file(name), session.spec, asked.provider)
+    return RuntimeInLockstep(session, loaded, arithmetic_of(record, execution))
 
 
 def _margins(encoder: ImageEncoder | AudioEncoder, media: Array) -> Array:

@@ -10,7 +10,17 @@ from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.runtimes.base import Execution
 from nextomni_edge.spec import ComponentName
 from nextomni_edge.verify import components, golden, trajectory
-from nextomni_edge.verify.comparison import COARSENESS, ComponentResult, Report, TaskResult, error, limit, within
+from nextomni_edge.verify.comparison import (
+    COARSENESS,
+    ComponentResult,
+    Report,
+    TaskResult,
+    arithmetic_of,
+    error,
+    limit,
+    rounds_itself,
+    within,
+)
 from nextomni_edge.verify.trajectory import Trajectory
 
 Progress = Callable[[str, float], None]  # what is being done, and the share that is done, 0 to 1
@@ -36,13 +46,18 @@ def replay(
     for index, (name, cases) in enumerate(trace.cases.items()):
         if progress:
             progress(f"verify {name}", index / total)
-        result = report.components.setdefault(name, component_result(bundle, name))
+        result = report.components.setdefault(name, component_result(bundle, name, execution))
         for case, (inputs, outputs) in cases.items():
             report.failures += components.compare(model.session(name), case, inputs, outputs, result, bundle.config)[0]
     for index, (name, (task, expected)) in enumerate(trace.tasks.items(), len(trace.cases)):
         if progress:
             progress(f"verify {name}", index / total)
-        report.tasks[name] = task_result(bundle)
+        if any(rounds_itself(component, execution) for component in bundle.manifest.components.values()):
+            report.skipped[name] = (
+                f"{report.runtime} rounds in its own way: the same tokens are promised in lockstep, --against MODEL"
+            )
+            continue
+        report.tasks[name] = task_result(bundle, execution)
         try:
             report.failures += compare_runs(name, trajectory.run(model, task), expected, report.tasks[name])
         except NextOmniError as failure:
@@ -57,15 +72,15 @@ def ran_on(bundle: Bundle, execution: Execution | None) -> str:
     return ", ".join(sorted({str(asked.of_format(name).runtime) for name in formats}))
 
 
-def component_result(bundle: Bundle, component: str) -> ComponentResult:
+def component_result(bundle: Bundle, component: str, execution: Execution | None) -> ComponentResult:
     """An empty result, with the limit of what the component computes in."""
-    arithmetic = bundle.manifest.components[component].arithmetic
+    arithmetic = arithmetic_of(bundle.manifest.components[component], execution)
     return ComponentResult(arithmetic=arithmetic, limit=limit(component, arithmetic))
 
 
-def task_result(bundle: Bundle) -> TaskResult:
+def task_result(bundle: Bundle, execution: Execution | None) -> TaskResult:
     """An empty result; a whole generation is as coarse as its coarsest component."""
-    found = {component.arithmetic for component in bundle.manifest.components.values()}
+    found = {arithmetic_of(component, execution) for component in bundle.manifest.components.values()}
     return TaskResult(arithmetic=max(found, key=COARSENESS.index))
 
 

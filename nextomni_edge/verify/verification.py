@@ -48,7 +48,7 @@ def against_checkpoint(
     """
     from nextomni_edge.verify.reference import Reference  # the only way to PyTorch
 
-    return _compare(bundle, execution, Reference(bundle, model_dir), progress)
+    return _compare(bundle, execution, Reference(bundle, model_dir, execution), progress)
 
 
 def record(bundle: Bundle, progress: Progress | None = None) -> tuple[Report, GoldenTrace]:
@@ -63,8 +63,11 @@ def _compare(
     report = Report(reference.name if reference else "nothing (recorded, not compared)", ran_on(bundle, execution))
     trace = GoldenTrace()
     steps: list[tuple[str, Callable[[], None]]] = [
-        *((name, partial(_component, name, bundle, model, reference, report, trace)) for name in bundle.manifest.components),
-        *((plan.name, partial(_task, plan, bundle, model, reference, report, trace)) for plan in PLANS),
+        *(
+            (name, partial(_component, name, bundle, model, reference, report, trace, execution))
+            for name in bundle.manifest.components
+        ),
+        *((plan.name, partial(_task, plan, bundle, model, reference, report, trace, execution)) for plan in PLANS),
     ]
     for index, (name, step) in enumerate(steps):
         if progress:
@@ -75,9 +78,15 @@ def _compare(
 
 
 def _component(
-    name: str, bundle: Bundle, model: EdgeModel, reference: Reference | None, report: Report, trace: GoldenTrace
+    name: str,
+    bundle: Bundle,
+    model: EdgeModel,
+    reference: Reference | None,
+    report: Report,
+    trace: GoldenTrace,
+    execution: Execution | None,
 ) -> None:
-    result, session = report.components.setdefault(name, component_result(bundle, name)), model.session(name)
+    result, session = report.components.setdefault(name, component_result(bundle, name, execution)), model.session(name)
     trace.cases[name] = {}
     for case, inputs in cases(session.spec, bundle.config):
         try:
@@ -91,7 +100,15 @@ def _component(
         trace.cases[name][case] = (inputs, found | margins)
 
 
-def _task(plan: Plan, bundle: Bundle, model: EdgeModel, reference: Reference | None, report: Report, trace: GoldenTrace) -> None:
+def _task(
+    plan: Plan,
+    bundle: Bundle,
+    model: EdgeModel,
+    reference: Reference | None,
+    report: Report,
+    trace: GoldenTrace,
+    execution: Execution | None,
+) -> None:
     if bundle.config.causal and plan.answer != "text":
         report.skipped[plan.name] = "an autoregressive model answers in text"
         return
@@ -101,7 +118,7 @@ def _task(plan: Plan, bundle: Bundle, model: EdgeModel, reference: Reference | N
     if absent := [kind for kind in plan.kinds if not model.tokenizer.special.has(kind)]:
         report.skipped[plan.name] = f"the model's conversations hold no {', '.join(absent)}"
         return
-    report.tasks[plan.name] = result = task_result(bundle)
+    report.tasks[plan.name] = result = task_result(bundle, execution)
     try:
         task = plan.task(reference.model if reference else model)
         found = trajectory.run(model, task)
