@@ -13,11 +13,11 @@ number of forwards that examples/emoji/twins.json found to be as good as the twi
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -27,6 +27,7 @@ from typing import Any
 
 import autoregressive_models
 from autoregressive_report import FORWARDS, LENGTHS, SAME_BITS, equal_quality, report, summary
+from contenders import Contender, answer_all
 
 from nextomni_edge.files import atomic_write
 
@@ -118,43 +119,12 @@ def prompt_ids() -> list[int]:
 def work(name: str, folder: Path, threads: int) -> None:
     """A contender's process: a JSON object a line on stdin, an answer a line on stdout."""
     whose, file, runtime, compute = CONTENDERS[name]
-    try:
-        respond = llama(folder / file, threads) if whose == "llama" else ours(whose, folder / file, runtime, compute)
-    except Exception as error:  # whatever a vendor's library says, it is the contender's reason not to run
-        print(json.dumps({"error": str(error).splitlines()[0]}), flush=True)
-        return
-    print(json.dumps({"version": metadata.version({"onnx": "onnxruntime"}.get(runtime, runtime))}), flush=True)
-    for line in sys.stdin:
-        print(json.dumps({"seconds": respond(json.loads(line))}), flush=True)
-
-
-class Contender:
-    """A running process that answers on request."""
-
-    def __init__(self, name: str, folder: Path, threads: int) -> None:
-        again = [sys.executable, __file__, "--worker", name, "--folder", str(folder), "--threads", str(threads)]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        self.process = subprocess.Popen(again, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
-        self.name, self.started = name, self._read()
-
-    def _read(self) -> dict[str, Any]:
-        line = self.process.stdout.readline() if self.process.stdout else ""
-        found: dict[str, Any] = json.loads(line) if line else {"error": f"its process ended with {self.process.wait()}"}
-        return found
-
-    def seconds(self, **asked: Any) -> float:
-        if self.process.stdin is None:
-            raise RuntimeError("started without a pipe")
-        print(json.dumps(asked), file=self.process.stdin, flush=True)
-        answer = self._read()
-        if "error" in answer:
-            raise SystemExit(f"{self.name}: {answer['error']}")
-        return float(answer["seconds"])
-
-    def close(self) -> None:
-        if self.process.stdin:
-            self.process.stdin.close()
-        self.process.wait()
+    load = (
+        functools.partial(llama, folder / file, threads)
+        if whose == "llama"
+        else functools.partial(ours, whose, folder / file, runtime, compute)
+    )
+    answer_all(load, lambda: metadata.version({"onnx": "onnxruntime"}.get(runtime, runtime)))
 
 
 def questions(name: str, length: int) -> list[dict[str, Any]]:
@@ -209,7 +179,8 @@ def main() -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Start the contenders, measure, write."""
-    began, everyone = time.monotonic(), [Contender(name, given.folder, given.threads) for name in CONTENDERS]
+    began, common = time.monotonic(), ["--folder", str(given.folder), "--threads", str(given.threads)]
+    everyone = [Contender(name, [__file__, "--worker", name, *common], given.threads) for name in CONTENDERS]
     absent = {one.name: one.started["error"] for one in everyone if "error" in one.started}
     here = [one for one in everyone if "error" not in one.started]
     if SAME_BITS in absent:
