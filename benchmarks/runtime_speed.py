@@ -176,6 +176,7 @@ def measure(contenders: list[Contender], rounds: int, budget: float) -> list[dic
     found: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for one in contenders:
+            print(f"first pass of {one.name}", file=sys.stderr, flush=True)
             for rows in ROWS:
                 file = Path(folder) / "hidden.npy"
                 first = one.seconds(rows=rows, file=str(file))

@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "generate": RUN,
     "runtimes": STORED,
     "runtimes.base": STORED,
+    "runtimes.choice": STORED | {"runtimes.base"},
     "runtimes.coreml": STORED | {"runtimes.base", "runtimes.mil"},
     "runtimes.llamacpp": STORED | {"runtimes.base"},
     "runtimes.mil": STORED | {"runtimes.mil_compression"},
@@ -76,6 +77,7 @@ MAY_IMPORT = {
         "pack",
         "verify",
         "runtimes",
+        "runtimes.choice",
         *(f"runtimes.{name}" for name in ENGINES),  # of `compile`, which is TensorRT's alone
         "bench",
         "variants",
@@ -99,6 +101,7 @@ DEVICE = BASE | {
     "plan",
     "runtimes",
     "runtimes.base",
+    "runtimes.choice",
     "runtimes.coreml",
     "runtimes.llamacpp",
     "runtimes.mil",

@@ -125,7 +125,7 @@ def chat(console: Console, bundle: Path, kind: Kind, execution: Execution, **req
 
     Lines may come from a pipe: then the first line that fails ends the chat with its exit code.
     """
-    talk = Conversation(console, open_model(console, bundle, execution), Request(**request), kind)
+    talk = Conversation(console, open_model(console, bundle, execution, choose=True), Request(**request), kind)
     interactive = sys.stdin.isatty()
     if interactive:
         with contextlib.suppress(ImportError):

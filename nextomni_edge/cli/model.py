@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 def runtime_options(command: Command) -> Command:
     """--runtime, --provider, --compute, --cache and --allow-fallback, which reach the command as one `execution`."""
     options = [
-        click.option("--runtime", metavar="NAME", help="Runtime to use; the bundle's format tells by default."),
+        click.option(
+            "--runtime",
+            metavar="NAME",
+            help="Runtime to use; by default the bundle's format tells, and in `run` and `chat` what is fastest here.",
+        ),
         click.option("--provider", metavar="NAME", help="Execution provider; another one running is an error."),
         click.option(
             "--compute",
@@ -53,15 +57,23 @@ def runtime_options(command: Command) -> Command:
     return wrapped
 
 
-def open_model(console: Console, path: Path, execution: Execution) -> EdgeModel:
-    """The model at `path`, checked whole. InputError: neither a bundle nor a model directory, or not as it must be."""
+def open_model(console: Console, path: Path, execution: Execution, choose: bool = False) -> EdgeModel:
+    """The model at `path`, checked whole; `choose`: on the fastest runtime for it, where none is asked for, which is then said.
+
+    InputError: neither a bundle nor a model directory, or not as it must be.
+    """
     from nextomni_edge.bundle import Bundle
     from nextomni_edge.generate.model import EdgeModel
     from nextomni_edge.runtimes.base import Execution
+    from nextomni_edge.runtimes.choice import with_fastest
 
     if is_bundle(path):
         console.note(f"checking and loading {path}", level=1)
-        return EdgeModel.from_bundle(Bundle.open(path), execution)
+        bundle = Bundle.open(path)
+        chosen = with_fastest(bundle, execution) if choose else execution
+        if chosen != execution:
+            console.note(f"on {chosen.runtime}, the fastest runtime here for this bundle; --runtime names another")
+        return EdgeModel.from_bundle(bundle, chosen)
     if replace(execution, runtime=None) != Execution() or execution.runtime not in (None, "torch"):
         raise UsageError(
             f"{path} is a model directory: it runs in torch alone; export it first, or leave --runtime, --provider, "

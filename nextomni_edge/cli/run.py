@@ -86,7 +86,7 @@ def run(
 
         bundle = choose_variant(console, bundle, variant, turns, kind, Request(**request), execution)
     started = time.monotonic()
-    model = open_model(console, bundle, execution)
+    model = open_model(console, bundle, execution, choose=True)
     turn = Turn("user", tuple(read_part(model, name, value, trim) for name, value in parts))
     loaded = time.monotonic()
     answer = answer_and_write(console, model, turn, kind, Request(**request), output, save_trace, stream)
