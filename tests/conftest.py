@@ -96,3 +96,15 @@ def fill(disk: Path) -> Path:
     ballast, room = disk / "ballast", os.statvfs(disk)
     ballast.write_bytes(b"\0" * (room.f_bavail * room.f_frsize - 4096))
     return ballast
+
+
+@pytest.fixture
+def variant(tiny_bundle: Path, made_once: Callable[[str, Callable[[Path], object]], Path]) -> Callable[[str], Path]:
+    """The quantised bundle of a config of test_quantize.py, by its name."""
+    from nextomni_edge.calibration import quantize
+    from tests.calibration.test_quantize import CONFIGS
+
+    def path_of(name: str) -> Path:
+        return made_once(f"quantised-{name}", lambda out: quantize(tiny_bundle, out, CONFIGS[name], overwrite=out.exists()))
+
+    return path_of

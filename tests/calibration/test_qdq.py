@@ -14,25 +14,16 @@ from onnx import TensorProto, helper, numpy_helper
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.bundle.onnx_wire import read_onnx
 from nextomni_edge.bundle.quantised import dequantise, read_parts, stored_layers
-from nextomni_edge.calibration import quantize
 from nextomni_edge.calibration.calibrated import balanced
-from nextomni_edge.calibration.config import QuantConfig
 from nextomni_edge.calibration.qdq import qdq_form, rewrite
 from nextomni_edge.errors import InputError
-from tests.calibration.test_quantize import CONFIGS
 
 Quantised = Callable[[str], Bundle]
 
 
 @pytest.fixture
-def quantised(tiny_bundle: Path, made_once: Callable[[str, Callable[[Path], object]], Path]) -> Quantised:
-    """A variant of the tiny bundle by the name of its config; those of test_quantize.py, made once for both."""
-
-    def variant(name: str) -> Bundle:
-        config: QuantConfig = CONFIGS[name]
-        return Bundle.open(made_once(f"quantised-{name}", lambda out: quantize(tiny_bundle, out, config, overwrite=out.exists())))
-
-    return variant
+def quantised(variant: Callable[[str], Path]) -> Quantised:
+    return lambda name: Bundle.open(variant(name))
 
 
 def weight_of(bundle: Bundle, component: str) -> np.ndarray:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import platform
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from nextomni_edge.runtimes.choice import MEASURED_ON
 from tests.cli.conftest import Invoke, answered, refused
 
+Variant = Callable[[str], Path]
 PROMPT = ("--text", "what is this?", "--seed", "3")
 
 
@@ -84,3 +88,13 @@ def test_a_core_ml_bundle_runs_and_is_shown(invoke: Invoke, tiny_coreml_bundle: 
     found = answered(invoke("inspect", tiny_coreml_bundle, "--json"))["components"]["backbone"]
     assert found["format"] == "coreml" and found["file"] == "backbone.mlpackage" and found["weight_bytes"] > 4 * 36_000
     refused(invoke("run", tiny_coreml_bundle, *PROMPT, "--runtime", "onnx"), 2, "reads no component of this bundle (coreml)")
+
+
+@pytest.mark.skipif(platform.machine() not in MEASURED_ON, reason="the rule was measured on x86 alone")
+def test_run_says_which_runtime_it_chose(invoke: Invoke, openvino: None, variant: Variant, tiny_bundle: Path) -> None:
+    ended = invoke("run", variant("int4"), *PROMPT, "--json")
+    assert answered(ended)["provider"] == "CPU"
+    assert ended.stderr.startswith("on openvino, the fastest runtime here for this bundle; --runtime names another\n")
+    named = invoke("run", variant("int4"), *PROMPT, "--json", "--runtime", "onnx")
+    assert answered(named)["provider"] == "CPUExecutionProvider" and "fastest" not in named.stderr
+    assert "fastest" not in invoke("run", tiny_bundle, *PROMPT).stderr

@@ -9,22 +9,10 @@ from pathlib import Path
 import pytest
 
 from nextomni_edge.bundle import Bundle
-from nextomni_edge.calibration import quantize
 from nextomni_edge.runtimes import choice
 from nextomni_edge.runtimes.base import Execution
-from tests.calibration.test_quantize import CONFIGS
-from tests.cli.conftest import Invoke, answered, invoke
 
-__all__ = ["invoke"]
 Variant = Callable[[str], Path]
-
-
-@pytest.fixture
-def variant(tiny_bundle: Path, made_once: Callable[[str, Callable[[Path], object]], Path]) -> Variant:
-    """A variant of the tiny bundle by the name of its config; those of test_quantize.py."""
-    return lambda name: made_once(
-        f"quantised-{name}", lambda out: quantize(tiny_bundle, out, CONFIGS[name], overwrite=out.exists())
-    )
 
 
 @pytest.fixture
@@ -60,14 +48,3 @@ def test_a_library_that_is_not_here_and_an_unmeasured_processor_choose_nothing(
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: None)
     assert chosen(path) is None
-
-
-@pytest.mark.skipif(platform.machine() not in choice.MEASURED_ON, reason="the rule was measured on x86 alone")
-def test_run_says_which_runtime_it_chose(invoke: Invoke, variant: Variant, tiny_bundle: Path) -> None:
-    pytest.importorskip("openvino", reason="the one that is chosen")
-    ended = invoke("run", variant("int4"), "--text", "what is this?", "--json")
-    assert answered(ended)["provider"] == "CPU"
-    assert ended.stderr.startswith("on openvino, the fastest runtime here for this bundle; --runtime names another\n")
-    named = invoke("run", variant("int4"), "--text", "what is this?", "--json", "--runtime", "onnx")
-    assert answered(named)["provider"] == "CPUExecutionProvider" and "fastest" not in named.stderr
-    assert "fastest" not in invoke("run", tiny_bundle, "--text", "what is this?").stderr

@@ -11,7 +11,6 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from nextomni_edge.bundle import Bundle
-from nextomni_edge.calibration import quantize
 from nextomni_edge.errors import InputError
 from nextomni_edge.runtimes.base import Execution, Session, runtime
 from nextomni_edge.spec import Dim, GraphSpec, TensorSpec
@@ -25,14 +24,6 @@ pytest.importorskip("openvino", reason="the OpenVINO runtime needs openvino")
 
 Variant = Callable[[str], Path]
 ON_OPENVINO = Execution("openvino")
-
-
-@pytest.fixture
-def variant(tiny_bundle: Path, made_once: Callable[[str, Callable[[Path], object]], Path]) -> Variant:
-    """A variant of the tiny bundle by the name of its config; those of test_quantize.py."""
-    return lambda name: made_once(
-        f"quantised-{name}", lambda out: quantize(tiny_bundle, out, CONFIGS[name], overwrite=out.exists())
-    )
 
 
 @pytest.mark.parametrize("config", CONFIGS)
