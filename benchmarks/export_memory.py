@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, default=Path("build/export_memory"), help="an empty or absent folder for the model and the bundle"
     )
-    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_suffix(".json"))
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--make", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -118,8 +118,7 @@ def main() -> None:
     text = json.dumps(result, indent=1)
     print(text)
     print(f"peak {result['peak_rss_kib'] / 2**20:.2f} GiB for {result['weight_bytes'] / 2**30:.2f} GiB of weights", file=sys.stderr)
-    if given.output:
-        given.output.write_text(text + "\n")
+    given.output.write_text(text + "\n")
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("build/fudoki_memory"))
     parser.add_argument("--precision", default="float16")
-    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_suffix(".json"))
     given = parser.parse_args()
     source, model, bundle = (given.folder / name for name in ("source", "model", "bundle"))
     if not source.exists():
@@ -125,8 +125,7 @@ def main() -> None:
     result |= {"python": platform.python_version(), "machine": platform.machine()}
     text = json.dumps(result, indent=1)
     print(text)
-    if given.output:
-        given.output.write_text(text + "\n")
+    given.output.write_text(text + "\n")
 
 
 if __name__ == "__main__":

@@ -242,8 +242,7 @@ def main() -> None:
     versions = {name: metadata.version(name) for name in ("numpy", "gguf")}
     result |= {"python": platform.python_version(), "machine": platform.machine(), "versions": versions}
     print(f"float: perplexity {result['perplexity']:.2f}; loudest inputs over their mean: {result['largest_over_mean_input']}")
-    if options.output:
-        options.output.write_text(json.dumps(result, indent=1) + "\n")
+    options.output.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
