@@ -15,7 +15,8 @@ import nextomni_edge
 from nextomni_edge.errors import InputError
 
 DISTRIBUTION: Final = "nextomni-edge"
-_CARRIED: Final = ("METADATA", "entry_points.txt")
+# By their names in a wheel: what an installed package may call them. A checkout that is installed has PKG-INFO beside it.
+_CARRIED: Final = {"METADATA": ("METADATA", "PKG-INFO"), "entry_points.txt": ("entry_points.txt",)}
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say
 _WHEEL: Final = "Wheel-Version: 1.0\nGenerator: nextomni-edge\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
@@ -28,7 +29,7 @@ def package_wheel() -> tuple[str, bytes]:
         raise InputError("nextomni-edge runs without being installed; install it (pip install .) before packing") from error
     stem = f"{DISTRIBUTION.replace('-', '_')}-{installed.version}"
     info = f"{stem}.dist-info"
-    files = _sources() | {f"{info}/{name}": (installed.read_text(name) or "").encode() for name in _CARRIED}
+    files = _sources() | {f"{info}/{name}": _carried(installed, names) for name, names in _CARRIED.items()}
     files[f"{info}/WHEEL"] = _WHEEL.encode()
     record = "".join(f"{name},{_digest(content)},{len(content)}\n" for name, content in files.items())
     files[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n".encode()
@@ -39,6 +40,14 @@ def package_wheel() -> tuple[str, bytes]:
             entry.external_attr, entry.compress_type = 0o100644 << 16, zipfile.ZIP_DEFLATED
             archive.writestr(entry, content)
     return f"{stem}-py3-none-any.whl", out.getvalue()
+
+
+def _carried(installed: metadata.Distribution, names: tuple[str, ...]) -> bytes:
+    """The first of these files of the installed package that holds anything."""
+    for name in names:
+        if text := installed.read_text(name):
+            return text.encode()
+    raise InputError(f"{DISTRIBUTION} is installed without {' or '.join(names)}; install it again (pip install .) before packing")
 
 
 def _sources() -> dict[str, bytes]:

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextomni_edge.bundle.manifest import Arithmetic, ComponentRecord
+from nextomni_edge.config import AudioConfig
 from nextomni_edge.errors import GateError
 from nextomni_edge.runtimes.base import Execution
 from nextomni_edge.spec import ComponentName
+from nextomni_edge.tokens.audio import log_mel
 
 Array = NDArray[Any]
 
@@ -23,6 +25,9 @@ TIE: Final = 1e-4  # a draw or a nearest code that was closer than this to anoth
 # Float16 keeps 11 bits: 2e-3 after a backbone, and of a waveform 0.17 where phases turn (0.007 in the log-mel).
 FLOAT16_LIMIT: Final = 1e-2
 FLOAT16_LIMITS: Final = {ComponentName.AUDIO_DECODER: 0.5}
+# Of a whole answer phases may turn altogether (0.57 of the samples' scale) while what is heard stays: 0.014 of the log-mel, where
+# another word is 0.1 or more.
+FLOAT16_LOG_MEL_LIMIT: Final = 5e-2
 FLOAT16_TIE: Final = 2e-2
 # llama.cpp rounds what a quantised matrix reads to 8 bits, a block at a time: 2.2e-2 after five layers. OpenVINO, of the demo's six
 # quantised variants: 1.8e-2.
@@ -114,6 +119,15 @@ def error(found: Array, expected: Array) -> float:
         return float("nan")
     difference = np.abs(found.astype(np.float64) - expected.astype(np.float64)).max(initial=0.0)
     return float(difference / max(1.0, np.abs(expected).max(initial=0.0)))
+
+
+def log_mel_error(found: Array, expected: Array, config: AudioConfig) -> float:
+    """Mean absolute difference of waveforms' log-mel, (batch,…) each, in Whisper's units: what is heard of it. NaN in, NaN out."""
+    if not (np.isfinite(found).all() and np.isfinite(expected).all()):
+        return float("nan")
+    pairs = zip(found, expected, strict=True)
+    spectra = [(log_mel(one.reshape(-1), config), log_mel(other.reshape(-1), config)) for one, other in pairs]
+    return float(np.mean([np.abs(one - other).mean() for one, other in spectra]))
 
 
 def rounds_itself(record: ComponentRecord, execution: Execution | None) -> bool:

@@ -10,8 +10,7 @@ from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import NextOmniError
 from nextomni_edge.runtimes.base import Session
 from nextomni_edge.spec import Wire
-from nextomni_edge.tokens.audio import log_mel
-from nextomni_edge.verify.comparison import Array, ComponentResult, NearTie, error, tie, within
+from nextomni_edge.verify.comparison import Array, ComponentResult, NearTie, error, log_mel_error, tie, within
 
 OUTPUT_OF = "output_of."  # likewise: what a static convolution gave, rounded
 INPUT_OF = "input_of."  # before a quantised weight: the name of what its layer read (see recorder.py)
@@ -46,19 +45,12 @@ def compare(
         measured = error(ours, theirs)
         result.error = float(np.maximum(result.error, measured))  # keeps a NaN
         if tensor.name == Wire.WAVEFORM and np.isfinite(measured):
-            result.log_mel_error = max(result.log_mel_error or 0.0, _log_mel_error(ours, theirs, config))
+            result.log_mel_error = max(result.log_mel_error or 0.0, log_mel_error(ours, theirs, config.audio))
         if not within(measured, result.limit):
             failures.append(
                 f"{name}: {tensor.name} differs by {measured:.3g} of its scale, at most {result.limit:.0e} is allowed ({case})"
             )
     return failures, found
-
-
-def _log_mel_error(ours: Array, theirs: Array, config: ModelConfig) -> float:
-    """Mean absolute difference of two waveforms' log-mel, (batch,length,samples) each, in Whisper's units: what is heard of it."""
-    pairs = zip(ours, theirs, strict=True)
-    spectra = [(log_mel(one.reshape(-1), config.audio), log_mel(other.reshape(-1), config.audio)) for one, other in pairs]
-    return float(np.mean([np.abs(one - other).mean() for one, other in spectra]))
 
 
 def _compare_codes(name: str, case: str, ours: Array, theirs: Array, margins: Array | None, result: ComponentResult) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from nextomni_edge.bundle import Bundle
+from nextomni_edge.config import AudioConfig
 from nextomni_edge.errors import NextOmniError
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.runtimes.base import Execution
@@ -12,12 +13,14 @@ from nextomni_edge.spec import ComponentName
 from nextomni_edge.verify import components, golden, trajectory
 from nextomni_edge.verify.comparison import (
     COARSENESS,
+    FLOAT16_LOG_MEL_LIMIT,
     ComponentResult,
     Report,
     TaskResult,
     arithmetic_of,
     error,
     limit,
+    log_mel_error,
     rounds_itself,
     within,
 )
@@ -59,7 +62,7 @@ def replay(
             continue
         report.tasks[name] = task_result(bundle, execution)
         try:
-            report.failures += compare_runs(name, trajectory.run(model, task), expected, report.tasks[name])
+            report.failures += compare_runs(name, trajectory.run(model, task), expected, report.tasks[name], bundle.config.audio)
         except NextOmniError as failure:
             report.failures.append(f"{name}: {failure}")
     return report
@@ -84,16 +87,17 @@ def task_result(bundle: Bundle, execution: Execution | None) -> TaskResult:
     return TaskResult(arithmetic=max(found, key=COARSENESS.index))
 
 
-def compare_runs(name: str, found: Trajectory, expected: Trajectory, result: TaskResult) -> list[str]:
-    """`trajectory.compare`, and where the same tokens came out of both, what they decode to."""
+def compare_runs(name: str, found: Trajectory, expected: Trajectory, result: TaskResult, config: AudioConfig) -> list[str]:
+    """`trajectory.compare`, and where the same tokens came out of both, what they decode to: in float16 a sound by its log-mel."""
     failures = trajectory.compare(name, found, expected, result)
     if failures or result.near_ties:
         return failures
     for segment, (ours, theirs) in enumerate(zip(found.decoded, expected.decoded, strict=True)):
-        measured = error(ours, theirs)
-        allowed = limit(ComponentName.AUDIO_DECODER if theirs.ndim == 1 else ComponentName.IMAGE_DECODER, result.arithmetic)
+        if theirs.ndim == 1 and result.arithmetic == "float16":
+            measured, allowed, unit = log_mel_error(ours[None], theirs[None], config), FLOAT16_LOG_MEL_LIMIT, "in its log-mel"
+        else:
+            component = ComponentName.AUDIO_DECODER if theirs.ndim == 1 else ComponentName.IMAGE_DECODER
+            measured, allowed, unit = error(ours, theirs), limit(component, result.arithmetic), "of its scale"
         if not within(measured, allowed):
-            failures.append(
-                f"{name}: what segment {segment} decodes to differs by {measured:.3g} of its scale, limit {allowed:.0e}"
-            )
+            failures.append(f"{name}: what segment {segment} decodes to differs by {measured:.3g} {unit}, limit {allowed:.0e}")
     return failures

@@ -126,5 +126,5 @@ def _task(
     except NextOmniError as failure:
         report.failures.append(f"{plan.name}: {failure}")
         return
-    report.failures += compare_runs(plan.name, found, expected, result)
+    report.failures += compare_runs(plan.name, found, expected, result, bundle.config.audio)
     trace.tasks[plan.name] = (task, found)

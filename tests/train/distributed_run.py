@@ -40,7 +40,6 @@ def main(model_path: Path, out: Path, accumulate: int, until: int, reconstruct: 
     trainer.save()
     trainer.accelerator.wait_for_everyone()
     (out / f"balance-{trainer.accelerator.process_index}.json").write_text(json.dumps(objective.balance.state()))
-    trainer.accelerator.end_training()
 
 
 if __name__ == "__main__":
