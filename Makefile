@@ -44,7 +44,8 @@ bench: demo
 	test -d demo/report || $(EDGE) report demo/bundle demo/int8 --prompts $(EMOJI)/heldout/prompts.jsonl -o demo/report
 	test -d demo/coreml || $(EDGE) export $(EMOJI)/checkpoint -o demo/coreml --target coreml
 	test -d demo/coreml-int8 || $(EDGE) export $(EMOJI)/checkpoint -o demo/coreml-int8 --target coreml --like demo/int8
-	$(BIN)/python benchmarks/coreml_packages.py float32=demo/coreml int8=demo/coreml-int8
+	test -d demo/coreml-float16 || $(EDGE) export $(EMOJI)/checkpoint -o demo/coreml-float16 --target coreml --precision float16
+	$(BIN)/python benchmarks/coreml_packages.py float32=demo/coreml float16=demo/coreml-float16 int8=demo/coreml-int8
 	$(BIN)/python benchmarks/tensorrt_engines.py demo/bundle
 	for script in $(filter-out $(NAMED:%=benchmarks/%.py),$(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
 	$(BIN)/python benchmarks/performance_page.py
