@@ -164,3 +164,11 @@ def weight_of(model: ir.Model, layer: Layer) -> Weight:
     tensor = model.graph.initializers[layer.weight].const_value
     assert isinstance(tensor, ir.ExternalTensor)  # `layers` found it so
     return Weight(layer, tensor)
+
+
+def take_over(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
+    """`value` bears the name of the node's output and stands in its place; the node goes."""
+    old = node.outputs[0]
+    value.name, value.type, value.shape, old.name = old.name, old.type, old.shape, None
+    ir.convenience.replace_all_uses_with(old, value, replace_graph_outputs=True)
+    graph.remove(node, safe=True)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.bundle.manifest import WEIGHTS
 from nextomni_edge.bundle.quantised import QUANTISED, SCALE
-from nextomni_edge.calibration.graph import load_graph
+from nextomni_edge.calibration.graph import load_graph, take_over
 from nextomni_edge.errors import InputError
 from nextomni_edge.files import link_or_copy
 
@@ -77,12 +77,12 @@ class _Form:
         source = node.inputs[0]
         weight = self._dequantised(node, node.inputs[1], node.inputs[2], node.inputs[3:], node.attributes.get_int("K", 0))
         transposed = self._before(node, "Transpose", [weight], {"perm": [1, 0]})
-        self._take_over(node, self._before(node, "MatMul", [source, transposed]))
+        take_over(self.graph, node, self._before(node, "MatMul", [source, transposed]))
 
     def _gather(self, node: ir.Node) -> None:
         """Rows of a table of blocks: the table by DequantizeLinear, then the rows."""
         table = self._dequantised(node, node.inputs[0], node.inputs[2], node.inputs[3:], 0)
-        self._take_over(node, self._before(node, "Gather", [table, node.inputs[1]], {"axis": 0}))
+        take_over(self.graph, node, self._before(node, "Gather", [table, node.inputs[1]], {"axis": 0}))
 
     def _dequantised(
         self, node: ir.Node, packed: ir.Value | None, scale: ir.Value | None, zero: Sequence[ir.Value | None], columns: int
@@ -135,7 +135,7 @@ class _Form:
         flat = f"{scale.name}.flat"
         if flat not in self.graph.initializers:
             self._register(flat, scale.const_value.numpy().reshape(-1))
-        self._take_over(node, self._before(node, "DequantizeLinear", [q, self.graph.initializers[flat]], {"axis": axis}))
+        take_over(self.graph, node, self._before(node, "DequantizeLinear", [q, self.graph.initializers[flat]], {"axis": axis}))
         if not source.outputs[0].uses():
             self.graph.remove(source, safe=True)
 
@@ -148,7 +148,7 @@ class _Form:
         ((cast, _),) = node.outputs[0].uses()
         ((scaled, _),) = cast.outputs[0].uses()
         table = self._before(node, "DequantizeLinear", [q, scale], {"axis": 0})
-        self._take_over(scaled, self._before(node, "Gather", [table, rows], {"axis": 0}))
+        take_over(self.graph, scaled, self._before(node, "Gather", [table, rows], {"axis": 0}))
         for unused in (cast, node):
             self.graph.remove(unused, safe=True)
 
@@ -183,9 +183,3 @@ class _Form:
         made.outputs[0].name = f"{node.outputs[0].name}.{operator}"
         self.graph.insert_before(node, made)
         return made.outputs[0]
-
-    def _take_over(self, node: ir.Node, value: ir.Value) -> None:
-        old = node.outputs[0]
-        value.name, value.type, value.shape, old.name = old.name, old.type, old.shape, None
-        ir.convenience.replace_all_uses_with(old, value, replace_graph_outputs=True)
-        self.graph.remove(node, safe=True)

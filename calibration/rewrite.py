@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nextomni_edge.bundle import Decision
 from nextomni_edge.bundle.quantised import QUANTISED, SCALE, SMOOTHING, ZERO_POINT
-from nextomni_edge.calibration.graph import Layer, reader
+from nextomni_edge.calibration.graph import Layer, reader, take_over
 from nextomni_edge.calibration.workspace import StoredPart
 from nextomni_edge.errors import NextOmniError
 
@@ -63,7 +63,7 @@ class Rewriter:
         elif layer.operator == "conv":
             self._convolution(site)
         else:
-            self._take_over(node, self._computed(site))
+            take_over(self.graph, node, self._computed(site))
         _remove_unused(self.graph, weight)
 
     def _computed(self, site: Site) -> ir.Value:
@@ -206,13 +206,6 @@ class Rewriter:
         if domain:
             self.model.opset_imports.setdefault(domain, 1)
         return made.outputs[0]
-
-    def _take_over(self, node: ir.Node, value: ir.Value) -> None:
-        """`value` bears the name of the node's output and stands in its place; the node goes."""
-        old = node.outputs[0]
-        value.name, value.type, value.shape, old.name = old.name, old.type, old.shape, None
-        ir.convenience.replace_all_uses_with(old, value, replace_graph_outputs=True)
-        self.graph.remove(node, safe=True)
 
     def _initializer(self, name: str, stored: StoredPart) -> ir.Value:
         shape, dtype = ir.Shape(stored.shape), DTYPES[stored.dtype]
