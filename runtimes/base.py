@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nextomni_edge.errors import GateError, InputError, MissingRuntimeError, UsageError
-from nextomni_edge.spec import Dim, GraphSpec, TensorSpec
+from nextomni_edge.graphs import without_states
+from nextomni_edge.runtimes.state import Array as Array  # every runtime has it from here
+from nextomni_edge.runtimes.state import HostState, Ids, State
+from nextomni_edge.spec import Dim, GraphSpec, TensorSpec, Wire
 
-Array = NDArray[Any]
 Compute = Literal["float32", "bfloat16", "float16"]
 
 # Adding a runtime is its file and one line here: name → (module, class, the extra that installs its library).
@@ -92,10 +93,40 @@ class Session(ABC):
         NonFiniteError: a float output holds NaN or infinity; the component and the place are named.
         """
         wanted = [tensor for tensor in self.spec.outputs if outputs is None or tensor.name in outputs]
+        bound = self._checked_inputs(self.spec.inputs, inputs)
+        return self._checked_outputs(wanted, self._run(inputs, [tensor.name for tensor in wanted]), bound)
+
+    def state(self, batch: int, columns: int) -> State:
+        """Room for what `step` keeps of so many sequences, of so many positions each. UsageError: the component keeps nothing."""
+        return HostState(self.spec, batch, columns)
+
+    def step(self, inputs: Mapping[str, Array], state: State, sequences: Ids | None = None) -> dict[str, Array]:
+        """`run` of rows that see one another and what `state` keeps of their sequences, and are kept there from now on.
+
+        inputs: as `run`'s, but what the state holds; rows that the mask (b,rows) leaves out stand behind. A row replaces what
+        was kept of its position, which then none of the rows sees. sequences (b,): whose rows they are; None: of all, in order.
+        UsageError: as `run`'s; positions that the state has no room for, or rows that it cannot take.
+        """
+        spec = without_states(self.spec)
+        bound = self._checked_inputs(spec.inputs, inputs)
+        chosen = np.arange(len(state.filled)) if sequences is None else sequences
+        positions, real = inputs[Wire.POSITIONS], inputs[Wire.ATTENTION_MASK]
+        if len(chosen) != len(positions):
+            raise UsageError(f"{self.spec.name}: rows of {len(positions)} sequences, expected {len(chosen)}")
+        columns = state.filled.shape[1]
+        if (outside := positions[real & ((positions < 0) | (positions >= columns))]).size:
+            raise UsageError(f"{self.spec.name}: position {outside[0]}, the state has room for {columns}")
+        found = self._checked_outputs(spec.outputs, self._step(inputs, state, chosen), bound)
+        state.fill(chosen, positions, real)
+        return found
+
+    def _checked_inputs(self, specs: Collection[TensorSpec], inputs: Mapping[str, Array]) -> dict[str, int]:
         bound: dict[str, int] = {}
-        if wrong := _mismatch(self.spec.inputs, inputs, bound):
+        if wrong := _mismatch(specs, inputs, bound):
             raise UsageError(f"{self.spec.name}: input {wrong}")
-        found = self._run(inputs, [tensor.name for tensor in wanted])
+        return bound
+
+    def _checked_outputs(self, wanted: Collection[TensorSpec], found: dict[str, Array], bound: dict[str, int]) -> dict[str, Array]:
         if wrong := _mismatch(wanted, found, bound):
             raise InputError(f"{self.spec.name}: output {wrong}; the file is not this model's {self.spec.name}")
         for tensor in wanted:
@@ -107,6 +138,16 @@ class Session(ABC):
     @abstractmethod
     def _run(self, inputs: Mapping[str, Array], outputs: list[str]) -> dict[str, Array]:
         """The outputs of the given names, for inputs already checked."""
+
+    def _step(self, inputs: Mapping[str, Array], state: Any, sequences: Ids) -> dict[str, Array]:
+        """The outputs that are no states, for inputs already checked and a state that `state` made."""
+        positions, real = inputs[Wire.POSITIONS], inputs[Wire.ATTENTION_MASK]
+        seen = state.seen(sequences, positions, real)
+        columns = int(np.flatnonzero(seen.any(axis=0)).max(initial=-1)) + 1  # no row reads what is kept behind
+        mask = np.concatenate([seen[:, :columns], real], axis=1)
+        found = self.run({**inputs, **state.past(sequences, columns), Wire.ATTENTION_MASK: mask})
+        state.put(sequences, positions, real, found)
+        return {name: array for name, array in found.items() if name not in state.outputs.values()}
 
 
 class Runtime(ABC):

@@ -1,7 +1,7 @@
 """llama.cpp, through llama-cpp-python's bindings of its C interface: a backbone that a GGUF file holds.
 
-The library is made for tokens one after another; here embeddings go in, every row attends to every other, and hidden states come
-out. Each sequence is decoded by itself, so that what shares a batch with it changes nothing.
+The library is made for tokens one after another; here embeddings go in, every row attends to every other of its sequence, and
+hidden states come out. It keeps keys and values itself and takes no rows but a sequence's last.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -17,11 +17,13 @@ import llama_cpp
 import numpy as np
 
 from nextomni_edge.errors import InputError, NextOmniError, UsageError
-from nextomni_edge.runtimes.base import Array, Runtime, Session, threads
+from nextomni_edge.runtimes.base import Runtime, Session, threads
+from nextomni_edge.runtimes.state import Array, Ids, State
 from nextomni_edge.spec import ComponentName, GraphSpec, Wire
 
 CPU: Final = "CPU"
-MIN_ROWS: Final = 64  # of a context; it grows by doubling
+MIN_ROWS: Final = 64  # of a context that grows, by doubling
+TOGETHER: Final = 2048  # rows of one call, so that its buffers stay small; a sequence that has more is a call of its own
 _GGML_F32: Final = 0
 _NO_FLASH_ATTENTION: Final = 0
 _NON_CAUSAL: Final = 1
@@ -45,72 +47,109 @@ class Model:
             raise InputError(f"llama.cpp cannot load {file}; check the bundle with `nextomni-edge doctor`")
         weakref.finalize(self, llama_cpp.llama_model_free, self.pointer)
         self.width: int = llama_cpp.llama_model_n_embd(self.pointer)
+        heads, kept_heads = llama_cpp.llama_model_n_head(self.pointer), llama_cpp.llama_model_n_head_kv(self.pointer)
+        kept = 2 * llama_cpp.llama_model_n_layer(self.pointer) * kept_heads * self.width // heads
+        self.position_nbytes: int = kept * np.dtype(np.float32).itemsize  # of keys and values
 
 
 class LlamaSession(Session):
-    """A loaded file, and one context, whose room grows with the sequences; threads take turns.
+    """A loaded file, and one context for whole sequences, whose room grows with them; threads take turns.
 
-    Padding stands behind a sequence's rows, and hidden states are zero there.
+    Padding stands behind a sequence's rows, and hidden states are zero there. Sequences of as many rows share a call.
     """
 
     def __init__(self, spec: GraphSpec, model: Model) -> None:
         super().__init__(spec, CPU)
         self._model, self._turn = model, threading.Lock()
-        self._context: Context | None = None
+        self._whole: LlamaState | None = None
+
+    def state(self, batch: int, columns: int) -> State:
+        return LlamaState(self._model, batch, columns)
 
     def _run(self, inputs: Mapping[str, Array], outputs: list[str]) -> dict[str, Array]:
         embeddings, positions = inputs[Wire.EMBEDDINGS], inputs[Wire.POSITIONS]
         lengths = _lengths(self.spec.name, inputs[Wire.ATTENTION_MASK], positions)
         hidden = np.zeros_like(embeddings)
         with self._turn:
-            context = self._with_room(int(lengths.max()))
-            for row, length in enumerate(lengths):
-                hidden[row, :length] = context.decode(embeddings[row, :length], positions[row, :length])
+            for chosen, length in _calls(lengths):
+                state = self._with_room(len(chosen), length)
+                state.reset()
+                hidden[chosen, :length] = state.decode(
+                    np.arange(len(chosen)), embeddings[chosen, :length], positions[chosen, :length]
+                )
         return {Wire.HIDDEN: hidden}
 
-    def _with_room(self, rows: int) -> Context:
-        if self._context is None or self._context.rows < rows:
-            room = max(MIN_ROWS, 1 << (rows - 1).bit_length())
-            self._context = None  # first: two of them need not fit
-            self._context = Context(self._model, room)
-        return self._context
+    def _step(self, inputs: Mapping[str, Array], state: LlamaState, sequences: Ids) -> dict[str, Array]:
+        embeddings, positions = inputs[Wire.EMBEDDINGS], inputs[Wire.POSITIONS]
+        lengths = _lengths(self.spec.name, inputs[Wire.ATTENTION_MASK], positions)
+        hidden = np.zeros_like(embeddings)
+        for sequence, first, length in zip(sequences, positions[:, 0], lengths, strict=True):
+            _check_last(self.spec.name, int(first), int(length), int(state.filled[sequence].sum()))
+        for chosen, length in _calls(lengths):
+            for row in chosen:
+                state.trim(int(positions[row, 0]), sequences[row : row + 1])
+            hidden[chosen, :length] = state.decode(sequences[chosen], embeddings[chosen, :length], positions[chosen, :length])
+        return {Wire.HIDDEN: hidden}
+
+    def _with_room(self, sequences: int, rows: int) -> LlamaState:
+        """A context for at least so many sequences and rows; room is never given back."""
+        have = self._whole.filled.shape if self._whole is not None else (1, MIN_ROWS)
+        if self._whole is None or sequences > have[0] or rows > have[1]:
+            room = [max(old, 1 << (new - 1).bit_length()) for old, new in zip(have, (sequences, rows), strict=True)]
+            self._whole = None  # first: two of them need not fit
+            self._whole = LlamaState(self._model, *room)
+        return self._whole
 
 
-class Context:
-    """Room for a sequence of `rows` positions: its keys and values, and the library's buffers."""
+class LlamaState(State):
+    """A context of the library's: its keys and values of so many sequences, and the buffers of its calls."""
 
-    def __init__(self, model: Model, rows: int) -> None:
+    ANY_ROWS: ClassVar = False
+
+    def __init__(self, model: Model, batch: int, columns: int) -> None:
+        super().__init__(batch, columns)
         wanted = llama_cpp.llama_context_default_params()
+        wanted.n_ctx, wanted.n_seq_max, wanted.kv_unified = batch * columns, batch, False
         # a forward without a causal mask must be one piece: n_ubatch; float32 and no flash attention: the reference's arithmetic
-        wanted.n_ctx = wanted.n_batch = wanted.n_ubatch = self.rows = rows
-        wanted.n_seq_max, wanted.embeddings, wanted.no_perf = 1, True, True
+        wanted.n_batch = wanted.n_ubatch = max(columns, min(batch * columns, TOGETHER))
+        wanted.embeddings, wanted.no_perf = True, True
         wanted.pooling_type, wanted.attention_type = llama_cpp.LLAMA_POOLING_TYPE_NONE, _NON_CAUSAL
         wanted.flash_attn_type, wanted.type_k, wanted.type_v = _NO_FLASH_ATTENTION, _GGML_F32, _GGML_F32
         if threads():
             wanted.n_threads = wanted.n_threads_batch = threads()
         self._model, self._context = model, llama_cpp.llama_init_from_model(model.pointer, wanted)
         if not self._context:
-            raise NextOmniError(f"llama.cpp makes no context of {rows} positions; give a shorter sequence")
+            raise NextOmniError(f"llama.cpp makes no context of {batch} times {columns} positions; give fewer or shorter sequences")
         weakref.finalize(self, llama_cpp.llama_free, self._context)
         llama_cpp.llama_set_causal_attn(self._context, False)
+        self._memory = llama_cpp.llama_get_memory(self._context)
 
-    def decode(self, embeddings: Array, positions: Array) -> Array:
-        """Hidden states (n,H) of a sequence's embeddings (n,H) float32 at positions (n,)."""
-        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._context), False)
-        count = len(embeddings)
+    @property
+    def nbytes(self) -> int:
+        return self._model.position_nbytes * int(llama_cpp.llama_n_ctx(self._context))
+
+    def trim(self, length: int, sequences: Ids | None = None) -> None:
+        super().trim(length, sequences)
+        for sequence in range(len(self.filled)) if sequences is None else sequences.tolist():
+            llama_cpp.llama_memory_seq_rm(self._memory, sequence, length, -1)
+
+    def decode(self, sequences: Ids, embeddings: Array, positions: Array) -> Array:
+        """Hidden states (b,n,H) of these sequences' next rows (b,n,H) float32 at positions (b,n), in one call."""
+        batch, length, width = embeddings.shape
         rows = np.ascontiguousarray(embeddings, np.float32)
-        batch = llama_cpp.llama_batch_init(count, self._model.width, 1)
+        call = llama_cpp.llama_batch_init(batch * length, width, 1)
         try:
-            ctypes.memmove(batch.embd, rows.ctypes.data, rows.nbytes)
-            batch.n_tokens = count
-            for row, position in enumerate(positions.tolist()):
-                batch.pos[row], batch.n_seq_id[row], batch.seq_id[row][0], batch.logits[row] = position, 1, 0, 1
-            if status := llama_cpp.llama_decode(self._context, batch):
-                raise NextOmniError(f"backbone: llama.cpp failed with status {status} on {count} rows")
+            ctypes.memmove(call.embd, rows.ctypes.data, rows.nbytes)
+            call.n_tokens = batch * length
+            places = zip(positions.ravel().tolist(), np.repeat(sequences, length).tolist(), strict=True)
+            for row, (position, sequence) in enumerate(places):
+                call.pos[row], call.n_seq_id[row], call.seq_id[row][0], call.logits[row] = position, 1, sequence, 1
+            if status := llama_cpp.llama_decode(self._context, call):
+                raise NextOmniError(f"backbone: llama.cpp failed with status {status} on {batch} times {length} rows")
             found = llama_cpp.llama_get_embeddings(self._context)
-            hidden: Array = np.ctypeslib.as_array(found, (count, self._model.width)).copy()
+            hidden: Array = np.ctypeslib.as_array(found, rows.shape).copy()
         finally:
-            llama_cpp.llama_batch_free(batch)
+            llama_cpp.llama_batch_free(call)
         return hidden
 
 
@@ -148,3 +187,20 @@ def _lengths(component: str, mask: Array, positions: Array) -> Array:
     if (np.diff(positions, axis=1)[mask[:, 1:]] != 1).any():
         raise UsageError(f"{component}: positions do not follow one another; llama.cpp takes no others")
     return lengths
+
+
+def _check_last(component: str, first: int, length: int, kept: int) -> None:
+    """UsageError: rows that are no sequence's last, or leave a gap behind the `kept` ones."""
+    if length and not first <= kept <= first + length:
+        raise UsageError(
+            f"{component}: positions {first} to {first + length - 1} of a sequence of which {kept} are kept; llama.cpp "
+            "computes the last alone"
+        )
+
+
+def _calls(lengths: Array) -> Iterator[tuple[Array, int]]:
+    """(indices of sequences of as many rows, that number), as one call takes them: the library would cut others in pieces."""
+    for length in np.unique(lengths[lengths > 0]).tolist():
+        alike = np.flatnonzero(lengths == length)
+        most = max(1, TOGETHER // length)
+        yield from ((alike[start : start + most], length) for start in range(0, len(alike), most))

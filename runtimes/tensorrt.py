@@ -73,7 +73,7 @@ def log_to(lines: list[tuple[str, str]]) -> Any:
 class TensorRtSession(Session):
     """An engine's context, buffers and graph. One forward at a time: they belong to one stream.
 
-    Inputs and outputs are numpy's; between steps what need not leave the device stays there, in a `DeviceState` (see `step`).
+    Inputs and outputs are numpy's; what need not leave the device stays there, in a `DeviceState` (see `device_step`).
     """
 
     def __init__(self, spec: GraphSpec, description: Description, context: Any, device: Device, provider: str) -> None:
@@ -85,12 +85,12 @@ class TensorRtSession(Session):
         self._graph: int | None = None
         self._dtypes = {tensor.name: np.dtype(tensor.dtype) for tensor in (*spec.inputs, *spec.outputs)}
 
-    def state(self, batch: int, columns: int) -> DeviceState:
-        """Keys and values kept on the device, for `step`."""
+    def device_state(self, batch: int, columns: int) -> DeviceState:
+        """Keys and values kept on the device, for `device_step`."""
         self.device.enter()
         return DeviceState(self.device, self.spec, batch, columns)
 
-    def step(self, inputs: Mapping[str, Array], state: DeviceState, start: int, outputs: list[str]) -> dict[str, Array]:
+    def device_step(self, inputs: Mapping[str, Array], state: DeviceState, start: int, outputs: list[str]) -> dict[str, Array]:
         """A forward over all columns of `state`, whose own keys and values then become the columns from `start` on.
 
         `inputs`: all but the mask and the past. UsageError: more columns than the state has, or than the engine takes.

@@ -16,7 +16,7 @@ PACKAGE = "nextomni_edge"
 
 BASE = {"errors", "spec", "config", "graphs", "files", "strict_json", "tensor_file", "imported"}
 STORED = BASE | {"checkpoint", "bundle"}
-RUN = STORED | {"tokens", "flow", "generate", "runtimes.base"}
+RUN = STORED | {"tokens", "flow", "generate", "runtimes.base", "runtimes.state"}
 MODEL = BASE | {"checkpoint", "tokens", "flow", "models"}
 # TensorRT's part of runtimes, in the order in which one imports another.
 ENGINES = ("profile", "engine", "device", "cuda", "tensorrt", "network", "engine_build", "engines")
@@ -38,16 +38,17 @@ MAY_IMPORT = {
     "media": BASE | {"tokens"},
     "generate": RUN,
     "runtimes": STORED,
-    "runtimes.base": STORED,
+    "runtimes.base": STORED | {"runtimes.state"},
     "runtimes.choice": STORED | {"runtimes.base"},
     "runtimes.coreml": STORED | {"runtimes.base", "runtimes.mil"},
-    "runtimes.llamacpp": STORED | {"runtimes.base"},
+    "runtimes.llamacpp": STORED | {"runtimes.base", "runtimes.state"},
     "runtimes.mil": STORED | {"runtimes.mil_compression"},
     "runtimes.mil_compression": STORED,
     "runtimes.onnx": STORED | {"runtimes.base"},
     "runtimes.openvino": STORED | {"runtimes.base"},
+    "runtimes.state": BASE,
     **{
-        f"runtimes.{name}": STORED | {"runtimes.base"} | {f"runtimes.{earlier}" for earlier in ENGINES[:index]}
+        f"runtimes.{name}": STORED | {"runtimes.base", "runtimes.state"} | {f"runtimes.{earlier}" for earlier in ENGINES[:index]}
         for index, name in enumerate(ENGINES)
     },
     "runtimes.torch": STORED | {"runtimes.base", "models"},
@@ -109,6 +110,7 @@ DEVICE = BASE | {
     "runtimes.mil_compression",
     "runtimes.onnx",
     "runtimes.openvino",
+    "runtimes.state",
     *(f"runtimes.{name}" for name in ENGINES),
     "cli",
     "__main__",

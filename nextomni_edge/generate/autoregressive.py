@@ -17,7 +17,6 @@ from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.graphs import MAX_BATCH
 from nextomni_edge.runtimes.base import NonFiniteError
-from nextomni_edge.spec import Wire
 from nextomni_edge.tokens.sequence import Sequence
 
 GREEDY = GenerationOptions(temperature=0.0)
@@ -58,8 +57,7 @@ def _check(model: EdgeModel, sequence: Sequence) -> None:
 
 
 class Answer:
-    """B answers of one layout on their way: `tokens` (B,n), <PAD> from `place` on; `past` keys and values of all rows before it,
-    (layers,B,kv_heads,P,head_dim) each."""
+    """B answers of one layout on their way: `tokens` (B,n), <PAD> from `place` on; `state` keeps the `before` rows so far."""
 
     def __init__(self, model: EdgeModel, sequences: list[Sequence], meter: Meter) -> None:
         self.model, self.meter, self.special = model, meter, model.tokenizer.special
@@ -67,8 +65,9 @@ class Answer:
         self.tokens: Ids = np.full((len(sequences), len(sequences[0].segments[-1])), self.special.pad, np.int64)
         self.ended: Mask = np.zeros(len(sequences), np.bool_)
         self.place = 0
-        self.past: tuple[Float, Float] | None = None
+        self.before, self.state = 0, model.state(len(sequences), sequences[0].length)
         meter.requests += len(sequences)
+        meter.peak_state_bytes = max(meter.peak_state_bytes, self.state.nbytes)
 
     def decode(self, observe: Observe | None, names: Many[int]) -> None:
         """Token after token until all have ended. NonFiniteError: a component's output is not finite."""
@@ -89,20 +88,15 @@ class Answer:
                     embeddings = self.model.embeddings("text", chosen[:, None])
 
     def _forward(self, embeddings: Float) -> Float:
-        """Hidden state (B,1,H) of the last of the new rows (B,R,H); their keys and values join the past."""
+        """Hidden state (B,1,H) of the last of the new rows (B,R,H); the state keeps them."""
         batch, rows, _ = embeddings.shape
-        before = 0 if self.past is None else self.past[0].shape[3]
-        positions, attended = np.tile(np.arange(before, before + rows), (batch, 1)), np.ones((batch, before + rows), np.bool_)
+        positions = np.tile(np.arange(self.before, self.before + rows), (batch, 1))
         self.meter.steps += batch
         self.meter.count_forwards(batch, batch * rows)
         with self.meter.part("backbone"):
-            found = self.model.attend(embeddings, positions, attended, self.past, keep=True)
-        with self.meter.part("cache"):
-            new = found[Wire.KEYS], found[Wire.VALUES]
-            keys, values = (np.concatenate(pair, axis=3) for pair in zip(self.past or (new[0][..., :0, :],) * 2, new, strict=True))
-            self.past = keys, values
-            self.meter.peak_state_bytes = max(self.meter.peak_state_bytes, keys.nbytes + values.nbytes)
-        return found[Wire.HIDDEN][:, -1:]
+            hidden = self.model.attend(embeddings, positions, state=self.state)
+        self.before += rows
+        return hidden[:, -1:]
 
     def _logits(self, hidden: Float) -> Float:
         """(B,V) of the next token."""

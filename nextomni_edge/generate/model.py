@@ -19,6 +19,7 @@ from nextomni_edge.flow.schedule import MetricSchedule
 from nextomni_edge.graphs import graph_specs
 from nextomni_edge.runtimes.base import Execution, Session
 from nextomni_edge.runtimes.base import runtime as named_runtime
+from nextomni_edge.runtimes.state import State
 from nextomni_edge.spec import ComponentName, Modality, Wire
 from nextomni_edge.tokens import audio
 from nextomni_edge.tokens.chat import Part
@@ -128,38 +129,43 @@ class EdgeModel:
 
     def backbone(self, embeddings: Float32, attended: NDArray[np.bool_] | None = None) -> Float32:
         """Hidden states (B,S,H) of whole sequences (B,S,H), nothing cached; `attended` (B,S) is False at padding."""
-        return self.attend(embeddings, attended=attended)[Wire.HIDDEN]
+        return self.attend(embeddings, attended=attended)
+
+    def state(self, batch: int, columns: int) -> State:
+        """Room for the keys and values of so many sequences, of so many positions each."""
+        return self.session(ComponentName.BACKBONE).state(batch, columns)
 
     def attend(
         self,
         embeddings: Float32,
         positions: Ids | None = None,
         attended: NDArray[np.bool_] | None = None,
-        past: tuple[Float32, Float32] | None = None,
-        keep: bool = False,
-    ) -> dict[str, Float32]:
-        """One forward of rows (B,R,H), whole sequences where no `positions` (B,R) are given.
+        state: State | None = None,
+        sequences: Ids | None = None,
+    ) -> Float32:
+        """Hidden states (B,R,H) of one forward of rows (B,R,H), whole sequences where no `positions` (B,R) are given.
 
-        `past` keys and values (layers,B,kv_heads,P,head_dim) stand before the rows in `attended` (B,P+R); their order is free.
-        → hidden (B,R,H) by wire name, and with `keep` the rows' own keys and values.
+        `attended` (B,R) is False at padding. With a `state`, rows see what it keeps of `sequences` (B,) too, and are kept in it.
         """
         batch, rows, _ = embeddings.shape
-        session, limit, shape = self.session(ComponentName.BACKBONE), self.config.backbone.max_positions, self.config.backbone
+        session, limit = self.session(ComponentName.BACKBONE), self.config.backbone.max_positions
         if rows > limit:
             raise UsageError(f"sequence of {rows} positions: the model takes at most {limit}; give it less or ask for less")
-        if past is None:
-            past = (np.zeros((shape.layers, batch, shape.kv_heads, 0, shape.head_dim), np.float32),) * 2
         inputs: dict[str, NDArray[Any]] = {
             Wire.EMBEDDINGS: embeddings,
             Wire.POSITIONS: np.tile(np.arange(rows), (batch, 1)) if positions is None else positions,
             Wire.ATTENTION_MASK: np.ones((batch, rows), np.bool_) if attended is None else attended,
         }
+        if state is not None:
+            return session.step(inputs, state, sequences)[Wire.HIDDEN]
         if session.spec.states:
-            inputs |= {Wire.PAST_KEYS: past[0], Wire.PAST_VALUES: past[1]}
-        elif keep:
-            raise UsageError("the backbone's runtime gives no keys and values that a cache could keep: take --kv-cache none")
-        wanted = {Wire.HIDDEN, Wire.KEYS, Wire.VALUES} if keep else {Wire.HIDDEN}
-        return session.run(inputs, wanted)
+            inputs |= self._no_past(batch)
+        return session.run(inputs, {Wire.HIDDEN})[Wire.HIDDEN]
+
+    def _no_past(self, batch: int) -> dict[str, NDArray[Any]]:
+        shape = self.config.backbone
+        nothing = np.zeros((shape.layers, batch, shape.kv_heads, 0, shape.head_dim), np.float32)
+        return {Wire.PAST_KEYS: nothing, Wire.PAST_VALUES: nothing}
 
     def head(self, modality: Modality, hidden: Float32, codes: Ids) -> Float32:
         """Logits (B,R,K,C) from hidden (B,R,H); an autoregressive head reads the sub-codes (B,R,K) before each."""
@@ -176,11 +182,10 @@ class EdgeModel:
         batch, length, _ = embeddings.shape
         if self.config.backbone.attention != "prefix" or not 0 < prompt < length:
             return self.backbone(embeddings)
-        before = self.attend(embeddings[:, :prompt], keep=True)
-        positions = np.tile(np.arange(prompt, length), (batch, 1))
-        past = before[Wire.KEYS], before[Wire.VALUES]
-        after = self.attend(embeddings[:, prompt:], positions, np.ones((batch, length), np.bool_), past)
-        return np.concatenate([before[Wire.HIDDEN], after[Wire.HIDDEN]], axis=1)
+        state = self.state(batch, length)
+        positions = np.tile(np.arange(length), (batch, 1))
+        parts = (slice(0, prompt), slice(prompt, length))
+        return np.concatenate([self.attend(embeddings[:, part], positions[:, part], state=state) for part in parts], axis=1)
 
     def embed_batch(self, sequences: Many[Sequence]) -> Float32:
         """Retrieval embeddings (B,H) of sequences of one layout that end with <EOS>, L2-normalised (METHOD 4)."""

@@ -1,4 +1,4 @@
-"""Keys, values and hidden states kept over the steps, by position; what is kept of which token, and how old it is."""
+"""Keys, values and hidden states kept over the steps: of which token each position's are, and how old."""
 
 from __future__ import annotations
 
@@ -11,16 +11,11 @@ from nextomni_edge.generate.model import EdgeModel
 
 
 class Store:
-    """keys, values (layers,G,B,kv_heads,S,head_dim) and states (G,B,S,H), written in place: nothing is allocated in a step.
-
-    A forward gets all S columns as its past, whatever it computes, and a mask without those that it computes anew.
-    """
+    """`kept`, the backbone's state of G·B sequences, those of one branch together; hidden (G,B,S,H) is written in place."""
 
     def __init__(self, model: EdgeModel, batch: Batch, embeddings: Float, policy: CachePolicy) -> None:
-        shape, (branches, requests, length, hidden) = model.config.backbone, embeddings.shape
-        cache = (shape.layers, branches, requests, shape.kv_heads, length, shape.head_dim)
-        self.keys, self.values = np.zeros(cache, np.float32), np.zeros(cache, np.float32)
-        self.states = np.zeros((branches, requests, length, hidden), np.float32)
+        shape, (branches, requests, length, _) = model.config.backbone, embeddings.shape
+        self.kept, self.hidden = model.state(branches * requests, length), np.zeros_like(embeddings)
         self.embeddings, self.batch, self.eos = embeddings, batch, model.tokenizer.special.eos
         self.features = np.zeros_like(embeddings[0]) if policy.needs_similarity else None  # that a row was computed from
         self.outdated = np.zeros((requests, length), np.bool_)  # of another token than its keys and values
@@ -35,8 +30,8 @@ class Store:
 
     @property
     def nbytes(self) -> int:
-        """Of keys, values and states."""
-        return self.keys.nbytes + self.values.nbytes + self.states.nbytes
+        """Of keys, values and hidden states."""
+        return self.kept.nbytes + self.hidden.nbytes
 
     def plan(self, policy: CachePolicy, stale: Mask, changed: Mask, due: Mask, x_t: Ids, last: bool) -> Mask:
         """Rows (B,S) that the policy computes anew for the `stale` requests, given the positions whose token changed and those
@@ -64,22 +59,17 @@ class Store:
         cosines: Float = np.divide(products, norms, out=np.ones_like(products), where=norms > 0)
         return cosines
 
-    def past(self, branches: slice, chosen: Ids) -> tuple[Float, Float]:
-        """Keys and values (layers,g·b,kv_heads,S,head_dim) of these branches and requests; not a copy where all are meant."""
-        whole = len(chosen) == len(self.batch)
-        arrays = (array[:, branches] if whole else array[:, branches][:, :, chosen] for array in (self.keys, self.values))
-        keys, values = (array.reshape(array.shape[0], -1, *array.shape[3:]) for array in arrays)
-        return keys, values
+    def sequences(self, branches: slice, chosen: Ids) -> Ids:
+        """Of the kept state, those of these branches and requests (g·b)."""
+        found: Ids = np.arange(self.hidden.shape[0] * len(self.batch)).reshape(-1, len(self.batch))[branches, chosen].ravel()
+        return found
 
-    def put(self, branches: slice, chosen: Ids, order: Ids, real: Mask, hidden: Float, keys: Float, values: Float) -> None:
-        """Write the rows at positions `order` (b,n) where `real`, of arrays whose batch is (g·b)."""
+    def put(self, branches: slice, chosen: Ids, order: Ids, real: Mask, hidden: Float) -> None:
+        """Write hidden states (g·b,n,H) of the rows at positions `order` (b,n) where `real`."""
         place, row = np.nonzero(real)
         requests, positions = chosen[place], order[place, row]
-        groups = len(self.states[branches])
-        self.states[branches, requests, positions] = hidden.reshape(groups, len(chosen), *hidden.shape[1:])[:, place, row]
-        for store, new in ((self.keys, keys), (self.values, values)):
-            split = new.reshape(new.shape[0], groups, len(chosen), *new.shape[2:])
-            store[:, branches][:, :, requests, :, positions] = split[:, :, place, :, row]
+        split = hidden.reshape(-1, len(chosen), *hidden.shape[1:])
+        self.hidden[branches, requests, positions] = split[:, place, row]
         self._stamp(requests, positions, chosen)
 
     def _stamp(self, requests: Ids, positions: Ids, chosen: Ids) -> None:

@@ -16,7 +16,6 @@ from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.generate.store import Store
 from nextomni_edge.runtimes.base import NonFiniteError
-from nextomni_edge.spec import Wire
 from nextomni_edge.tokens.sequence import Sequence, unconditional
 
 
@@ -121,6 +120,9 @@ class Trunk:
             outdated, read = self._positions(changed, self.batch.rows), self._positions(due, self.sources)
             plan = store.plan(self.policy, stale, outdated, read, self.x_t, last)
         whole = stale & (~store.filled | (plan | ~self.batch.attended).all(axis=1))
+        store.kept.reset(store.sequences(slice(None), np.flatnonzero(whole)))
+        if self.prefix:
+            plan &= ~self.batch.prompt  # but of the whole: it sees nothing of the response, so it is what it was
         for requests, rows in ((whole, self.batch.attended), (stale & ~whole, plan)):
             chosen = np.flatnonzero(requests & rows.any(axis=1))
             if len(chosen):
@@ -128,7 +130,7 @@ class Trunk:
                 plan[chosen] = rows[chosen]
         self.meter.peak_state_bytes = max(self.meter.peak_state_bytes, store.nbytes)
         computed: Mask = self.batch.real & np.take_along_axis(plan, self.sources, axis=1)
-        self.hidden[:, computed] = store.states[:, np.nonzero(computed)[0], self.sources[computed]]
+        self.hidden[:, computed] = store.hidden[:, np.nonzero(computed)[0], self.sources[computed]]
         return computed
 
     def _positions(self, rows: Mask, places: Ids) -> Mask:
@@ -141,28 +143,23 @@ class Trunk:
     def _forward(self, store: Store, chosen: Ids, rows: Mask) -> None:
         """Compute rows (b,S) of the chosen requests; a prompt that sees none of the response goes first, in a call of its own."""
         self.meter.count_forwards(len(chosen), int(rows.sum()))
-        attended, prompt = self.batch.attended[chosen], self.batch.prompt[chosen]
-        calls = [(rows & prompt, prompt), (rows & ~prompt, attended)] if self.prefix else [(rows, attended)]
-        for part, seen in calls:
+        prompt = self.batch.prompt[chosen]
+        for part in (rows & prompt, rows & ~prompt) if self.prefix else (rows,):
             some = part.any(axis=1)
             if some.any():
-                self._call(store, chosen[some], part[some], seen[some])
+                self._call(store, chosen[some], part[some])
 
-    def _call(self, store: Store, chosen: Ids, rows: Mask, seen: Mask) -> None:
-        """Compute rows (b,S), those of fewer padded behind, which see themselves and what is kept of the columns `seen` (b,S)."""
+    def _call(self, store: Store, chosen: Ids, rows: Mask) -> None:
+        """Compute rows (b,S), those of fewer padded behind, which see themselves and what is kept of their sequence."""
         counts = rows.sum(axis=1)
         order = np.argsort(~rows, axis=1, kind="stable")[:, : counts.max()]  # positions, those to compute in front
         real = np.arange(order.shape[1]) < counts[:, None]
-        kept = seen & ~rows
         for branches in self._together():
             part = self.embeddings[branches][:, chosen[:, None], order]
-            with self.meter.part("cache"):
-                past = store.past(branches, chosen) if kept.any() else None
-            mask = np.concatenate([kept, real], axis=1) if past else real
-            copies = len(part), 1
+            sequences, copies = store.sequences(branches, chosen), (len(part), 1)
             with self.meter.part("backbone"), self._naming(chosen, order):
-                found = self.model.attend(
-                    part.reshape(-1, *part.shape[2:]), np.tile(order, copies), np.tile(mask, copies), past, keep=True
+                hidden = self.model.attend(
+                    part.reshape(-1, *part.shape[2:]), np.tile(order, copies), np.tile(real, copies), store.kept, sequences
                 )
             with self.meter.part("cache"):
-                store.put(branches, chosen, order, real, found[Wire.HIDDEN], found[Wire.KEYS], found[Wire.VALUES])
+                store.put(branches, chosen, order, real, hidden)

@@ -54,7 +54,9 @@ def test_two_packages_compute_what_one_does_to_the_last_bit(bundles: tuple[Path,
         attended = np.ones((2, past + 5), np.bool_)
         positions = np.tile(np.arange(past, past + 5), (2, 1))
         for bundle in (one, two):
-            found.append(EdgeModel.from_bundle(bundle).attend(embeddings, positions, attended, (cache, cache), keep=True))
+            inputs = {"embeddings": embeddings, "positions": positions, "attention_mask": attended}
+            session = EdgeModel.from_bundle(bundle).session("backbone")
+            found.append(session.run({**inputs, "past_keys": cache, "past_values": cache}))
     for whole, cut in (found[:2], found[2:]):
         assert whole.keys() == cut.keys() == {"hidden", "keys", "values"}
         assert all(np.array_equal(whole[name], cut[name]) for name in whole)

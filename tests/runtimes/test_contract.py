@@ -149,6 +149,87 @@ def test_inputs_need_not_be_contiguous(load: Loader) -> None:
     np.testing.assert_array_equal(session.run(every_second)["hidden"], session.run(copied)["hidden"])
 
 
+def part(inputs: dict[str, np.ndarray], first: int, last: int, batch: slice = slice(None)) -> dict[str, np.ndarray]:
+    """The rows of `step`, from `first` to before `last`."""
+    return {name: inputs[name][batch, first:last] for name in ("embeddings", "positions", "attention_mask")}
+
+
+def expected_of(load: Loader, inputs: dict[str, np.ndarray], again: list[int]) -> np.ndarray:
+    """In PyTorch: all rows in one forward, then these again against the keys and values of all others."""
+    model = graph_specs(Checkpoint.open(load.model).config)["backbone"]
+    reference = runtime("torch").load("backbone", load.model, model)
+    nothing = {name: example(spec, np.random.default_rng(0)) for name, spec in ((s.name, s) for s in model.inputs)}
+    whole = reference.run({**nothing, **inputs})
+    kept = np.setdiff1d(np.arange(inputs["positions"].shape[1]), again)
+    past = {"past_keys": whole["keys"][:, :, :, kept], "past_values": whole["values"][:, :, :, kept]}
+    rows = {"embeddings": inputs["embeddings"][:, again], "positions": inputs["positions"][:, again]}
+    return reference.run({**rows, **past, "attention_mask": inputs["attention_mask"]})["hidden"]
+
+
+def test_a_state_keeps_rows_until_it_is_trimmed_or_reset(load: Loader) -> None:
+    session = load("backbone")
+    inputs, state = inputs_of(session, rows=9, attended=9), session.state(2, 12)
+    close = {"rtol": 1e-3, "atol": 2e-4}
+    whole = session.step(part(inputs, 0, 9), state)["hidden"]
+    np.testing.assert_allclose(whole, session.run(inputs, {"hidden"})["hidden"], **close)
+    assert (state.filled == (np.arange(12) < 9)).all()
+    again = session.step(part(inputs, 6, 9), state)["hidden"]  # in the place of those that were kept
+    np.testing.assert_allclose(again, expected_of(load, part(inputs, 0, 9), [6, 7, 8]), **close)
+    state.trim(6)
+    assert (state.filled == (np.arange(12) < 6)).all()
+    np.testing.assert_allclose(session.step(part(inputs, 6, 9), state)["hidden"], again, **close)
+    state.reset()
+    assert not state.filled.any()
+    np.testing.assert_allclose(session.step(part(inputs, 0, 9), state)["hidden"], whole, **close)
+
+
+def test_a_states_sequences_are_each_their_own(load: Loader) -> None:
+    session = load("backbone")
+    inputs, state = inputs_of(session, rows=9, attended=9), session.state(3, 9)
+    session.step(part(inputs, 0, 9), state, np.array([2, 0]))
+    state.trim(6, np.array([2]))
+    assert state.filled.sum(axis=1).tolist() == [9, 0, 6]
+    session.step(part(inputs, 0, 9, slice(1, 2)), state, np.array([1]))  # what the others keep is nothing to it
+    found = session.step(part(inputs, 6, 9), state, np.array([2, 0]))["hidden"]
+    np.testing.assert_allclose(found, expected_of(load, part(inputs, 0, 9), [6, 7, 8]), rtol=1e-3, atol=2e-4)
+
+
+def test_a_state_says_how_much_it_holds(load: Loader) -> None:
+    session = load("backbone")
+    one, two = session.state(1, 300), session.state(2, 300)
+    assert one.nbytes >= 2 * 2 * 2 * 300 * 12 * 4  # keys and values, layers, kv_heads, positions, head_dim, float32
+    assert two.nbytes == 2 * one.nbytes
+
+
+def test_rows_between_others_are_computed_or_refused(load: Loader) -> None:
+    session = load("backbone")
+    inputs, state = inputs_of(session, rows=9, attended=9), session.state(2, 9)
+    session.step(part(inputs, 0, 9), state)
+    if not state.ANY_ROWS:
+        with pytest.raises(UsageError, match=r"^backbone: positions 2 to 3 of a sequence of which 9 are kept"):
+            session.step(part(inputs, 2, 4), state)
+        return
+    found = session.step(part(inputs, 2, 4), state)["hidden"]
+    np.testing.assert_allclose(found, expected_of(load, part(inputs, 0, 9), [2, 3]), rtol=1e-3, atol=2e-4)
+
+
+def test_rows_that_a_state_has_no_room_for_are_refused(load: Loader) -> None:
+    session = load("backbone")
+    inputs, state = inputs_of(session, rows=9, attended=9), session.state(2, 8)
+    with pytest.raises(UsageError, match=r"^backbone: position 8, the state has room for 8$"):
+        session.step(part(inputs, 0, 9), state)
+    with pytest.raises(UsageError, match=r"^backbone: rows of 2 sequences, expected 1$"):
+        session.step(part(inputs, 0, 4), state, np.array([0]))
+    with pytest.raises(UsageError, match=r"^backbone: input positions is missing$"):
+        session.step({name: array for name, array in part(inputs, 0, 4).items() if name != "positions"}, state)
+
+
+def test_a_component_without_states_keeps_nothing(load: Loader) -> None:
+    if load.reads("text_head"):
+        with pytest.raises(UsageError, match=r"^text_head: keeps nothing from one call to the next$"):
+            load("text_head").state(1, 4)
+
+
 def wrong_inputs(session: Session) -> list[tuple[dict[str, np.ndarray], str]]:
     good = inputs_of(session)
     rows, positions = good["embeddings"], good["positions"]

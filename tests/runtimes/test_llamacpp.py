@@ -105,7 +105,25 @@ def test_another_runtime_runs_beside_it_in_one_process(tiny_gguf_bundle: Path, t
     assert type(model.session("text_head")).__module__.endswith("openvino")
 
 
-def test_a_cache_of_keys_is_refused(tiny_gguf_bundle: Path) -> None:
-    model = EdgeModel.from_bundle(Bundle.open(tiny_gguf_bundle))
-    with pytest.raises(UsageError, match="gives no keys and values that a cache could keep: take --kv-cache none"):
-        model.attend(np.zeros((1, 4, 48), np.float32), keep=True)
+def test_sequences_of_one_call_give_what_each_gives_alone(session: Session) -> None:
+    inputs = rows([9] * 5)
+    together = session.run(inputs)["hidden"]
+    for index in range(5):
+        alone = session.run({name: array[index : index + 1] for name, array in inputs.items()})["hidden"]
+        np.testing.assert_allclose(together[index], alone[0], atol=1e-6)
+
+
+def test_more_rows_than_a_call_takes_are_several_calls(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = rows([9] * 5)
+    together = session.run(inputs)["hidden"]
+    monkeypatch.setattr("nextomni_edge.runtimes.llamacpp.TOGETHER", 20)
+    np.testing.assert_allclose(session.run(inputs)["hidden"], together, atol=1e-6)
+
+
+@pytest.mark.parametrize(("first", "count"), [(2, 3), (7, 2)], ids=["others behind them", "a gap before them"])
+def test_rows_that_are_not_a_sequences_last_are_refused(session: Session, first: int, count: int) -> None:
+    state = session.state(1, 16)
+    session.step(rows([6]), state)
+    with pytest.raises(UsageError, match=rf"^backbone: positions {first} to {first + count - 1} of a sequence of which 6 are kept"):
+        session.step(rows([count], first), state)
+    np.testing.assert_array_equal(state.filled.sum(axis=1), [6])

@@ -201,10 +201,10 @@ def test_what_an_engine_does_not_take_is_refused_with_what_to_do(session: Tensor
 
 
 def test_keys_and_values_stay_on_the_device_between_steps(session: TensorRtSession, spec: GraphSpec) -> None:
-    state = session.state(batch=2, columns=6)
+    state = session.device_state(batch=2, columns=6)
     given = {name: array for name, array in inputs_of(spec).items() if name in ("embeddings", "positions")}
-    first = session.step(given, state, 0, ["hidden"])["hidden"]
-    second = session.step(given, state, 3, ["hidden"])["hidden"]
+    first = session.device_step(given, state, 0, ["hidden"])["hidden"]
+    second = session.device_step(given, state, 3, ["hidden"])["hidden"]
     assert list(first) and (first[:, :, 0] == 0).all() and state.filled.all()
     expected = given["embeddings"][:, :, 0].sum(axis=1)
     np.testing.assert_allclose(second[:, :, 0], np.repeat(expected[:, None], 3, axis=1), rtol=1e-5)
@@ -213,26 +213,26 @@ def test_keys_and_values_stay_on_the_device_between_steps(session: TensorRtSessi
 
 
 def test_a_row_computed_anew_does_not_see_what_it_was(session: TensorRtSession, spec: GraphSpec) -> None:
-    state = session.state(batch=2, columns=3)
+    state = session.device_state(batch=2, columns=3)
     given = {name: array for name, array in inputs_of(spec).items() if name in ("embeddings", "positions")}
-    session.step(given, state, 0, ["hidden"])
-    assert (session.step(given, state, 0, ["hidden"])["hidden"][:, :, 0] == 0).all()
+    session.device_step(given, state, 0, ["hidden"])
+    assert (session.device_step(given, state, 0, ["hidden"])["hidden"][:, :, 0] == 0).all()
 
 
 def test_a_state_is_trimmed_and_reset(session: TensorRtSession, spec: GraphSpec) -> None:
-    state = session.state(batch=2, columns=6)
+    state = session.device_state(batch=2, columns=6)
     given = {name: array for name, array in inputs_of(spec).items() if name in ("embeddings", "positions")}
-    session.step(given, state, 0, ["hidden"])
+    session.device_step(given, state, 0, ["hidden"])
     state.trim(1)
     assert state.filled.sum(axis=1).tolist() == [1, 1]
     state.reset()
-    assert not state.filled.any() and np.isfinite(session.step(given, state, 2, ["hidden"])["hidden"]).all()
+    assert not state.filled.any() and np.isfinite(session.device_step(given, state, 2, ["hidden"])["hidden"]).all()
     with pytest.raises(UsageError, match="columns 5 to 8, the state has 6"):
-        session.step(given, state, 5, ["hidden"])
+        session.device_step(given, state, 5, ["hidden"])
 
 
 def test_memory_is_given_back(session: TensorRtSession, spec: GraphSpec) -> None:
-    state = session.state(batch=2, columns=6)
+    state = session.device_state(batch=2, columns=6)
     before = len(session.device.blocks)
     state.release()
     assert len(session.device.blocks) == before - 2

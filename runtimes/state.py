@@ -1,0 +1,87 @@
+"""What a session keeps of sequences from one step to the next: keys and values, each row's at its position."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextomni_edge.errors import UsageError
+from nextomni_edge.spec import GraphSpec
+
+Array = NDArray[Any]
+Ids = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+class State(ABC):
+    """Of B sequences of up to `columns` positions each, as `Session.state` makes it. What and where is its session's affair.
+
+    filled (B,columns): the positions of which something is kept.
+    """
+
+    ANY_ROWS: ClassVar = True  # rows may be computed anew whatever stands behind them; else a sequence's last rows alone
+
+    def __init__(self, batch: int, columns: int) -> None:
+        self.filled: Mask = np.zeros((batch, columns), np.bool_)
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Memory that it holds, filled or not."""
+
+    def trim(self, length: int, sequences: Ids | None = None) -> None:
+        """Forget the positions from `length` on, of these sequences or of all."""
+        self.filled[slice(None) if sequences is None else sequences, length:] = False
+
+    def reset(self, sequences: Ids | None = None) -> None:
+        """Forget all of these sequences, or of all."""
+        self.trim(0, sequences)
+
+    def seen(self, sequences: Ids, positions: Ids, real: Mask) -> Mask:
+        """Columns (b,columns) that rows at `positions` (b,n) see where `real`: all that are kept but those that they replace."""
+        kept: Mask = self.filled[sequences]
+        place, row = np.nonzero(real)
+        kept[place, positions[place, row]] = False
+        return kept
+
+    def fill(self, sequences: Ids, positions: Ids, real: Mask) -> None:
+        """These rows are kept from now on."""
+        place, row = np.nonzero(real)
+        self.filled[sequences[place], positions[place, row]] = True
+
+
+class HostState(State):
+    """Arrays (layers,B,kv_heads,columns,head_dim) in numpy's memory, by the name of the input that takes them.
+
+    UsageError: a component without states, or more sequences or columns than it takes.
+    """
+
+    def __init__(self, spec: GraphSpec, batch: int, columns: int) -> None:
+        super().__init__(batch, columns)
+        if not spec.states:
+            raise UsageError(f"{spec.name}: keeps nothing from one call to the next")
+        self.outputs = dict(spec.states)
+        taken = {tensor.name: tensor for tensor in spec.inputs if tensor.name in self.outputs}
+        sizes = {"batch": batch, "past": columns}
+        self.arrays: dict[str, Array] = {name: np.zeros(each.shape(sizes), each.dtype) for name, each in taken.items()}
+
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in self.arrays.values())
+
+    def past(self, sequences: Ids, columns: int) -> dict[str, Array]:
+        """The first columns of these sequences; no copy of all columns of sequences that stand together."""
+        first, last = int(sequences[0]), int(sequences[-1])
+        together = np.array_equal(sequences, np.arange(first, last + 1))
+        chosen = slice(first, last + 1) if together else sequences
+        return {name: array[:, chosen, :, :columns] for name, array in self.arrays.items()}
+
+    def put(self, sequences: Ids, positions: Ids, real: Mask, found: Mapping[str, Array]) -> None:
+        """Keep the rows (b,n) where `real` of the outputs that are states."""
+        place, row = np.nonzero(real)
+        for name, array in self.arrays.items():
+            array[:, sequences[place], :, positions[place, row]] = found[self.outputs[name]][:, place, :, row]
