@@ -19,10 +19,11 @@ from nextomni_edge.config import read_dataclass
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.files import atomic_write
 from nextomni_edge.runtimes.base import Compute, Execution, threads
+from nextomni_edge.spec import ComponentName
 from nextomni_edge.strict_json import read_json
 
 FORMAT: Final = "nextomni-edge-variants"
-VERSION: Final = 1
+VERSION: Final = 2
 NAME: Final = "variants.json"
 MAX_VARIANTS: Final = 2**20
 CPU_INFO: Final = Path("/proc/cpuinfo")
@@ -50,11 +51,12 @@ class Machine:
 
 @dataclass(frozen=True)
 class Variant:
-    """A bundle at `folder`, relative to the file. Milliseconds: medians of a backbone forward by its number of rows, and of a whole
-    generation of the task."""
+    """A bundle at `folder`, relative to the file. runtime: what its backbone was measured on. Milliseconds: medians of a backbone
+    forward by its number of rows, and of a whole generation of the task."""
 
     folder: str
     identity: str
+    runtime: str
     bytes: int
     forward_ms: dict[str, float]
     generation_ms: float
@@ -67,12 +69,11 @@ class Variant:
 
 @dataclass(frozen=True)
 class Variants:
-    """What variants.json holds; all were measured in turn, by one run of `bench`."""
+    """What variants.json holds; all were measured in turn, by one run of `bench`, each on its own runtime."""
 
     format: Literal["nextomni-edge-variants"]
-    version: Literal[1]
+    version: Literal[2]
     machine: Machine
-    runtime: str | None
     provider: str | None
     compute: Compute
     task: str
@@ -91,31 +92,31 @@ class Variants:
         return min(self.variants, key=lambda variant: variant.at(rows))
 
     def check_machine(self, execution: Execution, where: Path) -> None:
-        """InputError: the times are not those of this machine, or of another way to run."""
-        here, asked = Machine.here(), (execution.runtime, execution.provider, execution.compute)
+        """InputError: the times are not those of this machine, or of another way to run than is asked for."""
+        here, runtimes = Machine.here(), {variant.runtime for variant in self.variants}
         if self.machine != here:
             raise InputError(f"{where}: measured on another machine ({self.machine}; this is {here}); {MEASURE}")
-        if (self.runtime, self.provider, self.compute) != asked:
+        other = execution.runtime is not None and runtimes != {execution.runtime}
+        if other or (self.provider, self.compute) != (execution.provider, execution.compute):
             raise InputError(f"{where}: measured with another --runtime, --provider or --compute than are asked for; {MEASURE}")
 
 
-def measured(folders: Mapping[str, tuple[dict[int, float], float]], execution: Execution, task: str, where: Path) -> Variants:
-    """What is to be written to `where`, of seconds of forwards and of a generation by bundle. UsageError: a model directory, or
-    bundles of several models."""
+def measured(timed: Mapping[Path, tuple[Execution, dict[int, float], float]], task: str, where: Path) -> Variants:
+    """What is to be written to `where`, of how each bundle was run, seconds of its forwards by rows, and of a generation. All were
+    run on one provider in one arithmetic. UsageError: a model directory, or bundles of several models."""
     found, configs = list[Variant](), []
-    for folder, (forward, generation) in folders.items():
-        path = Path(folder)
+    for path, (execution, forward, generation) in timed.items():
         if not (path / "manifest.json").is_file():
             raise UsageError(f"{path} is no bundle: variants to choose among are bundles")
         bundle = Bundle.open(path, verify_hashes=False)
         configs.append(bundle.config)
         times = {str(rows): 1e3 * seconds for rows, seconds in forward.items()}
         relative = Path(os.path.relpath(path, where.parent)).as_posix()
-        found.append(Variant(relative, bundle_identity(path), stored_bytes(path), times, 1e3 * generation))
+        runtime = execution.of_format(bundle.manifest.components[ComponentName.BACKBONE].format).runtime or ""
+        found.append(Variant(relative, bundle_identity(path), runtime, stored_bytes(path), times, 1e3 * generation))
     if any(config != configs[0] for config in configs):
-        raise UsageError(f"{', '.join(folders)}: bundles of several models; variants to choose among are of one")
-    how = execution.runtime, execution.provider, execution.compute
-    return Variants(FORMAT, VERSION, Machine.here(), *how, task, tuple(found))
+        raise UsageError(f"{', '.join(map(str, timed))}: bundles of several models; variants to choose among are of one")
+    return Variants(FORMAT, VERSION, Machine.here(), execution.provider, execution.compute, task, tuple(found))
 
 
 def read_variants(path: Path) -> tuple[Path, Variants]:

@@ -13,7 +13,7 @@ import click
 
 from nextomni_edge.cli.console import Console, common_options
 from nextomni_edge.cli.generation import Request, generation_options
-from nextomni_edge.cli.model import open_model, runtime_options
+from nextomni_edge.cli.model import choose_runtime, open_model, runtime_options
 from nextomni_edge.cli.plan import Planned, plan_options, print_plan
 from nextomni_edge.errors import UsageError
 
@@ -61,8 +61,8 @@ def bench(
     execution: Execution,
     **request: Any,
 ) -> None:
-    """Time generations of each BUNDLE, interleaved: load, first step, and every step by part; what was saved; memory; energy. Then
-    one forward of each by its number of rows, and which is the fastest there.
+    """Time generations of each BUNDLE, interleaved, on the runtime that `run` would take: load, first step, and every step by part;
+    what was saved; memory; energy. Then one forward of each by its number of rows, and which is the fastest there.
 
     \b
     nextomni-edge bench BUNDLE --baseline
@@ -71,33 +71,59 @@ def bench(
     nextomni-edge bench BUNDLE INT8 INT4 --save variants.json
     nextomni-edge bench --plan nextomni-7b --device orin-nano-8gb --precision int4
     """
-    from nextomni_edge.bench import chrome_trace, forwards, measure
-    from nextomni_edge.cli.answer import check_output
-    from nextomni_edge.files import atomic_write
-    from nextomni_edge.variants import measured
+    from nextomni_edge.bench import forwards, measure
 
-    if planned:
-        print_plan(console, bundles, named_plan(task_name), planned)
-        return
-    for path in (path for path in (trace, save) if path):
-        check_output("text", path)
-    if save:
-        measured(dict.fromkeys(map(str, bundles), ({}, 0.0)), execution, task_name, save)  # refuses before it takes long
     plan = named_plan(task_name)
-    each = [configured(console, bundle, execution, plan, Request(**request), baseline) for bundle in bundles]
+    if planned:
+        print_plan(console, bundles, plan, planned)
+        return
+    check_files(trace, save, bundles, task_name)
+    ways = {bundle: choose_runtime(console, bundle, execution) for bundle in bundles}
+    each = [configured(console, bundle, ways[bundle], plan, Request(**request), baseline) for bundle in bundles]
     models = [configurations[0].model for configurations in each]
     sizes = chosen_rows(rows, models)
     measurements = measure([configuration for configurations in each for configuration in configurations], repeats, warm_up)
     forward = forwards(models, sizes, FORWARDS * repeats)
+    write_files(trace, save, task_name, ways, forward, measurements)
+    compared = forward_results(bundles, forward)
+    console.result(results(task_name, measurements) | compared, f"{table(measurements)}\n\n{forward_text(compared)}")
+
+
+def check_files(trace: Path | None, save: Path | None, bundles: tuple[Path, ...], task: str) -> None:
+    """UsageError, before anything takes long: a file could not be written, or the bundles are no variants of one model."""
+    from nextomni_edge.cli.answer import check_output
+    from nextomni_edge.runtimes.base import Execution
+    from nextomni_edge.variants import measured
+
+    for path in (path for path in (trace, save) if path):
+        check_output("text", path)
+    if save:
+        if len(set(bundles)) < len(bundles):
+            raise UsageError(f"--save: a bundle is given twice among {', '.join(map(str, bundles))}; name each once")
+        measured(dict.fromkeys(bundles, (Execution(), {}, 0.0)), task, save)
+
+
+def write_files(
+    trace: Path | None,
+    save: Path | None,
+    task: str,
+    ways: dict[Path, Execution],
+    forward: list[dict[int, float]],
+    measurements: list[Measurement],
+) -> None:
+    """The trace, and what `run --variant` chooses by: how each bundle was run, its forwards by rows and its median generation."""
+    from nextomni_edge.bench import chrome_trace
+    from nextomni_edge.files import atomic_write
+    from nextomni_edge.variants import measured
+
     if trace:
         with atomic_write(trace, "w") as file:
             json.dump(chrome_trace(measurements), file)
     if save:
-        whole = [measurement.median("seconds") or 0.0 for measurement in measurements[:: len(each[0])]]
-        times = dict(zip(map(str, bundles), zip(forward, whole, strict=True), strict=True))
-        measured(times, execution, task_name, save).write(save)
-    compared = forward_results(bundles, forward)
-    console.result(results(task_name, measurements) | compared, f"{table(measurements)}\n\n{forward_text(compared)}")
+        generations = measurements[:: len(measurements) // len(ways)]  # a baseline stands beside each bundle
+        whole = [measurement.median("seconds") or 0.0 for measurement in generations]
+        timed = zip(ways.values(), forward, whole, strict=True)
+        measured(dict(zip(ways, timed, strict=True)), task, save).write(save)
 
 
 def chosen_rows(text: str | None, models: list[EdgeModel]) -> tuple[int, ...]:

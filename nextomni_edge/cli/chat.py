@@ -13,6 +13,7 @@ import click
 from nextomni_edge.cli.console import Console, common_options
 from nextomni_edge.cli.generation import MODALITIES, Request, answer_sequence, generation_options
 from nextomni_edge.cli.model import open_model, runtime_options
+from nextomni_edge.cli.variant import choose, variant_option
 from nextomni_edge.errors import NextOmniError, UsageError
 
 if TYPE_CHECKING:
@@ -117,15 +118,21 @@ class Conversation:
 @click.option(
     "--to", "kind", type=click.Choice(MODALITIES), default="text", show_default=True, help="Modality of the first answers."
 )
+@variant_option
 @generation_options
 @runtime_options
 @common_options
-def chat(console: Console, bundle: Path, kind: Kind, execution: Execution, **request: Any) -> None:
+def chat(console: Console, bundle: Path, kind: Kind, variant: str | None, execution: Execution, **request: Any) -> None:
     """Talk with a model in turns; /help lists what can be said besides text.
 
-    Lines may come from a pipe: then the first line that fails ends the chat with its exit code.
+    Lines may come from a pipe: then the first line that fails ends the chat with its exit code. --variant chooses once, by the rows
+    of an answer to an empty turn.
     """
-    talk = Conversation(console, open_model(console, bundle, execution, choose=True), Request(**request), kind)
+    from nextomni_edge.tokens.chat import Turn
+
+    asked = Request(**request)
+    bundle, execution = choose(console, bundle, variant, lambda _: [Turn("user", ())], kind, asked.fitting(kind), execution)
+    talk = Conversation(console, open_model(console, bundle, execution), asked, kind)
     interactive = sys.stdin.isatty()
     if interactive:
         with contextlib.suppress(ImportError):

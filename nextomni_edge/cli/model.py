@@ -25,7 +25,7 @@ def runtime_options(command: Command) -> Command:
         click.option(
             "--runtime",
             metavar="NAME",
-            help="Runtime to use; by default the bundle's format tells, and in `run` and `chat` what is fastest here.",
+            help="Runtime to use; by default the bundle's format tells, and in `run`, `chat` and `bench` what is fastest here.",
         ),
         click.option("--provider", metavar="NAME", help="Execution provider; another one running is an error."),
         click.option(
@@ -57,23 +57,34 @@ def runtime_options(command: Command) -> Command:
     return wrapped
 
 
-def open_model(console: Console, path: Path, execution: Execution, choose: bool = False) -> EdgeModel:
-    """The model at `path`, checked whole; `choose`: on the fastest runtime for it, where none is asked for, which is then said.
+def choose_runtime(console: Console, path: Path, execution: Execution) -> Execution:
+    """How to run what is at `path`: on the fastest runtime for it, where none is asked for, which is then said.
+
+    InputError: neither a bundle nor a model directory.
+    """
+    from nextomni_edge.bundle import Bundle
+    from nextomni_edge.runtimes.choice import with_fastest
+
+    if not is_bundle(path):
+        return execution
+    chosen = with_fastest(Bundle.open(path, verify_hashes=False), execution)
+    if chosen != execution:
+        console.note(f"{path} on {chosen.runtime}, the fastest runtime here for this bundle; --runtime names another")
+    return chosen
+
+
+def open_model(console: Console, path: Path, execution: Execution) -> EdgeModel:
+    """The model at `path`, checked whole.
 
     InputError: neither a bundle nor a model directory, or not as it must be.
     """
     from nextomni_edge.bundle import Bundle
     from nextomni_edge.generate.model import EdgeModel
     from nextomni_edge.runtimes.base import Execution
-    from nextomni_edge.runtimes.choice import with_fastest
 
     if is_bundle(path):
         console.note(f"checking and loading {path}", level=1)
-        bundle = Bundle.open(path)
-        chosen = with_fastest(bundle, execution) if choose else execution
-        if chosen != execution:
-            console.note(f"on {chosen.runtime}, the fastest runtime here for this bundle; --runtime names another")
-        return EdgeModel.from_bundle(bundle, chosen)
+        return EdgeModel.from_bundle(Bundle.open(path), execution)
     if replace(execution, runtime=None) != Execution() or execution.runtime not in (None, "torch"):
         raise UsageError(
             f"{path} is a model directory: it runs in torch alone; export it first, or leave --runtime, --provider, "
@@ -91,7 +102,8 @@ def is_bundle(path: Path) -> bool:
         return True
     if (path / "config.json").is_file():
         return False
-    hint = "; among measured variants, choose with `run --variant`" if path.is_file() or (path / "variants.json").exists() else ""
+    several = path.is_file() or (path / "variants.json").exists()
+    hint = "; `run --variant` and `chat --variant` choose among measured variants" if several else ""
     raise InputError(f"{path}: neither a bundle (manifest.json) nor a model directory (config.json){hint}")
 
 

@@ -12,7 +12,7 @@ import click
 from nextomni_edge.cli.console import Console, common_options
 from nextomni_edge.cli.generation import MODALITIES, Request, answer_sequence, generation_options
 from nextomni_edge.cli.model import open_model, runtime_options
-from nextomni_edge.cli.variant import WISHES, choose_variant
+from nextomni_edge.cli.variant import choose, variant_option
 from nextomni_edge.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class InOrder(click.Command):
 @click.option(
     "--stream", is_flag=True, help="Show the answer as it forms: text on stderr, a picture as an animation (-o FILE.gif)."
 )
-@click.option("--variant", type=click.Choice(WISHES), help="BUNDLE is what `bench --save` wrote: choose among its bundles.")
+@variant_option
 @generation_options
 @runtime_options
 @common_options
@@ -79,17 +79,16 @@ def run(
 
     check_request(parts, kind, output, save_trace, stream)
     parts = [(name, read_stdin() if (name, value) == ("text", "-") else value) for name, value in parts]
-    if variant:
 
-        def turns(encoder: Encoder) -> list[Turn]:
-            return [Turn("user", tuple(read_part(encoder, name, value, trim) for name, value in parts))]
+    def turns(encoder: Encoder) -> list[Turn]:
+        return [Turn("user", tuple(read_part(encoder, name, value, trim) for name, value in parts))]
 
-        bundle = choose_variant(console, bundle, variant, turns, kind, Request(**request), execution)
+    bundle, execution = choose(console, bundle, variant, turns, kind, Request(**request), execution)
     started = time.monotonic()
-    model = open_model(console, bundle, execution, choose=True)
-    turn = Turn("user", tuple(read_part(model, name, value, trim) for name, value in parts))
+    model = open_model(console, bundle, execution)
+    asked = turns(model)
     loaded = time.monotonic()
-    answer = answer_and_write(console, model, turn, kind, Request(**request), output, save_trace, stream)
+    answer = answer_and_write(console, model, asked, kind, Request(**request), output, save_trace, stream)
     finished = time.monotonic()
     providers = ", ".join(model.providers())
     console.note(f"loaded in {loaded - started:.2f} s, answered in {finished - loaded:.2f} s on {providers}", level=1)
@@ -101,7 +100,7 @@ def run(
 def answer_and_write(
     console: Console,
     model: EdgeModel,
-    turn: Turn,
+    turns: list[Turn],
     kind: Kind,
     request: Request,
     output: Path | None,
@@ -122,7 +121,7 @@ def answer_and_write(
             watcher(record)
 
     try:
-        sequence, stopped = answer_sequence(console, model, [turn], kind, request, observe if watchers else None), None
+        sequence, stopped = answer_sequence(console, model, turns, kind, request, observe if watchers else None), None
     except StoppedError as error:
         sequence, stopped = error.partial[0], error
         output = output.with_name(f"{output.stem}.partial{output.suffix}") if output else None

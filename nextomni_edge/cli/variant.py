@@ -1,13 +1,17 @@
-"""Which of several measured bundles a request is to run on."""
+"""Which of several measured bundles a request is to run on, and the runtime it was measured on."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from nextomni_edge.cli.console import Console
+import click
+
+from nextomni_edge.cli.console import Command, Console
 from nextomni_edge.cli.generation import Request, asked
+from nextomni_edge.cli.model import choose_runtime
 from nextomni_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,19 +23,28 @@ if TYPE_CHECKING:
 WISHES: Final = ("fastest", "smallest")
 
 
-def choose_variant(
+def variant_option(command: Command) -> Command:
+    """--variant, which reaches the command as `variant`."""
+    described = "BUNDLE is what `bench --save` wrote: choose among its bundles."
+    return click.option("--variant", type=click.Choice(WISHES), help=described)(command)
+
+
+def choose(
     console: Console,
     path: Path,
-    wish: str,
+    wish: str | None,
     turns: Callable[[Encoder], list[Turn]],
     kind: Kind,
     request: Request,
     execution: Execution,
-) -> Path:
-    """The bundle to run, and on stderr why. `turns` makes the request for whatever encodes its media.
+) -> tuple[Path, Execution]:
+    """The bundle to run, how, and on stderr why: `path` itself on the fastest runtime for it where there is no wish, else one of
+    the bundles measured there, the fastest as it was measured. `turns` makes the request for whatever encodes its media.
 
     InputError: nothing was measured at `path`, or what was is not this machine, this way to run, or these bundles.
     """
+    if wish is None:
+        return path, choose_runtime(console, path, execution)
     from nextomni_edge.bundle import Bundle
     from nextomni_edge.variants import read_variants
 
@@ -40,13 +53,14 @@ def choose_variant(
     sizes = ", ".join(f"{variant.folder} {variant.bytes / 1e6:.1f} MB" for variant in variants.variants)
     if wish == "smallest":
         console.note(f"variant {smallest.folder}: the smallest of {sizes}")
-        return file.parent / smallest.folder
+        return file.parent / smallest.folder, choose_runtime(console, file.parent / smallest.folder, execution)
     variants.check_machine(execution, file)
     rows = computed_rows(Bundle.open(file.parent / smallest.folder, verify_hashes=False), turns, kind, request)
     fastest = variants.fastest(rows)
-    times = ", ".join(f"{variant.folder} {variant.at(rows):.2f} ms" for variant in variants.variants)
-    console.note(f"variant {fastest.folder}: the fastest at this request's {rows} rows a forward, by what was measured: {times}")
-    return file.parent / fastest.folder
+    times = ", ".join(f"{variant.folder} on {variant.runtime} {variant.at(rows):.2f} ms" for variant in variants.variants)
+    chosen = f"{fastest.folder} on {fastest.runtime}"
+    console.note(f"variant {chosen}: the fastest at {rows} rows a forward, by what was measured: {times}")
+    return file.parent / fastest.folder, dataclasses.replace(execution, runtime=fastest.runtime)
 
 
 def computed_rows(bundle: Bundle, turns: Callable[[Encoder], list[Turn]], kind: Kind, request: Request) -> int:

@@ -94,7 +94,8 @@ def test_a_core_ml_bundle_runs_and_is_shown(invoke: Invoke, tiny_coreml_bundle: 
 def test_run_says_which_runtime_it_chose(invoke: Invoke, openvino: None, variant: Variant, tiny_bundle: Path) -> None:
     ended = invoke("run", variant("int4"), *PROMPT, "--json")
     assert answered(ended)["provider"] == "CPU"
-    assert ended.stderr.startswith("on openvino, the fastest runtime here for this bundle; --runtime names another\n")
+    said = f"{variant('int4')} on openvino, the fastest runtime here for this bundle; --runtime names another\n"
+    assert ended.stderr.startswith(said)
     named = invoke("run", variant("int4"), *PROMPT, "--json", "--runtime", "onnx")
     assert answered(named)["provider"] == "CPUExecutionProvider" and "fastest" not in named.stderr
     assert "fastest" not in invoke("run", tiny_bundle, *PROMPT).stderr

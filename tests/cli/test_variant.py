@@ -80,9 +80,11 @@ def test_the_fastest_at_the_rows_of_this_request_runs(invoke: Invoke, measured: 
     """A short text needs few rows; a picture with guidance has both branches in its forward."""
     folder = measured(times(big={"16": 1.0, "32": 9.0}, small={"16": 5.0, "32": 5.0}))
     text = invoke("run", folder, "--variant", "fastest", *ASKED, "--steps", 2)
-    assert text.exit_code == 0 and "variant big: the fastest at this request's " in text.stderr
+    assert text.exit_code == 0, text.output
+    assert "variant big on onnx: the fastest at " in text.stderr
     picture = invoke("run", folder / "variants.json", "--variant", "fastest", *ASKED, "--to", "image", "-o", tmp_path / "x.png")
-    assert picture.exit_code == 0 and "variant small: the fastest" in picture.stderr and "small 5.00 ms" in picture.stderr
+    assert picture.exit_code == 0, picture.output
+    assert "variant small on onnx: the fastest at " in picture.stderr and "small on onnx 5.00 ms" in picture.stderr
     assert (tmp_path / "x.png").exists()
 
 
@@ -108,7 +110,7 @@ def test_the_rows_said_are_the_rows_computed(
     out = ("--to", kind, "-o", tmp_path / f"x.{suffix}", "--steps", 3)
     result = invoke("run", saved, "--variant", "fastest", *ASKED, *more, *out)
     assert result.exit_code == 0, result.output
-    assert f"this request's {seen[-1]} rows" in result.stderr
+    assert f"the fastest at {seen[-1]} rows" in result.stderr
     assert len(set(seen)) == (2 if "--kv-cache" in more else 1)  # the first forward fills the cache
 
 
@@ -126,13 +128,13 @@ def test_the_smallest_runs_on_any_machine_and_reads_standard_input_once(
     [
         (lambda data: data["machine"].update(processor="Abacus"), ("measured on another machine (Abacus,", "nextomni-edge bench")),
         (lambda data: data["machine"].update(threads=99), ("99 threads; this is",)),
-        (lambda data: data.update(runtime="openvino"), ("measured with another --runtime",)),
+        (lambda data: data.update(provider="CUDAExecutionProvider"), ("measured with another --runtime, --provider",)),
         (lambda data: data["variants"][0].update(identity="0" * 64), ("big is another bundle than was measured",)),
         (lambda data: data["variants"][1].update(folder="gone"), ("gone is no bundle any more",)),
         (lambda data: data["variants"][1].update(forward_ms={}), ("small: expected milliseconds by numbers of rows",)),
         (lambda data: data["variants"][1].update(forward_ms={"many": 1.0}), ("small: expected milliseconds by numbers of rows",)),
         (lambda data: data["variants"].clear(), ("no variants",)),
-        (lambda data: data.update(version=2), ("expected nextomni-edge-variants version 1",)),
+        (lambda data: data.update(version=1), ("expected nextomni-edge-variants version 2",)),
         (lambda data: data.update(tasks="x"), ("did you mean 'task'?",)),
     ],
 )
@@ -146,11 +148,13 @@ def test_without_a_measurement_there_is_nothing_to_choose_by(
     invoke: Invoke, saved: Path, tiny_bundle: Path, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     refused(invoke("run", tiny_bundle, "--variant", "fastest", *ASKED), 3, "no variants.json there", "bench BUNDLE... --save")
-    refused(invoke("run", saved, *ASKED), 3, "choose with `run --variant`")
+    for command in (("run", saved, *ASKED), ("chat", saved), ("embed", saved, *ASKED)):
+        refused(invoke(*command), 3, "`run --variant` and `chat --variant` choose among measured variants")
     refused(invoke("run", saved, "--variant", "cheapest", *ASKED), 2, "'fastest', 'smallest'")
     few = ("--repeats", 1, "--save", tmp_path / "v.json")
     refused(invoke("bench", tiny_checkpoint, *few), 2, "is no bundle: variants to choose among are bundles")
     refused(invoke("bench", tiny_bundle, "--rows", "32,900", *few), 2, "expected numbers from 1 to 512")
+    refused(invoke("bench", tiny_bundle, tiny_bundle, *few), 2, "a bundle is given twice")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -164,7 +168,7 @@ def test_bundles_of_several_models_are_no_variants(invoke: Invoke, saved: Path, 
 
 
 def test_between_measured_sizes_time_is_on_the_line_and_beyond_them_the_nearest() -> None:
-    variant = variants.Variant("a", "", 1, {"256": 30.0, "32": 10.0, "64": 14.0}, 1.0)
+    variant = variants.Variant("a", "", "onnx", 1, {"256": 30.0, "32": 10.0, "64": 14.0}, 1.0)
     assert [variant.at(rows) for rows in (1, 32, 48, 160, 9999)] == pytest.approx([10.0, 10.0, 12.0, 22.0, 30.0])
 
 
@@ -175,3 +179,50 @@ def test_the_table_says_it_too(invoke: Invoke, saved: Path) -> None:
     first, second, size = result.stdout.splitlines()[-3:]
     assert first.startswith("forward of   16 rows: ") and "; fastest: " in second and size.endswith(f"smallest: {saved / 'small'}")
     assert answered(invoke("bench", saved / "small", *few, "8", "--json"))["fastest"].keys() == {"8"}
+
+
+def test_a_chat_chooses_once_by_an_answer_to_an_empty_turn(invoke: Invoke, measured: Callable[[Change], Path]) -> None:
+    folder = measured(times(big={"12": 1.0, "28": 9.0}, small={"12": 5.0, "28": 5.0}))
+    asked = ("chat", folder, "--variant", "fastest", "--steps", 2, "--seconds", 0.1)
+    found = [invoke(*asked, "--to", kind, stdin="a cat\na dog\n") for kind in ("text", "image")]
+    assert [result.exit_code for result in found] == [0, 0], found[0].output
+    assert [result.stderr.count("variant ") for result in found] == [1, 1]
+    assert "variant big on onnx: the fastest at " in found[0].stderr and "variant small on onnx: the " in found[1].stderr
+    smallest = invoke("chat", folder, "--variant", "smallest", "--to", "image", "--steps", 2, stdin="/quit\n")
+    assert smallest.exit_code == 0 and "variant small: the smallest of big " in smallest.stderr
+
+
+@pytest.fixture
+def ran_on(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """The runtime asked for whenever a model is opened."""
+    seen: list[str | None] = []
+    opened = EdgeModel.from_bundle
+
+    def watched(bundle: Any, execution: Any = None, components: Any = ()) -> EdgeModel:
+        seen.append(execution.runtime)
+        return opened(bundle, execution, components)
+
+    monkeypatch.setattr(EdgeModel, "from_bundle", watched)
+    return seen
+
+
+def test_what_was_measured_on_a_runtime_runs_on_it(
+    invoke: Invoke, variant: Callable[[str], Path], tiny_bundle: Path, tmp_path: Path, ran_on: list[str | None]
+) -> None:
+    """A backbone of 4-bit blocks goes to OpenVINO in `run` and so in `bench`; measured on ONNX Runtime it stays there."""
+    pytest.importorskip("openvino", reason="OpenVINO is not installed: there is one runtime to measure on")
+    for name in ("float32", "int4"):
+        shutil.copytree(tiny_bundle if name == "float32" else variant(name), tmp_path / name)
+    few = (tmp_path / "float32", tmp_path / "int4", "--repeats", 1, "--steps", 2, "--rows", 16, "--save")
+    file, asked = tmp_path / "variants.json", ("--variant", "fastest", *ASKED, "--steps", 2)
+    for runtime, own in (((), ["onnx", "openvino"]), (("--runtime", "onnx"), ["onnx", "onnx"])):
+        assert invoke("bench", *few, file, *runtime).exit_code == 0
+        data = json.loads(file.read_text())
+        assert [each["runtime"] for each in data["variants"]] == own
+        times(float32={"16": 9.0}, int4={"16": 1.0})(data)
+        file.write_text(json.dumps(data))
+        ran_on.clear()
+        result = invoke("run", file, *asked)
+        assert result.exit_code == 0 and ran_on == [own[1]], result.output
+        assert f"variant int4 on {own[1]}: the fastest" in result.stderr
+    refused(invoke("run", file, *asked, "--runtime", "openvino"), 3, "measured with another --runtime")
