@@ -22,6 +22,7 @@ from nextomni_edge.errors import NextOmniError
 from nextomni_edge.graphs import graph_specs
 from nextomni_edge.runtimes.base import Compute
 from nextomni_edge.runtimes.engine_build import Asked, build, check_capability
+from nextomni_edge.runtimes.engines import has_float8
 from nextomni_edge.runtimes.profile import Limits
 
 KINDS: Final = {"sm87": "Orin", "sm86": "Ampere, which Orin's sm87 is near to", "sm89": "RTX 40", "sm120": "RTX 50 (Blackwell)"}
@@ -31,7 +32,7 @@ COMPUTES: Final[tuple[Compute, ...]] = ("float32", "float16", "bfloat16")
 def engines(bundle: Bundle, asked: Asked, folder: Path) -> dict[str, Any]:
     """By component what was built, or why not; or the one reason why nothing can be for this kind."""
     try:
-        check_capability(asked, None)
+        check_capability(asked, None, has_float8(bundle, bundle.manifest.components))
     except NextOmniError as error:
         return {"refused": str(error)}
     found: dict[str, Any] = {}
@@ -43,8 +44,8 @@ def engines(bundle: Bundle, asked: Asked, folder: Path) -> dict[str, Any]:
             found[name] = {"refused": str(error)}
             continue
         found[name] = {
-            "layers": built.layers, "layers_writing": built.outputs_by_dtype, "weight_bytes": built.weight_bytes,
-            "activation_bytes": built.activation_bytes, "plan_bytes": plan.nbytes,
+            "layers": built.layers, "layers_writing": built.outputs_by_dtype, "products_reading": built.products_by_dtype,
+            "weight_bytes": built.weight_bytes, "activation_bytes": built.activation_bytes, "plan_bytes": plan.nbytes,
             "ranges": {tensor: asdict(shapes) for tensor, shapes in built.ranges.items()},
         }  # fmt: skip
         print(f"{bundle.path.name} {asked.capability} {asked.compute} {name}: {plan.nbytes:,} bytes", flush=True)

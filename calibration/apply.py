@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextomni_edge.bundle import Decision
-from nextomni_edge.bundle.quantised import QUANTISED, SCALE, SMOOTHING
+from nextomni_edge.bundle.quantised import FLOAT8_NAME, QUANTISED, SCALE, SMOOTHING
 from nextomni_edge.calibration.calibrated import Inputs
 from nextomni_edge.calibration.gptq import gptq, values
 from nextomni_edge.calibration.graph import Float, Weight
 from nextomni_edge.calibration.handlers import dividing
 from nextomni_edge.calibration.int4 import packed, quantise_blocks, quantise_einsum
-from nextomni_edge.calibration.int8 import quantise_channels
+from nextomni_edge.calibration.int8 import FLOAT8, INT8, quantise_channels
 from nextomni_edge.calibration.parts import ErrorSum, Parts
 
 Shapes = Mapping[str, tuple[str, tuple[int, ...]]]  # of packed parts: what they are to onnx, dtype and shape
@@ -45,7 +45,7 @@ def _quantised(weight: Weight, decision: Decision, inputs: Inputs, factor: Float
         return quantise_blocks(weight, decision.block_size, decision.bits, decision.symmetric, factor)
     if decision.bits == 4:
         return quantise_einsum(weight, dividing(32, weight.layer.features) or weight.layer.features)
-    return quantise_channels(weight, factor)
+    return quantise_channels(weight, factor, FLOAT8 if decision.scheme == "float8" else INT8)
 
 
 def _gptq(weight: Weight, decision: Decision, hessian: NDArray[np.float64], block_size: int) -> tuple[Parts, float]:
@@ -63,6 +63,8 @@ def _shapes(weight: Weight, decision: Decision, parts: Parts) -> Shapes:
         return {QUANTISED: ("uint8", (layer.shape[0], parts[QUANTISED][0].size))}
     if decision.scheme == "stored" and decision.bits == 4:
         return {QUANTISED: ("int4", layer.shape)}
+    if decision.scheme == "float8":
+        return {QUANTISED: (FLOAT8_NAME, layer.shape)}
     if decision.scheme == "stored" and layer.operator in ("conv", "linear"):
         return {SCALE: ("float32", (layer.shape[0], *[1] * (len(layer.shape) - 1)))}
     return {}

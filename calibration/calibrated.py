@@ -8,9 +8,9 @@ from typing import Final
 
 import numpy as np
 
-from nextomni_edge.bundle import Bundle, Decision
+from nextomni_edge.bundle import Bundle, Decision, float8
 from nextomni_edge.calibration.awq import awq_smoothing
-from nextomni_edge.calibration.config import Int8Static, Mixed, QuantConfig
+from nextomni_edge.calibration.config import Fp8, Int8Static, Mixed, QuantConfig
 from nextomni_edge.calibration.graph import Float, Layer, load_graph, weight_of
 from nextomni_edge.calibration.observers import observe
 from nextomni_edge.calibration.samples import CalibrationSet
@@ -34,7 +34,7 @@ class Inputs:
 
 
 def needs_calibration(decision: Decision) -> bool:
-    return decision.scheme == "static" or decision.method in METHODS
+    return decision.scheme in ("static", "float8") or decision.method in METHODS
 
 
 def inputs_of(
@@ -117,6 +117,8 @@ def _inputs(
 ) -> Inputs:
     """`statistics` are of what the layer's product reads: of a static layer, after the smoothing."""
     seen = statistics[layer.name]
+    if isinstance(config, Fp8):
+        return Inputs(activation=balanced(*seen.range(config.range), float(float8.LARGEST), 0.0))
     if decision.scheme != "static":
         return Inputs(smoothing, hessian=seen.hessian if decision.method == "gptq" else None)
     static = _static(config)
@@ -152,6 +154,6 @@ def affine(low: float, high: float) -> tuple[float, float]:
     return scale, float(np.clip(np.rint(-low / scale), 0, 255))
 
 
-def balanced(low: float, high: float) -> tuple[float, float]:
-    """Scale and zero point of a range that reaches as far to either side of 0: 128 always, so that 1 to 255 are −127 to 127."""
-    return float(np.float32(max(-low, high, 0.0) / 127)) or 1.0, 128.0
+def balanced(low: float, high: float, largest: float = 127.0, zero: float = 128.0) -> tuple[float, float]:
+    """Scale and zero point of a range that reaches as far to either side of 0, to `largest`: of uint8 1 to 255 are −127 to 127."""
+    return float(np.float32(max(-low, high, 0.0) / largest)) or 1.0, zero

@@ -66,6 +66,16 @@ class Int4:
 
 
 @dataclass(frozen=True)
+class Fp8:
+    """E4M3 weights per output channel, and E4M3 inputs of products of matrices by one scale each from calibration (FP8, arXiv
+    2209.05433): `range` says how the largest magnitude is read off, the widest of the t-bins counting. Tables, convolutions and
+    encoders have INT8 weights."""
+
+    range: Literal["minmax", "percentile"] = "minmax"
+    skip: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Mixed:
     """Each layer float, INT8 or INT4, by what quantising it alone was measured to cost: the smallest divergence within
     `budget_bytes` (of all files together), or the fewest bytes within `max_kl` (nats per draw). One of the two.
@@ -90,10 +100,10 @@ class Mixed:
             raise UsageError("recipe mixed: give a budget in bytes or a largest divergence, and not both")
 
 
-QuantConfig = Int8Dynamic | Int8Static | Int4 | Mixed
+QuantConfig = Int8Dynamic | Int8Static | Int4 | Fp8 | Mixed
 
 KINDS: Final[Mapping[str, type[QuantConfig]]] = {
-    "int8-dynamic": Int8Dynamic, "int8-static": Int8Static, "int4": Int4, "mixed": Mixed,
+    "int8-dynamic": Int8Dynamic, "int8-static": Int8Static, "int4": Int4, "fp8": Fp8, "mixed": Mixed,
 }  # fmt: skip
 RECIPES: Final = {
     "int8-dynamic": ("int8-dynamic", {}),
@@ -101,6 +111,7 @@ RECIPES: Final = {
     "int4-rtn": ("int4", {"method": "rtn"}),
     "int4-gptq": ("int4", {"method": "gptq"}),
     "int4-awq": ("int4", {"method": "awq"}),
+    "fp8": ("fp8", {}),
     "mixed": ("mixed", {}),
 }
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from nextomni_edge.bundle import Decision
 from nextomni_edge.bundle.manifest import BLOCK_SIZES
-from nextomni_edge.calibration.config import WEIGHTS_ALONE, Int4, Int8Dynamic, Int8Static, QuantConfig
+from nextomni_edge.calibration.config import WEIGHTS_ALONE, Fp8, Int4, Int8Dynamic, Int8Static, QuantConfig
 from nextomni_edge.calibration.graph import Layer
 from nextomni_edge.spec import ComponentName
 
@@ -56,11 +56,18 @@ def _int4(config: Int4, layer: Layer) -> Decision | None:
     return Decision("blocks", layer.operator, 4, config.method, block_size, config.symmetric, smoothed)
 
 
+def _fp8(_: Fp8, layer: Layer) -> Decision | None:
+    if layer.operator in ("matmul", "linear") and layer.component not in WEIGHTS_ALONE:
+        return Decision("float8", layer.operator, 8)
+    # Of a matrix per sub-code TensorRT reads no 8 bits: it has one scale for all of an output's matrices.
+    return None if layer.operator == "einsum" else _int8_dynamic(Int8Dynamic(), layer)
+
+
 def dividing(block_size: int, length: int) -> int | None:
     """The largest block size up to the one wanted that divides a row: neither a gather nor an einsum can fill one up."""
     return max((size for size in BLOCK_SIZES if size <= block_size and length % size == 0), default=None)
 
 
 HANDLERS: Final[dict[type[QuantConfig], Callable[[Any, Layer], Decision | None]]] = {
-    Int8Dynamic: _int8_dynamic, Int8Static: _int8_static, Int4: _int4,
+    Int8Dynamic: _int8_dynamic, Int8Static: _int8_static, Int4: _int4, Fp8: _fp8,
 }  # fmt: skip

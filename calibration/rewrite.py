@@ -12,7 +12,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from nextomni_edge.bundle import Decision
-from nextomni_edge.bundle.quantised import QUANTISED, SCALE, SMOOTHING, ZERO_POINT
+from nextomni_edge.bundle.quantised import FLOAT8_NAME, QUANTISED, SCALE, SMOOTHING, ZERO_POINT
 from nextomni_edge.calibration.graph import Layer, reader, take_over
 from nextomni_edge.calibration.workspace import StoredPart
 from nextomni_edge.errors import NextOmniError
@@ -23,7 +23,7 @@ FLOAT: Final = {"to": int(ir.DataType.FLOAT)}
 SMALLEST: Final = np.array(1e-30, np.float32)  # of what a row of zeros is divided by
 DTYPES: Final = {
     "float32": ir.DataType.FLOAT, "float16": ir.DataType.FLOAT16, "int8": ir.DataType.INT8, "uint8": ir.DataType.UINT8,
-    "int4": ir.DataType.INT4,
+    "int4": ir.DataType.INT4, FLOAT8_NAME: ir.DataType.FLOAT8E4M3FN,
 }  # fmt: skip
 
 
@@ -70,7 +70,10 @@ class Rewriter:
         """The value that stands for the node's output."""
         if site.layer.operator == "gather":
             return self._gathered_blocks(site) if site.decision.scheme == "blocks" else self._gathered_rows(site)
-        products = {"blocks": self._blocks, "static": self._static, "per_tensor": self._per_tensor, "per_token": self._per_token}
+        products = {
+            "blocks": self._blocks, "static": self._static, "float8": self._static, "per_tensor": self._per_tensor,
+            "per_token": self._per_token,
+        }  # fmt: skip
         return products[site.decision.scheme](site)
 
     def _blocks(self, site: Site) -> ir.Value:
@@ -123,7 +126,7 @@ class Rewriter:
         site.node.replace_input_with(1, self._dequantised(site))
         whole = site.node.outputs[0]
         name, whole.name = whole.name, f"{whole.name}.unrounded"
-        pair = self._pair(name, site.decision.output)
+        pair = self._pair(name, site.decision.output, "uint8")
         quantise = ir.node("QuantizeLinear", [whole, *pair])
         restore = ir.node("DequantizeLinear", [quantise.outputs[0], *pair])
         quantise.outputs[0].name, rounded = f"{name}.QuantizeLinear", restore.outputs[0]
@@ -134,18 +137,19 @@ class Rewriter:
 
     def _rounded(self, site: Site) -> ir.Value:
         """A layer's input, rounded to its range."""
-        pair = self._pair(site.source.name, site.decision.activation)
+        dtype = FLOAT8_NAME if site.decision.scheme == "float8" else "uint8"
+        pair = self._pair(site.source.name, site.decision.activation, dtype)
         (q,) = self._behind(site.source, "QuantizeLinear", [site.source, *pair])
         return self._behind(q, "DequantizeLinear", [q, *pair])[0]
 
-    def _pair(self, value: str | None, activation: tuple[float, ...] | None) -> list[ir.Value]:
-        """Scale and zero point of a value, as constants."""
+    def _pair(self, value: str | None, activation: tuple[float, ...] | None, dtype: str) -> list[ir.Value]:
+        """Scale and zero point of a value, as constants; the zero point's dtype is what the value is rounded to."""
         assert activation is not None  # the manifest's check
         scale, zero = activation
         name = f"{value}.{scale!r}.{zero!r}"
         return [
             self._shared_constant(f"{name}.scale", np.array(scale, np.float32)),
-            self._shared_constant(f"{name}.zero_point", np.array(zero, np.uint8)),
+            self._shared_constant(f"{name}.zero_point", np.array(zero, DTYPES[dtype].numpy())),
         ]
 
     def _dequantised(self, site: Site) -> ir.Value:

@@ -98,6 +98,8 @@ class Like:
         }
 
     def _of_weights_alone(self, decision: Decision) -> Decision:
+        if decision.scheme == "float8" and not self.palettes:
+            raise InputError(f"{self.bundle.path}: Core ML has no E4M3; give --like a bundle of INT8 or INT4, or take --palettes")
         if self.palettes:
             return Decision("palette", decision.operator, decision.bits, "kmeans")
         kept = decision.scheme in ("blocks", "rows", "stored")

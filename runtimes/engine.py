@@ -53,7 +53,8 @@ class Tensor:
 @dataclass(frozen=True)
 class Description:
     """An engine as its builder told it: tensors, the profile's range of each input, layers by type, how many layers write which
-    data type, and bytes of weights and of working memory at the profile's largest shapes (None: the builder did not say)."""
+    data type, bytes of weights and of working memory at the profile's largest shapes (None: the builder did not say), and how many
+    products of matrices read which data type."""
 
     component: str
     identity: Identity
@@ -63,6 +64,7 @@ class Description:
     outputs_by_dtype: dict[str, int] = field(default_factory=dict)
     weight_bytes: int | None = None
     activation_bytes: int | None = None
+    products_by_dtype: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -23,12 +23,15 @@ from nextomni_edge.runtimes.profile import Limits, Range, profile
 from nextomni_edge.runtimes.tensorrt import errors_of, identity_of, library, log_to
 from nextomni_edge.spec import GraphSpec
 
-BFLOAT16_SINCE: Final = 80
+BFLOAT16_SINCE, FLOAT8_SINCE = 80, 89
 TIMING_CACHE: Final = "timing.cache"
 DTYPES: Final[dict[Compute, str]] = {"float16": "HALF", "bfloat16": "BF16"}
+PRODUCT: Final = "gemm"  # a layer's type: a product of matrices
+_DTYPE = re.compile(r"Datatype: (\w+)")
 _LAYER = re.compile(
-    r"^Name: (?P<name>.*?), LayerType: (?P<kind>[^,]*), .*?Outputs: \[(?P<outputs>.*?)\], (?:Tactic|Parameter|Stream)", re.M
-)
+    r"^Name: (?P<name>.*?), LayerType: (?P<kind>[^,]*), Inputs: \[(?P<inputs>.*?)\], (?:Constants: .*?)?"
+    r"Outputs: \[(?P<outputs>.*?)\], (?:Tactic|Parameter|Stream)", re.M,
+)  # fmt: skip
 _BOUND = re.compile(
     r"^ ?Name: (?P<name>[^,]*), IOMode: Input.*?MinShape: \[(?P<min>[^\]]*)\], OptShape: \[(?P<opt>[^\]]*)\], "
     r"MaxShape: \[(?P<max>[^\]]*)\]", re.M,
@@ -51,8 +54,10 @@ def capabilities(trt: ModuleType) -> list[str]:
     return sorted((name.lower() for name in members if name.startswith("SM")), key=capability_number)
 
 
-def check_capability(asked: Asked, here: str | None) -> None:
-    """`here`: this machine's own capability, None without a GPU. UsageError, MissingRuntimeError: what cannot be built, and why."""
+def check_capability(asked: Asked, here: str | None, float8: bool = False) -> None:
+    """`here`: this machine's own capability, None without a GPU; `float8`: the graphs compute in FP8. UsageError,
+    MissingRuntimeError: what cannot be built, and why.
+    """
     trt, number = library(), capability_number(asked.capability)
     known = capabilities(trt)
     if asked.capability != here and not known:
@@ -68,6 +73,11 @@ def check_capability(asked: Asked, here: str | None) -> None:
         )
     if asked.compute == "bfloat16" and number < BFLOAT16_SINCE:
         raise UsageError(f"{asked.capability} has no bfloat16 (sm{BFLOAT16_SINCE} is the first that has); take float16 or float32")
+    if float8 and number < FLOAT8_SINCE:
+        raise UsageError(
+            f"{asked.capability} has no FP8 (sm{FLOAT8_SINCE} is the first that has); it has INT8 and weights of INT4: quantise "
+            'with --config of {"kind": "int8-static", "symmetric": true}, or with --recipe int4-rtn'
+        )
 
 
 def build(component: str, file: Path, spec: GraphSpec, asked: Asked, graph: Path | None = None) -> tuple[Description, Any]:
@@ -90,10 +100,10 @@ def build(component: str, file: Path, spec: GraphSpec, asked: Asked, graph: Path
     said = "\n".join(message for _, message in messages)
     _check_ranges(component, said, ranges)
     identity = identity_of(trt, content_key(graph_content(file)), asked.capability, asked.compute)
-    kinds, dtypes = _layers(said)
+    kinds, dtypes, products = _layers(said)
     description = Description(
         component, identity, _tensors(trt, network), ranges, kinds, dtypes,
-        _bytes(said, "Total Weights Memory"), _bytes(said, "Total Activation Memory"),
+        _bytes(said, "Total Weights Memory"), _bytes(said, "Total Activation Memory"), products,
     )  # fmt: skip
     check_interface(description, spec)
     return description, plan
@@ -153,13 +163,14 @@ def _check_ranges(component: str, said: str, ranges: dict[str, Range]) -> None:
             raise InputError(f"{component}: the engine takes {found['name']} as {built}, asked for was {ranges[found['name']]}")
 
 
-def _layers(said: str) -> tuple[dict[str, int], dict[str, int]]:
-    """(layers by type, data types that layers write) of the list that the builder ends with."""
-    kinds, dtypes = Counter[str](), Counter[str]()
+def _layers(said: str) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+    """(layers by type, data types that layers write, those that products read) of the list that the builder ends with."""
+    kinds, dtypes, products = Counter[str](), Counter[str](), Counter[str]()
     for found in _LAYER.finditer(said):
         kinds[found["kind"]] += 1
-        dtypes.update(set(re.findall(r"Datatype: (\w+)", found["outputs"])))
-    return dict(sorted(kinds.items())), dict(sorted(dtypes.items()))
+        dtypes.update(set(_DTYPE.findall(found["outputs"])))
+        products.update(set(_DTYPE.findall(found["inputs"])) if found["kind"] == PRODUCT else ())
+    return dict(sorted(kinds.items())), dict(sorted(dtypes.items())), dict(sorted(products.items()))
 
 
 def _bytes(said: str, what: str) -> int | None:

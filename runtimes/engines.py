@@ -45,7 +45,7 @@ def compile_bundle(
     for name in chosen:
         if (found := bundle.manifest.components[name].format) != "onnx":
             raise InputError(f"{bundle.path}: {name} is {found}, TensorRT compiles ONNX graphs; export with --target onnx")
-    check_capability(asked, here())
+    check_capability(asked, here(), has_float8(bundle, chosen))
     asked.folder.mkdir(parents=True, exist_ok=True)
     engines: dict[str, Engine] = {}
     for index, name in enumerate(chosen):
@@ -53,6 +53,13 @@ def compile_bundle(
         engines[name] = _there(bundle, name, asked) or _built(bundle, name, asked, form)
     progress("done", 1.0)
     return engines
+
+
+def has_float8(bundle: Bundle, components: Collection[str]) -> bool:
+    """Whether a layer of these components computes in FP8."""
+    return any(
+        decision.scheme == "float8" for name in components for decision in bundle.manifest.components[name].quantisation.values()
+    )
 
 
 def _there(bundle: Bundle, component: str, asked: Asked) -> Engine | None:

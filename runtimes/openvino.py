@@ -31,6 +31,7 @@ DTYPES: Final = {
 }  # fmt: skip
 LAST: Final = np.array([-1])
 ONNX_UINT8: Final = 2  # of packed 4-bit values, two a byte
+ONNX_FLOAT8: Final = 17  # E4M3
 
 
 @functools.cache
@@ -147,6 +148,8 @@ def _rounded_blocks(component: str, file: Path) -> int:
         stored = [parts[QUANTISED] for parts in stored_layers(file).values() if QUANTISED in parts]
     except (InputError, OSError) as error:
         raise InputError(f"{component}: {file}: {error}") from error
+    if any(q.element == ONNX_FLOAT8 for q in stored):  # 2026.4: of inputs near 0 a product is off by 8e-3, a decoder by 0.1
+        raise InputError(f"{component}: OpenVINO rounds the smallest numbers of E4M3 otherwise than {file} says: --runtime onnx")
     return min((2 * q.dims[-1] for q in stored if q.element == ONNX_UINT8 and len(q.dims) == 3), default=0)
 
 

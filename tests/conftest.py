@@ -10,10 +10,14 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.tiny import tiny_model
+
+if TYPE_CHECKING:
+    from nextomni_edge.calibration.samples import CalibrationSet
 
 PACKAGE = Path(__file__).parents[1] / "nextomni_edge"
 
@@ -89,6 +93,30 @@ def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]
         pytest.skip("mounting a tmpfs is not permitted here; tests with a limit on a file's size stand in")
     yield tmp_path
     subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+@pytest.fixture(scope="session")
+def numbers(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> CalibrationSet:
+    """A calibration set of random numbers of the tiny bundle."""
+    from nextomni_edge.bundle import Bundle
+    from nextomni_edge.calibration.collect import Random, collect
+    from nextomni_edge.generate.model import EdgeModel
+
+    bundle = Bundle.open(tiny_bundle)
+    made_of = Random(EdgeModel.from_bundle(bundle), bundle.manifest.components, 1)
+    return collect(bundle, made_of, tmp_path_factory.mktemp("sets") / "set", 4)
+
+
+@pytest.fixture(scope="session")
+def fp8_bundle(tiny_bundle: Path, numbers: CalibrationSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny bundle in FP8, its codecs as they are."""
+    from nextomni_edge.calibration import quantize
+    from nextomni_edge.calibration.config import Fp8
+
+    codecs = ("image_encoder", "image_decoder", "audio_encoder", "audio_decoder")
+    out = tmp_path_factory.mktemp("fp8") / "bundle"
+    quantize(tiny_bundle, out, Fp8(skip=codecs), calibration=numbers.path)
+    return out
 
 
 def fill(disk: Path) -> Path:

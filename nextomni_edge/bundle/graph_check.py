@@ -22,7 +22,7 @@ MICROSOFT: Final = {
     "SimplifiedLayerNormalization", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization",
 }  # fmt: skip
 ELEMENTS: Final = {"float32": 1, "int64": 7, "bool": 9, "float16": 10}
-BITS: Final = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 16: 16, 21: 4, 22: 4}
+BITS: Final = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 16: 16, 17: 8, 21: 4, 22: 4}
 _DIGITS = re.compile(r"[0-9]{1,18}")
 
 

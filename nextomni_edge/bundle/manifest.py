@@ -48,12 +48,12 @@ class Decision:
     a Core ML package has the weights alone: of "rows", "stored" and "blocks" the same numbers, of "palette" 2^bits values.
 
     `operator` is what reads the weight: "matmul" stores it (in, out), the others as the model does. `activation` is the (scale,
-    zero point) of a static layer's input, `output` that of what a static convolution gives, which is rounded too. `weight_error`
-    is ‖Ŵ − W‖ / ‖W‖ (Frobenius) against the parent, smoothing undone; `divergence` the KL divergence (nats per draw) that
-    quantising this layer alone makes, where it was measured. `bytes` counts all that is stored.
+    zero point) of a static layer's input (of "float8" around 0), `output` that of what a static convolution gives, which is rounded
+    too. `weight_error` is ‖Ŵ − W‖ / ‖W‖ (Frobenius) against the parent, smoothing undone; `divergence` the KL divergence (nats per
+    draw) that quantising this layer alone makes, where it was measured. `bytes` counts all that is stored.
     """
 
-    scheme: Literal["per_token", "per_tensor", "static", "blocks", "rows", "stored", "palette"]
+    scheme: Literal["per_token", "per_tensor", "static", "blocks", "rows", "stored", "palette", "float8"]
     operator: Literal["matmul", "linear", "gather", "conv", "einsum"]
     bits: Literal[4, 8]
     method: str = "rtn"
@@ -69,7 +69,8 @@ class Decision:
     @property
     def rounds_input(self) -> bool:
         """Whether the layer's input is rounded to 8 bits while the graph runs."""
-        return self.scheme in ("per_token", "per_tensor", "static", "blocks") and self.operator not in ("gather", "einsum")
+        rounding = ("per_token", "per_tensor", "static", "blocks", "float8")
+        return self.scheme in rounding and self.operator not in ("gather", "einsum")
 
 
 @dataclass(frozen=True)
@@ -258,8 +259,12 @@ def _check_decision(decision: Decision, where: str) -> None:
         raise InputError(f"{where}: scheme {decision.scheme!r}, block size {decision.block_size}, expected one for 'blocks' alone")
     if decision.block_size is not None and decision.block_size not in BLOCK_SIZES:
         raise InputError(f"{where}: block size {decision.block_size}, expected one of {BLOCK_SIZES}")
-    if (decision.scheme == "static") != (decision.activation is not None):
-        raise InputError(f"{where}: scheme {decision.scheme!r}, expected an activation range for 'static' alone")
+    if (decision.scheme in ("static", "float8")) != (decision.activation is not None):
+        raise InputError(f"{where}: scheme {decision.scheme!r}, expected an activation range for 'static' and 'float8' alone")
+    if decision.scheme == "float8" and (decision.operator not in ("matmul", "linear") or decision.bits != 8):
+        raise InputError(
+            f"{where}: float8 of {decision.bits} bits on {decision.operator!r}, expected 8 bits of a product of matrices"
+        )
     if (decision.scheme == "static" and decision.operator == "conv") != (decision.output is not None):
         raise InputError(f"{where}: expected an output range for static convolutions alone")
     for name, pair in (("activation", decision.activation), ("output", decision.output)):

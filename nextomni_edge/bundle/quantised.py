@@ -2,8 +2,8 @@
 
 Beside a weight W, as the model has it (out, in), stand initializers named after it:
     .quantised   the integers q. "blocks": uint8, (out, blocks, block_size · bits / 8), two 4-bit values a byte, low nibble first,
-                 each row cut in blocks along `in` and filled up at the end; (rows, bytes) for a gather. Else int8 (or int4),
-                 in the layout of the graph's own weight: (in, out) for "matmul".
+                 each row cut in blocks along `in` and filled up at the end; (rows, bytes) for a gather. Else int8 (or int4, or
+                 of "float8" E4M3), in the layout of the graph's own weight: (in, out) for "matmul".
     .scale       "blocks": float16, (out, blocks); the integers were chosen for the rounded value. Else float32: per output
                  channel (per row of a gather), for an einsum (…, 1, out), or (…, blocks, out) with int4.
     .zero_point  "blocks" that are not symmetric: uint8, packed as q, (out, blocks · bits / 8). Symmetric ones mean 2^(bits−1).
@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from nextomni_edge.bundle import float8
 from nextomni_edge.bundle.manifest import Decision
 from nextomni_edge.bundle.onnx_wire import Tensor, read_onnx
 from nextomni_edge.errors import InputError
@@ -28,8 +29,9 @@ SCALE: Final = "scale"
 ZERO_POINT: Final = "zero_point"
 SMOOTHING: Final = "smoothing"
 PARTS: Final = (QUANTISED, SCALE, ZERO_POINT, SMOOTHING)
-_DTYPES: Final = {1: "<f4", 2: "u1", 3: "i1", 10: "<f2"}
-_INT4: Final = 22
+FLOAT8_NAME: Final = "float8_e4m3fn"  # onnx's, of E4M3
+_DTYPES: Final = {1: "<f4", 2: "u1", 3: "i1", 10: "<f2", 17: "u1"}
+_FLOAT8, _INT4 = 17, 22
 
 
 def pack(values: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
@@ -86,7 +88,8 @@ def stored_layers(graph: Path) -> dict[str, dict[str, Tensor]]:
 
 
 def read_parts(bundle: Path, tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
-    """The parts of one layer. InputError: integers or scales are missing, or of a dtype that the format does not have."""
+    """The parts of one layer, E4M3 as the float32 that it means. InputError: integers or scales are missing, or of a dtype that
+    the format does not have."""
     for part in (QUANTISED, SCALE):
         if part not in tensors:
             raise InputError(f"{bundle}: a layer without its {part}, which the manifest says is quantised")
@@ -100,6 +103,8 @@ def _read(bundle: Path, tensor: Tensor) -> NDArray[Any]:
     with (bundle / entries["location"]).open("rb") as file:
         file.seek(int(entries.get("offset", "0")))
         data = np.frombuffer(file.read(int(entries["length"])), _DTYPES.get(tensor.element, "u1"))
+    if tensor.element == _FLOAT8:
+        data = float8.decode(data)
     if tensor.element == _INT4:
         data = ((unpack(data, 4) ^ 8).astype(np.int8) - 8)[: int(np.prod(tensor.dims))]
     return data.reshape(tensor.dims)

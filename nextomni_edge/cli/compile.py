@@ -95,10 +95,16 @@ def as_json(engines: dict[str, Engine], asked: Asked) -> dict[str, Any]:
     }
 
 
+def products(engine: Engine) -> str:
+    """Such as `products reading FP8 20, Float 10; `."""
+    found = ", ".join(f"{dtype} {count}" for dtype, count in engine.description.products_by_dtype.items())
+    return f"products reading {found}; " if found else ""
+
+
 def as_text(engines: dict[str, Engine], asked: Asked) -> str:
     """A line per engine."""
     lines = [
-        f"{name:<14} {sum(engine.description.layers.values()):>5} layers {engine.bytes:>14,} bytes  "
+        f"{name:<14} {sum(engine.description.layers.values()):>5} layers {engine.bytes:>14,} bytes  {products(engine)}"
         f"{'built' if engine.built else 'was there'}: {engine.file.name}"
         for name, engine in engines.items()
     ]

@@ -20,7 +20,7 @@ MEGABYTE = 10**6
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The bundle to write.")
-@click.option("--recipe", metavar="NAME", help="int8-dynamic, int8-static, int4-rtn, int4-gptq, int4-awq or mixed.")
+@click.option("--recipe", metavar="NAME", help="int8-dynamic, int8-static, int4-rtn, int4-gptq, int4-awq, fp8 or mixed.")
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="A config in JSON, in place of a recipe.")
 @click.option("--calibration", type=click.Path(path_type=Path), metavar="DIR", help="What `calibrate` wrote from this model.")
 @click.option("--budget-mb", type=click.FloatRange(min=0, min_open=True), help="Of recipe mixed: megabytes (10^6) of all files.")

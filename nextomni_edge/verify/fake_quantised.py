@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from nextomni_edge.bundle import Bundle, Decision
+from nextomni_edge.bundle import Bundle, Decision, float8
 from nextomni_edge.bundle.quantised import SMOOTHING, dequantise, read_parts, stored_layers
 from nextomni_edge.errors import GateError, InputError, MissingRuntimeError
 from nextomni_edge.models.components import Component, components
@@ -220,6 +220,9 @@ def _rounding(decision: Decision, parts: Mapping[str, Array]) -> Rounding | None
         if decision.scheme == "static":
             assert decision.activation is not None  # the manifest's check
             return round_static(x, *decision.activation)
+        if decision.scheme == "float8":
+            assert decision.activation is not None  # the manifest's check
+            return round_float8(x, decision.activation[0])
         if decision.scheme == "per_tensor":
             return round_tensor(x)
         return round_blocks(x, decision.block_size) if decision.block_size else round_tokens(x)
@@ -245,6 +248,12 @@ def round_tokens(x: Float) -> Float:
 def round_static(x: Float, scale: float, zero: float) -> Float:
     """ONNX's QuantizeLinear to uint8 and back."""
     return _round(x, np.float32(scale), np.float32(zero))
+
+
+def round_float8(x: Float, scale: float) -> Float:
+    """ONNX's QuantizeLinear to E4M3 and back."""
+    found: Float = float8.rounded(x / np.float32(scale)) * np.float32(scale)
+    return found
 
 
 def round_blocks(x: Float, block_size: int) -> Float:

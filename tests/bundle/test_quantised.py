@@ -52,7 +52,9 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "a block size nobody computes": ({"scheme": "blocks", "block_size": 48}, "block size 48, expected one of"),
     "blocks without a size": ({"scheme": "blocks"}, "block size None"),
     "a size without blocks": ({"scheme": "per_token", "block_size": 32}, "expected one for 'blocks' alone"),
-    "static without a range": ({"scheme": "static"}, "activation range for 'static' alone"),
+    "static without a range": ({"scheme": "static"}, "activation range for 'static' and 'float8' alone"),
+    "float8 without a range": ({"scheme": "float8"}, "for 'static' and 'float8' alone"),
+    "float8 of a table": ({"scheme": "float8", "operator": "gather", "activation": [1.0, 0.0]}, "8 bits of a product of matrices"),
     "a range of three numbers": ({"scheme": "static", "activation": [1.0, 0.0, 3.0]}, "activation of 3 numbers"),
     "a convolution without an output range": (
         {"scheme": "static", "operator": "conv", "activation": [1.0, 0.0]}, "an output range for static convolutions alone",

@@ -13,13 +13,11 @@ import pytest
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.calibration import quantize
 from nextomni_edge.calibration.calibrated import Inputs, affine, inputs_of, smoothquant
-from nextomni_edge.calibration.collect import Random, collect
 from nextomni_edge.calibration.config import Int8Static, Mixed, QuantConfig, read_config, recipe, to_json
 from nextomni_edge.calibration.graph import layers, load_graph
 from nextomni_edge.calibration.handlers import decide
 from nextomni_edge.calibration.samples import CalibrationSet
 from nextomni_edge.errors import GateError, InputError, UsageError
-from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.verify import verify
 from nextomni_edge.verify.reference import Reference
 from tests.verify import tamper
@@ -46,13 +44,6 @@ def test_a_recipe_that_needs_calibration_says_so(tiny_bundle: Path, tmp_path: Pa
         quantize(tiny_bundle, tmp_path / "out", recipe("int4-gptq"))
     with pytest.raises(InputError, match=r"no provenance\.json inside"):
         quantize(tiny_bundle, tmp_path / "out", recipe("int4-gptq"), calibration=tmp_path)
-
-
-@pytest.fixture(scope="module")
-def numbers(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> CalibrationSet:
-    bundle = Bundle.open(tiny_bundle)
-    made_of = Random(EdgeModel.from_bundle(bundle), bundle.manifest.components, 1)
-    return collect(bundle, made_of, tmp_path_factory.mktemp("sets") / "set", 4)
 
 
 def inputs(bundle: Path, calibration: CalibrationSet, config: QuantConfig, component: str) -> dict[str, Inputs]:
@@ -125,6 +116,17 @@ def test_an_output_range_that_is_not_the_graphs_is_found(rounded_decoder: Path, 
         decoded(path, tiny_checkpoint)
 
 
+def test_fp8_rounds_what_products_read_and_is_what_pytorch_computes_so(fp8_bundle: Path, tiny_checkpoint: Path) -> None:
+    components = Bundle.open(fp8_bundle).manifest.components
+    decisions = [*components["backbone"].quantisation.values(), *components["text_head"].quantisation.values()]
+    assert {(decision.scheme, decision.bits) for decision in decisions} == {("float8", 8)} and len(decisions) == 15
+    assert all(decision.activation and 0 < decision.weight_error < 0.04 for decision in decisions)  # of 3 bits of mantissa
+    image = components["image_head"].quantisation.values()
+    assert {decision.scheme for decision in image} == {"float8", "rows"}  # a matrix per sub-code stays float
+    verified = verify(fp8_bundle, tiny_checkpoint)
+    assert verified.components["backbone"].error <= 2e-5 and verified.components["image_head"].error <= 2e-5
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_calibrated_bundles_are_the_model_with_the_same_integers(
@@ -132,7 +134,7 @@ def test_calibrated_bundles_are_the_model_with_the_same_integers(
 ) -> None:
     for name, config in {
         "smooth": recipe("int8-static"), "percentile": Int8Static("percentile", 0.0, encoders="static"),
-        "gptq": recipe("int4-gptq"), "awq": recipe("int4-awq"),
+        "gptq": recipe("int4-gptq"), "awq": recipe("int4-awq"), "fp8": recipe("fp8"),
     }.items():  # fmt: skip
         report = quantize(tiny_bundle, tmp_path / name, config, calibration=numbers.path)
         manifest = Bundle.open(tmp_path / name).manifest

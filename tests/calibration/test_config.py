@@ -32,6 +32,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a block size that no operator has": ({"kind": "int4", "block_size": 48}, "expected one of 32, 64, 128"),
     "an unknown method": ({"kind": "int4", "method": "gtpq"}, "expected one of 'rtn', 'gptq', 'awq'"),
     "an unknown range": ({"kind": "int8-static", "range": "max"}, "expected one of 'minmax', 'percentile', 'mse'"),
+    "a range that goes by equal steps": ({"kind": "fp8", "range": "mse"}, "expected one of 'minmax', 'percentile'"),
     "more smoothing than all": ({"kind": "int8-static", "smoothing": 1.5}, "expected 0 (none) to 1"),
     "mixed without a bound": ({"kind": "mixed"}, "a budget in bytes or a largest divergence"),
     "mixed with both bounds": ({"kind": "mixed", "budget_bytes": 1, "max_kl": 1.0}, "not both"),

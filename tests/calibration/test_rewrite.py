@@ -18,7 +18,7 @@ from nextomni_edge.calibration.graph import CONTRACTION, Operator, weight_of
 from nextomni_edge.calibration.handlers import decide
 from nextomni_edge.calibration.rewrite import Rewriter, read_back
 from nextomni_edge.calibration.workspace import Workspace
-from nextomni_edge.verify.fake_quantised import round_blocks, round_static, round_tensor, round_tokens
+from nextomni_edge.verify.fake_quantised import round_blocks, round_float8, round_static, round_tensor, round_tokens
 from tests.calibration import one_layer
 
 CONFIGS: dict[str, QuantConfig] = {
@@ -56,6 +56,7 @@ def expected(operator: Operator, decision: Decision, weight: NDArray[np.float32]
     rounded = {
         "per_token": round_tokens, "per_tensor": round_tensor, "blocks": lambda x: round_blocks(x, decision.block_size or 0),
         "static": lambda x: round_static(x, *(decision.activation or (1.0, 0.0))),
+        "float8": lambda x: round_float8(x, (decision.activation or (1.0,))[0]),
     }[decision.scheme](x)  # fmt: skip
     return rounded.astype(np.float64) @ w.T
 
@@ -81,8 +82,12 @@ def test_a_weight_stored_as_float16_is_quantised_from_what_it_holds(operator: Op
 
 
 @pytest.mark.parametrize("operator", ["matmul", "linear"])
-def test_static_ranges_and_weights_alone(operator: Operator, tmp_path: Path) -> None:
-    for decision in (Decision("static", operator, 8, activation=(4.0 / 127, 131.0)), Decision("stored", operator, 8)):
+def test_static_ranges_float8_and_weights_alone(operator: Operator, tmp_path: Path) -> None:
+    for decision in (
+        Decision("static", operator, 8, activation=(4.0 / 127, 131.0)),
+        Decision("float8", operator, 8, activation=(2.5 / 448, 0.0)),  # some inputs lie outside
+        Decision("stored", operator, 8),
+    ):
         found, weight = rewritten(tmp_path / decision.scheme, operator, decision)
         meant = expected(operator, decision, weight)
         assert np.abs(found - meant).max() <= 1e-5 * np.abs(meant).max()

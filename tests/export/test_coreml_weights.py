@@ -179,3 +179,11 @@ def test_a_bundle_that_did_not_decide_is_refused(tiny_bundle: Path, int4: Path, 
     with pytest.raises(InputError, match="made of another model than"):
         export_bundle(other, tmp_path / "b", ["embed_text"], target="coreml", coreml=CoreMlOptions(int4))
     assert not (tmp_path / "b").exists()
+
+
+def test_fp8_has_no_form_in_a_package_but_palettes(fp8_bundle: Path) -> None:
+    bundle = Bundle.open(fp8_bundle)
+    with pytest.raises(InputError, match="Core ML has no E4M3; give --like a bundle of INT8 or INT4, or take --palettes"):
+        Like(bundle).layers("text_head")
+    ((decision, _),) = Like(bundle, palettes=True).layers("text_head").values()
+    assert decision.scheme == "palette"

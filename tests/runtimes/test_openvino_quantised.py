@@ -55,6 +55,12 @@ def test_a_product_with_blocks_rounds_its_input_as_onnx_runtime_does(block_size:
     assert min(np.abs(found - exact).max(), np.abs(found - rounded).max()) < 1e-4 < np.abs(rounded - exact).max()
 
 
+def test_fp8_which_it_rounds_otherwise_is_refused(fp8_bundle: Path) -> None:
+    bundle = Bundle.open(fp8_bundle)
+    with pytest.raises(InputError, match=r"^text_head: OpenVINO rounds the smallest numbers of E4M3 otherwise .*--runtime onnx"):
+        runtime("openvino").load("text_head", bundle.component_file("text_head"), bundle.spec("text_head"))
+
+
 def test_the_golden_trace_holds_components_and_leaves_tokens_to_lockstep(variant: Variant) -> None:
     report = replay(Bundle.open(variant("int4")), ON_OPENVINO)
     assert report.failures == [] and report.components["backbone"].error > 0 and report.tasks == {}

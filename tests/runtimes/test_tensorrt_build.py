@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nextomni_edge.bundle import Bundle
+from nextomni_edge.calibration.qdq import qdq_form
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.graphs import graph_specs
 from nextomni_edge.runtimes.base import Compute
@@ -74,6 +75,28 @@ def test_what_the_library_does_not_build_for_is_refused(bundle: Bundle, tmp_path
         check_capability(asked(tmp_path, "ada"), None)
     with pytest.raises(UsageError, match="component 'tail': expected one of"):
         compile_bundle(bundle, asked(tmp_path), ["tail"], bundle.component_file, lambda task, share: None)
+
+
+@pytest.mark.parametrize("capability", ["sm89", "sm120"])
+def test_fp8_products_are_built_where_a_gpu_has_them(fp8_bundle: Path, tmp_path: Path, capability: str) -> None:
+    quantised, heads = Bundle.open(fp8_bundle), ["backbone", "text_head"]
+
+    def form(component: str) -> Path:
+        return qdq_form(quantised, component, tmp_path)
+
+    engines = compile_bundle(quantised, asked(tmp_path / "engines", capability), heads, form, lambda task, share: None)
+    backbone, head = (engines[name].description for name in heads)
+    assert backbone.products_by_dtype["FP8"] >= 8 and head.products_by_dtype == {"FP8": 1}
+    assert backbone.products_by_dtype["Float"] == 4 and "Half" not in backbone.outputs_by_dtype  # two of attention in each layer
+
+
+def test_fp8_is_refused_where_a_gpu_has_none(fp8_bundle: Path, tmp_path: Path) -> None:
+    quantised = Bundle.open(fp8_bundle)
+    sentence = r"^sm86 has no FP8 \(sm89 is the first that has\); it has INT8 and weights of INT4: quantise with --config of"
+    with pytest.raises(UsageError, match=sentence):
+        compile_bundle(quantised, asked(tmp_path, "sm86"), None, quantised.component_file, lambda task, share: None)
+    left = ["image_decoder"]  # by the recipe, as it is
+    assert compile_bundle(quantised, asked(tmp_path, "sm86"), left, quantised.component_file, lambda task, share: None)
 
 
 def test_a_graph_that_cannot_be_read_is_told_with_the_librarys_reason(bundle: Bundle, tmp_path: Path) -> None:
