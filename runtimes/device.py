@@ -7,13 +7,14 @@ it out. Tests put numpy in its place: that checks these decisions, and is no run
 from __future__ import annotations
 
 import math
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nextomni_edge.errors import UsageError
+from nextomni_edge.runtimes.state import Ids, Mask, State, check_keeps
 from nextomni_edge.spec import GraphSpec, Wire
 
 
@@ -68,55 +69,82 @@ class Buffer:
             self.address = self.capacity = 0
 
 
-class DeviceState:
-    """Keys and values (layers,B,kv_heads,C,head_dim) of C columns that stay on the device between steps.
+class DeviceState(State):
+    """Keys and values (layers,B,kv_heads,columns,head_dim) that stay on the device between steps, and go with this object.
 
-    A forward reads all C columns as its past, so shapes and addresses are the same in every step and one graph serves them; which
-    of them rows see is the mask's affair: `filled` (B,C) are those that hold something. UsageError: a component without states.
+    A forward of all sequences reads them where they stand, every column whatever it holds, so that shapes and addresses are the
+    same in every step and one graph serves them; which columns rows see is the mask's affair. UsageError: a component without
+    states.
     """
 
     def __init__(self, device: Device, spec: GraphSpec, batch: int, columns: int) -> None:
-        if not spec.states:
-            raise UsageError(f"{spec.name}: keeps nothing from one call to the next")
-        self.device, self.spec = device, spec
+        super().__init__(batch, columns)
+        check_keeps(spec)
+        self.device = device
         past = next(tensor for tensor in spec.inputs if tensor.name == Wire.PAST_KEYS)
         self.shape = past.shape({"batch": batch, "past": columns})
         self._row = self.shape[-1] * np.dtype(past.dtype).itemsize
-        self.buffers = {name: Buffer(device) for name, _ in spec.states}
+        self._outputs = dict(spec.states)
+        self.buffers = {name: Buffer(device) for name in self._outputs}
+        weakref.finalize(self, _release, device, tuple(self.buffers.values()))
         for buffer in self.buffers.values():
             buffer.reserve(self.nbytes // len(self.buffers))
-        self.filled: NDArray[np.bool_] = np.zeros((batch, columns), np.bool_)
-        self.reset()
+            device.clear(buffer.address, buffer.capacity)  # what a mask hides is multiplied by 0, and memory may hold NaN
 
     @property
     def nbytes(self) -> int:
-        """Of keys and values together."""
         return len(self.buffers) * math.prod(self.shape[:-1]) * self._row
 
-    def reset(self) -> None:
-        """Forget everything. Cleared, as what a mask hides is still multiplied by zero, and memory may hold NaN."""
-        for buffer in self.buffers.values():
-            self.device.clear(buffer.address, buffer.capacity)
-        self.filled[:] = False
+    def past(self, sequences: Ids, room: Mapping[str, Buffer]) -> Mapping[str, Buffer]:
+        """Where a forward of these sequences reads: where they stand, if they are all, else a copy in `room`."""
+        layers, batch, *plane = self.shape
+        if np.array_equal(sequences, np.arange(batch)):
+            return self.buffers
+        size = math.prod(plane[:-1]) * self._row  # of a sequence in a layer
+        for name, kept in self.buffers.items():
+            room[name].reserve(layers * len(sequences) * size)
+            for place, sequence in enumerate(sequences.tolist()):
+                source, target = kept.address + sequence * size, room[name].address + place * size
+                self.device.copy_rows(Copy(source, batch * size, target, len(sequences) * size, size, layers))
+        return {name: room[name] for name in self.buffers}
 
-    def trim(self, columns: int) -> None:
-        """Forget the columns from the given one on."""
-        self.filled[:, columns:] = False
+    def put(self, outputs: Mapping[str, Buffer], sequences: Ids, positions: Ids, real: Mask) -> None:
+        """Keep the rows (b,n) where `real` of a forward's own keys and values, which stand in these buffers."""
+        columns, rows = self.shape[3], positions.shape[1]
+        for name, kept in self.buffers.items():
+            new = outputs[self._outputs[name]].address
+            for place, read, written, heads in self._planes(sequences, positions, real):
+                for row, position, count in _runs(positions[place], real[place]):
+                    source, target = (
+                        new + (read * rows + row) * self._row,
+                        kept.address + (written * columns + position) * self._row,
+                    )
+                    copy = Copy(source, rows * self._row, target, columns * self._row, count * self._row, heads)
+                    self.device.copy_rows(copy)
 
-    def put(self, outputs: dict[str, int], rows: int, start: int) -> None:
-        """Take the rows of a forward's own keys and values, at these addresses, as columns `start` to `start + rows`.
+    def _planes(self, sequences: Ids, positions: Ids, real: Mask) -> Iterator[tuple[int, int, int, int]]:
+        """(place in the batch, first plane (columns,head_dim) of the new rows and of the kept ones, how many planes): a copy serves
+        all layers, heads and sequences where each sequence has the same rows."""
+        layers, batch, heads = self.shape[:3]
+        alike = (positions == positions[0]).all() and (real == real[0]).all()
+        if alike and np.array_equal(sequences, np.arange(batch)):
+            yield 0, 0, 0, layers * batch * heads
+            return
+        for place, sequence in enumerate(sequences.tolist()):
+            for layer in range(layers):
+                yield place, (layer * len(sequences) + place) * heads, (layer * batch + sequence) * heads, heads
 
-        UsageError: there are not so many columns.
-        """
-        columns = self.shape[3]
-        if not 0 <= start <= start + rows <= columns:
-            raise UsageError(f"{self.spec.name}: columns {start} to {start + rows}, the state has {columns}")
-        for past, own in self.spec.states:
-            target = self.buffers[past].address + start * self._row
-            width, height = rows * self._row, math.prod(self.shape[:3])
-            self.device.copy_rows(Copy(outputs[own], width, target, columns * self._row, width, height))
-        self.filled[:, start : start + rows] = True
 
-    def release(self) -> None:
-        for buffer in self.buffers.values():
-            buffer.release()
+def _runs(positions: Ids, real: Mask) -> Iterator[tuple[int, int, int]]:
+    """(row, position, count) of real rows (n,) that follow one another as their positions do."""
+    rows = np.flatnonzero(real)
+    ends = np.flatnonzero((np.diff(rows) != 1) | (np.diff(positions[rows]) != 1)) + 1
+    for part in np.split(rows, ends):
+        if part.size:
+            yield int(part[0]), int(positions[part[0]]), part.size
+
+
+def _release(device: Device, buffers: Iterable[Buffer]) -> None:
+    device.enter()  # the object may go in any thread
+    for buffer in buffers:
+        buffer.release()

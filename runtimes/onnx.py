@@ -9,10 +9,13 @@ from typing import ClassVar, Final
 
 import numpy as np
 import onnxruntime
+from onnxruntime import OrtValue
 
 from nextomni_edge.errors import InputError, MissingRuntimeError, NextOmniError
 from nextomni_edge.runtimes.base import Array, Runtime, Session, threads
-from nextomni_edge.spec import GraphSpec
+from nextomni_edge.runtimes.onnx_state import BoundState
+from nextomni_edge.runtimes.state import Ids, kept_arrays
+from nextomni_edge.spec import GraphSpec, Wire
 
 DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64", "tensor(bool)": "bool"}
 
@@ -39,32 +42,56 @@ class OnnxSession(Session):
 
 class BoundSession(OnnxSession):
     """Keeps its inputs and outputs in the provider's own memory: a call of the same shapes as the one before it writes and reads
-    the same buffers, so that no step of a loop allocates there. Each thread that runs it has buffers of its own."""
+    the same buffers, so that no step of a loop allocates there. Each thread that runs it has buffers of its own. Keys and values
+    that a `step` keeps never leave that memory."""
 
     def __init__(self, spec: GraphSpec, library_session: onnxruntime.InferenceSession, memory: str) -> None:
         super().__init__(spec, library_session)
         self._memory, self._mine = memory, threading.local()
 
+    def state(self, batch: int, columns: int) -> BoundState:
+        return BoundState(self.spec, self._memory, self.provider, batch, columns)
+
     def _run(self, inputs: Mapping[str, Array], outputs: list[str]) -> dict[str, Array]:
-        wanted = ({name: array.shape for name, array in inputs.items()}, outputs)
+        self._bound(inputs, {}, outputs)
+        return dict(zip(outputs, self._mine.binding.copy_outputs_to_cpu(), strict=True))
+
+    def _step(self, inputs: Mapping[str, Array], state: BoundState, sequences: Ids) -> dict[str, Array]:
+        """All columns of the state are read, in every step but one that sees none of them."""
+        positions, real = inputs[Wire.POSITIONS], inputs[Wire.ATTENTION_MASK]
+        seen, outputs = state.seen(sequences, positions, real), [tensor.name for tensor in self.spec.outputs]
+        if seen.any():
+            given = {**inputs, Wire.ATTENTION_MASK: np.concatenate([seen, real], axis=1)}
+            values = self._bound(given, state.past(sequences), outputs)
+        else:
+            values = self._bound({**inputs, **kept_arrays(self.spec, len(sequences), 0)}, {}, outputs)
+        found = dict(zip(outputs, values, strict=True))
+        state.put({name: found.pop(own) for name, own in self.spec.states}, sequences, positions, real)
+        return {name: value.numpy() for name, value in found.items()}
+
+    def _bound(self, inputs: Mapping[str, Array], kept: Mapping[str, OrtValue], outputs: list[str]) -> list[OrtValue]:
+        """A call: `kept` are inputs that stand in the provider's memory; so do the outputs, until the next call."""
+        places = {name: (value.data_ptr(), value.shape()) for name, value in kept.items()}
+        wanted = ({name: array.shape for name, array in inputs.items()}, places, outputs)
         try:
             if getattr(self._mine, "bound", None) != wanted:
-                self._bind(inputs, outputs)
+                self._bind(inputs, kept, outputs)
                 self._mine.bound = wanted
             for name, array in inputs.items():
                 if array.size:
                     self._mine.inputs[name].update_inplace(np.ascontiguousarray(array))
             self._session.run_with_iobinding(self._mine.binding)
-            return dict(zip(outputs, self._mine.binding.copy_outputs_to_cpu(), strict=True))
+            found: list[OrtValue] = self._mine.binding.get_outputs()
+            return found
         except Exception as error:  # the library's exceptions share no base but Exception
             self._mine.bound = None
             raise NextOmniError(f"{self.spec.name}: ONNX Runtime failed ({error})") from error
 
-    def _bind(self, inputs: Mapping[str, Array], outputs: list[str]) -> None:
+    def _bind(self, inputs: Mapping[str, Array], kept: Mapping[str, OrtValue], outputs: list[str]) -> None:
         """Buffers for inputs of these shapes; the outputs' are made by the run that comes first."""
-        create, binding = onnxruntime.OrtValue.ortvalue_from_shape_and_type, self._session.io_binding()
+        create, binding = OrtValue.ortvalue_from_shape_and_type, self._session.io_binding()
         held = {name: create(array.shape, array.dtype.type, self._memory) for name, array in inputs.items()}
-        for name, buffer in held.items():
+        for name, buffer in {**held, **kept}.items():
             binding.bind_ortvalue_input(name, buffer)
         for name in outputs:
             binding.bind_output(name, self._memory)

@@ -54,6 +54,18 @@ class State(ABC):
         self.filled[sequences[place], positions[place, row]] = True
 
 
+def check_keeps(spec: GraphSpec) -> None:
+    """UsageError: a component without states."""
+    if not spec.states:
+        raise UsageError(f"{spec.name}: keeps nothing from one call to the next")
+
+
+def kept_arrays(spec: GraphSpec, batch: int, columns: int) -> dict[str, Array]:
+    """Zeros (layers,B,kv_heads,columns,head_dim) for each input that takes what a component keeps; none, if that is nothing."""
+    taken, sizes = {name for name, _ in spec.states}, {"batch": batch, "past": columns}
+    return {tensor.name: np.zeros(tensor.shape(sizes), tensor.dtype) for tensor in spec.inputs if tensor.name in taken}
+
+
 class HostState(State):
     """Arrays (layers,B,kv_heads,columns,head_dim) in numpy's memory, by the name of the input that takes them.
 
@@ -62,12 +74,8 @@ class HostState(State):
 
     def __init__(self, spec: GraphSpec, batch: int, columns: int) -> None:
         super().__init__(batch, columns)
-        if not spec.states:
-            raise UsageError(f"{spec.name}: keeps nothing from one call to the next")
-        self.outputs = dict(spec.states)
-        taken = {tensor.name: tensor for tensor in spec.inputs if tensor.name in self.outputs}
-        sizes = {"batch": batch, "past": columns}
-        self.arrays: dict[str, Array] = {name: np.zeros(each.shape(sizes), each.dtype) for name, each in taken.items()}
+        check_keeps(spec)
+        self.outputs, self.arrays = dict(spec.states), kept_arrays(spec, batch, columns)
 
     @property
     def nbytes(self) -> int:

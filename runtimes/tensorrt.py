@@ -20,6 +20,7 @@ from nextomni_edge.runtimes.cuda import CudaDevice, devices
 from nextomni_edge.runtimes.device import Buffer, Device, DeviceState
 from nextomni_edge.runtimes.engine import Description, Identity, check_interface, content_key, engines_beside, find_engine
 from nextomni_edge.runtimes.profile import outside
+from nextomni_edge.runtimes.state import Ids, kept_arrays
 from nextomni_edge.spec import GraphSpec, Wire
 
 LIBRARIES: Final = ("tensorrt", "tensorrt_rtx")  # the first is JetPack's and a server's, the second a PC's
@@ -73,7 +74,7 @@ def log_to(lines: list[tuple[str, str]]) -> Any:
 class TensorRtSession(Session):
     """An engine's context, buffers and graph. One forward at a time: they belong to one stream.
 
-    Inputs and outputs are numpy's; what need not leave the device stays there, in a `DeviceState` (see `device_step`).
+    Inputs and outputs are numpy's; keys and values that a `step` keeps stay on the device, in a `DeviceState`.
     """
 
     def __init__(self, spec: GraphSpec, description: Description, context: Any, device: Device, provider: str) -> None:
@@ -85,46 +86,56 @@ class TensorRtSession(Session):
         self._graph: int | None = None
         self._dtypes = {tensor.name: np.dtype(tensor.dtype) for tensor in (*spec.inputs, *spec.outputs)}
 
-    def device_state(self, batch: int, columns: int) -> DeviceState:
-        """Keys and values kept on the device, for `device_step`."""
+    def state(self, batch: int, columns: int) -> DeviceState:
+        """Keys and values kept on the device."""
         self.device.enter()
         return DeviceState(self.device, self.spec, batch, columns)
 
-    def device_step(self, inputs: Mapping[str, Array], state: DeviceState, start: int, outputs: list[str]) -> dict[str, Array]:
-        """A forward over all columns of `state`, whose own keys and values then become the columns from `start` on.
-
-        `inputs`: all but the mask and the past. UsageError: more columns than the state has, or than the engine takes.
-        """
-        rows = inputs[Wire.EMBEDDINGS].shape[1]
-        seen = state.filled.copy()
-        seen[:, start : start + rows] = False  # rows that are computed anew do not see what they were
-        mask = np.concatenate([seen, np.ones((len(seen), rows), np.bool_)], axis=1)
-        with self._lock:
-            found = self._forward({**inputs, Wire.ATTENTION_MASK: mask}, outputs, state)
-            state.put({name: self._buffers[name].address for _, name in self.spec.states}, rows, start)
-        return found
-
     def _run(self, inputs: Mapping[str, Array], outputs: list[str]) -> dict[str, Array]:
         with self._lock:
-            return self._forward(inputs, outputs, None)
+            return self._forward(inputs, outputs)
 
-    def _forward(self, inputs: Mapping[str, Array], outputs: list[str], state: DeviceState | None) -> dict[str, Array]:
+    def _step(self, inputs: Mapping[str, Array], state: DeviceState, sequences: Ids) -> dict[str, Array]:
+        """All columns of the state are read, in every step but one that sees none of them."""
+        positions, real = inputs[Wire.POSITIONS], inputs[Wire.ATTENTION_MASK]
+        seen, kept = state.seen(sequences, positions, real), {own for _, own in self.spec.states}
+        outputs = [tensor.name for tensor in self.spec.outputs if tensor.name not in kept]
+        with self._lock:
+            if seen.any():
+                mask = np.concatenate([seen, real], axis=1)
+                found = self._forward({**inputs, Wire.ATTENTION_MASK: mask}, outputs, state, sequences)
+            else:
+                found = self._forward({**inputs, **kept_arrays(self.spec, len(sequences), 0)}, outputs)
+            state.put(self._buffers, sequences, positions, real)
+        return found
+
+    def _forward(
+        self,
+        inputs: Mapping[str, Array],
+        outputs: list[str],
+        state: DeviceState | None = None,
+        sequences: Ids | None = None,
+    ) -> dict[str, Array]:
+        """`state`: where the past of these sequences is, which `inputs` then lack."""
         given = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
         shapes = {name: array.shape for name, array in given.items()}
-        shapes |= dict.fromkeys(state.buffers, state.shape) if state else {}
+        if state is not None and sequences is not None:
+            shapes |= dict.fromkeys(state.buffers, (state.shape[0], len(sequences), *state.shape[2:]))
         if wrong := outside(self.description.ranges, shapes):
             raise UsageError(f"{self.spec.name}: {wrong}; compile it again with larger --max-batch or --max-rows")
         self.device.enter()
         results = self._results(shapes)
+        past = {} if state is None or sequences is None else state.past(sequences, self._buffers)
+        buffers = {**self._buffers, **past}
         for name, shape in {**shapes, **results}.items():
-            if not (state and name in state.buffers):
-                self._buffers[name].reserve(self._nbytes(name, shape))
+            if name not in past:
+                buffers[name].reserve(self._nbytes(name, shape))
         for name, array in given.items():
-            self.device.upload(self._buffers[name].address, array.ctypes.data, array.nbytes)
-        self._enqueue(shapes, state)
+            self.device.upload(buffers[name].address, array.ctypes.data, array.nbytes)
+        self._enqueue(shapes, buffers)
         found = {name: np.empty(results[name], self._dtypes[name]) for name in outputs}
         for name, array in found.items():
-            self.device.download(array.ctypes.data, self._buffers[name].address, array.nbytes)
+            self.device.download(array.ctypes.data, buffers[name].address, array.nbytes)
         self.device.synchronise()
         return found
 
@@ -141,10 +152,9 @@ class TensorRtSession(Session):
     def _nbytes(self, name: str, shape: tuple[int, ...]) -> int:
         return int(np.prod(shape, dtype=np.int64)) * self._dtypes[name].itemsize
 
-    def _enqueue(self, shapes: Mapping[str, tuple[int, ...]], state: DeviceState | None) -> None:
+    def _enqueue(self, shapes: Mapping[str, tuple[int, ...]], buffers: Mapping[str, Buffer]) -> None:
         """The forward itself. A captured graph is of one binding of shapes and addresses, and holds only while the context is left
         alone: a new binding runs directly, which also lets the library settle, the same one again is captured and launched."""
-        buffers = {**self._buffers, **(state.buffers if state else {})}
         binding = tuple((name, shapes.get(name), buffer.address) for name, buffer in sorted(buffers.items()))
         if binding != self._binding:
             self._forget_graph()

@@ -44,7 +44,8 @@ MAY_IMPORT = {
     "runtimes.llamacpp": STORED | {"runtimes.base", "runtimes.state"},
     "runtimes.mil": STORED | {"runtimes.mil_compression"},
     "runtimes.mil_compression": STORED,
-    "runtimes.onnx": STORED | {"runtimes.base"},
+    "runtimes.onnx": STORED | {"runtimes.base", "runtimes.onnx_state", "runtimes.state"},
+    "runtimes.onnx_state": STORED | {"runtimes.state"},
     "runtimes.openvino": STORED | {"runtimes.base"},
     "runtimes.state": BASE,
     **{
@@ -109,6 +110,7 @@ DEVICE = BASE | {
     "runtimes.mil",
     "runtimes.mil_compression",
     "runtimes.onnx",
+    "runtimes.onnx_state",
     "runtimes.openvino",
     "runtimes.state",
     *(f"runtimes.{name}" for name in ENGINES),
@@ -131,7 +133,7 @@ DEVICE_LIBRARIES = {
     "coremltools",
 }
 VENDORS = {
-    "onnxruntime": {"runtimes.onnx"},
+    "onnxruntime": {"runtimes.onnx", "runtimes.onnx_state"},
     "openvino": {"runtimes.openvino"},
     "tensorrt": {"runtimes.tensorrt"},
     "tensorrt_rtx": {"runtimes.tensorrt"},

@@ -19,7 +19,8 @@ def _values() -> Float:
     exponent, mantissa = (bits >> _MANTISSA) & 15, (bits & 7) / 8
     size = np.where(exponent > 0, 1 + mantissa, mantissa) * 2.0 ** (np.maximum(exponent, 1) - 1 + _LEAST_EXPONENT)
     size[bits & 127 == 127] = np.nan
-    return np.where(bits < 128, size, -size).astype(np.float32)
+    found: Float = np.where(bits < 128, size, -size).astype(np.float32)
+    return found
 
 
 VALUES: Final = _values()
@@ -37,7 +38,8 @@ def encode(x: Float) -> NDArray[np.uint8]:
     exponent = np.frexp(np.maximum(size, np.float32(2.0**_LEAST_EXPONENT)))[1] - 1
     steps = np.rint(np.ldexp(size, _MANTISSA - exponent)).astype(np.int32)  # 8 to 16 of a normal number; 16 carries over
     code = ((exponent - _LEAST_EXPONENT) << _MANTISSA) + steps
-    return (code + 128 * np.signbit(x)).astype(np.uint8)
+    found: NDArray[np.uint8] = (code + 128 * np.signbit(x)).astype(np.uint8)
+    return found
 
 
 def rounded(x: Float) -> Float:

@@ -19,7 +19,7 @@ from nextomni_edge.flow.schedule import MetricSchedule
 from nextomni_edge.graphs import graph_specs
 from nextomni_edge.runtimes.base import Execution, Session
 from nextomni_edge.runtimes.base import runtime as named_runtime
-from nextomni_edge.runtimes.state import State
+from nextomni_edge.runtimes.state import State, kept_arrays
 from nextomni_edge.spec import ComponentName, Modality, Wire
 from nextomni_edge.tokens import audio
 from nextomni_edge.tokens.chat import Part
@@ -158,14 +158,7 @@ class EdgeModel:
         }
         if state is not None:
             return session.step(inputs, state, sequences)[Wire.HIDDEN]
-        if session.spec.states:
-            inputs |= self._no_past(batch)
-        return session.run(inputs, {Wire.HIDDEN})[Wire.HIDDEN]
-
-    def _no_past(self, batch: int) -> dict[str, NDArray[Any]]:
-        shape = self.config.backbone
-        nothing = np.zeros((shape.layers, batch, shape.kv_heads, 0, shape.head_dim), np.float32)
-        return {Wire.PAST_KEYS: nothing, Wire.PAST_VALUES: nothing}
+        return session.run(inputs | kept_arrays(session.spec, batch, 0), {Wire.HIDDEN})[Wire.HIDDEN]
 
     def head(self, modality: Modality, hidden: Float32, codes: Ids) -> Float32:
         """Logits (B,R,K,C) from hidden (B,R,H); an autoregressive head reads the sub-codes (B,R,K) before each."""

@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from nextomni_edge.bundle.onnx_write import Value, one_node
 from nextomni_edge.plan.devices import Device
 from nextomni_edge.runtimes.base import runtime
 from nextomni_edge.spec import GraphSpec, TensorSpec
@@ -23,7 +24,6 @@ SWEEP: Final = 64 * 2**20  # float32 values read for the bandwidth: no cache hol
 # ONNX Runtime widens float16 when it loads; MatMulNBits keeps a block's 16 bytes with three float32 (the scale, once more packed
 # beside the integers, and the block's sum) in place of its one float16.
 LOADED: Final = {"float16": 2.0, "int4": (16 + 3 * 4) / (16 + 2)}
-FLOAT, UINT8, INT8 = 1, 2, 3  # onnx.proto's element types
 
 
 def probe() -> Device:
@@ -67,50 +67,17 @@ def _graph(model: bytes) -> float:
 
 def _int8() -> bytes:
     weight = np.random.default_rng(0).integers(-127, 128, (SIDE, SIDE), np.int8)
-    parts = [_tensor("b", INT8, weight), _tensor("s", FLOAT, np.full(SIDE, 1e-3, np.float32))]
-    return _model("DynamicQuantizeMatMul", parts, {})
+    return _product("DynamicQuantizeMatMul", weight, SIDE, {})
 
 
 def _int4() -> bytes:
     weight = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE // BLOCK, BLOCK // 2), np.uint8)
-    parts = [_tensor("b", UINT8, weight), _tensor("s", FLOAT, np.full(SIDE * SIDE // BLOCK, 1e-3, np.float32))]
-    return _model("MatMulNBits", parts, {"K": SIDE, "N": SIDE, "bits": 4, "block_size": BLOCK, "accuracy_level": 4})
+    attributes = {"K": SIDE, "N": SIDE, "bits": 4, "block_size": BLOCK, "accuracy_level": 4}
+    return _product("MatMulNBits", weight, SIDE * SIDE // BLOCK, attributes)
 
 
-def _model(operator: str, parts: list[bytes], attributes: dict[str, int]) -> bytes:
-    """An ONNX file of one node y = operator(a, b, s) of com.microsoft, written by hand: a device has no onnx package."""
-    node = b"".join(_field(1, name) for name in (b"a", b"b", b"s")) + _field(2, b"y") + _field(4, operator.encode())
-    for name, value in attributes.items():
-        node += _field(5, _field(1, name.encode()) + _number(3, value) + _number(20, 2))
-    node += _field(7, b"com.microsoft")
-    ends = _field(11, _value("a")) + _field(12, _value("y"))
-    graph = _field(1, node) + _field(2, b"probe") + b"".join(_field(5, part) for part in parts) + ends
-    opsets = _field(8, _number(2, 21)) + _field(8, _field(1, b"com.microsoft") + _number(2, 1))
-    return _number(1, 10) + _field(7, graph) + opsets
-
-
-def _tensor(name: str, element: int, array: np.ndarray) -> bytes:
-    dims = b"".join(_number(1, size) for size in array.shape)
-    return dims + _number(2, element) + _field(8, name.encode()) + _field(9, array.tobytes())
-
-
-def _value(name: str) -> bytes:
-    shape = b"".join(_field(1, _number(1, size)) for size in (ROWS, SIDE))
-    return _field(1, name.encode()) + _field(2, _field(1, _number(1, FLOAT) + _field(2, shape)))
-
-
-def _field(number: int, data: bytes) -> bytes:
-    """A length-delimited field of protobuf's wire format."""
-    return _varint(number << 3 | 2) + _varint(len(data)) + data
-
-
-def _number(number: int, value: int) -> bytes:
-    return _varint(number << 3) + _varint(value)
-
-
-def _varint(value: int) -> bytes:
-    found = bytearray()
-    while value >= 128:
-        found.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*found, value])
+def _product(operator: str, weight: np.ndarray, scales: int, attributes: dict[str, int]) -> bytes:
+    """y = operator(a, weight, its scales), of com.microsoft."""
+    ends: Value = "float32", (ROWS, SIDE)
+    constants = {"b": weight, "s": np.full(scales, 1e-3, np.float32)}
+    return one_node(operator, {"a": ends}, ("y", ends), constants, attributes, "com.microsoft")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from nextomni_edge.errors import InputError, MissingRuntimeError, UsageError
 from nextomni_edge.graphs import graph_specs
 from nextomni_edge.runtimes import cuda, tensorrt
-from nextomni_edge.runtimes.base import runtime
+from nextomni_edge.runtimes.base import Session, runtime
 from nextomni_edge.runtimes.device import Buffer, Copy
 from nextomni_edge.runtimes.engine import Description, check_interface, find_engine, parse_description, read_engine, write_engine
 from nextomni_edge.runtimes.profile import Limits, outside, profile
@@ -45,7 +46,7 @@ class Memory:
         self.blocks: dict[int, Any] = {}
         self.graphs: dict[int, list[Any]] = {}
         self.capturing: list[Any] | None = None
-        self.launched = 0
+        self.launched = self.up = self.down = 0
 
     def enter(self) -> None: ...
 
@@ -63,9 +64,11 @@ class Memory:
         ctypes.memset(address, 0, nbytes)
 
     def upload(self, address: int, host: int, nbytes: int) -> None:
+        self.up += nbytes
         ctypes.memmove(address, host, nbytes)
 
     def download(self, host: int, address: int, nbytes: int) -> None:
+        self.down += nbytes
         ctypes.memmove(host, address, nbytes)
 
     def copy_rows(self, copy: Copy) -> None:
@@ -200,42 +203,87 @@ def test_what_an_engine_does_not_take_is_refused_with_what_to_do(session: Tensor
         session.run(inputs_of(spec, batch=5))
 
 
-def test_keys_and_values_stay_on_the_device_between_steps(session: TensorRtSession, spec: GraphSpec) -> None:
-    state = session.device_state(batch=2, columns=6)
-    given = {name: array for name, array in inputs_of(spec).items() if name in ("embeddings", "positions")}
-    first = session.device_step(given, state, 0, ["hidden"])["hidden"]
-    second = session.device_step(given, state, 3, ["hidden"])["hidden"]
-    assert list(first) and (first[:, :, 0] == 0).all() and state.filled.all()
-    expected = given["embeddings"][:, :, 0].sum(axis=1)
-    np.testing.assert_allclose(second[:, :, 0], np.repeat(expected[:, None], 3, axis=1), rtol=1e-5)
-    layers, batch, heads, columns, width = state.shape
-    assert state.nbytes == 2 * 4 * layers * batch * heads * columns * width
+def rows_of(spec: GraphSpec, positions: list[list[int]], seed: int = 0) -> dict[str, np.ndarray]:
+    """What `step` takes; a position of −1 is padding."""
+    places, rng = np.array(positions, np.int64), np.random.default_rng(seed)
+    embeddings = rng.standard_normal((*places.shape, spec.inputs[0].dims[2])).astype(np.float32)
+    return {"embeddings": embeddings, "positions": np.maximum(places, 0), "attention_mask": places >= 0}
 
 
-def test_a_row_computed_anew_does_not_see_what_it_was(session: TensorRtSession, spec: GraphSpec) -> None:
-    state = session.device_state(batch=2, columns=3)
-    given = {name: array for name, array in inputs_of(spec).items() if name in ("embeddings", "positions")}
-    session.device_step(given, state, 0, ["hidden"])
-    assert (session.device_step(given, state, 0, ["hidden"])["hidden"][:, :, 0] == 0).all()
+class Plain(Session):
+    """The same arithmetic as `Context`'s, with keys and values in numpy's memory, as sessions of a processor have them."""
+
+    def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> dict[str, np.ndarray]:
+        past, rows = inputs["past_keys"], inputs["embeddings"]
+        hidden = 2 * rows
+        seen = inputs["attention_mask"][:, : past.shape[3]]
+        hidden[:, :, 0] = (past[0, :, 0, :, 0] * seen).sum(axis=1)[:, None]
+        layers, _, heads, _, width = past.shape
+        own = np.broadcast_to(rows[None, :, None, :, :width], (layers, rows.shape[0], heads, rows.shape[1], width))
+        return {name: own.copy() if name != "hidden" else hidden for name in outputs}
+
+
+STEPS: dict[str, list[tuple[list[int], list[list[int]]]]] = {
+    "a prompt, then its response twice": [([0, 1], [[0, 1, 2]] * 2), ([0, 1], [[3, 4, 5]] * 2), ([0, 1], [[3, 4, 5]] * 2)],
+    "rows here and there": [([0, 1], [[0, 1, 2, 3, 4, 5]] * 2), ([0, 1], [[1, 4, 5]] * 2), ([0, 1], [[5, 0]] * 2)],
+    "other rows of each": [([0, 1], [[0, 1, 2, 3], [2, 3, 4, -1]]), ([0, 1], [[3, -1], [0, 5]]), ([0, 1], [[0, 1], [4, 5]])],
+    "one sequence, then the other": [([1], [[0, 1, 2, 3]]), ([0], [[2, 3]]), ([1, 0], [[2, 4], [0, 5]]), ([1], [[5]])],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_what_is_kept_on_the_device_is_what_a_processor_keeps(session: TensorRtSession, spec: GraphSpec, name: str) -> None:
+    plain = Plain(spec, "numpy")
+    kept, expected = session.state(2, 6), plain.state(2, 6)
+    for seed, (sequences, positions) in enumerate(STEPS[name]):
+        given, chosen = rows_of(spec, positions, seed), np.array(sequences)
+        found = session.step(given, kept, chosen)["hidden"]
+        np.testing.assert_allclose(found, plain.step(given, expected, chosen)["hidden"], rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(kept.filled, expected.filled)
+    assert kept.nbytes == expected.nbytes
+
+
+def test_no_key_and_no_value_crosses_to_the_host(session: TensorRtSession, spec: GraphSpec) -> None:
+    state, device = session.state(2, 6), session.device
+    for positions in ([[0, 1, 2]] * 2, [[3, 4, 5]] * 2, [[3, 4, 5]] * 2):
+        given = rows_of(spec, positions)
+        device.up = device.down = 0
+        found = session.step(given, state)
+        assert found.keys() == {"hidden"} and device.down == found["hidden"].nbytes
+        columns = 0 if positions[0][0] == 0 else 6
+        assert device.up == sum(array.nbytes for array in given.values()) + 2 * columns  # of the mask
+
+
+def test_a_step_of_the_same_rows_is_captured_once_and_launched(session: TensorRtSession, spec: GraphSpec) -> None:
+    state = session.state(2, 6)
+    session.step(rows_of(spec, [[0, 1, 2]] * 2), state)
+    for _ in range(4):
+        session.step(rows_of(spec, [[3, 4, 5]] * 2), state)
+    assert session.context.direct == 2 and session.device.launched == 3
 
 
 def test_a_state_is_trimmed_and_reset(session: TensorRtSession, spec: GraphSpec) -> None:
-    state = session.device_state(batch=2, columns=6)
-    given = {name: array for name, array in inputs_of(spec).items() if name in ("embeddings", "positions")}
-    session.device_step(given, state, 0, ["hidden"])
-    state.trim(1)
-    assert state.filled.sum(axis=1).tolist() == [1, 1]
+    state = session.state(2, 6)
+    given = rows_of(spec, [[0, 1, 2]] * 2)
+    session.step(given, state)
+    state.trim(1, np.array([1]))
+    assert state.filled.sum(axis=1).tolist() == [3, 1]
     state.reset()
-    assert not state.filled.any() and np.isfinite(session.device_step(given, state, 2, ["hidden"])["hidden"]).all()
-    with pytest.raises(UsageError, match="columns 5 to 8, the state has 6"):
-        session.device_step(given, state, 5, ["hidden"])
+    assert not state.filled.any() and (session.step(given, state)["hidden"][:, :, 0] == 0).all()
 
 
-def test_memory_is_given_back(session: TensorRtSession, spec: GraphSpec) -> None:
-    state = session.device_state(batch=2, columns=6)
+def test_a_row_computed_anew_does_not_see_what_it_was(session: TensorRtSession, spec: GraphSpec) -> None:
+    state, given = session.state(2, 3), rows_of(spec, [[0, 1, 2]] * 2)
+    session.step(given, state)
+    assert (session.step(given, state)["hidden"][:, :, 0] == 0).all()
+
+
+def test_memory_is_given_back(session: TensorRtSession) -> None:
     before = len(session.device.blocks)
-    state.release()
-    assert len(session.device.blocks) == before - 2
+    state = session.state(2, 6)
+    assert len(session.device.blocks) == before + 2
+    del state
+    assert len(session.device.blocks) == before
     buffer = Buffer(session.device)
     buffer.reserve(10)
     address = buffer.address
