@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -33,11 +34,18 @@ class OnnxSession(Session):
         self._session = library_session
 
     def _run(self, inputs: Mapping[str, Array], outputs: list[str]) -> dict[str, Array]:
+        with self._naming():
+            return dict(zip(outputs, self._session.run(outputs, dict(inputs)), strict=True))
+
+    @contextlib.contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Say of a failure of the library whose it is."""
         try:
-            found = self._session.run(outputs, dict(inputs))
+            yield
+        except NextOmniError:
+            raise
         except Exception as error:  # the library's exceptions share no base but Exception
             raise NextOmniError(f"{self.spec.name}: ONNX Runtime failed ({error})") from error
-        return dict(zip(outputs, found, strict=True))
 
 
 class BoundSession(OnnxSession):
@@ -50,42 +58,42 @@ class BoundSession(OnnxSession):
         self._memory, self._mine = memory, threading.local()
 
     def state(self, batch: int, columns: int) -> BoundState:
-        return BoundState(self.spec, self._memory, self.provider, batch, columns)
+        with self._naming():
+            return BoundState(self.spec, self._memory, self.provider, batch, columns)
 
     def _run(self, inputs: Mapping[str, Array], outputs: list[str]) -> dict[str, Array]:
-        self._bound(inputs, {}, outputs)
-        return dict(zip(outputs, self._mine.binding.copy_outputs_to_cpu(), strict=True))
+        with self._naming():
+            self._bound(inputs, {}, outputs)
+            return dict(zip(outputs, self._mine.binding.copy_outputs_to_cpu(), strict=True))
 
     def _step(self, inputs: Mapping[str, Array], state: BoundState, sequences: Ids) -> dict[str, Array]:
         """All columns of the state are read, in every step but one that sees none of them."""
         positions, real = inputs[Wire.POSITIONS], inputs[Wire.ATTENTION_MASK]
         seen, outputs = state.seen(sequences, positions, real), [tensor.name for tensor in self.spec.outputs]
-        if seen.any():
-            given = {**inputs, Wire.ATTENTION_MASK: np.concatenate([seen, real], axis=1)}
-            values = self._bound(given, state.past(sequences), outputs)
-        else:
-            values = self._bound({**inputs, **kept_arrays(self.spec, len(sequences), 0)}, {}, outputs)
-        found = dict(zip(outputs, values, strict=True))
-        state.put({name: found.pop(own) for name, own in self.spec.states}, sequences, positions, real)
-        return {name: value.numpy() for name, value in found.items()}
+        with self._naming():
+            if seen.any():
+                given = {**inputs, Wire.ATTENTION_MASK: np.concatenate([seen, real], axis=1)}
+                values = self._bound(given, state.past(sequences), outputs)
+            else:
+                values = self._bound({**inputs, **kept_arrays(self.spec, len(sequences), 0)}, {}, outputs)
+            found = dict(zip(outputs, values, strict=True))
+            state.put({name: found.pop(own) for name, own in self.spec.states}, sequences, positions, real)
+            return {name: value.numpy() for name, value in found.items()}
 
     def _bound(self, inputs: Mapping[str, Array], kept: Mapping[str, OrtValue], outputs: list[str]) -> list[OrtValue]:
         """A call: `kept` are inputs that stand in the provider's memory; so do the outputs, until the next call."""
         places = {name: (value.data_ptr(), value.shape()) for name, value in kept.items()}
         wanted = ({name: array.shape for name, array in inputs.items()}, places, outputs)
-        try:
-            if getattr(self._mine, "bound", None) != wanted:
-                self._bind(inputs, kept, outputs)
-                self._mine.bound = wanted
-            for name, array in inputs.items():
-                if array.size:
-                    self._mine.inputs[name].update_inplace(np.ascontiguousarray(array))
-            self._session.run_with_iobinding(self._mine.binding)
-            found: list[OrtValue] = self._mine.binding.get_outputs()
-            return found
-        except Exception as error:  # the library's exceptions share no base but Exception
-            self._mine.bound = None
-            raise NextOmniError(f"{self.spec.name}: ONNX Runtime failed ({error})") from error
+        if getattr(self._mine, "bound", None) != wanted:
+            self._mine.bound = None  # until it is, as that may fail
+            self._bind(inputs, kept, outputs)
+            self._mine.bound = wanted
+        for name, array in inputs.items():
+            if array.size:
+                self._mine.inputs[name].update_inplace(np.ascontiguousarray(array))
+        self._session.run_with_iobinding(self._mine.binding)
+        found: list[OrtValue] = self._mine.binding.get_outputs()
+        return found
 
     def _bind(self, inputs: Mapping[str, Array], kept: Mapping[str, OrtValue], outputs: list[str]) -> None:
         """Buffers for inputs of these shapes; the outputs' are made by the run that comes first."""
