@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from nextomni_edge.runtimes.onnx import BoundSession, OnnxSession
 from nextomni_edge.runtimes.onnx_state import BoundState
 from nextomni_edge.runtimes.state import HostState
 from nextomni_edge.tokens.chat import Kind
+from nextomni_edge.verify.tasks import PLANS, Plan
 from tests.generate.test_cache import KINDS, ask
 from tests.tiny import tiny_config
 
@@ -68,6 +70,19 @@ def test_whole_generations_have_the_same_tokens_and_no_key_or_value_leaves_the_p
     for index in expected.generated():
         np.testing.assert_array_equal(found.segments[index].tokens, expected.segments[index].tokens)
     assert ("backbone" in crossed) == (cache == "none")
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
+def test_every_task_has_the_same_tokens_wherever_its_prompt_is_kept(bound: EdgeModel, plan: Plan) -> None:
+    task, session = plan.task(bound), bound.session("backbone")
+    options = dataclasses.replace(task.options, kv_cache="prefix")
+    assert isinstance(session, BoundSession) and isinstance(bound.state(1, 4), BoundState)
+    found = generate(bound, task.sequence, options)
+    bound.sessions["backbone"] = OnnxSession(session.spec, session._session)
+    assert isinstance(bound.state(1, 4), HostState)
+    expected = generate(bound, task.sequence, options)
+    for index in expected.generated():
+        np.testing.assert_array_equal(found.segments[index].tokens, expected.segments[index].tokens)
 
 
 @pytest.mark.parametrize("asked", [[0, 1, 2], [2, 1], [1]])
