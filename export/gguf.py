@@ -29,10 +29,10 @@ BLOCK: Final = 32  # values that the narrowest of llama.cpp's block formats roun
 def write_backbone(component: Component, stream: WeightStream, config: BackboneConfig, precision: Precision) -> ComponentRecord:
     """Write the backbone into the bundle; no value is changed but by the precision's rounding.
 
-    UsageError: its rows are no whole blocks, or not all attend to all. MissingRuntimeError: quantising needs llama.cpp.
+    UsageError: its rows are no whole blocks, or its attention is causal. MissingRuntimeError: quantising needs llama.cpp.
     """
-    if config.attention != "full":
-        raise UsageError(f"backbone of attention {config.attention!r}: llama.cpp runs 'full' alone here; export with --target onnx")
+    if config.attention == "causal":
+        raise UsageError("backbone of attention 'causal': GGUF is for 'full' and 'prefix' alone; export with --target onnx")
     name = f"{component.name}{ENDINGS['gguf']}"
     out = stream.writer.path / name
     if precision in ("float32", "float16"):

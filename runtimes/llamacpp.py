@@ -104,7 +104,7 @@ class LlamaSession(Session):
 class LlamaState(State):
     """A context of the library's: its keys and values of so many sequences, and the buffers of its calls."""
 
-    ANY_ROWS: ClassVar = False
+    any_rows = False
 
     def __init__(self, model: Model, batch: int, columns: int) -> None:
         super().__init__(batch, columns)

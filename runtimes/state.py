@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ class State(ABC):
     filled (B,columns): the positions of which something is kept.
     """
 
-    ANY_ROWS: ClassVar = True  # rows may be computed anew whatever stands behind them; else a sequence's last rows alone
+    any_rows = True  # rows may be computed anew whatever stands behind them; else a sequence's last rows alone
 
     def __init__(self, batch: int, columns: int) -> None:
         self.filled: Mask = np.zeros((batch, columns), np.bool_)

@@ -120,8 +120,8 @@ def check_gguf(path: Path, spec: GraphSpec, config: BackboneConfig, precision: P
     """No other file belongs to it. InputError names the file and what is not as the config and the precision say."""
     if spec.name != ComponentName.BACKBONE:
         raise InputError(f"{path}: component {spec.name} as GGUF, which holds a {ComponentName.BACKBONE} alone")
-    if config.attention != "full":
-        raise InputError(f"{path}: GGUF for a backbone of attention {config.attention!r}; llama.cpp runs 'full' alone")
+    if config.attention == "causal":
+        raise InputError(f"{path}: GGUF for a backbone of attention 'causal', expected 'full' or 'prefix'")
     try:
         found = read_gguf(path)
         _check_metadata(found.metadata, metadata(config))

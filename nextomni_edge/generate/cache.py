@@ -18,11 +18,11 @@ from nextomni_edge.generate.options import GenerationOptions
 class CacheView:
     """What a policy knows before a forward of B requests of S positions.
 
-    attended, response, changed, due, ends (B,S) bool: not padding; generated; of another token than its keys and values are
-    of; read by a row that the known noise may move in this step; <EOS>. similarity (B,S): cosine of the row's input features
-    to those that its keys and values are of. drift (B,): tokens that have changed since all was computed last, for each row of the
-    response. age (B,S) and `prompt_age`, `response_age` (B,): forwards since a row, the whole prompt, the whole response was
-    computed. last: x_1 of every row is the result.
+    attended, response, changed, due, ends (B,S) bool: not padding; from the first generated row on; of another token than its
+    keys and values are of; read by a row that the known noise may move in this step; <EOS>. similarity (B,S): cosine of the row's
+    input features to those that its keys and values are of. drift (B,): tokens that have changed since all was computed last, for
+    each row of the response. age (B,S) and `prompt_age`, `response_age` (B,): forwards since a row, the whole prompt, the whole
+    response was computed. last: x_1 of every row is the result.
     """
 
     attended: Mask
@@ -39,10 +39,12 @@ class CacheView:
 
 
 class CachePolicy(Protocol):
-    """Decides; trunk.py stores. `needs_due`, `needs_similarity`: whether that part of the view is worth computing."""
+    """Decides; trunk.py stores. `needs_due`, `needs_similarity`: whether that part of the view is worth computing.
+    `any_rows`: whether it computes rows with others behind them that it keeps."""
 
     needs_due: bool
     needs_similarity: bool
+    any_rows: bool
 
     def plan(self, view: CacheView) -> Mask:
         """Rows (B,S) to compute anew; the others keep their keys and values."""
@@ -51,7 +53,7 @@ class CachePolicy(Protocol):
 class NoCache:
     """Everything, every time: exact."""
 
-    needs_due = needs_similarity = False
+    needs_due = needs_similarity = any_rows = False
 
     def plan(self, view: CacheView) -> Mask:
         return view.attended
@@ -60,7 +62,7 @@ class NoCache:
 class Prefix:
     """The prompt's rows are kept, computed anew every R_p forwards; the response always."""
 
-    needs_due = needs_similarity = False
+    needs_due = needs_similarity = any_rows = False
 
     def __init__(self, options: GenerationOptions) -> None:
         self.options = options
@@ -94,7 +96,7 @@ class Adaptive(Prefix):
     the embeddings that are compared, so a row of an unchanged token has cosine 1.
     """
 
-    needs_similarity = True
+    needs_similarity = any_rows = True
 
     def plan(self, view: CacheView) -> Mask:
         threshold, share = self.options.cache_threshold, self.options.cache_share
@@ -118,7 +120,7 @@ class Revised(Prefix):
     keep their keys, values and prediction. In the last step every prediction is read, so the whole response is computed.
     """
 
-    needs_due = True
+    needs_due = any_rows = True
 
     def plan(self, view: CacheView) -> Mask:
         return self.refreshed(view, view.changed | view.due | view.last)

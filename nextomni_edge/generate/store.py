@@ -14,7 +14,7 @@ class Store:
     """`kept`, the backbone's state of G·B sequences, those of one branch together; hidden (G,B,S,H) is written in place."""
 
     def __init__(self, model: EdgeModel, batch: Batch, embeddings: Float, policy: CachePolicy) -> None:
-        shape, (branches, requests, length, _) = model.config.backbone, embeddings.shape
+        branches, requests, length, _ = embeddings.shape
         self.kept, self.hidden = model.state(branches * requests, length), np.zeros_like(embeddings)
         self.embeddings, self.batch, self.eos = embeddings, batch, model.tokenizer.special.eos
         self.features = np.zeros_like(embeddings[0]) if policy.needs_similarity else None  # that a row was computed from
@@ -24,9 +24,6 @@ class Store:
         self.prompt_age, self.response_age = np.zeros(requests, np.int64), np.zeros(requests, np.int64)
         self.filled = np.zeros(requests, np.bool_)
         self.response = batch.attended & ~batch.prompt
-        if shape.attention != "prefix":  # markers behind or between what is generated are then kept with the prompt
-            self.response = np.zeros((requests, length), np.bool_)
-            self.response[np.nonzero(batch.real)[0], batch.rows[batch.real]] = True
 
     @property
     def nbytes(self) -> int:

@@ -22,7 +22,7 @@ from nextomni_edge.tokens.sequence import Sequence, unconditional
 class Trunk:
     """hidden (G,B,R,H) of G branches: of each generated row, the state that it is predicted from. Prompts are embedded once.
 
-    UsageError: a model whose predictions are shifted by one has no row before the first.
+    UsageError: a model whose predictions are shifted by one has no row before the first; a cache that the runtime cannot keep.
     """
 
     def __init__(self, model: EdgeModel, batch: Batch, options: GenerationOptions, meter: Meter) -> None:
@@ -42,6 +42,11 @@ class Trunk:
         self.policy = cache_policy(options, self.prefix)
         whole = isinstance(self.policy, NoCache) and not self.prefix
         self.store = None if whole else Store(model, batch, self.embeddings, self.policy)
+        if self.store and self.policy.any_rows and not self.store.kept.any_rows:
+            raise UsageError(
+                f"kv_cache {options.kv_cache!r} computes rows with kept ones behind them, which this backbone's runtime cannot: "
+                "take 'prefix' or 'none'"
+            )
 
     def _embedded(self, sequences: list[Sequence]) -> Float:
         """(B,S,H), zero at padding: requests of one layout in one call."""

@@ -18,6 +18,7 @@ from nextomni_edge.errors import GateError, MissingRuntimeError
 from nextomni_edge.models.components import Component, components
 from nextomni_edge.models.networks import Model
 from nextomni_edge.runtimes.base import READERS, Array, Session, runtime
+from nextomni_edge.runtimes.state import Ids, State
 from nextomni_edge.runtimes.torch import TorchSession
 from nextomni_edge.spec import ComponentName, Wire
 from nextomni_edge.verify.comparison import error, limit, within
@@ -26,6 +27,23 @@ from nextomni_edge.verify.comparison import error, limit, within
 FARTHEST: Final[dict[Precision, float]] = {
     "float32": 0.0, "float16": 1e-3, "q8_0": 0.02, "q6_k": 0.06, "q4_k_m": 0.2, "q4_0": 0.25,
 }  # fmt: skip
+
+
+class _Pair(State):
+    """The same sequences, as PyTorch keeps them and as the runtime does."""
+
+    def __init__(self, checked: State, kept: State) -> None:
+        super().__init__(*kept.filled.shape)
+        self.checked, self.kept, self.any_rows = checked, kept, kept.any_rows
+
+    @property
+    def nbytes(self) -> int:
+        return self.kept.nbytes
+
+    def trim(self, length: int, sequences: Ids | None = None) -> None:
+        super().trim(length, sequences)
+        self.checked.trim(length, sequences)
+        self.kept.trim(length, sequences)
 
 
 class RuntimeInLockstep(Session):
@@ -37,7 +55,16 @@ class RuntimeInLockstep(Session):
         self._checked, self._runtime, self._arithmetic = checked, runtime, arithmetic
 
     def _run(self, inputs: Mapping[str, Array], outputs: list[str]) -> dict[str, Array]:
-        expected, found = run_reference(self._checked, inputs), self._runtime.run(inputs, outputs)
+        return self._compared(run_reference(self._checked, inputs), self._runtime.run(inputs, outputs), outputs)
+
+    def state(self, batch: int, columns: int) -> State:
+        return _Pair(self._checked.state(batch, columns), self._runtime.state(batch, columns))
+
+    def _step(self, inputs: Mapping[str, Array], state: _Pair, sequences: Ids) -> dict[str, Array]:
+        expected = self._checked.step(inputs, state.checked, sequences)[Wire.HIDDEN] * inputs[Wire.ATTENTION_MASK][..., None]
+        return self._compared({Wire.HIDDEN: expected}, self._runtime.step(inputs, state.kept, sequences), [Wire.HIDDEN])
+
+    def _compared(self, expected: Mapping[str, Array], found: dict[str, Array], outputs: list[str]) -> dict[str, Array]:
         allowed = limit(self.spec.name, self._arithmetic)
         for name in outputs:
             if not within(measured := error(found[name], expected[name]), allowed):

@@ -98,8 +98,8 @@ def test_a_precision_that_the_file_has_not_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_backbone_that_llama_cpp_would_run_wrongly_is_refused(tmp_path: Path) -> None:
-    config = dataclasses.replace(small_config().backbone, attention="prefix")
-    with pytest.raises(InputError, match=r"attention 'prefix'; llama\.cpp runs 'full' alone"):
+    config = dataclasses.replace(small_config().backbone, attention="causal")
+    with pytest.raises(InputError, match=r"attention 'causal', expected 'full' or 'prefix'"):
         check_gguf(write_gguf(tmp_path / "b.gguf"), SPEC, config, "float32")
 
 

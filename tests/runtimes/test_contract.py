@@ -205,7 +205,7 @@ def test_rows_between_others_are_computed_or_refused(load: Loader) -> None:
     session = load("backbone")
     inputs, state = inputs_of(session, rows=9, attended=9), session.state(2, 9)
     session.step(part(inputs, 0, 9), state)
-    if not state.ANY_ROWS:
+    if not state.any_rows:
         with pytest.raises(UsageError, match=r"^backbone: positions 2 to 3 of a sequence of which 9 are kept"):
             session.step(part(inputs, 2, 4), state)
         return

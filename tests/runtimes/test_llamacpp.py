@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("llama_cpp", reason="llama.cpp is compiled by `make test-slow` alone")
 
 from nextomni_edge.bundle import Bundle
-from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.errors import GateError, InputError, UsageError
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.runtimes.base import Execution, Session, runtime
 
@@ -118,6 +118,27 @@ def test_more_rows_than_a_call_takes_are_several_calls(session: Session, monkeyp
     together = session.run(inputs)["hidden"]
     monkeypatch.setattr("nextomni_edge.runtimes.llamacpp.TOGETHER", 20)
     np.testing.assert_allclose(session.run(inputs)["hidden"], together, atol=1e-6)
+
+
+def test_a_step_in_lockstep_is_held_against_pytorch(session: Session, tiny_checkpoint: Path) -> None:
+    from nextomni_edge.checkpoint import Checkpoint
+    from nextomni_edge.graphs import graph_specs
+    from nextomni_edge.verify.gguf_reference import RuntimeInLockstep
+
+    spec = graph_specs(Checkpoint.open(tiny_checkpoint).config)["backbone"]
+    pair = RuntimeInLockstep(runtime("torch").load("backbone", tiny_checkpoint, spec), session, "float32")
+    state, inputs = pair.state(2, 9), rows([9, 7])
+    whole = pair.step(inputs, state)["hidden"]
+    np.testing.assert_array_equal(whole, session.run(inputs)["hidden"])
+    state.trim(5)
+    last = {name: array[:, 5:] for name, array in inputs.items()}
+    pair.step(last, state)
+    assert state.nbytes == session.state(2, 9).nbytes and not state.any_rows
+    state.kept.reset()  # type: ignore[attr-defined]
+    state.kept.filled[:, :5] = True  # type: ignore[attr-defined]  # what llama.cpp has forgotten, PyTorch still sees
+    state.trim(5)
+    with pytest.raises(GateError, match="backbone: hidden differs by"):
+        pair.step(last, state)
 
 
 @pytest.mark.parametrize(("first", "count"), [(2, 3), (7, 2)], ids=["others behind them", "a gap before them"])
