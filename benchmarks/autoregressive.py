@@ -16,7 +16,6 @@ import argparse
 import functools
 import importlib.util
 import json
-import os
 import platform
 import sys
 import time
@@ -27,7 +26,7 @@ from typing import Any
 
 import autoregressive_models
 from autoregressive_report import FORWARDS, LENGTHS, SAME_BITS, equal_quality, report, summary
-from contenders import Contender, answer_all
+from contenders import Contender, answer_all, parser, started
 
 from nextomni_edge.files import atomic_write
 
@@ -152,16 +151,10 @@ def measure(contenders: list[Contender], rounds: int, say: Callable[[str], None]
 
 def main() -> None:
     """Measure and write the numbers; `--table` prints those of an earlier run."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("build/autoregressive"), help="where the models are made and kept")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--small", action="store_true", help="two layers and a small vocabulary: to try the script")
-    parser.add_argument("--prepare", action="store_true", help="make the models and end")
-    parser.add_argument("--table", action="store_true", help="print the table of the written numbers and end")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
-    parser.add_argument("-o", "--out", type=Path, default=Path(__file__).with_suffix(".json"))
-    given = parser.parse_args()
+    options = parser(__file__, __doc__, "build/autoregressive", 3)
+    options.add_argument("--small", action="store_true", help="two layers and a small vocabulary: to try the script")
+    options.add_argument("--table", action="store_true", help="print the table of the written numbers and end")
+    given = options.parse_args()
     if given.worker:
         work(given.worker, given.folder, given.threads)
         return
@@ -179,17 +172,9 @@ def main() -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Start the contenders, measure, write."""
-    began, common = time.monotonic(), ["--folder", str(given.folder), "--threads", str(given.threads)]
-    everyone = [Contender(name, [__file__, "--worker", name, *common], given.threads) for name in CONTENDERS]
-    absent = {one.name: one.started["error"] for one in everyone if "error" in one.started}
-    here = [one for one in everyone if "error" not in one.started]
-    if SAME_BITS in absent:
-        raise SystemExit(f"{SAME_BITS}, which all is compared with, does not run: {absent[SAME_BITS]}")
-    try:
+    began = time.monotonic()
+    with started(__file__, list(CONTENDERS), given, SAME_BITS) as (here, absent):
         rows = measure(here, given.rounds, lambda line: print(line, file=sys.stderr, flush=True))
-    finally:
-        for one in here:
-            one.close()
     found = summary(rows, equal_quality())
     data = {
         "machine": platform.machine(), "threads": given.threads, "prompt": PROMPT, "small": given.small,

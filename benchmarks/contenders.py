@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
+
+
+def parser(script: str, described: str | None, folder: str, rounds: int) -> argparse.ArgumentParser:
+    """The options that every comparison of contenders has; --worker is for the processes that it starts of itself."""
+    found = argparse.ArgumentParser(description=described, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found.add_argument("--folder", type=Path, default=Path(folder), help="where the models are made and kept")
+    found.add_argument("--rounds", type=int, default=rounds)
+    found.add_argument("--threads", type=int, default=os.cpu_count())
+    found.add_argument("--prepare", action="store_true", help="make the models and end")
+    found.add_argument("--worker", help=argparse.SUPPRESS)
+    found.add_argument("-o", "--out", type=Path, default=Path(script).with_suffix(".json"))
+    return found
 
 
 class Contender:
@@ -37,6 +52,26 @@ class Contender:
         if self.process.stdin:
             self.process.stdin.close()
         self.process.wait()
+
+
+@contextlib.contextmanager
+def started(
+    script: str, names: list[str], given: argparse.Namespace, reference: str
+) -> Iterator[tuple[list[Contender], dict[str, str]]]:
+    """The contenders that run here, and of each other why it does not; all end with the block. SystemExit: the reference is one."""
+    common = ["--folder", str(given.folder), "--threads", str(given.threads)]
+    everyone: list[Contender] = []
+    try:
+        for name in names:
+            print(f"loading {name}", file=sys.stderr, flush=True)
+            everyone.append(Contender(name, [script, "--worker", name, *common], given.threads))
+        absent = {one.name: one.started["error"] for one in everyone if "error" in one.started}
+        if reference in absent:
+            raise SystemExit(f"{reference}, which all is compared with, does not run: {absent[reference]}")
+        yield [one for one in everyone if one.name not in absent], absent
+    finally:
+        for one in everyone:
+            one.close()
 
 
 def answer_all(load: Callable[[], Callable[[dict[str, Any]], float]], version: Callable[[], str]) -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -28,7 +27,7 @@ from typing import Any, Final
 import export_memory
 import latency
 import numpy as np
-from contenders import Contender, answer_all
+from contenders import Contender, answer_all, parser, started
 from numpy.typing import NDArray
 
 from nextomni_edge.files import atomic_write
@@ -216,20 +215,9 @@ def table(found: list[dict[str, Any]]) -> str:
 
 def run(given: argparse.Namespace, names: list[str]) -> None:
     """Start the contenders, measure, write."""
-    began, common = time.monotonic(), ["--folder", str(given.folder)]
-    everyone: list[Contender] = []
-    try:
-        for name in names:
-            print(f"loading {name}", file=sys.stderr, flush=True)
-            everyone.append(Contender(name, [__file__, "--worker", name, *common], given.threads))
-        here = [one for one in everyone if "error" not in one.started]
+    began = time.monotonic()
+    with started(__file__, names, given, REFERENCE) as (here, absent):
         found = measure(here, 1 if given.quick else given.rounds, given.budget)
-    finally:
-        for one in everyone:
-            one.close()
-    absent = {one.name: one.started["error"] for one in everyone if "error" in one.started}
-    if REFERENCE in absent:
-        sys.exit(f"{REFERENCE}, which all is compared with, does not run: {absent[REFERENCE]}")
     summarise(found)
     data = {
         "machine": dataclasses.asdict(Machine.here()), "threads": given.threads, "quick": given.quick,
@@ -245,17 +233,11 @@ def run(given: argparse.Namespace, names: list[str]) -> None:
 
 def main() -> None:
     """Make what is missing, measure, and write the numbers."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("build/latency/half-a-billion"), help="of the model and its bundles")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--budget", type=float, default=300, metavar="SECONDS", help="no further round begins after so many")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--contenders", metavar="NAME,...", help="these and the reference; by default all")
-    parser.add_argument("--quick", action="store_true", help="a small shape, one round: whether it works, no measurement")
-    parser.add_argument("--prepare", action="store_true", help="make the bundles and end")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
-    parser.add_argument("-o", "--out", type=Path, default=Path(__file__).with_suffix(".json"))
-    given = parser.parse_args()
+    options = parser(__file__, __doc__, "build/latency/half-a-billion", 7)
+    options.add_argument("--budget", type=float, default=300, metavar="SECONDS", help="no further round begins after so many")
+    options.add_argument("--contenders", metavar="NAME,...", help="these and the reference; by default all")
+    options.add_argument("--quick", action="store_true", help="a small shape, one round: whether it works, no measurement")
+    given = options.parse_args()
     if given.worker:
         work(given.worker, given.folder)
         return
