@@ -152,6 +152,25 @@ def score(exam: Exam, curve: Curve, settings: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def table(data: dict[str, Any]) -> str:
+    """Markdown: a line per number of steps, a column per modality and way of stepping: per cent right, and their interval."""
+    columns = [(kind, way) for kind in data["smallest"] for way in data["smallest"][kind]]
+    heads = [f"{kind}, {way}" for kind, way in columns]
+    lines = ["| n | " + " | ".join(heads) + " |", "| ---: " * (1 + len(columns)) + "|"]
+    found = {(kind, own["stepping"], own["steps"]): own for kind, scores in data["scores"].items() for own in scores.values()}
+    for n in sorted({steps for _, way, steps in found if way}):
+        lines.append(f"| {n} | " + " | ".join(_cell(found.get((*column, n))) for column in columns) + " |")
+    least = [str(data["smallest"][kind][way]) for kind, way in columns]
+    return "\n".join([*lines, "| least n inside | " + " | ".join(least) + " |"])
+
+
+def _cell(score: dict[str, Any] | None) -> str:
+    if score is None:
+        return ""
+    low, high = score["ci95"]
+    return f"{100 * score['value']:.0f} ({100 * low:.0f} to {100 * high:.0f})"
+
+
 def main() -> None:
     """Score what is not scored yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

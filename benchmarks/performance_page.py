@@ -32,12 +32,20 @@ def twins(path: Path) -> str:
     return table(_read(path)["tasks"])
 
 
+def _forwards(path: Path) -> str:
+    """The table of forwards.py, which imports the example's modules."""
+    import forwards
+
+    return forwards.table(_read(path))
+
+
 def _read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 TABLES: dict[str, tuple[Path | None, Callable[[Path], str]]] = {
     "shortcuts": (HERE / "shortcuts.json", lambda path: shortcuts.table(_read(path))),
+    "forwards": (HERE / "forwards.json", _forwards),
     "caches": (HERE / "caches.json", lambda path: caches.table(_read(path))),
     "twins": (EXAMPLE / "twins.json", twins),
     "autoregressive": (HERE / "autoregressive.json", autoregressive_report.report),

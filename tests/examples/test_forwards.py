@@ -46,3 +46,15 @@ def test_another_bundle_starts_anew(forwards: ModuleType, tmp_path: Path) -> Non
     forwards.Results.open(path, {"bundle": "a"}).add("text", "euler 2", point("euler", 2, 0.5))
     assert list(forwards.Results.open(path, {"bundle": "a"}).scores["text"]) == ["euler 2"]
     assert forwards.Results.open(path, {"bundle": "b"}).scores == {}
+
+
+def test_the_table_has_a_cell_for_what_was_scored_and_the_least_n_last(forwards: ModuleType) -> None:
+    points = {"euler 64": point("euler", 64, 0.8), "corrected 2": point("corrected", 2, 0.75), "prefix": point(None, 8, 0.9)}
+    data = {"scores": {"audio": points}, "smallest": {"audio": {"euler": 64, "corrected": 2}}}
+    assert forwards.table(data).splitlines() == [
+        "| n | audio, euler | audio, corrected |",
+        "| ---: | ---: | ---: |",
+        "| 2 |  | 75 (65 to 85) |",
+        "| 64 | 80 (70 to 90) |  |",
+        "| least n inside | 64 | 2 |",
+    ]
