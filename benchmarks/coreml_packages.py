@@ -2,20 +2,21 @@
 
     python benchmarks/coreml_packages.py NAME=BUNDLE... -o benchmarks/coreml_packages.json
 
-Reads bundles that `export --target coreml [--precision float16] [--like QUANTISED]` made; nothing is run on a device, and no claim
-is made about one. Where an operator may run is Apple's documentation's word (see `operator_counts`).
+Reads bundles that `export --target coreml` made, with any of its options; nothing is run on a device, and no claim is made about
+one. Where an operator may run is Apple's documentation's word (see `operator_counts`).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from nextomni_edge.bundle import Bundle
-from nextomni_edge.bundle.coreml_package import WEIGHTS, chunks, operator_counts
+from nextomni_edge.bundle.coreml_package import WEIGHTS, chunks, operator_counts, read_package
 
 
 def measured(path: Path) -> dict[str, Any]:
@@ -28,6 +29,7 @@ def measured(path: Path) -> dict[str, Any]:
         totals.update({gives: sum(counts.values()) for gives, counts in operators.items()})
         components[name] = {
             "packages": len(parts),
+            "form": form(parts),
             "weight_bytes": sum((part / WEIGHTS).stat().st_size for part in parts),
             "compressed_layers": len(record.quantisation),
             "largest_weight_error": max((decision.weight_error for decision in record.quantisation.values()), default=None),
@@ -40,6 +42,13 @@ def measured(path: Path) -> dict[str, Any]:
         "parity": parity(bundle.manifest.parity),
         "components": components,
     }
+
+
+def form(parts: list[Path]) -> dict[str, Any]:
+    """Shapes that are enumerated (0: ranges), and bytes that a sequence's state takes."""
+    programs = [read_package(part) for part in parts]
+    states = [math.prod(size for size, _ in state.bounds) * 2 for program in programs for state in program.states]
+    return {"shapes": max(len(each.shapes) for each in programs[0].inputs), "state_bytes": sum(states)}
 
 
 def parity(found: dict[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from nextomni_edge.verify import against_checkpoint, golden, record
 Progress = Callable[[str, float], None]  # what is being done, and the share that is done, 0 to 1
 Check = Literal["full", "golden", "none"]
 Target = Literal["onnx", "coreml", "gguf"]
+MOST_ROWS: Final = 64  # Core ML takes 128 shapes (coremltools' guide, "Flexible Input Shapes"); a backbone has two of a count
 Write = Callable[[Component], ComponentRecord]
 # Bits of a value; of llama.cpp's formats with their scales, q4_k_m about, since it gives some matrices more.
 BITS: Final[Mapping[Precision, float]] = {
@@ -58,13 +59,18 @@ LIBRARIES: Final = (
 class CoreMlOptions:
     """What Core ML packages alone have. `like`: a quantised bundle of ONNX graphs, whose layers are compressed here as there, with
     the same integers; `palettes`: with 2^bits values by k-means in their place. `chunk_mib`: the backbone in packages of no more
-    weights than that, which run in sequence."""
+    weights than that, which run in sequence. `rows`: counts of rows that shapes are enumerated for, ascending, one sequence at a
+    time; none: any count. `state`: keys and values stay in the backbone."""
 
     like: Path | None = None
     palettes: bool = False
     chunk_mib: int | None = None
+    rows: tuple[int, ...] = ()
+    state: bool = False
 
     def __post_init__(self) -> None:
+        if self.rows and not (self.rows[0] > 0 and len(self.rows) <= MOST_ROWS and list(self.rows) == sorted(set(self.rows))):
+            raise UsageError(f"rows {self.rows}: expected at most {MOST_ROWS} counts, each over the one before, such as 32,64,256")
         if self.palettes and self.like is None:
             raise UsageError("palettes: which layers get one, and of how many bits, a quantised bundle says; give it with --like")
 
@@ -237,13 +243,15 @@ def _onnx(chosen: dict[str, Component], stream: WeightStream, precision: Precisi
 
 def _coreml(stream: WeightStream, precision: Precision, options: CoreMlOptions) -> Write:
     """Writes a component's package. The converter reads weights, so this holds the model in memory."""
+    from nextomni_edge.bundle.coreml_interface import Form
     from nextomni_edge.export.coreml import write_component  # its library is another extra's
     from nextomni_edge.export.coreml_weights import Like
 
     like = Like(Bundle.open(options.like), options.palettes) if options.like else None
     whole = components_of(load(stream.checkpoint.path))
     stored = _beside(precision)
-    return lambda component: write_component(whole[component.name], stream.writer, stored, like, options.chunk_mib)
+    form = Form(bool(options.rows), options.rows, options.state)
+    return lambda component: write_component(whole[component.name], stream.writer, stored, like, options.chunk_mib, form)
 
 
 def _gguf(chosen: dict[str, Component], stream: WeightStream, precision: Precision) -> Write:

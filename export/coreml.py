@@ -3,17 +3,14 @@
 What the converter does wrong without a word is spelled out in the program instead: grouped keys (it tiles them, so that query
 heads meet another head's keys) and RMSNorm (it adds epsilon after a division by the maximum).
 
-Row counts are free, within the spec's bounds. For the Neural Engine they would have to be enumerated or fixed: of a range it runs
-the default shape alone, of an enumeration every shape (an engineer of Apple's, developer.apple.com/forums/thread/724930;
-coremltools' guide, "Flexible Input Shapes"). Core ML has no size 0: `past` is at least 1, and the runtime masks it.
-
-Keys and values are inputs and outputs, never a state: a state has a fixed shape and one writer, while the cache policies keep any
-rows of any branch, in any order, and without one nothing is kept at all.
+Row counts are free, within the spec's bounds, or enumerated, which the Neural Engine wants (docs/runtimes.md has the sources).
+Core ML has no size 0: `past` is at least 1, and the runtime masks it. Keys and values are inputs and outputs, or a state.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import logging
@@ -29,12 +26,15 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from nextomni_edge.bundle import BundleWriter, ComponentRecord, Decision
-from nextomni_edge.bundle.coreml_package import MODEL, WEIGHTS, bounds, package_index
+from nextomni_edge.bundle.coreml_interface import KEPT, Form, bounds, packaged, shapes, state_shape
+from nextomni_edge.bundle.coreml_package import MODEL, WEIGHTS, package_index
 from nextomni_edge.bundle.manifest import PACKAGE, PACKAGE_INDEX
-from nextomni_edge.errors import InputError, NextOmniError
+from nextomni_edge.errors import InputError, NextOmniError, UsageError
 from nextomni_edge.export.coreml_chunks import cut
+from nextomni_edge.export.coreml_state import KeepingBackbone
 from nextomni_edge.export.onnx import DTYPES, EXAMPLE_SIZES, free_axes
 from nextomni_edge.export.weights import Precision
+from nextomni_edge.models.backbone import Backbone
 from nextomni_edge.models.components import Component
 from nextomni_edge.spec import GraphSpec
 
@@ -43,49 +43,82 @@ import coremltools  # noqa: E402
 
 from nextomni_edge.export.coreml_weights import Compression, Like  # noqa: E402
 
+# The first narrows the indices of a gather over a free size, here up to twice the positions, to 16 bits. The second sorts the
+# updates of a state, and in coremltools 9.0 stops where two other passes have touched the operator before one (in float16).
+NOT_WITH_A_STATE: Final = {"common::add_int16_cast", "common::canonicalize_inplace_pattern"}
 PRECISIONS: Final = {"float32": coremltools.precision.FLOAT32, "float16": coremltools.precision.FLOAT16}
 
 
 def write_component(
-    component: Component, writer: BundleWriter, precision: Precision, like: Like | None = None, chunk_mib: int | None = None
+    component: Component,
+    writer: BundleWriter,
+    precision: Precision,
+    like: Like | None = None,
+    chunk_mib: int | None = None,
+    form: Form | None = None,
 ) -> ComponentRecord:
     """Write one component, whose module holds its weights, as a package of the bundle; its layers compressed as `like` has them.
 
-    A backbone over `chunk_mib` becomes several. `precision` is of weights and arithmetic; what crosses the border stays float32.
-    NextOmniError: the program is not the spec's. InputError: `like` has other layers. UsageError: a layer over `chunk_mib`.
+    A backbone over `chunk_mib` becomes several; it alone can keep a state, as `form` says. `precision` is of weights and
+    arithmetic; what crosses the border stays float32.
+    NextOmniError: the program is not the spec's. InputError: `like` has other layers. UsageError: a layer over `chunk_mib`, rows
+    that the model has not.
     """
+    form = _form_of(component, form or Form())
     planned = {weight: decision for weight, (decision, _) in like.layers(component.name).items()} if like else {}
     sizes = {weight: decision.bytes for weight, decision in planned.items()}
     decisions: dict[str, Decision] = {}
     for index, part in enumerate(cut(component, chunk_mib, np.dtype(precision).itemsize, sizes), 1):
         package = f"{component.name}{PACKAGE}" if index == 1 else f"{component.name}.{index}{PACKAGE}"
-        decisions |= _write_package(part, package, writer, precision, like)
+        decisions |= _write_package(part, package, writer, precision, like, form)
     for weight in sorted(planned.keys() - decisions.keys()):
         raise InputError(f"the quantised bundle has a layer {weight!r} in {component.name}, which the model has not")
-    return ComponentRecord("coreml", f"{component.name}{PACKAGE}", precision, decisions)
+    return ComponentRecord("coreml", f"{component.name}{PACKAGE}", precision, decisions, form.keeps)
+
+
+def _form_of(component: Component, form: Form) -> Form:
+    """What of a form concerns this component."""
+    dims = component.spec.dims()
+    if form.rows and "rows" in dims and form.rows[-1] > dims["rows"].max:
+        raise UsageError(f"rows {form.rows[-1]}: {component.name} takes at most {dims['rows'].max}; enumerate no more")
+    keeps = form.keeps and bool(component.spec.states)
+    return Form(bool(form.rows) or keeps, form.rows if "rows" in dims else (), keeps)
 
 
 def _write_package(
-    component: Component, package: str, writer: BundleWriter, precision: Precision, like: Like | None
+    component: Component, package: str, writer: BundleWriter, precision: Precision, like: Like | None, form: Form
 ) -> dict[str, Decision]:
-    spec = component.spec
+    spec = packaged(component.spec, form)
     outputs = [
         coremltools.TensorType(name=tensor.name, dtype=None if tensor.dtype == "int64" else np.float32) for tensor in spec.outputs
     ]
     compression = Compression(like, component) if like else None
+    pipeline = compression.pipeline() if compression else coremltools.PassPipeline()
+    if form.keeps:
+        pipeline.remove_passes(NOT_WITH_A_STATE)
     with _quiet():
         model = coremltools.convert(
-            _program(component), convert_to="mlprogram", minimum_deployment_target=coremltools.target.iOS18, outputs=outputs,
-            compute_precision=PRECISIONS[precision], skip_model_load=True,
-            pass_pipeline=compression.pipeline() if compression else coremltools.PassPipeline(),
+            _program(_in_form(component, form)), convert_to="mlprogram", minimum_deployment_target=coremltools.target.iOS18,
+            outputs=outputs, compute_precision=PRECISIONS[precision], skip_model_load=True, pass_pipeline=pipeline,
         )  # fmt: skip
         model = compression.finish(model, precision) if compression else model
     description = model.get_spec()
-    _set_bounds(description, spec)
+    _describe(description, spec, shapes(component.spec, form))
+    if [state.name for state in description.description.state] != (list(KEPT) if form.keeps else []):
+        raise NextOmniError(f"{spec.name}: the converter gave other states than keys and values")
     writer.add_file(f"{package}/{PACKAGE_INDEX}", json.dumps(package_index(), indent=1).encode())
     writer.add_file(f"{package}/{MODEL}", description.SerializeToString(deterministic=True))
     writer.add_file(f"{package}/{WEIGHTS}", Path(model.weights_dir) / "weight.bin")
     return compression.decisions(writer.path / package) if compression else {}
+
+
+def _in_form(component: Component, form: Form) -> Component:
+    """The component whose module has the interface of its package."""
+    module = component.module
+    if form.keeps:
+        assert isinstance(module, Backbone)  # it alone has states
+        module = KeepingBackbone(module, state_shape(component.spec))
+    return dataclasses.replace(component, module=module, spec=packaged(component.spec, form))
 
 
 def _program(component: Component) -> torch.export.ExportedProgram:
@@ -130,8 +163,8 @@ def rms_norm(x: Tensor, shape: tuple[int, ...], weight: Tensor, eps: float) -> T
     return normalised
 
 
-def _set_bounds(model: Any, spec: GraphSpec) -> None:
-    """Write the spec's bounds over those that tracing assumed, and leave out what differs from one conversion to the next."""
+def _describe(model: Any, spec: GraphSpec, enumerated: Mapping[str, tuple[tuple[int, ...], ...]]) -> None:
+    """Write the package's sizes over those that tracing assumed, and leave out what differs from one conversion to the next."""
     model.description.ClearField("metadata")
     by_name = {tensor.name: tensor for tensor in spec.inputs}
     found = [[feature.name for feature in features] for features in (model.description.input, model.description.output)]
@@ -141,8 +174,13 @@ def _set_bounds(model: Any, spec: GraphSpec) -> None:
         array, limits = feature.type.multiArrayType, bounds(by_name[feature.name])
         array.ClearField("ShapeFlexibility")
         array.ClearField("shape")
+        if feature.name in enumerated:
+            array.shape.extend(enumerated[feature.name][0])
+            for shape in enumerated[feature.name]:
+                array.enumeratedShapes.shapes.add(shape=shape)
+            continue
         array.shape.extend(min(high, max(low, 2)) for low, high in limits)  # what a tool shows where nobody chose
-        for low, high in limits:
+        for low, high in limits if any(low != high for low, high in limits) else ():
             array.shapeRange.sizeRanges.add(lowerBound=low, upperBound=high)
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from torch import nn
 
-from nextomni_edge.bundle.coreml_package import chunk_spec
+from nextomni_edge.bundle.coreml_interface import chunk_spec
 from nextomni_edge.errors import UsageError
 from nextomni_edge.models.backbone import Backbone
 from nextomni_edge.models.components import Component

@@ -97,6 +97,7 @@ class Wire:
     PAST_VALUES: Final = "past_values"
     KEYS: Final = "keys"
     VALUES: Final = "values"
+    HELD: Final = "held"  # of a Core ML package with a state
     HIDDEN: Final = "hidden"
     LOGITS: Final = "logits"
     PIXELS: Final = "pixels"

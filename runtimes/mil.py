@@ -21,6 +21,7 @@ from nextomni_edge.runtimes.mil_compression import COMPRESSED
 
 Array = NDArray[Any]
 Value = Any  # an array, a text, or a list of arrays where an operator takes several
+WRITE_STATE: Final = "write_state"
 _ERF: Final = Chebyshev.interpolate(np.vectorize(math.erf), 80, [-6.0, 6.0])  # to 1e-12; beyond ±6 it is ±1 in double precision
 _CASTS: Final = {"fp32": "float32", "fp16": "float16", "int32": "int32", "int16": "int16", "uint16": "uint16", "bool": "bool"}
 
@@ -36,12 +37,15 @@ class Interpreter:
         self.compressed: dict[str, Array] = {}  # what compressed weights mean, by name
         self._steps: list[Operation] = []
         self.results = program.results
+        self._states = {state.name: tuple(size for size, _ in state.bounds) for state in program.states}
         for operation in program.operations:
             if operation.type == "const":
                 self._constants[operation.outputs[0][0]] = _read(operation.attributes["val"], blob)
             elif operation.type in COMPRESSED:
                 self._decompress(operation, blob)
-            elif operation.type not in OPERATORS:
+            elif operation.type == WRITE_STATE and operation.inputs.get("input", ())[:1] not in {(name,) for name in self._states}:
+                raise InputError("a state is written that the program has not")
+            elif operation.type not in (*OPERATORS, WRITE_STATE):
                 raise InputError(f"operator {operation.type[:80]!r} is not one that export writes: {', '.join(sorted(OPERATORS))}")
             else:
                 self._steps.append(operation)
@@ -59,16 +63,26 @@ class Interpreter:
         """A value that the program computes with and does not compute; None: it is no such."""
         return self._constants.get(name)
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """The results by name. Each value is dropped after its last use."""
-        values: dict[str, Value] = dict(inputs)
+    def state(self) -> dict[str, Array]:
+        """What the program keeps from one call to the next, all zero; float16, as Core ML has no other."""
+        return {name: np.zeros(shape, np.float16) for name, shape in self._states.items()}
+
+    def run(self, inputs: Mapping[str, Array], state: dict[str, Array] | None = None) -> dict[str, Array]:
+        """The results by name; what the program writes to `state` is put there. Each value is dropped after its last use."""
+        kept = self.state() if state is None else state
+        values: dict[str, Value] = {**inputs, **kept}
         for index, step in enumerate(self._steps):
             given = {key: self._given(key, names, values) for key, names in step.inputs.items()}
+            if step.type == WRITE_STATE:
+                (target,) = step.inputs["input"]
+                assert isinstance(target, str)  # as the constructor saw
+                values[target] = kept[target] = _half(given["data"])
+                continue
             found = OPERATORS[step.type](**given)
             for (name, dtype), value in zip(step.outputs, found if isinstance(found, list) else [found], strict=True):
                 values[name] = _as(np.asarray(value), dtype)
             for read in (value for given_to in step.inputs.values() for value in given_to):
-                if isinstance(read, str) and self._last_use[read] == index and read not in self.results:
+                if isinstance(read, str) and self._last_use[read] == index and read not in (*self.results, *kept):
                     values.pop(read, None)
         return {name: values[name] if name in values else self._constants[name] for name in self.results}
 
@@ -89,11 +103,15 @@ class Interpreter:
         return found if key == "values" else found[0]
 
 
+def _half(value: Array) -> Array:
+    with np.errstate(over="ignore"):  # what overflows becomes infinite, as on the device
+        return value.astype(np.float16)
+
+
 def _as(value: Array, dtype: str) -> Array:
     """A value as a program holds it in `dtype`."""
     if dtype == "float16":
-        with np.errstate(over="ignore"):  # what overflows becomes infinite, as on the device
-            return value.astype(np.float16).astype(np.float32)
+        return _half(value).astype(np.float32)
     return value.astype(numpy_dtype(dtype), copy=False)
 
 
@@ -250,6 +268,10 @@ def real_div(x: Array, y: Array) -> Array:
     return x // y if x.dtype.kind == y.dtype.kind == "i" else x / y
 
 
+def read_state(**given: Array) -> Array:
+    return given["input"]
+
+
 def reduced(function: Callable[..., Array]) -> Callable[..., Array]:
     return lambda x, axes, keep_dims: function(x, axis=tuple(axes), keepdims=bool(keep_dims))
 
@@ -284,6 +306,7 @@ OPERATORS: Final[dict[str, Callable[..., Value]]] = {
     "pixel_shuffle": pixel_shuffle,
     "pow": lambda x, y: np.power(x, y),
     "range_1d": lambda start, end, step: np.arange(start, end, step),
+    "read_state": read_state,
     "real_div": real_div,
     "reduce_argmax": reduce_argmax,
     "reduce_l2_norm": reduced(lambda x, axis, keepdims: np.sqrt(np.square(x).sum(axis=axis, keepdims=keepdims))),

@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "runtimes": STORED,
     "runtimes.base": STORED | {"runtimes.state"},
     "runtimes.choice": STORED | {"runtimes.base"},
-    "runtimes.coreml": STORED | {"runtimes.base", "runtimes.mil"},
+    "runtimes.coreml": STORED | {"runtimes.base", "runtimes.mil", "runtimes.state"},
     "runtimes.llamacpp": STORED | {"runtimes.base", "runtimes.state"},
     "runtimes.mil": STORED | {"runtimes.mil_compression"},
     "runtimes.mil_compression": STORED,

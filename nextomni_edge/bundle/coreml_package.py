@@ -7,7 +7,6 @@ layers after those of NAME.mlpackage, NAME.3.mlpackage those after them, each wi
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,10 +15,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from nextomni_edge.bundle.coreml_interface import KEPT, Form, bounds, chunk_layers, chunk_spec, packaged, shapes, state_shape
 from nextomni_edge.bundle.manifest import PACKAGE, PACKAGE_INDEX, FileRecord
 from nextomni_edge.bundle.mil_wire import BITS, Blob, Feature, MilProgram, read_program, unpacked
 from nextomni_edge.errors import InputError
-from nextomni_edge.spec import Dim, GraphSpec, TensorSpec, Wire
+from nextomni_edge.spec import GraphSpec, TensorSpec, Wire
 from nextomni_edge.strict_json import read_json
 
 MODEL: Final = "Data/com.apple.CoreML/model.mlmodel"
@@ -69,7 +69,8 @@ def read_package(package: Path) -> MilProgram:
 
 
 def operator_counts(package: Path) -> dict[str, dict[str, int]]:
-    """Of all packages of a component: by what an operator gives (a dtype, or "weights" of compressed ones), how many of each type.
+    """Of all packages of a component: by what an operator gives (a dtype, "weights" of compressed ones, "state" where it writes
+    one), how many of each type.
 
     Constants are not counted. As documented, what is typed float16 may run on the Neural Engine, the GPU and the CPU, what is typed
     float32 on the last two alone (coremltools' guide, "Typed Execution Workflow Example"); a system decides among these.
@@ -77,7 +78,8 @@ def operator_counts(package: Path) -> dict[str, dict[str, int]]:
     found: dict[str, Counter[str]] = {}
     for part in chunks(package):
         for operation in (operation for operation in read_package(part).operations if operation.type != "const"):
-            gives = "weights" if operation.type.startswith("constexpr_") else operation.outputs[0][1]
+            given = operation.outputs[0][1] if operation.outputs else "state"
+            gives = "weights" if operation.type.startswith("constexpr_") else given
             found.setdefault(gives, Counter())[operation.type] += 1
     return {gives: dict(counts.most_common()) for gives, counts in sorted(found.items())}
 
@@ -90,35 +92,18 @@ def chunks(package: Path) -> list[Path]:
     return found
 
 
-def chunk_spec(spec: GraphSpec, layers: int) -> GraphSpec:
-    """The interface of a chunk of a backbone: its own layers' keys and values."""
+def check_package(package: Path, spec: GraphSpec, keeps: bool, files: Mapping[str, FileRecord]) -> set[str]:
+    """Names of a component's files beside its first index. `keeps`: its keys and values are to stay inside.
 
-    def own(tensors: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
-        caches = (Wire.PAST_KEYS, Wire.PAST_VALUES, Wire.KEYS, Wire.VALUES)
-        return tuple(
-            dataclasses.replace(tensor, dims=(layers, *tensor.dims[1:])) if tensor.name in caches else tensor for tensor in tensors
-        )
-
-    return dataclasses.replace(spec, inputs=own(spec.inputs), outputs=own(spec.outputs))
-
-
-def chunk_layers(package: Path, program: MilProgram) -> int:
-    """How many layers a chunk has. InputError: it is none of a backbone."""
-    for feature in program.inputs:
-        if feature.name == Wire.PAST_KEYS and feature.bounds:
-            return feature.bounds[0][0]
-    raise InputError(f"{package}: one of several packages, but none of a backbone, which alone is cut")
-
-
-def check_package(package: Path, spec: GraphSpec, files: Mapping[str, FileRecord]) -> set[str]:
-    """Names of a component's files beside its first index. InputError names the package and what does not fit."""
+    InputError names the package and what does not fit.
+    """
     parts = chunks(package)
     if len(parts) == 1:
-        return _check_one(package, spec, files)
+        return _check_one(package, spec, keeps, files)
     found, layers = set[str](), 0
     for part in parts:
-        own = chunk_layers(part, read_package(part))
-        found |= _check_one(part, chunk_spec(spec, own), files) | {f"{part.name}/{PACKAGE_INDEX}"}
+        own = read_layers(part)
+        found |= _check_one(part, chunk_spec(spec, own), keeps, files) | {f"{part.name}/{PACKAGE_INDEX}"}
         layers += own
     whole = next(tensor.dims[0] for tensor in spec.inputs if tensor.name == Wire.PAST_KEYS)
     if layers != whole:
@@ -126,15 +111,34 @@ def check_package(package: Path, spec: GraphSpec, files: Mapping[str, FileRecord
     return found - {f"{package.name}/{PACKAGE_INDEX}"}
 
 
-def _check_one(package: Path, spec: GraphSpec, files: Mapping[str, FileRecord]) -> set[str]:
+def read_layers(package: Path) -> int:
+    """How many layers a chunk has. InputError: it is none of a backbone."""
+    try:
+        return chunk_layers(read_package(package))
+    except InputError as error:
+        raise InputError(f"{package}: {error}") from error
+
+
+def _check_one(package: Path, spec: GraphSpec, keeps: bool, files: Mapping[str, FileRecord]) -> set[str]:
     found = {f"{package.name}/{name}" for name in (MODEL, WEIGHTS)}
     for name in sorted(found - files.keys()):
         raise InputError(f"{package}: file {name!r} is not listed in the manifest")
     if read_json(package / PACKAGE_INDEX, 2**16) != package_index():
         raise InputError(f"{package}: its {PACKAGE_INDEX} is not the one that export writes")
     program = read_package(package)
-    for kind, specs, features in (("input", spec.inputs, program.inputs), ("output", spec.outputs, program.outputs)):
-        _check_features(package, kind, specs, features)
+    form = Form.of(program)
+    if form.keeps != keeps:
+        raise InputError(f"{package}: {'a' if form.keeps else 'no'} state inside, the manifest says otherwise")
+    if keeps and not spec.states:
+        raise InputError(f"{package}: a state inside, which {spec.name} has not")
+    dims = spec.dims()
+    if form.rows and not ("rows" in dims and all(dims["rows"].min <= rows <= dims["rows"].max for rows in form.rows)):
+        raise InputError(f"{package}: shapes of {form.rows} rows, which the model has not")
+    own, enumerated = packaged(spec, form), shapes(spec, form)
+    for kind, specs, features in (("input", own.inputs, program.inputs), ("output", own.outputs, program.outputs)):
+        _check_features(package, kind, specs, features, enumerated)
+    if keeps:
+        _check_states(package, state_shape(spec), program.states)
     for blob in program.blobs():
         read_blob(package, blob)
     return found
@@ -165,7 +169,13 @@ def read_blob(package: Path, blob: Blob) -> NDArray[Any]:
     return unpacked(data, stored, (8 * nbytes - padding) // BITS[stored])
 
 
-def _check_features(package: Path, kind: str, specs: tuple[TensorSpec, ...], features: tuple[Feature, ...]) -> None:
+def _check_features(
+    package: Path,
+    kind: str,
+    specs: tuple[TensorSpec, ...],
+    features: tuple[Feature, ...],
+    enumerated: Mapping[str, tuple[tuple[int, ...], ...]],
+) -> None:
     found, expected = [feature.name for feature in features], [spec.name for spec in specs]
     if sorted(found) != sorted(expected):
         raise InputError(f"{package}: {kind}s {', '.join(map(repr, found))}, expected {', '.join(map(repr, expected))}")
@@ -174,10 +184,16 @@ def _check_features(package: Path, kind: str, specs: tuple[TensorSpec, ...], fea
         feature = by_name[spec.name]
         if feature.dtype != WIRE_DTYPES[spec.dtype]:
             raise InputError(f"{package}: {kind} {spec.name}: dtype {feature.dtype}, expected {WIRE_DTYPES[spec.dtype]}")
-        if kind == "input" and feature.bounds != bounds(spec):
+        if kind == "output":
+            continue
+        if feature.shapes != enumerated.get(spec.name, ()):
+            raise InputError(f"{package}: input {spec.name}: shapes {feature.shapes}, expected {enumerated.get(spec.name, ())}")
+        if not feature.shapes and feature.bounds != bounds(spec):
             raise InputError(f"{package}: input {spec.name}: sizes {feature.bounds}, expected {bounds(spec)}")
 
 
-def bounds(spec: TensorSpec) -> tuple[tuple[int, int], ...]:
-    """The sizes of each axis that a package takes: the spec's, but never 0, which Core ML has not."""
-    return tuple((max(dim.min, 1), dim.max) if isinstance(dim, Dim) else (dim, dim) for dim in spec.dims)
+def _check_states(package: Path, shape: tuple[int, ...], features: tuple[Feature, ...]) -> None:
+    found = sorted((feature.name, feature.dtype, feature.bounds) for feature in features)
+    expected = [(name, "float16", tuple((size, size) for size in shape)) for name in sorted(KEPT)]
+    if found != expected:
+        raise InputError(f"{package}: states {found}, expected {expected}")

@@ -78,12 +78,14 @@ class ComponentRecord:
     """One component's graph. `precision` names how its weights are stored; `quantisation` lists those stored otherwise.
 
     `file` is a graph, a GGUF file, or a Core ML package: a folder, whose own index then stands for it among the manifest's files.
+    `keeps`: its keys and values are a Core ML state.
     """
 
     format: Literal["onnx", "coreml", "gguf"]
     file: str
     precision: Precision = "float32"
     quantisation: dict[str, Decision] = field(default_factory=dict)
+    keeps: bool = False
 
     @property
     def arithmetic(self) -> Arithmetic:
@@ -94,8 +96,9 @@ class ComponentRecord:
         return "float16" if self.precision == "float16" else "int8"
 
     def interface(self, spec: GraphSpec) -> GraphSpec:
-        """What crosses the component's border, given the spec of its name: llama.cpp keeps keys and values to itself."""
-        return without_states(spec) if self.format == "gguf" else spec
+        """What crosses the component's border, given the spec of its name: llama.cpp keeps keys and values to itself, and so does a
+        Core ML package with a state."""
+        return without_states(spec) if self.format == "gguf" or self.keeps else spec
 
     @property
     def index(self) -> str:
@@ -237,6 +240,8 @@ def _check_references(manifest: Manifest, where: str) -> None:
                 )
         if component.format != "gguf" and component.precision not in ("float32", "float16"):
             raise InputError(f"{where}: {component.file}: precision {component.precision} is one of gguf alone")
+        if component.keeps and component.format != "coreml":
+            raise InputError(f"{where}: {component.file}: a state inside, which Core ML packages alone have")
         if component.format == "gguf" and component.quantisation:
             raise InputError(f"{where}: {component.file}: layers listed as quantised; a GGUF file says it of itself")
     seen: set[str] = set()

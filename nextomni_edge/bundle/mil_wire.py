@@ -28,11 +28,13 @@ _MAIN: Final = "main"
 
 @dataclass(frozen=True)
 class Feature:
-    """An input or output: its dtype, and of an input the bounds of each axis (inclusive)."""
+    """An input, output or state: its dtype, of an input the bounds of each axis (inclusive), and its shapes where those are
+    enumerated."""
 
     name: str
     dtype: str
     bounds: tuple[tuple[int, int], ...]
+    shapes: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class MilProgram:
     outputs: tuple[Feature, ...]
     operations: tuple[Operation, ...]
     results: tuple[str, ...]
+    states: tuple[Feature, ...] = ()
 
     def blobs(self) -> Iterator[Blob]:
         """Every place in the weights that the program reads."""
@@ -88,8 +91,8 @@ def read_program(data: bytes) -> MilProgram:
     for number in sorted(model.numbers() - {1, 2, 502}):
         raise InputError(f"model field {number} is not supported, expected an ML Program")
     description, program = Message(_required(model, 2, "description")), Message(_required(model, 502, "ML Program"))
-    for number in sorted(description.numbers() - {1, 10, 100}):
-        raise InputError(f"description field {number} (functions, states or newer) is not supported")
+    for number in sorted(description.numbers() - {1, 10, 13, 100}):
+        raise InputError(f"description field {number} (functions or newer) is not supported")
     main = Message(_required_key(program, 2, _MAIN))
     block = Message(_required_key(main, 3, main.text(2)))
     return MilProgram(
@@ -97,6 +100,7 @@ def read_program(data: bytes) -> MilProgram:
         tuple(_feature(Message(part)) for part in description.messages(10)),
         tuple(_operation(Message(part)) for part in block.messages(3)),
         tuple(bytes(name).decode("utf-8", "replace") for name in block.messages(2)),
+        tuple(_state(Message(part)) for part in description.messages(13)),
     )
 
 
@@ -127,12 +131,27 @@ def _map(message: Message, number: int) -> dict[str, memoryview]:
 
 def _feature(feature: Message) -> Feature:
     name, kind = feature.text(1), Message(_required(feature, 3, "type"))
-    array = Message(_required(kind, 5, f"array type of {feature.text(1)[:80]!r}"))
+    return _array(name, kind.message(5))
+
+
+def _state(feature: Message) -> Feature:
+    name, kind = feature.text(1), Message(_required(feature, 3, "type"))
+    return _array(name, Message(_required(kind, 8, f"state type of {name[:80]!r}")).message(1))
+
+
+def _array(name: str, data: memoryview | None) -> Feature:
+    if data is None:
+        raise InputError(f"no array type of {name[:80]!r} inside")
+    array = Message(data)
     if array.integer(2) not in ELEMENTS:
         raise InputError(f"{name[:80]!r} has element type {array.integer(2)}, expected one of {', '.join(ELEMENTS.values())}")
+    enumerated = Message(array.message(21) or memoryview(b"")).messages(1)
+    shapes = tuple(tuple(Message(shape).integers(1)) for shape in enumerated)
     ranges = Message(array.message(31) or memoryview(b"")).messages(1)
     bounds = tuple((Message(part).integer(1), Message(part).integer(2)) for part in ranges)
-    return Feature(name, ELEMENTS[array.integer(2)], bounds or tuple((size, size) for size in array.integers(1)))
+    if shapes:
+        bounds = tuple((min(sizes), max(sizes)) for sizes in zip(*shapes, strict=False))
+    return Feature(name, ELEMENTS[array.integer(2)], bounds or tuple((size, size) for size in array.integers(1)), shapes)
 
 
 def _operation(operation: Message) -> Operation:

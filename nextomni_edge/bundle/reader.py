@@ -77,8 +77,9 @@ class Bundle:
         record, file, spec = self.manifest.components[name], self.component_file(name), self.spec(name)
         if record.format == "gguf":
             return check_gguf(file, spec, self.config.backbone, record.precision)
-        check = check_graph if record.format == "onnx" else check_package
-        return check(file, spec, self.manifest.files)
+        if record.format == "coreml":
+            return check_package(file, graph_specs(self.config)[name], record.keeps, self.manifest.files)
+        return check_graph(file, spec, self.manifest.files)
 
     def spec(self, name: str) -> GraphSpec:
         """A component's interface, as its format has it. InputError: the bundle was exported without it."""

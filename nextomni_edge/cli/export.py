@@ -43,6 +43,10 @@ if TYPE_CHECKING:
     "--like", type=click.Path(path_type=Path), metavar="BUNDLE", help="coreml: compress the layers that this one quantises."
 )
 @click.option("--chunk-mb", type=click.IntRange(1), metavar="MIB", help="coreml: cut the backbone in packages of so many at most.")
+@click.option(
+    "--rows", metavar="N,...", help="coreml: these counts of rows alone, a sequence at a time; others are padded to them."
+)
+@click.option("--state", is_flag=True, help="coreml: the backbone keeps keys and values, in float16, for --kv-cache.")
 @click.option("--palettes", is_flag=True, help="With --like: 2^bits values by k-means in place of its integers.")
 @click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace a bundle; it stays whole until the new one is.")
@@ -66,6 +70,8 @@ def export(
     like: Path | None,
     palettes: bool,
     chunk_mb: int | None,
+    rows: str | None,
+    state: bool,
     dry_run: bool,
     overwrite: bool,
     check: Literal["full", "golden", "none"],
@@ -74,19 +80,10 @@ def export(
     with needs_extra("export", "torch", "onnx", "onnxscript", "onnxruntime"):
         from nextomni_edge.bundle import Bundle
         from nextomni_edge.export import CoreMlOptions, export_bundle
-    packages = CoreMlOptions(like, palettes, chunk_mb)
-    if target != "coreml" and packages != CoreMlOptions():
-        raise UsageError(f"--like, --palettes and --chunk-mb are of Core ML packages; give --target coreml with them, not {target}")
-    if (target == "tensorrt") != (capability is not None):
-        raise UsageError("--target tensorrt and --capability smNN go together: an engine is of one kind of GPU")
+    packages = CoreMlOptions(like, palettes, chunk_mb, _counts(rows), state)
+    _check_target(target, packages != CoreMlOptions(), capability)
     engines = asked(output, capability, precision) if capability else None
-    if target == "coreml":
-        with needs_extra("coreml", "coremltools"):
-            import nextomni_edge.export.coreml
-    if target == "gguf":
-        with needs_extra("gguf", "gguf", "llama_cpp"):
-            import nextomni_edge.export.gguf  # noqa: F401
-
+    _require(target)
     chosen = [name.strip() for name in components.split(",")] if components else None
     with console.progress("export") as advance:
 
@@ -100,6 +97,32 @@ def export(
         built = compiled(console, Bundle.open(output), engines, None)
         data, text = data | {"engines": engines_as_json(built, engines)}, f"{text}\n{engines_as_text(built, engines)}"
     console.result(data, text)
+
+
+def _check_target(target: str, packages: bool, capability: str | None) -> None:
+    """UsageError: options of Core ML's `packages`, or a GPU's `capability`, for another target."""
+    if target != "coreml" and packages:
+        given = "--like, --palettes, --chunk-mb, --rows and --state"
+        raise UsageError(f"{given} are of Core ML packages; give --target coreml with them, not {target}")
+    if (target == "tensorrt") != (capability is not None):
+        raise UsageError("--target tensorrt and --capability smNN go together: an engine is of one kind of GPU")
+
+
+def _require(target: str) -> None:
+    """MissingRuntimeError: the library that writes a format is not here."""
+    if target == "coreml":
+        with needs_extra("coreml", "coremltools"):
+            import nextomni_edge.export.coreml
+    if target == "gguf":
+        with needs_extra("gguf", "gguf", "llama_cpp"):
+            import nextomni_edge.export.gguf  # noqa: F401
+
+
+def _counts(rows: str | None) -> tuple[int, ...]:
+    try:
+        return tuple(int(count) for count in rows.split(",")) if rows else ()
+    except ValueError as error:
+        raise UsageError(f"--rows {rows!r}: expected whole numbers with commas between, such as 32,64,256") from error
 
 
 def asked(output: Path, capability: str, precision: Precision) -> Asked:

@@ -40,7 +40,8 @@ def inspect(console: Console, bundle: Path, other: Path | None, no_hashes: bool)
 
 def describe(bundle: Bundle) -> dict[str, Any]:
     """The bundle as JSON data."""
-    from nextomni_edge.bundle.coreml_package import operator_counts
+    from nextomni_edge.bundle.coreml_interface import Form
+    from nextomni_edge.bundle.coreml_package import operator_counts, read_package
     from nextomni_edge.cli.model import identity
 
     manifest = bundle.manifest
@@ -57,6 +58,7 @@ def describe(bundle: Bundle) -> dict[str, Any]:
             "inputs": [dims_text(tensor) for tensor in bundle.spec(name).inputs],
             "outputs": [dims_text(tensor) for tensor in bundle.spec(name).outputs],
             "operators": operator_counts(bundle.component_file(name)) if record.format == "coreml" else {},
+            "form": dataclasses.asdict(Form.of(read_package(bundle.component_file(name)))) if record.format == "coreml" else {},
         }
     return {
         "bundle": str(bundle.path),
@@ -88,12 +90,21 @@ def as_text(described: dict[str, Any]) -> str:
         lines.append(f"{name:<{width}}  {part['format']} {part['precision']}  {sizes}")
         operators = ", ".join(f"{sum(counts.values())} {gives}" for gives, counts in part["operators"].items())
         lines += [f"{'':<{width}}    operators: {operators}"] if operators else []
+        lines += [f"{'':<{width}}    {text}" for text in form_text(part["form"])]
         lines += [f"{'':<{width}}    {weight}: {bits}" for weight, bits in part["layers"].items()]
         lines += [f"{'':<{width}}    {arrow} {text}" for arrow, key in (("<-", "inputs"), ("->", "outputs")) for text in part[key]]
     versions = ", ".join(f"{name} {version}" for name, version in described["provenance"]["versions"].items())
     lines += ["", f"golden trace: {'yes' if described['golden'] else 'no'}", f"identity: {described['identity']}"]
     lines += [f"exported with: {versions}"] if versions else []
     return "\n".join([*lines, *made_text(described["quantisation"])])
+
+
+def form_text(form: dict[str, Any]) -> Iterator[str]:
+    """What a Core ML package takes and keeps."""
+    if form and form["rows"]:
+        yield f"rows: {', '.join(map(str, form['rows']))}, others padded, one sequence at a time"
+    if form and form["keeps"]:
+        yield "keys and values: a state inside, float16"
 
 
 def made_text(quantisation: dict[str, Any] | None) -> Iterator[str]:

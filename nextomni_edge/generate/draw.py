@@ -84,7 +84,7 @@ class Draw:
                 yield block, self._guided(block, logits) if len(branches) > 1 else logits[0]
 
     def _blocks(self, rows: Ids) -> Iterator[Ids]:
-        size = max(1, min(LOGITS_AT_ONCE // (self.codebooks * self.entries), self.model.config.backbone.max_positions))
+        size = max(1, min(LOGITS_AT_ONCE // (self.codebooks * self.entries), self.model.most_rows(f"{self.batch.modality}_head")))
         return (rows[start : start + size] for start in range(0, len(rows), size))
 
     def _guided(self, rows: Ids, logits: Float) -> Float:

@@ -131,6 +131,10 @@ class EdgeModel:
         """Hidden states (B,S,H) of whole sequences (B,S,H), nothing cached; `attended` (B,S) is False at padding."""
         return self.attend(embeddings, attended=attended)
 
+    def most_rows(self, component: str) -> int:
+        """Rows that one call of a component takes."""
+        return self.session(component).spec.dims()["rows"].max
+
     def state(self, batch: int, columns: int) -> State:
         """Room for the keys and values of so many sequences, of so many positions each."""
         return self.session(ComponentName.BACKBONE).state(batch, columns)
@@ -148,7 +152,7 @@ class EdgeModel:
         `attended` (B,R) is False at padding. With a `state`, rows see what it keeps of `sequences` (B,) too, and are kept in it.
         """
         batch, rows, _ = embeddings.shape
-        session, limit = self.session(ComponentName.BACKBONE), self.config.backbone.max_positions
+        session, limit = self.session(ComponentName.BACKBONE), self.most_rows(ComponentName.BACKBONE)
         if rows > limit:
             raise UsageError(f"sequence of {rows} positions: the model takes at most {limit}; give it less or ask for less")
         inputs: dict[str, NDArray[Any]] = {

@@ -79,7 +79,7 @@ class Trunk:
 
     def _embed(self, x_t: Ids, requests: Ids, rows: Ids) -> None:
         """Put the embeddings of these generated rows where the backbone reads them, in every branch."""
-        limit, text = self.model.config.backbone.max_positions, self.batch.modality == "text"
+        limit, text = self.model.most_rows(f"embed_{self.batch.modality}"), self.batch.modality == "text"
         for start in range(0, len(rows), limit):
             some = requests[start : start + limit], rows[start : start + limit]
             tokens = x_t[some][None]

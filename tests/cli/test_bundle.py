@@ -157,5 +157,10 @@ def test_export_refuses_what_cannot_be_meant(invoke: Invoke, tiny_checkpoint: Pa
     )
     refused(invoke("export", tiny_checkpoint, "-o", tmp_path / "b", "--target", "abacus"), 2, "'onnx'")
     refused(invoke("export", tiny_checkpoint, "-o", tmp_path / "b", "--chunk-mb", "4"), 2, "give --target coreml with them")
+    for given, sentence in (
+        (("--rows", "32,x"), "'32,x': expected whole numbers"),
+        (("--state",), "give --target coreml with them"),
+    ):
+        refused(invoke("export", tiny_checkpoint, "-o", tmp_path / "b", *given), 2, sentence)
     refused(invoke("export", tiny_checkpoint), 2, "Missing option '-o'")
     assert not (tmp_path / "b").exists()

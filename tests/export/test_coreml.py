@@ -92,4 +92,4 @@ def test_an_interface_other_than_the_spec_s_is_an_error(tiny_checkpoint: Path) -
     model.description.input.add(name="hidden")
     model.description.output.add(name="logits")
     with pytest.raises(NextOmniError, match="the converter gave inputs and outputs"):
-        coreml._set_bounds(model, renamed)
+        coreml._describe(model, renamed, {})

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("coremltools", reason="the Core ML export needs coremltools")
 
 from nextomni_edge.bundle import Bundle
-from nextomni_edge.bundle.coreml_package import WEIGHTS, chunks
+from nextomni_edge.bundle.coreml_package import WEIGHTS, chunks, read_package
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.export import CoreMlOptions, export_bundle
 from nextomni_edge.generate.model import EdgeModel
@@ -61,6 +61,24 @@ def test_two_packages_compute_what_one_does_to_the_last_bit(bundles: tuple[Path,
         assert whole.keys() == cut.keys() == {"hidden", "keys", "values"}
         assert all(np.array_equal(whole[name], cut[name]) for name in whole)
     assert verify(bundles[1], against=wide).failures == []
+
+
+def test_each_package_keeps_its_own_layers(wide: Path, tmp_path: Path) -> None:
+    options = CoreMlOptions(chunk_mib=2, rows=(4, 16), state=True)
+    export_bundle(wide, tmp_path / "b", ["backbone"], target="coreml", coreml=options, verify="none")
+    bundle = Bundle.open(tmp_path / "b")
+    states = [read_package(part).states[0].bounds[0] for part in chunks(bundle.component_file("backbone"))]
+    assert states == [(1, 1), (1, 1)]
+    embeddings, positions, found = (
+        np.random.default_rng(0).standard_normal((2, 9, 128), np.float32),
+        np.tile(np.arange(9), (2, 1)),
+        [],
+    )
+    for model in (EdgeModel.from_bundle(bundle), EdgeModel.from_checkpoint(wide)):
+        state = model.state(2, 9)
+        model.attend(embeddings, positions, state=state)
+        found.append(model.attend(embeddings[:, 3:6], positions[:, 3:6], state=state))
+    np.testing.assert_allclose(*found, atol=5e-3)  # the state is float16
 
 
 def test_a_chunk_that_is_missing_or_left_over_is_refused(bundles: tuple[Path, Path], tmp_path: Path) -> None:

@@ -14,7 +14,20 @@
 
         public func run(_ component: String, _ inputs: [String: Tensor]) throws -> [String: Tensor] {
             let chunks = try loaded(component)
-            return chunks.count == 1 ? try predict(chunks[0], inputs) : try inSequence(chunks, inputs)
+            let form = Form(chunks[0].modelDescription, of: component)
+            guard form.single, let shape = inputs.values.first(where: { $0.shape.count < 5 })?.shape else {
+                return try all(chunks, inputs)
+            }
+            let (batch, rows) = (shape[0], shape[1])
+            let count = try form.count(rows, of: component)
+            let parts = try (0..<batch).map { place in
+                try all(chunks, inputs.mapValues { $0.sequence(place).padded(to: count) }).compactMapValues { $0.prefix(rows) }
+            }
+            return parts.dropFirst().reduce(parts[0]) { $0.merging($1) { $0.joined($1) } }
+        }
+
+        private func all(_ chunks: [MLModel], _ inputs: [String: Tensor]) throws -> [String: Tensor] {
+            chunks.count == 1 ? try predict(chunks[0], inputs) : try inSequence(chunks, inputs)
         }
 
         /// A component's packages in order: NAME.mlpackage, and where it was cut NAME.2.mlpackage and so on.
@@ -48,8 +61,12 @@
             let wanted = model.modelDescription.inputDescriptionsByName
             var given = withAPast(inputs)
             if let past = wanted["past_keys"]?.multiArrayConstraint?.shape.first?.intValue { given = layers(past, given) }
+            let positions = Form.positions(model.modelDescription)
+            if positions > 0 { given["held"] = .ints(Array(0..<positions), shape: [positions]) }  // nothing is kept here
+            given = given.filter { wanted[$0.key] != nil }
             let features = try MLDictionaryFeatureProvider(dictionary: given.mapValues { try MLFeatureValue(multiArray: array($0)) })
-            let found = try model.prediction(from: features)
+            let found =
+                positions > 0 ? try model.prediction(from: features, using: model.makeState()) : try model.prediction(from: features)
             var out: [String: Tensor] = [:]
             for name in found.featureNames {
                 guard let value = found.featureValue(for: name)?.multiArrayValue else { continue }
