@@ -40,11 +40,12 @@ SHARES = {
         "now_bigger": 0.10, "say_it": 0.03,
     },
     # Apart from the demo: a new backbone for text alone, trained as a flow or autoregressively.
-    "text": {"image_to_text": 0.4, "image_to_listing": 0.6},
+    "text": {"image_to_text": 0.3, "image_to_listing": 0.35, "image_to_page": 0.35},
 }  # fmt: skip
 """How often each task is drawn, for each stage that trains the backbone."""
-WHAT_IS_THIS, WHAT_WAS_SAID, WHAT_HAPPENS, LIST_IT = "what is this?", "what was said?", "what happens here?", "list it"
-LISTING_TOKENS = 64
+WHAT_IS_THIS, WHAT_WAS_SAID, WHAT_HAPPENS = "what is this?", "what was said?", "what happens here?"
+LIST_IT, SPELL_IT = "list it", "spell it"
+LISTING_TOKENS, PAGE_TOKENS = 64, 256
 
 
 def draw_prompt(name: str, artist: str) -> str:
@@ -63,6 +64,17 @@ def listing(concept: Concept, artist: str) -> str:
     """All that is known of a drawing: the longest answer in words, 37 to 60 tokens with <EOS>."""
     tags, letters = ", ".join(concept.tags), " ".join(concept.name)
     return f"name {concept.name}; kind {concept.category}; tags {tags}; letters {letters}; by {artist}"
+
+
+def page(concept: Concept, artist: str) -> str:
+    """The words known of a drawing, each spelled forwards, backwards and sorted: 183 to 241 tokens with <EOS>."""
+    known = [("name", concept.name), ("kind", concept.category), *(("tag", tag) for tag in concept.tags)]
+    return "; ".join(f"{label} {spelled(word)}" for label, word in known) + f"; by {artist}"
+
+
+def spelled(word: str) -> str:
+    forwards, backwards, ordered = " ".join(word), " ".join(word[::-1]), " ".join(sorted(word.replace(" ", "")))
+    return f"{word}, {len(word)} letters {forwards}, backwards {backwards}, sorted {ordered}"
 
 
 def answer(tokenizer: TextTokenizer, config: ModelConfig, parts: tuple[Part, ...], response: str | Part) -> Sequence:
@@ -151,15 +163,24 @@ class Tasks:
                     self.pixels(picks.drawing, rng))  # fmt: skip
 
     def image_to_listing(self, rng: np.random.Generator) -> Draw:
-        picks, known = self.picks(rng, self.batch_size), {concept.name: concept for concept in load_concepts()}
-        said = [listing(known[name], artist) for name, artist in zip(picks.names, picks.artists, strict=True)]
-        responses = [Segment("text", text_response(self.tokenizer, text, LISTING_TOKENS), frozen=False) for text in said]
+        return self._written("image_to_listing", LIST_IT, listing, LISTING_TOKENS, self.batch_size, rng)
+
+    def image_to_page(self, rng: np.random.Generator) -> Draw:
+        return self._written("image_to_page", SPELL_IT, page, PAGE_TOKENS, max(1, self.batch_size // 2), rng)
+
+    def _written(
+        self, task: str, asked: str, write: Callable[[Concept, str], str], tokens: int, count: int, rng: np.random.Generator
+    ) -> Draw:
+        """A text about a drawing, longer than the blocks of the demo's answers."""
+        picks, known = self.picks(rng, count), {concept.name: concept for concept in load_concepts()}
+        said = [write(known[name], artist) for name, artist in zip(picks.names, picks.artists, strict=True)]
+        responses = [Segment("text", text_response(self.tokenizer, text, tokens), frozen=False) for text in said]
 
         def build(image: Ids, _: Ids) -> tuple[list[Sequence], ...]:
-            given = [conversation(self.tokenizer, (Turn("user", (p, Part("text", LIST_IT))),)) for p in _parts("image", image)]
+            given = [conversation(self.tokenizer, (Turn("user", (p, Part("text", asked))),)) for p in _parts("image", image)]
             return ([Sequence((*prompt, response)) for prompt, response in zip(given, responses, strict=True)],)
 
-        return Draw("image_to_listing", build, self.pixels(picks.drawing, rng))
+        return Draw(task, build, self.pixels(picks.drawing, rng))
 
     def text_to_audio(self, rng: np.random.Generator) -> Draw:
         picks = self.picks(rng, self.batch_size, spoken=True)

@@ -22,7 +22,7 @@ from catalog import load_concepts
 from dataset import Emoji
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import load_file, save
-from tasks import LISTING_TOKENS, Tasks, corpus
+from tasks import PAGE_TOKENS, Tasks, corpus
 from torch import Tensor, nn
 
 from nextomni_edge.checkpoint import file_sha256
@@ -45,14 +45,14 @@ STAGES = {
     "flow": TrainOptions(steps=3400, rate=2e-3, averaging=0.998),
     "speech": TrainOptions(steps=7600, rate=1.5e-3, averaging=0.998, decay=0.5),
     "crossing": TrainOptions(steps=2000, rate=1e-3, averaging=0.995, decay=0.6),
-    "text": TrainOptions(steps=560, rate=2e-3, averaging=0.99, decay=0.35),
+    "text": TrainOptions(steps=2400, rate=2e-3, averaging=0.995, decay=0.5),
 }
 WARM_UPS = ("image", "audio")
 TEXT = "text"  # apart from the demo, which is the stages before: a new backbone for text alone, as a flow or autoregressive
 ENCODER_RATE = 0.02  # in the flow stages the encoders and decoders still learn, at this share of the rate
 RECONSTRUCT_EVERY = 8
 CONDITION_DROPOUT = 0.1
-T_POWER = {"crossing": 3.0}  # what a sound shows is decided at small t: later x_t itself tells
+T_POWER = {"crossing": 3.0, "text": 3.0}  # what a sound or a picture tells is decided at small t: later x_t itself tells
 
 
 class Recipe:
@@ -69,9 +69,10 @@ class Recipe:
                 train_tokenizer(corpus(self.emoji.concepts, self.emoji.artists), 768, out / "tokenizer.json")
         self.tokenizer = TextTokenizer(out / "tokenizer.json")
         config = ModelConfig.load(HERE / "config.json")
-        blocks = LISTING_TOKENS // config.text.block_size if stage == TEXT else config.text.max_blocks
+        blocks = PAGE_TOKENS // config.text.block_size if stage == TEXT else config.text.max_blocks
         text = dataclasses.replace(config.text, vocabulary_size=self.tokenizer.vocabulary_size, max_blocks=blocks)
-        backbone = dataclasses.replace(config.backbone, attention="causal" if causal else "full")
+        attention = "causal" if causal else "prefix" if stage == TEXT else config.backbone.attention
+        backbone = dataclasses.replace(config.backbone, attention=attention)
         self.config = dataclasses.replace(config, text=text, backbone=backbone, logit_shift=1 if causal else config.logit_shift)
         self.tasks = Tasks(self.emoji, self.tokenizer, self.config, batch_size)
 
