@@ -10,6 +10,7 @@ from typing import Any
 LENGTHS = (16, 64, 256)
 FORWARDS = (2, 8)
 SAME_BITS = "ar llama.cpp q8_0"
+TASKS = {"16": "name", "64": "listing", "256": "page"}  # whose quality stands for a length
 CLAIMS = {64: 1.2, 256: 2.0}  # at that length, so many times faster than the twin
 QUALITY = Path(__file__).resolve().parents[1] / "examples" / "emoji" / "twins.json"
 
@@ -47,16 +48,12 @@ def summary(rows: list[dict[str, Any]], quality: dict[str, int]) -> list[dict[st
 
 
 def equal_quality() -> dict[str, int]:
-    """Forwards as good as the twin, by length: names stand for 16 tokens, listings for 64 and, as nothing is longer, for 256.
-
-    Empty where nothing was measured; without a length where no number of forwards was as good.
-    """
+    """Forwards as good as the twin, by length; without a length where none was, empty where nothing was measured."""
     if not QUALITY.exists():
         return {}
     tasks = json.loads(QUALITY.read_text(encoding="utf-8"))["tasks"]
     fewest = {task: min(found["fewest_at_least_as_good"].values(), default=None) for task, found in tasks.items()}
-    by_length = {"16": fewest["name"], "64": fewest["listing"], "256": fewest["listing"]}
-    return {length: n for length, n in by_length.items() if n is not None}
+    return {length: n for length, task in TASKS.items() if (n := fewest.get(task)) is not None}
 
 
 def table(found: list[dict[str, Any]]) -> str:

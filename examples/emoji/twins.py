@@ -6,10 +6,11 @@ Both are trained on the same draws, updates and seed, a new backbone on the demo
     python examples/emoji/train.py --data DATA --out runs/flow $ways --objective flow
     python examples/emoji/train.py --data DATA --out runs/ar $ways --objective ar
 
-They are asked about drawings by artists whom training never met for the thing, as they are and augmented. Two tasks: the name (a
-block of 8 tokens) and a listing of all that is known of the drawing (37 to 60 tokens in a block of 64). An answer is right when
-every character is, in a listing up to the artist. The twin decodes greedily; the flow takes the argmax, with at most n forwards, by
-either step rule. Intervals are 95 %, by a bootstrap over drawings, as views of one are not independent; differences are paired.
+They are asked about drawings by artists whom training never met for the thing, as they are and augmented. Three tasks: the name (a
+block of 8 tokens), a listing of all that is known of the drawing (37 to 60 tokens in a block of 64), and a page that spells each of
+its words in three orders (186 to 256 tokens in a block of 256). An answer is right when every character is, up to the artist.
+The twin decodes greedily; the flow takes the argmax, with at most n forwards, by either step rule. Intervals are 95 %, by a
+bootstrap over drawings, as views of one are not independent; differences are paired.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from catalog import load_concepts
 from dataset import Emoji
 from numpy.typing import NDArray
 from samples import heldout
-from tasks import LIST_IT, LISTING_TOKENS, WHAT_IS_THIS, listing
+from tasks import LIST_IT, LISTING_TOKENS, PAGE_TOKENS, SPELL_IT, WHAT_IS_THIS, listing, page
 
 from nextomni_edge.checkpoint import file_sha256
 from nextomni_edge.errors import UsageError
@@ -39,9 +40,9 @@ from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.tokens.chat import Part, Turn, conversation, respond
 from nextomni_edge.tokens.sequence import Sequence
 
-FORWARDS = (1, 2, 4, 8, 16)
+FORWARDS = (1, 2, 3, 4, 6, 8, 16)
 VIEWS = 2
-ARTIST = "; by"  # what follows in a listing is not scored: training never met that artist with that thing
+ARTIST = "; by"  # what follows is not scored: training never met that artist with that thing
 RESAMPLES = 4000
 Right = NDArray[np.bool_]  # (drawings, views)
 Decode = Callable[[list[Sequence], Meter], list[Sequence]]
@@ -55,9 +56,15 @@ class Questions:
         rows, known = emoji.drawings(heldout=True), {concept.name: concept for concept in load_concepts()}
         names = [emoji.concepts[index] for index in emoji.drawing_concept[rows]]
         artists = [emoji.artists[index] for index in emoji.drawing_artist[rows]]
-        listed = [listing(known[name], artist) for name, artist in zip(names, artists, strict=True)]
+        listed, spelled = (
+            [write(known[name], artist) for name, artist in zip(names, artists, strict=True)] for write in (listing, page)
+        )
         block = model.config.text.block_size
-        self.tasks = {"name": (WHAT_IS_THIS, 1, names), "listing": (LIST_IT, LISTING_TOKENS // block, listed)}
+        self.tasks = {
+            "name": (WHAT_IS_THIS, 1, names),
+            "listing": (LIST_IT, LISTING_TOKENS // block, listed),
+            "page": (SPELL_IT, PAGE_TOKENS // block, spelled),
+        }
         size, rng = model.config.image.size, np.random.default_rng(0)
         views = [emoji.pictures(rows, rng if view else None, size) for view in range(VIEWS)]
         pixels = np.stack(views, axis=1).astype(np.float32) * 2 - 1  # (drawings, views, 3, S, S)

@@ -95,13 +95,13 @@ def test_a_stage_may_begin_from_a_model(data: Path, trained: Path, tmp_path: Pat
 
 def test_text_is_learnt_by_a_new_backbone_in_either_way(data: Path, trained: Path, tmp_path: Path) -> None:
     source = Checkpoint.open(trained / "crossing" / "model")
-    for objective, attention in (("flow", "full"), ("ar", "causal")):
+    for objective, attention in (("flow", "prefix"), ("ar", "causal")):
         out = tmp_path / objective
         options = ("--stage", "text", "--objective", objective, "--init", source.path, "--steps", 1)
         code, _, errors = train(data, out, *options)
         assert code == 0, errors
         model = Checkpoint.open(out / "text" / "model")
-        assert model.config.backbone.attention == attention and model.config.text.max_blocks == 8
+        assert model.config.backbone.attention == attention and model.config.text.max_blocks == 32
         for name in model.names():
             kept = any(part in name for part in ("encoder", "decoder", "codebook", "metric_tables"))
             assert not kept or (model.tensor(name) == source.tensor(name)).all(), f"{name} was trained"
