@@ -45,14 +45,16 @@ STAGES = {
     "flow": TrainOptions(steps=3400, rate=2e-3, averaging=0.998),
     "speech": TrainOptions(steps=7600, rate=1.5e-3, averaging=0.998, decay=0.5),
     "crossing": TrainOptions(steps=2000, rate=1e-3, averaging=0.995, decay=0.6),
-    "text": TrainOptions(steps=2400, rate=2e-3, averaging=0.995, decay=0.5),
+    "text": TrainOptions(steps=1600, rate=2e-3, averaging=0.995, decay=0.5),
 }
 WARM_UPS = ("image", "audio")
-TEXT = "text"  # apart from the demo, which is the stages before: a new backbone for text alone, as a flow or autoregressive
+TEXT = "text"  # apart from the demo, which is the stages before: it goes on with text alone, as a flow or autoregressive
 ENCODER_RATE = 0.02  # in the flow stages the encoders and decoders still learn, at this share of the rate
 RECONSTRUCT_EVERY = 8
 CONDITION_DROPOUT = 0.1
-T_POWER = {"crossing": 3.0, "text": 3.0}  # what a sound or a picture tells is decided at small t: later x_t itself tells
+# From a stage's first step to its last. What a sound or a picture tells is decided at small t, as later x_t itself tells; but a new
+# backbone that begins there stays at the marginals: it learns what is ever said from an x_t that tells.
+T_POWER = {"crossing": (3.0, 3.0), "text": (1.0, 3.0)}
 
 
 class Recipe:
@@ -141,13 +143,15 @@ def warm_up(recipe: Recipe, stage: str, model: OmniModel) -> tuple[nn.Module, St
     return WarmUp(stage, model), loss
 
 
-def flow(recipe: Recipe, stage: str, model: OmniModel) -> tuple[Objective, StepFunction]:
+def flow(recipe: Recipe, stage: str, model: OmniModel, batches: int) -> tuple[Objective, StepFunction]:
     """A stage of the backbone: every task in the stage's shares; reconstruction and the dropped condition are for media."""
     media = stage != TEXT
-    objective = Objective(model, recipe.tokenizer.special, CONDITION_DROPOUT if media else 0.0, T_POWER.get(stage, 1.0))
+    objective = Objective(model, recipe.tokenizer.special, CONDITION_DROPOUT if media else 0.0)
+    first, last = T_POWER.get(stage, (1.0, 1.0))
 
     def loss(module: nn.Module, batch: int, rng: np.random.Generator) -> tuple[Tensor, Metrics]:
         draw = recipe.tasks.draw(stage, batch)
+        objective.t_power = first + (last - first) * batch / batches
         total, metrics = module(draw, rng, media and batch % RECONSTRUCT_EVERY == 0)
         return total, {f"{draw.task}/{name}": value for name, value in metrics.items()}
 
@@ -187,13 +191,14 @@ class Log:
             self.sums.clear()
 
 
-def run_stage(recipe: Recipe, stage: str, init: Path | None, minutes: float, changes: dict[str, Any]) -> bool:
+def run_stage(recipe: Recipe, stage: str, init: Path | None, new_backbone: bool, minutes: float, changes: dict[str, Any]) -> bool:
     """Train one stage, resuming its state where there is one; whether it is finished, which leaves its weights in OUT/STAGE."""
     torch.manual_seed(0)
     options = dataclasses.replace(STAGES[stage], minutes=minutes, **changes)
     source = start(recipe, stage, init)
-    model = new_backbone(recipe, native.load(source[0].parent)) if stage == TEXT else begin(recipe, source)
-    module, loss = warm_up(recipe, stage, model) if stage in WARM_UPS else flow(recipe, stage, model)
+    model = begin_text(recipe, native.load(source[0].parent), new_backbone) if stage == TEXT else begin(recipe, source)
+    batches = options.steps * options.accumulate * PartialState(cpu=ON_CPU).num_processes
+    module, loss = warm_up(recipe, stage, model) if stage in WARM_UPS else flow(recipe, stage, model, batches)
     followed = {"balance": module.balance} if isinstance(module, Objective) else {}
     trainer = Trainer(module, parameter_groups(module, options, stage), options, recipe.out / stage, followed)
     trainer.extra["source"] = digest(source)
@@ -265,13 +270,13 @@ def begin(recipe: Recipe, source: list[Path]) -> OmniModel:
     return model
 
 
-def new_backbone(recipe: Recipe, source: OmniModel) -> OmniModel:
-    """A model that has learnt nothing but how `source` encodes: its encoders, decoders, codebooks and metric tables."""
+def begin_text(recipe: Recipe, source: OmniModel, new_backbone: bool) -> OmniModel:
+    """`source` with the attention of the text stage; with a new backbone, of which nothing is kept but how media are encoded."""
     model = OmniModel(recipe.config).train()
     own, kept = native.state_names(model), ("encoder", "decoder", "codebook", "metric_tables")
     with torch.no_grad():
         for name, tensor in native.state_names(source).items():
-            if any(part in name for part in kept):
+            if not new_backbone or any(part in name for part in kept):
                 own[name].copy_(tensor)
     return model
 
@@ -315,28 +320,37 @@ def finish(recipe: Recipe, stage: str, model: OmniModel) -> None:
     show_default=True,
     help="Of --stage text: the flow's, or next-token prediction under a causal mask.",
 )
+@click.option("--new-backbone", is_flag=True, help="Of --stage text: keep nothing of --init but how media are encoded.")
 @click.option("--batch-size", type=click.IntRange(min=2), default=48, show_default=True)
 @click.option("--accumulate", type=click.IntRange(min=1), help="Batches of each process whose mean gradient makes a step.")
 @click.option("--precision", type=click.Choice(["no", "bf16"]), help="bf16: automatic mixed precision.")
 def main(
-    data: Path, out: Path, stage: str, init: Path | None, minutes: float, objective: str, batch_size: int, **changes: Any
+    data: Path,
+    out: Path,
+    stage: str,
+    init: Path | None,
+    minutes: float,
+    objective: str,
+    new_backbone: bool,
+    batch_size: int,
+    **changes: Any,
 ) -> None:
     """Train the demo model, in stages that resume where they stopped. The last one leaves it in OUT/crossing/model.
 
-    The stage text is apart: a new backbone on the encoders of --init (or of OUT/crossing), left in OUT/text/model.
+    The stage text is apart: it goes on from --init (or OUT/crossing) with texts about pictures, and is left in OUT/text/model.
     """
     out.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + 60 * minutes
     try:
         if init is not None and stage in (*WARM_UPS, "all"):
             raise UsageError("--init goes with one stage after the warm-ups: --stage flow, speech, crossing or text")
-        if objective == "ar" and stage != TEXT:
-            raise UsageError(f"--objective ar answers in text alone: it goes with --stage {TEXT}")
+        if (objective == "ar" or new_backbone) and stage != TEXT:
+            raise UsageError(f"--objective ar and --new-backbone are for text alone: they go with --stage {TEXT}")
         recipe = Recipe(data, out, batch_size, init, stage, objective == "ar")
         for name in [name for name in STAGES if name != TEXT] if stage == "all" else [stage]:
             done = stage == "all" and weights_of(recipe, name).exists()
             given = {name: value for name, value in changes.items() if value is not None}
-            if not done and not run_stage(recipe, name, init, max(0.0, until - time.monotonic()) / 60, given):
+            if not done and not run_stage(recipe, name, init, new_backbone, max(0.0, until - time.monotonic()) / 60, given):
                 break
     except NextOmniError as error:
         click.echo(f"error: {error}", err=True)

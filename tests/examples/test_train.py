@@ -97,7 +97,7 @@ def test_text_is_learnt_by_a_new_backbone_in_either_way(data: Path, trained: Pat
     source = Checkpoint.open(trained / "crossing" / "model")
     for objective, attention in (("flow", "prefix"), ("ar", "causal")):
         out = tmp_path / objective
-        options = ("--stage", "text", "--objective", objective, "--init", source.path, "--steps", 1)
+        options = ("--stage", "text", "--objective", objective, "--init", source.path, "--steps", 1, "--new-backbone")
         code, _, errors = train(data, out, *options)
         assert code == 0, errors
         model = Checkpoint.open(out / "text" / "model")
@@ -106,7 +106,7 @@ def test_text_is_learnt_by_a_new_backbone_in_either_way(data: Path, trained: Pat
             kept = any(part in name for part in ("encoder", "decoder", "codebook", "metric_tables"))
             assert not kept or (model.tensor(name) == source.tensor(name)).all(), f"{name} was trained"
     code, _, errors = train(data, tmp_path / "c", "--objective", "ar", "--stage", "flow")
-    assert (code, errors) == (2, "error: --objective ar answers in text alone: it goes with --stage text\n")
+    assert (code, errors) == (2, "error: --objective ar and --new-backbone are for text alone: they go with --stage text\n")
 
 
 def test_every_task_has_a_share_of_every_stage() -> None:
