@@ -6,8 +6,8 @@ by a shortcut: a line through both gives the time of any number. Its prompt is c
 and values, which approximate). Answers of 16, 64 and 256 tokens behind a prompt of 128. Every contender is a process of its own,
 asked in turn, round after round; medians are taken. The models (9 GB) are made at first use; `--small` tries the script in minutes.
 
-Written: all seconds; for each length, of each flow against each twin, the forwards at which both take as long, and the ratio at the
-number of forwards that examples/emoji/twins.json found to be as good as the twin.
+Written: all seconds. Printed: for each length, of each flow against each twin, the forwards at which both take as long, and the
+ratio at the number of forwards that examples/emoji/twins.json found to be as good as the twin.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import autoregressive_models
-from autoregressive_report import FORWARDS, LENGTHS, SAME_BITS, equal_quality, report, summary
+from autoregressive_report import FORWARDS, LENGTHS, SAME_BITS, report
 from contenders import Contender, answer_all, parser, started
 
 from nextomni_edge.files import atomic_write
@@ -175,11 +175,10 @@ def run(given: argparse.Namespace) -> None:
     began = time.monotonic()
     with started(__file__, list(CONTENDERS), given, SAME_BITS) as (here, absent):
         rows = measure(here, given.rounds, lambda line: print(line, file=sys.stderr, flush=True))
-    found = summary(rows, equal_quality())
     data = {
         "machine": platform.machine(), "threads": given.threads, "prompt": PROMPT, "small": given.small,
         "versions": {one.name: one.started["version"] for one in here}, "not_run": absent, "wall_s": time.monotonic() - began,
-        "summary": found, "rows": rows,
+        "rows": rows,
     }  # fmt: skip
     with atomic_write(given.out, "w") as file:
         file.write(json.dumps(data, indent=1) + "\n")

@@ -10,7 +10,8 @@ from typing import Any
 LENGTHS = (16, 64, 256)
 FORWARDS = (2, 8)
 SAME_BITS = "ar llama.cpp q8_0"
-TASKS = {"16": "name", "64": "listing", "256": "page"}  # whose quality stands for a length
+TASKS = {16: "name", 64: "listing", 256: "page"}  # whose quality stands for a length
+MEASURES = {"whole": "fewest_at_least_as_good", "fields": "fewest_by_fields"}  # of an answer: all of it, or each field
 CLAIMS = {64: 1.2, 256: 2.0}  # at that length, so many times faster than the twin
 QUALITY = Path(__file__).resolve().parents[1] / "examples" / "emoji" / "twins.json"
 
@@ -29,31 +30,38 @@ def lines(rows: list[dict[str, Any]], length: int) -> tuple[dict[str, float], di
     return twins, flows
 
 
-def summary(rows: list[dict[str, Any]], quality: dict[str, int]) -> list[dict[str, Any]]:
-    """For each length: the twins' seconds, and every flow against each: its break-even and its ratio at equal quality."""
+Fewest = dict[int, dict[str, int]]  # forwards as good as the twin, by length and measure; none where none was
+
+
+def summary(rows: list[dict[str, Any]], quality: Fewest) -> list[dict[str, Any]]:
+    """For each length: the twins' seconds, and every flow against each: its break-even, and its ratios where it is as good."""
     found = []
     for length in LENGTHS:
         twins, flows = lines(rows, length)
-        n = quality.get(str(length))
+        fewest = quality.get(length, {})
         compared = {
             name: {
                 "once_seconds": once, "seconds_per_forward": each,
                 "break_even_forwards": {twin: (seconds - once) / each for twin, seconds in twins.items()},
-                "ratio_at_equal_quality": {twin: seconds / (once + n * each) for twin, seconds in twins.items()} if n else {},
+                "ratio": {
+                    measure: {twin: seconds / (once + n * each) for twin, seconds in twins.items()} for measure, n in fewest.items()
+                },
             }
             for name, (once, each) in flows.items()
         }  # fmt: skip
-        found.append({"length": length, "forwards_at_equal_quality": n, "twin_seconds": twins, "flow": compared})
+        found.append({"length": length, "fewest": fewest, "twin_seconds": twins, "flow": compared})
     return found
 
 
-def equal_quality() -> dict[str, int]:
-    """Forwards as good as the twin, by length; without a length where none was, empty where nothing was measured."""
+def equal_quality() -> Fewest:
+    """What examples/emoji/twins.py found, the better of both step rules; empty where nothing was measured."""
     if not QUALITY.exists():
         return {}
     tasks = json.loads(QUALITY.read_text(encoding="utf-8"))["tasks"]
-    fewest = {task: min(found["fewest_at_least_as_good"].values(), default=None) for task, found in tasks.items()}
-    return {length: n for length, task in TASKS.items() if (n := fewest.get(task)) is not None}
+    return {
+        length: {measure: min(tasks[task][key].values()) for measure, key in MEASURES.items() if tasks[task][key]}
+        for length, task in TASKS.items() if task in tasks
+    }  # fmt: skip
 
 
 def table(found: list[dict[str, Any]]) -> str:
@@ -64,21 +72,22 @@ def table(found: list[dict[str, Any]]) -> str:
         "flow",
         "forward",
         "break-even, forwards",
-        "n at equal quality",
+        "n as good, whole / by fields",
         "times faster there",
     )
     rows = [head, ("---:", "---", "---", "---:", "---:", "---:", "---:")]
     for at in found:
-        seconds, n = at["twin_seconds"], at["forwards_at_equal_quality"]
+        seconds, fewest = at["twin_seconds"], at["fewest"]
         fastest = min(seconds, key=lambda name: seconds[name])
         pair = (SAME_BITS, fastest)
         shown = f"{seconds[SAME_BITS]:.2f} s / {seconds[fastest]:.2f} s ({fastest.removeprefix('ar ')})"
         for name, flow in sorted(at["flow"].items(), key=lambda item: item[1]["seconds_per_forward"]):
-            even, ratio = flow["break_even_forwards"], flow["ratio_at_equal_quality"]
+            even = flow["break_even_forwards"]
+            ratios = [flow["ratio"][measure][SAME_BITS] if measure in fewest else None for measure in MEASURES]
             rows.append((
                 str(at["length"]), shown, name.removeprefix("flow "), f"{1e3 * flow['seconds_per_forward']:.0f} ms",
-                " / ".join(f"{even[twin]:.1f}" for twin in pair), str(n or "none"),
-                " / ".join(f"{ratio[twin]:.2f}" for twin in pair) if n else "–",
+                " / ".join(f"{even[twin]:.1f}" for twin in pair), " / ".join(str(fewest.get(measure, "–")) for measure in MEASURES),
+                " / ".join(f"{ratio:.2f}" if ratio else "–" for ratio in ratios),
             ))  # fmt: skip
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
@@ -95,7 +104,7 @@ def verdicts(found: list[dict[str, Any]]) -> str:
     for at in found:
         if (factor := CLAIMS.get(at["length"])) is None:
             continue
-        seconds, n = at["twin_seconds"], at["forwards_at_equal_quality"]
+        seconds = at["twin_seconds"]
         for twin in dict.fromkeys((SAME_BITS, min(seconds, key=lambda name: seconds[name]))):
             held = {
                 prompt: max(
@@ -105,14 +114,17 @@ def verdicts(found: list[dict[str, Any]]) -> str:
                 for prompt in ("every time", "once")
             }  # fmt: skip
             reach = f"{held['every time']:.1f} forwards (exact), {held['once']:.1f} with the prompt computed once"
-            enough = "no number measured was as good" if n is None else f"{n} are as good: {_holds(held, n)}"
+            enough = "; ".join(_enough(held, measure, at["fewest"].get(measure)) for measure in MEASURES)
             lines.append(
                 f"- {at['length']} tokens, {factor} times faster than {twin.removeprefix('ar ')}: up to {reach}; {enough}."
             )
     return "\n".join(lines)
 
 
-def _holds(held: dict[str, float], n: int) -> str:
-    if held["every time"] >= n:
-        return "it holds"
-    return "it holds with the prompt computed once alone" if held["once"] >= n else "it does not hold"
+def _enough(held: dict[str, float], measure: str, n: int | None) -> str:
+    if n is None:
+        return f"{measure}: no number measured was as good"
+    verdict = "it does not hold"
+    if held["once"] >= n:
+        verdict = "it holds" if held["every time"] >= n else "it holds with the prompt computed once alone"
+    return f"{measure}: as good from {n}, {verdict}"

@@ -21,15 +21,18 @@ from nextomni_edge.files import atomic_write
 
 HERE = Path(__file__).parent
 EXAMPLE = HERE.parent / "examples" / "emoji"
+TRAINED = 4800  # updates of the twins in twins.json; twins-N.json is of N
 PAGE = HERE.parent / "docs" / "performance.md"
 
 
 def twins(path: Path) -> str:
-    """The table that examples/emoji/twins.py prints, which imports its neighbours by bare name."""
+    """The tables of examples/emoji/twins.py, which imports its neighbours by bare name: how both learnt, and how it ended."""
     sys.path.insert(0, str(EXAMPLE))
-    from twins import table
+    from twins import learning, table
 
-    return table(_read(path)["tasks"])
+    rounds = {int(each.stem.removeprefix("twins-")): _read(each)["tasks"] for each in EXAMPLE.glob("twins-*.json")}
+    last = _read(path)["tasks"]
+    return f"{learning(dict(sorted(rounds.items())) | {TRAINED: last})}\n\n{table(last)}"
 
 
 def _forwards(path: Path) -> str:

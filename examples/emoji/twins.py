@@ -1,26 +1,30 @@
 """Answer quality of a flow and of its autoregressive twin: `python examples/emoji/twins.py --flow DIR --ar DIR [-o FILE]`.
 
-Both are trained on the same draws, updates and seed, a new backbone on the demo's encoders each:
+Both go on from the demo's model, on the same draws, updates and seed, in rounds of 1,600 updates of the same batches:
 
-    ways="--stage text --init examples/emoji/checkpoint --batch-size 32"
-    python examples/emoji/train.py --data DATA --out runs/flow $ways --objective flow
-    python examples/emoji/train.py --data DATA --out runs/ar $ways --objective ar
+    train="python examples/emoji/train.py --data DATA --stage text --batch-size 32"
+    $train --objective flow --init examples/emoji/checkpoint --out runs/flow-1
+    $train --objective flow --init runs/flow-1/text/model --out runs/flow-2        # and a third; `--objective ar` alike
 
 They are asked about drawings by artists whom training never met for the thing, as they are and augmented. Three tasks: the name (a
 block of 8 tokens), a listing of all that is known of the drawing (37 to 60 tokens in a block of 64), and a page that spells each of
-its words in three orders (186 to 256 tokens in a block of 256). An answer is right when every character is, up to the artist.
-The twin decodes greedily; the flow takes the argmax, with at most n forwards, by either step rule. Intervals are 95 %, by a
-bootstrap over drawings, as views of one are not independent; differences are paired.
+its words in three orders (186 to 256 tokens in a block of 256). An answer is right when every character is, up to the artist;
+its fields, which stand between semicolons, are counted too. The twin decodes greedily; the flow takes the argmax, with at most n
+forwards, by either step rule. Intervals are 95 %, by a bootstrap over drawings, as views of one are not independent; differences
+are paired.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import json
+import statistics
 from collections.abc import Callable
+from collections.abc import Sequence as Many
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from catalog import load_concepts
@@ -40,11 +44,11 @@ from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.tokens.chat import Part, Turn, conversation, respond
 from nextomni_edge.tokens.sequence import Sequence
 
-FORWARDS = (1, 2, 3, 4, 6, 8, 16)
+FORWARDS = [1, 2, 3, 4, 6, 8, 16]
 VIEWS = 2
 ARTIST = "; by"  # what follows is not scored: training never met that artist with that thing
 RESAMPLES = 4000
-Right = NDArray[np.bool_]  # (drawings, views)
+READINGS = {"whole": "fewest_at_least_as_good", "whole, not told apart": "fewest_not_told_apart", "fields": "fewest_by_fields"}
 Decode = Callable[[list[Sequence], Meter], list[Sequence]]
 
 
@@ -77,12 +81,26 @@ class Questions:
         given = [conversation(self.model.tokenizer, (Turn("user", (part, Part("text", asked))),)) for part in pictures]
         return [respond(segments, "text", self.model.config, self.model.tokenizer, blocks) for segments in given]
 
-    def right(self, task: str, answers: list[Sequence]) -> Right:
+    def marks(self, task: str, answers: list[Sequence]) -> Marks:
         said = [str(self.model.response(answer).value).split(ARTIST)[0] for answer in answers]
         tokenizer = self.model.tokenizer
-        expected = [tokenizer.decode(tokenizer.encode(text)).split(ARTIST)[0] for text in self.tasks[task][2]]
-        right: Right = np.asarray(said).reshape(-1, VIEWS) == np.asarray(expected)[:, None]
-        return right
+        expected = [tokenizer.decode(tokenizer.encode(text)).split(ARTIST)[0] for text in self.tasks[task][2] for _ in range(VIEWS)]
+        pairs = list(zip(said, expected, strict=True))
+        whole, fields = [float(one == other) for one, other in pairs], [fields_right(*pair) for pair in pairs]
+        return Marks(*(np.asarray(marks).reshape(-1, VIEWS) for marks in (whole, fields)))
+
+
+class Marks(NamedTuple):
+    """Of each answer (drawings, views): 1 where every character is right, and the share of its fields that are."""
+
+    whole: NDArray[np.float64]
+    fields: NDArray[np.float64]
+
+
+def fields_right(said: str, expected: str) -> float:
+    """The share of what stands between semicolons that is said in its place."""
+    pairs = itertools.zip_longest(said.split(";"), expected.split(";"))
+    return statistics.fmean(one == other for one, other in pairs)
 
 
 def resampled(values: NDArray[np.float64]) -> list[float]:
@@ -92,16 +110,22 @@ def resampled(values: NDArray[np.float64]) -> list[float]:
     return [float(bound) for bound in np.quantile(means, [0.025, 0.975])]
 
 
-def scored(right: Right, meter: Meter, twin: Right | None = None) -> dict[str, Any]:
-    """The share of right answers, what it took, and the raw outcomes, a string of 0 and 1 for each drawing."""
-    found: dict[str, Any] = {
-        "value": float(right.mean()), "ci95": resampled(right.mean(axis=1)), "n": right.size, "drawings": len(right),
-        "forwards": meter.forwards / meter.requests,
-    }  # fmt: skip
+def summary(marks: NDArray[np.float64], twin: NDArray[np.float64] | None) -> dict[str, Any]:
+    """The mean of marks (drawings, views), and how far it is from the twin's."""
+    found: dict[str, Any] = {"value": float(marks.mean()), "ci95": resampled(marks.mean(axis=1))}
     if twin is not None:
-        difference = right.mean(axis=1) - twin.mean(axis=1)
+        difference = marks.mean(axis=1) - twin.mean(axis=1)
         found |= {"minus_twin": float(difference.mean()), "minus_twin_ci95": resampled(difference)}
-    return found | {"right": ["".join(str(int(view)) for view in own) for own in right]}
+    return found
+
+
+def scored(marks: Marks, meter: Meter, twin: Marks | None = None) -> dict[str, Any]:
+    """Both measures, what the answers took, and the raw outcomes, a string of 0 and 1 for each drawing."""
+    return {
+        **summary(marks.whole, twin and twin.whole), "fields": summary(marks.fields, twin and twin.fields), "n": marks.whole.size,
+        "drawings": len(marks.whole), "forwards": meter.forwards / meter.requests,
+        "right": ["".join(str(int(view)) for view in own) for own in marks.whole],
+    }  # fmt: skip
 
 
 def flow_options(model: EdgeModel, stepper: str, forwards: int) -> GenerationOptions:
@@ -114,10 +138,10 @@ def flow_decode(model: EdgeModel, options: GenerationOptions, sequences: list[Se
     return generate_batch(model, sequences, options, list(range(len(sequences))), meter=meter)
 
 
-def measured(questions: Questions, task: str, decode: Decode, twin: Right | None = None) -> tuple[dict[str, Any], Right]:
+def measured(questions: Questions, task: str, decode: Decode, twin: Marks | None = None) -> tuple[dict[str, Any], Marks]:
     meter = Meter()
-    right = questions.right(task, decode(questions.sequences(task), meter))
-    return scored(right, meter, twin), right
+    marks = questions.marks(task, decode(questions.sequences(task), meter))
+    return scored(marks, meter, twin), marks
 
 
 def smallest(points: dict[str, dict[str, Any]], fits: Callable[[dict[str, Any]], bool]) -> dict[str, int]:
@@ -130,42 +154,66 @@ def smallest(points: dict[str, dict[str, Any]], fits: Callable[[dict[str, Any]],
     return found
 
 
-def compared(flow: Questions, twin: Questions, task: str) -> dict[str, Any]:
+def compared(flow: Questions, twin: Questions, task: str, counts: Many[int]) -> dict[str, Any]:
     """One task: the twin, the flow at each number of forwards, and the fewest at equal quality in two readings."""
-    reference, right = measured(twin, task, lambda sequences, meter: greedy(twin.model, sequences, meter=meter))
-    print(f"{task:<8} ar            {reference['value']:.3f} {reference['ci95']}", flush=True)
+    reference, marks = measured(twin, task, lambda sequences, meter: greedy(twin.model, sequences, meter=meter))
+    print(f"{task:<8} ar            {reference['value']:.3f} fields {reference['fields']['value']:.3f}", flush=True)
     points: dict[str, dict[str, Any]] = {}
     for stepper in ("euler", "corrected"):
-        for forwards in FORWARDS:
+        for forwards in counts:
             decode = functools.partial(flow_decode, flow.model, flow_options(flow.model, stepper, forwards))
-            point, _ = measured(flow, task, decode, right)
+            point, _ = measured(flow, task, decode, marks)
             points[f"{stepper} {forwards}"] = point
-            print(f"{task:<8} {stepper} {forwards:<3} {point['value']:.3f} {point['ci95']} {point['minus_twin_ci95']}", flush=True)
+            said = f"{point['value']:.3f} {point['minus_twin_ci95']} fields {point['fields']['value']:.3f}"
+            print(f"{task:<8} {stepper} {forwards:<3} {said}", flush=True)
     return {
         "ar": reference, "flow": points,
         "fewest_at_least_as_good": smallest(points, lambda point: point["minus_twin"] >= 0),
         "fewest_not_told_apart": smallest(points, lambda point: point["minus_twin_ci95"][1] >= 0),
+        "fewest_by_fields": smallest(points, lambda point: point["fields"]["minus_twin"] >= 0),
     }  # fmt: skip
 
 
 def _cell(point: dict[str, Any]) -> str:
     low, high = point["ci95"]
-    return f"{point['value']:.2f} ({low:.2f} to {high:.2f})" if point["value"] else f"none of {point['n']}"
+    return f"{point['value']:.2f} ({low:.2f} to {high:.2f})" if point["value"] else "none"
 
 
 def table(tasks: dict[str, Any]) -> str:
-    """Markdown: right answers of the twin, and of the flow by step rule and number of forwards, with their intervals."""
-    forwards = sorted({int(name.split()[1]) for found in tasks.values() for name in found["flow"]})
-    head = ["task", "twin", "flow", *(f"{n} forward{'s' if n > 1 else ''}" for n in forwards)]
+    """Markdown: both measures of the twin, and of the flow by step rule and number of forwards, with their intervals."""
+    counts = sorted({int(name.split()[1]) for found in tasks.values() for name in found["flow"]})
+    head = ["task, measure", "twin", "flow", *(f"{n} forward{'s' if n > 1 else ''}" for n in counts)]
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     for task, found in tasks.items():
         for rule in dict.fromkeys(name.split()[0] for name in found["flow"]):
-            cells = [_cell(found["flow"][f"{rule} {n}"]) for n in forwards]
-            lines.append(f"| {' | '.join([task, _cell(found['ar']), rule, *cells])} |")
+            points = [found["flow"][f"{rule} {n}"] for n in counts]
+            whole = [f"{task}, whole", _cell(found["ar"]), rule, *map(_cell, points)]
+            fields = [f"{task}, fields", _cell(found["ar"]["fields"]), rule, *(_cell(point["fields"]) for point in points)]
+            lines += [f"| {' | '.join(row)} |" for row in ([whole] if task == "name" else [whole, fields])]
     lines.append("")
+    readings = {
+        "whole": "fewest_at_least_as_good",
+        "by fields": "fewest_by_fields",
+        "whole, not told apart": "fewest_not_told_apart",
+    }
     for task, found in tasks.items():
-        fewest = ", ".join(f"{n} ({rule})" for rule, n in found["fewest_at_least_as_good"].items()) or "none of those measured"
-        lines.append(f"- {task}: fewest forwards at least as good as the twin: {fewest}.")
+        said = [f"{reading} {_fewest(found[key])}" for reading, key in readings.items()]
+        lines.append(f"- {task}: fewest forwards at least as good as the twin: {'; '.join(said)}.")
+    return "\n".join(lines)
+
+
+def _fewest(by_rule: dict[str, int]) -> str:
+    return ", ".join(f"{n} ({rule})" for rule, n in by_rule.items()) or "none of those measured"
+
+
+def learning(rounds: dict[int, dict[str, Any]]) -> str:
+    """Markdown: after so many updates, both measures of each task, the twin's and the flow's at one forward."""
+    tasks = list(next(iter(rounds.values())))
+    lines = [f"| updates | {' | '.join(f'{task}: twin | flow' for task in tasks)} |", f"| ---: |{' --- | --- |' * len(tasks)}"]
+    for updates, found in rounds.items():
+        pairs = [(found[task]["ar"], found[task]["flow"]["euler 1"]) for task in tasks]
+        cells = [f"{point['value']:.2f} / {point['fields']['value']:.2f}" for pair in pairs for point in pair]
+        lines.append(f"| {updates:,} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -174,6 +222,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--flow", type=Path, required=True, help="model directory trained with --objective flow")
     parser.add_argument("--ar", type=Path, required=True, help="model directory trained with --objective ar")
+    parser.add_argument("--forwards", type=int, nargs="+", default=FORWARDS, help="numbers of forwards that the flow is allowed")
     parser.add_argument("-o", "--out", type=Path, default=Path(__file__).with_suffix(".json"))
     arguments = parser.parse_args()
     flow, twin = EdgeModel.from_checkpoint(arguments.flow), EdgeModel.from_checkpoint(arguments.ar)
@@ -182,7 +231,7 @@ def main() -> None:
     emoji = heldout()
     questions = Questions(flow, emoji), Questions(twin, emoji)
     weights = {name: file_sha256(path / "model.safetensors") for name, path in (("flow", arguments.flow), ("ar", arguments.ar))}
-    results = {task: compared(*questions, task) for task in questions[0].tasks}
+    results = {task: compared(*questions, task, arguments.forwards) for task in questions[0].tasks}
     with atomic_write(arguments.out, "w") as file:
         file.write(json.dumps({"weights": weights, "views": VIEWS, "tasks": results}, indent=1) + "\n")
     for task, found in results.items():

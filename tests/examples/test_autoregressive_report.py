@@ -33,34 +33,36 @@ def rows(token: float, once: float, each: float) -> list[dict[str, Any]]:
 
 
 def test_break_even_and_ratio_are_those_of_the_line() -> None:
-    found = report.summary(rows(0.05, 0.2, 0.3), {"64": 8})
+    found = report.summary(rows(0.05, 0.2, 0.3), {64: {"fields": 8}})
     at = next(one for one in found if one["length"] == 64)
     flow = at["flow"]["flow fast, prompt every time"]
     assert flow["seconds_per_forward"] == pytest.approx(0.3) and flow["once_seconds"] == pytest.approx(0.2)
     assert flow["break_even_forwards"][report.SAME_BITS] == pytest.approx((3.2 - 0.2) / 0.3)
-    assert flow["ratio_at_equal_quality"][report.SAME_BITS] == pytest.approx(3.2 / (0.2 + 8 * 0.3))
-    assert (
-        found[0]["forwards_at_equal_quality"] is None and not found[0]["flow"]["flow fast, prompt once"]["ratio_at_equal_quality"]
-    )
+    assert flow["ratio"] == {"fields": {report.SAME_BITS: pytest.approx(3.2 / 2.6), "ar other": pytest.approx(6.4 / 2.6)}}
+    assert not found[0]["flow"]["flow fast, prompt once"]["ratio"], "nothing was as good at 16 tokens"
+    assert "| – / 8 | – / 1.23 |" in report.table(found)
 
 
-@pytest.mark.parametrize(("n", "said"), [(8, "it holds."), (9, "it does not hold."), (None, "no number measured was as good.")])
+@pytest.mark.parametrize(
+    ("n", "said"),
+    [(8, "as good from 8, it holds"), (9, "as good from 9, it does not hold"), (None, "no number measured was as good")],
+)
 def test_a_claim_holds_up_to_its_number_of_forwards(n: int | None, said: str) -> None:
     """3.2 s / 1.2 = 2.667 s: 8.2 forwards of 0.3 s after 0.2 s."""
-    found = report.summary(rows(0.05, 0.2, 0.3), {} if n is None else {"64": n})
+    found = report.summary(rows(0.05, 0.2, 0.3), {} if n is None else {64: {"whole": n}})
     line = report.verdicts(found).splitlines()[0]
-    assert line.startswith("- 64 tokens, 1.2 times faster than llama.cpp q8_0: up to 8.2 forwards (exact), 8.2") and line.endswith(
-        said
-    )
+    assert line.startswith("- 64 tokens, 1.2 times faster than llama.cpp q8_0: up to 8.2 forwards (exact), 8.2")
+    assert line.endswith(f"; whole: {said}; fields: no number measured was as good.")
 
 
 def test_the_number_at_equal_quality_is_the_fewest_of_either_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "twins.json"
     monkeypatch.setattr(report, "QUALITY", path)
     assert report.equal_quality() == {}
-    fewest = {"name": {"euler": 4, "corrected": 3}, "listing": {}}
-    path.write_text(json.dumps({"tasks": {task: {"fewest_at_least_as_good": found} for task, found in fewest.items()}}))
-    assert report.equal_quality() == {"16": 3}
+    whole, fields = report.MEASURES.values()
+    tasks = {"name": {whole: {"euler": 4, "corrected": 3}, fields: {}}, "listing": {whole: {}, fields: {"euler": 2}}}
+    path.write_text(json.dumps({"tasks": tasks}))
+    assert report.equal_quality() == {16: {"whole": 3}, 64: {"fields": 2}}
 
 
 def test_where_bytes_decide_the_flow_breaks_even_at_the_number_of_tokens() -> None:
