@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Literal
@@ -67,4 +69,14 @@ def tiny_model(out: Path, config: ModelConfig | None = None, seed: int = 0) -> P
         config = dataclasses.replace(config, text=dataclasses.replace(config.text, vocabulary_size=vocabulary))
         torch.manual_seed(seed)
         native.save(OmniModel(config).eval(), tokenizer, out)
+    return out
+
+
+def with_prefix_attention(source: Path, out: Path) -> Path:
+    """A copy of a model or bundle of full attention, of which the config now says that the prompt sees itself alone."""
+    shutil.copytree(source, out)
+    path = next(out / name for name in ("manifest.json", "config.json") if (out / name).exists())
+    data = json.loads(path.read_text())
+    data.get("config", data)["backbone"]["attention"] = "prefix"
+    path.write_text(json.dumps(data))
     return out

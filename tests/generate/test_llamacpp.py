@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ from nextomni_edge.generate.meter import Meter
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.tokens.chat import Kind
 from tests.generate.test_cache import KINDS, ask, options, traced
+from tests.tiny import with_prefix_attention
 
 
 @pytest.fixture(scope="module")
@@ -71,13 +70,8 @@ def test_a_prompt_that_sees_itself_alone_is_computed_once(
     tmp_path: Path, tiny_gguf_bundle: Path, tiny_checkpoint: Path, kind: Kind, keep: bool
 ) -> None:
     """Prefix attention: of a bundle only the config tells it from full attention."""
-    for name, source in (("bundle", tiny_gguf_bundle), ("model", tiny_checkpoint)):
-        shutil.copytree(source, tmp_path / name)
-    for path in (tmp_path / "bundle" / "manifest.json", tmp_path / "model" / "config.json"):
-        data = json.loads(path.read_text())
-        data.get("config", data)["backbone"]["attention"] = "prefix"
-        path.write_text(json.dumps(data))
-    reference, device = EdgeModel.from_checkpoint(tmp_path / "model"), EdgeModel.from_bundle(Bundle.open(tmp_path / "bundle"))
+    model, bundle = (with_prefix_attention(source, tmp_path / source.name) for source in (tiny_checkpoint, tiny_gguf_bundle))
+    reference, device = EdgeModel.from_checkpoint(model), EdgeModel.from_bundle(Bundle.open(bundle))
     given, meter = dataclasses.replace(options(device, kind), keep_prompt=keep), Meter()
     expected, _ = traced(reference, ask(reference, kind), given)
     found, meter = traced(device, ask(device, kind), given)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from nextomni_edge.tokens.chat import Kind
 from nextomni_edge.tokens.sequence import Sequence
 from nextomni_edge.train.batch import collate, embed
 from tests.generate.test_cache import KINDS, ask, options, traced
-from tests.tiny import tiny_config, tiny_model
+from tests.tiny import tiny_config, tiny_model, with_prefix_attention
 
 
 def prefix_config(**given: Any) -> ModelConfig:
@@ -99,13 +97,8 @@ def test_only_a_prompt_that_sees_nothing_is_kept_unasked(tiny_checkpoint: Path) 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_graphs_serve_both_kinds_of_attention(tmp_path: Path, tiny_bundle: Path, tiny_checkpoint: Path, kind: Kind) -> None:
     """A prompt that sees itself alone is a call of its own: of the bundle only the config tells the two models apart."""
-    for name, source in (("bundle", tiny_bundle), ("model", tiny_checkpoint)):
-        shutil.copytree(source, tmp_path / name)
-    for path in (tmp_path / "bundle" / "manifest.json", tmp_path / "model" / "config.json"):
-        data = json.loads(path.read_text())
-        data.get("config", data)["backbone"]["attention"] = "prefix"
-        path.write_text(json.dumps(data))
-    reference, device = EdgeModel.from_checkpoint(tmp_path / "model"), EdgeModel.from_bundle(Bundle.open(tmp_path / "bundle"))
+    model, bundle = (with_prefix_attention(source, tmp_path / source.name) for source in (tiny_checkpoint, tiny_bundle))
+    reference, device = EdgeModel.from_checkpoint(model), EdgeModel.from_bundle(Bundle.open(bundle))
     given, meter = options(device, kind), Meter()
     expected, _ = traced(reference, ask(reference, kind), given)
     found, meter = traced(device, ask(device, kind), given)
