@@ -15,7 +15,7 @@ from onnxruntime import OrtValue
 from nextomni_edge.errors import InputError, MissingRuntimeError, NextOmniError
 from nextomni_edge.runtimes.base import Array, Runtime, Session, threads
 from nextomni_edge.runtimes.onnx_state import BoundState
-from nextomni_edge.runtimes.state import Ids, kept_arrays
+from nextomni_edge.runtimes.state import Ids, whole_or_none
 from nextomni_edge.spec import GraphSpec, Wire
 
 DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64", "tensor(bool)": "bool"}
@@ -69,13 +69,10 @@ class BoundSession(OnnxSession):
     def _step(self, inputs: Mapping[str, Array], state: BoundState, sequences: Ids) -> dict[str, Array]:
         """All columns of the state are read, in every step but one that sees none of them."""
         positions, real = inputs[Wire.POSITIONS], inputs[Wire.ATTENTION_MASK]
-        seen, outputs = state.seen(sequences, positions, real), [tensor.name for tensor in self.spec.outputs]
+        given, sees = whole_or_none(self.spec, inputs, state.seen(sequences, positions, real))
+        outputs = [tensor.name for tensor in self.spec.outputs]
         with self._naming():
-            if seen.any():
-                given = {**inputs, Wire.ATTENTION_MASK: np.concatenate([seen, real], axis=1)}
-                values = self._bound(given, state.past(sequences), outputs)
-            else:
-                values = self._bound({**inputs, **kept_arrays(self.spec, len(sequences), 0)}, {}, outputs)
+            values = self._bound(given, state.past(sequences) if sees else {}, outputs)
             found = dict(zip(outputs, values, strict=True))
             state.put({name: found.pop(own) for name, own in self.spec.states}, sequences, positions, real)
             return {name: value.numpy() for name, value in found.items()}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextomni_edge.errors import UsageError
-from nextomni_edge.spec import GraphSpec
+from nextomni_edge.spec import GraphSpec, Wire
 
 Array = NDArray[Any]
 Ids = NDArray[np.int64]
@@ -64,6 +64,14 @@ def kept_arrays(spec: GraphSpec, batch: int, columns: int) -> dict[str, Array]:
     """Zeros (layers,B,kv_heads,columns,head_dim) for each input that takes what a component keeps; none, if that is nothing."""
     taken, sizes = {name for name, _ in spec.states}, {"batch": batch, "past": columns}
     return {tensor.name: np.zeros(tensor.shape(sizes), tensor.dtype) for tensor in spec.inputs if tensor.name in taken}
+
+
+def whole_or_none(spec: GraphSpec, inputs: Mapping[str, Array], seen: Mask) -> tuple[dict[str, Array], bool]:
+    """Inputs of a step that reads all columns of a state, its shapes the same every time, and True; where the rows see none of them
+    (`seen`, (b,columns)), those of a step without a past, and False."""
+    if seen.any():
+        return {**inputs, Wire.ATTENTION_MASK: np.concatenate([seen, inputs[Wire.ATTENTION_MASK]], axis=1)}, True
+    return {**inputs, **kept_arrays(spec, len(seen), 0)}, False
 
 
 class HostState(State):

@@ -20,7 +20,7 @@ from nextomni_edge.runtimes.cuda import CudaDevice, devices
 from nextomni_edge.runtimes.device import Buffer, Device, DeviceState
 from nextomni_edge.runtimes.engine import Description, Identity, check_interface, content_key, engines_beside, find_engine
 from nextomni_edge.runtimes.profile import outside
-from nextomni_edge.runtimes.state import Ids, kept_arrays
+from nextomni_edge.runtimes.state import Ids, whole_or_none
 from nextomni_edge.spec import GraphSpec, Wire
 
 LIBRARIES: Final = ("tensorrt", "tensorrt_rtx")  # the first is JetPack's and a server's, the second a PC's
@@ -98,14 +98,11 @@ class TensorRtSession(Session):
     def _step(self, inputs: Mapping[str, Array], state: DeviceState, sequences: Ids) -> dict[str, Array]:
         """All columns of the state are read, in every step but one that sees none of them."""
         positions, real = inputs[Wire.POSITIONS], inputs[Wire.ATTENTION_MASK]
-        seen, kept = state.seen(sequences, positions, real), {own for _, own in self.spec.states}
+        given, sees = whole_or_none(self.spec, inputs, state.seen(sequences, positions, real))
+        kept = {own for _, own in self.spec.states}
         outputs = [tensor.name for tensor in self.spec.outputs if tensor.name not in kept]
         with self._lock:
-            if seen.any():
-                mask = np.concatenate([seen, real], axis=1)
-                found = self._forward({**inputs, Wire.ATTENTION_MASK: mask}, outputs, state, sequences)
-            else:
-                found = self._forward({**inputs, **kept_arrays(self.spec, len(sequences), 0)}, outputs)
+            found = self._forward(given, outputs, state if sees else None, sequences)
             state.put(self._buffers, sequences, positions, real)
         return found
 

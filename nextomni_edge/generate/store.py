@@ -22,13 +22,18 @@ class Store:
         self.revised = np.zeros(requests)  # tokens that changed since the whole request was computed
         self.age = np.zeros((requests, length), np.int64)
         self.prompt_age, self.response_age = np.zeros(requests, np.int64), np.zeros(requests, np.int64)
-        self.filled = np.zeros(requests, np.bool_)
         self.response = batch.attended & ~batch.prompt
 
     @property
     def nbytes(self) -> int:
         """Of keys, values and hidden states."""
         return self.kept.nbytes + self.hidden.nbytes
+
+    @property
+    def filled(self) -> Mask:
+        """Requests (B,) of which anything is kept."""
+        found: Mask = np.any(self.kept.filled[: len(self.batch)], axis=1)
+        return found
 
     def plan(self, policy: CachePolicy, stale: Mask, changed: Mask, due: Mask, x_t: Ids, last: bool) -> Mask:
         """Rows (B,S) that the policy computes anew for the `stale` requests, given the positions whose token changed and those
@@ -67,15 +72,14 @@ class Store:
         requests, positions = chosen[place], order[place, row]
         split = hidden.reshape(-1, len(chosen), *hidden.shape[1:])
         self.hidden[branches, requests, positions] = split[:, place, row]
-        self._stamp(requests, positions, chosen)
+        self._stamp(requests, positions)
 
-    def _stamp(self, requests: Ids, positions: Ids, chosen: Ids) -> None:
+    def _stamp(self, requests: Ids, positions: Ids) -> None:
         """These rows are of the present tokens."""
         self.outdated[requests, positions] = False
         self.age[requests, positions] = 0
         if self.features is not None:
             self.features[requests, positions] = self.embeddings[0, requests, positions]
-        self.filled[chosen] = True
         fresh = (self.age == 0) | ~self.batch.attended
         self.prompt_age[(fresh | self.response).all(axis=1)] = 0
         self.response_age[(fresh | ~self.response).all(axis=1)] = 0
