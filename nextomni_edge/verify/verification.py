@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,70 +62,63 @@ def _compare(
 ) -> tuple[Report, GoldenTrace]:
     model = EdgeModel.from_bundle(bundle, execution)
     report = Report(reference.name if reference else "nothing (recorded, not compared)", ran_on(bundle, execution))
-    trace = GoldenTrace()
+    comparison = _Comparison(bundle, execution, model, reference, report, GoldenTrace())
     steps: list[tuple[str, Callable[[], None]]] = [
-        *(
-            (name, partial(_component, name, bundle, model, reference, report, trace, execution))
-            for name in bundle.manifest.components
-        ),
-        *((plan.name, partial(_task, plan, bundle, model, reference, report, trace, execution)) for plan in PLANS),
+        *((name, partial(comparison.component, name)) for name in bundle.manifest.components),
+        *((plan.name, partial(comparison.task, plan)) for plan in PLANS),
     ]
     for index, (name, step) in enumerate(steps):
         if progress:
             progress(f"verify {name}", index / len(steps))
         step()
-    trace.digests = golden.digests(bundle)
-    return report, trace
+    comparison.trace.digests = golden.digests(bundle)
+    return report, comparison.trace
 
 
-def _component(
-    name: str,
-    bundle: Bundle,
-    model: EdgeModel,
-    reference: Reference | None,
-    report: Report,
-    trace: GoldenTrace,
-    execution: Execution | None,
-) -> None:
-    result, session = report.components.setdefault(name, component_result(bundle, name, execution)), model.session(name)
-    trace.cases[name] = {}
-    for case, inputs in cases(session.spec, bundle.config):
+@dataclass(frozen=True)
+class _Comparison:
+    """One run of both; what it finds goes to `report` and `trace`."""
+
+    bundle: Bundle
+    execution: Execution | None
+    model: EdgeModel
+    reference: Reference | None
+    report: Report
+    trace: GoldenTrace
+
+    def component(self, name: str) -> None:
+        result = self.report.components.setdefault(name, component_result(self.bundle, name, self.execution))
+        session, reference = self.model.session(name), self.reference
+        self.trace.cases[name] = {}
+        for case, inputs in cases(session.spec, self.bundle.config):
+            try:
+                expected = reference.run(name, inputs) if reference else session.run(inputs)
+            except NextOmniError as failure:
+                self.report.failures.append(f"{failure} ({case}, in {reference.name if reference else 'the runtime'})")
+                continue
+            failures, found = components.compare(session, case, inputs, expected, result, self.bundle.config)
+            self.report.failures += failures
+            margins = {components.MARGINS: expected[components.MARGINS]} if components.MARGINS in expected else {}
+            self.trace.cases[name][case] = (inputs, found | margins)
+
+    def task(self, plan: Plan) -> None:
+        report, reference, model = self.report, self.reference, self.model
+        if self.bundle.config.causal and plan.answer != "text":
+            report.skipped[plan.name] = "an autoregressive model answers in text"
+            return
+        if missing := [name for name in plan.components if name not in self.bundle.manifest.components]:
+            report.skipped[plan.name] = f"the bundle has no {', '.join(missing)}"
+            return
+        if absent := [kind for kind in plan.kinds if not model.tokenizer.special.has(kind)]:
+            report.skipped[plan.name] = f"the model's conversations hold no {', '.join(absent)}"
+            return
+        report.tasks[plan.name] = result = task_result(self.bundle, self.execution)
         try:
-            expected = reference.run(name, inputs) if reference else session.run(inputs)
+            task = plan.task(reference.model if reference else model)
+            found = trajectory.run(model, task)
+            expected = trajectory.run(reference.model, task) if reference else found
         except NextOmniError as failure:
-            report.failures.append(f"{failure} ({case}, in {reference.name if reference else 'the runtime'})")
-            continue
-        failures, found = components.compare(session, case, inputs, expected, result, bundle.config)
-        report.failures += failures
-        margins = {components.MARGINS: expected[components.MARGINS]} if components.MARGINS in expected else {}
-        trace.cases[name][case] = (inputs, found | margins)
-
-
-def _task(
-    plan: Plan,
-    bundle: Bundle,
-    model: EdgeModel,
-    reference: Reference | None,
-    report: Report,
-    trace: GoldenTrace,
-    execution: Execution | None,
-) -> None:
-    if bundle.config.causal and plan.answer != "text":
-        report.skipped[plan.name] = "an autoregressive model answers in text"
-        return
-    if missing := [name for name in plan.components if name not in bundle.manifest.components]:
-        report.skipped[plan.name] = f"the bundle has no {', '.join(missing)}"
-        return
-    if absent := [kind for kind in plan.kinds if not model.tokenizer.special.has(kind)]:
-        report.skipped[plan.name] = f"the model's conversations hold no {', '.join(absent)}"
-        return
-    report.tasks[plan.name] = result = task_result(bundle, execution)
-    try:
-        task = plan.task(reference.model if reference else model)
-        found = trajectory.run(model, task)
-        expected = trajectory.run(reference.model, task) if reference else found
-    except NextOmniError as failure:
-        report.failures.append(f"{plan.name}: {failure}")
-        return
-    report.failures += compare_runs(plan.name, found, expected, result, bundle.config.audio)
-    trace.tasks[plan.name] = (task, found)
+            report.failures.append(f"{plan.name}: {failure}")
+            return
+        report.failures += compare_runs(plan.name, found, expected, result, self.bundle.config.audio)
+        self.trace.tasks[plan.name] = (task, found)
