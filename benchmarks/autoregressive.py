@@ -164,6 +164,8 @@ def main() -> None:
     for library in ("gguf", "llama_cpp"):
         if importlib.util.find_spec(library) is None:
             sys.exit(f"{library} is not installed, and without llama.cpp there is nothing to compare with: pip install '.[gguf]'")
+    if given.small:
+        given.folder /= "small"  # apart, or a measurement would take the small shape for its own
     given.folder.mkdir(parents=True, exist_ok=True)
     autoregressive_models.prepare(given.folder, given.small)
     if not given.prepare:

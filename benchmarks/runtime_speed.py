@@ -245,6 +245,8 @@ def main() -> None:
     if unknown := [name for name in asked if name not in CONTENDERS]:
         sys.exit(f"contender {unknown[0]!r}: expected some of {', '.join(CONTENDERS)}")
     names = [name for name in CONTENDERS if name in {REFERENCE, *asked}]
+    if given.quick:
+        given.folder /= "quick"  # apart, or a measurement would take the small shape for its own
     given.folder.mkdir(parents=True, exist_ok=True)
     prepare(given.folder, {CONTENDERS[name][1] for name in names}, given.quick)
     if not given.prepare:

@@ -25,9 +25,11 @@ def speed(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def folder(tiny_checkpoint: Path, tiny_bundle: Path, tmp_path: Path) -> Path:
-    """What the script would make, of the tiny model."""
+    """What the script would make for --quick, of the tiny model; what stands beside it is of the whole shape."""
+    (tmp_path / "quick").mkdir()
     for name, made in (("model", tiny_checkpoint), ("parent", tiny_bundle)):
-        (tmp_path / name).symlink_to(made)
+        (tmp_path / "quick" / name).symlink_to(made)
+        (tmp_path / name).mkdir()
     return tmp_path
 
 
@@ -37,7 +39,7 @@ def run(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_contenders_are_timed_and_held_against_the_reference(folder: Path) -> None:
-    (folder / "q4_0").mkdir()  # no bundle: this one cannot load
+    (folder / "quick" / "q4_0").mkdir()  # no bundle: this one cannot load
     ended = run(
         folder, "--contenders", "ONNX Runtime float32,PyTorch eager bfloat16,llama.cpp Q4_0", "-o", str(folder / "out.json")
     )
