@@ -191,7 +191,7 @@ def conv(
         x = np.pad(x, [(0, 0), (0, 0), *(tuple(pair) for pair in pad.reshape(-1, 2))])
     else:
         _only("pad_type", pad_type, "valid")
-    windows = sliding_window_view(x, weight.shape[2:], axes)
+    windows = sliding_window_view(x, weight.shape[2:], axes)  # type: ignore[call-overload]  # numpy's stub knows one axis alone
     windows = windows[(slice(None), slice(None), *(slice(None, None, stride) for stride in strides))]
     kernel = tuple(axis + len(axes) for axis in axes)
     found = np.moveaxis(np.tensordot(windows, weight, ((1, *kernel), (1, *axes))), -1, 1)

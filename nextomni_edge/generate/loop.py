@@ -15,6 +15,7 @@ from nextomni_edge.generate.layout import Float, Ids, Layout
 from nextomni_edge.generate.meter import STEP, Meter
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.parts import Parts
 from nextomni_edge.generate.stepper import Stepper
 from nextomni_edge.graphs import MAX_BATCH
 from nextomni_edge.runtimes.base import NonFiniteError
@@ -88,6 +89,44 @@ def generate_batch(
         raise UsageError(f"{len(seeds)} seeds for {len(sequences)} sequences: give one each")
     for sequence in sequences:
         options.check(model.config, Layout.of(sequence).modality)
+    meter.requests += len(sequences)
+    denoise = _in_parts if options.lead_blocks else _together
+    return denoise(model, sequences, options, seeds, observe, meter)
+
+
+def _in_parts(
+    model: EdgeModel,
+    sequences: Many[Sequence],
+    options: GenerationOptions,
+    seeds: Many[int],
+    observe: Observe | None,
+    meter: Meter,
+) -> list[Sequence]:
+    """The first blocks, then what stands behind them."""
+    parts = Parts(model, sequences, options)
+    try:
+        leads = _together(model, parts.leads(), parts.lead_options, seeds, observe, meter)
+    except StoppedError as error:
+        raise StoppedError(f"first blocks: {error}", parts.joined(error.partial, {})) from error
+    rests = parts.rests(leads)
+    watch = observe and parts.behind(leads, list(rests), observe)
+    try:
+        done = _together(model, list(rests.values()), parts.rest_options, [seeds[index] for index in rests], watch, meter)
+    except StoppedError as error:
+        stopped = parts.joined(leads, dict(zip(rests, error.partial, strict=True)))
+        raise StoppedError(f"behind the first blocks: {error}", stopped) from error
+    return parts.joined(leads, dict(zip(rests, done, strict=True)))
+
+
+def _together(
+    model: EdgeModel,
+    sequences: Many[Sequence],
+    options: GenerationOptions,
+    seeds: Many[int],
+    observe: Observe | None,
+    meter: Meter,
+) -> list[Sequence]:
+    """All generated rows of each request."""
     limit = MAX_BATCH // 2 if options.guidance else MAX_BATCH
     blocks, finished = BlockPolicy(model, options, limit, meter), list(sequences)
     try:
@@ -114,7 +153,6 @@ class Run:
         self.noise = BatchNoise(batch, self.codebooks)
         self.denoiser = Denoiser(model, batch, options, meter)
         self.x_t = self.noise.start(self.entries)
-        meter.requests += len(batch)
 
     def denoise(self, observe: Observe | None, names: Many[int]) -> None:
         """All steps. NonFiniteError names the step."""

@@ -60,6 +60,9 @@ class GenerationOptions:
     extend_until: float = 0.5
     """The time t up to which an interleaved response may grow: a block that comes late has few steps left."""
 
+    lead_blocks: int = 0
+    """Text only: denoise so many first blocks before the rest, which sees them as given (see parts.py); 0: all together."""
+
     kv_cache: str = "none"
     """Approximate but for 'none': whose keys and values are kept over the steps (see cache.py)."""
 
@@ -127,6 +130,7 @@ class GenerationOptions:
                 (self.max_blocks is not None and self.max_blocks < 1, f"max_blocks is {self.max_blocks}, expected at least 1"),
                 (not 0.0 < self.eos_threshold < 1.0, f"eos_threshold is {self.eos_threshold}, expected between 0 and 1"),
                 *self._grid_faults(),
+                *self._lead_faults(),
                 *self._policy_faults(),
                 (greedy and self.top_k > 0, "top_k means nothing at temperature 0: raise the temperature or leave top_k out"),
                 (greedy and self.top_p < 1, "top_p means nothing at temperature 0: raise the temperature or leave top_p out"),
@@ -142,6 +146,19 @@ class GenerationOptions:
             (not (grid[0] == 0.0 and grid[-1] == 1.0), f"grid goes from {grid[0]} to {grid[-1]}, expected 0 to 1"),
             (not all(a < b for a, b in itertools.pairwise(grid)), "grid does not rise from each time to the next"),
         ]
+
+    def _lead_faults(self) -> list[tuple[bool, str]]:
+        lead, blocks = self.lead_blocks, self.max_blocks
+        return [
+            (lead < 0, f"lead_blocks is {lead}, expected at least 0"),
+            (lead > 0 and blocks is not None and blocks <= lead, f"max_blocks is {blocks}, lead_blocks {lead} takes all"),
+            (lead > 0 and self.guidance > 0, "lead_blocks and guidance: the unconditional branch would lose the first blocks"),
+        ]  # fmt: skip
+
+    @property
+    def all_steps(self) -> int:
+        """Steps of a whole response: of both its parts where it has two."""
+        return self.steps * (2 if self.lead_blocks else 1)
 
     def plain(self) -> GenerationOptions:
         """The same run without any shortcut: a whole forward every step, everything computed anew."""
@@ -176,13 +193,15 @@ class GenerationOptions:
 
     def check(self, config: ModelConfig, modality: str) -> None:
         """UsageError where the options don't go with what is generated."""
-        blocks, limit = self.max_blocks, config.text.max_blocks
+        blocks, limit, lead = self.max_blocks, config.text.max_blocks, self.lead_blocks
         _refuse(
             [
                 (config.causal, "this model is autoregressive, there is no flow to sample: decode it a token at a time"),
                 (blocks is not None and modality != "text", f"max_blocks is for text, but {modality} is generated"),
                 (blocks is None and self.extend != "first", "extend means nothing at a fixed length: give max_blocks"),
                 (blocks is not None and blocks > limit, f"max_blocks is {blocks}, the model takes at most {limit}"),
+                (lead > 0 and modality != "text", f"lead_blocks is for text, but {modality} is generated"),
+                (lead > 0 and config.text.canvas is not None, "lead_blocks: this model answers on a canvas of one size"),
             ]
         )
 

@@ -31,7 +31,8 @@ def mel_filters(sample_rate: int, n_fft: int, mels: int) -> Float32:
     widths = np.diff(edges)
     slopes = edges[:, None] - frequencies
     triangles = np.maximum(0.0, np.minimum(-slopes[:-2] / widths[:-1, None], slopes[2:] / widths[1:, None]))
-    return (triangles * (2.0 / (edges[2:] - edges[:-2]))[:, None]).astype(np.float32)
+    filters: Float32 = (triangles * (2.0 / (edges[2:] - edges[:-2]))[:, None]).astype(np.float32)
+    return filters
 
 
 def log_mel(waveform: Float32, config: AudioConfig) -> Float32:
