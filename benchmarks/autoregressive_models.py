@@ -34,7 +34,7 @@ def settings(small: bool) -> dict[str, Any]:
     stack = {"width": 64, "layers": 1, "heads": 2}
     head = {"width": 64, "layers": 1, "heads": 2}
     backbone = {"hidden_size": 896, "layers": 24, "query_heads": 14, "kv_heads": 2, "mlp_size": 4864, "max_positions": 4096}
-    text = {"vocabulary_size": 151936, "block_size": 16, "tied_head": True}
+    text = {"vocabulary_size": 151936, "block_size": 8, "tied_head": True}
     if small:
         backbone |= {"layers": 2}
         text |= {"vocabulary_size": 4096}

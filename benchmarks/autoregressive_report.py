@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import statistics
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 LENGTHS = (16, 64, 256)
-FORWARDS = (2, 8)
+FORWARDS = (1, 4)
 SAME_BITS = "ar llama.cpp q8_0"
 TASKS = {16: "name", 64: "listing", 256: "page"}  # whose quality stands for a length
 MEASURES = {"whole": "fewest_at_least_as_good", "fields": "fewest_by_fields"}  # of an answer: all of it, or each field
@@ -16,52 +16,67 @@ CLAIMS = {64: 1.2, 256: 2.0}  # at that length, so many times faster than the tw
 QUALITY = Path(__file__).resolve().parents[1] / "examples" / "emoji" / "twins.json"
 
 
-def lines(rows: list[dict[str, Any]], length: int) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """At a length: the twin's median seconds by contender, and of each flow (once, per forward) in seconds."""
+class Line(NamedTuple):
+    """Seconds of a flow: once, and for each forward, or each of both parts where an answer has two."""
+
+    lead_blocks: int
+    once: float
+    each: float
+
+
+class Quality(NamedTuple):
+    """How the flow was asked, and its fewest forwards (a part) that were as good as the twin by measure; none where none was."""
+
+    lead_blocks: int
+    fewest: dict[str, int]
+
+
+def lines(rows: list[dict[str, Any]], length: int) -> tuple[dict[str, float], dict[str, Line]]:
+    """At a length: the twin's median seconds by contender, and the line of each flow."""
     at = [row | {"median": statistics.median(row["seconds"])} for row in rows if row["length"] == length]
     twins = {row["name"]: row["median"] for row in at if row["name"].startswith("ar")}
-    flows: dict[str, tuple[float, float]] = {}
+    flows: dict[str, Line] = {}
     few, many = FORWARDS
-    medians = {(row["name"], row["policy"], row["forwards"]): row["median"] for row in at if "policy" in row}
-    for name, policy in dict.fromkeys(key[:2] for key in medians):
-        slope = (medians[name, policy, many] - medians[name, policy, few]) / (many - few)
-        prompt = {"none": "every time", "prefix": "once"}[policy]
-        flows[f"{name}, prompt {prompt}"] = medians[name, policy, few] - few * slope, slope
+    medians = {(row["name"], row["policy"], row["lead_blocks"], row["forwards"]): row["median"] for row in at if "policy" in row}
+    for name, policy, lead in dict.fromkeys(key[:3] for key in medians):
+        slope = (medians[name, policy, lead, many] - medians[name, policy, lead, few]) / (many - few)
+        parts, prompt = ", in two parts" if lead else "", {"none": "every time", "prefix": "once"}[policy]
+        flows[f"{name}{parts}, prompt {prompt}"] = Line(lead, medians[name, policy, lead, few] - few * slope, slope)
     return twins, flows
 
 
-Fewest = dict[int, dict[str, int]]  # forwards as good as the twin, by length and measure; none where none was
-
-
-def summary(rows: list[dict[str, Any]], quality: Fewest) -> list[dict[str, Any]]:
+def summary(rows: list[dict[str, Any]], quality: dict[int, Quality]) -> list[dict[str, Any]]:
     """For each length: the twins' seconds, and every flow against each: its break-even, and its ratios where it is as good."""
     found = []
     for length in LENGTHS:
         twins, flows = lines(rows, length)
-        fewest = quality.get(length, {})
+        asked = quality.get(length, Quality(0, {}))
         compared = {
             name: {
-                "once_seconds": once, "seconds_per_forward": each,
-                "break_even_forwards": {twin: (seconds - once) / each for twin, seconds in twins.items()},
+                "once_seconds": line.once, "seconds_per_forward": line.each, "as_asked": line.lead_blocks == asked.lead_blocks,
+                "break_even_forwards": {twin: (seconds - line.once) / line.each for twin, seconds in twins.items()},
                 "ratio": {
-                    measure: {twin: seconds / (once + n * each) for twin, seconds in twins.items()} for measure, n in fewest.items()
+                    measure: {twin: seconds / (line.once + n * line.each) for twin, seconds in twins.items()}
+                    for measure, n in asked.fewest.items() if line.lead_blocks == asked.lead_blocks
                 },
             }
-            for name, (once, each) in flows.items()
+            for name, line in flows.items()
         }  # fmt: skip
-        found.append({"length": length, "fewest": fewest, "twin_seconds": twins, "flow": compared})
+        found.append({"length": length, **asked._asdict(), "twin_seconds": twins, "flow": compared})
     return found
 
 
-def equal_quality() -> Fewest:
+def equal_quality() -> dict[int, Quality]:
     """What examples/emoji/twins.py found, the better of both step rules; empty where nothing was measured."""
     if not QUALITY.exists():
         return {}
     tasks = json.loads(QUALITY.read_text(encoding="utf-8"))["tasks"]
-    return {
-        length: {measure: min(tasks[task][key].values()) for measure, key in MEASURES.items() if tasks[task][key]}
-        for length, task in TASKS.items() if task in tasks
-    }  # fmt: skip
+    found = {}
+    for length, task in TASKS.items():
+        if task in tasks:
+            fewest = {measure: min(tasks[task][key].values()) for measure, key in MEASURES.items() if tasks[task][key]}
+            found[length] = Quality(tasks[task]["lead_blocks"], fewest)
+    return found
 
 
 def table(found: list[dict[str, Any]]) -> str:
@@ -70,7 +85,7 @@ def table(found: list[dict[str, Any]]) -> str:
         "tokens",
         "twin of 8 bits / fastest",
         "flow",
-        "forward",
+        "forward (a part)",
         "break-even, forwards",
         "n as good, whole / by fields",
         "times faster there",
@@ -83,10 +98,11 @@ def table(found: list[dict[str, Any]]) -> str:
         shown = f"{seconds[SAME_BITS]:.2f} s / {seconds[fastest]:.2f} s ({fastest.removeprefix('ar ')})"
         for name, flow in sorted(at["flow"].items(), key=lambda item: item[1]["seconds_per_forward"]):
             even = flow["break_even_forwards"]
-            ratios = [flow["ratio"][measure][SAME_BITS] if measure in fewest else None for measure in MEASURES]
+            ratios = [flow["ratio"][measure][SAME_BITS] if measure in flow["ratio"] else None for measure in MEASURES]
+            good = [str(fewest[measure]) if measure in flow["ratio"] else "–" for measure in MEASURES]
             rows.append((
                 str(at["length"]), shown, name.removeprefix("flow "), f"{1e3 * flow['seconds_per_forward']:.0f} ms",
-                " / ".join(f"{even[twin]:.1f}" for twin in pair), " / ".join(str(fewest.get(measure, "–")) for measure in MEASURES),
+                " / ".join(f"{even[twin]:.1f}" for twin in pair), " / ".join(good),
                 " / ".join(f"{ratio:.2f}" if ratio else "–" for ratio in ratios),
             ))  # fmt: skip
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -108,11 +124,12 @@ def verdicts(found: list[dict[str, Any]]) -> str:
         for twin in dict.fromkeys((SAME_BITS, min(seconds, key=lambda name: seconds[name]))):
             held, single = {}, {}
             for prompt in ("every time", "once"):
-                flows = [flow for name, flow in at["flow"].items() if name.endswith(prompt)]
+                flows = [flow for name, flow in at["flow"].items() if flow["as_asked"] and name.endswith(prompt)]
                 held[prompt] = max((seconds[twin] / factor - one["once_seconds"]) / one["seconds_per_forward"] for one in flows)
                 single[prompt] = max(seconds[twin] / (one["once_seconds"] + one["seconds_per_forward"]) for one in flows)
-            reach = f"{held['every time']:.1f} forwards (exact), {held['once']:.1f} with the prompt computed once"
-            fastest = f"one forward is {single['every time']:.1f} times faster, {single['once']:.1f} with the prompt computed once"
+            unit = "forwards for each of two parts" if at["lead_blocks"] else "forwards"
+            reach = f"{held['every time']:.1f} {unit} (exact), {held['once']:.1f} with the prompt computed once"
+            fastest = f"one is {single['every time']:.1f} times faster, {single['once']:.1f} with the prompt computed once"
             enough = "; ".join(_enough(held, measure, at["fewest"].get(measure)) for measure in MEASURES)
             claim = f"{at['length']} tokens, {factor} times faster than {twin.removeprefix('ar ')}"
             lines.append(f"- {claim}: up to {reach}; {fastest}; {enough}.")

@@ -21,18 +21,15 @@ from nextomni_edge.files import atomic_write
 
 HERE = Path(__file__).parent
 EXAMPLE = HERE.parent / "examples" / "emoji"
-TRAINED = 4800  # updates of the twins in twins.json; twins-N.json is of N
 PAGE = HERE.parent / "docs" / "performance.md"
 
 
-def twins(path: Path) -> str:
-    """The tables of examples/emoji/twins.py, which imports its neighbours by bare name: how both learnt, and how it ended."""
+def _twins(path: Path) -> str:
+    """The table of examples/emoji/twins.py, which imports its neighbours by bare name."""
     sys.path.insert(0, str(EXAMPLE))
-    from twins import learning, table
+    from twins import table
 
-    rounds = {int(each.stem.removeprefix("twins-")): _read(each)["tasks"] for each in EXAMPLE.glob("twins-*.json")}
-    last = _read(path)["tasks"]
-    return f"{learning(dict(sorted(rounds.items())) | {TRAINED: last})}\n\n{table(last)}"
+    return table(_read(path)["tasks"])
 
 
 def _forwards(path: Path) -> str:
@@ -50,7 +47,7 @@ TABLES: dict[str, tuple[Path | None, Callable[[Path], str]]] = {
     "shortcuts": (HERE / "shortcuts.json", lambda path: shortcuts.table(_read(path))),
     "forwards": (HERE / "forwards.json", _forwards),
     "caches": (HERE / "caches.json", lambda path: caches.table(_read(path))),
-    "twins": (EXAMPLE / "twins.json", twins),
+    "twins": (EXAMPLE / "twins.json", _twins),
     "autoregressive": (HERE / "autoregressive.json", autoregressive_report.report),
     "devices": (None, lambda _: projection.rates()),
     "projection": (None, lambda _: projection.table()),

@@ -45,7 +45,7 @@ STAGES = {
     "flow": TrainOptions(steps=3400, rate=2e-3, averaging=0.998),
     "speech": TrainOptions(steps=7600, rate=1.5e-3, averaging=0.998, decay=0.5),
     "crossing": TrainOptions(steps=2000, rate=1e-3, averaging=0.995, decay=0.6),
-    "text": TrainOptions(steps=1600, rate=2e-3, averaging=0.995, decay=0.5),
+    "text": TrainOptions(steps=4800, rate=2e-3, averaging=0.995, decay=0.5),
 }
 WARM_UPS = ("image", "audio")
 TEXT = "text"  # apart from the demo, which is the stages before: it goes on with text alone, as a flow or autoregressive

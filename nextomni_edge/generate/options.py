@@ -152,8 +152,7 @@ class GenerationOptions:
         return [
             (lead < 0, f"lead_blocks is {lead}, expected at least 0"),
             (lead > 0 and blocks is not None and blocks <= lead, f"max_blocks is {blocks}, lead_blocks {lead} takes all"),
-            (lead > 0 and self.guidance > 0, "lead_blocks and guidance: the unconditional branch would lose the first blocks"),
-        ]  # fmt: skip
+        ]
 
     @property
     def all_steps(self) -> int:
@@ -193,15 +192,16 @@ class GenerationOptions:
 
     def check(self, config: ModelConfig, modality: str) -> None:
         """UsageError where the options don't go with what is generated."""
-        blocks, limit, lead = self.max_blocks, config.text.max_blocks, self.lead_blocks
+        blocks, limit, lead, text = self.max_blocks, config.text.max_blocks, self.lead_blocks, modality == "text"
         _refuse(
             [
                 (config.causal, "this model is autoregressive, there is no flow to sample: decode it a token at a time"),
-                (blocks is not None and modality != "text", f"max_blocks is for text, but {modality} is generated"),
+                (blocks is not None and not text, f"max_blocks is for text, but {modality} is generated"),
                 (blocks is None and self.extend != "first", "extend means nothing at a fixed length: give max_blocks"),
                 (blocks is not None and blocks > limit, f"max_blocks is {blocks}, the model takes at most {limit}"),
-                (lead > 0 and modality != "text", f"lead_blocks is for text, but {modality} is generated"),
+                (lead > 0 and not text, f"lead_blocks is for text, but {modality} is generated"),
                 (lead > 0 and config.text.canvas is not None, "lead_blocks: this model answers on a canvas of one size"),
+                (lead > 0 and text and self.guidance > 0, "lead_blocks: guidance's unconditional branch would lose those blocks"),
             ]
         )
 

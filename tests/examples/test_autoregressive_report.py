@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -15,30 +16,34 @@ sys.path.insert(0, str(BENCHMARKS))
 import autoregressive_report as report  # noqa: E402
 import performance_page  # noqa: E402
 import projection  # noqa: E402
+from autoregressive_report import Quality  # noqa: E402
 
 from nextomni_edge.plan.devices import Device  # noqa: E402
 
 
 def rows(token: float, once: float, each: float) -> list[dict[str, Any]]:
-    """A twin of so many seconds a token, and a flow of so many once and for each forward; the middle of three is right."""
+    """A twin of so many seconds a token, and a flow of so many once and for each forward; the middle of three is right.
+
+    In two parts a forward takes twice as long.
+    """
     found: list[dict[str, Any]] = []
     for length in report.LENGTHS:
         for name, seconds in ((report.SAME_BITS, length * token), ("ar other", 2 * length * token)):
             found.append({"name": name, "length": length, "seconds": [9.0, seconds, 0.0]})
-        for policy in ("none", "prefix"):
-            for n in report.FORWARDS:
-                asked = {"name": "flow fast", "length": length, "policy": policy, "forwards": n}
-                found.append(asked | {"seconds": [9.0, once + n * each, 0.0]})
+        for policy, lead, n in itertools.product(("none", "prefix"), (0, 1), report.FORWARDS):
+            asked = {"name": "flow fast", "length": length, "policy": policy, "lead_blocks": lead, "forwards": n}
+            found.append(asked | {"seconds": [9.0, once + n * each * (1 + lead), 0.0]})
     return found
 
 
 def test_break_even_and_ratio_are_those_of_the_line() -> None:
-    found = report.summary(rows(0.05, 0.2, 0.3), {64: {"fields": 8}})
+    found = report.summary(rows(0.05, 0.2, 0.3), {64: Quality(0, {"fields": 8})})
     at = next(one for one in found if one["length"] == 64)
     flow = at["flow"]["flow fast, prompt every time"]
     assert flow["seconds_per_forward"] == pytest.approx(0.3) and flow["once_seconds"] == pytest.approx(0.2)
     assert flow["break_even_forwards"][report.SAME_BITS] == pytest.approx((3.2 - 0.2) / 0.3)
     assert flow["ratio"] == {"fields": {report.SAME_BITS: pytest.approx(3.2 / 2.6), "ar other": pytest.approx(6.4 / 2.6)}}
+    assert not at["flow"]["flow fast, in two parts, prompt every time"]["ratio"], "the number is of answers all at once"
     assert not found[0]["flow"]["flow fast, prompt once"]["ratio"], "nothing was as good at 16 tokens"
     assert "| – / 8 | – / 1.23 |" in report.table(found)
 
@@ -49,10 +54,17 @@ def test_break_even_and_ratio_are_those_of_the_line() -> None:
 )
 def test_a_claim_holds_up_to_its_number_of_forwards(n: int | None, said: str) -> None:
     """3.2 s / 1.2 = 2.667 s: 8.2 forwards of 0.3 s after 0.2 s."""
-    found = report.summary(rows(0.05, 0.2, 0.3), {} if n is None else {64: {"whole": n}})
+    found = report.summary(rows(0.05, 0.2, 0.3), {} if n is None else {64: Quality(0, {"whole": n})})
     line = report.verdicts(found).splitlines()[0]
     assert line.startswith("- 64 tokens, 1.2 times faster than llama.cpp q8_0: up to 8.2 forwards (exact), 8.2")
     assert line.endswith(f"; whole: {said}; fields: no number measured was as good.")
+
+
+def test_answers_in_two_parts_are_held_to_their_own_line() -> None:
+    """3.2 s / 1.2 = 2.667 s: 4.1 times twice 0.3 s after 0.2 s."""
+    found = report.summary(rows(0.05, 0.2, 0.3), {64: Quality(1, {"whole": 4})})
+    line = report.verdicts(found).splitlines()[0]
+    assert "up to 4.1 forwards for each of two parts (exact), 4.1 with" in line and "whole: as good from 4, it holds;" in line
 
 
 def test_the_number_at_equal_quality_is_the_fewest_of_either_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,9 +72,12 @@ def test_the_number_at_equal_quality_is_the_fewest_of_either_rule(tmp_path: Path
     monkeypatch.setattr(report, "QUALITY", path)
     assert report.equal_quality() == {}
     whole, fields = report.MEASURES.values()
-    tasks = {"name": {whole: {"euler": 4, "corrected": 3}, fields: {}}, "listing": {whole: {}, fields: {"euler": 2}}}
+    tasks = {
+        "name": {"lead_blocks": 0, whole: {"euler": 4, "corrected": 3}, fields: {}},
+        "listing": {"lead_blocks": 1, whole: {}, fields: {"euler": 2}},
+    }
     path.write_text(json.dumps({"tasks": tasks}))
-    assert report.equal_quality() == {16: {"whole": 3}, 64: {"fields": 2}}
+    assert report.equal_quality() == {16: Quality(0, {"whole": 3}), 64: Quality(1, {"fields": 2})}
 
 
 def test_where_bytes_decide_the_flow_breaks_even_at_the_number_of_tokens() -> None:

@@ -17,9 +17,13 @@ sys.path.insert(0, str(EMOJI))
 
 import dataset  # noqa: E402
 from augment import another_speaker, misheard  # noqa: E402
-from tasks import GENERATION_VOICES, SHARES  # noqa: E402
+from catalog import load_concepts  # noqa: E402
+from tasks import GENERATION_VOICES, LISTING_TOKENS, PAGE_TOKENS, SHARES, listing, page  # noqa: E402
+from train import Recipe  # noqa: E402
 
 from nextomni_edge.checkpoint import Checkpoint  # noqa: E402
+from nextomni_edge.tokens.chat import text_response  # noqa: E402
+from nextomni_edge.tokens.sequence import Sequence  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +111,44 @@ def test_text_is_learnt_by_a_new_backbone_in_either_way(data: Path, trained: Pat
             assert not kept or (model.tensor(name) == source.tensor(name)).all(), f"{name} was trained"
     code, _, errors = train(data, tmp_path / "c", "--objective", "ar", "--stage", "flow")
     assert (code, errors) == (2, "error: --objective ar and --new-backbone are for text alone: they go with --stage text\n")
+
+
+LONG = {"image_to_listing": (listing, LISTING_TOKENS), "image_to_page": (page, PAGE_TOKENS)}
+
+
+def written(recipe: Recipe, steps: int) -> list[tuple[str, Sequence, int]]:
+    """Task, sequence and the drawing that it shows, of the long texts in so many steps."""
+    image, shown, found = recipe.config.image, list[int](), []
+    recipe.tasks.pixels = lambda drawing, rng=None: shown.extend(drawing)  # type: ignore[method-assign, assignment, misc]
+    for step in range(steps):
+        shown.clear()
+        draw = recipe.tasks.draw("text", step)
+        codes = np.zeros((len(shown), image.positions, image.codebook.codebooks), np.int64)
+        (sequences,) = draw.build(codes, codes)
+        found += [(draw.task, *pair) for pair in zip(sequences, shown, strict=True) if draw.task in LONG]
+    return found
+
+
+@pytest.mark.parametrize("causal", [False, True], ids=["flow", "twin"])
+def test_a_flow_learns_long_texts_in_two_parts_and_its_twin_whole(data: Path, tmp_path: Path, causal: bool) -> None:
+    """What a picture shows may be of another thing where the first block is given, and there alone; its artist is the text's."""
+    recipe = Recipe(data, tmp_path, 8, stage="text", causal=causal)
+    known, emoji, block = {concept.name: concept for concept in load_concepts()}, recipe.emoji, recipe.config.text.block_size
+    others: dict[str, list[bool]] = {}
+    for task, sequence, drawing in written(recipe, 60):
+        write, length = LONG[task]
+        (last,) = sequence.generated()
+        given = sequence.segments[last - 1] if len(sequence.segments[last - 1]) == block else None
+        tokens = np.concatenate([given.tokens if given else [], sequence.segments[last].tokens])
+        artist = emoji.artists[emoji.drawing_artist[drawing]]
+        answers = [text_response(recipe.tokenizer, write(known[name], artist), length) for name in emoji.concepts]
+        right = [len(tokens) in (block, length) and np.array_equal(answer[: len(tokens)], tokens) for answer in answers]
+        assert any(right), recipe.tokenizer.decode(tokens.astype(np.int64))
+        part = "rest" if given else "lead" if len(tokens) == block else "whole"
+        others.setdefault(part, []).append(not right[emoji.drawing_concept[drawing]])
+    assert others.keys() == ({"whole"} if causal else {"lead", "rest"})
+    assert not any(others["whole" if causal else "lead"])
+    assert causal or 0.1 < np.mean(others["rest"]) < 0.5
 
 
 def test_every_task_has_a_share_of_every_stage() -> None:

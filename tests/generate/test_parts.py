@@ -128,10 +128,6 @@ def test_a_stop_says_in_which_part_and_keeps_what_there_was(fake: Fake, call: in
     [
         ({"lead_blocks": -1}, "lead_blocks is -1, expected at least 0"),
         ({"lead_blocks": 2, "max_blocks": 2}, "max_blocks is 2, lead_blocks 2 takes all"),
-        (
-            {"lead_blocks": 1, "guidance": 1.0},
-            "lead_blocks and guidance: the unconditional branch would lose the first blocks",
-        ),
     ],
 )
 def test_what_cannot_be_meant_is_refused(given: dict[str, Any], line: str) -> None:
@@ -139,9 +135,11 @@ def test_what_cannot_be_meant_is_refused(given: dict[str, Any], line: str) -> No
         GenerationOptions(**given)
 
 
-def test_only_text_without_a_canvas_has_parts(fake: Fake) -> None:
+def test_only_text_without_guidance_or_a_canvas_has_parts(fake: Fake) -> None:
     with pytest.raises(UsageError, match=r"^lead_blocks is for text, but image is generated$"):
         generate(fake.model, fake.ask("image"), GenerationOptions(lead_blocks=1))
+    with pytest.raises(UsageError, match=r"^lead_blocks: guidance's unconditional branch would lose those blocks$"):
+        generate(fake.model, fake.ask("text"), GenerationOptions(lead_blocks=1, guidance=1.0))
     canvas = dataclasses.replace(fake.config, text=dataclasses.replace(fake.config.text, canvas=40))
     with pytest.raises(UsageError, match=r"^lead_blocks: this model answers on a canvas of one size$"):
         GenerationOptions(lead_blocks=1).check(canvas, "text")
