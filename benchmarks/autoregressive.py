@@ -3,7 +3,7 @@
 One network of Qwen2.5-0.5B's sizes, random weights. The twin decodes greedily over kept keys and values: on llama.cpp in Q8_0 and
 Q4_0, and on ONNX Runtime in INT8. The flow denoises an answer of that length greedily, at 1 and at 4 forwards, none saved by a
 shortcut: a line through both gives the time of any number. It does so all at once and, but for the shortest, in two parts, the
-first 8 tokens and all behind them, with as many forwards for each. Its prompt is computed in every forward (exact), or once (kept
+first 4 tokens and all behind them, with as many forwards for each. Its prompt is computed in every forward (exact), or once (kept
 keys and values, which approximate), in both parts. Answers of 16, 64 and 256 tokens behind a prompt of 128. Every contender is a
 process of its own, asked in turn, round after round; medians are taken. The models (9 GB) are made at first use; `--small` tries
 the script in minutes.
@@ -102,12 +102,12 @@ def ours(whose: str, bundle: Path, runtime: str, compute: Any) -> Respond:
             greedy(model, [sequence], meter=meter)
         else:
             options = GenerationOptions(
-                steps=forwards + 1, temperature=0.0, kv_cache=asked["policy"], lead_blocks=asked["lead_blocks"],
+                steps=forwards + 1, temperature=0.0, kv_cache=asked["policy"], lead_tokens=asked["lead_tokens"],
                 stop_early=False, reuse_logits=False,
             )  # Euler's first step needs no forward  # fmt: skip
             generate(model, sequence, options, meter=meter)
         seconds = time.perf_counter() - began
-        expected = forwards * (2 if asked.get("lead_blocks") else 1)
+        expected = forwards * (2 if asked.get("lead_tokens") else 1)
         if meter.forwards != expected:
             raise SystemExit(f"{bundle}: {meter.forwards} forwards, expected {expected}")
         return seconds
@@ -134,8 +134,8 @@ def questions(name: str, length: int) -> list[dict[str, Any]]:
     """What a contender is asked at a length."""
     if name.startswith("ar"):
         return [{"length": length}]
-    ways = [(lead, policy) for lead in (0, 1) if length > LENGTHS[0] or not lead for policy in ("none", "prefix")]
-    return [{"length": length, "forwards": n, "policy": policy, "lead_blocks": lead} for lead, policy in ways for n in FORWARDS]
+    ways = [(lead, policy) for lead in (0, 4) if length > LENGTHS[0] or not lead for policy in ("none", "prefix")]
+    return [{"length": length, "forwards": n, "policy": policy, "lead_tokens": lead} for lead, policy in ways for n in FORWARDS]
 
 
 def measure(contenders: list[Contender], rounds: int, say: Callable[[str], None]) -> list[dict[str, Any]]:

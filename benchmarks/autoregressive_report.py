@@ -19,7 +19,7 @@ QUALITY = Path(__file__).resolve().parents[1] / "examples" / "emoji" / "twins.js
 class Line(NamedTuple):
     """Seconds of a flow: once, and for each forward, or each of both parts where an answer has two."""
 
-    lead_blocks: int
+    lead_tokens: int
     once: float
     each: float
 
@@ -27,7 +27,7 @@ class Line(NamedTuple):
 class Quality(NamedTuple):
     """How the flow was asked, and its fewest forwards (a part) that were as good as the twin by measure; none where none was."""
 
-    lead_blocks: int
+    lead_tokens: int
     fewest: dict[str, int]
 
 
@@ -37,7 +37,7 @@ def lines(rows: list[dict[str, Any]], length: int) -> tuple[dict[str, float], di
     twins = {row["name"]: row["median"] for row in at if row["name"].startswith("ar")}
     flows: dict[str, Line] = {}
     few, many = FORWARDS
-    medians = {(row["name"], row["policy"], row["lead_blocks"], row["forwards"]): row["median"] for row in at if "policy" in row}
+    medians = {(row["name"], row["policy"], row["lead_tokens"], row["forwards"]): row["median"] for row in at if "policy" in row}
     for name, policy, lead in dict.fromkeys(key[:3] for key in medians):
         slope = (medians[name, policy, lead, many] - medians[name, policy, lead, few]) / (many - few)
         parts, prompt = ", in two parts" if lead else "", {"none": "every time", "prefix": "once"}[policy]
@@ -53,11 +53,11 @@ def summary(rows: list[dict[str, Any]], quality: dict[int, Quality]) -> list[dic
         asked = quality.get(length, Quality(0, {}))
         compared = {
             name: {
-                "once_seconds": line.once, "seconds_per_forward": line.each, "as_asked": line.lead_blocks == asked.lead_blocks,
+                "once_seconds": line.once, "seconds_per_forward": line.each, "as_asked": line.lead_tokens == asked.lead_tokens,
                 "break_even_forwards": {twin: (seconds - line.once) / line.each for twin, seconds in twins.items()},
                 "ratio": {
                     measure: {twin: seconds / (line.once + n * line.each) for twin, seconds in twins.items()}
-                    for measure, n in asked.fewest.items() if line.lead_blocks == asked.lead_blocks
+                    for measure, n in asked.fewest.items() if line.lead_tokens == asked.lead_tokens
                 },
             }
             for name, line in flows.items()
@@ -75,7 +75,7 @@ def equal_quality() -> dict[int, Quality]:
     for length, task in TASKS.items():
         if task in tasks:
             fewest = {measure: min(tasks[task][key].values()) for measure, key in MEASURES.items() if tasks[task][key]}
-            found[length] = Quality(tasks[task]["lead_blocks"], fewest)
+            found[length] = Quality(tasks[task]["lead_tokens"], fewest)
     return found
 
 
@@ -127,7 +127,7 @@ def verdicts(found: list[dict[str, Any]]) -> str:
                 flows = [flow for name, flow in at["flow"].items() if flow["as_asked"] and name.endswith(prompt)]
                 held[prompt] = max((seconds[twin] / factor - one["once_seconds"]) / one["seconds_per_forward"] for one in flows)
                 single[prompt] = max(seconds[twin] / (one["once_seconds"] + one["seconds_per_forward"]) for one in flows)
-            unit = "forwards for each of two parts" if at["lead_blocks"] else "forwards"
+            unit = "forwards for each of two parts" if at["lead_tokens"] else "forwards"
             reach = f"{held['every time']:.1f} {unit} (exact), {held['once']:.1f} with the prompt computed once"
             fastest = f"one is {single['every time']:.1f} times faster, {single['once']:.1f} with the prompt computed once"
             enough = "; ".join(_enough(held, measure, at["fewest"].get(measure)) for measure in MEASURES)

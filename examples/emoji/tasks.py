@@ -46,8 +46,10 @@ SHARES = {
 WHAT_IS_THIS, WHAT_WAS_SAID, WHAT_HAPPENS = "what is this?", "what was said?", "what happens here?"
 LIST_IT, SPELL_IT = "list it", "spell it"
 LISTING_TOKENS, PAGE_TOKENS = 64, 256
+LEAD_TOKENS = 4
+"""First part of the two in which a flow writes a listing or a page: enough to tell of what it is."""
 LEAD_SHARE = 0.25
-"""Of the batches of listings and pages, those of which a flow learns the first block alone."""
+"""Of the batches of listings and pages, those of which a flow learns the first part alone."""
 
 
 def draw_prompt(name: str, artist: str) -> str:
@@ -175,21 +177,20 @@ class Tasks:
     ) -> Draw:
         """A text about a drawing, longer than the blocks of the demo's answers.
 
-        A flow learns it in two parts, as `lead_blocks` has it written: the first block, or all behind a first block that is given.
-        Half of the pictures beside a given first block are of something else: where a picture leaves doubt, the block decides.
+        A flow learns it in two parts, as `lead_tokens` has it written: the first, or all behind a first part that is given.
+        Half of the pictures beside a given first part are of something else: where a picture leaves doubt, that part decides.
         """
         picks, known = self.picks(rng, count), {concept.name: concept for concept in load_concepts()}
         is_lead, other = rng.random() < LEAD_SHARE, rng.random(count) < 0.5
         shown = np.arange(count) if is_lead or self.config.causal else (np.arange(count) + other) % count
         pairs = zip(picks.names, (picks.artists[index] for index in shown), strict=True)
         answers = [text_response(self.tokenizer, write(known[name], artist), tokens) for name, artist in pairs]
-        lead = self.config.text.block_size
         if self.config.causal:
             responses = [(Segment("text", ids, frozen=False),) for ids in answers]
         elif is_lead:
-            responses = [(Segment("text", ids[:lead], frozen=False),) for ids in answers]
+            responses = [(Segment("text", ids[:LEAD_TOKENS], frozen=False),) for ids in answers]
         else:
-            responses = [(Segment("text", ids[:lead]), Segment("text", ids[lead:], frozen=False)) for ids in answers]
+            responses = [(Segment("text", ids[:LEAD_TOKENS]), Segment("text", ids[LEAD_TOKENS:], frozen=False)) for ids in answers]
 
         def build(image: Ids, _: Ids) -> tuple[list[Sequence], ...]:
             given = [conversation(self.tokenizer, (Turn("user", (p, Part("text", asked))),)) for p in _parts("image", image)]

@@ -10,8 +10,8 @@ They are asked about drawings by artists whom training never met for the thing, 
 block of 8 tokens), a listing of all that is known of the drawing (37 to 60 tokens in a block of 64), and a page that spells each of
 its words in three orders (186 to 256 tokens in a block of 256). An answer is right when every character is, up to the artist;
 its fields, which stand between semicolons, are counted too. The twin decodes greedily; the flow takes the argmax, with at most n
-forwards, by either step rule. A listing and a page are written in two parts, the first block and all behind it, with n forwards for
-each. Intervals are 95 %, by a bootstrap over drawings, as views of one are not independent; differences are paired.
+forwards, by either step rule. A listing and a page are written in two parts, the first tokens and all behind them, with n
+forwards for each. Intervals are 95 %, by a bootstrap over drawings, as views of one are not independent; differences are paired.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from catalog import load_concepts
 from dataset import Emoji
 from numpy.typing import NDArray
 from samples import heldout
-from tasks import LIST_IT, LISTING_TOKENS, PAGE_TOKENS, SPELL_IT, WHAT_IS_THIS, listing, page
+from tasks import LEAD_TOKENS, LIST_IT, LISTING_TOKENS, PAGE_TOKENS, SPELL_IT, WHAT_IS_THIS, listing, page
 
 from nextomni_edge.checkpoint import file_sha256
 from nextomni_edge.errors import UsageError
@@ -46,7 +46,7 @@ from nextomni_edge.tokens.sequence import Sequence
 
 FORWARDS = [1, 2, 3, 4, 6, 8, 16]
 VIEWS = 2
-LEAD_BLOCKS = {"name": 0, "listing": 1, "page": 1}
+LEADS = {"listing": LEAD_TOKENS, "page": LEAD_TOKENS}
 ARTIST = "; by"  # what follows is not scored: training never met that artist with that thing
 RESAMPLES = 4000
 READINGS = {"whole": "fewest_at_least_as_good", "whole, not told apart": "fewest_not_told_apart", "fields": "fewest_by_fields"}
@@ -129,10 +129,10 @@ def scored(marks: Marks, meter: Meter, twin: Marks | None = None) -> dict[str, A
     }  # fmt: skip
 
 
-def flow_options(model: EdgeModel, stepper: str, forwards: int, lead_blocks: int) -> GenerationOptions:
+def flow_options(model: EdgeModel, stepper: str, forwards: int, lead_tokens: int) -> GenerationOptions:
     """So many forwards at most, for each part. Euler has one step more, the first, which needs none."""
     steps = forwards + 1 if stepper == "euler" and forwards > 1 else forwards
-    return GenerationOptions.defaults(model.config, "text", stepper=stepper, steps=steps, lead_blocks=lead_blocks)
+    return GenerationOptions.defaults(model.config, "text", stepper=stepper, steps=steps, lead_tokens=lead_tokens)
 
 
 def flow_decode(model: EdgeModel, options: GenerationOptions, sequences: list[Sequence], meter: Meter) -> list[Sequence]:
@@ -162,13 +162,13 @@ def compared(flow: Questions, twin: Questions, task: str, counts: Many[int]) -> 
     points: dict[str, dict[str, Any]] = {}
     for stepper in ("euler", "corrected"):
         for forwards in counts:
-            decode = functools.partial(flow_decode, flow.model, flow_options(flow.model, stepper, forwards, LEAD_BLOCKS[task]))
+            decode = functools.partial(flow_decode, flow.model, flow_options(flow.model, stepper, forwards, LEADS.get(task, 0)))
             point, _ = measured(flow, task, decode, marks)
             points[f"{stepper} {forwards}"] = point
             said = f"{point['value']:.3f} {point['minus_twin_ci95']} fields {point['fields']['value']:.3f}"
             print(f"{task:<8} {stepper} {forwards:<3} {said}", flush=True)
     return {
-        "lead_blocks": LEAD_BLOCKS[task], "ar": reference, "flow": points,
+        "lead_tokens": LEADS.get(task, 0), "ar": reference, "flow": points,
         "fewest_at_least_as_good": smallest(points, lambda point: point["minus_twin"] >= 0),
         "fewest_not_told_apart": smallest(points, lambda point: point["minus_twin_ci95"][1] >= 0),
         "fewest_by_fields": smallest(points, lambda point: point["fields"]["minus_twin"] >= 0),
@@ -194,7 +194,7 @@ def table(tasks: dict[str, Any]) -> str:
     lines.append("")
     for task, found in tasks.items():
         said = [f"{reading} {_fewest(found[key])}" for reading, key in READINGS.items()]
-        parts = "a part" if found["lead_blocks"] else "in one part"
+        parts = "a part" if found["lead_tokens"] else "in one part"
         lines.append(f"- {task}: fewest forwards {parts} at least as good as the twin: {'; '.join(said)}.")
     return "\n".join(lines)
 

@@ -39,7 +39,7 @@ class Request:
     max_blocks: int | None
     eos_threshold: float | None
     extend: str | None
-    lead_blocks: int | None
+    lead_tokens: int | None
     grid: str | None
     kv_cache: str | None
     refresh_prompt: int | None
@@ -67,7 +67,7 @@ class Request:
             seconds=self.seconds if kind == "audio" else None,
             max_blocks=self.max_blocks if kind == "text" else None,
             extend=self.extend if kind == "text" else None,
-            lead_blocks=self.lead_blocks if kind == "text" else None,
+            lead_tokens=self.lead_tokens if kind == "text" else None,
         )
 
     def count(self, config: ModelConfig, kind: Kind) -> int | None:
@@ -102,7 +102,7 @@ def generation_options(command: Command) -> Command:
         click.option("--max-blocks", type=int, help="Text: grow the answer up to so many blocks."),
         click.option("--eos-threshold", type=float, help="Text: the probability of its end at which it is long enough."),
         click.option("--extend", help="Text: grow first, or interleaved with the steps."),
-        click.option("--lead-blocks", type=int, help="Text: so many blocks first, then the rest, which sees them as given."),
+        click.option("--lead-tokens", type=int, help="Text: so many tokens first, then the rest, which sees them as given."),
         click.option("--grid", metavar="T,T,...", help="Times of the steps, rising from 0 to 1; evenly spaced by default."),
         click.option("--kv-cache", help="Keep keys and values: none, prefix, adaptive or revised; all but none approximate."),
         click.option("--refresh-prompt", type=int, help="Compute the prompt's anew every so many forwards."),

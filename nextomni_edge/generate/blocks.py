@@ -82,7 +82,7 @@ class BlockPolicy:
         return largest
 
     def _may_grow(self, sequence: Sequence) -> bool:
-        blocks = len(sequence.segments[sequence.generated()[0]]) // self.block_size
+        blocks = -(-len(sequence.segments[sequence.generated()[0]]) // self.block_size)  # the first is begun behind lead_tokens
         return self.options.max_blocks is not None and blocks < self.options.max_blocks
 
     def _add_block(self, sequence: Sequence) -> Sequence:

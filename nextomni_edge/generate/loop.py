@@ -90,7 +90,7 @@ def generate_batch(
     for sequence in sequences:
         options.check(model.config, Layout.of(sequence).modality)
     meter.requests += len(sequences)
-    denoise = _in_parts if options.lead_blocks else _together
+    denoise = _in_parts if options.lead_tokens else _together
     return denoise(model, sequences, options, seeds, observe, meter)
 
 
@@ -102,19 +102,19 @@ def _in_parts(
     observe: Observe | None,
     meter: Meter,
 ) -> list[Sequence]:
-    """The first blocks, then what stands behind them."""
+    """The first tokens, then what stands behind them."""
     parts = Parts(model, sequences, options)
     try:
         leads = _together(model, parts.leads(), parts.lead_options, seeds, observe, meter)
     except StoppedError as error:
-        raise StoppedError(f"first blocks: {error}", parts.joined(error.partial, {})) from error
+        raise StoppedError(f"first tokens: {error}", parts.joined(error.partial, {})) from error
     rests = parts.rests(leads)
     watch = observe and parts.behind(leads, list(rests), observe)
     try:
         done = _together(model, list(rests.values()), parts.rest_options, [seeds[index] for index in rests], watch, meter)
     except StoppedError as error:
         stopped = parts.joined(leads, dict(zip(rests, error.partial, strict=True)))
-        raise StoppedError(f"behind the first blocks: {error}", stopped) from error
+        raise StoppedError(f"behind the first tokens: {error}", stopped) from error
     return parts.joined(leads, dict(zip(rests, done, strict=True)))
 
 

@@ -60,8 +60,8 @@ class GenerationOptions:
     extend_until: float = 0.5
     """The time t up to which an interleaved response may grow: a block that comes late has few steps left."""
 
-    lead_blocks: int = 0
-    """Text only: denoise so many first blocks before the rest, which sees them as given (see parts.py); 0: all together."""
+    lead_tokens: int = 0
+    """Text only: denoise so many first tokens before the rest, which sees them as given (see parts.py); 0: all together."""
 
     kv_cache: str = "none"
     """Approximate but for 'none': whose keys and values are kept over the steps (see cache.py)."""
@@ -127,10 +127,10 @@ class GenerationOptions:
                 (not 0.0 < self.top_p <= 1.0, f"top_p is {self.top_p}, expected over 0 and at most 1"),
                 (not 0.0 <= self.guidance < math.inf, f"guidance is {self.guidance}, expected a finite number from 0"),
                 (not 0 <= self.seed < 2**64, f"seed is {self.seed}, expected 0 to 2**64 - 1"),
+                (self.lead_tokens < 0, f"lead_tokens is {self.lead_tokens}, expected at least 0"),
                 (self.max_blocks is not None and self.max_blocks < 1, f"max_blocks is {self.max_blocks}, expected at least 1"),
                 (not 0.0 < self.eos_threshold < 1.0, f"eos_threshold is {self.eos_threshold}, expected between 0 and 1"),
                 *self._grid_faults(),
-                *self._lead_faults(),
                 *self._policy_faults(),
                 (greedy and self.top_k > 0, "top_k means nothing at temperature 0: raise the temperature or leave top_k out"),
                 (greedy and self.top_p < 1, "top_p means nothing at temperature 0: raise the temperature or leave top_p out"),
@@ -147,17 +147,10 @@ class GenerationOptions:
             (not all(a < b for a, b in itertools.pairwise(grid)), "grid does not rise from each time to the next"),
         ]
 
-    def _lead_faults(self) -> list[tuple[bool, str]]:
-        lead, blocks = self.lead_blocks, self.max_blocks
-        return [
-            (lead < 0, f"lead_blocks is {lead}, expected at least 0"),
-            (lead > 0 and blocks is not None and blocks <= lead, f"max_blocks is {blocks}, lead_blocks {lead} takes all"),
-        ]
-
     @property
     def all_steps(self) -> int:
         """Steps of a whole response: of both its parts where it has two."""
-        return self.steps * (2 if self.lead_blocks else 1)
+        return self.steps * (2 if self.lead_tokens else 1)
 
     def plain(self) -> GenerationOptions:
         """The same run without any shortcut: a whole forward every step, everything computed anew."""
@@ -192,16 +185,21 @@ class GenerationOptions:
 
     def check(self, config: ModelConfig, modality: str) -> None:
         """UsageError where the options don't go with what is generated."""
-        blocks, limit, lead, text = self.max_blocks, config.text.max_blocks, self.lead_blocks, modality == "text"
+        blocks, limit, lead, text = self.max_blocks, config.text.max_blocks, self.lead_tokens, modality == "text"
+        most = None if blocks is None else blocks * config.text.block_size
         _refuse(
             [
                 (config.causal, "this model is autoregressive, there is no flow to sample: decode it a token at a time"),
                 (blocks is not None and not text, f"max_blocks is for text, but {modality} is generated"),
                 (blocks is None and self.extend != "first", "extend means nothing at a fixed length: give max_blocks"),
                 (blocks is not None and blocks > limit, f"max_blocks is {blocks}, the model takes at most {limit}"),
-                (lead > 0 and not text, f"lead_blocks is for text, but {modality} is generated"),
-                (lead > 0 and config.text.canvas is not None, "lead_blocks: this model answers on a canvas of one size"),
-                (lead > 0 and text and self.guidance > 0, "lead_blocks: guidance's unconditional branch would lose those blocks"),
+                (lead > 0 and not text, f"lead_tokens is for text, but {modality} is generated"),
+                (lead > 0 and config.text.canvas is not None, "lead_tokens: this model answers on a canvas of one size"),
+                (lead > 0 and text and self.guidance > 0, "lead_tokens: guidance's unconditional branch would lose them"),
+                (
+                    most is not None and lead >= most,
+                    f"lead_tokens is {lead}, max_blocks {blocks} allows no more than {most} in all",
+                ),
             ]
         )
 

@@ -1,4 +1,4 @@
-"""A text response in two parts: its first blocks, then all behind them, which sees those as given (arXiv 2503.09573)."""
+"""A text response in two parts: its first tokens, then all behind them, which sees those as given (arXiv 2503.09573)."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 
 class Parts:
-    """Responses cut behind `lead_blocks`. What stands behind is generated where no <EOS> has come before it."""
+    """Responses cut behind `lead_tokens`. What stands behind is generated where no <EOS> has come before it."""
 
     def __init__(self, model: EdgeModel, sequences: Many[Sequence], options: GenerationOptions) -> None:
         self.sequences, self.special, self.steps = sequences, model.tokenizer.special, options.steps
-        block_size, grows = model.config.text.block_size, options.max_blocks is not None
-        self.lead, self.least = options.lead_blocks * block_size, block_size if grows else 0
-        extent = None if options.max_blocks is None else options.max_blocks - options.lead_blocks
-        self.lead_options = dataclasses.replace(options, lead_blocks=0, max_blocks=None, extend="first")
-        self.rest_options = dataclasses.replace(options, lead_blocks=0, max_blocks=extent)
+        self.lead, self.block_size = options.lead_tokens, model.config.text.block_size
+        self.grows = options.max_blocks is not None
+        extent = None if options.max_blocks is None else options.max_blocks - self.lead // self.block_size
+        self.lead_options = dataclasses.replace(options, lead_tokens=0, max_blocks=None, extend="first")
+        self.rest_options = dataclasses.replace(options, lead_tokens=0, max_blocks=extent)
 
     def leads(self) -> list[Sequence]:
-        """The sequences, of whose responses only the first blocks are there; shorter ones are whole, but where they may grow."""
-        lengths = [self.lead if self.least else min(self.lead, self._length(sequence)) for sequence in self.sequences]
+        """The sequences, of whose responses only the first tokens are there; shorter ones are whole, but where they may grow."""
+        lengths = [self.lead if self.grows else min(self.lead, self._length(sequence)) for sequence in self.sequences]
         pairs = zip(self.sequences, lengths, strict=True)
         return [sequence.with_tokens(sequence.generated()[0], np.zeros(length, np.int64)) for sequence, length in pairs]
 
@@ -40,14 +40,16 @@ class Parts:
         found = {}
         for index, (sequence, lead) in enumerate(zip(self.sequences, leads, strict=True)):
             place, tokens = _response(lead)
-            left = max(self._length(sequence) - len(tokens), self.least)
+            left = self._length(sequence) - len(tokens)
+            if left <= 0 and self.grows:
+                left = self.block_size - len(tokens) % self.block_size
             if left and self.special.eos not in tokens:
                 both = Segment("text", tokens), Segment("text", np.zeros(left, np.int64), frozen=False)
                 found[index] = Sequence((*lead.segments[:place], *both, *lead.segments[place + 1 :]))
         return found
 
     def joined(self, leads: Many[Sequence], rests: Mapping[int, Sequence]) -> list[Sequence]:
-        """The sequences with their whole responses; <PAD> behind those that ended, or stopped, in the first blocks."""
+        """The sequences with their whole responses; <PAD> behind those that ended, or stopped, in the first part."""
         whole = []
         for index, (sequence, lead) in enumerate(zip(self.sequences, leads, strict=True)):
             place, tokens = _response(lead)
@@ -58,7 +60,7 @@ class Parts:
         return whole
 
     def behind(self, leads: Many[Sequence], indices: Many[int], observe: Observe) -> Observe:
-        """Tells `observe` of the second part as of steps that follow the first part's, in which the first blocks stand still."""
+        """Tells `observe` of the second part as of steps that follow the first part's, in which the first tokens stand still."""
 
         def tell(record: StepRecord) -> None:
             request = indices[record.request]

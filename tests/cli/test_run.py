@@ -141,15 +141,15 @@ def test_progress_none_and_quiet_say_nothing(invoke: Invoke, tiny_checkpoint: Pa
 
 
 def test_a_text_in_two_parts_is_watched_as_one(invoke: Invoke, tiny_checkpoint: Path, tmp_path: Path) -> None:
-    """6 steps for the first block of 4 tokens, 6 for what grows behind it, as long as this untrained model sees no end."""
+    """6 steps for the first 3 tokens, 6 for what grows behind it, as long as this untrained model sees no end."""
     trace = tmp_path / "trace.safetensors"
-    command = ["--text", "a", "--lead-blocks", 1, "--max-blocks", 3, "--eos-threshold", 0.99, "--progress", "json"]
+    command = ["--text", "a", "--lead-tokens", 3, "--max-blocks", 3, "--eos-threshold", 0.99, "--progress", "json"]
     result = invoke("run", tiny_checkpoint, *command, "--save-trace", trace)
     assert result.exit_code == 0
     lines = [json.loads(line) for line in result.stderr.splitlines()]
     assert {line["total"] for line in lines} == {12} and lines[-1]["done"] > 6
     tensors = load_file(trace)
-    assert tensors["step0000/segment0/x_t"].shape == (4,) and tensors["step0006/segment0/x_t"].shape == (12,)
+    assert tensors["step0000/segment0/x_t"].shape == (3,) and tensors["step0006/segment0/x_t"].shape == (12,)
 
 
 MISTAKES: list[tuple[list[str], int, str]] = [
@@ -175,8 +175,8 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["--text", "a", "--seconds", "1"], 2, "--seconds is for audio, but text is asked for"),
     (["--text", "a", "--to", "video", "--frames", "99", "-o", "a.gif"], 2, "video response of 99: the model takes 1 to 4"),
     (["--text", "a", "--max-blocks", "99"], 2, "max_blocks is 99, the model takes at most 3"),
-    (["--text", "a", "--lead-blocks", "2", "--max-blocks", "2"], 2, "max_blocks is 2, lead_blocks 2 takes all"),
-    (["--text", "a", "--to", "image", "--lead-blocks", "1", "-o", "a.png"], 2, "lead_blocks is for text, but image is generated"),
+    (["--text", "a", "--lead-tokens", "8", "--max-blocks", "2"], 2, "lead_tokens is 8, max_blocks 2 allows no more than 8 in all"),
+    (["--text", "a", "--to", "image", "--lead-tokens", "1", "-o", "a.png"], 2, "lead_tokens is for text, but image is generated"),
     (["--text", "word " * 600], 2, "the model takes 512; shorten it"),
     (["--text", "a", "--runtime", "onnx"], 2, "is a model directory: it runs in torch alone"),
 ]  # fmt: skip

@@ -30,9 +30,9 @@ def rows(token: float, once: float, each: float) -> list[dict[str, Any]]:
     for length in report.LENGTHS:
         for name, seconds in ((report.SAME_BITS, length * token), ("ar other", 2 * length * token)):
             found.append({"name": name, "length": length, "seconds": [9.0, seconds, 0.0]})
-        for policy, lead, n in itertools.product(("none", "prefix"), (0, 1), report.FORWARDS):
-            asked = {"name": "flow fast", "length": length, "policy": policy, "lead_blocks": lead, "forwards": n}
-            found.append(asked | {"seconds": [9.0, once + n * each * (1 + lead), 0.0]})
+        for policy, lead, n in itertools.product(("none", "prefix"), (0, 4), report.FORWARDS):
+            asked = {"name": "flow fast", "length": length, "policy": policy, "lead_tokens": lead, "forwards": n}
+            found.append(asked | {"seconds": [9.0, once + n * each * (2 if lead else 1), 0.0]})
     return found
 
 
@@ -62,7 +62,7 @@ def test_a_claim_holds_up_to_its_number_of_forwards(n: int | None, said: str) ->
 
 def test_answers_in_two_parts_are_held_to_their_own_line() -> None:
     """3.2 s / 1.2 = 2.667 s: 4.1 times twice 0.3 s after 0.2 s."""
-    found = report.summary(rows(0.05, 0.2, 0.3), {64: Quality(1, {"whole": 4})})
+    found = report.summary(rows(0.05, 0.2, 0.3), {64: Quality(4, {"whole": 4})})
     line = report.verdicts(found).splitlines()[0]
     assert "up to 4.1 forwards for each of two parts (exact), 4.1 with" in line and "whole: as good from 4, it holds;" in line
 
@@ -73,11 +73,11 @@ def test_the_number_at_equal_quality_is_the_fewest_of_either_rule(tmp_path: Path
     assert report.equal_quality() == {}
     whole, fields = report.MEASURES.values()
     tasks = {
-        "name": {"lead_blocks": 0, whole: {"euler": 4, "corrected": 3}, fields: {}},
-        "listing": {"lead_blocks": 1, whole: {}, fields: {"euler": 2}},
+        "name": {"lead_tokens": 0, whole: {"euler": 4, "corrected": 3}, fields: {}},
+        "listing": {"lead_tokens": 4, whole: {}, fields: {"euler": 2}},
     }
     path.write_text(json.dumps({"tasks": tasks}))
-    assert report.equal_quality() == {16: Quality(0, {"whole": 3}), 64: Quality(1, {"fields": 2})}
+    assert report.equal_quality() == {16: Quality(0, {"whole": 3}), 64: Quality(4, {"fields": 2})}
 
 
 def test_where_bytes_decide_the_flow_breaks_even_at_the_number_of_tokens() -> None:

@@ -18,7 +18,7 @@ sys.path.insert(0, str(EMOJI))
 import dataset  # noqa: E402
 from augment import another_speaker, misheard  # noqa: E402
 from catalog import load_concepts  # noqa: E402
-from tasks import GENERATION_VOICES, LISTING_TOKENS, PAGE_TOKENS, SHARES, listing, page  # noqa: E402
+from tasks import GENERATION_VOICES, LEAD_TOKENS, LISTING_TOKENS, PAGE_TOKENS, SHARES, listing, page  # noqa: E402
 from train import Recipe  # noqa: E402
 
 from nextomni_edge.checkpoint import Checkpoint  # noqa: E402
@@ -131,20 +131,20 @@ def written(recipe: Recipe, steps: int) -> list[tuple[str, Sequence, int]]:
 
 @pytest.mark.parametrize("causal", [False, True], ids=["flow", "twin"])
 def test_a_flow_learns_long_texts_in_two_parts_and_its_twin_whole(data: Path, tmp_path: Path, causal: bool) -> None:
-    """What a picture shows may be of another thing where the first block is given, and there alone; its artist is the text's."""
+    """What a picture shows may be of another thing where the first part is given, and there alone; its artist is the text's."""
     recipe = Recipe(data, tmp_path, 8, stage="text", causal=causal)
-    known, emoji, block = {concept.name: concept for concept in load_concepts()}, recipe.emoji, recipe.config.text.block_size
+    known, emoji = {concept.name: concept for concept in load_concepts()}, recipe.emoji
     others: dict[str, list[bool]] = {}
     for task, sequence, drawing in written(recipe, 60):
         write, length = LONG[task]
         (last,) = sequence.generated()
-        given = sequence.segments[last - 1] if len(sequence.segments[last - 1]) == block else None
+        given = None if causal or len(sequence.segments[last]) == LEAD_TOKENS else sequence.segments[last - 1]
         tokens = np.concatenate([given.tokens if given else [], sequence.segments[last].tokens])
         artist = emoji.artists[emoji.drawing_artist[drawing]]
         answers = [text_response(recipe.tokenizer, write(known[name], artist), length) for name in emoji.concepts]
-        right = [len(tokens) in (block, length) and np.array_equal(answer[: len(tokens)], tokens) for answer in answers]
+        right = [len(tokens) in (LEAD_TOKENS, length) and np.array_equal(answer[: len(tokens)], tokens) for answer in answers]
         assert any(right), recipe.tokenizer.decode(tokens.astype(np.int64))
-        part = "rest" if given else "lead" if len(tokens) == block else "whole"
+        part = "rest" if given else "lead" if len(tokens) == LEAD_TOKENS else "whole"
         others.setdefault(part, []).append(not right[emoji.drawing_concept[drawing]])
     assert others.keys() == ({"whole"} if causal else {"lead", "rest"})
     assert not any(others["whole" if causal else "lead"])
