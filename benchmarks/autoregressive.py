@@ -39,9 +39,7 @@ CONTENDERS = {
     "ar llama.cpp q4_0": ("llama", "q4_0.gguf", "llama_cpp_python", ""),
     "ar onnx int8": ("twin", "causal-int8", "onnx", "float32"),
     "flow onnx int8": ("flow", "flow-int8", "onnx", "float32"),
-    "flow openvino float32": ("flow", "flow", "openvino", "float32"),
     "flow openvino bfloat16": ("flow", "flow", "openvino", "bfloat16"),
-    "flow openvino int8": ("flow", "flow-int8", "openvino", "float32"),
 }
 Respond = Callable[[dict[str, Any]], float]
 

@@ -11,7 +11,7 @@ LENGTHS = (16, 64, 256)
 FORWARDS = (1, 4)
 SAME_BITS = "ar llama.cpp q8_0"
 TASKS = {16: "name", 64: "listing", 256: "page"}  # whose quality stands for a length
-MEASURES = {"whole": "fewest_at_least_as_good", "fields": "fewest_by_fields"}  # of an answer: all of it, or each field
+MEASURES = {"not told apart": "fewest_not_told_apart", "at least as good": "fewest_at_least_as_good"}
 CLAIMS = {64: 1.2, 256: 2.0}  # at that length, so many times faster than the twin
 QUALITY = Path(__file__).resolve().parents[1] / "examples" / "emoji" / "twins.json"
 
@@ -87,7 +87,7 @@ def table(found: list[dict[str, Any]]) -> str:
         "flow",
         "forward (a part)",
         "break-even, forwards",
-        "n as good, whole / by fields",
+        "n not told apart / at least as good",
         "times faster there",
     )
     rows = [head, ("---:", "---", "---", "---:", "---:", "---:", "---:")]
@@ -138,8 +138,8 @@ def verdicts(found: list[dict[str, Any]]) -> str:
 
 def _enough(held: dict[str, float], measure: str, n: int | None) -> str:
     if n is None:
-        return f"{measure}: no number measured was as good"
+        return f"{measure}: at no number measured"
     verdict = "it does not hold"
     if held["once"] >= n:
         verdict = "it holds" if held["every time"] >= n else "it holds with the prompt computed once alone"
-    return f"{measure}: as good from {n}, {verdict}"
+    return f"{measure} from {n}: {verdict}"

@@ -37,12 +37,12 @@ def rows(token: float, once: float, each: float) -> list[dict[str, Any]]:
 
 
 def test_break_even_and_ratio_are_those_of_the_line() -> None:
-    found = report.summary(rows(0.05, 0.2, 0.3), {64: Quality(0, {"fields": 8})})
+    found = report.summary(rows(0.05, 0.2, 0.3), {64: Quality(0, {"at least as good": 8})})
     at = next(one for one in found if one["length"] == 64)
     flow = at["flow"]["flow fast, prompt every time"]
     assert flow["seconds_per_forward"] == pytest.approx(0.3) and flow["once_seconds"] == pytest.approx(0.2)
     assert flow["break_even_forwards"][report.SAME_BITS] == pytest.approx((3.2 - 0.2) / 0.3)
-    assert flow["ratio"] == {"fields": {report.SAME_BITS: pytest.approx(3.2 / 2.6), "ar other": pytest.approx(6.4 / 2.6)}}
+    assert flow["ratio"] == {"at least as good": {report.SAME_BITS: pytest.approx(3.2 / 2.6), "ar other": pytest.approx(6.4 / 2.6)}}
     assert not at["flow"]["flow fast, in two parts, prompt every time"]["ratio"], "the number is of answers all at once"
     assert not found[0]["flow"]["flow fast, prompt once"]["ratio"], "nothing was as good at 16 tokens"
     assert "| – / 8 | – / 1.23 |" in report.table(found)
@@ -50,34 +50,34 @@ def test_break_even_and_ratio_are_those_of_the_line() -> None:
 
 @pytest.mark.parametrize(
     ("n", "said"),
-    [(8, "as good from 8, it holds"), (9, "as good from 9, it does not hold"), (None, "no number measured was as good")],
+    [(8, " from 8: it holds"), (9, " from 9: it does not hold"), (None, ": at no number measured")],
 )
 def test_a_claim_holds_up_to_its_number_of_forwards(n: int | None, said: str) -> None:
     """3.2 s / 1.2 = 2.667 s: 8.2 forwards of 0.3 s after 0.2 s."""
-    found = report.summary(rows(0.05, 0.2, 0.3), {} if n is None else {64: Quality(0, {"whole": n})})
+    found = report.summary(rows(0.05, 0.2, 0.3), {} if n is None else {64: Quality(0, {"not told apart": n})})
     line = report.verdicts(found).splitlines()[0]
     assert line.startswith("- 64 tokens, 1.2 times faster than llama.cpp q8_0: up to 8.2 forwards (exact), 8.2")
-    assert line.endswith(f"; whole: {said}; fields: no number measured was as good.")
+    assert line.endswith(f"; not told apart{said}; at least as good: at no number measured.")
 
 
 def test_answers_in_two_parts_are_held_to_their_own_line() -> None:
     """3.2 s / 1.2 = 2.667 s: 4.1 times twice 0.3 s after 0.2 s."""
-    found = report.summary(rows(0.05, 0.2, 0.3), {64: Quality(4, {"whole": 4})})
+    found = report.summary(rows(0.05, 0.2, 0.3), {64: Quality(4, {"not told apart": 4})})
     line = report.verdicts(found).splitlines()[0]
-    assert "up to 4.1 forwards for each of two parts (exact), 4.1 with" in line and "whole: as good from 4, it holds;" in line
+    assert "up to 4.1 forwards for each of two parts (exact), 4.1 with" in line and "; not told apart from 4: it holds;" in line
 
 
 def test_the_number_at_equal_quality_is_the_fewest_of_either_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "twins.json"
     monkeypatch.setattr(report, "QUALITY", path)
     assert report.equal_quality() == {}
-    whole, fields = report.MEASURES.values()
+    apart, good = report.MEASURES.values()
     tasks = {
-        "name": {"lead_tokens": 0, whole: {"euler": 4, "corrected": 3}, fields: {}},
-        "listing": {"lead_tokens": 4, whole: {}, fields: {"euler": 2}},
+        "name": {"lead_tokens": 0, apart: {"euler": 4, "corrected": 3}, good: {}},
+        "listing": {"lead_tokens": 4, apart: {}, good: {"euler": 2}},
     }
     path.write_text(json.dumps({"tasks": tasks}))
-    assert report.equal_quality() == {16: Quality(0, {"whole": 3}), 64: Quality(4, {"fields": 2})}
+    assert report.equal_quality() == {16: Quality(0, {"not told apart": 3}), 64: Quality(4, {"at least as good": 2})}
 
 
 def test_where_bytes_decide_the_flow_breaks_even_at_the_number_of_tokens() -> None:
