@@ -2,11 +2,11 @@
 
 One network of Qwen2.5-0.5B's sizes, random weights. The twin decodes greedily over kept keys and values: on llama.cpp in Q8_0 and
 Q4_0, and on ONNX Runtime in INT8. The flow denoises an answer of that length greedily, at 1 and at 4 forwards, none saved by a
-shortcut: a line through both gives the time of any number. It does so all at once and, but for the shortest, in two parts, the
-first 4 tokens and all behind them, with as many forwards for each. Its prompt is computed in every forward (exact), or once (kept
-keys and values, which approximate), in both parts. Answers of 16, 64 and 256 tokens behind a prompt of 128. Every contender is a
-process of its own, asked in turn, round after round; medians are taken. The models (9 GB) are made at first use; `--small` tries
-the script in minutes.
+shortcut: a line through both gives the time of any number. It does so all at once and, where examples/emoji/twins.json has it so,
+in two parts, the first tokens and all behind them, with as many forwards for each. Its prompt is computed in every forward (exact),
+or once (kept keys and values, which approximate), in both parts. Answers of 16, 64 and 256 tokens behind a prompt of 128. Every
+contender is a process of its own, asked in turn, round after round; medians are taken. The models (9 GB) are made at first use;
+`--small` tries the script in minutes.
 
 Written: all seconds. Printed: for each length, of each flow against each twin, the forwards at which both take as long, and the
 ratio at the number of forwards that examples/emoji/twins.json found to be as good as the twin.
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib.util
+import itertools
 import json
 import platform
 import sys
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import autoregressive_models
-from autoregressive_report import FORWARDS, LENGTHS, SAME_BITS, report
+from autoregressive_report import FORWARDS, LENGTHS, SAME_BITS, equal_quality, report
 from contenders import Contender, answer_all, parser, started
 
 from nextomni_edge.files import atomic_write
@@ -132,8 +133,10 @@ def questions(name: str, length: int) -> list[dict[str, Any]]:
     """What a contender is asked at a length."""
     if name.startswith("ar"):
         return [{"length": length}]
-    ways = [(lead, policy) for lead in (0, 4) if length > LENGTHS[0] or not lead for policy in ("none", "prefix")]
-    return [{"length": length, "forwards": n, "policy": policy, "lead_tokens": lead} for lead, policy in ways for n in FORWARDS]
+    quality = equal_quality()
+    leads = sorted({0, quality[length].lead_tokens} if length in quality else {0})
+    ways = itertools.product(leads, ("none", "prefix"), FORWARDS)
+    return [{"length": length, "forwards": n, "policy": policy, "lead_tokens": lead} for lead, policy, n in ways]
 
 
 def measure(contenders: list[Contender], rounds: int, say: Callable[[str], None]) -> list[dict[str, Any]]:

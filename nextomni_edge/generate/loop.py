@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ class StepRecord:
 
 
 Observe = Callable[[StepRecord], None]
+Denoise = Callable[[Many[Sequence], GenerationOptions, Many[int], Observe | None], list[Sequence]]
 
 
 class StoppedError(NonFiniteError):
@@ -90,28 +92,22 @@ def generate_batch(
     for sequence in sequences:
         options.check(model.config, Layout.of(sequence).modality)
     meter.requests += len(sequences)
-    denoise = _in_parts if options.lead_tokens else _together
-    return denoise(model, sequences, options, seeds, observe, meter)
+    denoise = functools.partial(_together, model, meter)
+    if not options.lead_tokens:
+        return denoise(sequences, options, seeds, observe)
+    return _in_parts(Parts(model, sequences, options), denoise, seeds, observe)
 
 
-def _in_parts(
-    model: EdgeModel,
-    sequences: Many[Sequence],
-    options: GenerationOptions,
-    seeds: Many[int],
-    observe: Observe | None,
-    meter: Meter,
-) -> list[Sequence]:
+def _in_parts(parts: Parts, denoise: Denoise, seeds: Many[int], observe: Observe | None) -> list[Sequence]:
     """The first tokens, then what stands behind them."""
-    parts = Parts(model, sequences, options)
     try:
-        leads = _together(model, parts.leads(), parts.lead_options, seeds, observe, meter)
+        leads = denoise(parts.leads(), parts.lead_options, seeds, observe)
     except StoppedError as error:
         raise StoppedError(f"first tokens: {error}", parts.joined(error.partial, {})) from error
     rests = parts.rests(leads)
     watch = observe and parts.behind(leads, list(rests), observe)
     try:
-        done = _together(model, list(rests.values()), parts.rest_options, [seeds[index] for index in rests], watch, meter)
+        done = denoise(list(rests.values()), parts.rest_options, [seeds[index] for index in rests], watch)
     except StoppedError as error:
         stopped = parts.joined(leads, dict(zip(rests, error.partial, strict=True)))
         raise StoppedError(f"behind the first tokens: {error}", stopped) from error
@@ -120,11 +116,11 @@ def _in_parts(
 
 def _together(
     model: EdgeModel,
+    meter: Meter,
     sequences: Many[Sequence],
     options: GenerationOptions,
     seeds: Many[int],
     observe: Observe | None,
-    meter: Meter,
 ) -> list[Sequence]:
     """All generated rows of each request."""
     limit = MAX_BATCH // 2 if options.guidance else MAX_BATCH

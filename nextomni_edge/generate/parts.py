@@ -31,16 +31,19 @@ class Parts:
 
     def leads(self) -> list[Sequence]:
         """The sequences, of whose responses only the first tokens are there; shorter ones are whole, but where they may grow."""
-        lengths = [self.lead if self.grows else min(self.lead, self._length(sequence)) for sequence in self.sequences]
-        pairs = zip(self.sequences, lengths, strict=True)
-        return [sequence.with_tokens(sequence.generated()[0], np.zeros(length, np.int64)) for sequence, length in pairs]
+        cut = []
+        for sequence in self.sequences:
+            place, tokens = _response(sequence)
+            length = self.lead if self.grows else min(self.lead, len(tokens))
+            cut.append(sequence.with_tokens(place, np.zeros(length, np.int64)))
+        return cut
 
     def rests(self, leads: Many[Sequence]) -> dict[int, Sequence]:
         """By index, the sequences that go on: what was generated is given now, and what stands behind it is to be generated."""
         found = {}
         for index, (sequence, lead) in enumerate(zip(self.sequences, leads, strict=True)):
             place, tokens = _response(lead)
-            left = self._length(sequence) - len(tokens)
+            left = len(_response(sequence)[1]) - len(tokens)
             if left <= 0 and self.grows:
                 left = self.block_size - len(tokens) % self.block_size
             if left and self.special.eos not in tokens:
@@ -55,7 +58,7 @@ class Parts:
             place, tokens = _response(lead)
             if index in rests:
                 tokens = np.concatenate([tokens, rests[index].segments[place + 1].tokens])
-            padding = max(0, self._length(sequence) - len(tokens))
+            padding = max(0, len(_response(sequence)[1]) - len(tokens))
             whole.append(sequence.with_tokens(place, np.pad(tokens, (0, padding), constant_values=self.special.pad)))
         return whole
 
@@ -72,10 +75,6 @@ class Parts:
             observe(dataclasses.replace(record, request=request, step=step, x_t=x_t, x_1=x_1, margins=margins))
 
         return tell
-
-    @staticmethod
-    def _length(sequence: Sequence) -> int:
-        return len(sequence.segments[sequence.generated()[0]])
 
 
 def _response(sequence: Sequence) -> tuple[int, Ids]:
