@@ -1,15 +1,19 @@
-"""Response time of the flow against its autoregressive twin: `python benchmarks/autoregressive.py [--folder DIR] [-o FILE]`.
+"""Response time of the flow against its autoregressive twin: `python benchmarks/autoregressive.py
+[--folder DIR] [-o FILE]`.
 
-One network of Qwen2.5-0.5B's sizes, random weights. The twin decodes greedily over kept keys and values: on llama.cpp in Q8_0 and
-Q4_0, and on ONNX Runtime in INT8. The flow denoises an answer of that length greedily, at 1 and at 4 forwards, none saved by a
-shortcut: a line through both gives the time of any number. It does so all at once and, where examples/emoji/twins.json has it so,
-in two parts, the first tokens and all behind them, with as many forwards for each. Its prompt is computed in every forward (exact),
-or once (kept keys and values, which approximate), in both parts. Answers of 16, 64 and 256 tokens behind a prompt of 128. Every
-contender is a process of its own, asked in turn, round after round; medians are taken. The models (9 GB) are made at first use;
+One network of Qwen2.5-0.5B's sizes, random weights. The twin decodes greedily over kept keys and
+values: on llama.cpp in Q8_0 and Q4_0, and on ONNX Runtime in INT8. The flow denoises an answer of
+that length greedily, at 1 and at 4 forwards, none saved by a shortcut: a line through both gives
+the time of any number. It does so all at once and, where examples/emoji/twins.json has it so, in
+two parts, the first tokens and all behind them, with as many forwards for each. Its prompt is
+computed in every forward (exact), or once (kept keys and values, which approximate), in both parts.
+Answers of 16, 64 and 256 tokens behind a prompt of 128. Every contender is a process of its own,
+asked in turn, round after round; medians are taken. The models (9 GB) are made at first use;
 `--small` tries the script in minutes.
 
-Written: all seconds. Printed: for each length, of each flow against each twin, the forwards at which both take as long, and the
-ratio at the number of forwards that examples/emoji/twins.json found to be as good as the twin.
+Written: all seconds. Printed: for each length, of each flow against each twin, the forwards at
+which both take as long, and the ratio at the number of forwards that examples/emoji/twins.json
+found to be as good as the twin.
 """
 
 from __future__ import annotations
@@ -55,7 +59,9 @@ def llama(file: Path, threads: int) -> Respond:
     quiet = llama_cpp.llama_log_callback(lambda level, text, data: None)
     llama_cpp.llama_log_set(quiet, ctypes.c_void_p())
     llama_cpp.llama_backend_init()
-    model = llama_cpp.llama_model_load_from_file(str(file).encode(), llama_cpp.llama_model_default_params())
+    model = llama_cpp.llama_model_load_from_file(
+        str(file).encode(), llama_cpp.llama_model_default_params()
+    )
     parameters = llama_cpp.llama_context_default_params()
     parameters.n_ctx, parameters.n_batch, parameters.n_ubatch = 512, 512, 512
     parameters.n_threads = parameters.n_threads_batch = threads
@@ -77,7 +83,8 @@ def llama(file: Path, threads: int) -> Respond:
 
 
 def ours(whose: str, bundle: Path, runtime: str, compute: Any) -> Respond:
-    """Seconds of an answer over one of our runtimes: the twin's, or the flow's with the forwards and the policy asked for."""
+    """Seconds of an answer over one of our runtimes: the twin's, or the flow's with the forwards
+    and the policy asked for."""
     import numpy as np
 
     from nextomni_edge.bundle import Bundle
@@ -90,19 +97,23 @@ def ours(whose: str, bundle: Path, runtime: str, compute: Any) -> Respond:
     from nextomni_edge.tokens.sequence import Segment, Sequence
 
     execution = Execution(runtime, compute=compute)
-    model = EdgeModel.from_bundle(Bundle.open(bundle, verify_hashes=False), execution, autoregressive_models.PARTS)
+    model = EdgeModel.from_bundle(
+        Bundle.open(bundle, verify_hashes=False), execution, autoregressive_models.PARTS
+    )
     prompt = Segment("text", np.asarray(prompt_ids()))
 
     def respond(asked: dict[str, Any]) -> float:
-        sequence = Sequence((prompt, Segment("text", np.zeros(asked["length"], np.int64), frozen=False)))
+        sequence = Sequence(
+            (prompt, Segment("text", np.zeros(asked["length"], np.int64), frozen=False))
+        )
         meter, forwards = Meter(), asked.get("forwards", asked["length"])
         began = time.perf_counter()
         if whose == "twin":
             greedy(model, [sequence], meter=meter)
         else:
             options = GenerationOptions(
-                steps=forwards + 1, temperature=0.0, kv_cache=asked["policy"], lead_tokens=asked["lead_tokens"],
-                stop_early=False, reuse_logits=False,
+                steps=forwards + 1, temperature=0.0, kv_cache=asked["policy"],
+                lead_tokens=asked["lead_tokens"], stop_early=False, reuse_logits=False,
             )  # Euler's first step needs no forward  # fmt: skip
             generate(model, sequence, options, meter=meter)
         seconds = time.perf_counter() - began
@@ -136,13 +147,26 @@ def questions(name: str, length: int) -> list[dict[str, Any]]:
     quality = equal_quality()
     leads = sorted({0, quality[length].lead_tokens} if length in quality else {0})
     ways = itertools.product(leads, ("none", "prefix"), FORWARDS)
-    return [{"length": length, "forwards": n, "policy": policy, "lead_tokens": lead} for lead, policy, n in ways]
+    return [
+        {"length": length, "forwards": n, "policy": policy, "lead_tokens": lead}
+        for lead, policy, n in ways
+    ]
 
 
-def measure(contenders: list[Contender], rounds: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Every question to every contender, round after round, after a pass at the shortest length that does not count."""
-    asked_of = [(one.name, asked) for length in LENGTHS for one in contenders for asked in questions(one.name, length)]
-    rows: list[dict[str, Any]] = [{"name": name, **asked, "seconds": []} for name, asked in asked_of]
+def measure(
+    contenders: list[Contender], rounds: int, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Every question to every contender, round after round, after a pass at the shortest length
+    that does not count."""
+    asked_of = [
+        (one.name, asked)
+        for length in LENGTHS
+        for one in contenders
+        for asked in questions(one.name, length)
+    ]
+    rows: list[dict[str, Any]] = [
+        {"name": name, **asked, "seconds": []} for name, asked in asked_of
+    ]
     by_name = {one.name: one for one in contenders}
     for one in contenders:
         for asked in questions(one.name, LENGTHS[0]):
@@ -158,8 +182,12 @@ def measure(contenders: list[Contender], rounds: int, say: Callable[[str], None]
 def main() -> None:
     """Measure and write the numbers; `--table` prints those of an earlier run."""
     options = parser(__file__, __doc__, "build/autoregressive", 3)
-    options.add_argument("--small", action="store_true", help="two layers and a small vocabulary: to try the script")
-    options.add_argument("--table", action="store_true", help="print the table of the written numbers and end")
+    options.add_argument(
+        "--small", action="store_true", help="two layers and a small vocabulary: to try the script"
+    )
+    options.add_argument(
+        "--table", action="store_true", help="print the table of the written numbers and end"
+    )
     given = options.parse_args()
     if given.worker:
         work(given.worker, given.folder, given.threads)
@@ -169,7 +197,10 @@ def main() -> None:
         return
     for library in ("gguf", "llama_cpp"):
         if importlib.util.find_spec(library) is None:
-            sys.exit(f"{library} is not installed, and without llama.cpp there is nothing to compare with: pip install '.[gguf]'")
+            sys.exit(
+                f"{library} is not installed, and without llama.cpp there is nothing to compare"
+                " with: pip install '.[gguf]'"
+            )
     if given.small:
         given.folder /= "small"  # apart, or a measurement would take the small shape for its own
     given.folder.mkdir(parents=True, exist_ok=True)
@@ -184,9 +215,9 @@ def run(given: argparse.Namespace) -> None:
     with started(__file__, list(CONTENDERS), given, SAME_BITS) as (here, absent):
         rows = measure(here, given.rounds, lambda line: print(line, file=sys.stderr, flush=True))
     data = {
-        "machine": platform.machine(), "threads": given.threads, "prompt": PROMPT, "small": given.small,
-        "versions": {one.name: one.started["version"] for one in here}, "not_run": absent, "wall_s": time.monotonic() - began,
-        "rows": rows,
+        "machine": platform.machine(), "threads": given.threads, "prompt": PROMPT,
+        "small": given.small, "versions": {one.name: one.started["version"] for one in here},
+        "not_run": absent, "wall_s": time.monotonic() - began, "rows": rows,
     }  # fmt: skip
     with atomic_write(given.out, "w") as file:
         file.write(json.dumps(data, indent=1) + "\n")

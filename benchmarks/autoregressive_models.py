@@ -1,6 +1,8 @@
-"""What benchmarks/autoregressive.py runs: a network of Qwen2.5-0.5B's sizes with random weights, as a flow and as its causal twin.
+"""What benchmarks/autoregressive.py runs: a network of Qwen2.5-0.5B's sizes with random weights, as
+a flow and as its causal twin.
 
-Weights are written tensor by tensor. The flow and the twin share them: bundles for our runtimes, GGUF files for llama.cpp.
+Weights are written tensor by tensor. The flow and the twin share them: bundles for our runtimes,
+GGUF files for llama.cpp.
 """
 
 from __future__ import annotations
@@ -30,24 +32,34 @@ LAYER: Final = {
 
 
 def settings(small: bool) -> dict[str, Any]:
-    """Qwen2.5-0.5B: 24 layers, 896 wide, 14 query and 2 key heads, MLP 4,864, a tied vocabulary of 151,936."""
+    """Qwen2.5-0.5B: 24 layers, 896 wide, 14 query and 2 key heads, MLP 4,864, a tied vocabulary of
+    151,936."""
     stack = {"width": 64, "layers": 1, "heads": 2}
     head = {"width": 64, "layers": 1, "heads": 2}
-    backbone = {"hidden_size": 896, "layers": 24, "query_heads": 14, "kv_heads": 2, "mlp_size": 4864, "max_positions": 4096}
+    backbone = {
+        "hidden_size": 896,
+        "layers": 24,
+        "query_heads": 14,
+        "kv_heads": 2,
+        "mlp_size": 4864,
+        "max_positions": 4096,
+    }
     text = {"vocabulary_size": 151936, "block_size": 8, "tied_head": True}
     if small:
         backbone |= {"layers": 2}
         text |= {"vocabulary_size": 4096}
     return {
         "backbone": backbone, "text": text,
-        "image": {"encoder": stack, "decoder": stack, "head": head}, "audio": {"encoder": stack, "decoder": stack, "head": head},
+        "image": {"encoder": stack, "decoder": stack, "head": head},
+        "audio": {"encoder": stack, "decoder": stack, "head": head},
     }  # fmt: skip
 
 
 def prepare(folder: Path, small: bool) -> None:
-    """Make what is not there yet: `flow` and `causal` in full precision, both in INT8, `q8_0.gguf` and `q4_0.gguf`."""
+    """Make what is not there yet: `flow` and `causal` in full precision, both in INT8, `q8_0.gguf`
+    and `q4_0.gguf`."""
     from nextomni_edge.calibration import quantize
-    from nextomni_edge.calibration.config import recipe
+    from nextomni_edge.calibration.recipes.config import recipe
     from nextomni_edge.export import export_bundle
 
     models = {"flow": folder / "flow-model", "causal": folder / "causal-model"}
@@ -67,7 +79,10 @@ def prepare(folder: Path, small: bool) -> None:
         write_gguf(models["causal"], folder / "f16.gguf")
     for name, kind in GGUF_TYPES.items():
         if not (folder / f"{name}.gguf").exists():
-            script = f"import autoregressive_models as m; m.quantise_gguf({str(folder)!r}, {name!r}, {kind})"
+            script = (
+                f"import autoregressive_models as m; m.quantise_gguf({str(folder)!r}, {name!r},"
+                f" {kind})"
+            )
             subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parent)
 
 
@@ -82,17 +97,21 @@ def _twin(flow: Path, causal: Path) -> None:
 
 
 def write_gguf(model: Path, out: Path) -> None:
-    """The backbone and its tied table as llama.cpp's architecture qwen2: matrices in float16, vectors in float32, no vocabulary."""
+    """The backbone and its tied table as llama.cpp's architecture qwen2: matrices in float16,
+    vectors in float32, no vocabulary."""
     import gguf
     import numpy as np
 
-    from nextomni_edge.checkpoint import Checkpoint
+    from nextomni_edge.checkpoints.directory import Checkpoint
 
     checkpoint = Checkpoint.open(model)
     shape, text = checkpoint.config.backbone, checkpoint.config.text
     names = {"embed_text.weight": "token_embd.weight", "backbone.norm.weight": "output_norm.weight"}
     for layer in range(shape.layers):
-        names |= {f"backbone.layers.{layer}.{ours}": f"blk.{layer}.{theirs}" for ours, theirs in LAYER.items()}
+        names |= {
+            f"backbone.layers.{layer}.{ours}": f"blk.{layer}.{theirs}"
+            for ours, theirs in LAYER.items()
+        }
     with atomic_write(out) as file:
         writer = gguf.GGUFWriter(file.name, "qwen2", use_temp_file=True)
         writer.add_block_count(shape.layers)
@@ -119,7 +138,13 @@ def quantise_gguf(folder: str, name: str, kind: int) -> None:
     import llama_cpp
 
     parameters = llama_cpp.llama_model_quantize_default_params()
-    parameters.ftype, out, part = kind, Path(folder) / f"{name}.gguf", Path(folder) / f".{name}.gguf.part"
-    if llama_cpp.llama_model_quantize(str(Path(folder) / "f16.gguf").encode(), str(part).encode(), parameters):
+    parameters.ftype, out, part = (
+        kind,
+        Path(folder) / f"{name}.gguf",
+        Path(folder) / f".{name}.gguf.part",
+    )
+    if llama_cpp.llama_model_quantize(
+        str(Path(folder) / "f16.gguf").encode(), str(part).encode(), parameters
+    ):
         raise SystemExit(f"{out}: llama.cpp did not quantise it")
     part.rename(out)

@@ -1,9 +1,11 @@
-"""What each cache policy gets wrong where it counts: `python benchmarks/caches.py [--bundle DIR] [-o FILE]`, a table and JSON.
+"""What each cache policy gets wrong where it counts: `python benchmarks/caches.py [--bundle DIR]
+[-o FILE]`, a table and JSON.
 
-The uncached run decides where tokens go; every policy sees the same x_t at every step and predicts x_1 with the same noise. A
-prediction is read where its sub-code jumps in that step, and everywhere in the last: the share of those that differ from the
-uncached ones is the error, beside the share of positions that were computed. So a policy is judged by what the sampler reads, and
-by its own predictions alone, not by where a trajectory that left the other one ends.
+The uncached run decides where tokens go; every policy sees the same x_t at every step and predicts
+x_1 with the same noise. A prediction is read where its sub-code jumps in that step, and everywhere
+in the last: the share of those that differ from the uncached ones is the error, beside the share of
+positions that were computed. So a policy is judged by what the sampler reads, and by its own
+predictions alone, not by where a trajectory that left the other one ends.
 """
 
 from __future__ import annotations
@@ -26,27 +28,37 @@ from nextomni_edge.generate.meter import Meter
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.generate.stepper import Stepper
-from nextomni_edge.verify.tasks import PLANS, Plan
+from nextomni_edge.tasks import PLANS, Plan
 
 DEMO = Path(__file__).resolve().parents[1] / "demo" / "bundle"
 TASKS = ("image-to-text", "video-to-text", "text-to-image", "text-to-audio", "text-to-video")
 POLICIES: tuple[dict[str, Any], ...] = (
-    *({"kv_cache": policy} for policy in ("prefix", "adaptive", "revised")), {"kv_cache": "adaptive", "cache_share": 0.25},
-    *({"kv_cache": policy, "refresh_prompt": 3, "refresh": 3} for policy in ("prefix", "adaptive", "revised")),
+    *({"kv_cache": policy} for policy in ("prefix", "adaptive", "revised")),
+    {"kv_cache": "adaptive", "cache_share": 0.25},
+    *(
+        {"kv_cache": policy, "refresh_prompt": 3, "refresh": 3}
+        for policy in ("prefix", "adaptive", "revised")
+    ),
     *({"kv_cache": policy, "cache_drift": 2.5} for policy in ("prefix", "adaptive", "revised")),
-    {"kv_cache": "revised", "refresh_prompt": 2, "refresh": 2}, {"kv_cache": "revised", "cache_drift": 1.0},
-)  # fmt: skip
+    {"kv_cache": "revised", "refresh_prompt": 2, "refresh": 2},
+    {"kv_cache": "revised", "cache_drift": 1.0},
+)
 
 
 def compared(model: EdgeModel, plan: Plan, seeds: int) -> dict[str, dict[str, float]]:
-    """By policy: predictions that were read, the share of them that is wrong, and the share of positions computed."""
-    options = GenerationOptions.defaults(model.config, plan.answer, stop_early=False, reuse_logits=False)
+    """By policy: predictions that were read, the share of them that is wrong, and the share of
+    positions computed."""
+    options = GenerationOptions.defaults(
+        model.config, plan.answer, stop_early=False, reuse_logits=False
+    )
     batch = Batch([plan.task(model).sequence] * seeds, list(range(seeds)))
     codebooks, entries = model.symbols(batch.modality)
     noise, stepper = BatchNoise(batch, codebooks), Stepper(options, model.paths(batch.modality))
     exact, meters = Denoiser(model, batch, options, Meter()), [Meter() for _ in POLICIES]
     settings = [dataclasses.replace(options, **policy) for policy in POLICIES]
-    kept = [Denoiser(model, batch, given, meter) for given, meter in zip(settings, meters, strict=True)]
+    kept = [
+        Denoiser(model, batch, given, meter) for given, meter in zip(settings, meters, strict=True)
+    ]
     wrong, read, x_t = np.zeros(len(POLICIES)), 0, noise.start(entries)
     for step in range(1, options.steps):
         draw, jump, target = (noise.uniform(step, use) for use in (Use.X_1, Use.JUMP, Use.TARGET))
@@ -62,32 +74,44 @@ def compared(model: EdgeModel, plan: Plan, seeds: int) -> dict[str, dict[str, fl
         x_t = x_next
     return {
         ", ".join(f"{name} {value}" for name, value in policy.items()): {
-            "read": read, "wrong": float(wrong[index] / read), "computed": meter.rows / meter.rows_of_full_forwards,
+            "read": read, "wrong": float(wrong[index] / read),
+            "computed": meter.rows / meter.rows_of_full_forwards,
         }
         for index, (policy, meter) in enumerate(zip(POLICIES, meters, strict=True))
     }  # fmt: skip
 
 
 def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
-    """A line for each policy, a column for each task: wrong predictions of those read, and positions computed."""
+    """A line for each policy, a column for each task: wrong predictions of those read, and
+    positions computed."""
     lines = [["policy", *results], ["---", *["---:"] * len(results)]]
     for name in next(iter(results.values())):
-        cells = [f"{found[name]['wrong']:.1%} of {found[name]['computed']:.0%}" for found in results.values()]
+        cells = [
+            f"{found[name]['wrong']:.1%} of {found[name]['computed']:.0%}"
+            for found in results.values()
+        ]
         lines.append([f"`{name}`", *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def main() -> None:
     """Measure every task and write the numbers."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--bundle", type=Path, default=DEMO)
     parser.add_argument("--seeds", type=int, default=8, help="requests of each task")
     parser.add_argument("-o", "--out", type=Path, default=Path(__file__).with_suffix(".json"))
     arguments = parser.parse_args()
     if not arguments.bundle.is_dir():
-        sys.exit(f"{arguments.bundle}: no bundle; make one with `make demo`, or name another with --bundle")
+        sys.exit(
+            f"{arguments.bundle}: no bundle; make one with `make demo`, or name another with"
+            " --bundle"
+        )
     model = EdgeModel.from_bundle(Bundle.open(arguments.bundle))
-    results = {plan.name: compared(model, plan, arguments.seeds) for plan in PLANS if plan.name in TASKS}
+    results = {
+        plan.name: compared(model, plan, arguments.seeds) for plan in PLANS if plan.name in TASKS
+    }
     with atomic_write(arguments.out, "w") as file:
         file.write(json.dumps(results, indent=1) + "\n")
     print(table(results))

@@ -1,9 +1,12 @@
-"""Whether a text head cut along the vocabulary pays: `python benchmarks/chunked_head.py [-o FILE]`, a line for each case and JSON.
+"""Whether a text head cut along the vocabulary pays: `python benchmarks/chunked_head.py [-o FILE]`,
+a line for each case and JSON.
 
-whole: as the loop does it, blocks of rows whose logits stay within LOGITS_AT_ONCE, looked through for NaN, and the argmax in numpy.
-product: the matrix products of that alone, the least that any head costs. cut: one graph that takes the argmax of each part of the
-vocabulary and then of the parts, so that no more than a part's logits is ever there. All on ONNX Runtime with one thread; the ids
-must be the same. Milliseconds of processor time, medians, interleaved: other processes may share the machine.
+whole: as the loop does it, blocks of rows whose logits stay within LOGITS_AT_ONCE, looked through
+for NaN, and the argmax in numpy. product: the matrix products of that alone, the least that any
+head costs. cut: one graph that takes the argmax of each part of the vocabulary and then of the
+parts, so that no more than a part's logits is ever there. All on ONNX Runtime with one thread; the
+ids must be the same. Milliseconds of processor time, medians, interleaved: other processes may
+share the machine.
 """
 
 from __future__ import annotations
@@ -29,7 +32,9 @@ CASES = ((691, 256, "the demo"), (151_936, 896, "Qwen2.5-0.5B"))  # V, H
 ROWS, PARTS = (16, 64, 256), (4, 16, 64)
 
 
-def session(nodes: list[Any], weights: dict[str, Any], outputs: list[Any], hidden: int) -> onnxruntime.InferenceSession:
+def session(
+    nodes: list[Any], weights: dict[str, Any], outputs: list[Any], hidden: int
+) -> onnxruntime.InferenceSession:
     """A graph of hidden (R,H) float32, its weights beside it on disk while it is loaded."""
     inputs = [helper.make_tensor_value_info("hidden", TensorProto.FLOAT, ["rows", hidden])]
     initializers = [numpy_helper.from_array(array, name) for name, array in weights.items()]
@@ -46,7 +51,12 @@ def session(nodes: list[Any], weights: dict[str, Any], outputs: list[Any], hidde
 def whole(weight: Any) -> onnxruntime.InferenceSession:
     """Logits (R,V)."""
     logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["rows", weight.shape[1]])
-    return session([helper.make_node("MatMul", ["hidden", "w"], ["logits"])], {"w": weight}, [logits], len(weight))
+    return session(
+        [helper.make_node("MatMul", ["hidden", "w"], ["logits"])],
+        {"w": weight},
+        [logits],
+        len(weight),
+    )
 
 
 def cut(weight: Any, parts: int) -> onnxruntime.InferenceSession:
@@ -66,7 +76,12 @@ def cut(weight: Any, parts: int) -> onnxruntime.InferenceSession:
         helper.make_node("ArgMax", ["max"], ["part"], axis=1, keepdims=1),
         helper.make_node("GatherElements", ["ids", "part"], ["id"], axis=1),
     ]
-    return session(nodes, weights, [helper.make_tensor_value_info("id", TensorProto.INT64, ["rows", 1])], len(weight))
+    return session(
+        nodes,
+        weights,
+        [helper.make_tensor_value_info("id", TensorProto.INT64, ["rows", 1])],
+        len(weight),
+    )
 
 
 def ways(weight: Any) -> dict[str, Callable[[Any], Any]]:
@@ -92,14 +107,19 @@ def ways(weight: Any) -> dict[str, Callable[[Any], Any]]:
     def parted(graph: onnxruntime.InferenceSession) -> Callable[[Any], Any]:
         return lambda hidden: graph.run(None, {"hidden": hidden})[0][:, 0]
 
-    return {"whole": present, "product": product} | {f"cut in {n}": parted(cut(weight, n)) for n in PARTS}
+    return {"whole": present, "product": product} | {
+        f"cut in {n}": parted(cut(weight, n)) for n in PARTS
+    }
 
 
 def timed(weight: Any, repeats: int) -> dict[int, dict[str, float]]:
     """Milliseconds by number of rows and way. SystemExit: the ids differ."""
     rng, found, heads = np.random.default_rng(1), dict[int, dict[str, float]](), ways(weight)
     for rows in ROWS:
-        hidden, times = rng.standard_normal((rows, len(weight)), np.float32), {name: list[float]() for name in heads}
+        hidden, times = (
+            rng.standard_normal((rows, len(weight)), np.float32),
+            {name: list[float]() for name in heads},
+        )
         expected = heads["whole"](hidden)
         for name, head in heads.items():
             if name != "product" and not (head(hidden) == expected).all():
@@ -115,16 +135,26 @@ def timed(weight: Any, repeats: int) -> dict[int, dict[str, float]]:
 
 def main() -> None:
     """Measure every case and write the numbers."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("-o", "--out", type=Path, default=Path(__file__).with_suffix(".json"))
     arguments = parser.parse_args()
     results, rng = {}, np.random.default_rng(0)
     for vocabulary, hidden, name in CASES:
         weight = rng.standard_normal((hidden, vocabulary), np.float32) * np.float32(hidden**-0.5)
-        results[name] = {"V": vocabulary, "H": hidden, "milliseconds": timed(weight, arguments.repeats)}
+        results[name] = {
+            "V": vocabulary,
+            "H": hidden,
+            "milliseconds": timed(weight, arguments.repeats),
+        }
         for rows, times in results[name]["milliseconds"].items():
-            print(f"{name}, {rows} rows: " + ", ".join(f"{way} {ms:.2f} ms" for way, ms in times.items()), flush=True)
+            print(
+                f"{name}, {rows} rows: "
+                + ", ".join(f"{way} {ms:.2f} ms" for way, ms in times.items()),
+                flush=True,
+            )
     with atomic_write(arguments.out, "w") as file:
         file.write(json.dumps(results, indent=1) + "\n")
 

@@ -1,4 +1,5 @@
-"""Processes that are asked in turn: each loads one model once, and answers a JSON object a line over a pipe."""
+"""Processes that are asked in turn: each loads one model once, and answers a JSON object a line
+over a pipe."""
 
 from __future__ import annotations
 
@@ -14,9 +15,14 @@ from typing import Any
 
 
 def parser(script: str, described: str | None, folder: str, rounds: int) -> argparse.ArgumentParser:
-    """The options that every comparison of contenders has; --worker is for the processes that it starts of itself."""
-    found = argparse.ArgumentParser(description=described, formatter_class=argparse.RawDescriptionHelpFormatter)
-    found.add_argument("--folder", type=Path, default=Path(folder), help="where the models are made and kept")
+    """The options that every comparison of contenders has; --worker is for the processes that it
+    starts of itself."""
+    found = argparse.ArgumentParser(
+        description=described, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    found.add_argument(
+        "--folder", type=Path, default=Path(folder), help="where the models are made and kept"
+    )
     found.add_argument("--rounds", type=int, default=rounds)
     found.add_argument("--threads", type=int, default=os.cpu_count())
     found.add_argument("--prepare", action="store_true", help="make the models and end")
@@ -26,17 +32,22 @@ def parser(script: str, described: str | None, folder: str, rounds: int) -> argp
 
 
 class Contender:
-    """A running process that answers on request. `started` is its first line: what it says of itself, or an `error`."""
+    """A running process that answers on request. `started` is its first line: what it says of
+    itself, or an `error`."""
 
     def __init__(self, name: str, command: list[str], threads: int) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         again = [sys.executable, *command]
-        self.process = subprocess.Popen(again, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        self.process = subprocess.Popen(
+            again, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
         self.name, self.started = name, self._read()
 
     def _read(self) -> dict[str, Any]:
         line = self.process.stdout.readline() if self.process.stdout else ""
-        found: dict[str, Any] = json.loads(line) if line else {"error": f"its process ended with {self.process.wait()}"}
+        found: dict[str, Any] = (
+            json.loads(line) if line else {"error": f"its process ended with {self.process.wait()}"}
+        )
         return found
 
     def seconds(self, **asked: Any) -> float:
@@ -58,7 +69,8 @@ class Contender:
 def started(
     script: str, names: list[str], given: argparse.Namespace, reference: str
 ) -> Iterator[tuple[list[Contender], dict[str, str]]]:
-    """The contenders that run here, and of each other why it does not; all end with the block. SystemExit: the reference is one."""
+    """The contenders that run here, and of each other why it does not; all end with the block.
+    SystemExit: the reference is one."""
     common = ["--folder", str(given.folder), "--threads", str(given.threads)]
     everyone: list[Contender] = []
     try:
@@ -67,18 +79,23 @@ def started(
             everyone.append(Contender(name, [script, "--worker", name, *common], given.threads))
         absent = {one.name: one.started["error"] for one in everyone if "error" in one.started}
         if reference in absent:
-            raise SystemExit(f"{reference}, which all is compared with, does not run: {absent[reference]}")
+            raise SystemExit(
+                f"{reference}, which all is compared with, does not run: {absent[reference]}"
+            )
         yield [one for one in everyone if one.name not in absent], absent
     finally:
         for one in everyone:
             one.close()
 
 
-def answer_all(load: Callable[[], Callable[[dict[str, Any]], float]], version: Callable[[], str]) -> None:
+def answer_all(
+    load: Callable[[], Callable[[dict[str, Any]], float]], version: Callable[[], str]
+) -> None:
     """The process itself: load, say so, and give the seconds of each question on stdin."""
     try:
         respond = load()
-    except Exception as error:  # whatever a vendor's library says, it is the contender's reason not to run
+    # whatever a vendor's library says, it is the contender's reason not to run
+    except Exception as error:
         print(json.dumps({"error": str(error).splitlines()[0]}), flush=True)
         return
     print(json.dumps({"version": version()}), flush=True)

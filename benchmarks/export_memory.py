@@ -1,9 +1,12 @@
-"""Peak memory of an export: a config of about 1.5 B parameters with generated weights, exported in a process of its own.
+"""Peak memory of an export: a config of about 1.5 B parameters with generated weights, exported in
+a process of its own.
 
-    python benchmarks/export_memory.py --folder /somewhere/with/20/GB -o benchmarks/export_memory.json
+    python benchmarks/export_memory.py --folder /somewhere/with/20/GB -o
+    benchmarks/export_memory.json
 
-The weights are written tensor by tensor (16 bits each, as published checkpoints are), so that making them needs no memory either.
-The export runs with `verify="none"`: verification holds the whole model in PyTorch and in the runtime, and is not measured here.
+The weights are written tensor by tensor (16 bits each, as published checkpoints are), so that
+making them needs no memory either. The export runs with `verify="none"`: verification holds the
+whole model in PyTorch and in the runtime, and is not measured here.
 """
 
 from __future__ import annotations
@@ -26,11 +29,19 @@ CHUNK = 2**22  # values
 
 
 def config() -> dict[str, Any]:
-    """The backbone of Qwen2.5-1.5B (28 layers, vocabulary 151,936, tied head), with smaller media parts."""
+    """The backbone of Qwen2.5-1.5B (28 layers, vocabulary 151,936, tied head), with smaller media
+    parts."""
     stack = {"width": 384, "layers": 4, "heads": 6}
     head = {"kind": "autoregressive", "width": 512, "layers": 2, "heads": 8}
     return {
-        "backbone": {"hidden_size": 1536, "layers": 28, "query_heads": 12, "kv_heads": 2, "mlp_size": 8960, "max_positions": 4096},
+        "backbone": {
+            "hidden_size": 1536,
+            "layers": 28,
+            "query_heads": 12,
+            "kv_heads": 2,
+            "mlp_size": 8960,
+            "max_positions": 4096,
+        },
         "text": {"vocabulary_size": 151936, "tied_head": True},
         "image": {"size": 256, "patch": 16, "encoder": stack, "decoder": stack, "head": head},
         "audio": {"encoder": stack, "decoder": stack, "head": head, "vocoder_iterations": 8},
@@ -38,7 +49,8 @@ def config() -> dict[str, Any]:
 
 
 def make_model(folder: Path, settings: dict[str, Any]) -> int:
-    """Write a config of these settings, a tokenizer and random bfloat16 weights; returns the number of parameters."""
+    """Write a config of these settings, a tokenizer and random bfloat16 weights; returns the number
+    of parameters."""
     import numpy as np
     import torch
 
@@ -51,7 +63,10 @@ def make_model(folder: Path, settings: dict[str, Any]) -> int:
     (folder / "config.json").write_text(json.dumps(settings))
     train_tokenizer(["a red rocket"], 320, folder / "tokenizer.json")
     with torch.device("meta"):
-        shapes = {name: tuple(t.shape) for name, t in state_names(OmniModel(ModelConfig.load(folder / "config.json"))).items()}
+        shapes = {
+            name: tuple(t.shape)
+            for name, t in state_names(OmniModel(ModelConfig.load(folder / "config.json"))).items()
+        }
     header, at = {}, 0
     for name, shape in shapes.items():
         size = 2 * math.prod(shape)
@@ -84,8 +99,9 @@ def export(model: Path, out: Path) -> None:
     report = export_bundle(model, out, verify="none", progress=progress)
     usage = resource.getrusage(resource.RUSAGE_SELF)
     result = {
-        "peak_rss_kib": usage.ru_maxrss, "after_imports_rss_kib": imported, "rss_kib_at_start_of": peaks,
-        "wall_s": time.monotonic() - started, "cpu_s": usage.ru_utime + usage.ru_stime, "started_s": marks,
+        "peak_rss_kib": usage.ru_maxrss, "after_imports_rss_kib": imported,
+        "rss_kib_at_start_of": peaks, "wall_s": time.monotonic() - started,
+        "cpu_s": usage.ru_utime + usage.ru_stime, "started_s": marks,
         "weight_bytes": report.total_weight_bytes, "parameters": report.parameters,
     }  # fmt: skip
     print(json.dumps(result))
@@ -94,7 +110,10 @@ def export(model: Path, out: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--folder", type=Path, default=Path("build/export_memory"), help="an empty or absent folder for the model and the bundle"
+        "--folder",
+        type=Path,
+        default=Path("build/export_memory"),
+        help="an empty or absent folder for the model and the bundle",
     )
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_suffix(".json"))
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
@@ -113,11 +132,21 @@ def main() -> None:
     shutil.rmtree(out, ignore_errors=True)
     ended = subprocess.run([*again, "--child"], stdout=subprocess.PIPE, check=True)
     result = json.loads(ended.stdout)
-    versions = {name: metadata.version(name) for name in ("torch", "onnx", "onnxscript", "onnx-ir", "numpy")}
-    result |= {"python": platform.python_version(), "machine": platform.machine(), "versions": versions}
+    versions = {
+        name: metadata.version(name) for name in ("torch", "onnx", "onnxscript", "onnx-ir", "numpy")
+    }
+    result |= {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "versions": versions,
+    }
     text = json.dumps(result, indent=1)
     print(text)
-    print(f"peak {result['peak_rss_kib'] / 2**20:.2f} GiB for {result['weight_bytes'] / 2**30:.2f} GiB of weights", file=sys.stderr)
+    print(
+        f"peak {result['peak_rss_kib'] / 2**20:.2f} GiB for {result['weight_bytes'] / 2**30:.2f}"
+        " GiB of weights",
+        file=sys.stderr,
+    )
     given.output.write_text(text + "\n")
 
 

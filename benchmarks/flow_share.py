@@ -1,9 +1,12 @@
-"""The flow step's share of a step at the sizes of NExT-OMNI: `python benchmarks/flow_share.py`, writes flow_share.json beside it.
+"""The flow step's share of a step at the sizes of NExT-OMNI: `python benchmarks/flow_share.py`,
+writes flow_share.json beside it.
 
-The flow step is run as the loop runs it, over a whole trajectory in which a share of the predictions x_1 becomes another id in
-every step: as many as were counted on the demo model (0.03 of greedy text, 0.7 of images). The rest of a step is the matrix
-products of the backbone (and of the text head) alone, one layer measured and multiplied: norms, softmax, the light heads and all
-overhead are left out, so the share is an upper bound. Times are processor time of one thread: others may share the core.
+The flow step is run as the loop runs it, over a whole trajectory in which a share of the
+predictions x_1 becomes another id in every step: as many as were counted on the demo model (0.03 of
+greedy text, 0.7 of images). The rest of a step is the matrix products of the backbone (and of the
+text head) alone, one layer measured and multiplied: norms, softmax, the light heads and all
+overhead are left out, so the share is an upper bound. Times are processor time of one thread:
+others may share the core.
 """
 
 from __future__ import annotations
@@ -51,7 +54,8 @@ SHAPES = (Shape("0.5B", 896, 24, 128, 4864), Shape("7B", 3584, 28, 512, 18944))
 
 @dataclass(frozen=True)
 class Case:
-    """What is generated: `rows` positions of `codebooks` sub-codes out of `entries`, in `branches` of guidance."""
+    """What is generated: `rows` positions of `codebooks` sub-codes out of `entries`, in `branches`
+    of guidance."""
 
     name: str
     rows: int
@@ -63,13 +67,19 @@ class Case:
     changes: float  # of the predictions in a step
 
 
-CASES = (Case("text", 64, 1, 152_064, 64, 1, True, 0.03), Case("image", 576, 4, 4096, 16, 2, False, 0.7))
+CASES = (
+    Case("text", 64, 1, 152_064, 64, 1, True, 0.03),
+    Case("image", 576, 4, 4096, 16, 2, False, 0.7),
+)
 
 
 def seconds_of_product(rows: int, inner: int, columns: int) -> float:
     """Of (rows, inner) × (inner, columns) in float32, the faster of two."""
     rng = np.random.default_rng(0)
-    one, other = rng.standard_normal((rows, inner), np.float32), rng.standard_normal((inner, columns), np.float32)
+    one, other = (
+        rng.standard_normal((rows, inner), np.float32),
+        rng.standard_normal((inner, columns), np.float32),
+    )
     found = []
     for _ in range(2):
         began = time.process_time()
@@ -81,31 +91,51 @@ def seconds_of_product(rows: int, inner: int, columns: int) -> float:
 def products(shape: Shape, case: Case) -> float:
     """Seconds of a forward's matrix products, and of the head's on the generated rows."""
     length = PROMPT + case.rows
-    widths = [(shape.hidden, shape.hidden), (shape.hidden, 2 * shape.cache), (shape.hidden, shape.hidden)]
+    widths = [
+        (shape.hidden, shape.hidden),
+        (shape.hidden, 2 * shape.cache),
+        (shape.hidden, shape.hidden),
+    ]
     widths += [(shape.hidden, 2 * shape.mlp), (shape.mlp, shape.hidden)]
     layer = sum(seconds_of_product(length * case.branches, *width) for width in widths)
-    layer += case.branches * (seconds_of_product(length, shape.hidden, length) + seconds_of_product(length, length, shape.hidden))
+    layer += case.branches * (
+        seconds_of_product(length, shape.hidden, length)
+        + seconds_of_product(length, length, shape.hidden)
+    )
     head = seconds_of_product(case.rows, shape.hidden, case.entries // 8) * 8 if case.head else 0.0
     return shape.layers * layer + head
 
 
 def trajectory(case: Case, steps: int) -> tuple[list[float], list[float], int]:
-    """Seconds of every flow step and of every draw of a trajectory, and how many sub-codes jumped in all."""
+    """Seconds of every flow step and of every draw of a trajectory, and how many sub-codes jumped
+    in all."""
     rng = np.random.default_rng(1)
     modality = "text" if case.codebooks == 1 else "image"
     tables = rng.standard_normal((case.codebooks, case.entries, case.metric_dim), np.float32)
-    paths = tuple(MetricPath(table, MetricSchedule(), KEPT_ROWS_BYTES // case.codebooks) for table in tables)
+    paths = tuple(
+        MetricPath(table, MetricSchedule(), KEPT_ROWS_BYTES // case.codebooks) for table in tables
+    )
     options = GenerationOptions(steps=steps)
-    tokens = np.zeros(case.rows, np.int64) if modality == "text" else np.zeros((case.rows, case.codebooks), np.int64)
-    noise = BatchNoise(Batch([Sequence((Segment(modality, tokens, frozen=False),))], [0]), case.codebooks)
+    tokens = (
+        np.zeros(case.rows, np.int64)
+        if modality == "text"
+        else np.zeros((case.rows, case.codebooks), np.int64)
+    )
+    noise = BatchNoise(
+        Batch([Sequence((Segment(modality, tokens, frozen=False),))], [0]), case.codebooks
+    )
     stepper, x_t = Stepper(options, paths), noise.start(case.entries)
     x_1 = rng.integers(0, case.entries, x_t.shape)
     logits = rng.standard_normal((case.rows * case.codebooks, case.entries), np.float32)
     flow, draws, jumps = [], [], 0
     for step in range(1, steps - 1):
-        x_1 = np.where(rng.random(x_t.shape) < case.changes, rng.integers(0, case.entries, x_t.shape), x_1)
+        x_1 = np.where(
+            rng.random(x_t.shape) < case.changes, rng.integers(0, case.entries, x_t.shape), x_1
+        )
         began = time.process_time()
-        x_next = stepper(x_t, x_1, step, noise.uniform(step, Use.JUMP), noise.uniform(step, Use.TARGET))
+        x_next = stepper(
+            x_t, x_1, step, noise.uniform(step, Use.JUMP), noise.uniform(step, Use.TARGET)
+        )
         flow.append(time.process_time() - began)
         began = time.process_time()
         sample_x_1(logits, noise.uniform(step, Use.X_1).ravel(), 0.0 if modality == "text" else 1.0)
@@ -119,7 +149,12 @@ def measured(case: Case, steps: int) -> dict[str, Any]:
     """One case against every shape."""
     flow, draws, jumps = trajectory(case, steps)
     mean, draw = statistics.mean(flow), statistics.mean(draws)
-    found: dict[str, Any] = {**asdict(case), "steps": steps, "flow_ms": 1e3 * mean, "largest_flow_ms": 1e3 * max(flow)}
+    found: dict[str, Any] = {
+        **asdict(case),
+        "steps": steps,
+        "flow_ms": 1e3 * mean,
+        "largest_flow_ms": 1e3 * max(flow),
+    }
     found |= {"draw_ms": 1e3 * draw, "jumps": jumps}
     for shape in SHAPES:
         rest = products(shape, case)
@@ -130,7 +165,9 @@ def measured(case: Case, steps: int) -> dict[str, Any]:
 def main() -> None:
     """Measure both cases against both backbones and write flow_share.json beside this file."""
     if os.environ.get("OMP_NUM_THREADS") != "1":  # which counts when numpy is imported
-        os.execve(sys.executable, [sys.executable, __file__], {**os.environ, "OMP_NUM_THREADS": "1"})
+        os.execve(
+            sys.executable, [sys.executable, __file__], {**os.environ, "OMP_NUM_THREADS": "1"}
+        )
     cases = [measured(case, STEPS) for case in CASES]
     with atomic_write(Path(__file__).with_suffix(".json"), "w") as file:
         file.write(json.dumps({"machine": platform.machine(), "cases": cases}, indent=1) + "\n")

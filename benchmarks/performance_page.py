@@ -1,6 +1,8 @@
-"""Bring the tables of docs/performance.md up to the measured numbers: `python benchmarks/performance_page.py`.
+"""Bring the tables of docs/performance.md up to the measured numbers: `python
+benchmarks/performance_page.py`.
 
-A table stands between `<!-- NAME -->` and `<!-- end -->`. One whose JSON is not there is left as it is, and named.
+A table stands between `<!-- NAME -->` and `<!-- end -->`. One whose JSON is not there is left as it
+is, and named.
 """
 
 from __future__ import annotations
@@ -55,13 +57,16 @@ TABLES: dict[str, tuple[Path | None, Callable[[Path], str]]] = {
 
 
 def filled(page: str) -> str:
-    """The page with every table whose numbers are there; SystemExit: the page has no place, or several, for one."""
+    """The page with every table whose numbers are there; SystemExit: the page has no place, or
+    several, for one."""
     for name, (path, table) in TABLES.items():
         if path and not path.exists():
             print(f"{path} is not there: the table {name} stays as it is", file=sys.stderr)
             continue
         lines = f"<!-- {name} -->\n\n{table(path or HERE)}\n\n<!-- end -->"
-        page, count = re.subn(f"<!-- {name} -->.*?<!-- end -->", lambda _, lines=lines: lines, page, flags=re.DOTALL)
+        page, count = re.subn(
+            f"<!-- {name} -->.*?<!-- end -->", lambda _, lines=lines: lines, page, flags=re.DOTALL
+        )
         if count != 1:
             raise SystemExit(f"{PAGE}: {count} places for the table {name}, expected one")
     return page

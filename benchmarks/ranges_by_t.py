@@ -1,11 +1,13 @@
-"""Static INT8 with one range per tensor for every t, against a range of its own in each bin of t: does it help?
+"""Static INT8 with one range per tensor for every t, against a range of its own in each bin of t:
+does it help?
 
-    python benchmarks/ranges_by_t.py demo/bundle --calibration demo/calibration --heldout demo/report/trajectories \\
-        -o benchmarks/ranges_by_t.json
+    python benchmarks/ranges_by_t.py demo/bundle --calibration demo/calibration \\
+        --heldout demo/report/trajectories -o benchmarks/ranges_by_t.json
 
-Both have the same integers for weights and 8 bits for inputs; what differs is an input's scale and zero point. `widest` is what
-`int8-static` writes: the widest of the bins' ranges. `own` is the best that could be built: at each held-out moment, the ranges of
-that moment's bin alone. KL(parent ‖ variant) of p_{1|t} in nats per draw on held-out trajectories; 95 % intervals over trajectories
+Both have the same integers for weights and 8 bits for inputs; what differs is an input's scale and
+zero point. `widest` is what `int8-static` writes: the widest of the bins' ranges. `own` is the best
+that could be built: at each held-out moment, the ranges of that moment's bin alone. KL(parent ‖
+variant) of p_{1|t} in nats per draw on held-out trajectories; 95 % intervals over trajectories
 (normal), of the difference paired.
 """
 
@@ -25,29 +27,37 @@ import numpy as np
 
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.bundle.quantised import SMOOTHING
-from nextomni_edge.calibration.agreement import Float64, Mean, compare, predictions
-from nextomni_edge.calibration.calibrated import affine
-from nextomni_edge.calibration.config import Int8Static
-from nextomni_edge.calibration.handlers import decide
+from nextomni_edge.calibration.data.observers import observe
+from nextomni_edge.calibration.data.samples import CalibrationSet, Trajectory
+from nextomni_edge.calibration.data.statistics import LayerStatistics
 from nextomni_edge.calibration.job import Entries, Job
-from nextomni_edge.calibration.mixed import variant
-from nextomni_edge.calibration.observers import observe
-from nextomni_edge.calibration.samples import CalibrationSet, Trajectory
-from nextomni_edge.calibration.statistics import LayerStatistics
+from nextomni_edge.calibration.recipes.calibrated import affine
+from nextomni_edge.calibration.recipes.config import Int8Static
+from nextomni_edge.calibration.recipes.handlers import decide
+from nextomni_edge.calibration.recipes.mixed import variant
+from nextomni_edge.calibration.report.agreement import Float64, Mean, compare, predictions
 from nextomni_edge.calibration.workspace import Workspace
 from nextomni_edge.generate.model import EdgeModel
 
 CONFIGS: Final = {
-    "mse, smoothing 0.5": Int8Static(), "mse, smoothing 0.0": Int8Static("mse", 0.0), "minmax, smoothing 0.5": Int8Static("minmax"),
+    "mse, smoothing 0.5": Int8Static(), "mse, smoothing 0.0": Int8Static("mse", 0.0),
+    "minmax, smoothing 0.5": Int8Static("minmax"),
 }  # fmt: skip
 Statistics = Mapping[str, LayerStatistics]
 
 
 def quantised(job: Job) -> tuple[Entries, Statistics]:
-    """Layers whose ranges are the widest, and what each static one reads in each bin, smoothed as it is."""
-    plan = {layer.name: decision for layer in job.layers if (decision := decide(job.config, layer)) is not None}
+    """Layers whose ranges are the widest, and what each static one reads in each bin, smoothed as
+    it is."""
+    plan = {
+        layer.name: decision
+        for layer in job.layers
+        if (decision := decide(job.config, layer)) is not None
+    }
     entries = job.entries(plan)
-    static = [layer for layer in job.layers if layer.name in plan and plan[layer.name].scheme == "static"]
+    static = [
+        layer for layer in job.layers if layer.name in plan and plan[layer.name].scheme == "static"
+    ]
     smoothing = {
         layer.name: np.fromfile(job.workspace.file(entries[layer.name].parts[SMOOTHING]), "<f4")
         for layer in static
@@ -64,26 +74,43 @@ def ranged(entries: Entries, statistics: Statistics, config: Int8Static, b: int)
         if b < len(each.bins) and each.bins[b].rows:
             activation = affine(*each.bins[b].range(config.range))
             found[name] = dataclasses.replace(
-                entries[name], decision=dataclasses.replace(entries[name].decision, activation=activation)
+                entries[name],
+                decision=dataclasses.replace(entries[name].decision, activation=activation),
             )
     return found
 
 
 def moment(trajectory: Trajectory, b: int) -> Trajectory:
     """A trajectory's one moment in bin `b`."""
-    x_t, x_1 = (tuple(array[b : b + 1] for array in arrays) for arrays in (trajectory.x_t, trajectory.x_1))
+    x_t, x_1 = (
+        tuple(array[b : b + 1] for array in arrays) for arrays in (trajectory.x_t, trajectory.x_1)
+    )
     return dataclasses.replace(trajectory, t=trajectory.t[b : b + 1], x_t=x_t, x_1=x_1)
 
 
 def measured(
-    bundle: Bundle, model: EdgeModel, calibration: CalibrationSet, heldout: CalibrationSet, config: Int8Static
+    bundle: Bundle,
+    model: EdgeModel,
+    calibration: CalibrationSet,
+    heldout: CalibrationSet,
+    config: Int8Static,
 ) -> tuple[Float64, Float64]:
-    """KL of each held-out trajectory in each bin, (n, bins) twice: with the widest ranges, with the bins' own."""
+    """KL of each held-out trajectory in each bin, (n, bins) twice: with the widest ranges, with the
+    bins' own."""
     with tempfile.TemporaryDirectory() as folder:
-        job = Job(bundle, config, calibration, Workspace(Path(folder) / "out", {}, resume=False), lambda what, share: None)
+        job = Job(
+            bundle,
+            config,
+            calibration,
+            Workspace(Path(folder) / "out", {}, resume=False),
+            lambda what, share: None,
+        )
         entries, statistics = quantised(job)
         widest = variant(job, model, entries)
-        own = [variant(job, model, ranged(entries, statistics, config, b)) for b in range(calibration.record.bins)]
+        own = [
+            variant(job, model, ranged(entries, statistics, config, b))
+            for b in range(calibration.record.bins)
+        ]
         found: tuple[list[Any], list[Any]] = [], []
         for record, trajectory in heldout.trajectories():
             guidance = heldout.record.generation[record.answer]["guidance"]
@@ -106,24 +133,49 @@ def summary(widest: Float64, own: Float64) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("bundle", type=Path, nargs="?", default=Path("demo/bundle"))
     parser.add_argument("--calibration", type=Path, default=Path("demo/calibration"))
-    parser.add_argument("--heldout", type=Path, default=Path("demo/report/trajectories"), help="a set over held-out prompts")
-    parser.add_argument("--configs", nargs="+", choices=list(CONFIGS), default=list(CONFIGS), metavar="NAME")
+    parser.add_argument(
+        "--heldout",
+        type=Path,
+        default=Path("demo/report/trajectories"),
+        help="a set over held-out prompts",
+    )
+    parser.add_argument(
+        "--configs", nargs="+", choices=list(CONFIGS), default=list(CONFIGS), metavar="NAME"
+    )
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
     bundle = Bundle.open(options.bundle)
-    model, calibration = EdgeModel.from_bundle(bundle), CalibrationSet.open(options.calibration).require(bundle)
+    model, calibration = (
+        EdgeModel.from_bundle(bundle),
+        CalibrationSet.open(options.calibration).require(bundle),
+    )
     heldout = CalibrationSet.open(options.heldout).require(bundle, bins=calibration.record.bins)
     results = {}
     for name in options.configs:
         results[name] = summary(*measured(bundle, model, calibration, heldout, CONFIGS[name]))
         widest, own, less = (results[name][key] for key in ("widest", "own", "own_minus_widest"))
-        print(f"{name}: KL {widest['mean']:.3e}, ranges of each bin {own['mean']:.3e} ({less['mean']:+.1e} ± {less['ci95']:.0e})")
+        print(
+            f"{name}: KL {widest['mean']:.3e}, ranges of each bin {own['mean']:.3e}"
+            f" ({less['mean']:+.1e} ± {less['ci95']:.0e})"
+        )
     versions = {name: metadata.version(name) for name in ("numpy", "onnx-ir", "onnxruntime")}
-    sizes = {"trajectories": len(calibration), "bins": calibration.record.bins, "heldout_trajectories": len(heldout)}
-    data = {**sizes, "results": results, "python": platform.python_version(), "machine": platform.machine(), "versions": versions}
+    sizes = {
+        "trajectories": len(calibration),
+        "bins": calibration.record.bins,
+        "heldout_trajectories": len(heldout),
+    }
+    data = {
+        **sizes,
+        "results": results,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "versions": versions,
+    }
     options.output.write_text(json.dumps(data, indent=1) + "\n")
 
 

@@ -1,10 +1,12 @@
-"""Every runtime that is installed here against PyTorch: each component, and whole generations of every task, token for token.
+"""Every runtime that is installed here against PyTorch: each component, and whole generations of
+every task, token for token.
 
     python benchmarks/runtime_matrix.py -o benchmarks/runtime_matrix.json
     python benchmarks/runtime_matrix.py --model MODEL BUNDLE...
 
-Without bundles the demo model is exported in each format and precision. Ends with 4 where a row in float32 differs. A row that
-approximates (bfloat16, float16) is reported as it is; one whose library is missing says so.
+Without bundles the demo model is exported in each format and precision. Ends with 4 where a row in
+float32 differs. A row that approximates (bfloat16, float16) is reported as it is; one whose library
+is missing says so.
 """
 
 from __future__ import annotations
@@ -39,12 +41,18 @@ EXPORTS = (
     ("gguf", "float32"),
     ("gguf", "q8_0"),
 )
-LIBRARIES = {"llamacpp": "llama-cpp-python", "onnx": "onnxruntime", "openvino": "openvino", "coreml": "numpy"}
+LIBRARIES = {
+    "llamacpp": "llama-cpp-python",
+    "onnx": "onnxruntime",
+    "openvino": "openvino",
+    "coreml": "numpy",
+}
 
 
 @dataclass
 class Row:
-    """One bundle on one runtime. `errors` by component, the largest of its cases; `tasks`: (draws, near ties, failed)."""
+    """One bundle on one runtime. `errors` by component, the largest of its cases; `tasks`: (draws,
+    near ties, failed)."""
 
     bundle: str
     stored: str
@@ -81,14 +89,19 @@ def measure(bundle: Bundle, model: Path, runtime: str, compute: Compute) -> Row:
     """One row, or why there is none."""
     stored = sorted({record.precision for record in bundle.manifest.components.values()})
     computed = {record.arithmetic for record in bundle.manifest.components.values()} | {compute}
-    row = Row(bundle.path.name, ", ".join(stored), runtime, min(computed - {"float32"}, default="float32"))
+    row = Row(
+        bundle.path.name, ", ".join(stored), runtime, min(computed - {"float32"}, default="float32")
+    )
     started = time.monotonic()
     try:
         report = against_checkpoint(bundle, model, Execution(runtime, compute=compute))[0]
     except MissingRuntimeError as error:
         row.not_run = str(error)
         return row
-    row.version, row.seconds = metadata.version(LIBRARIES[runtime]), round(time.monotonic() - started, 2)
+    row.version, row.seconds = (
+        metadata.version(LIBRARIES[runtime]),
+        round(time.monotonic() - started, 2),
+    )
     fill(row, report)
     return row
 
@@ -98,23 +111,33 @@ def fill(row: Row, report: Report) -> None:
     row.errors = {name: result.error for name, result in report.components.items()}
     row.failures = report.failures
     for name, result in report.tasks.items():
-        row.tasks[name] = (result.draws, len(result.near_ties), any(line.startswith(f"{name}:") for line in report.failures))
+        row.tasks[name] = (
+            result.draws,
+            len(result.near_ties),
+            any(line.startswith(f"{name}:") for line in report.failures),
+        )
 
 
 def table(rows: list[Row]) -> str:
-    """Markdown: a row per runtime, a column per task (the same tokens at every step, or where they parted)."""
+    """Markdown: a row per runtime, a column per task (the same tokens at every step, or where they
+    parted)."""
     tasks = list(dict.fromkeys(name for row in rows for name in row.tasks))
-    lines = ["| bundle | runtime | arithmetic | largest error | " + " | ".join(tasks) + " |", "|---" * (4 + len(tasks)) + "|"]
+    lines = [
+        "| bundle | runtime | arithmetic | largest error | " + " | ".join(tasks) + " |",
+        "|---" * (4 + len(tasks)) + "|",
+    ]
     for row in rows:
         if row.not_run:
-            lines.append(f"| {row.bundle} | {row.runtime} | {row.arithmetic} | not run: {row.not_run} |" + " |" * len(tasks))
+            lines.append(
+                f"| {row.bundle} | {row.runtime} | {row.arithmetic} | not run: {row.not_run} |"
+                + " |" * len(tasks)
+            )
             continue
         worst = max(row.errors, key=lambda name: row.errors[name])
         cells = [cell(*row.tasks[name]) if name in row.tasks else "" for name in tasks]
         lines.append(
-            f"| {row.bundle} | {row.runtime} {row.version} | {row.arithmetic} | {row.errors[worst]:.1e} ({worst}) | "
-            + " | ".join(cells)
-            + " |"
+            f"| {row.bundle} | {row.runtime} {row.version} | {row.arithmetic} |"
+            f" {row.errors[worst]:.1e} ({worst}) | " + " | ".join(cells) + " |"
         )
     return "\n".join(lines)
 
@@ -126,10 +149,17 @@ def cell(draws: int, ties: int, failed: bool) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("bundles", nargs="*", type=Path)
     parser.add_argument("--model", type=Path, default=DEMO)
-    parser.add_argument("--folder", type=Path, default=Path("build/runtime_matrix"), help="where the demo's bundles are kept")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path("build/runtime_matrix"),
+        help="where the demo's bundles are kept",
+    )
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_suffix(".json"))
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
@@ -140,9 +170,16 @@ def main() -> None:
         chosen = ["gguf"] if "gguf" in formats else formats
         for runtime, compute in (run for name in chosen for run in RUNS[name]):
             rows.append(measure(bundle, given.model, runtime, compute))
-            print(f"{path.name} on {runtime} in {compute}: {len(rows[-1].failures)} failures", file=sys.stderr)
+            print(
+                f"{path.name} on {runtime} in {compute}: {len(rows[-1].failures)} failures",
+                file=sys.stderr,
+            )
     print(table(rows))
-    data = {"python": platform.python_version(), "machine": platform.machine(), "rows": [asdict(row) for row in rows]}
+    data = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "rows": [asdict(row) for row in rows],
+    }
     given.output.write_text(json.dumps(data, indent=1) + "\n")
     if any(row.exact and row.failures for row in rows):
         sys.exit(4)

@@ -1,13 +1,17 @@
-"""One backbone step on every runtime for a processor: `python benchmarks/runtime_speed.py [--folder DIR] [-o FILE]`.
+"""One backbone step on every runtime for a processor: `python benchmarks/runtime_speed.py [--folder
+DIR] [-o FILE]`.
 
-Embeddings in, hidden states out, every row attends to all, nothing kept from before: 64 and 256 rows of Qwen2.5-0.5B's backbone
-(24 layers, 896 wide, 14 query and 2 key heads, MLP 4,864) with random weights. PyTorch eager in float32 is what the others are
-compared with: seconds as a ratio, and beside it ‖h − h₀‖ / ‖h₀‖ of the hidden states on the same inputs. That error is of the
-arithmetic on random weights, no quality. Each contender is a process of its own that loads once; they take turns, round after
-round, until the rounds or the time are used up; medians are taken. Static ranges come from random trajectories.
+Embeddings in, hidden states out, every row attends to all, nothing kept from before: 64 and 256
+rows of Qwen2.5-0.5B's backbone (24 layers, 896 wide, 14 query and 2 key heads, MLP 4,864) with
+random weights. PyTorch eager in float32 is what the others are compared with: seconds as a ratio,
+and beside it ‖h − h₀‖ / ‖h₀‖ of the hidden states on the same inputs. That error is of the
+arithmetic on random weights, no quality. Each contender is a process of its own that loads once;
+they take turns, round after round, until the rounds or the time are used up; medians are taken.
+Static ranges come from random trajectories.
 
-The bundles are those of benchmarks/latency.py (its folder `half-a-billion` does), with the model and two GGUF bundles beside them:
-5 GB, made at first use in some five minutes; `--prepare` makes them and ends. `--quick` tries the script on a small shape.
+The bundles are those of benchmarks/latency.py (its folder `half-a-billion` does), with the model
+and two GGUF bundles beside them: 5 GB, made at first use in some five minutes; `--prepare` makes
+them and ends. `--quick` tries the script on a small shape.
 """
 
 from __future__ import annotations
@@ -31,8 +35,8 @@ from contenders import Contender, answer_all, parser, started
 from numpy.typing import NDArray
 
 from nextomni_edge.files import atomic_write
+from nextomni_edge.measure.variants import Machine
 from nextomni_edge.spec import ComponentName, GraphSpec, Wire
-from nextomni_edge.variants import Machine
 
 Array = NDArray[Any]
 
@@ -58,11 +62,19 @@ CONTENDERS: Final = {
     "llama.cpp Q4_0": ("llamacpp", "q4_0", "float32"),
 }
 LIBRARIES: Final = {"torch.compile": "torch", "onnx": "onnxruntime", "llamacpp": "llama-cpp-python"}
-QUICK: Final = {"hidden_size": 128, "layers": 2, "query_heads": 2, "kv_heads": 1, "mlp_size": 256, "max_positions": 1024}
+QUICK: Final = {
+    "hidden_size": 128,
+    "layers": 2,
+    "query_heads": 2,
+    "kv_heads": 1,
+    "mlp_size": 256,
+    "max_positions": 1024,
+}
 
 
 def prepare(folder: Path, wanted: set[str], quick: bool) -> None:
-    """Make what is not there yet of the model, its bundle, the bundle's variants and the GGUF bundles."""
+    """Make what is not there yet of the model, its bundle, the bundle's variants and the GGUF
+    bundles."""
     from nextomni_edge.export import export_bundle
 
     model, parent = folder / MODEL, folder / "parent"
@@ -77,7 +89,14 @@ def prepare(folder: Path, wanted: set[str], quick: bool) -> None:
         latency.make_variants(parent, folder)
     for precision in GGUF:
         if precision in wanted and not (folder / precision).exists():
-            export_bundle(model, folder / precision, (ComponentName.BACKBONE,), target="gguf", precision=precision, verify="none")
+            export_bundle(
+                model,
+                folder / precision,
+                (ComponentName.BACKBONE,),
+                target="gguf",
+                precision=precision,
+                verify="none",
+            )
 
 
 def inputs(spec: GraphSpec, rows: int) -> dict[str, Array]:
@@ -90,7 +109,9 @@ def inputs(spec: GraphSpec, rows: int) -> dict[str, Array]:
     for tensor in spec.inputs:
         shape = tensor.shape(sizes)
         if tensor.name == Wire.EMBEDDINGS:
-            given[tensor.name] = 0.02 * np.random.default_rng(rows).standard_normal(shape, np.float32)
+            given[tensor.name] = 0.02 * np.random.default_rng(rows).standard_normal(
+                shape, np.float32
+            )
         elif tensor.name not in given:
             given[tensor.name] = np.zeros(shape, tensor.dtype)
     return {tensor.name: given[tensor.name] for tensor in spec.inputs}
@@ -118,13 +139,17 @@ def of_runtime(runtime_name: str, path: Path, compute: Any) -> Step:
 
 
 def of_torch(compiled: bool, path: Path, compute: str) -> Step:
-    """A step in PyTorch; compiled: by inductor for each number of rows, with the weights frozen into its layout."""
+    """A step in PyTorch; compiled: by inductor for each number of rows, with the weights frozen
+    into its layout."""
     import torch
 
     from nextomni_edge.models import networks
     from nextomni_edge.models.components import components
 
-    component, dtype = components(networks.load(path))[ComponentName.BACKBONE], getattr(torch, compute)
+    component, dtype = (
+        components(networks.load(path))[ComponentName.BACKBONE],
+        getattr(torch, compute),
+    )
     module = component.module.to(dtype).eval()
     if compiled:
         import torch._inductor.config
@@ -135,12 +160,17 @@ def of_torch(compiled: bool, path: Path, compute: str) -> Step:
     def step(rows: int) -> tuple[float, Array]:
         tensors = [torch.tensor(array) for array in inputs(component.spec, rows).values()]
         given = [tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
-        # inference mode would keep inductor from freezing; attention's rotated queries are float32 unless cast
+        # inference mode would keep inductor from freezing; attention's rotated queries are float32
+        # unless cast
         with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
             began = time.perf_counter()
             found = module(*given)
             seconds = time.perf_counter() - began
-        hidden: Array = found[[tensor.name for tensor in component.spec.outputs].index(Wire.HIDDEN)][0].float().numpy()
+        hidden: Array = (
+            found[[tensor.name for tensor in component.spec.outputs].index(Wire.HIDDEN)][0]
+            .float()
+            .numpy()
+        )
         return seconds, hidden
 
     return step
@@ -170,8 +200,8 @@ def work(name: str, folder: Path) -> None:
 
 
 def measure(contenders: list[Contender], rounds: int, budget: float) -> list[dict[str, Any]]:
-    """Every contender at every number of rows: the hidden states of a first pass that is not timed, then seconds in rounds; the
-    last round is the one in which the time is used up."""
+    """Every contender at every number of rows: the hidden states of a first pass that is not timed,
+    then seconds in rounds; the last round is the one in which the time is used up."""
     found: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for one in contenders:
@@ -179,7 +209,15 @@ def measure(contenders: list[Contender], rounds: int, budget: float) -> list[dic
             for rows in ROWS:
                 file = Path(folder) / "hidden.npy"
                 first = one.seconds(rows=rows, file=str(file))
-                found.append({"name": one.name, "rows": rows, "first_s": first, "hidden": np.load(file), "seconds": []})
+                found.append(
+                    {
+                        "name": one.name,
+                        "rows": rows,
+                        "first_s": first,
+                        "hidden": np.load(file),
+                        "seconds": [],
+                    }
+                )
     by_name, deadline = {one.name: one for one in contenders}, time.monotonic() + budget
     for number in range(rounds):
         if number and time.monotonic() > deadline:
@@ -191,9 +229,14 @@ def measure(contenders: list[Contender], rounds: int, budget: float) -> list[dic
 
 
 def summarise(found: list[dict[str, Any]]) -> None:
-    """Give each row its median, how many times as fast as the reference it is, and its error; the hidden states go."""
-    hidden = {row["rows"]: row["hidden"].astype(np.float64) for row in found if row["name"] == REFERENCE}
-    medians = {row["rows"]: statistics.median(row["seconds"]) for row in found if row["name"] == REFERENCE}
+    """Give each row its median, how many times as fast as the reference it is, and its error; the
+    hidden states go."""
+    hidden = {
+        row["rows"]: row["hidden"].astype(np.float64) for row in found if row["name"] == REFERENCE
+    }
+    medians = {
+        row["rows"]: statistics.median(row["seconds"]) for row in found if row["name"] == REFERENCE
+    }
     for row in found:
         whole = hidden[row["rows"]]
         row["median_s"] = statistics.median(row["seconds"])
@@ -203,7 +246,10 @@ def summarise(found: list[dict[str, Any]]) -> None:
 
 def table(found: list[dict[str, Any]]) -> str:
     """Markdown: a line per contender, fastest at the larger number of rows first."""
-    names = sorted({row["name"] for row in found}, key=lambda name: min(r["median_s"] for r in found if r["name"] == name))
+    names = sorted(
+        {row["name"] for row in found},
+        key=lambda name: min(r["median_s"] for r in found if r["name"] == name),
+    )
     heads = [f"{rows} rows, ms | times as fast" for rows in ROWS]
     lines = [f"| | {' | '.join(heads)} | error |", "|---" + "|---:" * (2 * len(ROWS) + 1) + "|"]
     for name in names:
@@ -220,9 +266,9 @@ def run(given: argparse.Namespace, names: list[str]) -> None:
         found = measure(here, 1 if given.quick else given.rounds, given.budget)
     summarise(found)
     data = {
-        "machine": dataclasses.asdict(Machine.here()), "threads": given.threads, "quick": given.quick,
-        "versions": {one.name: one.started["version"] for one in here}, "not_run": absent,
-        "wall_s": time.monotonic() - began, "rows": found,
+        "machine": dataclasses.asdict(Machine.here()), "threads": given.threads,
+        "quick": given.quick, "versions": {one.name: one.started["version"] for one in here},
+        "not_run": absent, "wall_s": time.monotonic() - began, "rows": found,
     }  # fmt: skip
     with atomic_write(given.out, "w") as file:
         file.write(json.dumps(data, indent=1) + "\n")
@@ -234,9 +280,21 @@ def run(given: argparse.Namespace, names: list[str]) -> None:
 def main() -> None:
     """Make what is missing, measure, and write the numbers."""
     options = parser(__file__, __doc__, "build/latency/half-a-billion", 7)
-    options.add_argument("--budget", type=float, default=300, metavar="SECONDS", help="no further round begins after so many")
-    options.add_argument("--contenders", metavar="NAME,...", help="these and the reference; by default all")
-    options.add_argument("--quick", action="store_true", help="a small shape, one round: whether it works, no measurement")
+    options.add_argument(
+        "--budget",
+        type=float,
+        default=300,
+        metavar="SECONDS",
+        help="no further round begins after so many",
+    )
+    options.add_argument(
+        "--contenders", metavar="NAME,...", help="these and the reference; by default all"
+    )
+    options.add_argument(
+        "--quick",
+        action="store_true",
+        help="a small shape, one round: whether it works, no measurement",
+    )
     given = options.parse_args()
     if given.worker:
         work(given.worker, given.folder)

@@ -1,4 +1,5 @@
-"""Quantised bundles whose cost is measured. Nothing here needs PyTorch: numpy, onnx-ir and a runtime."""
+"""Quantised bundles whose cost is measured. Nothing here needs PyTorch: numpy, onnx-ir and a
+runtime."""
 
 from nextomni_edge.calibration.quantize import QuantReport, quantize
 

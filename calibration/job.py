@@ -1,4 +1,5 @@
-"""One quantisation: the parent, what is wanted of it, and the workspace where its finished layers stand."""
+"""One quantisation: the parent, what is wanted of it, and the workspace where its finished layers
+stand."""
 
 from __future__ import annotations
 
@@ -13,12 +14,13 @@ import onnx_ir as ir
 
 from nextomni_edge.bundle import Bundle, Decision
 from nextomni_edge.bundle.manifest import WEIGHTS
-from nextomni_edge.calibration.apply import quantise_weight
-from nextomni_edge.calibration.calibrated import inputs_of
-from nextomni_edge.calibration.config import QuantConfig
-from nextomni_edge.calibration.graph import Layer, layers, load_graph, weight_of
+from nextomni_edge.bundle.onnx_graph import load_graph
+from nextomni_edge.calibration.data.samples import CalibrationSet
+from nextomni_edge.calibration.layers import Layer, layers, weight_of
+from nextomni_edge.calibration.recipes.apply import quantise_weight
+from nextomni_edge.calibration.recipes.calibrated import inputs_of
+from nextomni_edge.calibration.recipes.config import QuantConfig
 from nextomni_edge.calibration.rewrite import Rewriter
-from nextomni_edge.calibration.samples import CalibrationSet
 from nextomni_edge.calibration.workspace import Entry, Workspace
 from nextomni_edge.files import link_or_copy
 from nextomni_edge.graphs import graph_specs
@@ -45,12 +47,18 @@ class Job:
     def layers(self) -> tuple[Layer, ...]:
         """Of all components, in the manifest's order."""
         parts = self.parent.manifest.components
-        return tuple(layer for component in parts for layer in layers(component, load_graph(self.parent, component)))
+        return tuple(
+            layer
+            for component in parts
+            for layer in layers(component, load_graph(self.parent, component))
+        )
 
     def entries(self, plan: Plan) -> dict[str, Entry]:
-        """The planned layers' parts, made now but for those that an earlier run left; one weight in memory at a time.
+        """The planned layers' parts, made now but for those that an earlier run left; one weight in
+        memory at a time.
 
-        UsageError: the plan needs a calibration set. InputError: a weight that is not finite (it is named).
+        UsageError: the plan needs a calibration set. InputError: a weight that is not finite (it is
+        named).
         """
         wanted = [layer for layer in self.layers if layer.name in plan]
         found = {layer.name: self.workspace.load(_key(layer, plan)) for layer in wanted}
@@ -68,8 +76,11 @@ class Job:
             done[layer.name] = entry
         return done
 
-    def graph(self, component: str, entries: Entries, folder: Path) -> tuple[ir.Model, dict[str, Entry]]:
-        """A component's graph with those of its layers that are in `entries` rewritten, for `folder`, and these by weight."""
+    def graph(
+        self, component: str, entries: Entries, folder: Path
+    ) -> tuple[ir.Model, dict[str, Entry]]:
+        """A component's graph with those of its layers that are in `entries` rewritten, for
+        `folder`, and these by weight."""
         model, own = load_graph(self.parent, component), dict[str, Entry]()
         rewriter = Rewriter(model, folder)
         for layer in layers(component, model):
@@ -88,7 +99,9 @@ class Job:
             for location in external(model):
                 link_or_copy(self.file(location), folder / location)
             ir.save(model, folder / record.file)
-            return runtime(record.format).load(component, folder / record.file, graph_specs(self.parent.config)[component])
+            return runtime(record.format).load(
+                component, folder / record.file, graph_specs(self.parent.config)[component]
+            )
 
     def file(self, location: str) -> Path:
         """Where external data stands: in the workspace, or in the parent."""
@@ -96,8 +109,9 @@ class Job:
         return made if made.exists() else self.parent.path / location
 
     def size(self, entries: Entries) -> int:
-        """Bytes of all files but the manifest of the bundle that these layers make, or a little more: its golden trace, which is
-        not recorded yet, is taken to be at most an eighth larger than the parent's."""
+        """Bytes of all files but the manifest of the bundle that these layers make, or a little
+        more: its golden trace, which is not recorded yet, is taken to be at most an eighth larger
+        than the parent's."""
         manifest = self.parent.manifest
         graphs, used = 0, set[str]()
         with tempfile.TemporaryDirectory(dir=self.workspace.path) as name:
@@ -107,7 +121,13 @@ class Job:
                 graphs += (Path(name) / record.file).stat().st_size
                 used |= external(model)
         trace = manifest.files[manifest.golden.file].size if manifest.golden else 0
-        kept = trace + trace // 8 + sum(manifest.files[name].size for name in (manifest.tokenizer, manifest.metric_tables))
+        kept = (
+            trace
+            + trace // 8
+            + sum(
+                manifest.files[name].size for name in (manifest.tokenizer, manifest.metric_tables)
+            )
+        )
         return graphs + kept + sum(self.file(name).stat().st_size for name in used)
 
 

@@ -1,4 +1,5 @@
-"""One verb: a bundle becomes a smaller one, layer by layer, and is measured before it gets its name."""
+"""One verb: a bundle becomes a smaller one, layer by layer, and is measured before it gets its
+name."""
 
 from __future__ import annotations
 
@@ -8,15 +9,22 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from nextomni_edge.bundle import Bundle, BundleWriter, Decision, Golden, Quantisation, bundle_identity
+from nextomni_edge.bundle import (
+    Bundle,
+    BundleWriter,
+    Decision,
+    Golden,
+    Quantisation,
+    bundle_identity,
+)
 from nextomni_edge.bundle.manifest import MANIFEST
-from nextomni_edge.calibration.config import Mixed, QuantConfig, check_skip, to_json
-from nextomni_edge.calibration.divergence import Divergence, held_out, moments
-from nextomni_edge.calibration.handlers import decide
+from nextomni_edge.calibration.data.samples import CalibrationSet
 from nextomni_edge.calibration.job import SHARE, Entries, Job, Progress, external
-from nextomni_edge.calibration.mixed import solve
+from nextomni_edge.calibration.recipes.config import Mixed, QuantConfig, check_skip, to_json
+from nextomni_edge.calibration.recipes.handlers import decide
+from nextomni_edge.calibration.recipes.mixed import solve
+from nextomni_edge.calibration.report.divergence import Divergence, held_out, moments
 from nextomni_edge.calibration.rewrite import read_back
-from nextomni_edge.calibration.samples import CalibrationSet
 from nextomni_edge.calibration.workspace import Workspace
 from nextomni_edge.errors import GateError, InputError, NextOmniError, UsageError
 from nextomni_edge.generate.model import EdgeModel
@@ -25,9 +33,10 @@ from nextomni_edge.verify import golden, record
 
 @dataclass(frozen=True)
 class QuantReport:
-    """What was made: bytes of every file of the parent and of the bundle, per component the bytes of its graph and weights before
-    and after, each layer's decision by its name, the divergence from the parent (None: nothing to measure it on), and whether the
-    calibration was of random numbers."""
+    """What was made: bytes of every file of the parent and of the bundle, per component the bytes
+    of its graph and weights before and after, each layer's decision by its name, the divergence
+    from the parent (None: nothing to measure it on), and whether the calibration was of random
+    numbers."""
 
     out: Path
     parent_bytes: int
@@ -51,20 +60,28 @@ def quantize(
 ) -> QuantReport:
     """Quantise the bundle at `bundle` to one at `out`, one weight in memory at a time.
 
-    The divergence from the parent is measured on the parent's golden trace, which calibrates nothing, or where it has none on the
-    calibration set; `max_kl` is the gate that it must pass, in nats per draw. A run that was killed goes on where it stopped
-    (unless `resume` is False) and gives the same bytes. A parent without a golden trace is not run: neither is what is made of it.
-    GateError: the gate is not met; nothing is kept, unless `keep`. UsageError: `out` exists, a budget that cannot be met, a recipe
-    without the calibration that it needs. InputError: the bundle, one quantised before, a weight that is not finite.
+    The divergence from the parent is measured on the parent's golden trace, which calibrates
+    nothing, or where it has none on the calibration set; `max_kl` is the gate that it must pass, in
+    nats per draw. A run that was killed goes on where it stopped (unless `resume` is False) and
+    gives the same bytes. A parent without a golden trace is not run: neither is what is made of it.
+    GateError: the gate is not met; nothing is kept, unless `keep`. UsageError: `out` exists, a
+    budget that cannot be met, a recipe without the calibration that it needs. InputError: the
+    bundle, one quantised before, a weight that is not finite.
     """
     check_skip(config.skip)
     parent = _quantisable(bundle)
     samples = None if calibration is None else CalibrationSet.open(calibration).require(parent)
-    key = {"parent": bundle_identity(bundle), "config": to_json(config), "calibration": samples.sha256 if samples else None}
+    key = {
+        "parent": bundle_identity(bundle),
+        "config": to_json(config),
+        "calibration": samples.sha256 if samples else None,
+    }
     with BundleWriter(out, overwrite) as writer:
         workspace = Workspace(Path(out), key, resume)
         try:
-            report = _write(Job(parent, config, samples, workspace, progress or _silent), writer, max_kl, keep)
+            report = _write(
+                Job(parent, config, samples, workspace, progress or _silent), writer, max_kl, keep
+            )
         except NextOmniError:
             workspace.remove()
             raise
@@ -83,7 +100,10 @@ def _quantisable(path: Path) -> Bundle:
         raise InputError(f"{path}: is quantised already; quantise the bundle that was exported")
     for name, stored in parent.manifest.components.items():
         if stored.format != "onnx":
-            raise InputError(f"{path}: {name} is of format {stored.format}; quantize reads ONNX graphs: export with --target onnx")
+            raise InputError(
+                f"{path}: {name} is of format {stored.format}; quantize reads ONNX graphs: export"
+                " with --target onnx"
+            )
     return parent
 
 
@@ -97,7 +117,10 @@ def _met(divergence: float | None, max_kl: float | None) -> bool:
 
 
 def _missed(divergence: float | None, max_kl: float | None) -> str:
-    return f"the divergence from the parent is {divergence:.3g} nats per draw, at most {max_kl:.3g} is allowed"
+    return (
+        f"the divergence from the parent is {divergence:.3g} nats per draw, at most {max_kl:.3g} is"
+        " allowed"
+    )
 
 
 def _write(job: Job, writer: BundleWriter, max_kl: float | None, keep: bool) -> QuantReport:
@@ -105,32 +128,54 @@ def _write(job: Job, writer: BundleWriter, max_kl: float | None, keep: bool) -> 
     whole = EdgeModel.from_bundle(parent)
     measured = held_out(parent, job.calibration)
     if not measured and (max_kl is not None or isinstance(job.config, Mixed)):
-        raise UsageError(f"{parent.path} has no whole generation in a golden trace to measure on; give a calibration set")
+        raise UsageError(
+            f"{parent.path} has no whole generation in a golden trace to measure on; give a"
+            " calibration set"
+        )
     divergence = Divergence(whole, measured)
     if isinstance(job.config, Mixed):
-        alone = moments(parent, job.calibration, job.config.trajectories) if job.calibration else measured
+        alone = (
+            moments(parent, job.calibration, job.config.trajectories)
+            if job.calibration
+            else measured
+        )
         entries: Entries = solve(job, job.config, whole, Divergence(whole, alone), divergence)
     else:
-        plan = {layer.name: decision for layer in job.layers if (decision := decide(job.config, layer)) is not None}
+        plan = {
+            layer.name: decision
+            for layer in job.layers
+            if (decision := decide(job.config, layer)) is not None
+        }
         entries = job.entries(plan)
     write_graphs(job, writer, entries)
     made = writer.finish(parent.config, parent.manifest.tokenizer, parent.manifest.metric_tables)
     cost = divergence.of(EdgeModel.from_bundle(made)) if measured else None
     if not keep and not _met(cost, max_kl):
         raise GateError(f"{_missed(cost, max_kl)}; nothing was kept")
-    made = _finish(job, writer, made, {"divergence": cost, "max_kl": max_kl, "met": _met(cost, max_kl)})
+    made = _finish(
+        job, writer, made, {"divergence": cost, "max_kl": max_kl, "met": _met(cost, max_kl)}
+    )
     budget = job.config.budget_bytes if isinstance(job.config, Mixed) else None
     if budget is not None and total_bytes(made) > budget:
-        raise GateError(f"{total_bytes(made):,} bytes, more than the budget of {budget:,}: the golden trace grew; allow for it")
-    sizes = {name: (weight_bytes(parent, name), weight_bytes(made, name)) for name in parent.manifest.components}
+        raise GateError(
+            f"{total_bytes(made):,} bytes, more than the budget of {budget:,}: the golden trace"
+            " grew; allow for it"
+        )
+    sizes = {
+        name: (weight_bytes(parent, name), weight_bytes(made, name))
+        for name in parent.manifest.components
+    }
     decisions = {name: entry.decision for name, entry in entries.items()}
     job.progress("done", 1.0)
     random = job.calibration is not None and job.calibration.record.random
-    return QuantReport(writer.path, total_bytes(parent), total_bytes(made), sizes, decisions, cost, random)
+    return QuantReport(
+        writer.path, total_bytes(parent), total_bytes(made), sizes, decisions, cost, random
+    )
 
 
 def write_graphs(job: Job, writer: BundleWriter, entries: Entries) -> None:
-    """Every component's graph with its quantised layers, all weights that the graphs read, and the parent's other files."""
+    """Every component's graph with its quantised layers, all weights that the graphs read, and the
+    parent's other files."""
     manifest = job.parent.manifest
     for component, stored in manifest.components.items():
         model, own = job.graph(component, entries, writer.path)
@@ -149,19 +194,24 @@ def write_graphs(job: Job, writer: BundleWriter, entries: Entries) -> None:
 
 
 def _finish(job: Job, writer: BundleWriter, made: Bundle, gate: dict[str, object]) -> Bundle:
-    """The bundle with its own golden trace, still under its temporary name. GateError: an output is not finite."""
+    """The bundle with its own golden trace, still under its temporary name. GateError: an output is
+    not finite."""
     manifest, calibration = job.parent.manifest, job.calibration
     made_of = Quantisation(
-        bundle_identity(job.parent.path), to_json(job.config), calibration.sha256 if calibration else None,
+        bundle_identity(job.parent.path), to_json(job.config),
+        calibration.sha256 if calibration else None,
         calibration is not None and calibration.record.random, gate,
     )  # fmt: skip
     proof, parity = None, dict[str, object](check="none")
     if manifest.golden is not None:
-        outcome, trace = record(made, lambda what, share: job.progress(what, SHARE + (1 - SHARE) * share))
+        outcome, trace = record(
+            made, lambda what, share: job.progress(what, SHARE + (1 - SHARE) * share)
+        )
         parity = {"check": "golden", **outcome.require().to_json()}
         proof = Golden(writer.add_tensors(golden.FILE, trace.tensors()), trace.data())
     return writer.finish(
-        job.parent.config, manifest.tokenizer, manifest.metric_tables, proof, parity, manifest.provenance, made_of
+        job.parent.config, manifest.tokenizer, manifest.metric_tables, proof, parity,
+        manifest.provenance, made_of
     )  # fmt: skip
 
 

@@ -12,24 +12,28 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from nextomni_edge.bundle import Decision
+from nextomni_edge.bundle.onnx_graph import take_over
 from nextomni_edge.bundle.quantised import FLOAT8_NAME, QUANTISED, SCALE, SMOOTHING, ZERO_POINT
-from nextomni_edge.calibration.graph import Layer, reader, take_over
+from nextomni_edge.calibration.layers import Layer, reader
 from nextomni_edge.calibration.workspace import StoredPart
 from nextomni_edge.errors import NextOmniError
 
 MICROSOFT: Final = "com.microsoft"
-ACCURACY: Final = 4  # of MatMulNBits: the input's rows are rounded to 8 bits block by block, which vector units multiply fastest
+# of MatMulNBits: the input's rows are rounded to 8 bits block by block, which vector units multiply
+# fastest
+ACCURACY: Final = 4
 FLOAT: Final = {"to": int(ir.DataType.FLOAT)}
 SMALLEST: Final = np.array(1e-30, np.float32)  # of what a row of zeros is divided by
 DTYPES: Final = {
-    "float32": ir.DataType.FLOAT, "float16": ir.DataType.FLOAT16, "int8": ir.DataType.INT8, "uint8": ir.DataType.UINT8,
-    "int4": ir.DataType.INT4, FLOAT8_NAME: ir.DataType.FLOAT8E4M3FN,
+    "float32": ir.DataType.FLOAT, "float16": ir.DataType.FLOAT16, "int8": ir.DataType.INT8,
+    "uint8": ir.DataType.UINT8, "int4": ir.DataType.INT4, FLOAT8_NAME: ir.DataType.FLOAT8E4M3FN,
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Site:
-    """A layer in its graph: the node that computes it, the value that the weight is multiplied with, and the stored parts."""
+    """A layer in its graph: the node that computes it, the value that the weight is multiplied
+    with, and the stored parts."""
 
     layer: Layer
     decision: Decision
@@ -39,7 +43,8 @@ class Site:
 
 
 class Rewriter:
-    """Over one component's graph, whose external data stands in `folder`. Layers that read one value share its rounding."""
+    """Over one component's graph, whose external data stands in `folder`. Layers that read one
+    value share its rounding."""
 
     def __init__(self, model: ir.Model, folder: Path) -> None:
         self.model, self.graph, self._folder = model, model.graph, folder
@@ -54,9 +59,13 @@ class Rewriter:
         index = 0 if layer.operator == "gather" else 1
         source = node.inputs[1 - index]
         assert source is not None  # `layers` named it
-        parts = {part: self._initializer(f"{layer.weight}.{part}", file) for part, file in stored.items()}
+        parts = {
+            part: self._initializer(f"{layer.weight}.{part}", file) for part, file in stored.items()
+        }
         if SMOOTHING in parts:
-            (source,) = self._behind(source, "Mul", [source, parts[SMOOTHING]], key=stored[SMOOTHING].digest)
+            (source,) = self._behind(
+                source, "Mul", [source, parts[SMOOTHING]], key=stored[SMOOTHING].digest
+            )
         site = Site(layer, decision, node, source, parts)
         if decision.scheme == "stored":
             node.replace_input_with(index, self._restored(site))
@@ -69,17 +78,26 @@ class Rewriter:
     def _computed(self, site: Site) -> ir.Value:
         """The value that stands for the node's output."""
         if site.layer.operator == "gather":
-            return self._gathered_blocks(site) if site.decision.scheme == "blocks" else self._gathered_rows(site)
+            return (
+                self._gathered_blocks(site)
+                if site.decision.scheme == "blocks"
+                else self._gathered_rows(site)
+            )
         products = {
-            "blocks": self._blocks, "static": self._static, "float8": self._static, "per_tensor": self._per_tensor,
-            "per_token": self._per_token,
+            "blocks": self._blocks, "static": self._static, "float8": self._static,
+            "per_tensor": self._per_tensor, "per_token": self._per_token,
         }  # fmt: skip
         return products[site.decision.scheme](site)
 
     def _blocks(self, site: Site) -> ir.Value:
         rows, columns = site.layer.model_shape
         inputs = [site.source, site.parts[QUANTISED], self._scale(site), *_zero_point(site)]
-        attributes = {"K": columns, "N": rows, "accuracy_level": ACCURACY, **_block_attributes(site)}
+        attributes = {
+            "K": columns,
+            "N": rows,
+            "accuracy_level": ACCURACY,
+            **_block_attributes(site),
+        }
         return self._before(site, "MatMulNBits", inputs, attributes, MICROSOFT)
 
     def _gathered_blocks(self, site: Site) -> ir.Value:
@@ -95,33 +113,50 @@ class Rewriter:
         return self._before(site, "Mul", [self._before(site, "Cast", [q], FLOAT), column])
 
     def _per_tensor(self, site: Site) -> ir.Value:
-        """DynamicQuantizeLinear and MatMulInteger, both ONNX's own, in the order that ONNX Runtime fuses."""
+        """DynamicQuantizeLinear and MatMulInteger, both ONNX's own, in the order that ONNX Runtime
+        fuses."""
         rounded, scale, zero = self._behind(site.source, "DynamicQuantizeLinear", [site.source], 3)
         scales = self._before(site, "Mul", [scale, site.parts[SCALE]])
         return self._before(site, "Mul", [self._integers(site, rounded, zero), scales])
 
     def _per_token(self, site: Site) -> ir.Value:
-        """Each row of the input by its own largest magnitude, so that no row's result depends on another row."""
+        """Each row of the input by its own largest magnitude, so that no row's result depends on
+        another row."""
         (magnitude,) = self._behind(site.source, "Abs", [site.source])
-        (largest,) = self._behind(magnitude, "ReduceMax", [magnitude, self._shared_constant("last_axis", np.array([-1], np.int64))])
-        (positive,) = self._behind(largest, "Max", [largest, self._shared_constant("smallest", SMALLEST)])
-        (scale,) = self._behind(positive, "Div", [positive, self._shared_constant("levels", np.array(127, np.float32))])
+        (largest,) = self._behind(
+            magnitude,
+            "ReduceMax",
+            [magnitude, self._shared_constant("last_axis", np.array([-1], np.int64))],
+        )
+        (positive,) = self._behind(
+            largest, "Max", [largest, self._shared_constant("smallest", SMALLEST)]
+        )
+        (scale,) = self._behind(
+            positive, "Div", [positive, self._shared_constant("levels", np.array(127, np.float32))]
+        )
         (scaled,) = self._behind(site.source, "Div", [site.source, scale], after=scale)
-        one, zero = self._shared_constant("one", np.array(1, np.float32)), self._shared_constant("middle", np.array(128, np.uint8))
+        one, zero = (
+            self._shared_constant("one", np.array(1, np.float32)),
+            self._shared_constant("middle", np.array(128, np.uint8)),
+        )
         (rounded,) = self._behind(scaled, "QuantizeLinear", [scaled, one, zero])
         by_row = self._before(site, "Mul", [self._integers(site, rounded, zero), scale])
         return self._before(site, "Mul", [by_row, site.parts[SCALE]])
 
     def _integers(self, site: Site, rounded: ir.Value, zero: ir.Value) -> ir.Value:
         q = self._transposed(site, site.parts[QUANTISED])
-        return self._before(site, "Cast", [self._before(site, "MatMulInteger", [rounded, q, zero])], FLOAT)
+        return self._before(
+            site, "Cast", [self._before(site, "MatMulInteger", [rounded, q, zero])], FLOAT
+        )
 
     def _static(self, site: Site) -> ir.Value:
-        return self._before(site, "MatMul", [self._rounded(site), self._transposed(site, self._dequantised(site))])
+        return self._before(
+            site, "MatMul", [self._rounded(site), self._transposed(site, self._dequantised(site))]
+        )
 
     def _convolution(self, site: Site) -> None:
-        """The node itself, between rounded values: ONNX Runtime makes one of it that computes in integers, for which it needs the
-        output rounded as well."""
+        """The node itself, between rounded values: ONNX Runtime makes one of it that computes in
+        integers, for which it needs the output rounded as well."""
         site.node.replace_input_with(0, self._rounded(site))
         site.node.replace_input_with(1, self._dequantised(site))
         whole = site.node.outputs[0]
@@ -142,8 +177,11 @@ class Rewriter:
         (q,) = self._behind(site.source, "QuantizeLinear", [site.source, *pair])
         return self._behind(q, "DequantizeLinear", [q, *pair])[0]
 
-    def _pair(self, value: str | None, activation: tuple[float, ...] | None, dtype: str) -> list[ir.Value]:
-        """Scale and zero point of a value, as constants; the zero point's dtype is what the value is rounded to."""
+    def _pair(
+        self, value: str | None, activation: tuple[float, ...] | None, dtype: str
+    ) -> list[ir.Value]:
+        """Scale and zero point of a value, as constants; the zero point's dtype is what the value
+        is rounded to."""
         assert activation is not None  # the manifest's check
         scale, zero = activation
         name = f"{value}.{scale!r}.{zero!r}"
@@ -154,7 +192,10 @@ class Rewriter:
 
     def _dequantised(self, site: Site) -> ir.Value:
         """The weight in float32, computed by the runtime in each call."""
-        inputs, attributes = [site.parts[QUANTISED], site.parts[SCALE]], {"axis": 1 if site.layer.operator == "matmul" else 0}
+        inputs, attributes = (
+            [site.parts[QUANTISED], site.parts[SCALE]],
+            {"axis": 1 if site.layer.operator == "matmul" else 0},
+        )
         if site.layer.operator == "einsum":
             scale = site.parts[SCALE].shape
             assert scale is not None  # `_initializer` gave it
@@ -162,16 +203,24 @@ class Rewriter:
         return self._before(site, "DequantizeLinear", inputs, attributes)
 
     def _restored(self, site: Site) -> ir.Value:
-        """The weight in float32, computed when the graph is loaded. A DequantizeLinear would not do: ONNX Runtime turns it and a
-        product into one that rounds the other operand as well."""
+        """The weight in float32, computed when the graph is loaded. A DequantizeLinear would not
+        do: ONNX Runtime turns it and a product into one that rounds the other operand as well."""
         if site.decision.bits == 4:
             return self._dequantised(site)
-        whole = self._before(site, "Mul", [self._before(site, "Cast", [site.parts[QUANTISED]], FLOAT), site.parts[SCALE]])
+        whole = self._before(
+            site,
+            "Mul",
+            [self._before(site, "Cast", [site.parts[QUANTISED]], FLOAT), site.parts[SCALE]],
+        )
         return whole if site.layer.operator != "linear" else self._transposed(site, whole)
 
     def _transposed(self, site: Site, value: ir.Value) -> ir.Value:
         """(in, out) of a weight stored (out, in): done once, when the graph is loaded."""
-        return value if site.layer.operator == "matmul" else self._before(site, "Transpose", [value], {"perm": [1, 0]})
+        return (
+            value
+            if site.layer.operator == "matmul"
+            else self._before(site, "Transpose", [value], {"perm": [1, 0]})
+        )
 
     def _scale(self, site: Site) -> ir.Value:
         """Scales in float32, in which the product is computed."""
@@ -186,8 +235,8 @@ class Rewriter:
         after: ir.Value | None = None,
         key: str = "",
     ) -> Sequence[ir.Value]:
-        """A node right behind the one that computes `after`, or `source`; made for the first layer that asks. `key` tells apart
-        operands of one content that bear several names."""
+        """A node right behind the one that computes `after`, or `source`; made for the first layer
+        that asks. `key` tells apart operands of one content that bear several names."""
         asked = (source.name, operator, key or tuple(value.name for value in inputs))
         if asked not in self._shared:
             made = ir.node(operator, list(inputs), num_outputs=outputs)
@@ -202,7 +251,12 @@ class Rewriter:
         return self._shared[asked]
 
     def _before(
-        self, site: Site, operator: str, inputs: Sequence[ir.Value], attributes: Mapping[str, Any] | None = None, domain: str = ""
+        self,
+        site: Site,
+        operator: str,
+        inputs: Sequence[ir.Value],
+        attributes: Mapping[str, Any] | None = None,
+        domain: str = "",
     ) -> ir.Value:
         made = ir.node(operator, list(inputs), attributes, domain=domain)
         made.outputs[0].name = f"{site.layer.weight}.{operator}.{inputs[0].name}"
@@ -213,15 +267,24 @@ class Rewriter:
 
     def _initializer(self, name: str, stored: StoredPart) -> ir.Value:
         shape, dtype = ir.Shape(stored.shape), DTYPES[stored.dtype]
-        tensor = ir.ExternalTensor(stored.file, 0, stored.nbytes, dtype, shape=shape, name=name, base_dir=self._folder)
+        tensor = ir.ExternalTensor(
+            stored.file, 0, stored.nbytes, dtype, shape=shape, name=name, base_dir=self._folder
+        )
         return self._register(name, tensor)
 
     def _shared_constant(self, name: str, array: NDArray[Any]) -> ir.Value:
         name = f"quantisation.{name}"
-        return self.graph.initializers.get(name) or self._register(name, ir.tensor(array, name=name))
+        return self.graph.initializers.get(name) or self._register(
+            name, ir.tensor(array, name=name)
+        )
 
     def _register(self, name: str, tensor: ir.TensorProtocol) -> ir.Value:
-        value = ir.Value(name=name, shape=ir.Shape(tensor.shape.numpy()), type=ir.TensorType(tensor.dtype), const_value=tensor)
+        value = ir.Value(
+            name=name,
+            shape=ir.Shape(tensor.shape.numpy()),
+            type=ir.TensorType(tensor.dtype),
+            const_value=tensor,
+        )
         self.graph.register_initializer(value)
         return value
 
@@ -233,9 +296,15 @@ def read_back(path: Path, decisions: Mapping[str, Decision]) -> None:
         if decision.scheme != "blocks":
             continue
         node, _ = reader(weights[f"{weight}.{QUANTISED}"])
-        found = {} if node is None else {name: node.attributes.get_int(name, 0) for name in ("bits", "block_size")}
+        found = (
+            {}
+            if node is None
+            else {name: node.attributes.get_int(name, 0) for name in ("bits", "block_size")}
+        )
         if found != {"bits": decision.bits, "block_size": decision.block_size}:
-            raise NextOmniError(f"{path}: {weight} was written with {found}, decided was {decision}")
+            raise NextOmniError(
+                f"{path}: {weight} was written with {found}, decided was {decision}"
+            )
 
 
 def _block_attributes(site: Site) -> dict[str, int | None]:

@@ -1,7 +1,9 @@
-"""Where quantised layers wait until the bundle is whole: a folder beside it that outlives a kill, so that no layer is done twice.
+"""Where quantised layers wait until the bundle is whole: a folder beside it that outlives a kill,
+so that no layer is done twice.
 
-A layer's entry is written last, under its own name, when its parts are whole; parts stand by content. The key of the folder is all
-that decides what the parts are: the parent's manifest, the config, the calibration.
+A layer's entry is written last, under its own name, when its parts are whole; parts stand by
+content. The key of the folder is all that decides what the parts are: the parent's manifest, the
+config, the calibration.
 """
 
 from __future__ import annotations
@@ -17,20 +19,20 @@ from typing import Any
 
 from nextomni_edge.bundle import Decision
 from nextomni_edge.bundle.manifest import WEIGHTS
-from nextomni_edge.calibration.parts import Parts
-from nextomni_edge.checkpoint import file_sha256
-from nextomni_edge.config import read_dataclass
+from nextomni_edge.calibration.recipes.parts import Parts
+from nextomni_edge.checkpoints.directory import file_sha256
 from nextomni_edge.errors import InputError
 from nextomni_edge.files import atomic_write
-from nextomni_edge.strict_json import read_json
-from nextomni_edge.tensor_file import little_endian
+from nextomni_edge.formats.strict_json import read_dataclass, read_json
+from nextomni_edge.formats.tensor_file import little_endian
 
 MAX_ENTRY = 2**20
 
 
 @dataclass(frozen=True)
 class StoredPart:
-    """One part of a layer: its SHA-256 (its name in the store), onnx's name of its dtype, shape, and bytes."""
+    """One part of a layer: its SHA-256 (its name in the store), onnx's name of its dtype, shape,
+    and bytes."""
 
     digest: str
     dtype: str
@@ -52,7 +54,8 @@ class Entry:
 
 
 class Workspace:
-    """`.NAME.quantise-KEY` beside the bundle NAME; others of that name, which are of other runs, are removed."""
+    """`.NAME.quantise-KEY` beside the bundle NAME; others of that name, which are of other runs,
+    are removed."""
 
     def __init__(self, out: Path, key: Mapping[str, object], resume: bool) -> None:
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
@@ -69,15 +72,33 @@ class Workspace:
             return None
         try:
             entry = read_dataclass(Entry, read_json(path, MAX_ENTRY), str(path))
-            whole = all(file_sha256(self.file(part)) == part.digest for part in entry.parts.values())
+            whole = all(
+                file_sha256(self.file(part)) == part.digest for part in entry.parts.values()
+            )
         except InputError:
             return None
         return entry if whole else None
 
-    def store(self, layer: str, decision: Decision, parts: Parts, shapes: Mapping[str, tuple[str, tuple[int, ...]]]) -> Entry:
-        """Write a layer's parts, read them back, and mark it as done. `shapes` says of packed parts what they are to onnx."""
-        kept = {name: self._part(array, *shapes.get(name, (array.dtype.name, array.shape))) for name, array in parts.items()}
-        return self.mark(layer, Entry(dataclasses.replace(decision, bytes=sum(part.nbytes for part in kept.values())), kept))
+    def store(
+        self,
+        layer: str,
+        decision: Decision,
+        parts: Parts,
+        shapes: Mapping[str, tuple[str, tuple[int, ...]]],
+    ) -> Entry:
+        """Write a layer's parts, read them back, and mark it as done. `shapes` says of packed parts
+        what they are to onnx."""
+        kept = {
+            name: self._part(array, *shapes.get(name, (array.dtype.name, array.shape)))
+            for name, array in parts.items()
+        }
+        return self.mark(
+            layer,
+            Entry(
+                dataclasses.replace(decision, bytes=sum(part.nbytes for part in kept.values())),
+                kept,
+            ),
+        )
 
     def mark(self, layer: str, entry: Entry) -> Entry:
         """Note a layer as done, as the entry says."""

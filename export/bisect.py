@@ -1,4 +1,5 @@
-"""Where a graph leaves PyTorch: every value inside a component, in both, in the order in which they are computed."""
+"""Where a graph leaves PyTorch: every value inside a component, in both, in the order in which they
+are computed."""
 
 from __future__ import annotations
 
@@ -29,22 +30,34 @@ DTYPES = ("float32", "int64", "bool")
 
 
 def first_divergence(bundle: Bundle, model_dir: Path, component: str) -> str | None:
-    """The first value that the component's graph, in its runtime, computes otherwise than PyTorch; None if there is none.
+    """The first value that the component's graph, in its runtime, computes otherwise than PyTorch;
+    None if there is none.
 
-    Values bear the names of the traced program. All weights of the component are held in memory twice.
-    UsageError: the bundle has no such component. NextOmniError: the graph cannot be run with its values as outputs.
+    Values bear the names of the traced program. All weights of the component are held in memory
+    twice. UsageError: the bundle has no such component. NextOmniError: the graph cannot be run with
+    its values as outputs.
     """
     if component not in bundle.manifest.components:
         raise UsageError(f"{component}: the bundle has no such component")
     if (kind := bundle.manifest.components[component].format) != "onnx":
-        raise UsageError(f"{component}: {kind} is not followed value by value, ONNX graphs alone are; leave --bisect out")
+        raise UsageError(
+            f"{component}: {kind} is not followed value by value, ONNX graphs alone are; leave"
+            " --bisect out"
+        )
     generator = np.random.default_rng(0)
     spec = graph_specs(bundle.config)[component]
-    inputs = {tensor.name: draw(tensor, EXAMPLE_SIZES, component, bundle.config, generator) for tensor in spec.inputs}
+    inputs = {
+        tensor.name: draw(tensor, EXAMPLE_SIZES, component, bundle.config, generator)
+        for tensor in spec.inputs
+    }
     expected = _in_pytorch(model_dir, component, inputs)
     graph = onnx.load(bundle.component_file(component))
     order = [(name, node.op_type) for node in graph.graph.node for name in node.output]
-    wanted = {name: expected[name] for name, _ in order if name in expected and expected[name].dtype.name in DTYPES}
+    wanted = {
+        name: expected[name]
+        for name, _ in order
+        if name in expected and expected[name].dtype.name in DTYPES
+    }
     found = _in_runtime(bundle, component, graph, inputs, wanted)
     for name, operator in order:
         if name in wanted and not within(measured := error(found[name], wanted[name]), LIMIT):
@@ -74,24 +87,39 @@ def _in_pytorch(model_dir: Path, component: str, inputs: Mapping[str, NDArray[An
         recorder = _Recorder(decomposed(part, tensors))
         result = recorder.run(*tensors)
     outputs = result if isinstance(result, tuple) else (result,)
-    named = {tensor.name: value.numpy() for tensor, value in zip(part.spec.outputs, outputs, strict=True)}
+    named = {
+        tensor.name: value.numpy() for tensor, value in zip(part.spec.outputs, outputs, strict=True)
+    }
     return recorder.values | named
 
 
 def _in_runtime(
-    bundle: Bundle, component: str, graph: onnx.ModelProto, inputs: Mapping[str, NDArray[Any]], wanted: Values
+    bundle: Bundle,
+    component: str,
+    graph: onnx.ModelProto,
+    inputs: Mapping[str, NDArray[Any]],
+    wanted: Values,
 ) -> Values:
-    """The same values out of the graph: a copy that gives them as outputs is loaded by the bundle's own runtime."""
+    """The same values out of the graph: a copy that gives them as outputs is loaded by the bundle's
+    own runtime."""
     spec = graph_specs(bundle.config)[component]
-    inside = {name: value for name, value in wanted.items() if name not in {tensor.name for tensor in spec.outputs}}
+    inside = {
+        name: value
+        for name, value in wanted.items()
+        if name not in {tensor.name for tensor in spec.outputs}
+    }
     for name, value in inside.items():
         element = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
-        graph.graph.output.append(onnx.helper.make_tensor_value_info(name, element, list(value.shape)))
+        graph.graph.output.append(
+            onnx.helper.make_tensor_value_info(name, element, list(value.shape))
+        )
     more = tuple(TensorSpec(name, value.dtype.name, value.shape) for name, value in inside.items())  # type: ignore[arg-type]
     try:
         content = graph.SerializeToString()
     except ValueError as failure:
-        raise NextOmniError(f"{component}: too large to be bisected in one file ({failure})") from failure
+        raise NextOmniError(
+            f"{component}: too large to be bisected in one file ({failure})"
+        ) from failure
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{component}.onnx"
         file.write_bytes(content)

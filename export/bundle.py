@@ -1,4 +1,5 @@
-"""One call from a model directory to a bundle that was checked against PyTorch before it got its name."""
+"""One call from a model directory to a bundle that was checked against PyTorch before it got its
+name."""
 
 from __future__ import annotations
 
@@ -17,9 +18,16 @@ from typing import Any, Final, Literal
 import torch
 from numpy.typing import NDArray
 
-from nextomni_edge.bundle import Bundle, BundleWriter, ComponentRecord, Golden, Provenance, Quantisation
-from nextomni_edge.bundle.manifest import MANIFEST, Precision
-from nextomni_edge.checkpoint import Checkpoint, file_sha256
+from nextomni_edge.bundle import (
+    Bundle,
+    BundleWriter,
+    ComponentRecord,
+    Golden,
+    Provenance,
+    Quantisation,
+)
+from nextomni_edge.bundle.manifest import MANIFEST
+from nextomni_edge.checkpoints.directory import Checkpoint, file_sha256
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.export.onnx import write_component
 from nextomni_edge.export.weights import Precision as Stored
@@ -27,15 +35,18 @@ from nextomni_edge.export.weights import WeightStream
 from nextomni_edge.models.components import Component
 from nextomni_edge.models.components import components as components_of
 from nextomni_edge.models.networks import Model, build, check_tensors, load
-from nextomni_edge.spec import ComponentName
+from nextomni_edge.spec import ComponentName, Precision
 from nextomni_edge.verify import against_checkpoint, golden, record
 
 Progress = Callable[[str, float], None]  # what is being done, and the share that is done, 0 to 1
 Check = Literal["full", "golden", "none"]
 Target = Literal["onnx", "coreml", "gguf"]
-MOST_ROWS: Final = 64  # Core ML takes 128 shapes (coremltools' guide, "Flexible Input Shapes"); a backbone has two of a count
+# Core ML takes 128 shapes (coremltools' guide, "Flexible Input Shapes"); a backbone has two of a
+# count
+MOST_ROWS: Final = 64
 Write = Callable[[Component], ComponentRecord]
-# Bits of a value; of llama.cpp's formats with their scales, q4_k_m about, since it gives some matrices more.
+# Bits of a value; of llama.cpp's formats with their scales, q4_k_m about, since it gives some
+# matrices more.
 BITS: Final[Mapping[Precision, float]] = {
     "float32": 32, "float16": 16, "q8_0": 8.5, "q6_k": 6.5625, "q4_k_m": 4.85, "q4_0": 4.5,
 }  # fmt: skip
@@ -57,9 +68,10 @@ LIBRARIES: Final = (
 
 @dataclass(frozen=True)
 class CoreMlOptions:
-    """What Core ML packages alone have. `like`: a quantised bundle of ONNX graphs, whose layers are compressed here as there, with
-    the same integers; `palettes`: with 2^bits values by k-means in their place. `chunk_mib`: the backbone in packages of no more
-    weights than that, which run in sequence. `rows`: counts of rows that shapes are enumerated for, ascending, one sequence at a
+    """What Core ML packages alone have. `like`: a quantised bundle of ONNX graphs, whose layers are
+    compressed here as there, with the same integers; `palettes`: with 2^bits values by k-means in
+    their place. `chunk_mib`: the backbone in packages of no more weights than that, which run in
+    sequence. `rows`: counts of rows that shapes are enumerated for, ascending, one sequence at a
     time; none: any count. `state`: keys and values stay in the backbone."""
 
     like: Path | None = None
@@ -69,26 +81,43 @@ class CoreMlOptions:
     state: bool = False
 
     def __post_init__(self) -> None:
-        if self.rows and not (self.rows[0] > 0 and len(self.rows) <= MOST_ROWS and list(self.rows) == sorted(set(self.rows))):
-            raise UsageError(f"rows {self.rows}: expected at most {MOST_ROWS} counts, each over the one before, such as 32,64,256")
+        if self.rows and not (
+            self.rows[0] > 0
+            and len(self.rows) <= MOST_ROWS
+            and list(self.rows) == sorted(set(self.rows))
+        ):
+            raise UsageError(
+                f"rows {self.rows}: expected at most {MOST_ROWS} counts, each over the one before,"
+                " such as 32,64,256"
+            )
         if self.palettes and self.like is None:
-            raise UsageError("palettes: which layers get one, and of how many bits, a quantised bundle says; give it with --like")
+            raise UsageError(
+                "palettes: which layers get one, and of how many bits, a quantised bundle says;"
+                " give it with --like"
+            )
 
     def made_of(self, checkpoint: Checkpoint) -> Quantisation | None:
-        """For the manifest: the bundle that decided, and by which recipe. InputError: it was made of another model."""
+        """For the manifest: the bundle that decided, and by which recipe. InputError: it was made
+        of another model."""
         if self.like is None:
             return None
         manifest = Bundle.open(self.like, verify_hashes=False).manifest
         if manifest.quantisation is None or manifest.provenance.source != checkpoint.sha256():
-            raise InputError(f"{self.like}: made of another model than {checkpoint.path}, or not quantised; nothing was exported")
+            raise InputError(
+                f"{self.like}: made of another model than {checkpoint.path}, or not quantised;"
+                " nothing was exported"
+            )
         like = {"like": file_sha256(self.like / MANIFEST), "palettes": self.palettes}
-        return dataclasses.replace(manifest.quantisation, recipe=manifest.quantisation.recipe | like, gate={})
+        return dataclasses.replace(
+            manifest.quantisation, recipe=manifest.quantisation.recipe | like, gate={}
+        )
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was exported, or would be: parameters and bytes per component (a shared tensor counts in each that uses it), the bytes
-    of the weights as stored once, and what verification measured (None in a dry run)."""
+    """What was exported, or would be: parameters and bytes per component (a shared tensor counts in
+    each that uses it), the bytes of the weights as stored once, and what verification measured
+    (None in a dry run)."""
 
     out: Path
     precision: Precision
@@ -111,25 +140,39 @@ def export_bundle(
     target: Target = "onnx",
     coreml: CoreMlOptions | None = None,
 ) -> ExportReport:
-    """Export a model directory to a bundle at `out`, of graphs in the format `target`; `components` None means all. A checkpoint
-    that stands in no directory (models/generated.py) has nothing that PyTorch loads: `verify` "full" is not for it.
+    """Export a model directory to a bundle at `out`, of graphs in the format `target`; `components`
+    None means all. A checkpoint that stands in no directory (models/generated.py) has nothing that
+    PyTorch loads: `verify` "full" is not for it.
 
-    Target "gguf" is the backbone for llama.cpp beside ONNX graphs of everything else; it alone has the precisions in blocks, which
-    are the backbone's.
-    `verify`: "full" compares with PyTorch and writes the golden trace; "golden" writes the trace from the exported graphs alone,
-    unchecked; "none" neither (for machines that cannot hold the model). The manifest says which. `precision` "float16" halves the
-    weights on disk; ONNX graphs compute in float32 either way, Core ML programs then in float16.
-    UsageError: unknown component, `out` exists, no space. InputError: the checkpoint. GateError: the bundle is not the model.
+    Target "gguf" is the backbone for llama.cpp beside ONNX graphs of everything else; it alone has
+    the precisions in blocks, which are the backbone's. `verify`: "full" compares with PyTorch and
+    writes the golden trace; "golden" writes the trace from the exported graphs alone, unchecked;
+    "none" neither (for machines that cannot hold the model). The manifest says which. `precision`
+    "float16" halves the weights on disk; ONNX graphs compute in float32 either way, Core ML
+    programs then in float16. UsageError: unknown component, `out` exists, no space. InputError: the
+    checkpoint. GateError: the bundle is not the model.
     """
     if target != "gguf" and precision not in ("float32", "float16"):
-        raise UsageError(f"precision {precision} is one of target gguf alone; {target} takes float32 or float16, then `quantize`")
+        raise UsageError(
+            f"precision {precision} is one of target gguf alone; {target} takes float32 or float16,"
+            " then `quantize`"
+        )
     checkpoint = Checkpoint.open(model) if isinstance(model, Path) else model
     chosen = _choose(_on_meta(checkpoint), components)
     check_tensors(checkpoint)
     report = _plan(checkpoint, chosen, out, precision)
     if dry_run:
         return report
-    return _export(checkpoint, chosen, report, overwrite, progress or _silent, verify, target, coreml or CoreMlOptions())
+    return _export(
+        checkpoint,
+        chosen,
+        report,
+        overwrite,
+        progress or _silent,
+        verify,
+        target,
+        coreml or CoreMlOptions(),
+    )
 
 
 def _on_meta(checkpoint: Checkpoint) -> Model:
@@ -152,15 +195,24 @@ def _choose(model: Model, names: Collection[str] | None) -> dict[str, Component]
     return {name: component for name, component in found.items() if names is None or name in names}
 
 
-def _plan(checkpoint: Checkpoint, chosen: dict[str, Component], out: Path, precision: Precision) -> ExportReport:
-    bits = {name: BITS[precision if name == ComponentName.BACKBONE else _beside(precision)] for name in chosen}
+def _plan(
+    checkpoint: Checkpoint, chosen: dict[str, Component], out: Path, precision: Precision
+) -> ExportReport:
+    bits = {
+        name: BITS[precision if name == ComponentName.BACKBONE else _beside(precision)]
+        for name in chosen
+    }
     sizes = {
         name: {tensor: math.prod(checkpoint.shape(tensor)) for tensor in set(part.weights.values())}
         for name, part in chosen.items()
     }
     parameters = {name: sum(tensors.values()) for name, tensors in sizes.items()}
     in_bytes = {name: round(count * bits[name] / 8) for name, count in parameters.items()}
-    once = {tensor: count * bits[name] / 8 for name, tensors in sizes.items() for tensor, count in tensors.items()}
+    once = {
+        tensor: count * bits[name] / 8
+        for name, tensors in sizes.items()
+        for tensor, count in tensors.items()
+    }
     return ExportReport(out, precision, parameters, in_bytes, round(sum(once.values())))
 
 
@@ -179,7 +231,8 @@ def _export(
     target: Target,
     coreml: CoreMlOptions,
 ) -> ExportReport:
-    provenance = _provenance(checkpoint)  # first: it finds files that are not those that were imported
+    # first: it finds files that are not those that were imported
+    provenance = _provenance(checkpoint)
     with BundleWriter(report.out, overwrite) as writer:
         stream, told = _told(checkpoint, writer, report, progress)
         if target == "coreml":
@@ -189,7 +242,9 @@ def _export(
         for name, component in chosen.items():
             told(name)
             writer.component(name, write(component))
-        tables: dict[str, NDArray[Any]] = {name: checkpoint.table(f"metric_tables.{name}") for name in checkpoint.config.modalities}
+        tables: dict[str, NDArray[Any]] = {
+            name: checkpoint.table(f"metric_tables.{name}") for name in checkpoint.config.modalities
+        }
         writer.add_tensors("metric_tables.safetensors", tables)
         writer.add_file("tokenizer.json", checkpoint.tokenizer_path)
         made_of = coreml.made_of(checkpoint) if target == "coreml" else None
@@ -197,13 +252,23 @@ def _export(
         parity: dict[str, object] = {"check": check}
         if check != "none":
             outcome, trace = (
-                against_checkpoint(bundle, checkpoint.path, progress=progress) if check == "full" else record(bundle, progress)
+                against_checkpoint(bundle, checkpoint.path, progress=progress)
+                if check == "full"
+                else record(bundle, progress)
             )
             parity |= outcome.require().to_json()
             proof = Golden(writer.add_tensors(golden.FILE, trace.tensors()), trace.data())
-            writer.finish(checkpoint.config, golden=proof, parity=parity, provenance=provenance, quantisation=made_of)
+            writer.finish(
+                checkpoint.config,
+                golden=proof,
+                parity=parity,
+                provenance=provenance,
+                quantisation=made_of,
+            )
         else:
-            writer.finish(checkpoint.config, parity=parity, provenance=provenance, quantisation=made_of)
+            writer.finish(
+                checkpoint.config, parity=parity, provenance=provenance, quantisation=made_of
+            )
     progress("done", 1.0)
     return dataclasses.replace(report, parity=parity, rounded=stream.rounded)
 
@@ -211,7 +276,8 @@ def _export(
 def _told(
     checkpoint: Checkpoint, writer: BundleWriter, report: ExportReport, progress: Progress
 ) -> tuple[WeightStream, Callable[[str], None]]:
-    """The stream, which tells the share of all weights that is stored after each of them, and what names the component in hand."""
+    """The stream, which tells the share of all weights that is stored after each of them, and what
+    names the component in hand."""
     name, share = "", 0.0
 
     def stored(nbytes: int) -> None:
@@ -242,7 +308,8 @@ def _onnx(chosen: dict[str, Component], stream: WeightStream, precision: Precisi
 
 
 def _coreml(stream: WeightStream, precision: Precision, options: CoreMlOptions) -> Write:
-    """Writes a component's package. The converter reads weights, so this holds the model in memory."""
+    """Writes a component's package. The converter reads weights, so this holds the model in
+    memory."""
     from nextomni_edge.bundle.coreml_interface import Form
     from nextomni_edge.export.coreml import write_component  # its library is another extra's
     from nextomni_edge.export.coreml_weights import Like
@@ -251,14 +318,20 @@ def _coreml(stream: WeightStream, precision: Precision, options: CoreMlOptions) 
     whole = components_of(load(stream.checkpoint.path))
     stored = _beside(precision)
     form = Form(bool(options.rows), options.rows, options.state)
-    return lambda component: write_component(whole[component.name], stream.writer, stored, like, options.chunk_mib, form)
+    return lambda component: write_component(
+        whole[component.name], stream.writer, stored, like, options.chunk_mib, form
+    )
 
 
 def _gguf(chosen: dict[str, Component], stream: WeightStream, precision: Precision) -> Write:
     """Writes the backbone's file, and the graphs of what llama.cpp does not run."""
     from nextomni_edge.export.gguf import write_backbone  # its library is another extra's
 
-    graph = _onnx({name: part for name, part in chosen.items() if name != ComponentName.BACKBONE}, stream, precision)
+    graph = _onnx(
+        {name: part for name, part in chosen.items() if name != ComponentName.BACKBONE},
+        stream,
+        precision,
+    )
 
     def write(component: Component) -> ComponentRecord:
         if component.name != ComponentName.BACKBONE:

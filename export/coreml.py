@@ -1,10 +1,13 @@
-"""Components to Core ML packages: ML Programs for iOS 18 and macOS 15, converted here, run on Apple's systems alone.
+"""Components to Core ML packages: ML Programs for iOS 18 and macOS 15, converted here, run on
+Apple's systems alone.
 
-What the converter does wrong without a word is spelled out in the program instead: grouped keys (it tiles them, so that query
-heads meet another head's keys) and RMSNorm (it adds epsilon after a division by the maximum).
+What the converter does wrong without a word is spelled out in the program instead: grouped keys (it
+tiles them, so that query heads meet another head's keys) and RMSNorm (it adds epsilon after a
+division by the maximum).
 
-Row counts are free, within the spec's bounds, or enumerated, which the Neural Engine wants (docs/runtimes.md has the sources).
-Core ML has no size 0: `past` is at least 1, and the runtime masks it. Keys and values are inputs and outputs, or a state.
+Row counts are free, within the spec's bounds, or enumerated, which the Neural Engine wants
+(docs/runtimes.md has the sources). Core ML has no size 0: `past` is at least 1, and the runtime
+masks it. Keys and values are inputs and outputs, or a state.
 """
 
 from __future__ import annotations
@@ -38,15 +41,20 @@ from nextomni_edge.models.backbone import Backbone
 from nextomni_edge.models.components import Component
 from nextomni_edge.spec import GraphSpec
 
-logging.getLogger("coremltools").setLevel(logging.ERROR)  # on import it warns of what only a Mac has
+# on import it warns of what only a Mac has
+logging.getLogger("coremltools").setLevel(logging.ERROR)
 import coremltools  # noqa: E402
 
 from nextomni_edge.export.coreml_weights import Compression, Like  # noqa: E402
 
-# The first narrows the indices of a gather over a free size, here up to twice the positions, to 16 bits. The second sorts the
-# updates of a state, and in coremltools 9.0 stops where two other passes have touched the operator before one (in float16).
+# The first narrows the indices of a gather over a free size, here up to twice the positions, to 16
+# bits. The second sorts the updates of a state, and in coremltools 9.0 stops where two other passes
+# have touched the operator before one (in float16).
 NOT_WITH_A_STATE: Final = {"common::add_int16_cast", "common::canonicalize_inplace_pattern"}
-PRECISIONS: Final = {"float32": coremltools.precision.FLOAT32, "float16": coremltools.precision.FLOAT16}
+PRECISIONS: Final = {
+    "float32": coremltools.precision.FLOAT32,
+    "float16": coremltools.precision.FLOAT16,
+}
 
 
 def write_component(
@@ -57,22 +65,32 @@ def write_component(
     chunk_mib: int | None = None,
     form: Form | None = None,
 ) -> ComponentRecord:
-    """Write one component, whose module holds its weights, as a package of the bundle; its layers compressed as `like` has them.
+    """Write one component, whose module holds its weights, as a package of the bundle; its layers
+    compressed as `like` has them.
 
-    A backbone over `chunk_mib` becomes several; it alone can keep a state, as `form` says. `precision` is of weights and
-    arithmetic; what crosses the border stays float32.
-    NextOmniError: the program is not the spec's. InputError: `like` has other layers. UsageError: a layer over `chunk_mib`, rows
-    that the model has not.
+    A backbone over `chunk_mib` becomes several; it alone can keep a state, as `form` says.
+    `precision` is of weights and arithmetic; what crosses the border stays float32. NextOmniError:
+    the program is not the spec's. InputError: `like` has other layers. UsageError: a layer over
+    `chunk_mib`, rows that the model has not.
     """
     form = _form_of(component, form or Form())
-    planned = {weight: decision for weight, (decision, _) in like.layers(component.name).items()} if like else {}
+    planned = (
+        {weight: decision for weight, (decision, _) in like.layers(component.name).items()}
+        if like
+        else {}
+    )
     sizes = {weight: decision.bytes for weight, decision in planned.items()}
     decisions: dict[str, Decision] = {}
     for index, part in enumerate(cut(component, chunk_mib, np.dtype(precision).itemsize, sizes), 1):
-        package = f"{component.name}{PACKAGE}" if index == 1 else f"{component.name}.{index}{PACKAGE}"
+        package = (
+            f"{component.name}{PACKAGE}" if index == 1 else f"{component.name}.{index}{PACKAGE}"
+        )
         decisions |= _write_package(part, package, writer, precision, like, form)
     for weight in sorted(planned.keys() - decisions.keys()):
-        raise InputError(f"the quantised bundle has a layer {weight!r} in {component.name}, which the model has not")
+        raise InputError(
+            f"the quantised bundle has a layer {weight!r} in {component.name}, which the model"
+            " has not"
+        )
     return ComponentRecord("coreml", f"{component.name}{PACKAGE}", precision, decisions, form.keeps)
 
 
@@ -80,17 +98,28 @@ def _form_of(component: Component, form: Form) -> Form:
     """What of a form concerns this component."""
     dims = component.spec.dims()
     if form.rows and "rows" in dims and form.rows[-1] > dims["rows"].max:
-        raise UsageError(f"rows {form.rows[-1]}: {component.name} takes at most {dims['rows'].max}; enumerate no more")
+        raise UsageError(
+            f"rows {form.rows[-1]}: {component.name} takes at most {dims['rows'].max}; enumerate no"
+            " more"
+        )
     keeps = form.keeps and bool(component.spec.states)
     return Form(bool(form.rows) or keeps, form.rows if "rows" in dims else (), keeps)
 
 
 def _write_package(
-    component: Component, package: str, writer: BundleWriter, precision: Precision, like: Like | None, form: Form
+    component: Component,
+    package: str,
+    writer: BundleWriter,
+    precision: Precision,
+    like: Like | None,
+    form: Form,
 ) -> dict[str, Decision]:
     spec = packaged(component.spec, form)
     outputs = [
-        coremltools.TensorType(name=tensor.name, dtype=None if tensor.dtype == "int64" else np.float32) for tensor in spec.outputs
+        coremltools.TensorType(
+            name=tensor.name, dtype=None if tensor.dtype == "int64" else np.float32
+        )
+        for tensor in spec.outputs
     ]
     compression = Compression(like, component) if like else None
     pipeline = compression.pipeline() if compression else coremltools.PassPipeline()
@@ -98,13 +127,16 @@ def _write_package(
         pipeline.remove_passes(NOT_WITH_A_STATE)
     with _quiet():
         model = coremltools.convert(
-            _program(_in_form(component, form)), convert_to="mlprogram", minimum_deployment_target=coremltools.target.iOS18,
-            outputs=outputs, compute_precision=PRECISIONS[precision], skip_model_load=True, pass_pipeline=pipeline,
+            _program(_in_form(component, form)), convert_to="mlprogram",
+            minimum_deployment_target=coremltools.target.iOS18, outputs=outputs,
+            compute_precision=PRECISIONS[precision], skip_model_load=True, pass_pipeline=pipeline,
         )  # fmt: skip
         model = compression.finish(model, precision) if compression else model
     description = model.get_spec()
     _describe(description, spec, shapes(component.spec, form))
-    if [state.name for state in description.description.state] != (list(KEPT) if form.keeps else []):
+    if [state.name for state in description.description.state] != (
+        list(KEPT) if form.keeps else []
+    ):
         raise NextOmniError(f"{spec.name}: the converter gave other states than keys and values")
     writer.add_file(f"{package}/{PACKAGE_INDEX}", json.dumps(package_index(), indent=1).encode())
     writer.add_file(f"{package}/{MODEL}", description.SerializeToString(deterministic=True))
@@ -123,12 +155,20 @@ def _in_form(component: Component, form: Form) -> Component:
 
 def _program(component: Component) -> torch.export.ExportedProgram:
     spec = component.spec
-    examples = tuple(torch.zeros(tensor.shape(EXAMPLE_SIZES), dtype=DTYPES[tensor.dtype]) for tensor in spec.inputs)
+    examples = tuple(
+        torch.zeros(tensor.shape(EXAMPLE_SIZES), dtype=DTYPES[tensor.dtype])
+        for tensor in spec.inputs
+    )
     with SpelledOut():
-        program = torch.export.export(component.module, examples, dynamic_shapes=free_axes(spec), strict=False)
+        program = torch.export.export(
+            component.module, examples, dynamic_shapes=free_axes(spec), strict=False
+        )
     for node in program.graph.nodes:
         if node.kwargs.get("enable_gqa") or "rms_norm" in str(node.target):
-            raise NextOmniError(f"{component.name}: {node.target} reached the converter, which computes it otherwise")
+            raise NextOmniError(
+                f"{component.name}: {node.target} reached the converter, which computes it"
+                " otherwise"
+            )
     decomposed: torch.export.ExportedProgram = program.run_decompositions({})
     return decomposed
 
@@ -137,37 +177,59 @@ class SpelledOut(TorchFunctionMode):
     """While it is entered, grouped attention and RMSNorm are made of plain operators."""
 
     def __torch_function__(
-        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         given = dict(kwargs or {})
         if function is F.rms_norm:
             return rms_norm(*args, **given)
         if function is F.scaled_dot_product_attention and given.pop("enable_gqa", False):
             query, key, value = args[:3]
-            args = (query, _expanded(key, query.shape[1]), _expanded(value, query.shape[1]), *args[3:])
+            args = (
+                query,
+                _expanded(key, query.shape[1]),
+                _expanded(value, query.shape[1]),
+                *args[3:],
+            )
         return function(*args, **given)
 
 
 def _expanded(cache: Tensor, heads: int) -> Tensor:
-    """Keys or values (B,kv_heads,S,D), each head repeated in place for the query heads of its group: (B,heads,S,D)."""
+    """Keys or values (B,kv_heads,S,D), each head repeated in place for the query heads of its
+    group: (B,heads,S,D)."""
     own = cache.shape[1]
-    return torch.cat([cache[:, head : head + 1] for head in range(own) for _ in range(heads // own)], dim=1)
+    return torch.cat(
+        [cache[:, head : head + 1] for head in range(own) for _ in range(heads // own)], dim=1
+    )
 
 
 def rms_norm(x: Tensor, shape: tuple[int, ...], weight: Tensor, eps: float) -> Tensor:
-    """RMSNorm over the last axis, divided by the largest magnitude before it is squared, so that float16 does not overflow."""
+    """RMSNorm over the last axis, divided by the largest magnitude before it is squared, so that
+    float16 does not overflow."""
     largest = x.abs().amax(dim=-1, keepdim=True).clamp_min(1e-4)
     scaled = x / largest
-    floor = (torch.full_like(largest, eps**0.5) / largest).square()  # a number over a tensor would gain an epsilon of 1e-4
-    normalised: Tensor = scaled / (scaled.square().mean(dim=-1, keepdim=True) + floor).sqrt() * weight
+    # a number over a tensor would gain an epsilon of 1e-4
+    floor = (torch.full_like(largest, eps**0.5) / largest).square()
+    normalised: Tensor = (
+        scaled / (scaled.square().mean(dim=-1, keepdim=True) + floor).sqrt() * weight
+    )
     return normalised
 
 
-def _describe(model: Any, spec: GraphSpec, enumerated: Mapping[str, tuple[tuple[int, ...], ...]]) -> None:
-    """Write the package's sizes over those that tracing assumed, and leave out what differs from one conversion to the next."""
+def _describe(
+    model: Any, spec: GraphSpec, enumerated: Mapping[str, tuple[tuple[int, ...], ...]]
+) -> None:
+    """Write the package's sizes over those that tracing assumed, and leave out what differs from
+    one conversion to the next."""
     model.description.ClearField("metadata")
     by_name = {tensor.name: tensor for tensor in spec.inputs}
-    found = [[feature.name for feature in features] for features in (model.description.input, model.description.output)]
+    found = [
+        [feature.name for feature in features]
+        for features in (model.description.input, model.description.output)
+    ]
     if found != [[tensor.name for tensor in tensors] for tensors in (spec.inputs, spec.outputs)]:
         raise NextOmniError(f"{spec.name}: the converter gave inputs and outputs {found}")
     for feature in model.description.input:
@@ -179,7 +241,8 @@ def _describe(model: Any, spec: GraphSpec, enumerated: Mapping[str, tuple[tuple[
             for shape in enumerated[feature.name]:
                 array.enumeratedShapes.shapes.add(shape=shape)
             continue
-        array.shape.extend(min(high, max(low, 2)) for low, high in limits)  # what a tool shows where nobody chose
+        # what a tool shows where nobody chose
+        array.shape.extend(min(high, max(low, 2)) for low, high in limits)
         for low, high in limits if any(low != high for low, high in limits) else ():
             array.shapeRange.sizeRanges.add(lowerBound=low, upperBound=high)
 

@@ -1,4 +1,5 @@
-"""A backbone cut in packages of a limited size, which run one after another: the hidden states of one go into the next."""
+"""A backbone cut in packages of a limited size, which run one after another: the hidden states of
+one go into the next."""
 
 from __future__ import annotations
 
@@ -17,30 +18,43 @@ MIB: Final = 2**20
 
 
 class BackboneChunk(Backbone):
-    """Layers `first` to `last` of a backbone, under their own names; the norm stands behind the last alone."""
+    """Layers `first` to `last` of a backbone, under their own names; the norm stands behind the
+    last alone."""
 
     def __init__(self, whole: Backbone, first: int, last: int) -> None:
         nn.Module.__init__(self)
         self.config = whole.config
-        self.layers = nn.ModuleDict({str(index): whole.layers[index] for index in range(first, last)})  # type: ignore[assignment]  # names stay
+        self.layers = nn.ModuleDict(
+            {str(index): whole.layers[index] for index in range(first, last)}
+        )  # type: ignore[assignment]  # names stay
         self.norm = whole.norm if last == len(whole.layers) else nn.Identity()  # type: ignore[assignment]
 
 
-def cut(component: Component, limit: int | None, width: int, stored: Mapping[str, int]) -> list[Component]:
-    """The component, or where it is a backbone and larger than `limit` MiB its chunks, each of as many layers as fit.
+def cut(
+    component: Component, limit: int | None, width: int, stored: Mapping[str, int]
+) -> list[Component]:
+    """The component, or where it is a backbone and larger than `limit` MiB its chunks, each of as
+    many layers as fit.
 
-    width: bytes of a value; stored: by weight, the bytes of those that are compressed. UsageError: a layer that does not fit.
+    width: bytes of a value; stored: by weight, the bytes of those that are compressed. UsageError:
+    a layer that does not fit.
     """
     if limit is None or not isinstance(component.module, Backbone):
         return [component]
     sizes = [
-        sum(stored.get(f"layers.{index}.{name}", tensor.numel() * width) for name, tensor in layer.named_parameters())
+        sum(
+            stored.get(f"layers.{index}.{name}", tensor.numel() * width)
+            for name, tensor in layer.named_parameters()
+        )
         for index, layer in enumerate(component.module.layers)
     ]
     bounds, room = [0], limit * MIB
     for index, size in enumerate(sizes):
         if size > limit * MIB:
-            raise UsageError(f"chunks of {limit} MiB: layer {index} of the {component.name} has {size / MIB:.1f} MiB; allow for it")
+            raise UsageError(
+                f"chunks of {limit} MiB: layer {index} of the {component.name} has {size / MIB:.1f}"
+                " MiB; allow for it"
+            )
         if size > room:
             bounds, room = [*bounds, index], limit * MIB
         room -= size
@@ -49,7 +63,9 @@ def cut(component: Component, limit: int | None, width: int, stored: Mapping[str
         return [component]
     return [
         dataclasses.replace(
-            component, module=BackboneChunk(component.module, first, last), spec=chunk_spec(component.spec, last - first)
+            component,
+            module=BackboneChunk(component.module, first, last),
+            spec=chunk_spec(component.spec, last - first),
         )
         for first, last in spans
     ]

@@ -9,7 +9,8 @@ from nextomni_edge.models.backbone import Backbone
 
 
 class KeepingBackbone(Backbone):
-    """Buffers `keys` and `values` (layers,1,kv_heads,positions,head_dim) become the state. Its layers bear their own names."""
+    """Buffers `keys` and `values` (layers,1,kv_heads,positions,head_dim) become the state. Its
+    layers bear their own names."""
 
     keys: Tensor
     values: Tensor
@@ -20,9 +21,12 @@ class KeepingBackbone(Backbone):
         self.register_buffer("keys", torch.zeros(shape))
         self.register_buffer("values", torch.zeros(shape))
 
-    def forward(self, embeddings: Tensor, positions: Tensor, attention_mask: Tensor, held: Tensor) -> Tensor:  # type: ignore[override]
-        """(1,S,H), (1,S), (1,P+S) bool, (positions,) → hidden (1,S,H). The rows see the first P columns of the state; then each of
-        its columns takes what `held` names of (the state, the rows): a gather, as the converter scatters no free number of rows.
+    def forward(  # type: ignore[override]
+        self, embeddings: Tensor, positions: Tensor, attention_mask: Tensor, held: Tensor
+    ) -> Tensor:
+        """(1,S,H), (1,S), (1,P+S) bool, (positions,) → hidden (1,S,H). The rows see the first P
+        columns of the state; then each of its columns takes what `held` names of (the state, the
+        rows): a gather, as the converter scatters no free number of rows.
         """
         past = attention_mask.shape[1] - embeddings.shape[1]
         kept = self.keys[:, :, :, :past], self.values[:, :, :, :past]

@@ -1,4 +1,5 @@
-"""The backbone as a GGUF file for llama.cpp: weights stream into it as float32 or float16; its own quantiser makes the rest."""
+"""The backbone as a GGUF file for llama.cpp: weights stream into it as float32 or float16; its own
+quantiser makes the rest."""
 
 from __future__ import annotations
 
@@ -12,13 +13,14 @@ from typing import Final
 import numpy as np
 
 from nextomni_edge.bundle import ComponentRecord
-from nextomni_edge.bundle.gguf_file import ARCHITECTURE, TABLE, gguf_name, metadata, tensor_shapes
-from nextomni_edge.bundle.manifest import ENDINGS, Precision
+from nextomni_edge.bundle.manifest import ENDINGS
 from nextomni_edge.config import BackboneConfig
 from nextomni_edge.errors import InputError, MissingRuntimeError, NextOmniError, UsageError
 from nextomni_edge.export.weights import Precision as Stored
 from nextomni_edge.export.weights import Transform, WeightStream
+from nextomni_edge.formats.gguf import ARCHITECTURE, TABLE, gguf_name, metadata, tensor_shapes
 from nextomni_edge.models.components import Component
+from nextomni_edge.spec import Precision
 
 logging.getLogger("gguf").setLevel(logging.ERROR)
 import gguf  # noqa: E402
@@ -26,13 +28,19 @@ import gguf  # noqa: E402
 BLOCK: Final = 32  # values that the narrowest of llama.cpp's block formats rounds together
 
 
-def write_backbone(component: Component, stream: WeightStream, config: BackboneConfig, precision: Precision) -> ComponentRecord:
+def write_backbone(
+    component: Component, stream: WeightStream, config: BackboneConfig, precision: Precision
+) -> ComponentRecord:
     """Write the backbone into the bundle; no value is changed but by the precision's rounding.
 
-    UsageError: its rows are no whole blocks, or its attention is causal. MissingRuntimeError: quantising needs llama.cpp.
+    UsageError: its rows are no whole blocks, or its attention is causal. MissingRuntimeError:
+    quantising needs llama.cpp.
     """
     if config.attention == "causal":
-        raise UsageError("backbone of attention 'causal': GGUF is for 'full' and 'prefix' alone; export with --target onnx")
+        raise UsageError(
+            "backbone of attention 'causal': GGUF is for 'full' and 'prefix' alone; export with"
+            " --target onnx"
+        )
     name = f"{component.name}{ENDINGS['gguf']}"
     out = stream.writer.path / name
     if precision in ("float32", "float16"):
@@ -40,8 +48,8 @@ def write_backbone(component: Component, stream: WeightStream, config: BackboneC
         return ComponentRecord("gguf", name, precision)
     if config.hidden_size % BLOCK or config.mlp_size % BLOCK:
         raise UsageError(
-            f"precision {precision}: rows of {config.hidden_size} and {config.mlp_size} values are no whole blocks of {BLOCK}; "
-            "export with --precision float32 or float16"
+            f"precision {precision}: rows of {config.hidden_size} and {config.mlp_size} values are"
+            f" no whole blocks of {BLOCK}; export with --precision float32 or float16"
         )
     whole = out.with_name(f"{name}.part")
     try:
@@ -52,12 +60,18 @@ def write_backbone(component: Component, stream: WeightStream, config: BackboneC
     return ComponentRecord("gguf", name, precision)
 
 
-def _write(component: Component, stream: WeightStream, config: BackboneConfig, out: Path, precision: Stored) -> None:
+def _write(
+    component: Component, stream: WeightStream, config: BackboneConfig, out: Path, precision: Stored
+) -> None:
     sources = {gguf_name(key): tensor for key, tensor in component.weights.items()}
     shapes = tensor_shapes(config)
-    dtypes: dict[str, Stored] = {name: precision if len(shape) == 2 else "float32" for name, shape in shapes.items()}
+    dtypes: dict[str, Stored] = {
+        name: precision if len(shape) == 2 else "float32" for name, shape in shapes.items()
+    }
     if unknown := sources.keys() - shapes.keys():
-        raise InputError(f"backbone: {', '.join(sorted(unknown))} have no place in a {ARCHITECTURE} file")
+        raise InputError(
+            f"backbone: {', '.join(sorted(unknown))} have no place in a {ARCHITECTURE} file"
+        )
     writer = gguf.GGUFWriter(out, ARCHITECTURE)
     for key, value in metadata(config).items():
         if key != "general.architecture":  # the writer's own
@@ -74,12 +88,17 @@ def _write(component: Component, stream: WeightStream, config: BackboneConfig, o
         for name, shape in shapes.items():
             if name in sources and (found := stream.checkpoint.shape(sources[name])) != shape:
                 raise InputError(f"tensor {sources[name]} has shape {found}, expected {shape}")
-            blocks = stream.blocks(sources[name], Transform(dtypes[name])) if name in sources else _zeros(name, shape, dtypes[name])
+            blocks = (
+                stream.blocks(sources[name], Transform(dtypes[name]))
+                if name in sources
+                else _zeros(name, shape, dtypes[name])
+            )
             writer.write_padding(file, sum(file.write(block) for block in blocks))
 
 
 def _zeros(name: str, shape: tuple[int, ...], dtype: Stored) -> Iterator[memoryview]:
-    """What no weight of the model stands for: the table that is never read, and biases of a model without."""
+    """What no weight of the model stands for: the table that is never read, and biases of a model
+    without."""
     if name != TABLE and not name.endswith(".bias"):
         raise InputError(f"backbone: the model has no weight for {name}")
     yield np.zeros(shape, dtype).reshape(-1).view(np.uint8).data
@@ -100,12 +119,18 @@ def _quantise(source: Path, out: Path, precision: Precision) -> None:
     try:
         import llama_cpp
     except ImportError as error:
-        raise MissingRuntimeError(f"{error}; install it with: pip install 'nextomni-edge[gguf]'") from error
+        raise MissingRuntimeError(
+            f"{error}; install it with: pip install 'nextomni-edge[gguf]'"
+        ) from error
     from nextomni_edge.runtimes.base import runtime
 
     runtime("llamacpp")  # sets the library up, and its log aside
     wanted = llama_cpp.llama_model_quantize_default_params()
     wanted.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{precision.upper()}")
     wanted.nthread = 0
-    if status := llama_cpp.llama_model_quantize(str(source).encode(), str(out).encode(), ctypes.byref(wanted)):
-        raise NextOmniError(f"backbone: llama.cpp failed with status {status} quantising to {precision}")
+    if status := llama_cpp.llama_model_quantize(
+        str(source).encode(), str(out).encode(), ctypes.byref(wanted)
+    ):
+        raise NextOmniError(
+            f"backbone: llama.cpp failed with status {status} quantising to {precision}"
+        )

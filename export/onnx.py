@@ -1,4 +1,5 @@
-"""Components to ONNX: traced on the meta device, where no weight exists, then given weights that stand in files of the bundle."""
+"""Components to ONNX: traced on the meta device, where no weight exists, then given weights that
+stand in files of the bundle."""
 
 from __future__ import annotations
 
@@ -21,29 +22,55 @@ from nextomni_edge.models.components import Component
 from nextomni_edge.spec import Dim, GraphSpec, TensorSpec
 
 OPSET: Final = 23  # the first with Attention and RMSNormalization
-DTYPES: Final = {"float32": torch.float32, "float16": torch.float16, "int64": torch.int64, "bool": torch.bool}
-# All distinct and none below 2, so that no size is taken for a constant or for another; `attended` is past + rows.
+DTYPES: Final = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "int64": torch.int64,
+    "bool": torch.bool,
+}
+# All distinct and none below 2, so that no size is taken for a constant or for another; `attended`
+# is past + rows.
 EXAMPLE_SIZES: Final = {"batch": 2, "rows": 3, "past": 5, "attended": 8, "length": 3}
 
 
-def write_component(component: Component, stream: WeightStream, tied: frozenset[str], out: Path, precision: Precision) -> None:
-    """Write one component's graph to `out`, in the bundle's folder, and its weights into the bundle's store.
+def write_component(
+    component: Component,
+    stream: WeightStream,
+    tied: frozenset[str],
+    out: Path,
+    precision: Precision,
+) -> None:
+    """Write one component's graph to `out`, in the bundle's folder, and its weights into the
+    bundle's store.
 
-    `tied` names the checkpoint's tensors that several components use: they are stored as they are, so that one copy serves all.
-    InputError: the checkpoint's tensors are not those of the config.
+    `tied` names the checkpoint's tensors that several components use: they are stored as they are,
+    so that one copy serves all. InputError: the checkpoint's tensors are not those of the config.
     """
     model = trace(component)
     for value in list(model.graph.initializers.values()):
         if value.name in component.weights:
-            _attach_weight(model.graph, value, component.weights[value.name], stream, tied, precision, out.parent)
+            _attach_weight(
+                model.graph,
+                value,
+                component.weights[value.name],
+                stream,
+                tied,
+                precision,
+                out.parent,
+            )
         elif value.const_value is not None and value.const_value.nbytes >= INLINE:
             stored = stream.writer.add_weight(value.const_value.numpy())
-            _point(value, Stored(stored, tuple(value.const_value.shape.numpy()), value.const_value.nbytes), out.parent)
+            _point(
+                value,
+                Stored(stored, tuple(value.const_value.shape.numpy()), value.const_value.nbytes),
+                out.parent,
+            )
     ir.save(model, out)
 
 
 def trace(component: Component) -> ir.Model:
-    """The component's optimised graph; its weights are initializers without a value, named as in the module's state.
+    """The component's optimised graph; its weights are initializers without a value, named as in
+    the module's state.
 
     NextOmniError: the graph is not as the spec says, or holds a constant that has no value.
     """
@@ -57,7 +84,8 @@ def trace(component: Component) -> ir.Model:
 
 
 def decomposed(component: Component, inputs: tuple[torch.Tensor, ...]) -> torch.fx.GraphModule:
-    """The program that a graph is made of, value by value under the same names, for a component with its weights."""
+    """The program that a graph is made of, value by value under the same names, for a component
+    with its weights."""
     with _quiet():
         program = _exported(component, inputs).exported_program
     if program is None:
@@ -68,10 +96,13 @@ def decomposed(component: Component, inputs: tuple[torch.Tensor, ...]) -> torch.
 
 def _exported(component: Component, inputs: tuple[torch.Tensor, ...]) -> torch.onnx.ONNXProgram:
     spec = component.spec
-    program = torch.export.export(component.module, inputs, dynamic_shapes=free_axes(spec), strict=False)
+    program = torch.export.export(
+        component.module, inputs, dynamic_shapes=free_axes(spec), strict=False
+    )
     exported = torch.onnx.export(
         program, dynamo=True, opset_version=OPSET, optimize=False, verbose=False,
-        input_names=[tensor.name for tensor in spec.inputs], output_names=[tensor.name for tensor in spec.outputs],
+        input_names=[tensor.name for tensor in spec.inputs],
+        output_names=[tensor.name for tensor in spec.outputs],
     )  # fmt: skip
     if exported is None:
         raise NextOmniError(f"{component.name}: torch exported nothing")
@@ -79,30 +110,55 @@ def _exported(component: Component, inputs: tuple[torch.Tensor, ...]) -> torch.o
 
 
 def _hide_weights(component: Component, graph: ir.Graph) -> None:
-    """Take the weights' values, which are none on the meta device, away: what the optimiser cannot read it leaves alone."""
+    """Take the weights' values, which are none on the meta device, away: what the optimiser cannot
+    read it leaves alone."""
     for name, value in graph.initializers.items():
         if name in component.weights:
             value.const_value = None
-        elif isinstance(raw := getattr(value.const_value, "raw", None), torch.Tensor) and raw.is_meta:
-            raise NextOmniError(f"{component.name}: constant {name} has no value on the meta device; compute it in forward")
+        elif (
+            isinstance(raw := getattr(value.const_value, "raw", None), torch.Tensor) and raw.is_meta
+        ):
+            raise NextOmniError(
+                f"{component.name}: constant {name} has no value on the meta device; compute it in"
+                " forward"
+            )
 
 
 def _examples(spec: GraphSpec) -> tuple[torch.Tensor, ...]:
-    return tuple(torch.empty(tensor.shape(EXAMPLE_SIZES), dtype=DTYPES[tensor.dtype], device="meta") for tensor in spec.inputs)
+    return tuple(
+        torch.empty(tensor.shape(EXAMPLE_SIZES), dtype=DTYPES[tensor.dtype], device="meta")
+        for tensor in spec.inputs
+    )
 
 
 def free_axes(spec: GraphSpec) -> tuple[dict[int, object], ...]:
-    """Per input, its axes of free size; torch infers how they depend on one another and refuses any that it finds to be fixed."""
+    """Per input, its axes of free size; torch infers how they depend on one another and refuses any
+    that it finds to be fixed."""
     return tuple(
-        {axis: torch.export.Dim.DYNAMIC for axis, dim in enumerate(tensor.dims) if isinstance(dim, Dim)} for tensor in spec.inputs
+        {
+            axis: torch.export.Dim.DYNAMIC
+            for axis, dim in enumerate(tensor.dims)
+            if isinstance(dim, Dim)
+        }
+        for tensor in spec.inputs
     )
 
 
 def _attach_weight(
-    graph: ir.Graph, value: ir.Value, name: str, stream: WeightStream, tied: frozenset[str], precision: Precision, folder: Path
+    graph: ir.Graph,
+    value: ir.Value,
+    name: str,
+    stream: WeightStream,
+    tied: frozenset[str],
+    precision: Precision,
+    folder: Path,
 ) -> None:
-    """Give a weight its data: inside the graph if small, else in a file, transposed and cast there where the graph would do it."""
-    expected, found = tuple(value.shape.numpy()) if value.shape is not None else (), stream.checkpoint.shape(name)
+    """Give a weight its data: inside the graph if small, else in a file, transposed and cast there
+    where the graph would do it."""
+    expected, found = (
+        tuple(value.shape.numpy()) if value.shape is not None else (),
+        stream.checkpoint.shape(name),
+    )
     if found != expected:
         raise InputError(f"tensor {name} has shape {found}, expected {expected}")
     if math.prod(expected) * 4 < INLINE:
@@ -150,7 +206,8 @@ def _point(value: ir.Value, stored: Stored, folder: Path) -> None:
 
 
 def _forget_origin(model: ir.Model) -> None:
-    """Leave out stack traces (they name files of the exporting machine) and shapes inside the graph, which a runtime infers."""
+    """Leave out stack traces (they name files of the exporting machine) and shapes inside the
+    graph, which a runtime infers."""
     model.metadata_props.clear()
     model.graph.metadata_props.clear()
     model.doc_string = model.graph.doc_string = None
@@ -167,7 +224,8 @@ def _forget_origin(model: ir.Model) -> None:
 
 
 def _name_dims(graph: ir.Graph, spec: GraphSpec) -> None:
-    """Inputs and outputs bear the spec's names for their free sizes. NextOmniError: the graph's shape is not the spec's."""
+    """Inputs and outputs bear the spec's names for their free sizes. NextOmniError: the graph's
+    shape is not the spec's."""
     for values, tensors in ((graph.inputs, spec.inputs), (graph.outputs, spec.outputs)):
         for value, tensor in zip(values, tensors, strict=True):
             value.shape = _named(value, tensor, spec.name)
@@ -177,10 +235,13 @@ def _named(value: ir.Value, tensor: TensorSpec, component: str) -> ir.Shape:
     found = list(value.shape) if value.shape is not None else []
     wanted = [dim.name if isinstance(dim, Dim) else dim for dim in tensor.dims]
     fits = len(found) == len(wanted) and all(
-        size == dim if isinstance(dim, int) else not isinstance(size, int) for size, dim in zip(found, wanted, strict=True)
+        size == dim if isinstance(dim, int) else not isinstance(size, int)
+        for size, dim in zip(found, wanted, strict=True)
     )
     if value.name != tensor.name or not fits:
-        raise NextOmniError(f"{component}: traced {value.name} {found}, expected {tensor.name} {wanted}")
+        raise NextOmniError(
+            f"{component}: traced {value.name} {found}, expected {tensor.name} {wanted}"
+        )
     return ir.Shape(wanted)
 
 

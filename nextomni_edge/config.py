@@ -1,25 +1,23 @@
-"""The model's configuration: every size and constant that METHOD marks (cfg), as frozen dataclasses read strictly from JSON."""
+"""The model's configuration: every size and constant that METHOD marks (cfg), as frozen dataclasses
+read strictly from JSON."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
 import math
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
-from nextomni_edge.errors import InputError
+from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.formats.strict_json import read_dataclass, read_json
 from nextomni_edge.spec import Modality
-from nextomni_edge.strict_json import read_json
-
-T = TypeVar("T")
 
 MAX_CONFIG: Final = 2**20
-RANGES: Final[Mapping[str, tuple[float, float]]] = {  # where neither "1 to 2³⁰" nor "a positive number" is the answer
+# where neither "1 to 2³⁰" nor "a positive number" is the answer
+RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "logit_shift": (0, 1),
     "vocoder_iterations": (0, 10_000),
     "max_seconds": (0.001, 86_400),
@@ -36,9 +34,9 @@ OPTIONAL: Final = {
 class BackboneConfig:
     """A Qwen2-type transformer without the causal mask (METHOD 2). Defaults are Qwen2.5-7B's.
 
-    `attention` "prefix": what stands before the response sees nothing of it, in training and in use, so that the prompt's keys
-    and values hold for a whole run. "causal" keeps the mask: an autoregressive model of text, the flow's twin that it is measured
-    against.
+    `attention` "prefix": what stands before the response sees nothing of it, in training and in
+    use, so that the prompt's keys and values hold for a whole run. "causal" keeps the mask: an
+    autoregressive model of text, the flow's twin that it is measured against.
     """
 
     hidden_size: int = 3584
@@ -59,10 +57,12 @@ class BackboneConfig:
 
 @dataclass(frozen=True)
 class TextConfig:
-    """The text vocabulary; special tokens are named in the tokenizer's own file (see tokens/text.py).
+    """The text vocabulary; special tokens are named in the tokenizer's own file (see
+    tokens/text.py).
 
-    `canvas`: positions of a whole sequence, which a text response fills, whatever the prompt leaves of it; None: whole blocks.
-    `null_token`: the id that stands for a dropped condition where the tokenizer names none.
+    `canvas`: positions of a whole sequence, which a text response fills, whatever the prompt leaves
+    of it; None: whole blocks. `null_token`: the id that stands for a dropped condition where the
+    tokenizer names none.
     """
 
     vocabulary_size: int = 152064
@@ -78,7 +78,8 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class HeadConfig:
-    """A head over sub-codes: `parallel` sub-heads, or `autoregressive` over a position's sub-codes (METHOD 2)."""
+    """A head over sub-codes: `parallel` sub-heads, or `autoregressive` over a position's sub-codes
+    (METHOD 2)."""
 
     kind: Literal["parallel", "autoregressive"] = "autoregressive"
     width: int = 1024
@@ -88,7 +89,8 @@ class HeadConfig:
 
 @dataclass(frozen=True)
 class CodebookConfig:
-    """Multi-codebook quantisation (UniTok, arXiv 2502.20321): `codebooks` K tables of `entries` C vectors of `code_dim`."""
+    """Multi-codebook quantisation (UniTok, arXiv 2502.20321): `codebooks` K tables of `entries` C
+    vectors of `code_dim`."""
 
     codebooks: int = 4
     entries: int = 4096
@@ -101,24 +103,29 @@ class CodebookConfig:
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """A plain pre-norm transformer used inside encoders and decoders (CLIP's, SigLIP's and Whisper's block).
+    """A plain pre-norm transformer used inside encoders and decoders (CLIP's, SigLIP's and
+    Whisper's block).
 
-    CLIP's has a `class_token` before the patches and a `first_norm` before the blocks; nothing is read from the class token's row.
+    CLIP's has a `class_token` before the patches and a `first_norm` before the blocks; nothing is
+    read from the class token's row.
     """
 
     width: int = 1024
     layers: int = 24
     heads: int = 16
     norm_eps: float = field(default=1e-5, metadata=OPTIONAL)
-    activation: Literal["gelu", "gelu_tanh", "quick_gelu"] = field(default="gelu", metadata=OPTIONAL)
+    activation: Literal["gelu", "gelu_tanh", "quick_gelu"] = field(
+        default="gelu", metadata=OPTIONAL
+    )
     class_token: bool = field(default=False, metadata=OPTIONAL)
     first_norm: bool = field(default=False, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True)
 class VqConfig:
-    """The convolutional encoder or decoder of a VQ-GAN (LlamaGen's VQ-16, arXiv 2406.06525): channels of level i are
-    channels·multipliers[i], the resolution doubles from each level to the one before it."""
+    """The convolutional encoder or decoder of a VQ-GAN (LlamaGen's VQ-16, arXiv 2406.06525):
+    channels of level i are channels·multipliers[i], the resolution doubles from each level to the
+    one before it."""
 
     channels: int = 128
     multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)
@@ -126,18 +133,27 @@ class VqConfig:
     latent_channels: int = 256
 
     def fits(self, image: ImageConfig) -> bool:
-        """Whether the levels bring a grid of patches back to pixels, and GroupNorm's 32 groups are whole."""
-        whole = all(1 <= multiplier < 2**20 and self.channels * multiplier % 32 == 0 for multiplier in self.multipliers)
-        return whole and 0 < len(self.multipliers) <= 20 and 2 ** (len(self.multipliers) - 1) == image.patch
+        """Whether the levels bring a grid of patches back to pixels, and GroupNorm's 32 groups are
+        whole."""
+        whole = all(
+            1 <= multiplier < 2**20 and self.channels * multiplier % 32 == 0
+            for multiplier in self.multipliers
+        )
+        return (
+            whole
+            and 0 < len(self.multipliers) <= 20
+            and 2 ** (len(self.multipliers) - 1) == image.patch
+        )
 
 
 @dataclass(frozen=True)
 class ImageConfig:
-    """Square images of `size` pixels in patches of `patch`; (size/patch)² tokens. Video is up to `max_frames` of them.
+    """Square images of `size` pixels in patches of `patch`; (size/patch)² tokens. Video is up to
+    `max_frames` of them.
 
-    `given`: what the backbone sees of an image that is given: its codes, or continuous features of the encoder.
-    `fitting`: how a picture comes into the square (see media/image.py). `vq` replaces `decoder` where it is set;
-    `vq_encoder` turns pixels into the codes that it reads.
+    `given`: what the backbone sees of an image that is given: its codes, or continuous features of
+    the encoder. `fitting`: how a picture comes into the square (see media/image.py). `vq` replaces
+    `decoder` where it is set; `vq_encoder` turns pixels into the codes that it reads.
     """
 
     size: int = 256
@@ -163,7 +179,8 @@ class ImageConfig:
 
 @dataclass(frozen=True)
 class AudioConfig:
-    """Mono audio as Whisper's log-mel (n_fft, hop, mels); `frames_per_token` hops make one token of K sub-codes."""
+    """Mono audio as Whisper's log-mel (n_fft, hop, mels); `frames_per_token` hops make one token of
+    K sub-codes."""
 
     sample_rate: int = 16000
     n_fft: int = 400
@@ -171,7 +188,9 @@ class AudioConfig:
     mels: int = 80
     frames_per_token: int = 8
     max_seconds: float = 15.0
-    codebook: CodebookConfig = field(default_factory=lambda: CodebookConfig(codebooks=2, entries=2048))
+    codebook: CodebookConfig = field(
+        default_factory=lambda: CodebookConfig(codebooks=2, entries=2048)
+    )
     encoder: TransformerConfig = field(default_factory=TransformerConfig)
     decoder: TransformerConfig = field(default_factory=TransformerConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
@@ -185,7 +204,8 @@ class AudioConfig:
 
 @dataclass(frozen=True)
 class PathConfig:
-    """Metric-induced path of one modality and its published sampling defaults (METHOD 3): beta_t = c·(t/(1−t))^a."""
+    """Metric-induced path of one modality and its published sampling defaults (METHOD 3): beta_t =
+    c·(t/(1−t))^a."""
 
     c: float = 3.0
     a: float = 0.9
@@ -204,15 +224,18 @@ class FlowConfig:
 
     def of(self, modality: str) -> PathConfig:
         """The path of a modality; a video's frames are images."""
-        return {"text": self.text, "image": self.image, "video": self.image, "audio": self.audio}[modality]
+        return {"text": self.text, "image": self.image, "video": self.image, "audio": self.audio}[
+            modality
+        ]
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The whole model. `logit_shift` 1: position i is predicted from the hidden state of i−1 (METHOD 2).
+    """The whole model. `logit_shift` 1: position i is predicted from the hidden state of i−1
+    (METHOD 2).
 
-    `network` names the modules that it is built of (see models/networks.py). What belongs to a modality that is not among
-    `modalities` means nothing, and JSON leaves it out.
+    `network` names the modules that it is built of (see models/networks.py). What belongs to a
+    modality that is not among `modalities` means nothing, and JSON leaves it out.
     """
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -229,14 +252,29 @@ class ModelConfig:
         backbone, image, audio = self.backbone, self.image, self.audio
         _check_numbers(self, "")
         checks = [
-            (backbone.hidden_size % backbone.query_heads == 0, "backbone.hidden_size must be a multiple of query_heads"),
-            (backbone.head_dim % 2 == 0, "backbone head size (hidden_size / query_heads) must be even for RoPE"),
-            (backbone.query_heads % backbone.kv_heads == 0, "backbone.query_heads must be a multiple of kv_heads"),
+            (
+                backbone.hidden_size % backbone.query_heads == 0,
+                "backbone.hidden_size must be a multiple of query_heads",
+            ),
+            (
+                backbone.head_dim % 2 == 0,
+                "backbone head size (hidden_size / query_heads) must be even for RoPE",
+            ),
+            (
+                backbone.query_heads % backbone.kv_heads == 0,
+                "backbone.query_heads must be a multiple of kv_heads",
+            ),
             (image.size % image.patch == 0, "image.size must be a multiple of image.patch"),
-            (audio.frames_per_token % 2 == 0, "audio.frames_per_token must be even (the encoder halves the frame rate)"),
-            (not self.causal or self.logit_shift == 1, "logit_shift must be 1 with backbone.attention causal: a row sees itself"),
+            (
+                audio.frames_per_token % 2 == 0,
+                "audio.frames_per_token must be even (the encoder halves the frame rate)",
+            ),
+            (
+                not self.causal or self.logit_shift == 1,
+                "logit_shift must be 1 with backbone.attention causal: a row sees itself",
+            ),
             *self._network_checks(),
-        ]  # fmt: skip
+        ]
         for holds, sentence in checks:
             if not holds:
                 raise InputError(f"model config: {sentence}")
@@ -245,19 +283,45 @@ class ModelConfig:
         """What each network is built of, and what its text must fit in."""
         text, image, native = self.text, self.image, self.network == "native"
         modalities = ("text", "image", "audio") if native else ("text", "image")
-        parts = image.vq is None and image.given == "codes" if native else image.vq is not None and image.given == "features"
+        parts = (
+            image.vq is None and image.given == "codes"
+            if native
+            else image.vq is not None and image.given == "features"
+        )
         limit, null = self.backbone.max_positions, text.null_token
+        given = "codes and no" if native else "features and an"
         levels = "must have log2 of image.patch and one levels, widths of whole groups of 32"
         return [
-            (self.modalities == modalities, f"modalities of network {self.network} must be {', '.join(modalities)}"),
-            (parts, f"network {self.network} must have image.given {'codes and no' if native else 'features and an'} image.vq"),
-            (native or image.codebook.codebooks == 1, f"image.codebook.codebooks of network {self.network} must be 1"),
+            (
+                self.modalities == modalities,
+                f"modalities of network {self.network} must be {', '.join(modalities)}",
+            ),
+            (
+                parts,
+                f"network {self.network} must have image.given {given} image.vq",
+            ),
+            (
+                native or image.codebook.codebooks == 1,
+                f"image.codebook.codebooks of network {self.network} must be 1",
+            ),
             (image.vq is None or image.vq.fits(image), f"image.vq {levels}"),
-            (image.vq_encoder is None or image.vq_encoder.fits(image), f"image.vq_encoder {levels}"),
-            (image.vq_encoder is None or image.vq is not None, "image.vq_encoder needs an image.vq"),
-            (text.canvas is None or text.canvas <= limit, f"text.canvas must be at most backbone.max_positions, {limit}"),
-            (null is None or null < text.vocabulary_size, "text.null_token must be under text.vocabulary_size"),
-        ]  # fmt: skip
+            (
+                image.vq_encoder is None or image.vq_encoder.fits(image),
+                f"image.vq_encoder {levels}",
+            ),
+            (
+                image.vq_encoder is None or image.vq is not None,
+                "image.vq_encoder needs an image.vq",
+            ),
+            (
+                text.canvas is None or text.canvas <= limit,
+                f"text.canvas must be at most backbone.max_positions, {limit}",
+            ),
+            (
+                null is None or null < text.vocabulary_size,
+                "text.null_token must be under text.vocabulary_size",
+            ),
+        ]
 
     def to_json(self) -> dict[str, Any]:
         data = _to_json(self)
@@ -269,7 +333,8 @@ class ModelConfig:
 
     @property
     def causal(self) -> bool:
-        """Whether it is an autoregressive model of text, which no flow samples from (generate/autoregressive.py does)."""
+        """Whether it is an autoregressive model of text, which no flow samples from
+        (generate/autoregressive.py does)."""
         return self.backbone.attention == "causal"
 
     @classmethod
@@ -288,11 +353,15 @@ def _to_json(part: Any) -> dict[str, Any]:
         for f in dataclasses.fields(part)
         if not f.metadata.get("optional") or getattr(part, f.name) != f.default
     }
-    return {name: _to_json(value) if dataclasses.is_dataclass(value) else value for name, value in values.items()}
+    return {
+        name: _to_json(value) if dataclasses.is_dataclass(value) else value
+        for name, value in values.items()
+    }
 
 
 def _check_numbers(part: Any, prefix: str) -> None:
-    """Every size at least 1 and small enough for its products to be sizes; every constant in the range where it has a meaning."""
+    """Every size at least 1 and small enough for its products to be sizes; every constant in the
+    range where it has a meaning."""
     for f in dataclasses.fields(part):
         value = getattr(part, f.name)
         if dataclasses.is_dataclass(value):
@@ -300,56 +369,50 @@ def _check_numbers(part: Any, prefix: str) -> None:
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             low, high = RANGES.get(f.name, (1, 2**30) if isinstance(value, int) else (1e-30, 1e30))
             if not low <= value <= high:
-                raise InputError(f"model config: {prefix}{f.name} is {value}, expected {low} to {high}")
+                raise InputError(
+                    f"model config: {prefix}{f.name} is {value}, expected {low} to {high}"
+                )
 
 
-def read_dataclass(cls: type[T], data: object, where: str) -> T:
-    """Build a dataclass from JSON data, refusing unknown keys (the nearest name is offered), missing keys and wrong types."""
-    if not isinstance(data, Mapping):
-        raise InputError(f"{where}: found {type(data).__name__}, expected an object")
-    hints = typing.get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    for key in data:
-        if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, 1)
-            raise InputError(f"{where}: unknown key {str(key)[:80]!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
-    values: dict[str, Any] = {}
-    for name, f in fields.items():
-        if name in data:
-            values[name] = read_value(hints[name], data[name], f"{where}.{name}")
-        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
-            raise InputError(f"{where}: key {name!r} is missing")
-    return cls(**values)
+def _nextomni_7b() -> ModelConfig:
+    """NExT-OMNI's own shape (METHOD 1 and 2): Qwen2.5-7B, CLIP-ViT-Large and Whisper-turbo's
+    encoder, heads of 125 M parameters together. What is not published is chosen: 384² pixels in
+    patches of 16 (576 positions; CLIP's own patches are of 14), an image decoder of 12 layers 1,024
+    wide, a sound decoder of 12 layers 768 wide, codebook vectors of 16 values."""
+    head = HeadConfig("autoregressive", width=1024, layers=3, heads=8)
+    clip = TransformerConfig(
+        1024, layers=24, heads=16, activation="quick_gelu", class_token=True, first_norm=True
+    )
+    whisper = TransformerConfig(1280, layers=32, heads=20)
+    return ModelConfig(
+        backbone=BackboneConfig(),
+        image=ImageConfig(
+            384,
+            16,
+            8,
+            CodebookConfig(4, 4096),
+            clip,
+            TransformerConfig(1024, layers=12, heads=16),
+            head,
+        ),
+        audio=AudioConfig(
+            mels=128,
+            codebook=CodebookConfig(2, 2048),
+            encoder=whisper,
+            decoder=TransformerConfig(768, 12, 12),
+            head=head,
+        ),
+        logit_shift=1,
+    )
 
 
-def read_value(kind: Any, value: Any, where: str) -> Any:
-    """Check one JSON value against a type hint: scalars, literals, tuples, dicts, optionals and dataclasses."""
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind):
-        return read_dataclass(typing.cast(type[Any], kind), value, where)
-    if origin is Literal:
-        if value not in args or isinstance(value, bool):
-            raise InputError(f"{where}: found {_shown(value)}, expected one of {', '.join(map(repr, args))}")
-        return value
-    if origin in (types.UnionType, typing.Union):
-        if value is None and type(None) in args:
-            return None
-        return read_value(next(arg for arg in args if arg is not type(None)), value, where)
-    if origin is tuple and isinstance(value, list):
-        return tuple(read_value(args[0], item, f"{where}[{index}]") for index, item in enumerate(value))
-    if origin is dict and isinstance(value, Mapping):
-        return {str(key): read_value(args[1], item, f"{where}.{key}") for key, item in value.items()}
-    if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**1023:
-        value = float(value)
-    if not isinstance(kind, type) or origin is not None or not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise InputError(f"{where}: found {_shown(value)}, expected {getattr(kind, '__name__', kind)}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise InputError(f"{where}: found {value!r}, expected a finite number")
-    return value
+NAMED: Final = {"nextomni-7b": _nextomni_7b()}
 
 
-def _shown(value: object) -> str:
-    """A JSON value for an error's one line."""
-    if isinstance(value, (list, Mapping)):
-        return "a list" if isinstance(value, list) else "an object"
-    return repr(value)[:80]
+def named_config(name: str) -> ModelConfig:
+    """The config of a published shape. UsageError: unknown (the nearest name is offered)."""
+    if name not in NAMED:
+        near = difflib.get_close_matches(name, NAMED, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(NAMED)}"
+        raise UsageError(f"config {name!r}: {hint}")
+    return NAMED[name]

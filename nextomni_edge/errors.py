@@ -1,8 +1,10 @@
-"""The package's exceptions. Each carries the exit code that the command line answers with (DESIGN: 0 ok, 1 our fault)."""
+"""The package's exceptions. Each carries the exit code that the command line answers with (DESIGN:
+0 ok, 1 our fault)."""
 
 
 class NextOmniError(Exception):
-    """Base of every error that is meant for a person: one line saying what was found, what was expected, what to do."""
+    """Base of every error that is meant for a person: one line saying what was found, what was
+    expected, what to do."""
 
     exit_code = 1
 

@@ -24,17 +24,21 @@ _NEWBORN: Final = 2.0  # seconds
 
 @contextlib.contextmanager
 def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
-    """A file to write that takes its name when the block ends, and leaves what was there before when the block raises.
+    """A file to write that takes its name when the block ends, and leaves what was there before
+    when the block raises.
 
-    A writer that was killed leaves `.NAME.XXXXXXXX.part` behind, which the next one removes. `mode` is "wb", or "w" for UTF-8 text.
-    UsageError: the place cannot be written, or is full.
+    A writer that was killed leaves `.NAME.XXXXXXXX.part` behind, which the next one removes. `mode`
+    is "wb", or "w" for UTF-8 text. UsageError: the place cannot be written, or is full.
     """
     with _writable(path):
         remove_leftovers(path)
         part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         try:
-            with part.open(mode.replace("w", "x"), encoding=None if "b" in mode else "utf-8") as file:
-                with contextlib.suppress(ImportError, OSError):  # without locks nobody removes parts: see remove_leftovers
+            with part.open(
+                mode.replace("w", "x"), encoding=None if "b" in mode else "utf-8"
+            ) as file:
+                # without locks nobody removes parts: see remove_leftovers
+                with contextlib.suppress(ImportError, OSError):
                     _lock(file.fileno())
                 yield file
                 file.flush()
@@ -48,10 +52,12 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
 @contextlib.contextmanager
 def atomic_directory(out: Path, overwrite: bool = False) -> Iterator[Path]:
-    """A directory to fill that takes the name `out` when the block ends; on an error nothing of it stays.
+    """A directory to fill that takes the name `out` when the block ends; on an error nothing of it
+    stays.
 
-    The old directory stays whole until the new one stands in its place. A writer that was killed leaves `.NAME.part` behind, which
-    the next one removes. UsageError: `out` exists and `overwrite` is False, another process is writing it, or the place is full.
+    The old directory stays whole until the new one stands in its place. A writer that was killed
+    leaves `.NAME.part` behind, which the next one removes. UsageError: `out` exists and `overwrite`
+    is False, another process is writing it, or the place is full.
     """
     out = Path(os.path.abspath(out))  # noqa: PTH100  (resolve() would follow a link that is to be replaced itself)
     part = out.with_name(f".{out.name}.part")
@@ -72,10 +78,11 @@ def atomic_directory(out: Path, overwrite: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def resumable_directory(out: Path) -> Iterator[Path]:
-    """A directory to fill in several runs: `.NAME.partial` beside `out`, which takes its name when the block ends.
+    """A directory to fill in several runs: `.NAME.partial` beside `out`, which takes its name when
+    the block ends.
 
-    What an error or a kill leaves in it is there in the next run: write each file in one step. UsageError: `out` exists, another
-    process is filling the directory, or the place is full.
+    What an error or a kill leaves in it is there in the next run: write each file in one step.
+    UsageError: `out` exists, another process is filling the directory, or the place is full.
     """
     out = Path(os.path.abspath(out))  # noqa: PTH100  (as in atomic_directory)
     part = out.with_name(f".{out.name}.partial")
@@ -90,7 +97,8 @@ def resumable_directory(out: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove the parts that killed writers of this very file left. A part just made may not be locked yet: it is left alone."""
+    """Remove the parts that killed writers of this very file left. A part just made may not be
+    locked yet: it is left alone."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}.part"):
         with contextlib.suppress(ImportError, OSError):
             if time.time() - left.stat().st_mtime > _NEWBORN:
@@ -100,7 +108,8 @@ def remove_leftovers(path: Path) -> None:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """A second name for a file that nobody writes into any more, or a copy where the file system has no such names."""
+    """A second name for a file that nobody writes into any more, or a copy where the file system
+    has no such names."""
     try:
         target.hardlink_to(source)
     except OSError:
@@ -127,9 +136,12 @@ def fsync_tree(path: Path) -> None:
 
 @contextlib.contextmanager
 def _writable(path: Path) -> Iterator[None]:
-    """One clear line for a full disk anywhere in the block, and for a folder that is not there or not ours."""
+    """One clear line for a full disk anywhere in the block, and for a folder that is not there or
+    not ours."""
     if not path.parent.is_dir():
-        raise UsageError(f"{path}: the folder {path.parent} does not exist; create it or choose another")
+        raise UsageError(
+            f"{path}: the folder {path.parent} does not exist; create it or choose another"
+        )
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise UsageError(f"{path}: the folder {path.parent} cannot be written; choose another")
     try:
@@ -138,12 +150,14 @@ def _writable(path: Path) -> Iterator[None]:
         if error.errno not in _FULL:
             raise
         raise UsageError(
-            f"{path}: cannot be written ({os.strerror(error.errno or 0)}); free some space or choose another place"
+            f"{path}: cannot be written ({os.strerror(error.errno or 0)}); free some space or"
+            " choose another place"
         ) from error
 
 
 def _lock(descriptor: int) -> bool:
-    """Take the file's lock, which dies with its process; False where another holds it. OSError: the file system has none."""
+    """Take the file's lock, which dies with its process; False where another holds it. OSError: the
+    file system has none."""
     import fcntl  # absent on Windows, where bundles are read but not written
 
     try:
@@ -161,8 +175,15 @@ def _locked(part: Path) -> Iterator[None]:
     part.mkdir(exist_ok=True)
     descriptor = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        if not _lock(descriptor) or not os.path.lexists(part) or not os.path.samestat(os.fstat(descriptor), os.lstat(part)):
-            raise UsageError(f"{part.with_name(part.stem[1:])} is being written by another process; wait until it ends")
+        if (
+            not _lock(descriptor)
+            or not os.path.lexists(part)
+            or not os.path.samestat(os.fstat(descriptor), os.lstat(part))
+        ):
+            raise UsageError(
+                f"{part.with_name(part.stem[1:])} is being written by another process; wait until"
+                " it ends"
+            )
         yield
     finally:
         os.close(descriptor)
@@ -175,14 +196,16 @@ def _empty(part: Path) -> None:
 
 
 def _publish(part: Path, out: Path) -> None:
-    """Give `part` the name `out`. Where the kernel can exchange two names, there is no moment without a whole `out`."""
+    """Give `part` the name `out`. Where the kernel can exchange two names, there is no moment
+    without a whole `out`."""
     old = _aside(out)
     if not os.path.lexists(out):
         part.rename(out)
     elif _exchange(part, out):
         fsync_directory(out.parent)
         part.rename(old)
-    else:  # a crash between these two leaves `old`: the next writer gives it its name back (see _restore)
+    # a crash between these two leaves `old`: the next writer gives it its name back (see _restore)
+    else:
         out.rename(old)
         part.rename(out)
     fsync_directory(out.parent)
@@ -193,7 +216,8 @@ def _publish(part: Path, out: Path) -> None:
 
 
 def _restore(out: Path) -> None:
-    """Undo an overwriting that was cut off between its two renames, and finish a removal that was cut off."""
+    """Undo an overwriting that was cut off between its two renames, and finish a removal that was
+    cut off."""
     old = _aside(out)
     if os.path.lexists(old):
         if os.path.lexists(out):
@@ -207,9 +231,12 @@ def _aside(out: Path) -> Path:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Swap two names atomically (Linux's renameat2); False where the system or the file system cannot."""
+    """Swap two names atomically (Linux's renameat2); False where the system or the file system
+    cannot."""
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError, TypeError):
         return False
-    return bool(renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0)
+    return bool(
+        renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0
+    )

@@ -1,4 +1,5 @@
-"""The interface of every component, derived from the model's config alone: the one place that knows shapes and wire names."""
+"""The interface of every component, derived from the model's config alone: the one place that knows
+shapes and wire names."""
 
 from __future__ import annotations
 
@@ -11,10 +12,11 @@ MAX_BATCH = 64
 def graph_specs(config: ModelConfig) -> dict[str, GraphSpec]:
     """GraphSpec of every component of the model's modalities (METHOD 2), by component name."""
     specs = [
-        _embed_text(config), _embed_codes(config, ComponentName.EMBED_IMAGE), _embed_codes(config, ComponentName.EMBED_AUDIO),
-        _backbone(config), _text_head(config),
+        _embed_text(config), _embed_codes(config, ComponentName.EMBED_IMAGE),
+        _embed_codes(config, ComponentName.EMBED_AUDIO), _backbone(config), _text_head(config),
         _code_head(config, ComponentName.IMAGE_HEAD), _code_head(config, ComponentName.AUDIO_HEAD),
-        _image_encoder(config), _image_decoder(config), _audio_encoder(config), _audio_decoder(config),
+        _image_encoder(config), _image_decoder(config), _audio_encoder(config),
+        _audio_decoder(config),
     ]  # fmt: skip
     specs += [_image_quantiser(config)] if config.image.vq_encoder else []
     absent = {"text", "image", "audio"} - set(config.modalities)
@@ -22,18 +24,26 @@ def graph_specs(config: ModelConfig) -> dict[str, GraphSpec]:
 
 
 def without_states(spec: GraphSpec) -> GraphSpec:
-    """The interface of a component whose runtime keeps its states inside: nothing stands before the rows on the wire, and padding
-    stands behind them."""
+    """The interface of a component whose runtime keeps its states inside: nothing stands before the
+    rows on the wire, and padding stands behind them."""
     if not spec.states:
         return spec
     taken, given = ({pair[side] for pair in spec.states} for side in (0, 1))
     rows = next(dim for dim in spec.inputs[0].dims if isinstance(dim, Dim) and dim.name == "rows")
     inputs = [
-        TensorSpec(tensor.name, tensor.dtype, (tensor.dims[0], rows)) if tensor.name == Wire.ATTENTION_MASK else tensor
+        (
+            TensorSpec(tensor.name, tensor.dtype, (tensor.dims[0], rows))
+            if tensor.name == Wire.ATTENTION_MASK
+            else tensor
+        )
         for tensor in spec.inputs
         if tensor.name not in taken
     ]
-    return GraphSpec(spec.name, tuple(inputs), tuple(tensor for tensor in spec.outputs if tensor.name not in given))
+    return GraphSpec(
+        spec.name,
+        tuple(inputs),
+        tuple(tensor for tensor in spec.outputs if tensor.name not in given),
+    )
 
 
 def _batch() -> Dim:
@@ -45,7 +55,11 @@ def _rows(config: ModelConfig) -> Dim:
 
 
 def _codebook(config: ModelConfig, component: str) -> tuple[CodebookConfig, HeadConfig]:
-    part = config.image if component in (ComponentName.EMBED_IMAGE, ComponentName.IMAGE_HEAD) else config.audio
+    part = (
+        config.image
+        if component in (ComponentName.EMBED_IMAGE, ComponentName.IMAGE_HEAD)
+        else config.audio
+    )
     return part.codebook, part.head
 
 
@@ -69,14 +83,17 @@ def _embed_codes(config: ModelConfig, component: str) -> GraphSpec:
 
 
 def _backbone(config: ModelConfig) -> GraphSpec:
-    """Rows attend to every attended column of (past, rows): `attention_mask` covers past + rows columns. past may be 0."""
+    """Rows attend to every attended column of (past, rows): `attention_mask` covers past + rows
+    columns. past may be 0."""
     backbone = config.backbone
     batch, rows = _batch(), _rows(config)
     past = Dim("past", 0, backbone.max_positions)
     attended = Dim("attended", 1, 2 * backbone.max_positions)
 
     def cache(name: str, length: Dim) -> TensorSpec:
-        return TensorSpec(name, "float32", (backbone.layers, batch, backbone.kv_heads, length, backbone.head_dim))
+        return TensorSpec(
+            name, "float32", (backbone.layers, batch, backbone.kv_heads, length, backbone.head_dim)
+        )
 
     return GraphSpec(
         ComponentName.BACKBONE,
@@ -106,7 +123,8 @@ def _text_head(config: ModelConfig) -> GraphSpec:
 
 
 def _code_head(config: ModelConfig, component: str) -> GraphSpec:
-    """An autoregressive head also reads the sub-codes: logits of sub-code k depend on the sub-codes before k alone."""
+    """An autoregressive head also reads the sub-codes: logits of sub-code k depend on the sub-codes
+    before k alone."""
     batch, rows = _batch(), _rows(config)
     codebook, head = _codebook(config, component)
     inputs = [TensorSpec(Wire.HIDDEN, "float32", (batch, rows, config.backbone.hidden_size))]
@@ -122,18 +140,23 @@ def _pixels(config: ModelConfig) -> TensorSpec:
 
 
 def _image_codes(config: ModelConfig) -> TensorSpec:
-    return TensorSpec(Wire.CODES, "int64", (_batch(), config.image.positions, config.image.codebook.codebooks))
+    return TensorSpec(
+        Wire.CODES, "int64", (_batch(), config.image.positions, config.image.codebook.codebooks)
+    )
 
 
 def _image_encoder(config: ModelConfig) -> GraphSpec:
     """Pixels to codes, or to the rows that the backbone sees of an image that is given."""
-    features = TensorSpec(Wire.EMBEDDINGS, "float32", (_batch(), config.image.positions, config.backbone.hidden_size))
+    features = TensorSpec(
+        Wire.EMBEDDINGS, "float32", (_batch(), config.image.positions, config.backbone.hidden_size)
+    )
     seen = features if config.image.given == "features" else _image_codes(config)
     return GraphSpec(ComponentName.IMAGE_ENCODER, (_pixels(config),), (seen,))
 
 
 def _image_quantiser(config: ModelConfig) -> GraphSpec:
-    """Pixels to codes where the backbone sees features of a given image: the codes that the decoder turns back."""
+    """Pixels to codes where the backbone sees features of a given image: the codes that the decoder
+    turns back."""
     return GraphSpec(ComponentName.IMAGE_QUANTISER, (_pixels(config),), (_image_codes(config),))
 
 
@@ -142,7 +165,9 @@ def _image_decoder(config: ModelConfig) -> GraphSpec:
 
 
 def _audio_codes(config: ModelConfig) -> TensorSpec:
-    return TensorSpec(Wire.CODES, "int64", (_batch(), _audio_length(config), config.audio.codebook.codebooks))
+    return TensorSpec(
+        Wire.CODES, "int64", (_batch(), _audio_length(config), config.audio.codebook.codebooks)
+    )
 
 
 def _audio_length(config: ModelConfig) -> Dim:
@@ -150,14 +175,24 @@ def _audio_length(config: ModelConfig) -> Dim:
 
 
 def _audio_encoder(config: ModelConfig) -> GraphSpec:
-    """Log-mel arrives cut in tokens, (batch, length, frames_per_token, mels), so that any length is a whole number of tokens."""
+    """Log-mel arrives cut in tokens, (batch, length, frames_per_token, mels), so that any length is
+    a whole number of tokens."""
     audio = config.audio
-    log_mel = TensorSpec(Wire.LOG_MEL, "float32", (_batch(), _audio_length(config), audio.frames_per_token, audio.mels))
+    log_mel = TensorSpec(
+        Wire.LOG_MEL,
+        "float32",
+        (_batch(), _audio_length(config), audio.frames_per_token, audio.mels),
+    )
     return GraphSpec(ComponentName.AUDIO_ENCODER, (log_mel,), (_audio_codes(config),))
 
 
 def _audio_decoder(config: ModelConfig) -> GraphSpec:
-    """Waveform in [-1, 1], (batch, length, samples of one token); the vocoder is inside the graph."""
+    """Waveform in [-1, 1], (batch, length, samples of one token); the vocoder is inside the
+    graph."""
     audio = config.audio
-    waveform = TensorSpec(Wire.WAVEFORM, "float32", (_batch(), _audio_length(config), audio.frames_per_token * audio.hop))
+    waveform = TensorSpec(
+        Wire.WAVEFORM,
+        "float32",
+        (_batch(), _audio_length(config), audio.frames_per_token * audio.hop),
+    )
     return GraphSpec(ComponentName.AUDIO_DECODER, (_audio_codes(config),), (waveform,))

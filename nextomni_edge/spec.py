@@ -1,4 +1,5 @@
-"""Types of what crosses a component's border: tensor names, dtypes and dimensions. A leaf module: it imports nothing of ours."""
+"""Types of what crosses a component's border: tensor names, dtypes and dimensions. A leaf module:
+it imports nothing of ours."""
 
 from __future__ import annotations
 
@@ -7,12 +8,16 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 Dtype = Literal["float32", "float16", "int64", "bool"]
-Modality = Literal["text", "image", "audio"]  # what a segment can be; a video is image segments between video markers
+# of stored weights; the last four are llama.cpp's
+Precision = Literal["float32", "float16", "q8_0", "q6_k", "q4_k_m", "q4_0"]
+# what a segment can be; a video is image segments between video markers
+Modality = Literal["text", "image", "audio"]
 
 
 @dataclass(frozen=True)
 class Dim:
-    """A dimension that varies between `min` and `max` (both inclusive) from one call to the next."""
+    """A dimension that varies between `min` and `max` (both inclusive) from one call to the
+    next."""
 
     name: str
     min: int
@@ -20,7 +25,9 @@ class Dim:
 
     def __post_init__(self) -> None:
         if not 0 <= self.min <= self.max:
-            raise ValueError(f"dimension {self.name}: bounds {self.min}..{self.max} are not ordered")
+            raise ValueError(
+                f"dimension {self.name}: bounds {self.min}..{self.max} are not ordered"
+            )
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,8 @@ class TensorSpec:
         return tuple(dim if isinstance(dim, int) else sizes[dim.name] for dim in self.dims)
 
     def mismatch(self, dtype: str, shape: tuple[int, ...], bound: dict[str, int]) -> str | None:
-        """Why a tensor of this dtype and shape does not fit, or None; `bound` collects the named dims seen so far."""
+        """Why a tensor of this dtype and shape does not fit, or None; `bound` collects the named
+        dims seen so far."""
         if dtype != self.dtype:
             return f"{self.name}: dtype {dtype}, expected {self.dtype}"
         if len(shape) != len(self.dims):
@@ -46,21 +54,29 @@ class TensorSpec:
                 if size != dim:
                     return f"{self.name}: axis {axis} has size {size}, expected {dim}"
             elif not dim.min <= size <= dim.max:
-                return f"{self.name}: axis {axis} ({dim.name}) has size {size}, expected {dim.min} to {dim.max}"
+                return (
+                    f"{self.name}: axis {axis} ({dim.name}) has size {size}, expected {dim.min} to"
+                    f" {dim.max}"
+                )
             elif bound.setdefault(dim.name, size) != size:
-                return f"{self.name}: axis {axis} ({dim.name}) has size {size}, but another tensor has {bound[dim.name]}"
+                return (
+                    f"{self.name}: axis {axis} ({dim.name}) has size {size}, but another tensor has"
+                    f" {bound[dim.name]}"
+                )
         return None
 
     def to_json(self) -> dict[str, object]:
         dims: list[object] = [
-            dim if isinstance(dim, int) else {"name": dim.name, "min": dim.min, "max": dim.max} for dim in self.dims
+            dim if isinstance(dim, int) else {"name": dim.name, "min": dim.min, "max": dim.max}
+            for dim in self.dims
         ]
         return {"name": self.name, "dtype": self.dtype, "dims": dims}
 
 
 @dataclass(frozen=True)
 class GraphSpec:
-    """A component's interface. `states` names (input, output) pairs that the caller keeps from one call to the next."""
+    """A component's interface. `states` names (input, output) pairs that the caller keeps from one
+    call to the next."""
 
     name: str
     inputs: tuple[TensorSpec, ...]
@@ -73,7 +89,9 @@ class GraphSpec:
         for tensor in (*self.inputs, *self.outputs):
             for dim in tensor.dims:
                 if isinstance(dim, Dim) and found.setdefault(dim.name, dim) != dim:
-                    raise ValueError(f"graph {self.name}: dimension {dim.name} is declared with two ranges")
+                    raise ValueError(
+                        f"graph {self.name}: dimension {dim.name} is declared with two ranges"
+                    )
         return found
 
     def to_json(self) -> dict[str, object]:

@@ -1,4 +1,5 @@
-"""What every runtime promises: a session per component with a guarded door, and a registry that imports no library early."""
+"""What every runtime promises: a session per component with a guarded door, and a registry that
+imports no library early."""
 
 from __future__ import annotations
 
@@ -20,13 +21,14 @@ from nextomni_edge.spec import Dim, GraphSpec, TensorSpec, Wire
 
 Compute = Literal["float32", "bfloat16", "float16"]
 
-# Adding a runtime is its file and one line here: name → (module, class, the extra that installs its library).
+# Adding a runtime is its file and one line here: name → (module, class, the extra that installs its
+# library).
 RUNTIMES: Final = {
-    "coreml": ("nextomni_edge.runtimes.coreml", "CoreMlRuntime", "coreml"),
+    "coreml": ("nextomni_edge.runtimes.coreml.runtime", "CoreMlRuntime", "coreml"),
     "llamacpp": ("nextomni_edge.runtimes.llamacpp", "LlamaCppRuntime", "gguf"),
-    "onnx": ("nextomni_edge.runtimes.onnx", "OnnxRuntime", "cpu"),
+    "onnx": ("nextomni_edge.runtimes.onnx.runtime", "OnnxRuntime", "cpu"),
     "openvino": ("nextomni_edge.runtimes.openvino", "OpenVinoRuntime", "openvino"),
-    "tensorrt": ("nextomni_edge.runtimes.tensorrt", "TensorRtRuntime", "tensorrt"),
+    "tensorrt": ("nextomni_edge.runtimes.tensorrt.runtime", "TensorRtRuntime", "tensorrt"),
     "torch": ("nextomni_edge.runtimes.torch", "TorchRuntime", "train"),
 }
 # A component's format → the runtimes that read it, the first where none is named.
@@ -39,10 +41,12 @@ READERS: Final[Mapping[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Execution:
-    """How components are to be run. `runtime` None: that of the bundle's format; `provider` None: the runtime's own choice.
+    """How components are to be run. `runtime` None: that of the bundle's format; `provider` None:
+    the runtime's own choice.
 
-    compute: the arithmetic; all but float32 approximates. cache: a folder for compiled models, where the runtime compiles.
-    allow_fallback: where the provider is not here, the processor may stand in; otherwise that is an error.
+    compute: the arithmetic; all but float32 approximates. cache: a folder for compiled models,
+    where the runtime compiles. allow_fallback: where the provider is not here, the processor may
+    stand in; otherwise that is an error.
     """
 
     runtime: str | None = None
@@ -52,8 +56,9 @@ class Execution:
     allow_fallback: bool = False
 
     def of_format(self, name: str) -> Execution:
-        """How a component of this format is to be run: on the runtime asked for, where that reads it, as it was asked; else on the
-        format's own, which takes none of what was asked of another."""
+        """How a component of this format is to be run: on the runtime asked for, where that reads
+        it, as it was asked; else on the format's own, which takes none of what was asked of
+        another."""
         readers = READERS[name]
         if self.runtime in readers:
             return self
@@ -62,13 +67,14 @@ class Execution:
         return Execution(readers[0], allow_fallback=self.allow_fallback)
 
     def check_reads(self, formats: Collection[str]) -> None:
-        """UsageError: the runtime that was asked for is none, or reads none of a bundle's formats."""
+        """UsageError: the runtime that was asked for is none, or reads none of a bundle's
+        formats."""
         if self.runtime is not None and not any(self.runtime in READERS[name] for name in formats):
             _check_known(self.runtime)
             able = sorted({reader for name in formats for reader in READERS[name]})
             raise UsageError(
-                f"runtime {self.runtime!r} reads no component of this bundle ({', '.join(sorted(formats))}): "
-                f"expected {' or '.join(able)}"
+                f"runtime {self.runtime!r} reads no component of this bundle"
+                f" ({', '.join(sorted(formats))}): expected {' or '.join(able)}"
             )
 
 
@@ -86,53 +92,80 @@ class Session(ABC):
     def __init__(self, spec: GraphSpec, provider: str) -> None:
         self.spec, self.provider = spec, provider
 
-    def run(self, inputs: Mapping[str, Array], outputs: Collection[str] | None = None) -> dict[str, Array]:
+    def run(
+        self, inputs: Mapping[str, Array], outputs: Collection[str] | None = None
+    ) -> dict[str, Array]:
         """Outputs by wire name: all, or those asked for.
 
-        UsageError: inputs of other names, dtypes or shapes than the spec's. InputError: the component's outputs are.
-        NonFiniteError: a float output holds NaN or infinity; the component and the place are named.
+        UsageError: inputs of other names, dtypes or shapes than the spec's. InputError: the
+        component's outputs are. NonFiniteError: a float output holds NaN or infinity; the component
+        and the place are named.
         """
-        wanted = [tensor for tensor in self.spec.outputs if outputs is None or tensor.name in outputs]
+        wanted = [
+            tensor for tensor in self.spec.outputs if outputs is None or tensor.name in outputs
+        ]
         bound = self._checked_inputs(self.spec.inputs, inputs)
-        return self._checked_outputs(wanted, self._run(inputs, [tensor.name for tensor in wanted]), bound)
+        return self._checked_outputs(
+            wanted, self._run(inputs, [tensor.name for tensor in wanted]), bound
+        )
 
     def state(self, batch: int, columns: int) -> State:
-        """Room for what `step` keeps of so many sequences, of so many positions each. UsageError: the component keeps nothing."""
+        """Room for what `step` keeps of so many sequences, of so many positions each. UsageError:
+        the component keeps nothing."""
         return HostState(self.spec, batch, columns)
 
-    def step(self, inputs: Mapping[str, Array], state: State, sequences: Ids | None = None) -> dict[str, Array]:
-        """`run` of rows that see one another and what `state` keeps of their sequences, and are kept there from now on.
+    def step(
+        self, inputs: Mapping[str, Array], state: State, sequences: Ids | None = None
+    ) -> dict[str, Array]:
+        """`run` of rows that see one another and what `state` keeps of their sequences, and are
+        kept there from now on.
 
-        inputs: as `run`'s, but what the state holds; rows that the mask (b,rows) leaves out stand behind. A row replaces what
-        was kept of its position, which then none of the rows sees. sequences (b,): whose rows they are; None: of all, in order.
-        UsageError: as `run`'s; positions that the state has no room for, or rows that it cannot take.
+        inputs: as `run`'s, but what the state holds; rows that the mask (b,rows) leaves out stand
+        behind. A row replaces what was kept of its position, which then none of the rows sees.
+        sequences (b,): whose rows they are; None: of all, in order. UsageError: as `run`'s;
+        positions that the state has no room for, or rows that it cannot take.
         """
         spec = without_states(self.spec)
         bound = self._checked_inputs(spec.inputs, inputs)
         chosen = np.arange(len(state.filled)) if sequences is None else sequences
         positions, real = inputs[Wire.POSITIONS], inputs[Wire.ATTENTION_MASK]
         if len(chosen) != len(positions):
-            raise UsageError(f"{self.spec.name}: rows of {len(positions)} sequences, expected {len(chosen)}")
+            raise UsageError(
+                f"{self.spec.name}: rows of {len(positions)} sequences, expected {len(chosen)}"
+            )
         columns = state.filled.shape[1]
         if (outside := positions[real & ((positions < 0) | (positions >= columns))]).size:
-            raise UsageError(f"{self.spec.name}: position {outside[0]}, the state has room for {columns}")
+            raise UsageError(
+                f"{self.spec.name}: position {outside[0]}, the state has room for {columns}"
+            )
         found = self._checked_outputs(spec.outputs, self._step(inputs, state, chosen), bound)
         state.fill(chosen, positions, real)
         return found
 
-    def _checked_inputs(self, specs: Collection[TensorSpec], inputs: Mapping[str, Array]) -> dict[str, int]:
+    def _checked_inputs(
+        self, specs: Collection[TensorSpec], inputs: Mapping[str, Array]
+    ) -> dict[str, int]:
         bound: dict[str, int] = {}
         if wrong := _mismatch(specs, inputs, bound):
             raise UsageError(f"{self.spec.name}: input {wrong}")
         return bound
 
-    def _checked_outputs(self, wanted: Collection[TensorSpec], found: dict[str, Array], bound: dict[str, int]) -> dict[str, Array]:
+    def _checked_outputs(
+        self, wanted: Collection[TensorSpec], found: dict[str, Array], bound: dict[str, int]
+    ) -> dict[str, Array]:
         if wrong := _mismatch(wanted, found, bound):
-            raise InputError(f"{self.spec.name}: output {wrong}; the file is not this model's {self.spec.name}")
+            raise InputError(
+                f"{self.spec.name}: output {wrong}; the file is not this model's {self.spec.name}"
+            )
         for tensor in wanted:
             if tensor.dtype.startswith("float") and not np.isfinite(found[tensor.name]).all():
-                index = tuple(int(place) for place in np.argwhere(~np.isfinite(found[tensor.name]))[0])
-                raise NonFiniteError(f"{self.spec.name}: output {_value_at(tensor, found[tensor.name], index)}", index)
+                index = tuple(
+                    int(place) for place in np.argwhere(~np.isfinite(found[tensor.name]))[0]
+                )
+                raise NonFiniteError(
+                    f"{self.spec.name}: output {_value_at(tensor, found[tensor.name], index)}",
+                    index,
+                )
         return found
 
     @abstractmethod
@@ -140,10 +173,12 @@ class Session(ABC):
         """The outputs of the given names, for inputs already checked."""
 
     def _step(self, inputs: Mapping[str, Array], state: Any, sequences: Ids) -> dict[str, Array]:
-        """The outputs that are no states, for inputs already checked and a state that `state` made."""
+        """The outputs that are no states, for inputs already checked and a state that `state`
+        made."""
         positions, real = inputs[Wire.POSITIONS], inputs[Wire.ATTENTION_MASK]
         seen = state.seen(sequences, positions, real)
-        columns = int(np.flatnonzero(seen.any(axis=0)).max(initial=-1)) + 1  # no row reads what is kept behind
+        # no row reads what is kept behind
+        columns = int(np.flatnonzero(seen.any(axis=0)).max(initial=-1)) + 1
         mask = np.concatenate([seen[:, :columns], real], axis=1)
         found = self.run({**inputs, **state.past(sequences, columns), Wire.ATTENTION_MASK: mask})
         state.put(sequences, positions, real, found)
@@ -161,20 +196,28 @@ class Runtime(ABC):
     def configure(self, execution: Execution) -> None:
         """What `load` is to keep to. UsageError: this runtime has not what is asked for."""
         if execution.compute not in self.COMPUTES:
-            raise UsageError(f"{self.NAME} computes in {' or '.join(self.COMPUTES)} here; {execution.compute} was asked for")
+            raise UsageError(
+                f"{self.NAME} computes in {' or '.join(self.COMPUTES)} here; {execution.compute}"
+                " was asked for"
+            )
         if execution.cache and not self.COMPILES:
-            raise UsageError(f"{self.NAME} compiles nothing that could be kept in {execution.cache}; leave --cache out")
+            raise UsageError(
+                f"{self.NAME} compiles nothing that could be kept in {execution.cache}; leave"
+                " --cache out"
+            )
         self.execution = execution
 
     def choose_provider(self, component: str, wanted: str | None, default: str) -> str:
-        """The provider to run on. MissingRuntimeError: it is not here, and nothing may stand in for it."""
+        """The provider to run on. MissingRuntimeError: it is not here, and nothing may stand in for
+        it."""
         if wanted is None or wanted in self.providers():
             return wanted or default
         if self.execution.allow_fallback:
             return default
         here = ", ".join(self.providers())
         raise MissingRuntimeError(
-            f"{component}: provider {wanted!r} is not in this {self.NAME}; it has {here}; --allow-fallback runs on {default}"
+            f"{component}: provider {wanted!r} is not in this {self.NAME}; it has {here};"
+            f" --allow-fallback runs on {default}"
         )
 
     @abstractmethod
@@ -182,21 +225,27 @@ class Runtime(ABC):
         """Where the library, as it is installed here, can run."""
 
     @abstractmethod
-    def load(self, component: str, file: Path, spec: GraphSpec, provider: str | None = None) -> Session:
-        """MissingRuntimeError: `provider` is not the one that would run. InputError: the file is not the component."""
+    def load(
+        self, component: str, file: Path, spec: GraphSpec, provider: str | None = None
+    ) -> Session:
+        """MissingRuntimeError: `provider` is not the one that would run. InputError: the file is
+        not the component."""
 
 
 def runtime(name: str, execution: Execution | None = None) -> Runtime:
     """The runtime of a name; its library is imported now.
 
-    UsageError: unknown, or it has not what `execution` asks for. MissingRuntimeError: not installed.
+    UsageError: unknown, or it has not what `execution` asks for. MissingRuntimeError: not
+    installed.
     """
     _check_known(name)
     module, cls, extra = RUNTIMES[name]
     try:
         found: Runtime = getattr(importlib.import_module(module), cls)()
     except ImportError as error:
-        raise MissingRuntimeError(f"runtime {name}: {error}; install it with: pip install 'nextomni-edge[{extra}]'") from error
+        raise MissingRuntimeError(
+            f"runtime {name}: {error}; install it with: pip install 'nextomni-edge[{extra}]'"
+        ) from error
     if execution is not None:
         found.configure(execution)
     return found
@@ -208,16 +257,22 @@ def _check_known(name: str) -> None:
 
 
 def threads() -> int:
-    """Threads from OMP_NUM_THREADS, which the vendors' own builds ignore; 0, all cores, where it is not set."""
+    """Threads from OMP_NUM_THREADS, which the vendors' own builds ignore; 0, all cores, where it is
+    not set."""
     value = os.environ.get("OMP_NUM_THREADS", "")
     return int(value) if value.isdecimal() else 0
 
 
-def _mismatch(specs: Collection[TensorSpec], tensors: Mapping[str, Array], bound: dict[str, int]) -> str | None:
+def _mismatch(
+    specs: Collection[TensorSpec], tensors: Mapping[str, Array], bound: dict[str, int]
+) -> str | None:
     """Why the tensors are not exactly those that the specs declare, or None."""
     for name in sorted(tensors.keys() ^ {spec.name for spec in specs}):
         return f"{name} is {'unknown' if name in tensors else 'missing'}"
-    reasons = (spec.mismatch(tensors[spec.name].dtype.name, tensors[spec.name].shape, bound) for spec in specs)
+    reasons = (
+        spec.mismatch(tensors[spec.name].dtype.name, tensors[spec.name].shape, bound)
+        for spec in specs
+    )
     return next((reason for reason in reasons if reason), None)
 
 

@@ -27,7 +27,8 @@ PRECISIONS: Final[dict[Compute, openvino.Type]] = {
     "float32": openvino.Type.f32, "bfloat16": openvino.Type.bf16, "float16": openvino.Type.f16,
 }  # fmt: skip
 DTYPES: Final = {
-    openvino.Type.f32: "float32", openvino.Type.f16: "float16", openvino.Type.i64: "int64", openvino.Type.boolean: "bool",
+    openvino.Type.f32: "float32", openvino.Type.f16: "float16", openvino.Type.i64: "int64",
+    openvino.Type.boolean: "bool",
 }  # fmt: skip
 LAST: Final = np.array([-1])
 ONNX_UINT8: Final = 2  # of packed 4-bit values, two a byte
@@ -38,8 +39,9 @@ ONNX_FLOAT8: Final = 17  # E4M3
 def _core() -> openvino.Core:
     """The one core of this process, kept for its whole life.
 
-    Its CPU plugin gives the thread that loads it another signal stack and unmaps that again when the last user of the plugin goes:
-    with a second core, or in another thread, the stack in use is the one unmapped, and the next Ctrl-C ends the process.
+    Its CPU plugin gives the thread that loads it another signal stack and unmaps that again when
+    the last user of the plugin goes: with a second core, or in another thread, the stack in use is
+    the one unmapped, and the next Ctrl-C ends the process.
     """
     core = openvino.Core()
     core.add_extension(ConversionExtension("GatherBlockQuantized", "com.microsoft", _gather_blocks))
@@ -47,7 +49,8 @@ def _core() -> openvino.Core:
 
 
 class OpenVinoSession(Session):
-    """A compiled model; each thread that runs it has a request of its own, which holds the tensors inside."""
+    """A compiled model; each thread that runs it has a request of its own, which holds the tensors
+    inside."""
 
     def __init__(self, spec: GraphSpec, compiled: openvino.CompiledModel) -> None:
         super().__init__(spec, compiled.get_property("EXECUTION_DEVICES")[0])
@@ -60,15 +63,19 @@ class OpenVinoSession(Session):
         try:
             found = self._mine.request.infer(dict(inputs), share_inputs=True, share_outputs=False)
         except Exception as error:  # the library's exceptions share no base but Exception
-            raise NextOmniError(f"{self.spec.name}: OpenVINO failed ({_one_line(error)})") from error
+            raise NextOmniError(
+                f"{self.spec.name}: OpenVINO failed ({_one_line(error)})"
+            ) from error
         return {name: found[self._ports[name]] for name in outputs}
 
 
 class OpenVinoRuntime(Runtime):
-    """Providers are OpenVINO's devices. It would compute in bfloat16 of itself where the processor can: float32 is asked for.
+    """Providers are OpenVINO's devices. It would compute in bfloat16 of itself where the processor
+    can: float32 is asked for.
 
-    With a cache, a compiled model is kept under a key of its own: the graph with all its weights, the library's version, the
-    device and the settings. A file there that is not whole is compiled again.
+    With a cache, a compiled model is kept under a key of its own: the graph with all its weights,
+    the library's version, the device and the settings. A file there that is not whole is compiled
+    again.
     """
 
     NAME: ClassVar = "OpenVINO"
@@ -81,7 +88,9 @@ class OpenVinoRuntime(Runtime):
     def providers(self) -> list[str]:
         return list(self._core.available_devices)
 
-    def load(self, component: str, file: Path, spec: GraphSpec, provider: str | None = None) -> Session:
+    def load(
+        self, component: str, file: Path, spec: GraphSpec, provider: str | None = None
+    ) -> Session:
         device = self.choose_provider(component, provider, "CPU")
         settings = self._settings(_rounded_blocks(component, file))
         kept = self._cached_file(component, file, device, settings)
@@ -95,11 +104,16 @@ class OpenVinoRuntime(Runtime):
         return OpenVinoSession(spec, compiled)
 
     def _settings(self, rounded_blocks: int) -> dict[str, Any]:
-        found: dict[str, Any] = {"INFERENCE_PRECISION_HINT": PRECISIONS[self.execution.compute], "PERFORMANCE_HINT": "LATENCY"}
+        found: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": PRECISIONS[self.execution.compute],
+            "PERFORMANCE_HINT": "LATENCY",
+        }
         found["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = rounded_blocks
         return found | ({"INFERENCE_NUM_THREADS": threads()} if threads() else {})
 
-    def _compile(self, component: str, file: Path, device: str, settings: dict[str, Any]) -> openvino.CompiledModel:
+    def _compile(
+        self, component: str, file: Path, device: str, settings: dict[str, Any]
+    ) -> openvino.CompiledModel:
         try:
             model = self._core.read_model(file)
             _check_grouped_heads(component, file, model)
@@ -107,32 +121,52 @@ class OpenVinoRuntime(Runtime):
         except NextOmniError:
             raise
         except Exception as error:  # the library's exceptions share no base but Exception
-            raise InputError(f"{component}: OpenVINO cannot load {file} ({_one_line(error)})") from error
+            raise InputError(
+                f"{component}: OpenVINO cannot load {file} ({_one_line(error)})"
+            ) from error
 
-    def _check_runs_as_asked(self, component: str, compiled: openvino.CompiledModel, device: str) -> None:
-        """MissingRuntimeError: another device would run than the one chosen, or in another arithmetic than asked for."""
+    def _check_runs_as_asked(
+        self, component: str, compiled: openvino.CompiledModel, device: str
+    ) -> None:
+        """MissingRuntimeError: another device would run than the one chosen, or in another
+        arithmetic than asked for."""
         found = compiled.get_property("EXECUTION_DEVICES")
         if found != [device] and not self.execution.allow_fallback:
-            raise MissingRuntimeError(f"{component}: provider {device} was asked for, but {', '.join(found)} would run")
-        precision, wanted = compiled.get_property("INFERENCE_PRECISION_HINT"), self.execution.compute
+            raise MissingRuntimeError(
+                f"{component}: provider {device} was asked for, but {', '.join(found)} would run"
+            )
+        precision, wanted = (
+            compiled.get_property("INFERENCE_PRECISION_HINT"),
+            self.execution.compute,
+        )
         if precision != PRECISIONS[wanted]:
             raise MissingRuntimeError(
-                f"{component}: {wanted} was asked for, but {device} would compute in {precision.to_string()}; "
-                "leave --compute out, or take a device that has it"
+                f"{component}: {wanted} was asked for, but {device} would compute in"
+                f" {precision.to_string()}; leave --compute out, or take a device that has it"
             )
 
-    def _cached_file(self, component: str, file: Path, device: str, settings: dict[str, Any]) -> Path | None:
+    def _cached_file(
+        self, component: str, file: Path, device: str, settings: dict[str, Any]
+    ) -> Path | None:
         """Where this model, compiled by this library for this device, is kept."""
         if self.execution.cache is None:
             return None
         self.execution.cache.mkdir(parents=True, exist_ok=True)
         named = {key: str(value) for key, value in settings.items()}
         name = self._core.get_property(device, "FULL_DEVICE_NAME")
-        key = json.dumps([graph_content(file), openvino.__version__, device, name, named], sort_keys=True)
-        return self.execution.cache / f"{component}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.openvino"
+        key = json.dumps(
+            [graph_content(file), openvino.__version__, device, name, named], sort_keys=True
+        )
+        return (
+            self.execution.cache
+            / f"{component}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.openvino"
+        )
 
-    def _restore(self, kept: Path, device: str, settings: dict[str, Any]) -> openvino.CompiledModel | None:
-        """The compiled model of a file that is whole; None where there is none, or the library does not take it."""
+    def _restore(
+        self, kept: Path, device: str, settings: dict[str, Any]
+    ) -> openvino.CompiledModel | None:
+        """The compiled model of a file that is whole; None where there is none, or the library does
+        not take it."""
         with contextlib.suppress(OSError, RuntimeError):
             content = kept.read_bytes()
             digest, blob = content[:32], content[32:]
@@ -142,35 +176,50 @@ class OpenVinoRuntime(Runtime):
 
 
 def _rounded_blocks(component: str, file: Path) -> int:
-    """What a product with 4-bit blocks reads is rounded to 8 bits in blocks of the same size, as ONNX Runtime does it; elsewhere
-    (0) nothing is but where the graph says so: of itself the library would round what any stored integers are multiplied with."""
+    """What a product with 4-bit blocks reads is rounded to 8 bits in blocks of the same size, as
+    ONNX Runtime does it; elsewhere (0) nothing is but where the graph says so: of itself the
+    library would round what any stored integers are multiplied with."""
     try:
         stored = [parts[QUANTISED] for parts in stored_layers(file).values() if QUANTISED in parts]
     except (InputError, OSError) as error:
         raise InputError(f"{component}: {file}: {error}") from error
-    if any(q.element == ONNX_FLOAT8 for q in stored):  # 2026.4: of inputs near 0 a product is off by 8e-3, a decoder by 0.1
-        raise InputError(f"{component}: OpenVINO rounds the smallest numbers of E4M3 otherwise than {file} says: --runtime onnx")
-    return min((2 * q.dims[-1] for q in stored if q.element == ONNX_UINT8 and len(q.dims) == 3), default=0)
+    # 2026.4: of inputs near 0 a product is off by 8e-3, a decoder by 0.1
+    if any(q.element == ONNX_FLOAT8 for q in stored):
+        raise InputError(
+            f"{component}: OpenVINO rounds the smallest numbers of E4M3 otherwise than {file} says:"
+            " --runtime onnx"
+        )
+    return min(
+        (2 * q.dims[-1] for q in stored if q.element == ONNX_UINT8 and len(q.dims) == 3), default=0
+    )
 
 
 def _gather_blocks(node: Any) -> list[Any]:
-    """Rows of a table of 4-bit blocks, (…, columns) float32, by plain operators: only the rows that are read are widened.
+    """Rows of a table of 4-bit blocks, (…, columns) float32, by plain operators: only the rows that
+    are read are widened.
 
-    The library's own translation takes scales that are constants alone; ours are float16 behind a cast.
+    The library's own translation takes scales that are constants alone; ours are float16 behind a
+    cast.
     """
     table, rows, scale = (node.get_input(index) for index in range(3))
-    blocks, block_size = scale.get_partial_shape()[1].get_length(), int(node.get_attribute("block_size"))
+    blocks, block_size = (
+        scale.get_partial_shape()[1].get_length(),
+        int(node.get_attribute("block_size")),
+    )
     zero: Any = op.constant(np.float32(8))
     if node.get_input_size() > 3:
         packed_zero = _last_axis(_nibbles(node.get_input(3), rows), rows, [-1])
         zero = op.unsqueeze(op.slice(packed_zero, [0], [blocks], [1], LAST), LAST)
     q = _last_axis(_nibbles(table, rows), rows, [blocks, block_size])
-    values = op.multiply(op.subtract(q, zero), op.unsqueeze(op.gather(scale, rows, np.int64(0)), LAST))
+    values = op.multiply(
+        op.subtract(q, zero), op.unsqueeze(op.gather(scale, rows, np.int64(0)), LAST)
+    )
     return list(_last_axis(values, rows, [blocks * block_size]).outputs())
 
 
 def _nibbles(packed: Any, rows: Any) -> Any:
-    """Of the rows that are read, the two 4-bit values of each byte, low one first, as float32 (…, bytes, 2)."""
+    """Of the rows that are read, the two 4-bit values of each byte, low one first, as float32 (…,
+    bytes, 2)."""
     read = op.gather(packed, rows, np.int64(0))
     low, high = op.bitwise_and(read, np.uint8(15)), op.bitwise_right_shift(read, np.uint8(4))
     return op.convert(op.concat([op.unsqueeze(half, LAST) for half in (low, high)], -1), "f32")
@@ -178,38 +227,54 @@ def _nibbles(packed: Any, rows: Any) -> Any:
 
 def _last_axis(values: Any, rows: Any, sizes: list[int]) -> Any:
     """The values with their axes behind those of `rows` cut anew."""
-    return op.reshape(values, op.concat([op.shape_of(rows), np.array(sizes)], 0), special_zero=False)
+    return op.reshape(
+        values, op.concat([op.shape_of(rows), np.array(sizes)], 0), special_zero=False
+    )
 
 
 def _one_line(error: Exception) -> str:
     """What the library says, without the places in its sources that stand first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = [line for line in lines if not line.startswith(("Exception from src", "Check '", "While validating", "FrontEnd API"))]
+    said = [
+        line
+        for line in lines
+        if not line.startswith(
+            ("Exception from src", "Check '", "While validating", "FrontEnd API")
+        )
+    ]
     return " ".join(said or lines)[:300]
 
 
 def _keep(kept: Path, compiled: openvino.CompiledModel) -> None:
-    """Write a compiled model after its digest. It is read back by its owner alone: it is as trusted as a program."""
+    """Write a compiled model after its digest. It is read back by its owner alone: it is as trusted
+    as a program."""
     blob = compiled.export_model().getvalue()
     with atomic_write(kept) as file:
         file.write(hashlib.sha256(blob).digest() + blob)
 
 
 def _check_grouped_heads(component: str, file: Path, model: openvino.Model) -> None:
-    """InputError: attention with fewer key than query heads, not expanded: it would read memory that is not its own."""
+    """InputError: attention with fewer key than query heads, not expanded: it would read memory
+    that is not its own."""
     for operation in model.get_ops():
         if operation.get_type_name() == "ScaledDotProductAttention":
             query, key = (operation.input(index).get_partial_shape()[1] for index in (0, 1))
             if query != key or query.is_dynamic:
                 raise InputError(
-                    f"{component}: OpenVINO reads attention with {query} query and {key} key heads from {file}, expected the same "
-                    "constant number; export the model again with this release"
+                    f"{component}: OpenVINO reads attention with {query} query and {key} key heads"
+                    f" from {file}, expected the same constant number; export the model again with"
+                    " this release"
                 )
 
 
-def _check_interface(component: str, file: Path, spec: GraphSpec, compiled: openvino.CompiledModel) -> None:
+def _check_interface(
+    component: str, file: Path, spec: GraphSpec, compiled: openvino.CompiledModel
+) -> None:
     """InputError: the graph's tensors are not those of the spec."""
-    for kind, specs, ports in (("inputs", spec.inputs, compiled.inputs), ("outputs", spec.outputs, compiled.outputs)):
+    for kind, specs, ports in (
+        ("inputs", spec.inputs, compiled.inputs),
+        ("outputs", spec.outputs, compiled.outputs),
+    ):
         expected = [(tensor.name, tensor.dtype) for tensor in specs]
         named = {name for name, _ in expected}
         # an input that is only multiplied by ones bears the product's name beside its own

@@ -1,4 +1,5 @@
-"""What a session keeps of sequences from one step to the next: keys and values, each row's at its position."""
+"""What a session keeps of sequences from one step to the next: keys and values, each row's at its
+position."""
 
 from __future__ import annotations
 
@@ -18,12 +19,14 @@ Mask = NDArray[np.bool_]
 
 
 class State(ABC):
-    """Of B sequences of up to `columns` positions each, as `Session.state` makes it. What and where is its session's affair.
+    """Of B sequences of up to `columns` positions each, as `Session.state` makes it. What and where
+    is its session's affair.
 
     filled (B,columns): the positions of which something is kept.
     """
 
-    any_rows = True  # rows may be computed anew whatever stands behind them; else a sequence's last rows alone
+    # rows may be computed anew whatever stands behind them; else a sequence's last rows alone
+    any_rows = True
 
     def __init__(self, batch: int, columns: int) -> None:
         self.filled: Mask = np.zeros((batch, columns), np.bool_)
@@ -42,7 +45,8 @@ class State(ABC):
         self.trim(0, sequences)
 
     def seen(self, sequences: Ids, positions: Ids, real: Mask) -> Mask:
-        """Columns (b,columns) that rows at `positions` (b,n) see where `real`: all that are kept but those that they replace."""
+        """Columns (b,columns) that rows at `positions` (b,n) see where `real`: all that are kept
+        but those that they replace."""
         kept: Mask = self.filled[sequences]
         place, row = np.nonzero(real)
         kept[place, positions[place, row]] = False
@@ -61,21 +65,33 @@ def check_keeps(spec: GraphSpec) -> None:
 
 
 def kept_arrays(spec: GraphSpec, batch: int, columns: int) -> dict[str, Array]:
-    """Zeros (layers,B,kv_heads,columns,head_dim) for each input that takes what a component keeps; none, if that is nothing."""
+    """Zeros (layers,B,kv_heads,columns,head_dim) for each input that takes what a component keeps;
+    none, if that is nothing."""
     taken, sizes = {name for name, _ in spec.states}, {"batch": batch, "past": columns}
-    return {tensor.name: np.zeros(tensor.shape(sizes), tensor.dtype) for tensor in spec.inputs if tensor.name in taken}
+    return {
+        tensor.name: np.zeros(tensor.shape(sizes), tensor.dtype)
+        for tensor in spec.inputs
+        if tensor.name in taken
+    }
 
 
-def whole_or_none(spec: GraphSpec, inputs: Mapping[str, Array], seen: Mask) -> tuple[dict[str, Array], bool]:
-    """Inputs of a step that reads all columns of a state, its shapes the same every time, and True; where the rows see none of them
-    (`seen`, (b,columns)), those of a step without a past, and False."""
+def whole_or_none(
+    spec: GraphSpec, inputs: Mapping[str, Array], seen: Mask
+) -> tuple[dict[str, Array], bool]:
+    """Inputs of a step that reads all columns of a state, its shapes the same every time, and True;
+    where the rows see none of them (`seen`, (b,columns)), those of a step without a past, and
+    False."""
     if seen.any():
-        return {**inputs, Wire.ATTENTION_MASK: np.concatenate([seen, inputs[Wire.ATTENTION_MASK]], axis=1)}, True
+        return {
+            **inputs,
+            Wire.ATTENTION_MASK: np.concatenate([seen, inputs[Wire.ATTENTION_MASK]], axis=1),
+        }, True
     return {**inputs, **kept_arrays(spec, len(seen), 0)}, False
 
 
 class HostState(State):
-    """Arrays (layers,B,kv_heads,columns,head_dim) in numpy's memory, by the name of the input that takes them.
+    """Arrays (layers,B,kv_heads,columns,head_dim) in numpy's memory, by the name of the input that
+    takes them.
 
     UsageError: a component without states, or more sequences or columns than it takes.
     """
@@ -90,7 +106,8 @@ class HostState(State):
         return sum(array.nbytes for array in self.arrays.values())
 
     def past(self, sequences: Ids, columns: int) -> dict[str, Array]:
-        """The first columns of these sequences; no copy of all columns of sequences that stand together."""
+        """The first columns of these sequences; no copy of all columns of sequences that stand
+        together."""
         first, last = int(sequences[0]), int(sequences[-1])
         together = np.array_equal(sequences, np.arange(first, last + 1))
         chosen = slice(first, last + 1) if together else sequences
@@ -100,4 +117,6 @@ class HostState(State):
         """Keep the rows (b,n) where `real` of the outputs that are states."""
         place, row = np.nonzero(real)
         for name, array in self.arrays.items():
-            array[:, sequences[place], :, positions[place, row]] = found[self.outputs[name]][:, place, :, row]
+            array[:, sequences[place], :, positions[place, row]] = found[self.outputs[name]][
+                :, place, :, row
+            ]

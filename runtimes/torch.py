@@ -25,7 +25,9 @@ class TorchSession(Session):
 
     def _run(self, inputs: Mapping[str, Array], outputs: list[str]) -> dict[str, Array]:
         with torch.inference_mode():
-            found = self._module(*(torch.tensor(inputs[tensor.name]) for tensor in self.spec.inputs))
+            found = self._module(
+                *(torch.tensor(inputs[tensor.name]) for tensor in self.spec.inputs)
+            )
         tensors = (found,) if isinstance(found, Tensor) else found
         named = dict(zip((tensor.name for tensor in self.spec.outputs), tensors, strict=True))
         return {name: named[name].numpy() for name in outputs}
@@ -47,7 +49,9 @@ class TorchRuntime(Runtime):
     def providers(self) -> list[str]:
         return ["cpu"]
 
-    def load(self, component: str, file: Path, spec: GraphSpec, provider: str | None = None) -> Session:
+    def load(
+        self, component: str, file: Path, spec: GraphSpec, provider: str | None = None
+    ) -> Session:
         self.choose_provider(component, provider, "cpu")
         if file not in self._loaded:
             self._loaded[file] = sessions(networks.load(file))

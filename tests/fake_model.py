@@ -1,4 +1,5 @@
-"""A stand-in for a model where only what is stored and found counts: embeddings are a pure function of the tokens."""
+"""A stand-in for a model where only what is stored and found counts: embeddings are a pure function
+of the tokens."""
 
 from __future__ import annotations
 
@@ -23,8 +24,12 @@ class FakeModel:
 
     def encode_image(self, pixels: NDArray[np.float32]) -> NDArray[np.int64]:
         image = self.config.image
-        codes = np.rint((pixels.mean(axis=(-1, -2, -3)) + 1) * (image.codebook.entries - 1) / 2).astype(np.int64)
-        return np.broadcast_to(codes[..., None, None], (*codes.shape, image.positions, image.codebook.codebooks)).copy()
+        codes = np.rint(
+            (pixels.mean(axis=(-1, -2, -3)) + 1) * (image.codebook.entries - 1) / 2
+        ).astype(np.int64)
+        return np.broadcast_to(
+            codes[..., None, None], (*codes.shape, image.positions, image.codebook.codebooks)
+        ).copy()
 
     def encode_audio(self, log_mel: NDArray[np.float32]) -> NDArray[np.int64]:
         return np.full((len(log_mel), self.config.audio.codebook.codebooks), 3, dtype=np.int64)
@@ -33,5 +38,7 @@ class FakeModel:
         self.embedded += 1
         time.sleep(self.seconds)
         tokens = np.concatenate([segment.tokens.reshape(-1) for segment in sequence.segments])
-        row = np.random.default_rng(tokens.astype(np.uint64)).normal(size=self.config.backbone.hidden_size)
+        row = np.random.default_rng(tokens.astype(np.uint64)).normal(
+            size=self.config.backbone.hidden_size
+        )
         return (row / np.linalg.norm(row)).astype(np.float32)

@@ -32,10 +32,18 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("backbone.layers", True, "config.backbone.layers: found True, expected int"),
         ("backbone.qkv_bias", 1, "config.backbone.qkv_bias: found 1, expected bool"),
         ("flow.text.c", float("nan"), "config.flow.text.c: found nan, expected a finite number"),
-        ("image.head.kind", "serial", "config.image.head.kind: found 'serial', expected one of 'parallel', 'autoregressive'"),
+        (
+            "image.head.kind",
+            "serial",
+            "config.image.head.kind: found 'serial', expected one of 'parallel', 'autoregressive'",
+        ),
         ("logit_shift", 2, "config.logit_shift: found 2, expected one of 0, 1"),
         ("image", [], "config.image: found list, expected an object"),
-        ("backbone.attention", "causal", "model config: logit_shift must be 1 with backbone.attention causal"),
+        (
+            "backbone.attention",
+            "causal",
+            "model config: logit_shift must be 1 with backbone.attention causal",
+        ),
         ("image.patch", 7, "model config: image.size must be a multiple of image.patch"),
     ],
 )
@@ -69,11 +77,16 @@ def test_a_tensor_that_does_not_fit_says_which_axis() -> None:
     assert spec.mismatch("float32", (2,), {}) == "x: rank 1, expected 2"
     assert spec.mismatch("float32", (2, 4), {}) == "x: axis 1 has size 4, expected 3"
     assert spec.mismatch("float32", (5, 3), {}) == "x: axis 0 (rows) has size 5, expected 1 to 4"
-    assert spec.mismatch("float32", (2, 3), {"rows": 3}) == "x: axis 0 (rows) has size 2, but another tensor has 3"
+    assert (
+        spec.mismatch("float32", (2, 3), {"rows": 3})
+        == "x: axis 0 (rows) has size 2, but another tensor has 3"
+    )
 
 
 def test_a_dim_declared_twice_must_agree() -> None:
-    one, other = (TensorSpec(n, "float32", (Dim("rows", 1, top),)) for n, top in (("a", 4), ("b", 5)))
+    one, other = (
+        TensorSpec(n, "float32", (Dim("rows", 1, top),)) for n, top in (("a", 4), ("b", 5))
+    )
     with pytest.raises(ValueError, match="dimension rows is declared with two ranges"):
         GraphSpec("g", (one,), (other,)).dims()
     assert dataclasses.replace(one, name="c").dims == one.dims
@@ -96,7 +109,10 @@ def test_a_model_without_audio_says_nothing_of_audio() -> None:
 
 def test_a_native_model_s_file_has_no_key_of_another_network() -> None:
     data = tiny_config().to_json()
-    assert not {"network", "modalities"} & data.keys() and not {"template", "canvas"} & data["text"].keys()
+    assert (
+        not {"network", "modalities"} & data.keys()
+        and not {"template", "canvas"} & data["text"].keys()
+    )
     assert (
         not {"vq", "given", "fitting"} & data["image"].keys()
         and not {"activation", "class_token"} & data["image"]["encoder"].keys()
@@ -106,21 +122,47 @@ def test_a_native_model_s_file_has_no_key_of_another_network() -> None:
 @pytest.mark.parametrize(
     ("section", "change", "message"),
     [
-        ("", {"modalities": ["text", "image", "audio"]}, "modalities of network fudoki must be text, image"),
+        (
+            "",
+            {"modalities": ["text", "image", "audio"]},
+            "modalities of network fudoki must be text, image",
+        ),
         ("", {"network": "native"}, "modalities of network native must be text, image, audio"),
         ("image", {"vq": None}, "network fudoki must have image.given features and an image.vq"),
-        ("image", {"given": "codes"}, "network fudoki must have image.given features and an image.vq"),
-        ("image", {"codebook": {"codebooks": 2}}, "image.codebook.codebooks of network fudoki must be 1"),
+        (
+            "image",
+            {"given": "codes"},
+            "network fudoki must have image.given features and an image.vq",
+        ),
+        (
+            "image",
+            {"codebook": {"codebooks": 2}},
+            "image.codebook.codebooks of network fudoki must be 1",
+        ),
         ("image", {"vq": {"channels": 40}}, "widths of whole groups of 32"),
-        ("image", {"vq": {"channels": 32, "multipliers": [1, 2]}}, "image.vq must have log2 of image.patch and one levels"),
+        (
+            "image",
+            {"vq": {"channels": 32, "multipliers": [1, 2]}},
+            "image.vq must have log2 of image.patch and one levels",
+        ),
         ("image", {"vq": {"channels": 32, "multipliers": []}}, "image.vq must have log2"),
-        ("image", {"vq": {"channels": 32, "multipliers": [1, 2, 3, 4, -1]}}, "image.vq must have log2"),
-        ("image", {"vq": {"channels": 32, "multipliers": [1, 1, 1, 1, 1.5]}}, r"multipliers\[4\]: found 1.5, expected int"),
+        (
+            "image",
+            {"vq": {"channels": 32, "multipliers": [1, 2, 3, 4, -1]}},
+            "image.vq must have log2",
+        ),
+        (
+            "image",
+            {"vq": {"channels": 32, "multipliers": [1, 1, 1, 1, 1.5]}},
+            r"multipliers\[4\]: found 1.5, expected int",
+        ),
         ("text", {"canvas": 20_000}, "text.canvas must be at most backbone.max_positions, 16384"),
         ("text", {"null_token": 320}, "text.null_token must be under text.vocabulary_size"),
     ],
 )
-def test_sections_that_no_network_has_together_are_refused(section: str, change: dict[str, Any], message: str) -> None:
+def test_sections_that_no_network_has_together_are_refused(
+    section: str, change: dict[str, Any], message: str
+) -> None:
     data = FUDOKI | ({section: {**FUDOKI[section], **change}} if section else change)  # type: ignore[dict-item]
     with pytest.raises(InputError, match=message):
         ModelConfig.from_json(data)

@@ -37,7 +37,9 @@ def test_a_new_file_is_as_readable_as_any_other(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_writer_left_is_removed_but_not_a_living_writers_file(tmp_path: Path) -> None:
-    dead, newborn, other = (tmp_path / name for name in (".x.0123abcd.part", ".x.00000000.part", ".y.0123abcd.part"))
+    dead, newborn, other = (
+        tmp_path / name for name in (".x.0123abcd.part", ".x.00000000.part", ".y.0123abcd.part")
+    )
     for path in (dead, newborn, other):
         path.write_bytes(b"half")
     for path in (dead, other):
@@ -90,7 +92,10 @@ def test_a_link_in_the_place_of_the_temporary_directory_is_not_followed(tmp_path
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "photo").write_bytes(b"x")
     (tmp_path / ".d.part").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UsageError, match=r"/\.d\.part is in the way; remove it$"), atomic_directory(tmp_path / "d"):
+    with (
+        pytest.raises(UsageError, match=r"/\.d\.part is in the way; remove it$"),
+        atomic_directory(tmp_path / "d"),
+    ):
         pass
     assert (tmp_path / "elsewhere" / "photo").exists()
 
@@ -103,9 +108,14 @@ def test_a_resumable_directory_keeps_what_an_interrupted_run_made(tmp_path: Path
     assert not out.exists()
     with resumable_directory(out) as part:
         assert [file.name for file in part.iterdir()] == ["one"]
-        with pytest.raises(UsageError, match=r"set\.v1 is being written by another process"), resumable_directory(out):
+        with (
+            pytest.raises(UsageError, match=r"set\.v1 is being written by another process"),
+            resumable_directory(out),
+        ):
             pass
         (part / "two").write_bytes(b"2")
-    assert sorted(file.name for file in out.iterdir()) == ["one", "two"] and [*tmp_path.iterdir()] == [out]
+    assert sorted(file.name for file in out.iterdir()) == ["one", "two"] and [
+        *tmp_path.iterdir()
+    ] == [out]
     with pytest.raises(UsageError, match="exists; choose another name"), resumable_directory(out):
         pass

@@ -14,10 +14,26 @@ from tests.test_layers import MODULES, PACKAGE, ROOT
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy of the files (a build writes beside its sources), without a network: setuptools is in the environment."""
+    """Built from a copy of the files (a build writes beside its sources), without a network:
+    setuptools is in the environment."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True)
-    wanted = (PACKAGE, "calibration", "export", "runtimes", "pyproject.toml", "README.md", "LICENSE", "NOTICE")
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    wanted = (
+        PACKAGE,
+        "calibration",
+        "export",
+        "runtimes",
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "NOTICE",
+    )
     for name in listed.stdout.splitlines():
         path = ROOT / name
         if name.split("/")[0] in wanted and (path.is_symlink() or path.is_file()):
@@ -27,7 +43,19 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 target.symlink_to(path.readlink())
             else:
                 target.write_bytes(path.read_bytes())
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-q", "-w", out, source]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "-q",
+        "-w",
+        out,
+        source,
+    ]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     (built,) = out.glob("*.whl")
@@ -46,17 +74,25 @@ def test_every_module_is_inside(wheel: Path) -> None:
     expected = set[str]()
     for module, path in MODULES.items():
         name = module.replace(".", "/")
-        expected.add(f"{PACKAGE}/{name}/__init__.py" if path.name == "__init__.py" else f"{PACKAGE}/{name}.py")
+        expected.add(
+            f"{PACKAGE}/{name}/__init__.py"
+            if path.name == "__init__.py"
+            else f"{PACKAGE}/{name}.py"
+        )
     assert inside == expected | {f"{PACKAGE}/__init__.py"}
 
 
-def test_the_wheel_says_that_it_is_typed_names_its_command_and_carries_its_licence(wheel: Path) -> None:
+def test_the_wheel_says_that_it_is_typed_names_its_command_and_carries_its_licence(
+    wheel: Path,
+) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         (points,) = [name for name in names if name.endswith("entry_points.txt")]
         assert "nextomni-edge = nextomni_edge.cli:main" in archive.read(points).decode()
     assert f"{PACKAGE}/py.typed" in names
-    assert any(name.endswith("licenses/LICENSE") for name in names) and any(name.endswith("licenses/NOTICE") for name in names)
+    assert any(name.endswith("licenses/LICENSE") for name in names) and any(
+        name.endswith("licenses/NOTICE") for name in names
+    )
 
 
 def test_the_default_dependencies_are_a_devices(wheel: Path) -> None:
@@ -64,7 +100,19 @@ def test_the_default_dependencies_are_a_devices(wheel: Path) -> None:
         (metadata,) = [name for name in archive.namelist() if name.endswith("METADATA")]
         lines = archive.read(metadata).decode().splitlines()
     required = [
-        line.removeprefix("Requires-Dist: ") for line in lines if line.startswith("Requires-Dist: ") and "extra ==" not in line
+        line.removeprefix("Requires-Dist: ")
+        for line in lines
+        if line.startswith("Requires-Dist: ") and "extra ==" not in line
     ]
     names = {line.split(">")[0].split("=")[0].split("<")[0].strip().lower() for line in required}
-    assert names == {"array-api-compat", "av", "click", "numpy", "pillow", "rich", "safetensors", "soundfile", "tokenizers"}
+    assert names == {
+        "array-api-compat",
+        "av",
+        "click",
+        "numpy",
+        "pillow",
+        "rich",
+        "safetensors",
+        "soundfile",
+        "tokenizers",
+    }

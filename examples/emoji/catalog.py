@@ -1,7 +1,7 @@
 """The committed description of the emoji data: concepts, artists, the held-out split.
 
-Everything that reads `concepts.json`, `split.json` or `skip.json` does it through here, so that a mistake in one of them is told
-once, in one line, before any long work starts.
+Everything that reads `concepts.json`, `split.json` or `skip.json` does it through here, so that a
+mistake in one of them is told once, in one line, before any long work starts.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class Concept:
 
 @dataclass(frozen=True)
 class Split:
-    """What training never sees: per code point the held-out artists, and one voice for all names."""
+    """What training never sees: per code point the held-out artists, and one voice for all
+    names."""
 
     artists: dict[str, tuple[str, ...]]
     voice: str
@@ -78,14 +79,23 @@ def load_concepts(path: Path = HERE / "concepts.json") -> list[Concept]:
     concepts = []
     for row in read_json(path):
         try:
-            concept = Concept(row["codepoint"], row["name"], row["category"], tuple(row["tags"]), dict(row["icons"]))
+            concept = Concept(
+                row["codepoint"],
+                row["name"],
+                row["category"],
+                tuple(row["tags"]),
+                dict(row["icons"]),
+            )
         except (KeyError, TypeError) as error:
             raise DataError(f"{path.name}: a concept lacks {error}") from None
         unknown = set(concept.icons) - set(ARTISTS)
         if unknown:
             raise DataError(f"{path.name}: {concept.name} has unknown artists {sorted(unknown)}")
         concepts.append(concept)
-    for what, values in (("name", [c.name for c in concepts]), ("code point", [c.codepoint for c in concepts])):
+    for what, values in (
+        ("name", [c.name for c in concepts]),
+        ("code point", [c.codepoint for c in concepts]),
+    ):
         doubled = sorted({value for value in values if values.count(value) > 1})
         if doubled:
             raise DataError(f"{path.name}: {what} used twice: {', '.join(doubled)}")
@@ -102,7 +112,10 @@ def load_split(concepts: list[Concept], path: Path = HERE / "split.json") -> Spl
         held = set(artists[concept.codepoint])
         families = [{a for a in family if a in concept.icons} for family in FAMILIES]
         if held not in [family for family in families if family]:
-            raise DataError(f"{path.name}: {concept.name} must hold out one whole artist family, not {sorted(held)}")
+            raise DataError(
+                f"{path.name}: {concept.name} must hold out one whole artist family, not"
+                f" {sorted(held)}"
+            )
     return Split(artists, str(raw["voice"]))
 
 

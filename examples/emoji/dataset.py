@@ -1,6 +1,8 @@
-"""Loading and sampling of the emoji data for training: pictures, motions and speech clips as numpy batches.
+"""Loading and sampling of the emoji data for training: pictures, motions and speech clips as numpy
+batches.
 
-Without a random generator everything is canonical and deterministic; with one it is augmented. No torch in here.
+Without a random generator everything is canonical and deterministic; with one it is augmented. No
+torch in here.
 """
 
 from __future__ import annotations
@@ -30,43 +32,57 @@ MOTIONS = ("spinning", "growing", "shrinking", "sliding left", "sliding right", 
 SMALLEST = 0.4
 KEPT = 24
 SLIDE = 0.25
-"""A third of a slide's way, as a share of the side: 8 pixels of 32, so that the patches of a 4 x 4 tokenizer move whole."""
+"""A third of a slide's way, as a share of the side: 8 pixels of 32, so that the patches of a 4 x 4
+tokenizer move whole."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far an augmented sample may stray from the canonical one; zero (or 1.0 for ranges) turns a knob off.
+    """How far an augmented sample may stray from the canonical one; zero (or 1.0 for ranges) turns
+    a knob off.
 
-    Picture knobs are in pixels of a 32-pixel picture, degrees, or shares; speech knobs in seconds or shares.
+    Picture knobs are in pixels of a 32-pixel picture, degrees, or shares; speech knobs in seconds
+    or shares.
     """
 
     shift: float = 2.0
     scale: tuple[float, float] = (0.85, 1.1)
     rotation: float = 12.0
-    # White stays white under both: they change the ink (1 - x), because a tinted ground never occurs in the test.
+    # White stays white under both: they change the ink (1 - x), because a tinted ground never
+    # occurs in the test.
     brightness: float = 0.12
     colour: float = 0.12
-    # Mirrors any drawing: none of the concepts is a letter, a digit or a pair that differs by its side.
+    # Mirrors any drawing: none of the concepts is a letter, a digit or a pair that differs by its
+    # side.
     flip: float = 0.25
     gain: tuple[float, float] = (0.35, 1.0)
     delay: float = 0.03
-    # Resampling: moves pace, pitch and formants together, a cheap stand-in for speakers that training never hears.
+    # Resampling: moves pace, pitch and formants together, a cheap stand-in for speakers that
+    # training never hears.
     pace: tuple[float, float] = (0.87, 1.16)
     noise: float = 0.004
 
 
-def _uniform(rng: np.random.Generator, bounds: tuple[float, float], size: tuple[int, ...]) -> Floats:
+def _uniform(
+    rng: np.random.Generator, bounds: tuple[float, float], size: tuple[int, ...]
+) -> Floats:
     return rng.uniform(bounds[0], bounds[1], size).astype(np.float32)
 
 
-def _affine(angle: Floats, scale: Floats, shift: Floats, mirror: npt.NDArray[np.bool_] | None = None) -> tuple[Floats, Floats]:
-    """Output-to-input maps for turning clockwise, scaling and shifting about the middle: matrix (B,2,2), offset (B,2).
+def _affine(
+    angle: Floats, scale: Floats, shift: Floats, mirror: npt.NDArray[np.bool_] | None = None
+) -> tuple[Floats, Floats]:
+    """Output-to-input maps for turning clockwise, scaling and shifting about the middle: matrix
+    (B,2,2), offset (B,2).
 
-    Points are (x, y) relative to the middle, in units of half the side; `shift` (B,2) is in the same units. Angles are in degrees.
+    Points are (x, y) relative to the middle, in units of half the side; `shift` (B,2) is in the
+    same units. Angles are in degrees.
     """
     radians = np.deg2rad(angle)
     cos, sin = np.cos(radians) / scale, np.sin(radians) / scale
-    matrix: Floats = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)], -2).astype(np.float32)
+    matrix: Floats = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)], -2).astype(
+        np.float32
+    )
     if mirror is not None:
         matrix[mirror, 0] *= -1
     offset: Floats = -np.einsum("bij,bj->bi", matrix, shift)
@@ -81,7 +97,8 @@ def _grid(side: int) -> Floats:
 
 
 def _gather(source: Floats, rows: Ints, x: Floats, y: Floats) -> Floats:
-    """Bilinear look-up in source (N,S,S,3) at positions x, y (B,P) in pixels of it, clamped to its edge: (B,P,3)."""
+    """Bilinear look-up in source (N,S,S,3) at positions x, y (B,P) in pixels of it, clamped to its
+    edge: (B,P,3)."""
     side = source.shape[1]
     flat = source.reshape(-1, 3)
     x = np.clip(x, 0, side - 1.001)
@@ -103,7 +120,9 @@ def _gather(source: Floats, rows: Ints, x: Floats, y: Floats) -> Floats:
 def _box(pictures: Floats, side: int) -> Floats:
     """Box-filter (B,S,S,3) to (B,side,side,3), S a multiple of side."""
     step = pictures.shape[1] // side
-    filtered: Floats = pictures.reshape(len(pictures), side, step, side, step, 3).mean(axis=(2, 4), dtype=np.float32)
+    filtered: Floats = pictures.reshape(len(pictures), side, step, side, step, 3).mean(
+        axis=(2, 4), dtype=np.float32
+    )
     return filtered
 
 
@@ -119,7 +138,8 @@ def _check_size(size: int) -> int:
 
 @dataclass(frozen=True)
 class Motion:
-    """The pose of a drawing in each frame: angle (F,) in degrees, scale (F,), shift (F,2) in half sides."""
+    """The pose of a drawing in each frame: angle (F,) in degrees, scale (F,), shift (F,2) in half
+    sides."""
 
     angle: Floats
     scale: Floats
@@ -149,11 +169,21 @@ def motion_poses(kind: str, frames: int) -> Motion:
 
 
 class Emoji:
-    """The data set in memory. Rows of drawings and of clips carry concept, artist or voice, and whether they are held out."""
+    """The data set in memory. Rows of drawings and of clips carry concept, artist or voice, and
+    whether they are held out."""
 
-    def __init__(self, drawings: dict[str, npt.NDArray[Any]], speech: dict[str, npt.NDArray[Any]], names: dict[str, list[str]]):
+    def __init__(
+        self,
+        drawings: dict[str, npt.NDArray[Any]],
+        speech: dict[str, npt.NDArray[Any]],
+        names: dict[str, list[str]],
+    ):
         """Take checked arrays as `load` reads them; `names` has concepts, artists and voices."""
-        self.concepts, self.artists, self.voices = names["concepts"], names["artists"], names["voices"]
+        self.concepts, self.artists, self.voices = (
+            names["concepts"],
+            names["artists"],
+            names["voices"],
+        )
         self.drawing_concept: Ints = drawings["concept"]
         self.drawing_artist: Ints = drawings["artist"]
         self.drawing_heldout: npt.NDArray[np.bool_] = drawings["heldout"].astype(bool)
@@ -164,7 +194,9 @@ class Emoji:
         # A clip ends where its last sound is: augmentation must not push that out of the window.
         self._ends: Ints = SAMPLES - np.argmax(self._waves[:, ::-1] != 0, axis=1)
         rgba = drawings["rgba"].astype(np.float32) / np.float32(255)
-        self._drawn: Floats = (rgba[..., :3] * rgba[..., 3:] + (1 - rgba[..., 3:])).astype(np.float32)
+        self._drawn: Floats = (rgba[..., :3] * rgba[..., 3:] + (1 - rgba[..., 3:])).astype(
+            np.float32
+        )
         self._filtered: dict[int, Floats] = {}
         self._kept: dict[tuple[object, ...], Floats] = {}
         # Drawn once: fresh noise for every sample costs more than all other augmentation together.
@@ -177,18 +209,24 @@ class Emoji:
         drawings, pictured = _read(folder / "drawings.safetensors", "artists", _DRAWINGS)
         speech, spoken = _read(folder / "speech.safetensors", "voices", _SPEECH)
         if pictured["concepts"] != spoken["concepts"]:
-            raise DataError(f"{folder}: drawings and speech are of different concepts; run prepare.py again")
+            raise DataError(
+                f"{folder}: drawings and speech are of different concepts; run prepare.py again"
+            )
         return cls(drawings, speech, {**pictured, **spoken})
 
     def drawings(self, concept: int | None = None, heldout: bool = False) -> Ints:
         """Indices of the drawings for training (or the held-out ones), of one concept or of all."""
         chosen = self.drawing_heldout == heldout
-        return np.flatnonzero(chosen if concept is None else chosen & (self.drawing_concept == concept))
+        return np.flatnonzero(
+            chosen if concept is None else chosen & (self.drawing_concept == concept)
+        )
 
     def clips_of(self, concept: int | None = None, heldout: bool = False) -> Ints:
         """Indices of the clips for training (or the held-out ones), of one concept or of all."""
         chosen = self.clip_heldout == heldout
-        return np.flatnonzero(chosen if concept is None else chosen & (self.clip_concept == concept))
+        return np.flatnonzero(
+            chosen if concept is None else chosen & (self.clip_concept == concept)
+        )
 
     def picture(self, index: int, rng: np.random.Generator | None = None, size: int = 32) -> Floats:
         """One picture on white, float32 (3,size,size) in [0,1]."""
@@ -202,11 +240,14 @@ class Emoji:
         size: int = 32,
         knobs: Augmentation = Augmentation(),
     ) -> Floats:
-        """Pictures on white, float32 (B,3,size,size) in [0,1]: canonical without `rng`, else augmented."""
+        """Pictures on white, float32 (B,3,size,size) in [0,1]: canonical without `rng`, else
+        augmented."""
         rows = np.asarray(indices, np.int64)
         _check_size(size)
         if rng is None:
-            still: Floats = self._keep((size,), lambda: _channels_first(_box(self._drawn, size)))[rows]
+            still: Floats = self._keep((size,), lambda: _channels_first(_box(self._drawn, size)))[
+                rows
+            ]
             return still
         count = len(rows)
         turn = _uniform(rng, (-knobs.rotation, knobs.rotation), (count,))
@@ -230,8 +271,11 @@ class Emoji:
         return chosen
 
     def motion(self, indices: npt.ArrayLike, kind: str, frames: int = 4, size: int = 32) -> Floats:
-        """The drawings under one of MOTIONS, float32 (B,frames,3,size,size): the text alone determines the video."""
-        drawn = self._keep((kind, frames, size), lambda: self._posed(motion_poses(kind, frames), size))
+        """The drawings under one of MOTIONS, float32 (B,frames,3,size,size): the text alone
+        determines the video."""
+        drawn = self._keep(
+            (kind, frames, size), lambda: self._posed(motion_poses(kind, frames), size)
+        )
         chosen: Floats = drawn[np.asarray(indices, np.int64)]
         return chosen
 
@@ -240,8 +284,14 @@ class Emoji:
         clip: Floats = self.clips(np.array([index]), rng)[0]
         return clip
 
-    def clips(self, indices: npt.ArrayLike, rng: np.random.Generator | None = None, knobs: Augmentation = Augmentation()) -> Floats:
-        """Clips, float32 (B,20480) in [-1,1]: canonical without `rng`, else with another pace, delay, gain and light noise."""
+    def clips(
+        self,
+        indices: npt.ArrayLike,
+        rng: np.random.Generator | None = None,
+        knobs: Augmentation = Augmentation(),
+    ) -> Floats:
+        """Clips, float32 (B,20480) in [-1,1]: canonical without `rng`, else with another pace,
+        delay, gain and light noise."""
         rows = np.asarray(indices, np.int64)
         waves: Floats = self._waves[rows].astype(np.float32) / np.float32(32767)
         if rng is None:
@@ -256,7 +306,8 @@ class Emoji:
         low = at.astype(np.int32)
         at -= low
         low += np.arange(count, dtype=np.int32)[:, None] * (SAMPLES + 2)
-        waves = np.pad(waves, ((0, 0), (0, 2)))  # silence behind the end, and a right neighbour for it
+        # silence behind the end, and a right neighbour for it
+        waves = np.pad(waves, ((0, 0), (0, 2)))
         moved = waves.take(low)
         moved += (waves.take(low + 1) - moved) * at
         moved *= _uniform(rng, knobs.gain, (count, 1))
@@ -267,21 +318,26 @@ class Emoji:
         return heard
 
     def _warp_filtered(self, rows: Ints, affine: tuple[Floats, Floats], size: int) -> Floats:
-        """Sample box-prefiltered drawings under an affine map, (B,size*size,3): one look-up per pixel instead of (64/size)²."""
+        """Sample box-prefiltered drawings under an affine map, (B,size*size,3): one look-up per
+        pixel instead of (64/size)²."""
         width = DRAWN // size
         if size not in self._filtered:
-            padded = np.pad(self._drawn, ((0, 0), (width, width), (width, width), (0, 0)), constant_values=1)
+            padded = np.pad(
+                self._drawn, ((0, 0), (width, width), (width, width), (0, 0)), constant_values=1
+            )
             window = np.lib.stride_tricks.sliding_window_view(padded, (width, width), axis=(1, 2))
             self._filtered[size] = window.mean(axis=(-2, -1), dtype=np.float32)
         matrix, offset = affine
         points = _grid(size) @ matrix.transpose(0, 2, 1) + offset[:, None]
-        # Entry k of the filtered axis is the mean of pixels k - width .. k - 1, so the picture's middle lies at (64 + width) / 2.
+        # Entry k of the filtered axis is the mean of pixels k - width .. k - 1, so the picture's
+        # middle lies at (64 + width) / 2.
         points *= DRAWN / 2
         points += (DRAWN + width) / 2
         return _gather(self._filtered[size], rows, points[..., 0], points[..., 1])
 
     def _keep(self, key: tuple[object, ...], make: Callable[[], Floats]) -> Floats:
-        """Deterministic pictures of all drawings, made at their first use (some 20 MB per motion of 4 frames)."""
+        """Deterministic pictures of all drawings, made at their first use (some 20 MB per motion of
+        4 frames)."""
         if key not in self._kept:
             if len(self._kept) >= KEPT:
                 self._kept.clear()
@@ -299,20 +355,34 @@ class Emoji:
             drawn = self._drawn[start : start + 32]
             padded = np.pad(drawn, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=1)
             for frame, where in enumerate(points):
-                x, y = (np.broadcast_to(where[None, :, axis], (len(drawn), DRAWN * DRAWN)) for axis in (0, 1))
+                x, y = (
+                    np.broadcast_to(where[None, :, axis], (len(drawn), DRAWN * DRAWN))
+                    for axis in (0, 1)
+                )
                 picture = _gather(padded, np.arange(len(drawn)), x, y).reshape(-1, DRAWN, DRAWN, 3)
                 result[start : start + 32, frame] = np.moveaxis(_box(picture, size), -1, 1)
         return np.clip(result, 0, 1, out=result)
 
 
-_DRAWINGS = {"rgba": ("uint8", (DRAWN, DRAWN, 4)), "concept": ("int64", ()), "artist": ("int64", ()), "heldout": ("uint8", ())}
-_SPEECH = {"waveform": ("int16", (SAMPLES,)), "concept": ("int64", ()), "voice": ("int64", ()), "heldout": ("uint8", ())}
+_DRAWINGS = {
+    "rgba": ("uint8", (DRAWN, DRAWN, 4)),
+    "concept": ("int64", ()),
+    "artist": ("int64", ()),
+    "heldout": ("uint8", ()),
+}
+_SPEECH = {
+    "waveform": ("int16", (SAMPLES,)),
+    "concept": ("int64", ()),
+    "voice": ("int64", ()),
+    "heldout": ("uint8", ()),
+}
 
 
 def _read(
     path: Path, labels: str, layout: dict[str, tuple[str, tuple[int, ...]]]
 ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, list[str]]]:
-    """Read one data file and its name lists, refusing missing tensors, other dtypes and other shapes."""
+    """Read one data file and its name lists, refusing missing tensors, other dtypes and other
+    shapes."""
     if not path.exists():
         raise DataError(f"{path} is missing; make it with prepare.py")
     try:
@@ -325,7 +395,10 @@ def _read(
     rows = len(tensors["concept"])
     for name, (dtype, shape) in layout.items():
         if tensors[name].dtype != dtype or tensors[name].shape != (rows, *shape):
-            raise DataError(f"{path}: {name} is {tensors[name].dtype} {tensors[name].shape}, not {dtype} {(rows, *shape)}")
+            raise DataError(
+                f"{path}: {name} is {tensors[name].dtype} {tensors[name].shape}, not {dtype}"
+                f" {(rows, *shape)}"
+            )
     for name, known in (("concept", names["concepts"]), (labels[:-1], names[labels])):
         if rows and not 0 <= tensors[name].min() <= tensors[name].max() < len(known):
             raise DataError(f"{path}: {name} has numbers outside its list of {len(known)} names")

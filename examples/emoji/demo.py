@@ -1,4 +1,5 @@
-"""`make demo`: the committed checkpoint leaves PyTorch as a verified bundle, does every task, and shows it on demo/index.html."""
+"""`make demo`: the committed checkpoint leaves PyTorch as a verified bundle, does every task, and
+shows it on demo/index.html."""
 
 from __future__ import annotations
 
@@ -17,7 +18,14 @@ from gallery import Gallery, Grid, Task
 from judges import JUDGES, Panel
 from measures import Exam
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from samples import heldout, trained
 
 from nextomni_edge.bundle import Bundle
@@ -27,18 +35,20 @@ from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.verify import Report, verify
 
 LEAD = (
-    "One small model reads and writes text, pictures, speech and films, every direction by discrete flow matching. "
-    "It was trained in PyTorch; everything below was made by the exported bundle in ONNX Runtime, one try each, nothing "
-    "picked. The drawings and the voice that it is given are ones that training never met."
+    "One small model reads and writes text, pictures, speech and films, every direction by discrete"
+    " flow matching. It was trained in PyTorch; everything below was made by the exported bundle in"
+    " ONNX Runtime, one try each, nothing picked. The drawings and the voice that it is given are"
+    " ones that training never met."
 )
 PARITY = (
-    "Measured by the export itself, which fails otherwise: each graph against its PyTorch module, and whole generations, "
-    "step by step, token by token, with the same seed. A near tie is a draw so close to another outcome that float32 "
-    "rounding may decide it; all are counted."
+    "Measured by the export itself, which fails otherwise: each graph against its PyTorch module,"
+    " and whole generations, step by step, token by token, with the same seed. A near tie is a draw"
+    " so close to another outcome that float32 rounding may decide it; all are counted."
 )
-CREDITS = """<p>Drawings: Noto Emoji, first and current design (Google, Apache-2.0), Twemoji (Twitter, Inc and contributors,
-CC-BY-4.0), EmojiOne 2 (Emoji One, CC-BY-4.0), FxEmojis (Mozilla, Apache-2.0), Fluent Emoji (Microsoft, MIT), scaled to a few
-pixels and moved. Held-out voice: Flite's slt (Carnegie Mellon University). Every file's maker and licence stands in
+CREDITS = """<p>Drawings: Noto Emoji, first and current design (Google, Apache-2.0), Twemoji
+(Twitter, Inc and contributors, CC-BY-4.0), EmojiOne 2 (Emoji One, CC-BY-4.0), FxEmojis (Mozilla,
+Apache-2.0), Fluent Emoji (Microsoft, MIT), scaled to a few pixels and moved. Held-out voice:
+Flite's slt (Carnegie Mellon University). Every file's maker and licence stands in
 <code>examples/emoji/heldout/index.json</code> and <code>examples/emoji/NOTICE.md</code>.</p>"""
 
 
@@ -47,7 +57,14 @@ def parity_tables(parity: dict[str, Any]) -> str:
     if not parity:
         return "<p>This bundle was exported without verification.</p>"
     components = [
-        [name, found["cases"], float(found["error"]), f"{found['limit']:.0e}", found["codes"], len(found["near_ties"])]
+        [
+            name,
+            found["cases"],
+            float(found["error"]),
+            f"{found['limit']:.0e}",
+            found["codes"],
+            len(found["near_ties"]),
+        ]
         for name, found in parity["components"].items()
     ]
     tasks = [
@@ -60,9 +77,16 @@ def parity_tables(parity: dict[str, Any]) -> str:
         ]
         for name, found in parity["tasks"].items()
     ]
-    one = page.table(["component", "cases", "largest error", "allowed", "codes compared", "near ties"], components)
-    other = page.table(["generation", "steps", "draws compared", "nearest to a tie", "near ties"], tasks)
-    return f"<h3>Components</h3>{one}<h3>Whole generations, the same tokens at every step</h3>{other}"
+    one = page.table(
+        ["component", "cases", "largest error", "allowed", "codes compared", "near ties"],
+        components,
+    )
+    other = page.table(
+        ["generation", "steps", "draws compared", "nearest to a tie", "near ties"], tasks
+    )
+    return (
+        f"<h3>Components</h3>{one}<h3>Whole generations, the same tokens at every step</h3>{other}"
+    )
 
 
 def size_tables(bundle: Bundle, tasks: list[Task], times: dict[str, float]) -> str:
@@ -77,14 +101,18 @@ def size_tables(bundle: Bundle, tasks: list[Task], times: dict[str, float]) -> s
     ]
     spent = [[name, seconds] for name, seconds in times.items()]
     spent += [[f"{task.title}, {len(task.examples)} at once", task.seconds] for task in tasks]
-    return f"<h3>Bundle</h3>{page.table(['files', 'bytes'], rows)}<h3>Seconds</h3>{page.table(['step', 'seconds'], spent)}"
+    files, seconds = page.table(["files", "bytes"], rows), page.table(["step", "seconds"], spent)
+    return f"<h3>Bundle</h3>{files}<h3>Seconds</h3>{seconds}"
 
 
 def measure_tables(results: Path) -> tuple[str, str]:
     """What `make eval` measured, if it was run."""
     details = results.with_name(f"{results.stem}-details.json")
     if not details.exists():
-        return "Run <code>make eval</code>, then <code>make demo</code> again, to see them here.", ""
+        return (
+            "Run <code>make eval</code>, then <code>make demo</code> again, to see them here.",
+            "",
+        )
     data = read_json(details)
     rows = [
         [name, found["value"], found["n"], f"{found['ci95'][0]:.3f} – {found['ci95'][1]:.3f}"]
@@ -92,19 +120,38 @@ def measure_tables(results: Path) -> tuple[str, str]:
     ]
     for kind, report in data["judges"].items():
         own = {split: accuracy for split, accuracy in report.items() if isinstance(accuracy, dict)}
-        rows += [[f"the {kind} judge itself, {split}", accuracy["value"], accuracy["n"], ""] for split, accuracy in own.items()]
-    lead = "Share of right answers on the held-out split by <code>make eval</code>, with Wilson's 95 % interval."
+        rows += [
+            [f"the {kind} judge itself, {split}", accuracy["value"], accuracy["n"], ""]
+            for split, accuracy in own.items()
+        ]
+    lead = (
+        "Share of right answers on the held-out split by <code>make eval</code>, with Wilson's 95 %"
+        " interval."
+    )
     return lead, page.table(["measure", "value", "n", "95 % interval"], rows)
 
 
 def build(
-    bundle: Bundle, tasks: list[Task], forming: str, grids: list[Grid], times: dict[str, float], results: Path, facts: str
+    bundle: Bundle,
+    tasks: list[Task],
+    forming: str,
+    grids: list[Grid],
+    times: dict[str, float],
+    results: Path,
+    facts: str,
 ) -> str:
     """The whole page."""
     lead, measures = measure_tables(results)
-    anchors = [("forming", "How a picture forms"), ("retrieval", "Retrieval"), ("parity", "Parity"), ("sizes", "Sizes and times")]
+    anchors = [
+        ("forming", "How a picture forms"),
+        ("retrieval", "Retrieval"),
+        ("parity", "Parity"),
+        ("sizes", "Sizes and times"),
+    ]
     sections = [page.task(task) for task in tasks]
-    links = [(section.split('"')[1], task.title) for section, task in zip(sections, tasks, strict=True)] + [
+    links = [
+        (section.split('"')[1], task.title) for section, task in zip(sections, tasks, strict=True)
+    ] + [
         *anchors,
         ("measures", "Measures"),
     ]
@@ -119,7 +166,10 @@ def build(
         grids="".join(page.grid(one) for one in grids),
         parity_lead=PARITY,
         parity=parity_tables(bundle.manifest.parity),
-        machine=f"On {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, ONNX Runtime, float32.",
+        machine=(
+            f"On {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()},"
+            " ONNX Runtime, float32."
+        ),
         sizes=size_tables(bundle, tasks, times),
         measures_lead=lead,
         measures=measures,
@@ -130,7 +180,9 @@ def build(
 def headline(bundle: Bundle, report: Report, tasks: list[Task], times: dict[str, float]) -> str:
     """A few figures for the top of the page."""
     size = sum(record.size for record in bundle.manifest.files.values())
-    weights = sum(record.size for name, record in bundle.manifest.files.items() if name.startswith("weights/"))
+    weights = sum(
+        record.size for name, record in bundle.manifest.files.items() if name.startswith("weights/")
+    )
     examples = sum(len(task.examples) for task in tasks)
     return page.facts(
         [
@@ -162,17 +214,30 @@ def make(out: Path, bundle_path: Path, settings: dict[str, Any], console: Consol
     report = verify(bundle_path)
     clock("replay the golden trace", began)
     console.print(
-        f"golden trace replayed: {len(report.components)} components, {len(report.tasks)} tasks, {report.near_ties} near ties"
+        f"golden trace replayed: {len(report.components)} components, {len(report.tasks)} tasks,"
+        f" {report.near_ties} near ties"
     )
     began = time.monotonic()
     bundle = Bundle.open(bundle_path)
     model = EdgeModel.from_bundle(bundle, components=list(bundle.manifest.components))
     clock("load the bundle", began)
-    gallery = Gallery(Exam(model, Panel(JUDGES), heldout(), trained(), settings, 1, 0, lambda done, total: None))
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    gallery = Gallery(
+        Exam(model, Panel(JUDGES), heldout(), trained(), settings, 1, 0, lambda done, total: None)
+    )
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("tasks", total=None)
-        tasks = gallery.tasks(lambda name, done, total: progress.update(bar, description=name, completed=done, total=total))
+        tasks = gallery.tasks(
+            lambda name, done, total: progress.update(
+                bar, description=name, completed=done, total=total
+            )
+        )
         progress.update(bar, description="pictures as they form", completed=len(tasks))
         began = time.monotonic()
         gallery.one_picture()
@@ -185,13 +250,25 @@ def make(out: Path, bundle_path: Path, settings: dict[str, Any], console: Consol
         file.write(html)
     for task in tasks:
         judged = [example.right for example in task.examples if example.right is not None]
-        console.print(f"{task.title:<30} {sum(judged):>2} of {len(judged)} right, {task.seconds:.1f} s")
+        console.print(
+            f"{task.title:<30} {sum(judged):>2} of {len(judged)} right, {task.seconds:.1f} s"
+        )
     console.print(f"written to {out} ({len(html) / 1e6:.1f} MB): open it in a browser")
 
 
 @click.command()
-@click.option("--bundle", "given", type=click.Path(path_type=Path), help="Show this bundle as it is; exports nothing.")
-@click.option("--out", type=click.Path(path_type=Path), default=BUNDLE.with_name("index.html"), help="The page.")
+@click.option(
+    "--bundle",
+    "given",
+    type=click.Path(path_type=Path),
+    help="Show this bundle as it is; exports nothing.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=BUNDLE.with_name("index.html"),
+    help="The page.",
+)
 @click.option("--steps", type=int, help="Instead of the model's own number, for a quick look.")
 def main(given: Path | None, out: Path, steps: int | None) -> None:
     """Export, verify, run every task on held-out inputs, write the page."""

@@ -1,4 +1,5 @@
-"""The committed checkpoint as a bundle: exported and verified once, and again whenever the checkpoint or the exporter changes."""
+"""The committed checkpoint as a bundle: exported and verified once, and again whenever the
+checkpoint or the exporter changes."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from typing import Any
 from catalog import HERE
 
 from nextomni_edge.bundle import Bundle
-from nextomni_edge.checkpoint import Checkpoint
+from nextomni_edge.checkpoints.directory import Checkpoint
 from nextomni_edge.errors import InputError
 
 CHECKPOINT = HERE / "checkpoint"
@@ -35,13 +36,17 @@ def up_to_date(bundle: Path, checkpoint: Path, stamp: Path) -> bool:
     """Whether the bundle was made of this checkpoint by this exporter, and is whole."""
     try:
         source = Bundle.open(bundle).manifest.provenance.source
-        return source == Checkpoint.open(checkpoint).sha256() and stamp.read_text(encoding="utf-8") == exporter_digest()
+        return (
+            source == Checkpoint.open(checkpoint).sha256()
+            and stamp.read_text(encoding="utf-8") == exporter_digest()
+        )
     except (InputError, OSError):
         return False
 
 
 def ensure_bundle(bundle: Path, say: Callable[[str], None], checkpoint: Path = CHECKPOINT) -> Path:
-    """Export the checkpoint to `bundle`, verified, unless that is done already. GateError: the bundle is not the model."""
+    """Export the checkpoint to `bundle`, verified, unless that is done already. GateError: the
+    bundle is not the model."""
     stamp = bundle.with_name(f"{bundle.name}.exporter")
     if up_to_date(bundle, checkpoint, stamp):
         say(f"{bundle} is up to date")
@@ -54,5 +59,8 @@ def ensure_bundle(bundle: Path, say: Callable[[str], None], checkpoint: Path = C
     stamp.write_text(exporter_digest(), encoding="utf-8")
     tasks: dict[str, Any] = (report.parity or {}).get("tasks", {})  # type: ignore[assignment]
     steps = sum(task["steps"] for task in tasks.values())
-    say(f"exported and verified: {len(tasks)} generations, {steps} steps, the same tokens as in PyTorch")
+    say(
+        f"exported and verified: {len(tasks)} generations, {steps} steps, the same tokens as in"
+        " PyTorch"
+    )
     return bundle

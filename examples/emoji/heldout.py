@@ -1,10 +1,11 @@
-"""Write the held-out inputs that are committed with the demo: every drawing and every clip of the held-out split.
+"""Write the held-out inputs that are committed with the demo: every drawing and every clip of the
+held-out split.
 
     python examples/emoji/heldout.py --data DIR
 
-Reads what prepare.py made and writes `heldout/` beside this file: CODEPOINT_name_artist.png (64 x 64 RGBA),
-CODEPOINT_name_voice_pace.flac (16 kHz mono; 0 is the slowest) and index.json, which gives each file's concept, maker and licence.
-Neither the demo nor `make eval` needs more.
+Reads what prepare.py made and writes `heldout/` beside this file: CODEPOINT_name_artist.png (64 x
+64 RGBA), CODEPOINT_name_voice_pace.flac (16 kHz mono; 0 is the slowest) and index.json, which gives
+each file's concept, maker and licence. Neither the demo nor `make eval` needs more.
 """
 
 from __future__ import annotations
@@ -18,7 +19,17 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from catalog import ARTISTS, HERE, LICENCES, Concept, DataError, Split, load_concepts, load_split, read_json
+from catalog import (
+    ARTISTS,
+    HERE,
+    LICENCES,
+    Concept,
+    DataError,
+    Split,
+    load_concepts,
+    load_split,
+    read_json,
+)
 from PIL import Image
 from prepare import write_atomic
 from safetensors import safe_open
@@ -28,7 +39,8 @@ FLITE_LICENCE = "CMU Flite licence (MIT-like)"
 
 
 def png_bytes(rgba: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
-    """A drawing (64,64,4) as a PNG; fully clear pixels become black, which packs better and shows the same."""
+    """A drawing (64,64,4) as a PNG; fully clear pixels become black, which packs better and shows
+    the same."""
     visible = np.where(rgba[..., 3:] == 0, np.uint8(0), rgba)
     file = io.BytesIO()
     Image.fromarray(visible, "RGBA").save(file, "PNG", optimize=True)
@@ -42,7 +54,9 @@ def flac_bytes(wave: np.ndarray[Any, np.dtype[np.int16]]) -> bytes:
     return file.getvalue()
 
 
-def write_drawings(data: Path, out: Path, concepts: list[Concept], split: Split) -> list[dict[str, str]]:
+def write_drawings(
+    data: Path, out: Path, concepts: list[Concept], split: Split
+) -> list[dict[str, str]]:
     """Write the held-out drawings: one per concept, or both of the fluent pair."""
     with safe_open(str(data / "drawings.safetensors"), framework="np") as file:
         rgba, concept, artist = (file.get_tensor(name) for name in ("rgba", "concept", "artist"))
@@ -54,11 +68,21 @@ def write_drawings(data: Path, out: Path, concepts: list[Concept], split: Split)
                 raise DataError(f"no drawing of {item.name} by {maker}; run prepare.py again")
             name = f"{item.codepoint}_{item.name.replace(' ', '-')}_{maker}.png"
             write_atomic(out / name, png_bytes(rgba[rows[0]]))
-            entries.append({"kind": "image", "concept": item.name, "file": name, "artist": maker, "licence": LICENCES[maker]})
+            entries.append(
+                {
+                    "kind": "image",
+                    "concept": item.name,
+                    "file": name,
+                    "artist": maker,
+                    "licence": LICENCES[maker],
+                }
+            )
     return entries
 
 
-def write_clips(data: Path, out: Path, concepts: list[Concept], split: Split) -> list[dict[str, str]]:
+def write_clips(
+    data: Path, out: Path, concepts: list[Concept], split: Split
+) -> list[dict[str, str]]:
     """Write every concept's clips by the held-out voice, one for each pace."""
     with safe_open(str(data / "speech.safetensors"), framework="np") as file:
         wave, concept, voice = (file.get_tensor(name) for name in ("waveform", "concept", "voice"))
@@ -71,12 +95,21 @@ def write_clips(data: Path, out: Path, concepts: list[Concept], split: Split) ->
         for pace, row in enumerate(rows):
             name = f"{item.codepoint}_{item.name.replace(' ', '-')}_{split.voice}_{pace}.flac"
             write_atomic(out / name, flac_bytes(wave[row]))
-            entries.append({"kind": "audio", "concept": item.name, "file": name, "voice": split.voice, "licence": FLITE_LICENCE})
+            entries.append(
+                {
+                    "kind": "audio",
+                    "concept": item.name,
+                    "file": name,
+                    "voice": split.voice,
+                    "licence": FLITE_LICENCE,
+                }
+            )
     return entries
 
 
 def remove_stale(out: Path, kept: set[str]) -> None:
-    """Delete what an earlier index lists and this one does not: nothing else in the folder is ours to delete."""
+    """Delete what an earlier index lists and this one does not: nothing else in the folder is ours
+    to delete."""
     index = out / "index.json"
     for entry in read_json(index) if index.exists() else []:
         name = Path(entry["file"]).name

@@ -1,10 +1,11 @@
-"""The judges: two small CNNs that name a picture or a spoken word, trained apart from the omni model on the same training split.
+"""The judges: two small CNNs that name a picture or a spoken word, trained apart from the omni
+model on the same training split.
 
     python examples/emoji/judges.py --data DIR [--judge image|audio]
 
-They score what the omni model draws and says. A judge never sees the omni model's output in training; blur, noise and wrong patches
-stand in for it, so that a good picture with a flaw is still named. Their own accuracy on drawings and voices that they never saw is
-kept beside the weights.
+They score what the omni model draws and says. A judge never sees the omni model's output in
+training; blur, noise and wrong patches stand in for it, so that a good picture with a flaw is still
+named. Their own accuracy on drawings and voices that they never saw is kept beside the weights.
 """
 
 from __future__ import annotations
@@ -44,9 +45,12 @@ STEPS, BATCH, RATE, VARIANTS = {"image": 1400, "audio": 700}, 64, 3e-3, 3
 
 
 class Judge(nn.Module):
-    """Convolutions, mean and maximum over what is left, one linear layer: (B,channels,height,width) → logits (B,concepts)."""
+    """Convolutions, mean and maximum over what is left, one linear layer: (B,channels,height,width)
+    → logits (B,concepts)."""
 
-    def __init__(self, channels: int, layers: tuple[tuple[int, int, int], ...], concepts: int) -> None:
+    def __init__(
+        self, channels: int, layers: tuple[tuple[int, int, int], ...], concepts: int
+    ) -> None:
         """`layers`: (width, kernel, stride) each."""
         super().__init__()
         blocks: list[nn.Module] = []
@@ -75,7 +79,8 @@ def build(kind: str, concepts: int = 64) -> Judge:
 
 
 class Panel:
-    """Both judges out of `judges/`, each read when it is first asked: probabilities of each concept."""
+    """Both judges out of `judges/`, each read when it is first asked: probabilities of each
+    concept."""
 
     def __init__(self, folder: Path = JUDGES) -> None:
         self.folder, self.concepts = folder, [concept.name for concept in load_concepts()]
@@ -89,15 +94,20 @@ class Panel:
         path, judge = self.folder / f"{kind}.safetensors", build(kind, len(self.concepts))
         try:
             weights = load_file(path)
-            judge.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in weights.items()})
+            judge.load_state_dict(
+                {name: t.float() if t.is_floating_point() else t for name, t in weights.items()}
+            )
         except (OSError, RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split())
-            raise InputError(f"{path}: not a judge of this example ({reason}); train it with judges.py") from error
+            raise InputError(
+                f"{path}: not a judge of this example ({reason}); train it with judges.py"
+            ) from error
         return judge.eval()
 
     @torch.no_grad()
     def pictures(self, pixels: Floats) -> Floats:
-        """Pixels (B,3,S,S) in [-1,1], best at the 32 pixels of training → probabilities (B,concepts)."""
+        """Pixels (B,3,S,S) in [-1,1], best at the 32 pixels of training → probabilities
+        (B,concepts)."""
         return self.judge("image")(torch.from_numpy(pixels)).softmax(1).numpy()
 
     @torch.no_grad()
@@ -107,7 +117,8 @@ class Panel:
 
 
 def spectrograms(waveforms: Floats) -> Floats:
-    """Whisper's log-mel as one channel (B,1,time,mels); its maximum is 0, so that loudness tells nothing."""
+    """Whisper's log-mel as one channel (B,1,time,mels); its maximum is 0, so that loudness tells
+    nothing."""
     mels = np.stack([log_mel(waveform, AUDIO).reshape(-1, AUDIO.mels) for waveform in waveforms])
     return (mels - mels.max(axis=(1, 2), keepdims=True))[:, None]
 
@@ -120,11 +131,14 @@ def blurred(x: Tensor, rng: np.random.Generator) -> Tensor:
     channels = x.shape[1]
     across = taps.view(1, 1, 1, 5).expand(channels, 1, 1, 5)
     x = F.conv2d(F.pad(x, (2, 2, 0, 0), mode="replicate"), across, groups=channels)
-    return F.conv2d(F.pad(x, (0, 0, 2, 2), mode="replicate"), across.transpose(2, 3), groups=channels)
+    return F.conv2d(
+        F.pad(x, (0, 0, 2, 2), mode="replicate"), across.transpose(2, 3), groups=channels
+    )
 
 
 def flawed(x: Tensor, rng: np.random.Generator, patch: tuple[int, int], noise: float) -> Tensor:
-    """Blur for half the batch, noise for all, and for a third one patch of another sample: what a generator gets wrong."""
+    """Blur for half the batch, noise for all, and for a third one patch of another sample: what a
+    generator gets wrong."""
     count = len(x)
     half = torch.from_numpy(rng.permutation(count)[: count // 2])
     x[half] = blurred(x[half], rng)
@@ -141,17 +155,26 @@ def flawed(x: Tensor, rng: np.random.Generator, patch: tuple[int, int], noise: f
 def image_batch(emoji: Emoji, rows: Ints, rng: np.random.Generator) -> Tensor:
     """Augmented drawings (B,3,32,32); a quarter of them in the poses of films."""
     posed = len(rows) // 4
-    pictures = np.concatenate([emoji.pictures(rows[:posed], rng, knobs=POSES), emoji.pictures(rows[posed:], rng, knobs=PICTURES)])
+    pictures = np.concatenate(
+        [
+            emoji.pictures(rows[:posed], rng, knobs=POSES),
+            emoji.pictures(rows[posed:], rng, knobs=PICTURES),
+        ]
+    )
     return flawed(torch.from_numpy(pictures * np.float32(2) - np.float32(1)), rng, (8, 8), 0.15)
 
 
 def heard(emoji: Emoji, rows: Ints, rng: np.random.Generator) -> Floats:
-    """VARIANTS augmented spectrograms of each clip (VARIANTS,N,1,time,mels): a spectrogram costs more than a step of training."""
-    return np.stack([spectrograms(emoji.clips(rows, rng, SPEECH)).astype(np.float16) for _ in range(VARIANTS)])
+    """VARIANTS augmented spectrograms of each clip (VARIANTS,N,1,time,mels): a spectrogram costs
+    more than a step of training."""
+    return np.stack(
+        [spectrograms(emoji.clips(rows, rng, SPEECH)).astype(np.float16) for _ in range(VARIANTS)]
+    )
 
 
 def audio_batch(spectrogram: Floats, rng: np.random.Generator) -> Tensor:
-    """Spectrograms (B,1,time,mels), moved in pitch by up to four mels and tilted: a stand-in for other speakers."""
+    """Spectrograms (B,1,time,mels), moved in pitch by up to four mels and tilted: a stand-in for
+    other speakers."""
     x, rows = torch.from_numpy(spectrogram.astype(np.float32)), range(len(spectrogram))
     moves = rng.integers(-4, 5, len(rows))
     x = torch.stack([clip.roll(int(move), dims=2) for clip, move in zip(x, moves, strict=True)])
@@ -178,31 +201,42 @@ def accuracy(judge: Judge, emoji: Emoji, kind: str, rows: Ints) -> dict[str, flo
 
 
 def train(emoji: Emoji, kind: str, steps: int, observe: Callable[[int, float], None]) -> Judge:
-    """A judge trained on the training split alone; what is returned is the average of its weights over the last steps."""
+    """A judge trained on the training split alone; what is returned is the average of its weights
+    over the last steps."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     concepts = emoji.drawing_concept if kind == "image" else emoji.clip_concept
     rows = emoji.drawings() if kind == "image" else emoji.clips_of()
-    by_concept = [np.flatnonzero(concepts[rows] == concept) for concept in range(len(emoji.concepts))]
+    by_concept = [
+        np.flatnonzero(concepts[rows] == concept) for concept in range(len(emoji.concepts))
+    ]
     variants = heard(emoji, rows, rng) if kind == "audio" else None
     judge = build(kind, len(emoji.concepts)).to(memory_format=torch.channels_last)
     average = copy.deepcopy(judge).eval()
     optimizer = torch.optim.AdamW(judge.parameters(), lr=RATE, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=0.15)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, RATE, total_steps=steps, pct_start=0.15
+    )
     for step in range(steps):
-        chosen = np.asarray([rng.choice(by_concept[c]) for c in rng.permutation(len(by_concept))[:BATCH]])
+        chosen = np.asarray(
+            [rng.choice(by_concept[c]) for c in rng.permutation(len(by_concept))[:BATCH]]
+        )
         if variants is None:
             batch = image_batch(emoji, rows[chosen], rng)
         else:
             batch = audio_batch(variants[rng.integers(VARIANTS, size=len(chosen)), chosen], rng)
-        loss = F.cross_entropy(judge(batch), torch.from_numpy(concepts[rows[chosen]]), label_smoothing=0.1)
+        loss = F.cross_entropy(
+            judge(batch), torch.from_numpy(concepts[rows[chosen]]), label_smoothing=0.1
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
         decay = min(0.995, step / (step + 10))
         with torch.no_grad():
-            for mean, now in zip(average.state_dict().values(), judge.state_dict().values(), strict=True):
+            for mean, now in zip(
+                average.state_dict().values(), judge.state_dict().values(), strict=True
+            ):
                 mean.copy_(mean.lerp(now, 1 - decay) if mean.is_floating_point() else now)
         observe(step + 1, float(loss.detach()))
     return average
@@ -214,14 +248,23 @@ def report(judge: Judge, emoji: Emoji, kind: str, seconds: float) -> dict[str, A
     if kind == "audio":
         rows = {False: emoji.clips_of(), True: emoji.clips_of(heldout=True)}
     unseen = "heldout_artist" if kind == "image" else "heldout_voice"
-    found = {"train": accuracy(judge, emoji, kind, rows[False]), unseen: accuracy(judge, emoji, kind, rows[True])}
-    return found | {"parameters": sum(p.numel() for p in judge.parameters()), "seconds": round(seconds)}
+    found = {
+        "train": accuracy(judge, emoji, kind, rows[False]),
+        unseen: accuracy(judge, emoji, kind, rows[True]),
+    }
+    return found | {
+        "parameters": sum(p.numel() for p in judge.parameters()),
+        "seconds": round(seconds),
+    }
 
 
 def write(judge: Judge, kind: str, found: dict[str, Any], out: Path) -> None:
     """Weights as float16, the report of both judges as JSON."""
     out.mkdir(parents=True, exist_ok=True)
-    weights = {name: t.half().contiguous() if t.is_floating_point() else t for name, t in judge.state_dict().items()}
+    weights = {
+        name: t.half().contiguous() if t.is_floating_point() else t
+        for name, t in judge.state_dict().items()
+    }
     with atomic_write(out / f"{kind}.safetensors") as file:
         file.write(save(weights))
     path = out / "judges.json"
@@ -243,7 +286,12 @@ def main() -> int:
     except (DataError, OSError) as error:
         print(f"judges: {error}", file=sys.stderr)
         return 3
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+    )
     with Progress(*columns) as progress:
         for kind in KINDS if options.judge == "both" else (options.judge,):
             steps = options.steps or STEPS[kind]

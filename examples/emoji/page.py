@@ -1,4 +1,5 @@
-"""The demo page: plain functions from what is shown to HTML. One file, nothing loaded from elsewhere."""
+"""The demo page: plain functions from what is shown to HTML. One file, nothing loaded from
+elsewhere."""
 
 from __future__ import annotations
 
@@ -22,8 +23,11 @@ FRAME_MILLISECONDS, BARS = 220, 48
 
 
 def render(title: str, **parts: str) -> str:
-    """The template with its places filled; a place without a part, or a part without a place, is an error."""
-    return string.Template(TEMPLATE.read_text(encoding="utf-8")).substitute(title=html.escape(title), **parts)
+    """The template with its places filled; a place without a part, or a part without a place, is an
+    error."""
+    return string.Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        title=html.escape(title), **parts
+    )
 
 
 def data_uri(mime: str, content: bytes) -> str:
@@ -42,7 +46,14 @@ def webp(frames: Floats) -> str:
     pictures = [Image.fromarray(to_bytes(frame), "RGB") for frame in frames]
     file = io.BytesIO()
     pictures[0].save(
-        file, "WEBP", save_all=True, append_images=pictures[1:], duration=FRAME_MILLISECONDS, loop=0, lossless=True, quality=80
+        file,
+        "WEBP",
+        save_all=True,
+        append_images=pictures[1:],
+        duration=FRAME_MILLISECONDS,
+        loop=0,
+        lossless=True,
+        quality=80,
     )
     return data_uri("image/webp", file.getvalue())
 
@@ -58,7 +69,10 @@ def waveform_svg(waveform: Floats) -> str:
     """The loudness of a sound as bars."""
     peaks = np.abs(waveform[: len(waveform) // BARS * BARS]).reshape(BARS, -1).max(axis=1)
     heights = 2 + 26 * np.sqrt(peaks / max(float(peaks.max()), 1e-6))
-    bars = "".join(f'<rect x="{3 * i}" y="{15 - h / 2:.1f}" width="2" height="{h:.1f}" rx="1"/>' for i, h in enumerate(heights))
+    bars = "".join(
+        f'<rect x="{3 * i}" y="{15 - h / 2:.1f}" width="2" height="{h:.1f}" rx="1"/>'
+        for i, h in enumerate(heights)
+    )
     return f'<svg viewBox="0 0 {3 * BARS} 30" aria-hidden="true">{bars}</svg>'
 
 
@@ -67,8 +81,13 @@ def shown(item: Shown, label: str = "") -> str:
     if item.kind == "text":
         return f'<p class="said">{html.escape(str(item.value)) or "<i>nothing</i>"}</p>'
     if item.kind == "audio":
-        inside = f'{waveform_svg(item.value)}<audio preload="metadata" src="{flac(item.value)}"></audio>'
-        return f'<button class="sound" type="button" aria-label="play {html.escape(label)}">{inside}</button>'
+        inside = (
+            f'{waveform_svg(item.value)}<audio preload="metadata" src="{flac(item.value)}"></audio>'
+        )
+        return (
+            '<button class="sound" type="button" aria-label="play'
+            f' {html.escape(label)}">{inside}</button>'
+        )
     source = png(item.value) if item.kind == "image" else webp(item.value)
     return f'<img src="{source}" alt="{html.escape(label)}">'
 
@@ -76,7 +95,9 @@ def shown(item: Shown, label: str = "") -> str:
 def example(found: Example) -> str:
     """A small conversation with the verdict beneath."""
     label = next((str(item.value) for _, item in found.turns if item.kind == "text"), "")
-    turns = "".join(f'<div class="{role} {item.kind}">{shown(item, label)}</div>' for role, item in found.turns)
+    turns = "".join(
+        f'<div class="{role} {item.kind}">{shown(item, label)}</div>' for role, item in found.turns
+    )
     state = {True: "right", False: "wrong", None: ""}[found.right]
     verdict = html.escape(found.verdict) or ("right" if found.right else "")
     return f'<figure class="{state}">{turns}<figcaption>{verdict}</figcaption></figure>'
@@ -86,7 +107,13 @@ def task(found: Task) -> str:
     """A section: title, what it shows, its examples."""
     judged = [e.right for e in found.examples if e.right is not None]
     count = f'<span class="count">{sum(judged)} of {len(judged)}</span>' if judged else ""
-    name = found.title.lower().replace(" → ", "-to-").replace(":", "").replace(",", "").replace(" ", "-")
+    name = (
+        found.title.lower()
+        .replace(" → ", "-to-")
+        .replace(":", "")
+        .replace(",", "")
+        .replace(" ", "-")
+    )
     examples = "".join(example(e) for e in found.examples)
     heading = f"<h2>{html.escape(found.title)} {count}</h2><p>{html.escape(found.explanation)}</p>"
     return f'<section id="{name}">{heading}<div class="examples">{examples}</div></section>'
@@ -98,27 +125,40 @@ def forming(found: list[Forming]) -> str:
     for one in found:
         label = html.escape(one.prompt)
         stages = "".join(
-            f'<figure><img src="{png(pixels)}" alt="{label} at t = {t:.2f}"><figcaption>{t:.2f}</figcaption></figure>'
+            f'<figure><img src="{png(pixels)}" alt="{label} at t ='
+            f' {t:.2f}"><figcaption>{t:.2f}</figcaption></figure>'
             for t, pixels in one.moments
         )
-        rows.append(f'<div class="strip"><p class="said">{html.escape(one.prompt)}</p><div>{stages}</div></div>')
+        rows.append(
+            '<div class="strip"><p'
+            f' class="said">{html.escape(one.prompt)}</p><div>{stages}</div></div>'
+        )
     return "".join(rows)
 
 
 def grid(found: Grid) -> str:
-    """Cosines as a heat map; the nearest in each row is ringed, the right ones lie on the diagonal."""
-    heads = "".join(f'<th scope="col">{shown(item, name)}</th>' for item, name in zip(found.media, found.names, strict=True))
+    """Cosines as a heat map; the nearest in each row is ringed, the right ones lie on the
+    diagonal."""
+    heads = "".join(
+        f'<th scope="col">{shown(item, name)}</th>'
+        for item, name in zip(found.media, found.names, strict=True)
+    )
     low, high = float(found.cosines.min()), float(found.cosines.max())
     rows = []
     for i, (name, cosines) in enumerate(zip(found.names, found.cosines, strict=True)):
         cells = "".join(
-            f'<td class="{"nearest" if j == int(cosines.argmax()) else ""} {"own" if i == j else ""}" '
-            f'style="--heat:{max(0.0, (float(c) - low) / max(high - low, 1e-6)) ** 2:.2f}">{c:.2f}</td>'
+            f'<td class="{"nearest" if j == int(cosines.argmax()) else ""}'
+            f' {"own" if i == j else ""}" '
+            f'style="--heat:{max(0.0, (float(c) - low) / max(high - low, 1e-6)) ** 2:.2f}">'
+            f"{c:.2f}</td>"
             for j, c in enumerate(cosines)
         )
         rows.append(f'<tr><th scope="row">{html.escape(name)}</th>{cells}</tr>')
     hits = int((found.cosines.argmax(1) == np.arange(len(found.names))).sum())
-    title = f'<h3>{html.escape(found.title)} <span class="count">{hits} of {len(found.names)}</span></h3>'
+    title = (
+        f'<h3>{html.escape(found.title)} <span class="count">{hits} of'
+        f" {len(found.names)}</span></h3>"
+    )
     body = f"<thead><tr><td></td>{heads}</tr></thead><tbody>{''.join(rows)}</tbody>"
     return f'{title}<div class="wide"><table class="grid">{body}</table></div>'
 
@@ -127,7 +167,10 @@ def table(heads: list[str], rows: list[list[Any]]) -> str:
     """A plain table; numbers stand right."""
     top = "".join(f'<th scope="col">{html.escape(head)}</th>' for head in heads)
     body = "".join("<tr>" + "".join(_cell(value) for value in row) + "</tr>" for row in rows)
-    return f'<div class="wide"><table class="plain"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    return (
+        '<div class="wide"><table'
+        f' class="plain"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
 
 
 def _cell(value: Any) -> str:
@@ -135,9 +178,16 @@ def _cell(value: Any) -> str:
         return f"<td>{'yes' if value else 'no'}</td>"
     if isinstance(value, float):
         return f'<td class="number">{value:.4g}</td>'
-    return f'<td class="number">{value:,}</td>' if isinstance(value, int) else f"<td>{html.escape(str(value))}</td>"
+    return (
+        f'<td class="number">{value:,}</td>'
+        if isinstance(value, int)
+        else f"<td>{html.escape(str(value))}</td>"
+    )
 
 
 def facts(pairs: list[tuple[str, str]]) -> str:
     """A few figures to begin with."""
-    return "".join(f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>" for name, value in pairs)
+    return "".join(
+        f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>"
+        for name, value in pairs
+    )

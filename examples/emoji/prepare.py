@@ -1,9 +1,11 @@
-"""Make the emoji data: drawings of seven artists and speech of the names, from package registries alone.
+"""Make the emoji data: drawings of seven artists and speech of the names, from package registries
+alone.
 
     python examples/emoji/prepare.py --out DIR
 
-Writes DIR/drawings.safetensors and DIR/speech.safetensors. What is done already is kept: an interrupted run goes on where it was.
-Needs node with npm, the programs espeak-ng and flite, and the Python packages of requirements.txt beside this file.
+Writes DIR/drawings.safetensors and DIR/speech.safetensors. What is done already is kept: an
+interrupted run goes on where it was. Needs node with npm, the programs espeak-ng and flite, and the
+Python packages of requirements.txt beside this file.
 """
 
 from __future__ import annotations
@@ -19,9 +21,27 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from catalog import ARTISTS, HERE, Concept, DataError, Split, fingerprint, load_concepts, load_split, read_json
+from catalog import (
+    ARTISTS,
+    HERE,
+    Concept,
+    DataError,
+    Split,
+    fingerprint,
+    load_concepts,
+    load_split,
+    read_json,
+)
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from safetensors import safe_open
 from safetensors.numpy import save
 from speech import SAMPLES, VOICES, Voice, speak
@@ -64,18 +84,30 @@ def install_packages(npm: Path) -> None:
     command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"]
     run = subprocess.run(command, cwd=npm, capture_output=True, text=True, check=False)
     if run.returncode != 0:
-        raise DataError(f"npm install failed: {run.stderr.strip().splitlines()[-1] if run.stderr.strip() else run.returncode}")
+        raise DataError(
+            "npm install failed:"
+            f" {run.stderr.strip().splitlines()[-1] if run.stderr.strip() else run.returncode}"
+        )
     write_atomic(done, wanted.encode())
 
 
 def check_names(npm: Path, concepts: list[Concept]) -> None:
-    """Refuse a name whose words emojibase-data does not give for its code point: names must mean what is drawn."""
-    rows = {row["hexcode"].split("-")[0]: row for row in read_json(npm / "node_modules" / "emojibase-data" / "en" / "data.json")}
+    """Refuse a name whose words emojibase-data does not give for its code point: names must mean
+    what is drawn."""
+    rows = {
+        row["hexcode"].split("-")[0]: row
+        for row in read_json(npm / "node_modules" / "emojibase-data" / "en" / "data.json")
+    }
     for concept in concepts:
         row = rows.get(concept.codepoint, {"label": ""})
-        words = set(" ".join([row["label"], *row.get("tags", [])]).lower().replace("-", " ").split())
+        words = set(
+            " ".join([row["label"], *row.get("tags", [])]).lower().replace("-", " ").split()
+        )
         if not set(concept.name.split()) <= words:
-            raise DataError(f"concepts.json: '{concept.name}' is no name of U+{concept.codepoint} in emojibase-data")
+            raise DataError(
+                f"concepts.json: '{concept.name}' is no name of U+{concept.codepoint} in"
+                " emojibase-data"
+            )
 
 
 def wanted_drawings(concepts: list[Concept]) -> list[tuple[int, int, str]]:
@@ -94,12 +126,25 @@ def render(out: Path, concepts: list[Concept], progress: Progress, task: TaskID)
     folder = out / "parts" / f"rgba-{fingerprint(read_json(HERE / 'package.json'), SIZE)}"
     items = []
     for c, a, icon in wanted_drawings(concepts):
-        items.append({"key": f"{concepts[c].codepoint}_{ARTISTS[a]}_{icon}", "artist": ARTISTS[a], "icon": icon})
-    job = {"npm": str((out / "npm").resolve()), "out": str(folder.resolve()), "size": SIZE, "items": items}
+        items.append(
+            {
+                "key": f"{concepts[c].codepoint}_{ARTISTS[a]}_{icon}",
+                "artist": ARTISTS[a],
+                "icon": icon,
+            }
+        )
+    job = {
+        "npm": str((out / "npm").resolve()),
+        "out": str(folder.resolve()),
+        "size": SIZE,
+        "items": items,
+    }
     write_atomic(out / "parts" / "render.json", json.dumps(job).encode())
     command = ["node", str(HERE / "render.mjs"), str(out / "parts" / "render.json")]
     failed: list[str] = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         if process.stdout is None or process.stderr is None:
             raise DataError("the renderer has no output")
         for line in process.stdout:
@@ -109,14 +154,17 @@ def render(out: Path, concepts: list[Concept], progress: Progress, task: TaskID)
                 progress.update(task, completed=message["done"], total=message["total"])
         trouble = process.stderr.read().strip()
     if process.returncode != 0:
-        raise DataError(f"rendering failed: {trouble.splitlines()[-1] if trouble else process.returncode}")
+        raise DataError(
+            f"rendering failed: {trouble.splitlines()[-1] if trouble else process.returncode}"
+        )
     if failed:
         raise DataError(f"the renderer aborts on {', '.join(failed)}: add them to skip.json")
     return [folder / f"{item['key']}.rgba" for item in items]
 
 
 def pack_drawings(out: Path, concepts: list[Concept], split: Split, progress: Progress) -> None:
-    """Write drawings.safetensors: rgba uint8 (N,64,64,4), concept, artist int64 (N,), heldout uint8 (N,)."""
+    """Write drawings.safetensors: rgba uint8 (N,64,64,4), concept, artist int64 (N,), heldout uint8
+    (N,)."""
     task = progress.add_task("drawings", total=None)
     rows = wanted_drawings(concepts)
     target = out / "drawings.safetensors"
@@ -136,13 +184,20 @@ def pack_drawings(out: Path, concepts: list[Concept], split: Split, progress: Pr
         "heldout": np.array(held, np.uint8),
     }
     names = json.dumps([concept.name for concept in concepts])
-    write_atomic(target, save(tensors, {"artists": json.dumps(ARTISTS), "concepts": names, "source": source}))
+    write_atomic(
+        target, save(tensors, {"artists": json.dumps(ARTISTS), "concepts": names, "source": source})
+    )
     progress.update(task, completed=len(rows), total=len(rows))
 
 
 def say_name(out: Path, concept: Concept, voice: Voice) -> npt.NDArray[np.int16]:
     """All clips of one name by one voice, int16 (paces, 20480), kept in a part file."""
-    part = out / "parts" / "speech" / f"{concept.codepoint}-{fingerprint(concept.name, vars(voice))}.raw"
+    part = (
+        out
+        / "parts"
+        / "speech"
+        / f"{concept.codepoint}-{fingerprint(concept.name, vars(voice))}.raw"
+    )
     if not part.exists():
         clips = np.stack([speak(voice, pace, concept.name) for pace in voice.paces])
         write_atomic(part, clips.tobytes())
@@ -150,7 +205,8 @@ def say_name(out: Path, concept: Concept, voice: Voice) -> npt.NDArray[np.int16]
 
 
 def pack_speech(out: Path, concepts: list[Concept], split: Split, progress: Progress) -> None:
-    """Write speech.safetensors: waveform int16 (M,20480), concept, voice int64 (M,), heldout uint8 (M,)."""
+    """Write speech.safetensors: waveform int16 (M,20480), concept, voice int64 (M,), heldout uint8
+    (M,)."""
     task = progress.add_task("speech", total=len(concepts) * len(VOICES))
     names = [concept.name for concept in concepts]
     if split.voice not in [voice.name for voice in VOICES]:
@@ -174,15 +230,28 @@ def pack_speech(out: Path, concepts: list[Concept], split: Split, progress: Prog
         "heldout": np.array([held for _, _, held in labels], np.uint8),
     }
     voices = json.dumps([voice.name for voice in VOICES])
-    write_atomic(target, save(tensors, {"voices": voices, "concepts": json.dumps(names), "source": source}))
+    write_atomic(
+        target, save(tensors, {"voices": voices, "concepts": json.dumps(names), "source": source})
+    )
 
 
 def main() -> int:
-    """Command line; 0 when both files are there, 3 with one line on stderr when the data cannot be made."""
-    parser = argparse.ArgumentParser(description="Make the emoji drawings and speech for the demo model.")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the data (about 100 MB)")
+    """Command line; 0 when both files are there, 3 with one line on stderr when the data cannot be
+    made."""
+    parser = argparse.ArgumentParser(
+        description="Make the emoji drawings and speech for the demo model."
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for the data (about 100 MB)"
+    )
     out: Path = parser.parse_args().out
-    bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    bar = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     try:
         concepts = load_concepts()
         split = load_split(concepts)

@@ -1,7 +1,7 @@
 """Speech of the concept names: which voices exist, and one fixed-length clip of a name by a voice.
 
-Three engines: `espeak-ng` and `flite` (programs of the same name) and `hibari` (a neural voice, a Python package). A clip is 1.28 s
-at 16 kHz: 20,480 samples, 128 frames of 160.
+Three engines: `espeak-ng` and `flite` (programs of the same name) and `hibari` (a neural voice, a
+Python package). A clip is 1.28 s at 16 kHz: 20,480 samples, 128 frames of 160.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ Wave = npt.NDArray[np.float32]
 class Voice:
     """A speaker and the paces at which it reads every name.
 
-    `paces` and `pitch` are factors on the engine's usual ones; `formant` scales the vocal tract's resonances (hibari alone).
+    `paces` and `pitch` are factors on the engine's usual ones; `formant` scales the vocal tract's
+    resonances (hibari alone).
     """
 
     name: str
@@ -51,7 +52,8 @@ def _espeak(ident: str, pitch: int) -> Voice:
 
 
 def _relative(ident: str, pace: float, pitch: float, formant: float) -> Voice:
-    """A made-up relative of the neural voice: other larynx, other vocal tract. Its only natural voice is worth several."""
+    """A made-up relative of the neural voice: other larynx, other vocal tract. Its only natural
+    voice is worth several."""
     name = f"hibari-heart-{ident}-p{round(100 * pitch)}-f{round(100 * formant)}"
     return Voice(name, "hibari", ident, (pace,), pitch, formant)
 
@@ -59,7 +61,10 @@ def _relative(ident: str, pace: float, pitch: float, formant: float) -> Voice:
 FLITE_PACES = (0.87, 1.0, 1.15)
 
 VOICES: tuple[Voice, ...] = (
-    *(Voice(f"flite-{ident}", "flite", ident, FLITE_PACES) for ident in ("kal", "kal16", "awb", "rms", "slt")),
+    *(
+        Voice(f"flite-{ident}", "flite", ident, FLITE_PACES)
+        for ident in ("kal", "kal16", "awb", "rms", "slt")
+    ),
     Voice("hibari-heart-us", "hibari", "us", (0.85, 1.0, 1.2)),
     Voice("hibari-heart-gb", "hibari", "gb", (0.85, 1.0, 1.2)),
     _espeak("en-us", 50),
@@ -88,13 +93,27 @@ def _run(command: list[str]) -> bytes:
         raise DataError(f"the program {command[0]} is not installed (Debian package {command[0]})")
     done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode != 0:
-        raise DataError(f"{command[0]} failed: {done.stderr.decode(errors='replace').strip()[:200]}")
+        raise DataError(
+            f"{command[0]} failed: {done.stderr.decode(errors='replace').strip()[:200]}"
+        )
     return done.stdout
 
 
 def _espeak_wave(voice: Voice, pace: float, text: str) -> tuple[Wave, int]:
     words = str(round(165 * pace))
-    sound = _run(["espeak-ng", "-v", voice.ident, "-s", words, "-p", str(round(50 * voice.pitch)), "--stdout", text])
+    sound = _run(
+        [
+            "espeak-ng",
+            "-v",
+            voice.ident,
+            "-s",
+            words,
+            "-p",
+            str(round(50 * voice.pitch)),
+            "--stdout",
+            text,
+        ]
+    )
     wave, rate = soundfile.read(io.BytesIO(sound), dtype="float32")
     return wave, int(rate)
 
@@ -114,7 +133,9 @@ def _hibari(accent: str) -> Any:
         from hibari import Hibari
         from hibari.g2p import G2P
     except ImportError:
-        raise DataError("the Python package hibari-tts is not installed (see requirements.txt)") from None
+        raise DataError(
+            "the Python package hibari-tts is not installed (see requirements.txt)"
+        ) from None
     return Hibari(g2p=G2P(british=accent == "gb"))
 
 
@@ -151,18 +172,27 @@ def resample(wave: Wave, rate: int) -> Wave:
     try:
         from scipy.signal import resample_poly
     except ImportError:
-        raise DataError("the Python package scipy is not installed (see requirements.txt)") from None
+        raise DataError(
+            "the Python package scipy is not installed (see requirements.txt)"
+        ) from None
     common = int(np.gcd(rate, RATE))
-    return np.asarray(resample_poly(wave.astype(np.float32), RATE // common, rate // common), np.float32)
+    return np.asarray(
+        resample_poly(wave.astype(np.float32), RATE // common, rate // common), np.float32
+    )
 
 
 def trim(wave: Wave, threshold: float = 0.01) -> Wave:
-    """Cut silence off both ends of a mono 16 kHz wave (N,), keeping 10 ms before and 30 ms behind the sound."""
+    """Cut silence off both ends of a mono 16 kHz wave (N,), keeping 10 ms before and 30 ms behind
+    the sound."""
     frames = len(wave) // 80
     if frames == 0:
         return wave[:0]
     level = np.sqrt(np.mean(wave[: frames * 80].reshape(frames, 80) ** 2, axis=1))
-    loud = np.flatnonzero(level > threshold * level.max()) if level.max() > 0 else np.zeros(0, np.int64)
+    loud = (
+        np.flatnonzero(level > threshold * level.max())
+        if level.max() > 0
+        else np.zeros(0, np.int64)
+    )
     if loud.size == 0:
         return wave[:0]
     return wave[max(0, int(loud[0]) * 80 - 160) : (int(loud[-1]) + 1) * 80 + 480]
@@ -181,7 +211,8 @@ def place(word: Wave) -> npt.NDArray[np.int16]:
 
 
 def speak(voice: Voice, pace: float, text: str) -> npt.NDArray[np.int16]:
-    """One clip, int16 (20480,); a name that is too long at this pace is read faster until it fits."""
+    """One clip, int16 (20480,); a name that is too long at this pace is read faster until it
+    fits."""
     for attempt in range(TRIES):
         wave, rate = ENGINES[voice.engine](voice, pace * FASTER**attempt, text)
         word = trim(resample(wave, rate))
@@ -189,4 +220,7 @@ def speak(voice: Voice, pace: float, text: str) -> npt.NDArray[np.int16]:
             raise DataError(f"{voice.name} said nothing for '{text}'")
         if LEAD + len(word) <= SAMPLES:
             return place(word)
-    raise DataError(f"'{text}' does not fit {SAMPLES / RATE:.2f} s in the voice {voice.name}; choose a shorter name")
+    raise DataError(
+        f"'{text}' does not fit {SAMPLES / RATE:.2f} s in the voice {voice.name}; choose a shorter"
+        " name"
+    )

@@ -1,4 +1,5 @@
-"""The README's tables, as Markdown, from what `make demo` and `make eval` left: `python examples/emoji/tables.py`."""
+"""The README's tables, as Markdown, from what `make demo` and `make eval` left: `python
+examples/emoji/tables.py`."""
 
 from __future__ import annotations
 
@@ -27,11 +28,27 @@ def measure_table(details: dict[str, Any]) -> str:
     for name, found in details["measures"].items():
         low, high = found["ci95"]
         floor = f"{FLOORS[name]:.2f}" if name in FLOORS else ""
-        rows.append([f"`{name}`", f"{found['value']:.3f}", str(found["n"]), f"{low:.3f} – {high:.3f}", floor])
+        rows.append(
+            [
+                f"`{name}`",
+                f"{found['value']:.3f}",
+                str(found["n"]),
+                f"{low:.3f} – {high:.3f}",
+                floor,
+            ]
+        )
     for kind, report in details["judges"].items():
         own = {split: accuracy for split, accuracy in report.items() if isinstance(accuracy, dict)}
         for split, found in own.items():
-            rows.append([f"the {kind} judge itself, `{split}`", f"{found['value']:.3f}", str(found["n"]), "", ""])
+            rows.append(
+                [
+                    f"the {kind} judge itself, `{split}`",
+                    f"{found['value']:.3f}",
+                    str(found["n"]),
+                    "",
+                    "",
+                ]
+            )
     return markdown(["measure", "value", "n", "95 % interval", "floor"], rows)
 
 
@@ -40,16 +57,31 @@ def parity_tables(parity: dict[str, Any]) -> tuple[str, str]:
     components, tasks = [], []
     for name, found in parity["components"].items():
         errors = [f"{found['error']:.1e}", f"{found['limit']:.0e}"]
-        components.append([f"`{name}`", str(found["cases"]), *errors, str(found["codes"]), str(len(found["near_ties"]))])
+        components.append(
+            [
+                f"`{name}`",
+                str(found["cases"]),
+                *errors,
+                str(found["codes"]),
+                str(len(found["near_ties"])),
+            ]
+        )
     for name, found in parity["tasks"].items():
-        tasks.append([f"`{name}`", str(found["steps"]), f"{found['draws']:,}", str(len(found["near_ties"]))])
-    one = markdown(["component", "cases", "largest error", "allowed", "codes compared", "near ties"], components)
+        tasks.append(
+            [f"`{name}`", str(found["steps"]), f"{found['draws']:,}", str(len(found["near_ties"]))]
+        )
+    one = markdown(
+        ["component", "cases", "largest error", "allowed", "codes compared", "near ties"],
+        components,
+    )
     return one, markdown(["generation", "steps", "draws compared", "near ties"], tasks)
 
 
 @click.command()
 @click.option("--bundle", type=click.Path(path_type=Path), default=BUNDLE)
-@click.option("--details", type=click.Path(path_type=Path), default=BUNDLE.with_name("eval-details.json"))
+@click.option(
+    "--details", type=click.Path(path_type=Path), default=BUNDLE.with_name("eval-details.json")
+)
 def main(bundle: Path, details: Path) -> None:
     """Print the tables of measures and of parity."""
     try:

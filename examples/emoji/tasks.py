@@ -14,30 +14,42 @@ from numpy.typing import NDArray
 
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.tokens.audio import log_mel
-from nextomni_edge.tokens.chat import Part, Turn, conversation, embedding_sequence, part_segments, text_response
+from nextomni_edge.tokens.chat import (
+    Part,
+    Turn,
+    conversation,
+    embedding_sequence,
+    part_segments,
+    text_response,
+)
 from nextomni_edge.tokens.sequence import Ids, Segment, Sequence
 from nextomni_edge.tokens.text import TextTokenizer
 from nextomni_edge.train.objective import Draw
 
 FRAMES = 4
-GENERATION_VOICES = ("hibari-heart-us", "hibari-heart-gb", "flite-rms", "espeak-en-us-p50")  # the voices that the model speaks with
+# the voices that the model speaks with
+GENERATION_VOICES = ("hibari-heart-us", "hibari-heart-gb", "flite-rms", "espeak-en-us-p50")
 SHARES = {
     "flow": {
-        "text_to_image": 0.30, "image_to_text": 0.11, "text_to_audio": 0.17, "audio_to_text": 0.12, "retrieve_image": 0.06,
-        "retrieve_audio": 0.04, "text_to_video": 0.07, "video_to_text": 0.02, "image_to_audio": 0.03, "audio_to_image": 0.03,
-        "now_bigger": 0.025, "say_it": 0.025,
+        "text_to_image": 0.30, "image_to_text": 0.11, "text_to_audio": 0.17, "audio_to_text": 0.12,
+        "retrieve_image": 0.06, "retrieve_audio": 0.04, "text_to_video": 0.07,
+        "video_to_text": 0.02, "image_to_audio": 0.03, "audio_to_image": 0.03, "now_bigger": 0.025,
+        "say_it": 0.025,
     },
-    # What stood still in the first round is only rehearsed: pictures are learnt long before speech is.
+    # What stood still in the first round is only rehearsed: pictures are learnt long before speech
+    # is.
     "speech": {
-        "text_to_image": 0.06, "image_to_text": 0.03, "text_to_audio": 0.31, "audio_to_text": 0.16, "retrieve_image": 0.02,
-        "retrieve_audio": 0.10, "text_to_video": 0.06, "video_to_text": 0.04, "image_to_audio": 0.07, "audio_to_image": 0.06,
-        "now_bigger": 0.04, "say_it": 0.05,
+        "text_to_image": 0.06, "image_to_text": 0.03, "text_to_audio": 0.31, "audio_to_text": 0.16,
+        "retrieve_image": 0.02, "retrieve_audio": 0.10, "text_to_video": 0.06,
+        "video_to_text": 0.04, "image_to_audio": 0.07, "audio_to_image": 0.06, "now_bigger": 0.04,
+        "say_it": 0.05,
     },
     # From speech to pictures and back no word stands in between: those come last.
     "crossing": {
-        "text_to_image": 0.09, "image_to_text": 0.02, "text_to_audio": 0.09, "audio_to_text": 0.07, "retrieve_image": 0.01,
-        "retrieve_audio": 0.06, "text_to_video": 0.04, "video_to_text": 0.02, "image_to_audio": 0.13, "audio_to_image": 0.34,
-        "now_bigger": 0.10, "say_it": 0.03,
+        "text_to_image": 0.09, "image_to_text": 0.02, "text_to_audio": 0.09, "audio_to_text": 0.07,
+        "retrieve_image": 0.01, "retrieve_audio": 0.06, "text_to_video": 0.04,
+        "video_to_text": 0.02, "image_to_audio": 0.13, "audio_to_image": 0.34, "now_bigger": 0.10,
+        "say_it": 0.03,
     },
     # Apart from the demo, which it goes on from: text alone, trained as a flow or autoregressively.
     "text": {"image_to_text": 0.25, "image_to_listing": 0.35, "image_to_page": 0.4},
@@ -47,7 +59,8 @@ WHAT_IS_THIS, WHAT_WAS_SAID, WHAT_HAPPENS = "what is this?", "what was said?", "
 LIST_IT, SPELL_IT = "list it", "spell it"
 LISTING_TOKENS, PAGE_TOKENS = 64, 256
 LEAD_TOKENS = 4
-"""First part of the two in which a flow writes a listing or a page: enough to tell of what it is."""
+"""First part of the two in which a flow writes a listing or a page: enough to tell of what it
+is."""
 LEAD_SHARE = 0.25
 """Of the batches of listings and pages, those of which a flow learns the first part alone."""
 
@@ -67,36 +80,59 @@ def film_prompt(name: str, motion: str, artist: str) -> str:
 def listing(concept: Concept, artist: str) -> str:
     """All that is known of a drawing: the longest answer in words, 37 to 60 tokens with <EOS>."""
     tags, letters = ", ".join(concept.tags), " ".join(concept.name)
-    return f"name {concept.name}; kind {concept.category}; tags {tags}; letters {letters}; by {artist}"
+    return (
+        f"name {concept.name}; kind {concept.category}; tags {tags}; letters {letters}; by {artist}"
+    )
 
 
 def page(concept: Concept, artist: str) -> str:
-    """The words known of a drawing, each spelled forwards, backwards and sorted: 183 to 241 tokens with <EOS>."""
-    known = [("name", concept.name), ("kind", concept.category), *(("tag", tag) for tag in concept.tags)]
+    """The words known of a drawing, each spelled forwards, backwards and sorted: 183 to 241 tokens
+    with <EOS>."""
+    known = [
+        ("name", concept.name),
+        ("kind", concept.category),
+        *(("tag", tag) for tag in concept.tags),
+    ]
     return "; ".join(f"{label} {spelled(word)}" for label, word in known) + f"; by {artist}"
 
 
 def spelled(word: str) -> str:
-    forwards, backwards, ordered = " ".join(word), " ".join(word[::-1]), " ".join(sorted(word.replace(" ", "")))
+    forwards, backwards, ordered = (
+        " ".join(word),
+        " ".join(word[::-1]),
+        " ".join(sorted(word.replace(" ", ""))),
+    )
     return f"{word}, {len(word)} letters {forwards}, backwards {backwards}, sorted {ordered}"
 
 
-def answer(tokenizer: TextTokenizer, config: ModelConfig, parts: tuple[Part, ...], response: str | Part) -> Sequence:
+def answer(
+    tokenizer: TextTokenizer, config: ModelConfig, parts: tuple[Part, ...], response: str | Part
+) -> Sequence:
     """One user turn and its response, which holds x_1."""
     return dialogue(tokenizer, config, (Turn("user", parts),), response)
 
 
-def dialogue(tokenizer: TextTokenizer, config: ModelConfig, turns: tuple[Turn, ...], response: str | Part) -> Sequence:
+def dialogue(
+    tokenizer: TextTokenizer, config: ModelConfig, turns: tuple[Turn, ...], response: str | Part
+) -> Sequence:
     """Turns so far and the response to the last, which holds x_1."""
     given = conversation(tokenizer, turns)
     if isinstance(response, str):
-        return Sequence((*given, Segment("text", text_response(tokenizer, response, config.text.block_size), frozen=False)))
+        return Sequence(
+            (
+                *given,
+                Segment(
+                    "text", text_response(tokenizer, response, config.text.block_size), frozen=False
+                ),
+            )
+        )
     return Sequence((*given, *part_segments(tokenizer, response, frozen=False)))
 
 
 @dataclass(frozen=True)
 class Picks:
-    """What a step is about: drawings (their index, name, artist) and clips (their index, name, voice)."""
+    """What a step is about: drawings (their index, name, artist) and clips (their index, name,
+    voice)."""
 
     drawing: NDArray[np.int64]
     clip: NDArray[np.int64]
@@ -108,8 +144,15 @@ class Picks:
 class Tasks:
     """Draws one batch of one task at a time from the training split."""
 
-    def __init__(self, emoji: Emoji, tokenizer: TextTokenizer, config: ModelConfig, batch_size: int) -> None:
-        self.emoji, self.tokenizer, self.config, self.batch_size = emoji, tokenizer, config, batch_size
+    def __init__(
+        self, emoji: Emoji, tokenizer: TextTokenizer, config: ModelConfig, batch_size: int
+    ) -> None:
+        self.emoji, self.tokenizer, self.config, self.batch_size = (
+            emoji,
+            tokenizer,
+            config,
+            batch_size,
+        )
         self.names = emoji.concepts
         self.drawings, self.clips = emoji.drawings(), emoji.clips_of()
         voices = [emoji.voices.index(voice) for voice in GENERATION_VOICES]
@@ -124,13 +167,21 @@ class Tasks:
         name = rng.choice(list(shares), p=np.asarray(list(shares.values())) / sum(shares.values()))
         return self.makers[str(name)](rng)
 
-    def picks(self, rng: np.random.Generator, count: int, distinct: bool = False, spoken: bool = False) -> Picks:
-        """Concepts spread evenly (each at most once where `distinct`), then a drawing and a clip of each."""
+    def picks(
+        self, rng: np.random.Generator, count: int, distinct: bool = False, spoken: bool = False
+    ) -> Picks:
+        """Concepts spread evenly (each at most once where `distinct`), then a drawing and a clip of
+        each."""
         concepts = len(self.names)
         order = np.concatenate([rng.permutation(concepts) for _ in range(-(-count // concepts))])
         chosen = order[: min(count, concepts) if distinct else count]
         clips = self.spoken if spoken else self.clips
-        drawing = np.asarray([rng.choice(self.drawings[self.emoji.drawing_concept[self.drawings] == c]) for c in chosen])
+        drawing = np.asarray(
+            [
+                rng.choice(self.drawings[self.emoji.drawing_concept[self.drawings] == c])
+                for c in chosen
+            ]
+        )
         clip = np.asarray([rng.choice(clips[self.emoji.clip_concept[clips] == c]) for c in chosen])
         return Picks(
             drawing, clip, [self.names[c] for c in chosen],
@@ -138,77 +189,145 @@ class Tasks:
             [self.emoji.voices[v] for v in self.emoji.clip_voice[clip]],
         )  # fmt: skip
 
-    def pixels(self, drawing: NDArray[np.int64], rng: np.random.Generator | None = None) -> NDArray[np.float32]:
+    def pixels(
+        self, drawing: NDArray[np.int64], rng: np.random.Generator | None = None
+    ) -> NDArray[np.float32]:
         """Drawings as pixels (B,3,S,S) in [-1,1], augmented where a generator is given."""
         return self.emoji.pictures(drawing, rng) * 2.0 - 1.0
 
-    def mels(self, clip: NDArray[np.int64], rng: np.random.Generator | None = None) -> NDArray[np.float32]:
+    def mels(
+        self, clip: NDArray[np.int64], rng: np.random.Generator | None = None
+    ) -> NDArray[np.float32]:
         """Clips as log-mel (B,N,F,mels), augmented where a generator is given."""
-        mels = np.stack([log_mel(waveform, self.config.audio) for waveform in self.emoji.clips(clip, rng)])
+        mels = np.stack(
+            [log_mel(waveform, self.config.audio) for waveform in self.emoji.clips(clip, rng)]
+        )
         return mels if rng is None else another_speaker(mels, rng)
 
     def heard(self, audio: Ids, rng: np.random.Generator) -> list[Part]:
         """Sub-codes of augmented clips as conditions, some of them misheard."""
         return _parts("audio", misheard(audio, self.config.audio.codebook.entries, rng))
 
-    def _answers(self, parts: list[tuple[Part, ...]], responses: list[Any]) -> tuple[list[Sequence], ...]:
-        return ([answer(self.tokenizer, self.config, p, r) for p, r in zip(parts, responses, strict=True)],)
+    def _answers(
+        self, parts: list[tuple[Part, ...]], responses: list[Any]
+    ) -> tuple[list[Sequence], ...]:
+        return (
+            [
+                answer(self.tokenizer, self.config, p, r)
+                for p, r in zip(parts, responses, strict=True)
+            ],
+        )
 
     def text_to_image(self, rng: np.random.Generator) -> Draw:
         picks = self.picks(rng, self.batch_size)
         prompts = [draw_prompt(n, a) for n, a in zip(picks.names, picks.artists, strict=True)]
-        return Draw("text_to_image", lambda image, _: self._answers([(Part("text", p),) for p in prompts], _parts("image", image)),
-                    self.pixels(picks.drawing))  # fmt: skip
+        return Draw(
+            "text_to_image",
+            lambda image, _: self._answers(
+                [(Part("text", p),) for p in prompts], _parts("image", image)
+            ),
+            self.pixels(picks.drawing),
+        )
 
     def image_to_text(self, rng: np.random.Generator) -> Draw:
         picks = self.picks(rng, self.batch_size)
         asked = Part("text", WHAT_IS_THIS)
-        return Draw("image_to_text", lambda image, _: self._answers([(p, asked) for p in _parts("image", image)], picks.names),
-                    self.pixels(picks.drawing, rng))  # fmt: skip
+        return Draw(
+            "image_to_text",
+            lambda image, _: self._answers(
+                [(p, asked) for p in _parts("image", image)], picks.names
+            ),
+            self.pixels(picks.drawing, rng),
+        )
 
     def image_to_listing(self, rng: np.random.Generator) -> Draw:
-        return self._written("image_to_listing", LIST_IT, listing, LISTING_TOKENS, self.batch_size, rng)
+        return self._written(
+            "image_to_listing", LIST_IT, listing, LISTING_TOKENS, self.batch_size, rng
+        )
 
     def image_to_page(self, rng: np.random.Generator) -> Draw:
-        return self._written("image_to_page", SPELL_IT, page, PAGE_TOKENS, max(1, self.batch_size // 2), rng)
+        return self._written(
+            "image_to_page", SPELL_IT, page, PAGE_TOKENS, max(1, self.batch_size // 2), rng
+        )
 
     def _written(
-        self, task: str, asked: str, write: Callable[[Concept, str], str], tokens: int, count: int, rng: np.random.Generator
+        self,
+        task: str,
+        asked: str,
+        write: Callable[[Concept, str], str],
+        tokens: int,
+        count: int,
+        rng: np.random.Generator,
     ) -> Draw:
         """A text about a drawing, longer than the blocks of the demo's answers.
 
-        A flow learns it in two parts, as `lead_tokens` has it written: the first, or all behind a first part that is given.
-        Half of the pictures beside a given first part are of something else: where a picture leaves doubt, that part decides.
+        A flow learns it in two parts, as `lead_tokens` has it written: the first, or all behind a
+        first part that is given. Half of the pictures beside a given first part are of something
+        else: where a picture leaves doubt, that part decides.
         """
-        picks, known = self.picks(rng, count), {concept.name: concept for concept in load_concepts()}
+        picks, known = (
+            self.picks(rng, count),
+            {concept.name: concept for concept in load_concepts()},
+        )
         is_lead, other = rng.random() < LEAD_SHARE, rng.random(count) < 0.5
-        shown = np.arange(count) if is_lead or self.config.causal else (np.arange(count) + other) % count
+        shown = (
+            np.arange(count)
+            if is_lead or self.config.causal
+            else (np.arange(count) + other) % count
+        )
         pairs = zip(picks.names, (picks.artists[index] for index in shown), strict=True)
-        answers = [text_response(self.tokenizer, write(known[name], artist), tokens) for name, artist in pairs]
+        answers = [
+            text_response(self.tokenizer, write(known[name], artist), tokens)
+            for name, artist in pairs
+        ]
         if self.config.causal:
             responses = [(Segment("text", ids, frozen=False),) for ids in answers]
         elif is_lead:
             responses = [(Segment("text", ids[:LEAD_TOKENS], frozen=False),) for ids in answers]
         else:
-            responses = [(Segment("text", ids[:LEAD_TOKENS]), Segment("text", ids[LEAD_TOKENS:], frozen=False)) for ids in answers]
+            responses = [
+                (
+                    Segment("text", ids[:LEAD_TOKENS]),
+                    Segment("text", ids[LEAD_TOKENS:], frozen=False),
+                )
+                for ids in answers
+            ]
 
         def build(image: Ids, _: Ids) -> tuple[list[Sequence], ...]:
-            given = [conversation(self.tokenizer, (Turn("user", (p, Part("text", asked))),)) for p in _parts("image", image)]
-            return ([Sequence((*prompt, *response)) for prompt, response in zip(given, responses, strict=True)],)
+            given = [
+                conversation(self.tokenizer, (Turn("user", (p, Part("text", asked))),))
+                for p in _parts("image", image)
+            ]
+            return (
+                [
+                    Sequence((*prompt, *response))
+                    for prompt, response in zip(given, responses, strict=True)
+                ],
+            )
 
         return Draw(task, build, self.pixels(picks.drawing[shown], rng))
 
     def text_to_audio(self, rng: np.random.Generator) -> Draw:
         picks = self.picks(rng, self.batch_size, spoken=True)
         prompts = [say_prompt(n, v) for n, v in zip(picks.names, picks.voices, strict=True)]
-        return Draw("text_to_audio", lambda _, audio: self._answers([(Part("text", p),) for p in prompts], _parts("audio", audio)),
-                    log_mel=self.mels(picks.clip))  # fmt: skip
+        return Draw(
+            "text_to_audio",
+            lambda _, audio: self._answers(
+                [(Part("text", p),) for p in prompts], _parts("audio", audio)
+            ),
+            log_mel=self.mels(picks.clip),
+        )
 
     def audio_to_text(self, rng: np.random.Generator) -> Draw:
         picks = self.picks(rng, self.batch_size)
         asked = Part("text", WHAT_WAS_SAID)
-        return Draw("audio_to_text", lambda _, audio: self._answers([(p, asked) for p in self.heard(audio, rng)], picks.names),
-                    log_mel=self.mels(picks.clip, rng))  # fmt: skip
+        return Draw(
+            "audio_to_text",
+            lambda _, audio: self._answers(
+                [(p, asked) for p in self.heard(audio, rng)], picks.names
+            ),
+            log_mel=self.mels(picks.clip, rng),
+        )
 
     def _retrieve(self, task: str, rng: np.random.Generator) -> Draw:
         picks = self.picks(rng, len(self.names), distinct=True)
@@ -216,7 +335,10 @@ class Tasks:
         def build(image: Ids, audio: Ids) -> tuple[list[Sequence], ...]:
             media = _parts("image", image) if task == "retrieve_image" else self.heard(audio, rng)
             texts = [Part("text", name) for name in picks.names]
-            return tuple([embedding_sequence(self.tokenizer, part) for part in side] for side in (texts, media))
+            return tuple(
+                [embedding_sequence(self.tokenizer, part) for part in side]
+                for side in (texts, media)
+            )
 
         if task == "retrieve_image":
             return Draw(task, build, self.pixels(picks.drawing, rng))
@@ -237,19 +359,32 @@ class Tasks:
     def text_to_video(self, rng: np.random.Generator) -> Draw:
         picks, motions, frames = self._video(rng)
         prompts = [film_prompt(*p) for p in zip(picks.names, motions, picks.artists, strict=True)]
-        return Draw("text_to_video", lambda image, _: self._answers([(Part("text", p),) for p in prompts], _videos(image)), frames)
+        return Draw(
+            "text_to_video",
+            lambda image, _: self._answers([(Part("text", p),) for p in prompts], _videos(image)),
+            frames,
+        )
 
     def video_to_text(self, rng: np.random.Generator) -> Draw:
         picks, motions, frames = self._video(rng)
-        asked, names = Part("text", WHAT_HAPPENS), [f"{n} {m}" for n, m in zip(picks.names, motions, strict=True)]
-        return Draw("video_to_text", lambda image, _: self._answers([(p, asked) for p in _videos(image)], names), frames)
+        asked, names = (
+            Part("text", WHAT_HAPPENS),
+            [f"{n} {m}" for n, m in zip(picks.names, motions, strict=True)],
+        )
+        return Draw(
+            "video_to_text",
+            lambda image, _: self._answers([(p, asked) for p in _videos(image)], names),
+            frames,
+        )
 
     def image_to_audio(self, rng: np.random.Generator) -> Draw:
         picks = self.picks(rng, self.batch_size, spoken=True)
 
         def build(image: Ids, audio: Ids) -> tuple[list[Sequence], ...]:
             asked = [Part("text", f"say it, {voice} voice") for voice in picks.voices]
-            return self._answers(list(zip(_parts("image", image), asked, strict=True)), _parts("audio", audio))
+            return self._answers(
+                list(zip(_parts("image", image), asked, strict=True)), _parts("audio", audio)
+            )
 
         return Draw("image_to_audio", build, self.pixels(picks.drawing, rng), self.mels(picks.clip))
 
@@ -258,17 +393,24 @@ class Tasks:
 
         def build(image: Ids, audio: Ids) -> tuple[list[Sequence], ...]:
             asked = [Part("text", f"draw it, {artist} style") for artist in picks.artists]
-            return self._answers(list(zip(self.heard(audio, rng), asked, strict=True)), _parts("image", image))
+            return self._answers(
+                list(zip(self.heard(audio, rng), asked, strict=True)), _parts("image", image)
+            )
 
         return Draw("audio_to_image", build, self.pixels(picks.drawing), self.mels(picks.clip, rng))
 
     def now_bigger(self, rng: np.random.Generator) -> Draw:
         picks = self.picks(rng, self.batch_size)
         word, factor = (("bigger", 1.25), ("smaller", 0.6))[int(rng.integers(2))]
-        pixels = np.concatenate([self.pixels(picks.drawing), self.emoji.scaled(picks.drawing, factor) * 2.0 - 1.0])
+        pixels = np.concatenate(
+            [self.pixels(picks.drawing), self.emoji.scaled(picks.drawing, factor) * 2.0 - 1.0]
+        )
 
         def build(image: Ids, _: Ids) -> tuple[list[Sequence], ...]:
-            first, second = _parts("image", image[: len(picks.names)]), _parts("image", image[len(picks.names) :])
+            first, second = (
+                _parts("image", image[: len(picks.names)]),
+                _parts("image", image[len(picks.names) :]),
+            )
             turns = [
                 (
                     Turn("user", (Part("text", draw_prompt(n, a)),)),
@@ -277,7 +419,12 @@ class Tasks:
                 )
                 for n, a, p in zip(picks.names, picks.artists, first, strict=True)
             ]
-            return ([dialogue(self.tokenizer, self.config, t, r) for t, r in zip(turns, second, strict=True)],)
+            return (
+                [
+                    dialogue(self.tokenizer, self.config, t, r)
+                    for t, r in zip(turns, second, strict=True)
+                ],
+            )
 
         return Draw("now_bigger", build, pixels)
 
@@ -286,11 +433,19 @@ class Tasks:
 
         def build(image: Ids, audio: Ids) -> tuple[list[Sequence], ...]:
             turns = [
-                (Turn("user", (p, Part("text", WHAT_IS_THIS))), Turn("assistant", (Part("text", n),)),
-                 Turn("user", (Part("text", f"say it, {v} voice"),)))
+                (
+                    Turn("user", (p, Part("text", WHAT_IS_THIS))),
+                    Turn("assistant", (Part("text", n),)),
+                    Turn("user", (Part("text", f"say it, {v} voice"),)),
+                )
                 for p, n, v in zip(_parts("image", image), picks.names, picks.voices, strict=True)
-            ]  # fmt: skip
-            return ([dialogue(self.tokenizer, self.config, t, r) for t, r in zip(turns, _parts("audio", audio), strict=True)],)
+            ]
+            return (
+                [
+                    dialogue(self.tokenizer, self.config, t, r)
+                    for t, r in zip(turns, _parts("audio", audio), strict=True)
+                ],
+            )
 
         return Draw("say_it", build, self.pixels(picks.drawing, rng), self.mels(picks.clip))
 
@@ -305,8 +460,22 @@ def _videos(codes: Ids) -> list[Part]:
 
 def corpus(names: list[str], artists: list[str]) -> list[str]:
     """Every word that the tasks use, often enough for each to become one token."""
-    spoken = [say_prompt(name, GENERATION_VOICES[i % len(GENERATION_VOICES)]) for i, name in enumerate(names)]
+    spoken = [
+        say_prompt(name, GENERATION_VOICES[i % len(GENERATION_VOICES)])
+        for i, name in enumerate(names)
+    ]
     drawn = [draw_prompt(name, artists[i % len(artists)]) for i, name in enumerate(names)]
-    filmed = [film_prompt(name, MOTIONS[i % len(MOTIONS)], artists[i % len(artists)]) for i, name in enumerate(names)]
-    asked = [WHAT_IS_THIS, WHAT_WAS_SAID, WHAT_HAPPENS, "say it, it voice", "draw it, it style", "now bigger", "now smaller"]
+    filmed = [
+        film_prompt(name, MOTIONS[i % len(MOTIONS)], artists[i % len(artists)])
+        for i, name in enumerate(names)
+    ]
+    asked = [
+        WHAT_IS_THIS,
+        WHAT_WAS_SAID,
+        WHAT_HAPPENS,
+        "say it, it voice",
+        "draw it, it style",
+        "now bigger",
+        "now smaller",
+    ]
     return [*names, *spoken, *drawn, *filmed, *asked * 8, *["user\n", "assistant\n"] * 32] * 4

@@ -1,4 +1,5 @@
-"""Train the demo model: `python examples/emoji/train.py --data DIR --out DIR` (image, audio, flow, speech, crossing; or text)."""
+"""Train the demo model: `python examples/emoji/train.py --data DIR --out DIR` (image, audio, flow,
+speech, crossing; or text)."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ from safetensors.torch import load_file, save
 from tasks import PAGE_TOKENS, Tasks, corpus
 from torch import Tensor, nn
 
-from nextomni_edge.checkpoint import file_sha256
+from nextomni_edge.checkpoints.directory import file_sha256
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError, NextOmniError, UsageError
 from nextomni_edge.files import atomic_write
@@ -35,7 +36,11 @@ from nextomni_edge.tokens.text import TextTokenizer
 from nextomni_edge.tokens.train import train_tokenizer
 from nextomni_edge.train.loop import ON_CPU, Metrics, StepFunction, Trainer, TrainOptions
 from nextomni_edge.train.objective import Objective
-from nextomni_edge.train.reconstruction import SemanticHead, audio_reconstruction, image_reconstruction
+from nextomni_edge.train.reconstruction import (
+    SemanticHead,
+    audio_reconstruction,
+    image_reconstruction,
+)
 
 HERE = Path(__file__).parent
 WARM_UP_BATCH = 64
@@ -48,19 +53,31 @@ STAGES = {
     "text": TrainOptions(steps=4800, rate=2e-3, averaging=0.995, decay=0.5),
 }
 WARM_UPS = ("image", "audio")
-TEXT = "text"  # apart from the demo, which is the stages before: it goes on with text alone, as a flow or autoregressive
-ENCODER_RATE = 0.02  # in the flow stages the encoders and decoders still learn, at this share of the rate
+# apart from the demo, which is the stages before: it goes on with text alone, as a flow or
+# autoregressive
+TEXT = "text"
+# in the flow stages the encoders and decoders still learn, at this share of the rate
+ENCODER_RATE = 0.02
 RECONSTRUCT_EVERY = 8
 CONDITION_DROPOUT = 0.1
-# From a stage's first step to its last. What a sound or a picture tells is decided at small t, as later x_t itself tells; but a new
-# backbone that begins there stays at the marginals: it learns what is ever said from an x_t that tells.
+# From a stage's first step to its last. What a sound or a picture tells is decided at small t, as
+# later x_t itself tells; but a new backbone that begins there stays at the marginals: it learns
+# what is ever said from an x_t that tells.
 T_POWER = {"crossing": (3.0, 3.0), "text": (1.0, 3.0)}
 
 
 class Recipe:
     """Data, tokenizer and config of the demo, made once in `out` and read from there ever after."""
 
-    def __init__(self, data: Path, out: Path, batch_size: int, init: Path | None = None, stage: str = "all", causal: bool = False):
+    def __init__(
+        self,
+        data: Path,
+        out: Path,
+        batch_size: int,
+        init: Path | None = None,
+        stage: str = "all",
+        causal: bool = False,
+    ):
         self.out = out
         self.emoji = Emoji.load(data)
         processes = PartialState(cpu=ON_CPU)
@@ -68,20 +85,28 @@ class Recipe:
             if processes.is_main_process and init is not None:
                 shutil.copyfile(init / "tokenizer.json", out / "tokenizer.json")
             elif processes.is_main_process and not (out / "tokenizer.json").exists():
-                train_tokenizer(corpus(self.emoji.concepts, self.emoji.artists), 768, out / "tokenizer.json")
+                train_tokenizer(
+                    corpus(self.emoji.concepts, self.emoji.artists), 768, out / "tokenizer.json"
+                )
         self.tokenizer = TextTokenizer(out / "tokenizer.json")
         config = ModelConfig.load(HERE / "config.json")
         blocks = PAGE_TOKENS // config.text.block_size if stage == TEXT else config.text.max_blocks
-        text = dataclasses.replace(config.text, vocabulary_size=self.tokenizer.vocabulary_size, max_blocks=blocks)
+        text = dataclasses.replace(
+            config.text, vocabulary_size=self.tokenizer.vocabulary_size, max_blocks=blocks
+        )
         attention = "causal" if causal else "prefix" if stage == TEXT else config.backbone.attention
         backbone = dataclasses.replace(config.backbone, attention=attention)
-        self.config = dataclasses.replace(config, text=text, backbone=backbone, logit_shift=1 if causal else config.logit_shift)
+        self.config = dataclasses.replace(
+            config, text=text, backbone=backbone, logit_shift=1 if causal else config.logit_shift
+        )
         self.tasks = Tasks(self.emoji, self.tokenizer, self.config, batch_size)
 
     def text_table(self) -> Tensor:
-        """Metric table of text (V, metric_dim): half from what tokens occur with (concepts, tags, categories), half random.
+        """Metric table of text (V, metric_dim): half from what tokens occur with (concepts, tags,
+        categories), half random.
 
-        Tokens of concepts that share tags come to stand nearer to each other; all others are about equally far.
+        Tokens of concepts that share tags come to stand nearer to each other; all others are about
+        equally far.
         """
         half = self.config.text.metric_dim // 2
         columns: dict[str, list[int]] = {}
@@ -94,7 +119,9 @@ class Recipe:
         left, scale, _ = np.linalg.svd(counts, full_matrices=False)
         meaning = left[:, :half] * scale[:half]
         meaning /= np.maximum(np.linalg.norm(meaning, axis=1, keepdims=True), 1e-6)
-        chance = np.random.default_rng(7).normal(size=(len(counts), self.config.text.metric_dim - half))
+        chance = np.random.default_rng(7).normal(
+            size=(len(counts), self.config.text.metric_dim - half)
+        )
         chance /= np.linalg.norm(chance, axis=1, keepdims=True)
         return torch.tensor(np.concatenate([meaning, chance], axis=1), dtype=torch.float32)
 
@@ -106,21 +133,29 @@ class Recipe:
 
 
 class WarmUp(nn.Module):
-    """The encoder's warm-up of one modality: reconstruction, quantisation and a contrastive semantic loss (METHOD 4).
+    """The encoder's warm-up of one modality: reconstruction, quantisation and a contrastive
+    semantic loss (METHOD 4).
 
     The codebook is trained with the encoder and the decoder, which share it.
     """
 
     def __init__(self, stage: str, model: OmniModel) -> None:
         super().__init__()
-        self.encoder, self.decoder = (model.get_submodule(f"{stage}_{part}") for part in ("encoder", "decoder"))
+        self.encoder, self.decoder = (
+            model.get_submodule(f"{stage}_{part}") for part in ("encoder", "decoder")
+        )
         self.semantic = SemanticHead(model.config, getattr(model.config, stage).codebook.latent_dim)
-        self.reconstruct = functools.partial(image_reconstruction if stage == "image" else audio_reconstruction, model)
+        self.reconstruct = functools.partial(
+            image_reconstruction if stage == "image" else audio_reconstruction, model
+        )
 
     def forward(self, media: Tensor, names: Tensor, offsets: Tensor) -> tuple[Tensor, Metrics]:
         reconstructed, latents, metrics = self.reconstruct(media)
         semantic, top1 = self.semantic(latents, names, offsets)
-        return reconstructed + 0.05 * semantic, metrics | {"semantic": float(semantic.detach()), "top1": top1}
+        return reconstructed + 0.05 * semantic, metrics | {
+            "semantic": float(semantic.detach()),
+            "top1": top1,
+        }
 
 
 def warm_up(recipe: Recipe, stage: str, model: OmniModel) -> tuple[nn.Module, StepFunction]:
@@ -130,21 +165,27 @@ def warm_up(recipe: Recipe, stage: str, model: OmniModel) -> tuple[nn.Module, St
     def loss(module: nn.Module, batch: int, rng: np.random.Generator) -> tuple[Tensor, Metrics]:
         picks = tasks.picks(rng, WARM_UP_BATCH, distinct=True)
         if stage == "image":
-            plain = rng.random(len(picks.drawing)) < 0.4  # the canonical picture is what generation draws
+            # the canonical picture is what generation draws
+            plain = rng.random(len(picks.drawing)) < 0.4
             augmented = tasks.pixels(picks.drawing, rng)
             media = np.where(plain[:, None, None, None], tasks.pixels(picks.drawing), augmented)
         else:
             media = tasks.mels(picks.clip, rng)
         device = next(module.parameters()).device
-        inputs = [tensor.to(device) for tensor in (torch.from_numpy(media), *recipe.names(picks.names))]
+        inputs = [
+            tensor.to(device) for tensor in (torch.from_numpy(media), *recipe.names(picks.names))
+        ]
         found: tuple[Tensor, Metrics] = module(*inputs)
         return found
 
     return WarmUp(stage, model), loss
 
 
-def flow(recipe: Recipe, stage: str, model: OmniModel, batches: int) -> tuple[Objective, StepFunction]:
-    """A stage of the backbone: every task in the stage's shares; reconstruction and the dropped condition are for media."""
+def flow(
+    recipe: Recipe, stage: str, model: OmniModel, batches: int
+) -> tuple[Objective, StepFunction]:
+    """A stage of the backbone: every task in the stage's shares; reconstruction and the dropped
+    condition are for media."""
     media = stage != TEXT
     objective = Objective(model, recipe.tokenizer.special, CONDITION_DROPOUT if media else 0.0)
     first, last = T_POWER.get(stage, (1.0, 1.0))
@@ -158,20 +199,29 @@ def flow(recipe: Recipe, stage: str, model: OmniModel, batches: int) -> tuple[Ob
     return objective, loss
 
 
-def parameter_groups(module: nn.Module, options: TrainOptions, stage: str) -> list[dict[str, object]]:
-    """Weight matrices decay, vectors and tables don't; in the flow stages encoders and decoders learn slowly, or for text not."""
+def parameter_groups(
+    module: nn.Module, options: TrainOptions, stage: str
+) -> list[dict[str, object]]:
+    """Weight matrices decay, vectors and tables don't; in the flow stages encoders and decoders
+    learn slowly, or for text not."""
     slowly = 0.0 if stage == TEXT else ENCODER_RATE
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
-        slow = stage not in WARM_UPS and any(part in name for part in ("encoder", "decoder", "codebook"))
+        slow = stage not in WARM_UPS and any(
+            part in name for part in ("encoder", "decoder", "codebook")
+        )
         rate = options.rate * (slowly if slow else 1.0)
         decay = options.weight_decay if parameter.ndim == 2 and "embed" not in name else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
-    return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
+    return [
+        {"params": params, "lr": rate, "weight_decay": decay}
+        for (rate, decay), params in groups.items()
+    ]
 
 
 class Log:
-    """A CSV to plot (step, metric, mean since the last line) and a progress bar with an estimate."""
+    """A CSV to plot (step, metric, mean since the last line) and a progress bar with an
+    estimate."""
 
     def __init__(self, path: Path, progress: Progress, steps: int, every: int = 50) -> None:
         self.path, self.progress, self.every = path, progress, every
@@ -183,7 +233,9 @@ class Log:
             self.sums.setdefault(name, []).append(value)
         if step % self.every == self.every - 1:
             with self.path.open("a", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerows([step + 1, name, f"{np.mean(v):.5g}"] for name, v in sorted(self.sums.items()))
+                csv.writer(file).writerows(
+                    [step + 1, name, f"{np.mean(v):.5g}"] for name, v in sorted(self.sums.items())
+                )
             shown = "  ".join(f"{name} {np.mean(v):.3g}" for name, v in list(self.sums.items())[:4])
             self.progress.update(self.bar, completed=step + 1, text=shown)
             if not self.progress.console.is_terminal:  # a log file gets a line, not a bar redrawn
@@ -191,27 +243,51 @@ class Log:
             self.sums.clear()
 
 
-def run_stage(recipe: Recipe, stage: str, init: Path | None, new_backbone: bool, minutes: float, changes: dict[str, Any]) -> bool:
-    """Train one stage, resuming its state where there is one; whether it is finished, which leaves its weights in OUT/STAGE."""
+def run_stage(
+    recipe: Recipe,
+    stage: str,
+    init: Path | None,
+    new_backbone: bool,
+    minutes: float,
+    changes: dict[str, Any],
+) -> bool:
+    """Train one stage, resuming its state where there is one; whether it is finished, which leaves
+    its weights in OUT/STAGE."""
     torch.manual_seed(0)
     options = dataclasses.replace(STAGES[stage], minutes=minutes, **changes)
     source = start(recipe, stage, init)
-    model = begin_text(recipe, native.load(source[0].parent), new_backbone) if stage == TEXT else begin(recipe, source)
+    model = (
+        begin_text(recipe, native.load(source[0].parent), new_backbone)
+        if stage == TEXT
+        else begin(recipe, source)
+    )
     batches = options.steps * options.accumulate * PartialState(cpu=ON_CPU).num_processes
-    module, loss = warm_up(recipe, stage, model) if stage in WARM_UPS else flow(recipe, stage, model, batches)
+    module, loss = (
+        warm_up(recipe, stage, model) if stage in WARM_UPS else flow(recipe, stage, model, batches)
+    )
     followed = {"balance": module.balance} if isinstance(module, Objective) else {}
-    trainer = Trainer(module, parameter_groups(module, options, stage), options, recipe.out / stage, followed)
+    trainer = Trainer(
+        module, parameter_groups(module, options, stage), options, recipe.out / stage, followed
+    )
     trainer.extra["source"] = digest(source)
     if trainer.resume() and trainer.extra.get("source") != digest(source):
         raise InputError(
-            f"{trainer.out}: its state began from other weights than {names_of(source)}; restore them, or use another --out"
+            f"{trainer.out}: its state began from other weights than {names_of(source)}; restore"
+            " them, or use another --out"
         )
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+    )
     with Progress(*columns, disable=not trainer.accelerator.is_main_process) as progress:
         log = Log(recipe.out / f"{stage}.csv", progress, options.steps)
         trainer.run(loss, log)
     if trainer.step < options.steps:
-        click.echo(f"{stage}: {trainer.step} of {options.steps} steps; run the same command again to go on")
+        click.echo(
+            f"{stage}: {trainer.step} of {options.steps} steps; run the same command again to go on"
+        )
         return False
     if trainer.accelerator.is_main_process:
         with torch.no_grad():
@@ -223,7 +299,8 @@ def run_stage(recipe: Recipe, stage: str, init: Path | None, new_backbone: bool,
 
 
 def start(recipe: Recipe, stage: str, init: Path | None) -> list[Path]:
-    """The weights that a stage begins from: none for a warm-up, both warm-ups for flow, the stage before for others, or `init`."""
+    """The weights that a stage begins from: none for a warm-up, both warm-ups for flow, the stage
+    before for others, or `init`."""
     if stage in WARM_UPS:
         return []
     if init is not None:
@@ -232,13 +309,20 @@ def start(recipe: Recipe, stage: str, init: Path | None) -> list[Path]:
     needed = WARM_UPS if stage == "flow" else (stages[stages.index(stage) - 1],)
     for name in needed:
         if not weights_of(recipe, name).exists():
-            raise InputError(f"{weights_of(recipe, name)} is missing: finish --stage {name} first, or give --init MODEL")
+            raise InputError(
+                f"{weights_of(recipe, name)} is missing: finish --stage {name} first, or give"
+                " --init MODEL"
+            )
     return [weights_of(recipe, name) for name in needed]
 
 
 def weights_of(recipe: Recipe, stage: str) -> Path:
     """Where a finished stage leaves its weights."""
-    return recipe.out / stage / ("weights.safetensors" if stage in WARM_UPS else "model/model.safetensors")
+    return (
+        recipe.out
+        / stage
+        / ("weights.safetensors" if stage in WARM_UPS else "model/model.safetensors")
+    )
 
 
 def names_of(source: list[Path]) -> str:
@@ -246,16 +330,20 @@ def names_of(source: list[Path]) -> str:
 
 
 def digest(source: list[Path]) -> str:
-    """SHA-256 of the weights that a stage began from: its state is worth nothing with other metric tables."""
+    """SHA-256 of the weights that a stage began from: its state is worth nothing with other metric
+    tables."""
     return hashlib.sha256(json.dumps([file_sha256(path) for path in source]).encode()).hexdigest()
 
 
 def begin(recipe: Recipe, source: list[Path]) -> OmniModel:
-    """A new model, the one of the stage before, or a new one on both warm-ups, whose metric tables are frozen as they stand."""
+    """A new model, the one of the stage before, or a new one on both warm-ups, whose metric tables
+    are frozen as they stand."""
     if len(source) == 1:
         model = native.load(source[0].parent).train()
         if dataclasses.replace(model.config, flow=recipe.config.flow) != recipe.config:
-            raise InputError(f"{source[0].parent}: its config.json has other sizes than {HERE / 'config.json'}")
+            raise InputError(
+                f"{source[0].parent}: its config.json has other sizes than {HERE / 'config.json'}"
+            )
         return model
     model = OmniModel(recipe.config)
     own = native.state_names(model)
@@ -271,7 +359,8 @@ def begin(recipe: Recipe, source: list[Path]) -> OmniModel:
 
 
 def begin_text(recipe: Recipe, source: OmniModel, new_backbone: bool) -> OmniModel:
-    """`source` with the attention of the text stage; with a new backbone, of which nothing is kept but how media are encoded."""
+    """`source` with the attention of the text stage; with a new backbone, of which nothing is kept
+    but how media are encoded."""
     model = OmniModel(recipe.config).train()
     own, kept = native.state_names(model), ("encoder", "decoder", "codebook", "metric_tables")
     with torch.no_grad():
@@ -288,23 +377,36 @@ def finish(recipe: Recipe, stage: str, model: OmniModel) -> None:
         native.save(model, recipe.out / "tokenizer.json", path.parent, torch.float16)
         return
     trained = (f"{stage}_encoder.", f"{stage}_decoder.", f"embed_{stage}.codebook.")
-    parts = {name: tensor.detach() for name, tensor in model.named_parameters() if name.startswith(trained)}
+    parts = {
+        name: tensor.detach()
+        for name, tensor in model.named_parameters()
+        if name.startswith(trained)
+    }
     with atomic_write(path) as file:
         file.write(save(parts))
 
 
 @click.command()
 @click.option(
-    "--data", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True, help="Folder made by prepare.py."
+    "--data",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    required=True,
+    help="Folder made by prepare.py.",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for states, logs and the model."
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder for states, logs and the model.",
 )
 @click.option("--stage", type=click.Choice([*STAGES, "all"]), default="all", show_default=True)
 @click.option(
     "--init",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Model directory that the stage begins from, in place of the stage before; not with a warm-up.",
+    help=(
+        "Model directory that the stage begins from, in place of the stage before; not with a"
+        " warm-up."
+    ),
 )
 @click.option(
     "--minutes",
@@ -320,10 +422,20 @@ def finish(recipe: Recipe, stage: str, model: OmniModel) -> None:
     show_default=True,
     help="Of --stage text: the flow's, or next-token prediction under a causal mask.",
 )
-@click.option("--new-backbone", is_flag=True, help="Of --stage text: keep nothing of --init but how media are encoded.")
+@click.option(
+    "--new-backbone",
+    is_flag=True,
+    help="Of --stage text: keep nothing of --init but how media are encoded.",
+)
 @click.option("--batch-size", type=click.IntRange(min=2), default=48, show_default=True)
-@click.option("--accumulate", type=click.IntRange(min=1), help="Batches of each process whose mean gradient makes a step.")
-@click.option("--precision", type=click.Choice(["no", "bf16"]), help="bf16: automatic mixed precision.")
+@click.option(
+    "--accumulate",
+    type=click.IntRange(min=1),
+    help="Batches of each process whose mean gradient makes a step.",
+)
+@click.option(
+    "--precision", type=click.Choice(["no", "bf16"]), help="bf16: automatic mixed precision."
+)
 def main(
     data: Path,
     out: Path,
@@ -335,22 +447,31 @@ def main(
     batch_size: int,
     **changes: Any,
 ) -> None:
-    """Train the demo model, in stages that resume where they stopped. The last one leaves it in OUT/crossing/model.
+    """Train the demo model, in stages that resume where they stopped. The last one leaves it in
+    OUT/crossing/model.
 
-    The stage text is apart: it goes on from --init (or OUT/crossing) with texts about pictures, and is left in OUT/text/model.
+    The stage text is apart: it goes on from --init (or OUT/crossing) with texts about pictures, and
+    is left in OUT/text/model.
     """
     out.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + 60 * minutes
     try:
         if init is not None and stage in (*WARM_UPS, "all"):
-            raise UsageError("--init goes with one stage after the warm-ups: --stage flow, speech, crossing or text")
+            raise UsageError(
+                "--init goes with one stage after the warm-ups: --stage flow, speech, crossing or"
+                " text"
+            )
         if (objective == "ar" or new_backbone) and stage != TEXT:
-            raise UsageError(f"--objective ar and --new-backbone are for text alone: they go with --stage {TEXT}")
+            raise UsageError(
+                f"--objective ar and --new-backbone are for text alone: they go with --stage {TEXT}"
+            )
         recipe = Recipe(data, out, batch_size, init, stage, objective == "ar")
         for name in [name for name in STAGES if name != TEXT] if stage == "all" else [stage]:
             done = stage == "all" and weights_of(recipe, name).exists()
             given = {name: value for name, value in changes.items() if value is not None}
-            if not done and not run_stage(recipe, name, init, new_backbone, max(0.0, until - time.monotonic()) / 60, given):
+            if not done and not run_stage(
+                recipe, name, init, new_backbone, max(0.0, until - time.monotonic()) / 60, given
+            ):
                 break
     except NextOmniError as error:
         click.echo(f"error: {error}", err=True)

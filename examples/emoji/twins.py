@@ -1,18 +1,21 @@
-"""Answer quality of a flow and of its autoregressive twin: `python examples/emoji/twins.py --flow DIR --ar DIR [-o FILE]`.
+"""Answer quality of a flow and of its autoregressive twin: `python examples/emoji/twins.py --flow
+DIR --ar DIR [-o FILE]`.
 
 Both go on from the demo's model, on the same draws, updates and seed:
 
-    train="python examples/emoji/train.py --data DATA --stage text --batch-size 32 --init examples/emoji/checkpoint"
-    $train --objective flow --out runs/flow
-    $train --objective ar --out runs/ar
+    train="python examples/emoji/train.py --data DATA --stage text --batch-size 32 --init
+    examples/emoji/checkpoint" $train --objective flow --out runs/flow $train --objective ar --out
+    runs/ar
 
-They are asked about drawings by artists whom training never met for the thing, each as it is and seven times augmented. Three
-tasks: the name (a block of 8 tokens), a listing of all that is known of the drawing (37 to 60 tokens in a block of 64), and a page
-that spells each of its words in three orders (186 to 256 tokens in a block of 256). An answer is right when every character is, up
-to the artist; its fields, which stand between semicolons, are counted too. The twin decodes greedily; the flow takes the argmax,
-with at most n forwards, by either step rule. A listing and a page are written in two parts, the first tokens and all behind them,
-with n forwards for each. Intervals are 95 %, by a bootstrap over drawings, as views of one are not independent; differences are
-paired, and the flow is not told apart where the interval of its difference reaches 0.
+They are asked about drawings by artists whom training never met for the thing, each as it is and
+seven times augmented. Three tasks: the name (a block of 8 tokens), a listing of all that is known
+of the drawing (37 to 60 tokens in a block of 64), and a page that spells each of its words in three
+orders (186 to 256 tokens in a block of 256). An answer is right when every character is, up to the
+artist; its fields, which stand between semicolons, are counted too. The twin decodes greedily; the
+flow takes the argmax, with at most n forwards, by either step rule. A listing and a page are
+written in two parts, the first tokens and all behind them, with n forwards for each. Intervals are
+95 %, by a bootstrap over drawings, as views of one are not independent; differences are paired, and
+the flow is not told apart where the interval of its difference reaches 0.
 """
 
 from __future__ import annotations
@@ -32,9 +35,18 @@ from catalog import load_concepts
 from dataset import Emoji
 from numpy.typing import NDArray
 from samples import heldout
-from tasks import LEAD_TOKENS, LIST_IT, LISTING_TOKENS, PAGE_TOKENS, SPELL_IT, WHAT_IS_THIS, listing, page
+from tasks import (
+    LEAD_TOKENS,
+    LIST_IT,
+    LISTING_TOKENS,
+    PAGE_TOKENS,
+    SPELL_IT,
+    WHAT_IS_THIS,
+    listing,
+    page,
+)
 
-from nextomni_edge.checkpoint import file_sha256
+from nextomni_edge.checkpoints.directory import file_sha256
 from nextomni_edge.errors import UsageError
 from nextomni_edge.files import atomic_write
 from nextomni_edge.generate.autoregressive import greedy
@@ -63,11 +75,15 @@ class Questions:
 
     def __init__(self, model: EdgeModel, emoji: Emoji) -> None:
         self.model = model
-        rows, known = emoji.drawings(heldout=True), {concept.name: concept for concept in load_concepts()}
+        rows, known = (
+            emoji.drawings(heldout=True),
+            {concept.name: concept for concept in load_concepts()},
+        )
         names = [emoji.concepts[index] for index in emoji.drawing_concept[rows]]
         artists = [emoji.artists[index] for index in emoji.drawing_artist[rows]]
         listed, spelled = (
-            [write(known[name], artist) for name, artist in zip(names, artists, strict=True)] for write in (listing, page)
+            [write(known[name], artist) for name, artist in zip(names, artists, strict=True)]
+            for write in (listing, page)
         )
         block = model.config.text.block_size
         self.tasks = {
@@ -84,20 +100,34 @@ class Questions:
         """One for each view of each drawing, views of a drawing side by side."""
         asked, blocks, _ = self.tasks[task]
         pictures = [Part("image", code) for own in self.codes for code in own]
-        given = [conversation(self.model.tokenizer, (Turn("user", (part, Part("text", asked))),)) for part in pictures]
-        return [respond(segments, "text", self.model.config, self.model.tokenizer, blocks) for segments in given]
+        given = [
+            conversation(self.model.tokenizer, (Turn("user", (part, Part("text", asked))),))
+            for part in pictures
+        ]
+        return [
+            respond(segments, "text", self.model.config, self.model.tokenizer, blocks)
+            for segments in given
+        ]
 
     def marks(self, task: str, answers: list[Sequence]) -> Marks:
         said = [str(self.model.response(answer).value).split(ARTIST)[0] for answer in answers]
         tokenizer = self.model.tokenizer
-        expected = [tokenizer.decode(tokenizer.encode(text)).split(ARTIST)[0] for text in self.tasks[task][2] for _ in range(VIEWS)]
+        expected = [
+            tokenizer.decode(tokenizer.encode(text)).split(ARTIST)[0]
+            for text in self.tasks[task][2]
+            for _ in range(VIEWS)
+        ]
         pairs = list(zip(said, expected, strict=True))
-        whole, fields = [float(one == other) for one, other in pairs], [fields_right(*pair) for pair in pairs]
+        whole, fields = (
+            [float(one == other) for one, other in pairs],
+            [fields_right(*pair) for pair in pairs],
+        )
         return Marks(*(np.asarray(marks).reshape(-1, VIEWS) for marks in (whole, fields)))
 
 
 class Marks(NamedTuple):
-    """Of each answer (drawings, views): 1 where every character is right, and the share of its fields that are."""
+    """Of each answer (drawings, views): 1 where every character is right, and the share of its
+    fields that are."""
 
     whole: NDArray[np.float64]
     fields: NDArray[np.float64]
@@ -126,31 +156,44 @@ def summary(marks: NDArray[np.float64], twin: NDArray[np.float64] | None) -> dic
 
 
 def scored(marks: Marks, meter: Meter, twin: Marks | None = None) -> dict[str, Any]:
-    """Both measures, what the answers took, and the raw outcomes, a string of 0 and 1 for each drawing."""
+    """Both measures, what the answers took, and the raw outcomes, a string of 0 and 1 for each
+    drawing."""
     return {
-        **summary(marks.whole, twin and twin.whole), "fields": summary(marks.fields, twin and twin.fields), "n": marks.whole.size,
+        **summary(marks.whole, twin and twin.whole),
+        "fields": summary(marks.fields, twin and twin.fields), "n": marks.whole.size,
         "drawings": len(marks.whole), "forwards": meter.forwards / meter.requests,
         "right": ["".join(str(int(view)) for view in own) for own in marks.whole],
     }  # fmt: skip
 
 
-def flow_options(model: EdgeModel, stepper: str, forwards: int, lead_tokens: int) -> GenerationOptions:
-    """So many forwards at most, for each part. Euler has one step more, the first, which needs none."""
+def flow_options(
+    model: EdgeModel, stepper: str, forwards: int, lead_tokens: int
+) -> GenerationOptions:
+    """So many forwards at most, for each part. Euler has one step more, the first, which needs
+    none."""
     steps = forwards + 1 if stepper == "euler" and forwards > 1 else forwards
-    return GenerationOptions.defaults(model.config, "text", stepper=stepper, steps=steps, lead_tokens=lead_tokens)
+    return GenerationOptions.defaults(
+        model.config, "text", stepper=stepper, steps=steps, lead_tokens=lead_tokens
+    )
 
 
-def flow_decode(model: EdgeModel, options: GenerationOptions, sequences: list[Sequence], meter: Meter) -> list[Sequence]:
+def flow_decode(
+    model: EdgeModel, options: GenerationOptions, sequences: list[Sequence], meter: Meter
+) -> list[Sequence]:
     return generate_batch(model, sequences, options, list(range(len(sequences))), meter=meter)
 
 
-def measured(questions: Questions, task: str, decode: Decode, twin: Marks | None = None) -> tuple[dict[str, Any], Marks]:
+def measured(
+    questions: Questions, task: str, decode: Decode, twin: Marks | None = None
+) -> tuple[dict[str, Any], Marks]:
     meter = Meter()
     marks = questions.marks(task, decode(questions.sequences(task), meter))
     return scored(marks, meter, twin), marks
 
 
-def smallest(points: dict[str, dict[str, Any]], fits: Callable[[dict[str, Any]], bool]) -> dict[str, int]:
+def smallest(
+    points: dict[str, dict[str, Any]], fits: Callable[[dict[str, Any]], bool]
+) -> dict[str, int]:
     """By step rule, the fewest forwards of a point that fits."""
     found: dict[str, int] = {}
     for name, point in points.items():
@@ -161,16 +204,30 @@ def smallest(points: dict[str, dict[str, Any]], fits: Callable[[dict[str, Any]],
 
 
 def compared(flow: Questions, twin: Questions, task: str, counts: Many[int]) -> dict[str, Any]:
-    """One task: the twin, the flow at each number of forwards, and the fewest at equal quality in two readings."""
-    reference, marks = measured(twin, task, lambda sequences, meter: greedy(twin.model, sequences, meter=meter))
-    print(f"{task:<8} ar            {reference['value']:.3f} fields {reference['fields']['value']:.3f}", flush=True)
+    """One task: the twin, the flow at each number of forwards, and the fewest at equal quality in
+    two readings."""
+    reference, marks = measured(
+        twin, task, lambda sequences, meter: greedy(twin.model, sequences, meter=meter)
+    )
+    print(
+        f"{task:<8} ar            {reference['value']:.3f} fields"
+        f" {reference['fields']['value']:.3f}",
+        flush=True,
+    )
     points: dict[str, dict[str, Any]] = {}
     for stepper in ("euler", "corrected"):
         for forwards in counts:
-            decode = functools.partial(flow_decode, flow.model, flow_options(flow.model, stepper, forwards, LEADS.get(task, 0)))
+            decode = functools.partial(
+                flow_decode,
+                flow.model,
+                flow_options(flow.model, stepper, forwards, LEADS.get(task, 0)),
+            )
             point, _ = measured(flow, task, decode, marks)
             points[f"{stepper} {forwards}"] = point
-            said = f"{point['value']:.3f} {point['minus_twin_ci95']} fields {point['fields']['value']:.3f}"
+            said = (
+                f"{point['value']:.3f} {point['minus_twin_ci95']} fields"
+                f" {point['fields']['value']:.3f}"
+            )
             print(f"{task:<8} {stepper} {forwards:<3} {said}", flush=True)
     return {
         "lead_tokens": LEADS.get(task, 0), "ar": reference, "flow": points,
@@ -186,7 +243,8 @@ def _cell(point: dict[str, Any]) -> str:
 
 
 def table(tasks: dict[str, Any]) -> str:
-    """Markdown: both measures of the twin, and of the flow by step rule and forwards for each part, with their intervals."""
+    """Markdown: both measures of the twin, and of the flow by step rule and forwards for each part,
+    with their intervals."""
     counts = sorted({int(name.split()[1]) for found in tasks.values() for name in found["flow"]})
     head = ["task, measure", "twin", "flow", *(f"n = {n}" for n in counts)]
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
@@ -194,8 +252,15 @@ def table(tasks: dict[str, Any]) -> str:
         for rule in dict.fromkeys(name.split()[0] for name in found["flow"]):
             points = [found["flow"][f"{rule} {n}"] for n in counts]
             whole = [f"{task}, whole", _cell(found["ar"]), rule, *map(_cell, points)]
-            fields = [f"{task}, fields", _cell(found["ar"]["fields"]), rule, *(_cell(point["fields"]) for point in points)]
-            lines += [f"| {' | '.join(row)} |" for row in ([whole] if task == "name" else [whole, fields])]
+            fields = [
+                f"{task}, fields",
+                _cell(found["ar"]["fields"]),
+                rule,
+                *(_cell(point["fields"]) for point in points),
+            ]
+            lines += [
+                f"| {' | '.join(row)} |" for row in ([whole] if task == "name" else [whole, fields])
+            ]
     lines.append("")
     for task, found in tasks.items():
         said = [f"{reading} {_fewest(found[key])}" for reading, key in READINGS.items()]
@@ -203,9 +268,13 @@ def table(tasks: dict[str, Any]) -> str:
         first = found["flow"][f"euler {counts[0]}"]
         low, high = first["minus_twin_ci95"]
         difference = (
-            f"the flow's score less the twin's at n = {counts[0]} is {first['minus_twin']:+.3f} ({low:+.3f} to {high:+.3f})"
+            f"the flow's score less the twin's at n = {counts[0]} is {first['minus_twin']:+.3f}"
+            f" ({low:+.3f} to {high:+.3f})"
         )
-        lines.append(f"- {task}, {first['n']} answers: {difference}; fewest forwards {parts} as good as it: {'; '.join(said)}.")
+        lines.append(
+            f"- {task}, {first['n']} answers: {difference}; fewest forwards {parts} as good as it:"
+            f" {'; '.join(said)}."
+        )
     return "\n".join(lines)
 
 
@@ -215,23 +284,41 @@ def _fewest(by_rule: dict[str, int]) -> str:
 
 def main() -> None:
     """Ask both and write the numbers."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--flow", type=Path, required=True, help="model directory trained with --objective flow")
-    parser.add_argument("--ar", type=Path, required=True, help="model directory trained with --objective ar")
-    parser.add_argument("--forwards", type=int, nargs="+", default=FORWARDS, help="of the flow, for each part")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--flow", type=Path, required=True, help="model directory trained with --objective flow"
+    )
+    parser.add_argument(
+        "--ar", type=Path, required=True, help="model directory trained with --objective ar"
+    )
+    parser.add_argument(
+        "--forwards", type=int, nargs="+", default=FORWARDS, help="of the flow, for each part"
+    )
     parser.add_argument("-o", "--out", type=Path, default=Path(__file__).with_suffix(".json"))
     arguments = parser.parse_args()
     flow, twin = EdgeModel.from_checkpoint(arguments.flow), EdgeModel.from_checkpoint(arguments.ar)
     if flow.config.causal or not twin.config.causal:
-        raise UsageError("--flow and --ar: expected a flow and an autoregressive model, in this order")
+        raise UsageError(
+            "--flow and --ar: expected a flow and an autoregressive model, in this order"
+        )
     emoji = heldout()
     questions = Questions(flow, emoji), Questions(twin, emoji)
-    weights = {name: file_sha256(path / "model.safetensors") for name, path in (("flow", arguments.flow), ("ar", arguments.ar))}
+    weights = {
+        name: file_sha256(path / "model.safetensors")
+        for name, path in (("flow", arguments.flow), ("ar", arguments.ar))
+    }
     results = {task: compared(*questions, task, arguments.forwards) for task in questions[0].tasks}
     with atomic_write(arguments.out, "w") as file:
-        file.write(json.dumps({"weights": weights, "views": VIEWS, "tasks": results}, indent=1) + "\n")
+        file.write(
+            json.dumps({"weights": weights, "views": VIEWS, "tasks": results}, indent=1) + "\n"
+        )
     for task, found in results.items():
-        print(task, json.dumps({key: value for key, value in found.items() if key.startswith("fewest")}))
+        print(
+            task,
+            json.dumps({key: value for key, value in found.items() if key.startswith("fewest")}),
+        )
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from nextomni_edge.errors import UsageError
 
 @dataclass(frozen=True)
 class Account:
-    """Bytes of the files in which weights stand; of the content that graphs reference, what several share counted once; and of
-    the largest such file."""
+    """Bytes of the files in which weights stand; of the content that graphs reference, what several
+    share counted once; and of the largest such file."""
 
     on_disk: int
     referenced: int
@@ -26,7 +26,9 @@ class Account:
 def account(bundle: Bundle) -> Account:
     """The weights of a bundle of ONNX graphs. UsageError: Core ML packages, which hold theirs."""
     if any(component.format != "onnx" for component in bundle.manifest.components.values()):
-        raise UsageError(f"{bundle.path}: Core ML packages hold their weights; only ONNX graphs reference files")
+        raise UsageError(
+            f"{bundle.path}: Core ML packages hold their weights; only ONNX graphs reference files"
+        )
     files, named = bundle.manifest.files, set(bundle.manifest.referenced())
     sizes = [record.size for name, record in files.items() if name not in named]
     read = {

@@ -1,8 +1,11 @@
-"""A Core ML package in a bundle: which files it is, and what is checked of it before a vendor library sees it.
+"""A Core ML package in a bundle: which files it is, and what is checked of it before a vendor
+library sees it.
 
-A package is a folder, NAME.mlpackage at the bundle's top, of exactly three files that the manifest lists one by one. Core ML shares
-no weights between packages: a tensor that two components use stands in both. A backbone may be cut: NAME.2.mlpackage holds the
-layers after those of NAME.mlpackage, NAME.3.mlpackage those after them, each with the interface of a backbone of its layers.
+A package is a folder, NAME.mlpackage at the bundle's top, of exactly three files that the manifest
+lists one by one. Core ML shares no weights between packages: a tensor that two components use
+stands in both. A backbone may be cut: NAME.2.mlpackage holds the layers after those of
+NAME.mlpackage, NAME.3.mlpackage those after them, each with the interface of a backbone of its
+layers.
 """
 
 from __future__ import annotations
@@ -15,20 +18,31 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nextomni_edge.bundle.coreml_interface import KEPT, Form, bounds, chunk_layers, chunk_spec, packaged, shapes, state_shape
+from nextomni_edge.bundle.coreml_interface import (
+    KEPT,
+    Form,
+    bounds,
+    chunk_layers,
+    chunk_spec,
+    packaged,
+    shapes,
+    state_shape,
+)
 from nextomni_edge.bundle.manifest import PACKAGE, PACKAGE_INDEX, FileRecord
-from nextomni_edge.bundle.mil_wire import BITS, Blob, Feature, MilProgram, read_program, unpacked
 from nextomni_edge.errors import InputError
+from nextomni_edge.formats.mil import BITS, Blob, Feature, MilProgram, read_program, unpacked
+from nextomni_edge.formats.strict_json import read_json
 from nextomni_edge.spec import GraphSpec, TensorSpec, Wire
-from nextomni_edge.strict_json import read_json
 
 MODEL: Final = "Data/com.apple.CoreML/model.mlmodel"
 WEIGHTS: Final = "Data/com.apple.CoreML/weights/weight.bin"
 MAX_MODEL: Final = 64 * 2**20
-WIRE_DTYPES: Final = {"float32": "float32", "int64": "int32", "bool": "float32"}  # what Core ML has for a spec's dtypes
+# what Core ML has for a spec's dtypes
+WIRE_DTYPES: Final = {"float32": "float32", "int64": "int32", "bool": "float32"}
 BLOB_FILE: Final = "@model_path/weights/weight.bin"
 _BLOBS: Final = {
-    1: "float16", 2: "float32", 3: "uint8", 4: "int8", 6: "int16", 7: "uint16", 8: "int4", 11: "uint4", 13: "uint6", 14: "int32",
+    1: "float16", 2: "float32", 3: "uint8", 4: "int8", 6: "int16", 7: "uint16", 8: "int4",
+    11: "uint4", 13: "uint6", 14: "int32",
 }  # fmt: skip
 HALF: Final = "_to_fp16"
 QUANTIZED: Final = "_quantized"  # coremltools' ending of a weight in integers
@@ -46,13 +60,26 @@ def constant_name(parameter: str) -> str:
 
 
 def package_index() -> dict[str, Any]:
-    """What a package's own Manifest.json holds; the same for each, so that the same model gives the same bytes."""
-    items = (("model.mlmodel", "com.apple.CoreML/model.mlmodel"), ("weights", "com.apple.CoreML/weights"))
+    """What a package's own Manifest.json holds; the same for each, so that the same model gives the
+    same bytes."""
+    items = (
+        ("model.mlmodel", "com.apple.CoreML/model.mlmodel"),
+        ("weights", "com.apple.CoreML/weights"),
+    )
     entries = {
-        key: {"author": "com.apple.CoreML", "description": f"CoreML {name}", "name": name, "path": path}
+        key: {
+            "author": "com.apple.CoreML",
+            "description": f"CoreML {name}",
+            "name": name,
+            "path": path,
+        }
         for key, (name, path) in zip(_IDS, items, strict=True)
     }
-    return {"fileFormatVersion": "1.0.0", "itemInfoEntries": entries, "rootModelIdentifier": _IDS[0]}
+    return {
+        "fileFormatVersion": "1.0.0",
+        "itemInfoEntries": entries,
+        "rootModelIdentifier": _IDS[0],
+    }
 
 
 def read_package(package: Path) -> MilProgram:
@@ -60,7 +87,10 @@ def read_package(package: Path) -> MilProgram:
     path = package / MODEL
     try:
         if path.stat().st_size > MAX_MODEL:
-            raise InputError(f"{path.stat().st_size} bytes, at most {MAX_MODEL} are read (weights stand in a file of their own)")
+            raise InputError(
+                f"{path.stat().st_size} bytes, at most {MAX_MODEL} are read (weights stand in a"
+                " file of their own)"
+            )
         return read_program(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
@@ -69,15 +99,18 @@ def read_package(package: Path) -> MilProgram:
 
 
 def operator_counts(package: Path) -> dict[str, dict[str, int]]:
-    """Of all packages of a component: by what an operator gives (a dtype, "weights" of compressed ones, "state" where it writes
-    one), how many of each type.
+    """Of all packages of a component: by what an operator gives (a dtype, "weights" of compressed
+    ones, "state" where it writes one), how many of each type.
 
-    Constants are not counted. As documented, what is typed float16 may run on the Neural Engine, the GPU and the CPU, what is typed
-    float32 on the last two alone (coremltools' guide, "Typed Execution Workflow Example"); a system decides among these.
+    Constants are not counted. As documented, what is typed float16 may run on the Neural Engine,
+    the GPU and the CPU, what is typed float32 on the last two alone (coremltools' guide, "Typed
+    Execution Workflow Example"); a system decides among these.
     """
     found: dict[str, Counter[str]] = {}
     for part in chunks(package):
-        for operation in (operation for operation in read_package(part).operations if operation.type != "const"):
+        for operation in (
+            operation for operation in read_package(part).operations if operation.type != "const"
+        ):
             given = operation.outputs[0][1] if operation.outputs else "state"
             gives = "weights" if operation.type.startswith("constexpr_") else given
             found.setdefault(gives, Counter())[operation.type] += 1
@@ -92,8 +125,11 @@ def chunks(package: Path) -> list[Path]:
     return found
 
 
-def check_package(package: Path, spec: GraphSpec, keeps: bool, files: Mapping[str, FileRecord]) -> set[str]:
-    """Names of a component's files beside its first index. `keeps`: its keys and values are to stay inside.
+def check_package(
+    package: Path, spec: GraphSpec, keeps: bool, files: Mapping[str, FileRecord]
+) -> set[str]:
+    """Names of a component's files beside its first index. `keeps`: its keys and values are to stay
+    inside.
 
     InputError names the package and what does not fit.
     """
@@ -103,11 +139,15 @@ def check_package(package: Path, spec: GraphSpec, keeps: bool, files: Mapping[st
     found, layers = set[str](), 0
     for part in parts:
         own = read_layers(part)
-        found |= _check_one(part, chunk_spec(spec, own), keeps, files) | {f"{part.name}/{PACKAGE_INDEX}"}
+        found |= _check_one(part, chunk_spec(spec, own), keeps, files) | {
+            f"{part.name}/{PACKAGE_INDEX}"
+        }
         layers += own
     whole = next(tensor.dims[0] for tensor in spec.inputs if tensor.name == Wire.PAST_KEYS)
     if layers != whole:
-        raise InputError(f"{package}: {len(parts)} packages have {layers} layers together, expected {whole}")
+        raise InputError(
+            f"{package}: {len(parts)} packages have {layers} layers together, expected {whole}"
+        )
     return found - {f"{package.name}/{PACKAGE_INDEX}"}
 
 
@@ -119,7 +159,9 @@ def read_layers(package: Path) -> int:
         raise InputError(f"{package}: {error}") from error
 
 
-def _check_one(package: Path, spec: GraphSpec, keeps: bool, files: Mapping[str, FileRecord]) -> set[str]:
+def _check_one(
+    package: Path, spec: GraphSpec, keeps: bool, files: Mapping[str, FileRecord]
+) -> set[str]:
     found = {f"{package.name}/{name}" for name in (MODEL, WEIGHTS)}
     for name in sorted(found - files.keys()):
         raise InputError(f"{package}: file {name!r} is not listed in the manifest")
@@ -128,14 +170,21 @@ def _check_one(package: Path, spec: GraphSpec, keeps: bool, files: Mapping[str, 
     program = read_package(package)
     form = Form.of(program)
     if form.keeps != keeps:
-        raise InputError(f"{package}: {'a' if form.keeps else 'no'} state inside, the manifest says otherwise")
+        raise InputError(
+            f"{package}: {'a' if form.keeps else 'no'} state inside, the manifest says otherwise"
+        )
     if keeps and not spec.states:
         raise InputError(f"{package}: a state inside, which {spec.name} has not")
     dims = spec.dims()
-    if form.rows and not ("rows" in dims and all(dims["rows"].min <= rows <= dims["rows"].max for rows in form.rows)):
+    if form.rows and not (
+        "rows" in dims and all(dims["rows"].min <= rows <= dims["rows"].max for rows in form.rows)
+    ):
         raise InputError(f"{package}: shapes of {form.rows} rows, which the model has not")
     own, enumerated = packaged(spec, form), shapes(spec, form)
-    for kind, specs, features in (("input", own.inputs, program.inputs), ("output", own.outputs, program.outputs)):
+    for kind, specs, features in (
+        ("input", own.inputs, program.inputs),
+        ("output", own.outputs, program.outputs),
+    ):
         _check_features(package, kind, specs, features, enumerated)
     if keeps:
         _check_states(package, state_shape(spec), program.states)
@@ -153,19 +202,32 @@ def read_blob(package: Path, blob: Blob) -> NDArray[Any]:
     if blob.file != BLOB_FILE:
         raise InputError(f"{package}: weights in {blob.file[:80]!a}, expected {BLOB_FILE}")
     size = path.stat().st_size
-    head = np.memmap(path, "<u4", "r", blob.offset, (8,)) if 0 <= blob.offset <= size - 64 else np.zeros(8, "<u4")
+    head = (
+        np.memmap(path, "<u4", "r", blob.offset, (8,))
+        if 0 <= blob.offset <= size - 64
+        else np.zeros(8, "<u4")
+    )
     if head[0] != _SENTINEL or int(head[1]) not in _BLOBS:
         raise InputError(f"{path}: no constant at byte {blob.offset}")
     nbytes, start, padding = (int(head[i]) + (int(head[i + 1]) << 32) for i in (2, 4, 6))
     stored = _BLOBS[int(head[1])]
     dtype = np.dtype("uint8" if stored in BITS else stored).newbyteorder("<")
     if start + nbytes > size or nbytes % dtype.itemsize:
-        raise InputError(f"{path}: the constant at byte {blob.offset} ends at {start + nbytes}, the file at {size}")
-    data = np.memmap(path, dtype, "r", start, (nbytes // dtype.itemsize,)) if nbytes else np.zeros(0, dtype)
+        raise InputError(
+            f"{path}: the constant at byte {blob.offset} ends at {start + nbytes}, the file at"
+            f" {size}"
+        )
+    data = (
+        np.memmap(path, dtype, "r", start, (nbytes // dtype.itemsize,))
+        if nbytes
+        else np.zeros(0, dtype)
+    )
     if stored not in BITS:
         return data
     if padding > 8 * nbytes or (8 * nbytes - padding) % BITS[stored]:
-        raise InputError(f"{path}: the constant at byte {blob.offset} has {padding} bits too many for {stored}")
+        raise InputError(
+            f"{path}: the constant at byte {blob.offset} has {padding} bits too many for {stored}"
+        )
     return unpacked(data, stored, (8 * nbytes - padding) // BITS[stored])
 
 
@@ -178,18 +240,29 @@ def _check_features(
 ) -> None:
     found, expected = [feature.name for feature in features], [spec.name for spec in specs]
     if sorted(found) != sorted(expected):
-        raise InputError(f"{package}: {kind}s {', '.join(map(repr, found))}, expected {', '.join(map(repr, expected))}")
+        raise InputError(
+            f"{package}: {kind}s {', '.join(map(repr, found))}, expected"
+            f" {', '.join(map(repr, expected))}"
+        )
     by_name = {feature.name: feature for feature in features}
     for spec in specs:
         feature = by_name[spec.name]
         if feature.dtype != WIRE_DTYPES[spec.dtype]:
-            raise InputError(f"{package}: {kind} {spec.name}: dtype {feature.dtype}, expected {WIRE_DTYPES[spec.dtype]}")
+            raise InputError(
+                f"{package}: {kind} {spec.name}: dtype {feature.dtype}, expected"
+                f" {WIRE_DTYPES[spec.dtype]}"
+            )
         if kind == "output":
             continue
         if feature.shapes != enumerated.get(spec.name, ()):
-            raise InputError(f"{package}: input {spec.name}: shapes {feature.shapes}, expected {enumerated.get(spec.name, ())}")
+            raise InputError(
+                f"{package}: input {spec.name}: shapes {feature.shapes}, expected"
+                f" {enumerated.get(spec.name, ())}"
+            )
         if not feature.shapes and feature.bounds != bounds(spec):
-            raise InputError(f"{package}: input {spec.name}: sizes {feature.bounds}, expected {bounds(spec)}")
+            raise InputError(
+                f"{package}: input {spec.name}: sizes {feature.bounds}, expected {bounds(spec)}"
+            )
 
 
 def _check_states(package: Path, shape: tuple[int, ...], features: tuple[Feature, ...]) -> None:

@@ -1,4 +1,5 @@
-"""An ONNX graph held against its GraphSpec and against the bundle's files, before a vendor library sees it."""
+"""An ONNX graph held against its GraphSpec and against the bundle's files, before a vendor library
+sees it."""
 
 from __future__ import annotations
 
@@ -9,34 +10,61 @@ from pathlib import Path
 from typing import Final
 
 from nextomni_edge.bundle.manifest import FileRecord, check_path
-from nextomni_edge.bundle.onnx_wire import OnnxFile, Tensor, Value, read_onnx
 from nextomni_edge.errors import InputError
+from nextomni_edge.formats.onnx_read import OnnxFile, Tensor, Value, read_onnx
 from nextomni_edge.spec import GraphSpec, TensorSpec
 
 MAX_GRAPH: Final = 64 * 2**20
-DOMAINS: Final = {"", "ai.onnx", "com.microsoft"}  # operators that come with the runtime; any other would be somebody's library
+# operators that come with the runtime; any other would be somebody's library
+DOMAINS: Final = {"", "ai.onnx", "com.microsoft"}
 # Arithmetic alone: others of that domain run a vendor's binary or Python (EPContext, PythonOp).
 MICROSOFT: Final = {
-    "DequantizeLinear", "DynamicQuantizeMatMul", "FusedMatMul", "GatherBlockQuantized", "Gelu", "MatMulIntegerToFloat",
-    "MatMulNBits", "MultiHeadAttention", "QLinearAdd", "QLinearMul", "QLinearSigmoid", "QuantizeLinear", "RotaryEmbedding",
-    "SimplifiedLayerNormalization", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization",
+    "DequantizeLinear", "DynamicQuantizeMatMul", "FusedMatMul", "GatherBlockQuantized", "Gelu",
+    "MatMulIntegerToFloat", "MatMulNBits", "MultiHeadAttention", "QLinearAdd", "QLinearMul",
+    "QLinearSigmoid", "QuantizeLinear", "RotaryEmbedding", "SimplifiedLayerNormalization",
+    "SkipLayerNormalization", "SkipSimplifiedLayerNormalization",
 }  # fmt: skip
 ELEMENTS: Final = {"float32": 1, "int64": 7, "bool": 9, "float16": 10}
-BITS: Final = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 16: 16, 17: 8, 21: 4, 22: 4}
+BITS: Final = {
+    1: 32,
+    2: 8,
+    3: 8,
+    4: 16,
+    5: 16,
+    6: 32,
+    7: 64,
+    9: 8,
+    10: 16,
+    11: 64,
+    12: 32,
+    13: 64,
+    16: 16,
+    17: 8,
+    21: 4,
+    22: 4,
+}
 _DIGITS = re.compile(r"[0-9]{1,18}")
 
 
 def check_graph(path: Path, spec: GraphSpec, files: Mapping[str, FileRecord]) -> set[str]:
-    """Names of the files that the graph's external data stands in. InputError names the graph and what does not fit."""
+    """Names of the files that the graph's external data stands in. InputError names the graph and
+    what does not fit."""
     try:
         size = path.stat().st_size
         if size > MAX_GRAPH:
-            raise InputError(f"graph of {size} bytes, at most {MAX_GRAPH} are read (weights stand in files of their own)")
+            raise InputError(
+                f"graph of {size} bytes, at most {MAX_GRAPH} are read (weights stand in files of"
+                " their own)"
+            )
         graph = read_onnx(path.read_bytes())
         _check_operators(graph)
         _check_values("input", spec.inputs, graph.inputs)
         _check_values("output", spec.outputs, graph.outputs)
-        return {location for tensor in graph.tensors if (location := _check_tensor(tensor, files)) is not None}
+        return {
+            location
+            for tensor in graph.tensors
+            if (location := _check_tensor(tensor, files)) is not None
+        }
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except InputError as error:
@@ -44,23 +72,38 @@ def check_graph(path: Path, spec: GraphSpec, files: Mapping[str, FileRecord]) ->
 
 
 def regions(path: Path) -> list[tuple[str, int, int]]:
-    """(file, first byte, byte after the last) of each tensor that stands outside of a graph that `check_graph` has passed."""
-    entries = [dict(tensor.entries) for tensor in read_onnx(path.read_bytes()).tensors if tensor.entries is not None]
-    return [(each["location"], start := int(each.get("offset", "0")), start + int(each["length"])) for each in entries]
+    """(file, first byte, byte after the last) of each tensor that stands outside of a graph that
+    `check_graph` has passed."""
+    entries = [
+        dict(tensor.entries)
+        for tensor in read_onnx(path.read_bytes()).tensors
+        if tensor.entries is not None
+    ]
+    return [
+        (each["location"], start := int(each.get("offset", "0")), start + int(each["length"]))
+        for each in entries
+    ]
 
 
 def _check_operators(graph: OnnxFile) -> None:
     for domain in sorted(graph.domains - DOMAINS):
-        raise InputError(f"operators of domain {domain[:80]!r}, allowed are ONNX's own and com.microsoft's")
+        raise InputError(
+            f"operators of domain {domain[:80]!r}, allowed are ONNX's own and com.microsoft's"
+        )
     for domain, name in sorted(graph.operators):
         if domain == "com.microsoft" and name not in MICROSOFT:
-            raise InputError(f"operator com.microsoft.{name[:80]!a}, allowed of that domain are {', '.join(sorted(MICROSOFT))}")
+            raise InputError(
+                f"operator com.microsoft.{name[:80]!a}, allowed of that domain are"
+                f" {', '.join(sorted(MICROSOFT))}"
+            )
 
 
 def _check_values(kind: str, specs: tuple[TensorSpec, ...], values: list[Value]) -> None:
     found, expected = [value.name for value in values], [spec.name for spec in specs]
     if sorted(found) != sorted(expected):
-        raise InputError(f"{kind}s {', '.join(map(repr, found))}, expected {', '.join(map(repr, expected))}")
+        raise InputError(
+            f"{kind}s {', '.join(map(repr, found))}, expected {', '.join(map(repr, expected))}"
+        )
     by_name = {value.name: value for value in values}
     for spec in specs:
         _check_value(kind, spec, by_name[spec.name])
@@ -69,22 +112,35 @@ def _check_values(kind: str, specs: tuple[TensorSpec, ...], values: list[Value])
 def _check_value(kind: str, spec: TensorSpec, value: Value) -> None:
     if value.element != ELEMENTS[spec.dtype]:
         names = {element: name for name, element in ELEMENTS.items()}
-        raise InputError(f"{kind} {spec.name}: dtype {names.get(value.element, value.element)}, expected {spec.dtype}")
+        raise InputError(
+            f"{kind} {spec.name}: dtype {names.get(value.element, value.element)}, expected"
+            f" {spec.dtype}"
+        )
     if len(value.dims) != len(spec.dims):
         raise InputError(f"{kind} {spec.name}: rank {len(value.dims)}, expected {len(spec.dims)}")
     for axis, (size, dim) in enumerate(zip(value.dims, spec.dims, strict=True)):
         if size != (dim if isinstance(dim, int) else None):
             wanted = dim if isinstance(dim, int) else f"a free size ({dim.name})"
-            raise InputError(f"{kind} {spec.name}: axis {axis} has {'a free size' if size is None else size}, expected {wanted}")
+            raise InputError(
+                f"{kind} {spec.name}: axis {axis} has {'a free size' if size is None else size},"
+                f" expected {wanted}"
+            )
 
 
 def _check_tensor(tensor: Tensor, files: Mapping[str, FileRecord]) -> str | None:
     """Size against dims and dtype; for external data, the file it stands in."""
-    if any(not 0 <= dim < 2**40 for dim in tensor.dims) or len(tensor.dims) > 16 or math.prod(tensor.dims) >= 2**48:
+    if (
+        any(not 0 <= dim < 2**40 for dim in tensor.dims)
+        or len(tensor.dims) > 16
+        or math.prod(tensor.dims) >= 2**48
+    ):
         raise InputError(f"tensor {tensor.name!r}: dims {str(tensor.dims)[:60]} are no sizes")
     if tensor.entries is None:
         if tensor.raw is not None and tensor.raw != _nbytes(tensor):
-            raise InputError(f"tensor {tensor.name!r}: {tensor.raw} bytes of data, its dims need {_nbytes(tensor)}")
+            raise InputError(
+                f"tensor {tensor.name!r}: {tensor.raw} bytes of data, its dims need"
+                f" {_nbytes(tensor)}"
+            )
         return None
     entries = dict(tensor.entries)
     if (
@@ -92,17 +148,29 @@ def _check_tensor(tensor: Tensor, files: Mapping[str, FileRecord]) -> str | None
         or entries.keys() - {"location", "offset", "length"}
         or not {"location", "length"} <= entries.keys()
     ):
-        raise InputError(f"tensor {tensor.name!r}: external data has keys {sorted(entries)}, expected location, offset, length")
+        raise InputError(
+            f"tensor {tensor.name!r}: external data has keys {sorted(entries)}, expected location,"
+            " offset, length"
+        )
     location = entries["location"]
     check_path(location, f"tensor {tensor.name!r}: external data")
     if location not in files:
-        raise InputError(f"tensor {tensor.name!r}: external data in {location!r}, which the manifest does not list")
-    offset, length = (_number(tensor.name, key, entries.get(key, "0")) for key in ("offset", "length"))
+        raise InputError(
+            f"tensor {tensor.name!r}: external data in {location!r}, which the manifest does not"
+            " list"
+        )
+    offset, length = (
+        _number(tensor.name, key, entries.get(key, "0")) for key in ("offset", "length")
+    )
     if length != _nbytes(tensor):
-        raise InputError(f"tensor {tensor.name!r}: external data of {length} bytes, its dims need {_nbytes(tensor)}")
+        raise InputError(
+            f"tensor {tensor.name!r}: external data of {length} bytes, its dims need"
+            f" {_nbytes(tensor)}"
+        )
     if offset + length > files[location].size:
         raise InputError(
-            f"tensor {tensor.name!r}: external data ends at byte {offset + length}, {location!r} has {files[location].size}"
+            f"tensor {tensor.name!r}: external data ends at byte {offset + length}, {location!r}"
+            f" has {files[location].size}"
         )
     return location
 
@@ -115,5 +183,7 @@ def _nbytes(tensor: Tensor) -> int:
 
 def _number(name: str, key: str, digits: str) -> int:
     if not _DIGITS.fullmatch(digits):
-        raise InputError(f"tensor {name!r}: external data {key} {digits[:40]!r}, expected a number of bytes")
+        raise InputError(
+            f"tensor {name!r}: external data {key} {digits[:40]!r}, expected a number of bytes"
+        )
     return int(digits)

@@ -10,23 +10,27 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from nextomni_edge.bundle.measured import Measured
-from nextomni_edge.config import ModelConfig, read_dataclass
+from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
+from nextomni_edge.formats.strict_json import read_dataclass
 from nextomni_edge.graphs import graph_specs, without_states
-from nextomni_edge.spec import GraphSpec
+from nextomni_edge.spec import GraphSpec, Precision
 
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = "nextomni-edge-bundle"
 VERSION: Final = 1
 WEIGHTS: Final = "weights"
 PACKAGE: Final = ".mlpackage"
-ENDINGS: Final = {"coreml": PACKAGE, "gguf": ".gguf"}  # of a component's file; an ONNX graph's is free
-PACKAGE_INDEX: Final = "Manifest.json"  # in Apple's format; the bundle's own manifest is another file
+# of a component's file; an ONNX graph's is free
+ENDINGS: Final = {"coreml": PACKAGE, "gguf": ".gguf"}
+# in Apple's format; the bundle's own manifest is another file
+PACKAGE_INDEX: Final = "Manifest.json"
 BLOCK_SIZES: Final = (16, 32, 64, 128)  # of ONNX Runtime's block-quantised operators
-LARGEST_WEIGHT: Final = 2**32 - 1  # bytes of a weight's file: what any device's file system holds; a tensor has one file
-INLINE: Final = 1024  # bytes in float32; smaller tensors stand inside their graph, unchanged by the bundle's precision
+# bytes of a weight's file: what any device's file system holds; a tensor has one file
+LARGEST_WEIGHT: Final = 2**32 - 1
+# bytes in float32; smaller tensors stand inside their graph, unchanged by the bundle's precision
+INLINE: Final = 1024
 
-Precision = Literal["float32", "float16", "q8_0", "q6_k", "q4_k_m", "q4_0"]  # the last four are llama.cpp's block formats
 Arithmetic = Literal["float32", "float16", "int8"]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -44,16 +48,21 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Decision:
-    """How one layer is quantised, and what that was measured to cost. bundle/quantised.py says what a graph stores of a `scheme`;
-    a Core ML package has the weights alone: of "rows", "stored" and "blocks" the same numbers, of "palette" 2^bits values.
+    """How one layer is quantised, and what that was measured to cost. bundle/quantised.py says what
+    a graph stores of a `scheme`; a Core ML package has the weights alone: of "rows", "stored" and
+    "blocks" the same numbers, of "palette" 2^bits values.
 
-    `operator` is what reads the weight: "matmul" stores it (in, out), the others as the model does. `activation` is the (scale,
-    zero point) of a static layer's input (of "float8" around 0), `output` that of what a static convolution gives, which is rounded
-    too. `weight_error` is ‖Ŵ − W‖ / ‖W‖ (Frobenius) against the parent, smoothing undone; `divergence` the KL divergence (nats per
-    draw) that quantising this layer alone makes, where it was measured. `bytes` counts all that is stored.
+    `operator` is what reads the weight: "matmul" stores it (in, out), the others as the model does.
+    `activation` is the (scale, zero point) of a static layer's input (of "float8" around 0),
+    `output` that of what a static convolution gives, which is rounded too. `weight_error` is ‖Ŵ −
+    W‖ / ‖W‖ (Frobenius) against the parent, smoothing undone; `divergence` the KL divergence (nats
+    per draw) that quantising this layer alone makes, where it was measured. `bytes` counts all that
+    is stored.
     """
 
-    scheme: Literal["per_token", "per_tensor", "static", "blocks", "rows", "stored", "palette", "float8"]
+    scheme: Literal[
+        "per_token", "per_tensor", "static", "blocks", "rows", "stored", "palette", "float8"
+    ]
     operator: Literal["matmul", "linear", "gather", "conv", "einsum"]
     bits: Literal[4, 8]
     method: str = "rtn"
@@ -75,10 +84,11 @@ class Decision:
 
 @dataclass(frozen=True)
 class ComponentRecord:
-    """One component's graph. `precision` names how its weights are stored; `quantisation` lists those stored otherwise.
+    """One component's graph. `precision` names how its weights are stored; `quantisation` lists
+    those stored otherwise.
 
-    `file` is a graph, a GGUF file, or a Core ML package: a folder, whose own index then stands for it among the manifest's files.
-    `keeps`: its keys and values are a Core ML state.
+    `file` is a graph, a GGUF file, or a Core ML package: a folder, whose own index then stands for
+    it among the manifest's files. `keeps`: its keys and values are a Core ML state.
     """
 
     format: Literal["onnx", "coreml", "gguf"]
@@ -89,15 +99,15 @@ class ComponentRecord:
 
     @property
     def arithmetic(self) -> Arithmetic:
-        """What the component computes in. An ONNX graph widens what it stores; a Core ML program does not, and llama.cpp rounds
-        what a quantised matrix reads to 8 bits."""
+        """What the component computes in. An ONNX graph widens what it stores; a Core ML program
+        does not, and llama.cpp rounds what a quantised matrix reads to 8 bits."""
         if self.format == "onnx" or self.precision == "float32":
             return "float32"
         return "float16" if self.precision == "float16" else "int8"
 
     def interface(self, spec: GraphSpec) -> GraphSpec:
-        """What crosses the component's border, given the spec of its name: llama.cpp keeps keys and values to itself, and so does a
-        Core ML package with a state."""
+        """What crosses the component's border, given the spec of its name: llama.cpp keeps keys and
+        values to itself, and so does a Core ML package with a state."""
         return without_states(spec) if self.format == "gguf" or self.keeps else spec
 
     @property
@@ -108,7 +118,8 @@ class ComponentRecord:
 
 @dataclass(frozen=True)
 class Golden:
-    """The golden trace: tensors in a safetensors `file`, and what goes with them in JSON (see verify)."""
+    """The golden trace: tensors in a safetensors `file`, and what goes with them in JSON (see
+    verify)."""
 
     file: str
     data: dict[str, object] = field(default_factory=dict)
@@ -124,8 +135,9 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Quantisation:
-    """What a quantised bundle was made of and how: the parent's manifest by SHA-256, the recipe's config as JSON, the SHA-256 of
-    the calibration's provenance (None without one) and whether that held random numbers, and what the gate measured."""
+    """What a quantised bundle was made of and how: the parent's manifest by SHA-256, the recipe's
+    config as JSON, the SHA-256 of the calibration's provenance (None without one) and whether that
+    held random numbers, and what the gate measured."""
 
     parent: str
     recipe: dict[str, object]
@@ -136,8 +148,9 @@ class Quantisation:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The whole manifest; `files` covers every file of the bundle but the manifest itself. `measured` is what `report` found of a
-    variant; it is no part of what the bundle is (see reader.bundle_identity)."""
+    """The whole manifest; `files` covers every file of the bundle but the manifest itself.
+    `measured` is what `report` found of a variant; it is no part of what the bundle is (see
+    reader.bundle_identity)."""
 
     format: Literal["nextomni-edge-bundle"]
     version: Literal[1]
@@ -160,7 +173,10 @@ class Manifest:
 
     def referenced(self) -> list[str]:
         """Every file that the manifest itself names outside `files`."""
-        named = [component.index for component in self.components.values()] + [self.tokenizer, self.metric_tables]
+        named = [component.index for component in self.components.values()] + [
+            self.tokenizer,
+            self.metric_tables,
+        ]
         return named + ([self.golden.file] if self.golden else [])
 
 
@@ -170,13 +186,17 @@ def manifest_text(data: Mapping[str, object]) -> str:
 
 
 def read_manifest(data: object, where: str) -> Manifest:
-    """Check a parsed manifest against the schema. InputError: format, version, keys, types, names and paths."""
+    """Check a parsed manifest against the schema. InputError: format, version, keys, types, names
+    and paths."""
     if not isinstance(data, Mapping):
         raise InputError(f"{where}: found {type(data).__name__}, expected an object")
     if data.get("format") != FORMAT:
         raise InputError(f"{where}: format {data.get('format')!r}, expected {FORMAT!r}")
     if type(data.get("version")) is not int or data["version"] != VERSION:
-        raise InputError(f"{where}: version {data.get('version')!r}, this release reads {VERSION}; export the model again")
+        raise InputError(
+            f"{where}: version {data.get('version')!r}, this release reads {VERSION}; export the"
+            " model again"
+        )
     manifest = read_dataclass(Manifest, data, where)
     check_paths(manifest.files, f"{where}: files")
     for name, record in manifest.files.items():
@@ -184,7 +204,9 @@ def read_manifest(data: object, where: str) -> Manifest:
     known = graph_specs(manifest.config)
     for name in manifest.components:
         if name not in known:
-            raise InputError(f"{where}: unknown component {name!r}, expected one of {', '.join(known)}")
+            raise InputError(
+                f"{where}: unknown component {name!r}, expected one of {', '.join(known)}"
+            )
     if not manifest.components:
         raise InputError(f"{where}: no components")
     _check_references(manifest, where)
@@ -204,7 +226,10 @@ def check_path(path: str, where: str) -> None:
         if part in ("", ".", ".."):
             raise InputError(f"{where}: path {shown} has the part {part!r}, expected plain names")
         if not _NAME.fullmatch(part) or part.endswith("."):
-            raise InputError(f"{where}: path {shown} has a name outside A-Z a-z 0-9 _ . - (first and last no dot)")
+            raise InputError(
+                f"{where}: path {shown} has a name outside A-Z a-z 0-9 _ . - (first and last no"
+                " dot)"
+            )
         if _DEVICES.fullmatch(part):
             raise InputError(f"{where}: path {shown} has the reserved name {part!r}")
 
@@ -223,12 +248,16 @@ def check_paths(paths: Iterable[str], where: str) -> None:
 
 def _check_record(name: str, record: FileRecord, where: str) -> None:
     if not _SHA256.fullmatch(record.sha256):
-        raise InputError(f"{where}: {name}: sha256 {record.sha256[:80]!r}, expected 64 lower-case hex digits")
+        raise InputError(
+            f"{where}: {name}: sha256 {record.sha256[:80]!r}, expected 64 lower-case hex digits"
+        )
     if not 0 <= record.size < 2**62:
         raise InputError(f"{where}: {name}: size {record.size}, expected a number of bytes")
     folder, _, base = name.rpartition("/")
     if folder == WEIGHTS and base != record.sha256:
-        raise InputError(f"{where}: {name}: a weight's name must be its sha256, found {record.sha256}")
+        raise InputError(
+            f"{where}: {name}: a weight's name must be its sha256, found {record.sha256}"
+        )
 
 
 def _check_references(manifest: Manifest, where: str) -> None:
@@ -236,14 +265,22 @@ def _check_references(manifest: Manifest, where: str) -> None:
         for kind, ending in ENDINGS.items():
             if component.file.endswith(ending) != (component.format == kind):
                 raise InputError(
-                    f"{where}: {component.file!r} of format {component.format}: {ending} is the ending of {kind} alone"
+                    f"{where}: {component.file!r} of format {component.format}: {ending} is the"
+                    f" ending of {kind} alone"
                 )
         if component.format != "gguf" and component.precision not in ("float32", "float16"):
-            raise InputError(f"{where}: {component.file}: precision {component.precision} is one of gguf alone")
+            raise InputError(
+                f"{where}: {component.file}: precision {component.precision} is one of gguf alone"
+            )
         if component.keeps and component.format != "coreml":
-            raise InputError(f"{where}: {component.file}: a state inside, which Core ML packages alone have")
+            raise InputError(
+                f"{where}: {component.file}: a state inside, which Core ML packages alone have"
+            )
         if component.format == "gguf" and component.quantisation:
-            raise InputError(f"{where}: {component.file}: layers listed as quantised; a GGUF file says it of itself")
+            raise InputError(
+                f"{where}: {component.file}: layers listed as quantised; a GGUF file says it of"
+                " itself"
+            )
     seen: set[str] = set()
     for path in manifest.referenced():
         if path not in manifest.files:
@@ -261,17 +298,32 @@ def _check_references(manifest: Manifest, where: str) -> None:
 def _check_decision(decision: Decision, where: str) -> None:
     """A scheme comes with the numbers that it needs, and with no others."""
     if (decision.scheme == "blocks") != (decision.block_size is not None):
-        raise InputError(f"{where}: scheme {decision.scheme!r}, block size {decision.block_size}, expected one for 'blocks' alone")
-    if decision.block_size is not None and decision.block_size not in BLOCK_SIZES:
-        raise InputError(f"{where}: block size {decision.block_size}, expected one of {BLOCK_SIZES}")
-    if (decision.scheme in ("static", "float8")) != (decision.activation is not None):
-        raise InputError(f"{where}: scheme {decision.scheme!r}, expected an activation range for 'static' and 'float8' alone")
-    if decision.scheme == "float8" and (decision.operator not in ("matmul", "linear") or decision.bits != 8):
         raise InputError(
-            f"{where}: float8 of {decision.bits} bits on {decision.operator!r}, expected 8 bits of a product of matrices"
+            f"{where}: scheme {decision.scheme!r}, block size {decision.block_size}, expected one"
+            " for 'blocks' alone"
         )
-    if (decision.scheme == "static" and decision.operator == "conv") != (decision.output is not None):
+    if decision.block_size is not None and decision.block_size not in BLOCK_SIZES:
+        raise InputError(
+            f"{where}: block size {decision.block_size}, expected one of {BLOCK_SIZES}"
+        )
+    if (decision.scheme in ("static", "float8")) != (decision.activation is not None):
+        raise InputError(
+            f"{where}: scheme {decision.scheme!r}, expected an activation range for 'static' and"
+            " 'float8' alone"
+        )
+    if decision.scheme == "float8" and (
+        decision.operator not in ("matmul", "linear") or decision.bits != 8
+    ):
+        raise InputError(
+            f"{where}: float8 of {decision.bits} bits on {decision.operator!r}, expected 8 bits of"
+            " a product of matrices"
+        )
+    if (decision.scheme == "static" and decision.operator == "conv") != (
+        decision.output is not None
+    ):
         raise InputError(f"{where}: expected an output range for static convolutions alone")
     for name, pair in (("activation", decision.activation), ("output", decision.output)):
         if pair is not None and len(pair) != 2:
-            raise InputError(f"{where}: {name} of {len(pair)} numbers, expected a scale and a zero point")
+            raise InputError(
+                f"{where}: {name} of {len(pair)} numbers, expected a scale and a zero point"
+            )

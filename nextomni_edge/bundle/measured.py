@@ -1,4 +1,5 @@
-"""What `report` measured of a variant, as its manifest holds it: JSON that is read as strictly as the rest of it."""
+"""What `report` measured of a variant, as its manifest holds it: JSON that is read as strictly as
+the rest of it."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ class InBin:
 
 @dataclass(frozen=True)
 class Agreement:
-    """KL(parent ‖ variant) of p_{1|t} in nats per draw, and the share of draws with the same likeliest symbol."""
+    """KL(parent ‖ variant) of p_{1|t} in nats per draw, and the share of draws with the same
+    likeliest symbol."""
 
     kl: Mean
     same_argmax: Mean
@@ -51,7 +53,8 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Of whole generations from the same seeds, the share of symbols, and of generations, that end alike."""
+    """Of whole generations from the same seeds, the share of symbols, and of generations, that end
+    alike."""
 
     same: Mean
     whole: Mean
@@ -59,7 +62,8 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Generation:
-    """Median seconds of a whole generation, and peak bytes of a process that does it alone (None: the machine does not tell)."""
+    """Median seconds of a whole generation, and peak bytes of a process that does it alone (None:
+    the machine does not tell)."""
 
     seconds: float
     peak_bytes: int | None
@@ -67,8 +71,9 @@ class Generation:
 
 @dataclass(frozen=True)
 class Cost:
-    """A bundle by name and identity: bytes of all files and of weights alone, median seconds of a backbone forward by its rows,
-    whole generations by what is answered, and the quality of each task where an evaluation's file was given."""
+    """A bundle by name and identity: bytes of all files and of weights alone, median seconds of a
+    backbone forward by its rows, whole generations by what is answered, and the quality of each
+    task where an evaluation's file was given."""
 
     name: str
     identity: str
@@ -81,9 +86,9 @@ class Cost:
 
 @dataclass(frozen=True)
 class Measured:
-    """A variant held against its parent. `agreement` is by modality, `tokens` by task; `trajectories` counts samples by task,
-    branch of guidance and bin; `prompts` is the SHA-256 of the held-out list; `machine` is where times were taken, in turn,
-    `rounds` of each."""
+    """A variant held against its parent. `agreement` is by modality, `tokens` by task;
+    `trajectories` counts samples by task, branch of guidance and bin; `prompts` is the SHA-256 of
+    the held-out list; `machine` is where times were taken, in turn, `rounds` of each."""
 
     parent: Cost
     variant: Cost

@@ -1,13 +1,18 @@
-"""What a quantised layer stores and how its numbers are meant, in numpy, for those who write it and those who check it.
+"""What a quantised layer stores and how its numbers are meant, in numpy, for those who write it and
+those who check it.
 
 Beside a weight W, as the model has it (out, in), stand initializers named after it:
-    .quantised   the integers q. "blocks": uint8, (out, blocks, block_size · bits / 8), two 4-bit values a byte, low nibble first,
-                 each row cut in blocks along `in` and filled up at the end; (rows, bytes) for a gather. Else int8 (or int4, or
-                 of "float8" E4M3), in the layout of the graph's own weight: (in, out) for "matmul".
-    .scale       "blocks": float16, (out, blocks); the integers were chosen for the rounded value. Else float32: per output
-                 channel (per row of a gather), for an einsum (…, 1, out), or (…, blocks, out) with int4.
-    .zero_point  "blocks" that are not symmetric: uint8, packed as q, (out, blocks · bits / 8). Symmetric ones mean 2^(bits−1).
-    .smoothing   float32 (in,): the layer's input is multiplied by it, and Ŵ was made of W / smoothing.
+    .quantised   the integers q. "blocks": uint8, (out, blocks, block_size · bits / 8), two 4-bit
+                 values a byte, low nibble first, each row cut in blocks along `in` and filled up at
+                 the end; (rows, bytes) for a gather. Else int8 (or int4, or of "float8" E4M3), in
+                 the layout of the graph's own weight: (in, out) for "matmul".
+    .scale       "blocks": float16, (out, blocks); the integers were chosen for the rounded value.
+                 Else float32: per output channel (per row of a gather), for an einsum (…, 1, out),
+                 or (…, blocks, out) with int4.
+    .zero_point  "blocks" that are not symmetric: uint8, packed as q, (out, blocks · bits / 8).
+                 Symmetric ones mean 2^(bits−1).
+    .smoothing   float32 (in,): the layer's input is multiplied by it, and Ŵ was made of
+                 W / smoothing.
 """
 
 from __future__ import annotations
@@ -19,10 +24,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nextomni_edge.bundle import float8
 from nextomni_edge.bundle.manifest import Decision
-from nextomni_edge.bundle.onnx_wire import Tensor, read_onnx
 from nextomni_edge.errors import InputError
+from nextomni_edge.formats import float8
+from nextomni_edge.formats.onnx_read import Tensor, read_onnx
 
 QUANTISED: Final = "quantised"
 SCALE: Final = "scale"
@@ -35,7 +40,8 @@ _FLOAT8, _INT4 = 17, 22
 
 
 def pack(values: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
-    """Values below 2^bits along the last axis, two to a byte for 4 bits (an odd one is filled up with 0)."""
+    """Values below 2^bits along the last axis, two to a byte for 4 bits (an odd one is filled up
+    with 0)."""
     if bits == 8:
         return values
     even = np.pad(values, [*[(0, 0)] * (values.ndim - 1), (0, values.shape[-1] % 2)])
@@ -50,8 +56,11 @@ def unpack(packed: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     return both.reshape(*packed.shape[:-1], -1)
 
 
-def dequantise(decision: Decision, parts: Mapping[str, NDArray[Any]], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Ŵ, float32 of `shape` as the model has the weight, from the stored parts. Smoothing is not undone."""
+def dequantise(
+    decision: Decision, parts: Mapping[str, NDArray[Any]], shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """Ŵ, float32 of `shape` as the model has the weight, from the stored parts. Smoothing is not
+    undone."""
     if decision.scheme == "blocks":
         return _from_blocks(decision, parts, shape)
     q, scale = parts[QUANTISED].astype(np.float32), parts[SCALE]
@@ -65,14 +74,18 @@ def dequantise(decision: Decision, parts: Mapping[str, NDArray[Any]], shape: tup
     return found.reshape(shape)
 
 
-def _from_blocks(decision: Decision, parts: Mapping[str, NDArray[Any]], shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _from_blocks(
+    decision: Decision, parts: Mapping[str, NDArray[Any]], shape: tuple[int, ...]
+) -> NDArray[np.float32]:
     rows, columns = shape
     scale = parts[SCALE].astype(np.float32).reshape(rows, -1)
     blocks = scale.shape[1]
     q = unpack(parts[QUANTISED].reshape(rows, blocks, -1), decision.bits).astype(np.float32)
     zero: NDArray[np.float32] | np.float32 = np.float32(2 ** (decision.bits - 1))
     if ZERO_POINT in parts:
-        zero = unpack(parts[ZERO_POINT].reshape(rows, -1), decision.bits)[:, :blocks, None].astype(np.float32)
+        zero = unpack(parts[ZERO_POINT].reshape(rows, -1), decision.bits)[:, :blocks, None].astype(
+            np.float32
+        )
     found: NDArray[np.float32] = ((q - zero) * scale[..., None]).reshape(rows, -1)
     return found[:, :columns]
 
@@ -88,18 +101,23 @@ def stored_layers(graph: Path) -> dict[str, dict[str, Tensor]]:
 
 
 def read_parts(bundle: Path, tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
-    """The parts of one layer, E4M3 as the float32 that it means. InputError: integers or scales are missing, or of a dtype that
-    the format does not have."""
+    """The parts of one layer, E4M3 as the float32 that it means. InputError: integers or scales are
+    missing, or of a dtype that the format does not have."""
     for part in (QUANTISED, SCALE):
         if part not in tensors:
-            raise InputError(f"{bundle}: a layer without its {part}, which the manifest says is quantised")
+            raise InputError(
+                f"{bundle}: a layer without its {part}, which the manifest says is quantised"
+            )
     return {part: _read(bundle, tensor) for part, tensor in tensors.items()}
 
 
 def _read(bundle: Path, tensor: Tensor) -> NDArray[Any]:
     entries = dict(tensor.entries or ())
     if tensor.element not in {*_DTYPES, _INT4}:
-        raise InputError(f"{bundle}: tensor {tensor.name}: element type {tensor.element}, expected integers or scales")
+        raise InputError(
+            f"{bundle}: tensor {tensor.name}: element type {tensor.element}, expected integers or"
+            " scales"
+        )
     with (bundle / entries["location"]).open("rb") as file:
         file.seek(int(entries.get("offset", "0")))
         data = np.frombuffer(file.read(int(entries["length"])), _DTYPES.get(tensor.element, "u1"))

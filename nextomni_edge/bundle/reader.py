@@ -13,16 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextomni_edge.bundle.coreml_package import check_package
-from nextomni_edge.bundle.gguf_file import check_gguf
 from nextomni_edge.bundle.graph_check import check_graph
-from nextomni_edge.bundle.manifest import MANIFEST, FileRecord, Manifest, manifest_text, read_manifest
-from nextomni_edge.checkpoint import file_sha256
+from nextomni_edge.bundle.manifest import (
+    MANIFEST,
+    FileRecord,
+    Manifest,
+    manifest_text,
+    read_manifest,
+)
+from nextomni_edge.checkpoints.directory import file_sha256
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
+from nextomni_edge.formats.gguf import check_gguf
+from nextomni_edge.formats.strict_json import read_json
+from nextomni_edge.formats.tensor_file import TensorFile, all_finite, map_tensor
 from nextomni_edge.graphs import graph_specs
 from nextomni_edge.spec import GraphSpec
-from nextomni_edge.strict_json import read_json
-from nextomni_edge.tensor_file import TensorFile, all_finite, map_tensor
 
 MAX_MANIFEST: Final = 16 * 2**20
 MAX_FOLDERS: Final = 4
@@ -37,13 +43,18 @@ class Bundle:
 
     @classmethod
     def open(cls, path: Path, verify_hashes: bool = True) -> Bundle:
-        """Read and check a bundle. InputError: the first thing that is not as the manifest and the config say.
+        """Read and check a bundle. InputError: the first thing that is not as the manifest and the
+        config say.
 
         `verify_hashes` False skips the digests alone (they cost a read of every byte).
         """
         if not path.is_dir():
             aside = path.with_name(f".{path.name}.old")
-            hint = f"; an interrupted overwrite left the old one at {aside}: rename it back" if aside.is_dir() else ""
+            hint = (
+                f"; an interrupted overwrite left the old one at {aside}: rename it back"
+                if aside.is_dir()
+                else ""
+            )
             raise InputError(f"{path}: no such directory; expected a bundle{hint}")
         present = _present(path)
         manifest = read_manifest(read_json(path / MANIFEST, MAX_MANIFEST), str(path / MANIFEST))
@@ -67,22 +78,34 @@ class Bundle:
         return self.path / self.manifest.tokenizer
 
     def component_file(self, name: str) -> Path:
-        """Where a component's graph, or package, stands. InputError: the bundle was exported without it."""
+        """Where a component's graph, or package, stands. InputError: the bundle was exported
+        without it."""
         if name not in self.manifest.components:
-            raise InputError(f"{self.path}: no component {name!r} in this bundle, found {', '.join(self.manifest.components)}")
+            raise InputError(
+                f"{self.path}: no component {name!r} in this bundle, found"
+                f" {', '.join(self.manifest.components)}"
+            )
         return self.path / self.manifest.components[name].file
 
     def component_weights(self, name: str) -> set[str]:
-        """Names of the files that a component needs beside the one that the manifest names. InputError: it is not as it must be."""
-        record, file, spec = self.manifest.components[name], self.component_file(name), self.spec(name)
+        """Names of the files that a component needs beside the one that the manifest names.
+        InputError: it is not as it must be."""
+        record, file, spec = (
+            self.manifest.components[name],
+            self.component_file(name),
+            self.spec(name),
+        )
         if record.format == "gguf":
             return check_gguf(file, spec, self.config.backbone, record.precision)
         if record.format == "coreml":
-            return check_package(file, graph_specs(self.config)[name], record.keeps, self.manifest.files)
+            return check_package(
+                file, graph_specs(self.config)[name], record.keeps, self.manifest.files
+            )
         return check_graph(file, spec, self.manifest.files)
 
     def spec(self, name: str) -> GraphSpec:
-        """A component's interface, as its format has it. InputError: the bundle was exported without it."""
+        """A component's interface, as its format has it. InputError: the bundle was exported
+        without it."""
         self.component_file(name)
         return self.manifest.components[name].interface(graph_specs(self.config)[name])
 
@@ -92,15 +115,16 @@ class Bundle:
         return map_tensor(location, name).astype(np.float32, copy=False)
 
     def golden(self) -> tuple[TensorFile, dict[str, object]]:
-        """The golden trace: its tensors, and the data that goes with them. InputError: the bundle has none."""
+        """The golden trace: its tensors, and the data that goes with them. InputError: the bundle
+        has none."""
         if self.manifest.golden is None:
             raise InputError(f"{self.path}: no golden trace in this bundle; export the model again")
         return TensorFile(self.path / self.manifest.golden.file), self.manifest.golden.data
 
 
 def bundle_identity(path: Path) -> str:
-    """SHA-256 that names a bundle: of its manifest, which holds every other file's own, as it stood before anything was measured of
-    it. InputError: the manifest cannot be read."""
+    """SHA-256 that names a bundle: of its manifest, which holds every other file's own, as it stood
+    before anything was measured of it. InputError: the manifest cannot be read."""
     data = read_json(path / MANIFEST, MAX_MANIFEST)
     if not isinstance(data, dict) or "measured" not in data:
         return file_sha256(path / MANIFEST)
@@ -109,7 +133,8 @@ def bundle_identity(path: Path) -> str:
 
 
 def walk(path: Path, depth: int = 0) -> list[str]:
-    """Every file under `path`, relative, '/' between names. InputError: links, devices, sockets, and folders without a file."""
+    """Every file under `path`, relative, '/' between names. InputError: links, devices, sockets,
+    and folders without a file."""
     if depth > MAX_FOLDERS:
         raise InputError(f"{path}: folders are nested more than {MAX_FOLDERS} deep")
     found: list[str] = []
@@ -141,10 +166,15 @@ def _present(path: Path) -> dict[str, int]:
 
 def _check_tree(path: Path, present: dict[str, int], files: dict[str, FileRecord]) -> None:
     for name in sorted(present.keys() ^ files.keys()):
-        raise InputError(f"{path}: file {name!a} is {'missing' if name in files else 'not listed in the manifest'}")
+        raise InputError(
+            f"{path}: file {name!a} is"
+            f" {'missing' if name in files else 'not listed in the manifest'}"
+        )
     for name, record in files.items():
         if present[name] != record.size:
-            raise InputError(f"{path}: file {name!r} has {present[name]} bytes, expected {record.size}")
+            raise InputError(
+                f"{path}: file {name!r} has {present[name]} bytes, expected {record.size}"
+            )
 
 
 def _check_hashes(path: Path, files: dict[str, FileRecord]) -> None:
@@ -165,7 +195,10 @@ def _check_use(bundle: Bundle, weights: Iterable[str]) -> None:
     """No file without a use, and none with two: a graph's weights may be no graph."""
     named, weights = set(bundle.manifest.referenced()), set(weights)
     for name in sorted(named & weights):
-        raise InputError(f"{bundle.path}: file {name!r} is named in the manifest and holds a graph's external data")
+        raise InputError(
+            f"{bundle.path}: file {name!r} is named in the manifest and holds a graph's external"
+            " data"
+        )
     for name in sorted(bundle.manifest.files.keys() - named - weights):
         raise InputError(f"{bundle.path}: file {name!r} is used by nothing")
 
@@ -173,14 +206,22 @@ def _check_use(bundle: Bundle, weights: Iterable[str]) -> None:
 def _check_metric_tables(bundle: Bundle) -> None:
     file, config = TensorFile(bundle.path / bundle.manifest.metric_tables), bundle.config
     if file.names() != sorted(config.modalities):
-        raise InputError(f"{file.path}: tensors {', '.join(file.names())}, expected {', '.join(sorted(config.modalities))}")
-    shapes: dict[str, tuple[int, ...]] = {"text": (config.text.vocabulary_size, config.text.metric_dim)}
+        raise InputError(
+            f"{file.path}: tensors {', '.join(file.names())}, expected"
+            f" {', '.join(sorted(config.modalities))}"
+        )
+    shapes: dict[str, tuple[int, ...]] = {
+        "text": (config.text.vocabulary_size, config.text.metric_dim)
+    }
     for name, book in (("image", config.image.codebook), ("audio", config.audio.codebook)):
         shapes[name] = (book.codebooks, book.entries, book.code_dim)
     for name, shape in ((name, shapes[name]) for name in config.modalities):
         location = file.location(name)
         if location.dtype != "float32" or location.shape != shape:
-            raise InputError(f"{file.path}: table {name} is {location.dtype} {location.shape}, expected float32 {shape}")
+            raise InputError(
+                f"{file.path}: table {name} is {location.dtype} {location.shape}, expected float32"
+                f" {shape}"
+            )
         if not all_finite(map_tensor(location, name)):
             raise InputError(f"{file.path}: table {name} has values that are not finite")
 
@@ -193,8 +234,12 @@ def _check_tokenizer(bundle: Bundle) -> None:
     size = bundle.config.text.vocabulary_size
     if not isinstance(vocabulary, (dict, list)) or not isinstance(added, list):
         raise InputError(f"{bundle.tokenizer_path}: not a tokenizer (no 'vocab')")
-    ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else list(range(len(vocabulary)))
+    ids = (
+        list(vocabulary.values()) if isinstance(vocabulary, dict) else list(range(len(vocabulary)))
+    )
     ids += [token.get("id") if isinstance(token, dict) else None for token in added]
     for token in ids:
         if type(token) is not int or not 0 <= token < size:
-            raise InputError(f"{bundle.tokenizer_path}: token id {str(token)[:40]}, expected 0 to {size - 1}")
+            raise InputError(
+                f"{bundle.tokenizer_path}: token id {str(token)[:40]}, expected 0 to {size - 1}"
+            )

@@ -1,4 +1,5 @@
-"""Writing a bundle: it is filled under a temporary name and gets its own when it is whole and has passed the reader's checks."""
+"""Writing a bundle: it is filled under a temporary name and gets its own when it is whole and has
+passed the reader's checks."""
 
 from __future__ import annotations
 
@@ -32,27 +33,32 @@ from nextomni_edge.bundle.manifest import (
 )
 from nextomni_edge.bundle.measured import Measured
 from nextomni_edge.bundle.reader import MAX_MANIFEST, Bundle, walk
-from nextomni_edge.checkpoint import file_sha256
+from nextomni_edge.checkpoints.directory import file_sha256
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.files import atomic_directory, atomic_write, link_or_copy
-from nextomni_edge.strict_json import read_json
-from nextomni_edge.tensor_file import little_endian, write_tensors
+from nextomni_edge.formats.strict_json import read_json
+from nextomni_edge.formats.tensor_file import little_endian, write_tensors
 
 Bytes = bytes | bytearray | memoryview
 
 
 class BundleWriter:
-    """Context manager. Fill `path` (by the methods below, or by writing into it), then `finish`; leaving the block publishes.
+    """Context manager. Fill `path` (by the methods below, or by writing into it), then `finish`;
+    leaving the block publishes.
 
-    `finish` may be called again with more parts: a bundle is verified under its temporary name, then finished with the outcome.
-    Leaving by an error, or without `finish`, keeps nothing; the old bundle stays until the new one is renamed over it.
-    UsageError: `out` exists and `overwrite` is False, `out` is no bundle, or its place is full.
+    `finish` may be called again with more parts: a bundle is verified under its temporary name,
+    then finished with the outcome. Leaving by an error, or without `finish`, keeps nothing; the old
+    bundle stays until the new one is renamed over it. UsageError: `out` exists and `overwrite` is
+    False, `out` is no bundle, or its place is full.
     """
 
     def __init__(self, out: Path, overwrite: bool = False) -> None:
         if overwrite and out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
-            raise UsageError(f"{out} is no bundle (it has no {MANIFEST}); it is not overwritten: choose another name")
+            raise UsageError(
+                f"{out} is no bundle (it has no {MANIFEST}); it is not overwritten: choose another"
+                " name"
+            )
         if overwrite and os.path.lexists(out) and (out.is_symlink() or not out.is_dir()):
             raise UsageError(f"{out} is no directory; it is not overwritten: choose another name")
         self._out = out
@@ -66,7 +72,12 @@ class BundleWriter:
         self.path = self._directory.__enter__()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if error is None and not self._finished:
             unfinished = RuntimeError("the writer's block ended without finish()")
             with contextlib.suppress(RuntimeError):
@@ -75,7 +86,8 @@ class BundleWriter:
         self._directory.__exit__(kind, error, trace)
 
     def add_weight(self, data: NDArray[Any] | Bytes | Iterable[Bytes]) -> str:
-        """Store a tensor's little-endian bytes once by content; returns its path in the bundle, "weights/<sha256>".
+        """Store a tensor's little-endian bytes once by content; returns its path in the bundle,
+        "weights/<sha256>".
 
         InputError: more than `LARGEST_WEIGHT` bytes.
         """
@@ -88,7 +100,8 @@ class BundleWriter:
                 file.write(chunk)
                 if file.tell() > LARGEST_WEIGHT:
                     raise InputError(
-                        f"a tensor of more than {LARGEST_WEIGHT:,} bytes; no file of a bundle is larger: use --precision float16"
+                        f"a tensor of more than {LARGEST_WEIGHT:,} bytes; no file of a bundle is"
+                        " larger: use --precision float16"
                     )
         name = f"{WEIGHTS}/{digest.hexdigest()}"
         part.replace(self.path / name)
@@ -96,8 +109,8 @@ class BundleWriter:
         return name
 
     def adopt_weight(self, source: Path, digest: str) -> str:
-        """`add_weight` of a file that holds the bytes already: linked where the file system can, else copied. The caller knows its
-        SHA-256, and writes into it no more."""
+        """`add_weight` of a file that holds the bytes already: linked where the file system can,
+        else copied. The caller knows its SHA-256, and writes into it no more."""
         name = f"{WEIGHTS}/{digest}"
         (self.path / WEIGHTS).mkdir(exist_ok=True)
         if not (self.path / name).exists():
@@ -125,7 +138,8 @@ class BundleWriter:
         return name
 
     def component(self, name: str, record: ComponentRecord) -> None:
-        """Declare a component; its graph's file stands at the bundle's top by the time of `finish`."""
+        """Declare a component; its graph's file stands at the bundle's top by the time of
+        `finish`."""
         self._components[name] = record
 
     def finish(
@@ -138,13 +152,14 @@ class BundleWriter:
         provenance: Provenance | None = None,
         quantisation: Quantisation | None = None,
     ) -> Bundle:
-        """Write the manifest over every file in `path`, and open the bundle, still under its temporary name, as a reader will.
+        """Write the manifest over every file in `path`, and open the bundle, still under its
+        temporary name, as a reader will.
 
         InputError: what a reader would refuse.
         """
         manifest = Manifest(
-            FORMAT, VERSION, config, dict(self._components), tokenizer, metric_tables, self._records(), golden,
-            dict(parity or {}), provenance or Provenance(), quantisation,
+            FORMAT, VERSION, config, dict(self._components), tokenizer, metric_tables,
+            self._records(), golden, dict(parity or {}), provenance or Provenance(), quantisation,
         )  # fmt: skip
         with atomic_write(self.path / MANIFEST, "w") as file:
             file.write(manifest_text(manifest.to_json()))
@@ -162,8 +177,9 @@ class BundleWriter:
 
 
 def write_measured(bundle: Bundle, measured: Measured) -> Bundle:
-    """Put what was measured of a bundle into its manifest, in one step; every other file stays. InputError: the bundle has changed
-    since it was opened. UsageError: its folder cannot be written."""
+    """Put what was measured of a bundle into its manifest, in one step; every other file stays.
+    InputError: the bundle has changed since it was opened. UsageError: its folder cannot be
+    written."""
     path = bundle.path / MANIFEST
     data: Any = read_json(path, MAX_MANIFEST)
     if read_manifest(data, str(path)) != bundle.manifest:

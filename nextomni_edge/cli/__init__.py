@@ -1,4 +1,5 @@
-"""The command line: `nextomni-edge VERB`. Every command's module imports what it needs when it runs, so that help is instant."""
+"""The command line: `nextomni-edge VERB`. Every command's module imports what it needs when it
+runs, so that help is instant."""
 
 from __future__ import annotations
 

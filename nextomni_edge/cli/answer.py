@@ -27,7 +27,8 @@ FORMATS = {"image": IMAGE_FORMATS, "audio": AUDIO_FORMATS, "video": VIDEO_FORMAT
 
 @dataclass(frozen=True)
 class Answer:
-    """`part` goes into the conversation. `media`: pixels (3,S,S), waveform (samples,), frames (F,3,S,S); None for text."""
+    """`part` goes into the conversation. `media`: pixels (3,S,S), waveform (samples,), frames
+    (F,3,S,S); None for text."""
 
     part: Part
     media: Float32 | None
@@ -45,7 +46,10 @@ class Answer:
         if self.kind == "audio":
             return f"[sound, {len(self.media) / self.sample_rate:.2f} s]"
         frames = f", {len(self.media)} frames" if self.kind == "video" else ""
-        return f"[{'picture' if self.kind == 'image' else 'video'}, {self.media.shape[-1]}x{self.media.shape[-2]}{frames}]"
+        return (
+            f"[{'picture' if self.kind == 'image' else 'video'},"
+            f" {self.media.shape[-1]}x{self.media.shape[-2]}{frames}]"
+        )
 
     def write(self, path: Path, frames_per_second: float) -> None:
         """Write the file in one step; its suffix chooses the format."""
@@ -65,14 +69,21 @@ def read_answer(model: EdgeModel, sequence: Sequence) -> Answer:
     part, rate = model.response(sequence), model.config.audio.sample_rate
     if isinstance(part.value, str):
         return Answer(part, None, rate)
-    return Answer(part, model.decode_audio(part.value) if part.kind == "audio" else model.decode_image(part.value), rate)
+    return Answer(
+        part,
+        model.decode_audio(part.value) if part.kind == "audio" else model.decode_image(part.value),
+        rate,
+    )
 
 
 def check_output(kind: Kind, path: Path) -> None:
-    """UsageError, before any work, where the answer could not be written: unknown suffix, no such folder, a folder."""
+    """UsageError, before any work, where the answer could not be written: unknown suffix, no such
+    folder, a folder."""
     if kind in FORMATS:
         format_of(path, FORMATS[kind])
     if path.is_dir():
         raise UsageError(f"{path}: is a folder; name a file")
     if not path.parent.is_dir():
-        raise UsageError(f"{path}: the folder {path.parent} does not exist; create it or choose another")
+        raise UsageError(
+            f"{path}: the folder {path.parent} does not exist; create it or choose another"
+        )

@@ -1,4 +1,5 @@
-"""What every command shares: the common options, results on stdout, everything else on stderr, progress in four forms."""
+"""What every command shares: the common options, results on stdout, everything else on stderr,
+progress in four forms."""
 
 from __future__ import annotations
 
@@ -40,7 +41,9 @@ class Console:
     def partial(self, t: float, text: str) -> None:
         """An answer as it stands at time t of the flow, on stderr: a line, with --json an event."""
         event = json.dumps({"event": "partial", "t": round(t, 6), "text": text})
-        click.echo(event if self.as_json else f"t={t:.3f}  {shown(text, sys.stderr.isatty())}", err=True)
+        click.echo(
+            event if self.as_json else f"t={t:.3f}  {shown(text, sys.stderr.isatty())}", err=True
+        )
 
     def warn(self, line: str) -> None:
         """A line on stderr that -q does not silence."""
@@ -57,7 +60,8 @@ class Console:
 
     @contextlib.contextmanager
     def progress(self, task: str) -> Iterator[Advance]:
-        """A function to call with (done, total, what is in hand); how it shows is the person's choice."""
+        """A function to call with (done, total, what is in hand); how it shows is the person's
+        choice."""
         form = self._form()
         if form == "rich":
             with _rich_progress(task) as advance:
@@ -69,13 +73,19 @@ class Console:
 
 
 def shown(text: str, terminal: bool) -> str:
-    """Text as it can be printed: file names that are no Unicode made so, and control characters kept from a terminal."""
+    """Text as it can be printed: file names that are no Unicode made so, and control characters
+    kept from a terminal."""
     whole = text.encode("utf-8", "replace").decode()
-    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in whole) if terminal else whole
+    return (
+        "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in whole)
+        if terminal
+        else whole
+    )
 
 
 class _Lines:
-    """Progress as lines on stderr: JSON on every call, or plain at most every two seconds and at the end."""
+    """Progress as lines on stderr: JSON on every call, or plain at most every two seconds and at
+    the end."""
 
     def __init__(self, task: str, as_json: bool) -> None:
         self._task, self._as_json = task, as_json
@@ -87,8 +97,17 @@ class _Lines:
         seconds = now - self._started
         left = seconds / done * (total - done) if done else None
         if self._as_json:
-            data = {"event": "progress", "task": self._task, "done": done, "total": total, "item": item}
-            data |= {"seconds": round(seconds, 3), "seconds_left": None if left is None else round(left, 3)}
+            data = {
+                "event": "progress",
+                "task": self._task,
+                "done": done,
+                "total": total,
+                "item": item,
+            }
+            data |= {
+                "seconds": round(seconds, 3),
+                "seconds_left": None if left is None else round(left, 3),
+            }
             click.echo(json.dumps(data), err=True)
         elif now - self._shown >= PLAIN_SECONDS or done == total:
             self._shown = now
@@ -99,7 +118,13 @@ class _Lines:
 @contextlib.contextmanager
 def _rich_progress(task: str) -> Iterator[Advance]:
     from rich.console import Console as RichConsole
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     name, item = TextColumn("{task.description}"), TextColumn("{task.fields[item]}")
     columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), item)
@@ -113,16 +138,27 @@ def _rich_progress(task: str) -> Iterator[Advance]:
 
 
 def common_options(command: Command) -> Command:
-    """Give a command --json, -q, -v and --progress; it receives them as a Console, its first argument."""
+    """Give a command --json, -q, -v and --progress; it receives them as a Console, its first
+    argument."""
 
     @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
     @click.option("-q", "--quiet", is_flag=True, help="Print the result and errors only.")
     @click.option("-v", "--verbose", count=True, help="Say more; twice: a traceback with an error.")
-    @click.option("--progress", "progress_form", type=click.Choice(PROGRESS), default="auto", help="How progress shows on stderr.")
+    @click.option(
+        "--progress",
+        "progress_form",
+        type=click.Choice(PROGRESS),
+        default="auto",
+        help="How progress shows on stderr.",
+    )
     @functools.wraps(command)
-    def with_console(*args: Any, as_json: bool, quiet: bool, verbose: int, progress_form: str, **options: Any) -> object:
+    def with_console(
+        *args: Any, as_json: bool, quiet: bool, verbose: int, progress_form: str, **options: Any
+    ) -> object:
         if quiet and verbose:
-            raise click.UsageError("-q and -v cannot be meant together", click.get_current_context())
+            raise click.UsageError(
+                "-q and -v cannot be meant together", click.get_current_context()
+            )
         return command(Console(as_json, -1 if quiet else verbose, progress_form), *args, **options)
 
     return with_console  # type: ignore[return-value]

@@ -11,7 +11,8 @@ from nextomni_edge.errors import MissingRuntimeError
 
 @contextlib.contextmanager
 def needs_extra(extra: str, *libraries: str) -> Iterator[None]:
-    """MissingRuntimeError before the block when a library is not installed, and when importing one fails inside it."""
+    """MissingRuntimeError before the block when a library is not installed, and when importing one
+    fails inside it."""
     command = f"install with: pip install 'nextomni-edge[{extra}]'"
     for library in libraries:
         if importlib.util.find_spec(library) is None:

@@ -20,14 +20,22 @@ if TYPE_CHECKING:
 
 
 def runtime_options(command: Command) -> Command:
-    """--runtime, --provider, --compute, --cache and --allow-fallback, which reach the command as one `execution`."""
+    """--runtime, --provider, --compute, --cache and --allow-fallback, which reach the command as
+    one `execution`."""
     options = [
         click.option(
             "--runtime",
             metavar="NAME",
-            help="Runtime to use; by default the bundle's format tells, and in `run`, `chat` and `bench` what is fastest here.",
+            help=(
+                "Runtime to use; by default the bundle's format tells, and in `run`, `chat` and"
+                " `bench` what is fastest here."
+            ),
         ),
-        click.option("--provider", metavar="NAME", help="Execution provider; another one running is an error."),
+        click.option(
+            "--provider",
+            metavar="NAME",
+            help="Execution provider; another one running is an error.",
+        ),
         click.option(
             "--compute",
             type=click.Choice(["float32", "bfloat16", "float16"]),
@@ -41,14 +49,20 @@ def runtime_options(command: Command) -> Command:
             metavar="DIR",
             help="Keep compiled models there, where the runtime compiles.",
         ),
-        click.option("--allow-fallback", is_flag=True, help="Run on the processor where the provider is not here."),
+        click.option(
+            "--allow-fallback",
+            is_flag=True,
+            help="Run on the processor where the provider is not here.",
+        ),
     ]
 
     def with_execution(*arguments: Any, **given: Any) -> Any:
         from nextomni_edge.runtimes.base import Execution
 
         names = ("runtime", "provider", "compute", "cache", "allow_fallback")
-        return command(*arguments, execution=Execution(**{name: given.pop(name) for name in names}), **given)
+        return command(
+            *arguments, execution=Execution(**{name: given.pop(name) for name in names}), **given
+        )
 
     functools.update_wrapper(with_execution, command)
     wrapped = cast("Command", with_execution)
@@ -58,7 +72,8 @@ def runtime_options(command: Command) -> Command:
 
 
 def choose_runtime(console: Console, path: Path, execution: Execution) -> Execution:
-    """How to run what is at `path`: on the fastest runtime for it, where none is asked for, which is then said.
+    """How to run what is at `path`: on the fastest runtime for it, where none is asked for, which
+    is then said.
 
     InputError: neither a bundle nor a model directory.
     """
@@ -69,7 +84,10 @@ def choose_runtime(console: Console, path: Path, execution: Execution) -> Execut
         return execution
     chosen = with_fastest(Bundle.open(path, verify_hashes=False), execution)
     if chosen != execution:
-        console.note(f"{path} on {chosen.runtime}, the fastest runtime here for this bundle; --runtime names another")
+        console.note(
+            f"{path} on {chosen.runtime}, the fastest runtime here for this bundle; --runtime names"
+            " another"
+        )
     return chosen
 
 
@@ -87,8 +105,8 @@ def open_model(console: Console, path: Path, execution: Execution) -> EdgeModel:
         return EdgeModel.from_bundle(Bundle.open(path), execution)
     if replace(execution, runtime=None) != Execution() or execution.runtime not in (None, "torch"):
         raise UsageError(
-            f"{path} is a model directory: it runs in torch alone; export it first, or leave --runtime, --provider, "
-            "--compute, --cache and --allow-fallback out"
+            f"{path} is a model directory: it runs in torch alone; export it first, or leave"
+            " --runtime, --provider, --compute, --cache and --allow-fallback out"
         )
     console.note(f"loading {path} as the torch reference", level=1)
     return EdgeModel.from_checkpoint(path)
@@ -97,20 +115,26 @@ def open_model(console: Console, path: Path, execution: Execution) -> EdgeModel:
 def is_bundle(path: Path) -> bool:
     """True for a bundle, False for a model directory. InputError: neither."""
     if not path.exists():
-        raise InputError(f"{path}: no such directory; expected a bundle, as `nextomni-edge export` writes it")
+        raise InputError(
+            f"{path}: no such directory; expected a bundle, as `nextomni-edge export` writes it"
+        )
     if (path / "manifest.json").is_file():
         return True
     if (path / "config.json").is_file():
         return False
     several = path.is_file() or (path / "variants.json").exists()
-    hint = "; `run --variant` and `chat --variant` choose among measured variants" if several else ""
-    raise InputError(f"{path}: neither a bundle (manifest.json) nor a model directory (config.json){hint}")
+    hint = (
+        "; `run --variant` and `chat --variant` choose among measured variants" if several else ""
+    )
+    raise InputError(
+        f"{path}: neither a bundle (manifest.json) nor a model directory (config.json){hint}"
+    )
 
 
 def identity(path: Path) -> str:
     """SHA-256 that names the model: a bundle's identity, or of a model directory's files."""
     from nextomni_edge.bundle import bundle_identity
-    from nextomni_edge.checkpoint import Checkpoint
+    from nextomni_edge.checkpoints.directory import Checkpoint
 
     if is_bundle(path):
         return bundle_identity(path)

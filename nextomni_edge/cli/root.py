@@ -18,14 +18,17 @@ import click
 
 from nextomni_edge.errors import NextOmniError
 
-# Verb -> what it is for; the module of the same name under cli/ holds the command of the same name (with a _ for a keyword).
+# Verb -> what it is for; the module of the same name under cli/verbs/ holds the command of the same
+# name (with a _ for a keyword).
 VERBS: Final = {
     "train": "Train a recipe's model.",
     "import": "Make a model directory of a published checkpoint, without copying it.",
     "export": "Take a model out of PyTorch: write and verify a bundle.",
     "calibrate": "Collect what a bundle's networks read, from noise to data, for `quantize`.",
     "quantize": "Write a bundle with its weights as integers, and measure what that costs.",
-    "report": "Hold variants against their parent: size, agreement at every t, whole generations, speed.",
+    "report": (
+        "Hold variants against their parent: size, agreement at every t, whole generations, speed."
+    ),
     "verify": "Check a bundle against its model, or against its own golden trace.",
     "inspect": "Show what a bundle holds, or how two bundles differ.",
     "run": "Any modality in, any modality out.",
@@ -42,7 +45,8 @@ TRACEBACK_VARIABLE: Final = "NEXTOMNI_EDGE_TRACEBACK"
 
 
 class Verbs(click.Group):
-    """Loads a verb's module when the verb is used, and offers the nearest name for one that does not exist."""
+    """Loads a verb's module when the verb is used, and offers the nearest name for one that does
+    not exist."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
@@ -51,10 +55,14 @@ class Verbs(click.Group):
         if name not in VERBS:
             return None
         spelling = f"{name}_" if keyword.iskeyword(name) else name
-        command: click.Command = getattr(importlib.import_module(f"nextomni_edge.cli.{spelling}"), spelling)
+        command: click.Command = getattr(
+            importlib.import_module(f"nextomni_edge.cli.verbs.{spelling}"), spelling
+        )
         return command
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in VERBS:
             near = difflib.get_close_matches(args[0], VERBS, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(VERBS)}"
@@ -75,30 +83,45 @@ class Verbs(click.Group):
         sys.exit(code if isinstance(code, int) else 0)
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(package_name="nextomni-edge", message="%(prog)s %(version)s")
 def root() -> None:
     """Any-to-any discrete-flow models from PyTorch to devices.
 
-    Exit codes: 0 done, 1 our fault, 2 usage, 3 bad input, 4 parity or quality not met, 5 runtime or provider missing.
+    Exit codes: 0 done, 1 our fault, 2 usage, 3 bad input, 4 parity or quality not met, 5 runtime or
+    provider missing.
     """
 
 
 def report(error: Exception, arguments: list[str]) -> int:
-    """Tell the person what went wrong, in one line on stderr (with --json also on stdout), and return the exit code."""
+    """Tell the person what went wrong, in one line on stderr (with --json also on stdout), and
+    return the exit code."""
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
         return error.exit_code
     code, line, expected = _explain(error)
-    hint = f" (see `{error.ctx.command_path} --help`)" if isinstance(error, click.UsageError) and error.ctx else ""
-    wants_traceback = os.environ.get(TRACEBACK_VARIABLE) or sum(_verbosity(argument) for argument in arguments) >= 2
+    hint = (
+        f" (see `{error.ctx.command_path} --help`)"
+        if isinstance(error, click.UsageError) and error.ctx
+        else ""
+    )
+    wants_traceback = (
+        os.environ.get(TRACEBACK_VARIABLE)
+        or sum(_verbosity(argument) for argument in arguments) >= 2
+    )
     if wants_traceback and code != INTERRUPTED:
         traceback.print_exception(error)
     elif not expected:
         hint = f"; this is a fault of the program, -vv or {TRACEBACK_VARIABLE}=1 shows where"
     print(f"{'interrupted' if code == INTERRUPTED else 'error: ' + line}{hint}", file=sys.stderr)
     if "--json" in arguments:
-        print(json.dumps({"error": {"type": type(error).__name__, "message": line}, "exit_code": code}))
+        print(
+            json.dumps(
+                {"error": {"type": type(error).__name__, "message": line}, "exit_code": code}
+            )
+        )
     return code
 
 

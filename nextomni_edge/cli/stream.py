@@ -1,4 +1,5 @@
-"""`--stream`: what the sampler does, shown while it does it: text as it stands after each step, a picture as it forms."""
+"""`--stream`: what the sampler does, shown while it does it: text as it stands after each step, a
+picture as it forms."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ from nextomni_edge.media.video import VIDEO_FORMATS, write_video
 
 if TYPE_CHECKING:
     from nextomni_edge.cli.console import Console
-    from nextomni_edge.generate.loop import StepRecord
     from nextomni_edge.generate.model import EdgeModel
+    from nextomni_edge.generate.steps import StepRecord
     from nextomni_edge.tokens.chat import Kind, Part
     from nextomni_edge.tokens.sequence import Ids
 
@@ -54,14 +55,20 @@ class PictureStream:
     def write(self, path: Path, answer: Part, frames_per_second: float) -> None:
         """Write the film in one step; its suffix chooses the format."""
         codes = np.stack([*self.codes, np.asarray(answer.value)])
-        parts = [self.model.decode_image(codes[start : start + AT_ONCE]) for start in range(0, len(codes), AT_ONCE)]
+        parts = [
+            self.model.decode_image(codes[start : start + AT_ONCE])
+            for start in range(0, len(codes), AT_ONCE)
+        ]
         write_video(path, np.concatenate(parts), frames_per_second)
 
 
 def check_stream(kind: Kind, output: Path | None) -> None:
-    """UsageError, before a model is loaded, where there is nothing to show, or no file that could hold it."""
+    """UsageError, before a model is loaded, where there is nothing to show, or no file that could
+    hold it."""
     if kind not in ("text", "image"):
-        raise UsageError(f"--stream shows text and pictures as they form, but {kind} is asked for; leave it out")
+        raise UsageError(
+            f"--stream shows text and pictures as they form, but {kind} is asked for; leave it out"
+        )
     if kind == "image" and output:
         format_of(output, VIDEO_FORMATS)
 

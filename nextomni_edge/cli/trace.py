@@ -12,12 +12,13 @@ import numpy as np
 from nextomni_edge.files import atomic_write
 
 if TYPE_CHECKING:
-    from nextomni_edge.generate.loop import StepRecord
+    from nextomni_edge.generate.steps import StepRecord
 
 
 class Trace:
-    """Collects StepRecords. The file holds `step{i}/segment{j}/x_t` and `.../x_1` int64 (x_1 where it was predicted), and in its
-    header step, t and margin of each; a margin is null where no draw was made."""
+    """Collects StepRecords. The file holds `step{i}/segment{j}/x_t` and `.../x_1` int64 (x_1 where
+    it was predicted), and in its header step, t and margin of each; a margin is null where no draw
+    was made."""
 
     def __init__(self) -> None:
         self.records: list[StepRecord] = []
@@ -33,9 +34,15 @@ class Trace:
         for record in self.records:
             for name, segments in (("x_t", record.x_t), ("x_1", record.x_1 or ())):
                 for place, tokens in enumerate(segments):
-                    tensors[f"step{record.step:04d}/segment{place}/{name}"] = np.ascontiguousarray(tokens)
+                    tensors[f"step{record.step:04d}/segment{place}/{name}"] = np.ascontiguousarray(
+                        tokens
+                    )
         steps = [
-            {"step": record.step, "t": record.t, "margin": record.margin if math.isfinite(record.margin) else None}
+            {
+                "step": record.step,
+                "t": record.t,
+                "margin": record.margin if math.isfinite(record.margin) else None,
+            }
             for record in self.records
         ]
         with atomic_write(path) as file:

@@ -1,4 +1,5 @@
-"""Counter-based noise: a value depends on nothing but what it is for, so no shortcut, batch or runtime shifts it (METHOD 3)."""
+"""Counter-based noise: a value depends on nothing but what it is for, so no shortcut, batch or
+runtime shifts it (METHOD 3)."""
 
 from __future__ import annotations
 
@@ -25,11 +26,12 @@ class Use(enum.IntEnum):
 @dataclass(frozen=True)
 class Noise:
     """
-    Uniform values by (seed, segment, step, position, code, use), from numpy's Philox4x64-10, whose stream numpy keeps stable.
+    Uniform values by (seed, segment, step, position, code, use), from numpy's Philox4x64-10, whose
+    stream numpy keeps stable.
 
-    Philox turns (key, counter) into four words. Key = (seed, use), counter = (1 + position // 4, code, step, segment), and
-    position % 4 picks the word: so more positions, codes, steps or segments never change a value. UsageError for a seed
-    outside [0, 2^64).
+    Philox turns (key, counter) into four words. Key = (seed, use), counter = (1 + position // 4,
+    code, step, segment), and position % 4 picks the word: so more positions, codes, steps or
+    segments never change a value. UsageError for a seed outside [0, 2^64).
     """
 
     seed: int
@@ -37,20 +39,31 @@ class Noise:
     def __post_init__(self) -> None:
         _check_word("seed", self.seed)
 
-    def uniform(self, segment: int, step: int, use: Use, positions: int, codes: int = 1) -> NDArray[np.float64]:
-        """Uniform in [0, 1), multiples of 2^-53, (positions, codes) float64. UsageError for a negative argument."""
-        for name, value in (("segment", segment), ("step", step), ("positions", positions), ("codes", codes)):
+    def uniform(
+        self, segment: int, step: int, use: Use, positions: int, codes: int = 1
+    ) -> NDArray[np.float64]:
+        """Uniform in [0, 1), multiples of 2^-53, (positions, codes) float64. UsageError for a
+        negative argument."""
+        for name, value in (
+            ("segment", segment),
+            ("step", step),
+            ("positions", positions),
+            ("codes", codes),
+        ):
             _check_word(name, value)
         out = np.empty((positions, codes), dtype=np.float64)
         key = np.array([self.seed, int(use)], dtype=np.uint64)
         for code in range(codes):
-            philox = np.random.Philox(key=key, counter=np.array([0, code, step, segment], dtype=np.uint64))
+            philox = np.random.Philox(
+                key=key, counter=np.array([0, code, step, segment], dtype=np.uint64)
+            )
             out[:, code] = (philox.random_raw(positions) >> np.uint64(11)) * 2.0**-53
         return out
 
     def start(self, segment: int, positions: int, codes: int, vocabulary: int) -> NDArray[np.int64]:
         """x_0, uniform over the symbols: (positions, codes) int64 in [0, vocabulary)."""
-        # a uniform is at most 1 − 2^-53, and its product with a whole number then rounds to less than that number
+        # a uniform is at most 1 − 2^-53, and its product with a whole number then rounds to less
+        # than that number
         return (self.uniform(segment, 0, Use.START, positions, codes) * vocabulary).astype(np.int64)
 
 

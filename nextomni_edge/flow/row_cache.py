@@ -13,14 +13,17 @@ from nextomni_edge.flow.schedule import Array
 
 class RowCache:
     """
-    The rows (V,) float32 of the ids asked for last, within `nbytes`; exact, and safe to share between threads.
+    The rows (V,) float32 of the ids asked for last, within `nbytes`; exact, and safe to share
+    between threads.
 
-    `compute` gives the rows (n, V) of ids (n,). More ids at once than fit are computed and not kept.
+    `compute` gives the rows (n, V) of ids (n,). More ids at once than fit are computed and not
+    kept.
     """
 
     def __init__(self, compute: Callable[[Array], Array], vocabulary: int, nbytes: int) -> None:
         self._compute, self._capacity = compute, min(vocabulary, nbytes // (4 * vocabulary))
-        self._slots: OrderedDict[int, int] = OrderedDict()  # id → row of the store, the oldest first
+        # id → row of the store, the oldest first
+        self._slots: OrderedDict[int, int] = OrderedDict()
         self._store: Array = None
         self._lock = threading.Lock()
         self.hits = 0
@@ -42,7 +45,8 @@ class RowCache:
                 self._fill(ids)
 
     def _fill(self, ids: Array) -> list[int]:
-        """Where the rows of these ids stand, once those missing are computed in place of the oldest."""
+        """Where the rows of these ids stand, once those missing are computed in place of the
+        oldest."""
         xp, where = array_namespace(ids), device(ids)
         wanted = ids.tolist()
         missing = [place for place, known in enumerate(wanted) if known not in self._slots]
@@ -53,9 +57,15 @@ class RowCache:
         if missing:
             rows = self._compute(xp.take(ids, xp.asarray(missing, device=where)))
             if self._store is None:  # the system commits its pages as they are written
-                self._store = xp.empty((self._capacity, rows.shape[1]), dtype=rows.dtype, device=where)
+                self._store = xp.empty(
+                    (self._capacity, rows.shape[1]), dtype=rows.dtype, device=where
+                )
             for row, place in enumerate(missing):
-                slot = len(self._slots) if len(self._slots) < self._capacity else self._slots.popitem(last=False)[1]
+                slot = (
+                    len(self._slots)
+                    if len(self._slots) < self._capacity
+                    else self._slots.popitem(last=False)[1]
+                )
                 self._slots[wanted[place]] = slot
                 self._store[slot, :] = rows[row, :]
         return [self._slots[known] for known in wanted]

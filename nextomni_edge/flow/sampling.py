@@ -12,22 +12,30 @@ from nextomni_edge.flow.schedule import Array
 
 
 def guided(conditional: Array, unconditional: Array, scale: float) -> Array:
-    """Classifier-free guidance: (1+s)·conditional − s·unconditional, logits of one shape and dtype, s ≥ 0. UsageError otherwise."""
+    """Classifier-free guidance: (1+s)·conditional − s·unconditional, logits of one shape and dtype,
+    s ≥ 0. UsageError otherwise."""
     if not (0.0 <= scale < math.inf):
         raise UsageError(f"guidance: {scale}, expected a finite number of at least 0")
     if tuple(conditional.shape) != tuple(unconditional.shape):
-        raise InputError(f"guidance: logits of shapes {tuple(conditional.shape)} and {tuple(unconditional.shape)}, expected one")
+        raise InputError(
+            f"guidance: logits of shapes {tuple(conditional.shape)} and"
+            f" {tuple(unconditional.shape)}, expected one"
+        )
     return (1.0 + scale) * conditional - scale * unconditional
 
 
-def sample_x_1(logits: Array, uniform: Array, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Array:
+def sample_x_1(
+    logits: Array, uniform: Array, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
+) -> Array:
     """
-    x_1 ~ softmax(logits / temperature), truncated: logits (N, V) float, uniform (N,) in [0, 1) → ids (N,) int64.
+    x_1 ~ softmax(logits / temperature), truncated: logits (N, V) float, uniform (N,) in [0, 1) →
+    ids (N,) int64.
 
-    Temperature 0 is the argmax (the lowest id wins ties; `uniform` is not read). `top_k` > 0 keeps exactly the k largest
-    logits; then `top_p` < 1 keeps the shortest run of the most probable whose mass reaches p of what is left, at least
-    one. Among equals the lower id is kept. The draw is an inverse CDF in order of id. A logit of −inf bans its symbol;
-    InputError for a row with a NaN, a +inf, or nothing but bans. UsageError for options that cannot be meant.
+    Temperature 0 is the argmax (the lowest id wins ties; `uniform` is not read). `top_k` > 0 keeps
+    exactly the k largest logits; then `top_p` < 1 keeps the shortest run of the most probable whose
+    mass reaches p of what is left, at least one. Among equals the lower id is kept. The draw is an
+    inverse CDF in order of id. A logit of −inf bans its symbol; InputError for a row with a NaN, a
+    +inf, or nothing but bans. UsageError for options that cannot be meant.
     """
     xp = array_namespace(logits)
     check_sampling(temperature, top_k, top_p)
@@ -36,22 +44,30 @@ def sample_x_1(logits: Array, uniform: Array, temperature: float = 1.0, top_k: i
     peak = xp.max(logits, axis=1)  # NaN wherever the row holds one
     if not bool(xp.all(xp.isfinite(peak))):
         row = int(xp.argmax(xp.astype(~xp.isfinite(peak), xp.int64)))
-        raise InputError(f"logits: the largest of row {row} is {float(peak[row])}, expected a finite number")
+        raise InputError(
+            f"logits: the largest of row {row} is {float(peak[row])}, expected a finite number"
+        )
     if temperature == 0.0:
         return xp.argmax(logits, axis=1)
     if tuple(uniform.shape) != (logits.shape[0],):
-        raise InputError(f"uniform: shape {tuple(uniform.shape)}, expected ({logits.shape[0]},), one a row")
+        raise InputError(
+            f"uniform: shape {tuple(uniform.shape)}, expected ({logits.shape[0]},), one a row"
+        )
     ids = xp.empty_like(uniform, dtype=xp.int64)
     for rows in chunks(logits.shape[0], logits.shape[1]):
-        ids[rows] = inverse_cdf(truncated_weight(logits[rows, :], temperature, top_k, top_p), uniform[rows])
+        ids[rows] = inverse_cdf(
+            truncated_weight(logits[rows, :], temperature, top_k, top_p), uniform[rows]
+        )
     return ids
 
 
 def truncated_weight(logits: Array, temperature: float, top_k: int, top_p: float) -> Array:
     """
-    What `sample_x_1` draws from at a temperature above 0: unnormalised probabilities, 0 where truncated.
+    What `sample_x_1` draws from at a temperature above 0: unnormalised probabilities, 0 where
+    truncated.
 
-    (N, V) finite or −inf → (N, V) float64, the largest of a row 1. A whole float64 table: give it few rows at a time.
+    (N, V) finite or −inf → (N, V) float64, the largest of a row 1. A whole float64 table: give it
+    few rows at a time.
     """
     xp = array_namespace(logits)
     peak = xp.astype(xp.max(logits, axis=1, keepdims=True), xp.float64)
@@ -63,7 +79,8 @@ def truncated_weight(logits: Array, temperature: float, top_k: int, top_p: float
     ordered = xp.flip(xp.sort(logits, axis=1, stable=False), axis=1)[:, :count]
     mass = xp.exp((xp.astype(ordered, xp.float64) - peak) / temperature)
     cumulative = xp.cumulative_sum(mass, axis=1)
-    short = cumulative - mass < top_p * cumulative[:, -1:]  # the mass before a symbol falls short of p: true of the first
+    # the mass before a symbol falls short of p: true of the first
+    short = cumulative - mass < top_p * cumulative[:, -1:]
     kept = xp.sum(xp.astype(short, xp.int64), axis=1, keepdims=True)
     threshold = xp.take_along_axis(ordered, kept - 1, axis=1)
     above, equal = logits > threshold, logits == threshold
@@ -79,4 +96,6 @@ def check_sampling(temperature: float, top_k: int, top_p: float) -> None:
     if top_k < 0:
         raise UsageError(f"top-k: {top_k}, expected at least 0 (0 keeps every symbol)")
     if not (0.0 < top_p <= 1.0):
-        raise UsageError(f"top-p: {top_p}, expected more than 0 and at most 1 (1 keeps every symbol)")
+        raise UsageError(
+            f"top-p: {top_p}, expected more than 0 and at most 1 (1 keeps every symbol)"
+        )

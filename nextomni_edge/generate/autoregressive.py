@@ -1,4 +1,5 @@
-"""Greedy decoding of a causal model's text, a token a forward over kept keys and values: what the flow is measured against."""
+"""Greedy decoding of a causal model's text, a token a forward over kept keys and values: what the
+flow is measured against."""
 
 from __future__ import annotations
 
@@ -9,12 +10,12 @@ import numpy as np
 from nextomni_edge.errors import UsageError
 from nextomni_edge.flow.sampling import sample_x_1
 from nextomni_edge.generate.batch import Mask, batches
-from nextomni_edge.generate.layout import Float, Ids
-from nextomni_edge.generate.loop import NOT_DRAWN, Observe, StepRecord, StoppedError
-from nextomni_edge.generate.margin import decision_margin
+from nextomni_edge.generate.draw import decision_margin
 from nextomni_edge.generate.meter import STEP, Meter
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.rows import Float, Ids
+from nextomni_edge.generate.steps import NOT_DRAWN, Observe, StepRecord, StoppedError
 from nextomni_edge.graphs import MAX_BATCH
 from nextomni_edge.runtimes.base import NonFiniteError
 from nextomni_edge.tokens.sequence import Sequence
@@ -23,13 +24,18 @@ GREEDY = GenerationOptions(temperature=0.0)
 
 
 def greedy(
-    model: EdgeModel, sequences: Many[Sequence], observe: Observe | None = None, meter: Meter | None = None
+    model: EdgeModel,
+    sequences: Many[Sequence],
+    observe: Observe | None = None,
+    meter: Meter | None = None,
 ) -> list[Sequence]:
-    """The sequences, whose last segment is text to generate, with the likeliest next token in place after place: up to <EOS>, <PAD>
-    behind it, or as long as the segment is. Those of one layout share their forwards.
+    """The sequences, whose last segment is text to generate, with the likeliest next token in place
+    after place: up to <EOS>, <PAD> behind it, or as long as the segment is. Those of one layout
+    share their forwards.
 
-    A record for `observe` holds in x_t the tokens so far and in x_1 the next one at its place, −1 elsewhere.
-    UsageError: the model is a flow, or what is to be generated is not text at the end. StoppedError: NaN or infinity.
+    A record for `observe` holds in x_t the tokens so far and in x_1 the next one at its place, −1
+    elsewhere. UsageError: the model is a flow, or what is to be generated is not text at the end.
+    StoppedError: NaN or infinity.
     """
     for sequence in sequences:
         _check(model, sequence)
@@ -42,27 +48,40 @@ def greedy(
             raise StoppedError(f"token {answer.place}: {error}", finished) from error
         finally:
             for index, tokens in zip(indices, answer.tokens, strict=True):
-                finished[index] = sequences[index].with_tokens(len(sequences[index].segments) - 1, tokens)
+                finished[index] = sequences[index].with_tokens(
+                    len(sequences[index].segments) - 1, tokens
+                )
     return finished
 
 
 def _check(model: EdgeModel, sequence: Sequence) -> None:
     last, limit = len(sequence.segments) - 1, model.config.backbone.max_positions
     if not model.config.causal:
-        raise UsageError("this model is a flow, which no next token is read from; generate with the sampling loop")
+        raise UsageError(
+            "this model is a flow, which no next token is read from; generate with the sampling"
+            " loop"
+        )
     if sequence.generated() != (last,) or sequence.segments[last].modality != "text":
-        raise UsageError("an autoregressive model answers in text, at the end of the sequence; ask for text")
+        raise UsageError(
+            "an autoregressive model answers in text, at the end of the sequence; ask for text"
+        )
     if sequence.length > limit:
-        raise UsageError(f"sequence of {sequence.length} positions: the model takes at most {limit}; give it less or ask for less")
+        raise UsageError(
+            f"sequence of {sequence.length} positions: the model takes at most {limit}; give it"
+            " less or ask for less"
+        )
 
 
 class Answer:
-    """B answers of one layout on their way: `tokens` (B,n), <PAD> from `place` on; `state` keeps the `before` rows so far."""
+    """B answers of one layout on their way: `tokens` (B,n), <PAD> from `place` on; `state` keeps
+    the `before` rows so far."""
 
     def __init__(self, model: EdgeModel, sequences: list[Sequence], meter: Meter) -> None:
         self.model, self.meter, self.special = model, meter, model.tokenizer.special
         self.prompts = [Sequence(sequence.segments[:-1]) for sequence in sequences]
-        self.tokens: Ids = np.full((len(sequences), len(sequences[0].segments[-1])), self.special.pad, np.int64)
+        self.tokens: Ids = np.full(
+            (len(sequences), len(sequences[0].segments[-1])), self.special.pad, np.int64
+        )
         self.ended: Mask = np.zeros(len(sequences), np.bool_)
         self.place = 0
         self.before, self.state = 0, model.state(len(sequences), sequences[0].length)
@@ -70,16 +89,26 @@ class Answer:
         meter.peak_state_bytes = max(meter.peak_state_bytes, self.state.nbytes)
 
     def decode(self, observe: Observe | None, names: Many[int]) -> None:
-        """Token after token until all have ended. NonFiniteError: a component's output is not finite."""
+        """Token after token until all have ended. NonFiniteError: a component's output is not
+        finite."""
         with self.meter.part("embed"):
             embeddings = self.model.sequence_embeddings(self.prompts)
         for place in range(self.tokens.shape[1]):
             self.place = place
             with self.meter.part(STEP):
                 logits = self._logits(self._forward(embeddings))
-                chosen = np.where(self.ended, self.special.pad, sample_x_1(logits, np.zeros(len(logits)), temperature=0.0))
+                chosen = np.where(
+                    self.ended,
+                    self.special.pad,
+                    sample_x_1(logits, np.zeros(len(logits)), temperature=0.0),
+                )
                 if observe:
-                    self._tell(observe, names, chosen, decision_margin(logits, np.zeros(len(logits)), GREEDY))
+                    self._tell(
+                        observe,
+                        names,
+                        chosen,
+                        decision_margin(logits, np.zeros(len(logits)), GREEDY),
+                    )
                 self.tokens[:, self.place] = chosen
                 self.ended |= chosen == self.special.eos
                 if self.ended.all():
@@ -102,7 +131,9 @@ class Answer:
         """(B,V) of the next token."""
         with self.meter.part("head"):
             self.meter.head_rows += len(hidden)
-            logits: Float = self.model.head("text", hidden, np.zeros((len(hidden), 1, 1), np.int64))[:, 0, 0]
+            logits: Float = self.model.head(
+                "text", hidden, np.zeros((len(hidden), 1, 1), np.int64)
+            )[:, 0, 0]
         return logits
 
     def _tell(self, observe: Observe, names: Many[int], chosen: Ids, margins: Float) -> None:
@@ -111,4 +142,8 @@ class Answer:
             x_1, beside = np.full(length, NOT_DRAWN, np.int64), np.full(length, np.inf)
             x_1[self.place], beside[self.place] = chosen[request], margins[request]
             so_far = self.tokens[request].copy()
-            observe(StepRecord(names[request], self.place, self.place / length, (so_far,), (x_1,), (beside,)))
+            observe(
+                StepRecord(
+                    names[request], self.place, self.place / length, (so_far,), (x_1,), (beside,)
+                )
+            )

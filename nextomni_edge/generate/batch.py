@@ -1,4 +1,5 @@
-"""Requests that share their forwards: which rows of each are generated, what is padding, and the noise of all."""
+"""Requests that share their forwards: which rows of each are generated, what is padding, and the
+noise of all."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextomni_edge.flow.noise import Noise, Use
-from nextomni_edge.generate.layout import Float, Ids, Layout
+from nextomni_edge.generate.rows import Float, Ids, Layout
 from nextomni_edge.spec import Modality
 from nextomni_edge.tokens.sequence import Sequence
 
@@ -18,10 +19,12 @@ Mask = NDArray[np.bool_]
 
 
 class Batch:
-    """B requests that generate one modality. A shorter one is padded at its end, and so are its generated rows.
+    """B requests that generate one modality. A shorter one is padded at its end, and so are its
+    generated rows.
 
-    rows (B,R): position of each generated row, 0 where `real` (B,R) is False. attended (B,S): False at padding, which nothing
-    attends to; so no request sees another, or how long another is. prompt (B,S): before the first generated row.
+    rows (B,R): position of each generated row, 0 where `real` (B,R) is False. attended (B,S): False
+    at padding, which nothing attends to; so no request sees another, or how long another is. prompt
+    (B,S): before the first generated row.
     """
 
     def __init__(self, sequences: Many[Sequence], seeds: Many[int]) -> None:
@@ -31,7 +34,10 @@ class Batch:
         self.lengths = np.array([sequence.length for sequence in sequences])
         counts = np.array([len(layout.rows) for layout in self.layouts])
         self.attended: Mask = np.arange(self.lengths.max()) < self.lengths[:, None]
-        self.prompt: Mask = np.arange(self.lengths.max()) < np.array([each.prompt_length for each in sequences])[:, None]
+        self.prompt: Mask = (
+            np.arange(self.lengths.max())
+            < np.array([each.prompt_length for each in sequences])[:, None]
+        )
         self.real: Mask = np.arange(counts.max()) < counts[:, None]
         self.rows: Ids = np.zeros(self.real.shape, np.int64)
         for own, layout in zip(self.rows, self.layouts, strict=True):
@@ -46,17 +52,21 @@ class Batch:
         return values
 
     def split(self, request: int, x: Float) -> tuple[Float, ...]:
-        """Of tokens (B,R,K), or numbers beside them, those of one request as its segments hold them."""
+        """Of tokens (B,R,K), or numbers beside them, those of one request as its segments hold
+        them."""
         return self.layouts[request].split(self.own(request, x))
 
     def fill(self, x: Ids) -> list[Sequence]:
         """The sequences with their generated segments holding tokens (B,R,K)."""
         pairs = enumerate(zip(self.layouts, self.sequences, strict=True))
-        return [layout.fill(sequence, self.own(request, x)) for request, (layout, sequence) in pairs]
+        return [
+            layout.fill(sequence, self.own(request, x)) for request, (layout, sequence) in pairs
+        ]
 
 
 class BatchNoise:
-    """Counter-based noise of B requests: each draw depends on its own request's seed and place alone. Padding has none."""
+    """Counter-based noise of B requests: each draw depends on its own request's seed and place
+    alone. Padding has none."""
 
     def __init__(self, batch: Batch, codebooks: int) -> None:
         self.batch, self.codebooks = batch, codebooks
@@ -74,15 +84,21 @@ class BatchNoise:
         """x_0 (B,R,K), uniform over the symbols; 0 at padding."""
         out = np.zeros((*self.batch.real.shape, self.codebooks), np.int64)
         for own, noise, layout in zip(out, self.noises, self.batch.layouts, strict=True):
-            own[: len(layout.rows)] = np.concatenate([noise.start(at, n, self.codebooks, entries) for at, n in layout.places])
+            own[: len(layout.rows)] = np.concatenate(
+                [noise.start(at, n, self.codebooks, entries) for at, n in layout.places]
+            )
         return out
 
 
 def alike(sequences: Many[Sequence]) -> list[list[int]]:
-    """Indices of sequences in groups whose segments are of the same kinds and lengths: their rows stand in one array."""
+    """Indices of sequences in groups whose segments are of the same kinds and lengths: their rows
+    stand in one array."""
     groups: dict[tuple[Any, ...], list[int]] = {}
     for index, sequence in enumerate(sequences):
-        key = tuple((segment.modality, len(segment), segment.frozen, segment.continuous) for segment in sequence.segments)
+        key = tuple(
+            (segment.modality, len(segment), segment.frozen, segment.continuous)
+            for segment in sequence.segments
+        )
         groups.setdefault(key, []).append(index)
     return list(groups.values())
 
@@ -90,23 +106,32 @@ def alike(sequences: Many[Sequence]) -> list[list[int]]:
 def batches(sequences: Many[Sequence], limit: int, padding: float = 0.0) -> Iterator[list[int]]:
     """Indices of sequences that one forward takes together, at most `limit`.
 
-    Sequences of the same modalities, lengths and frozen segments always go together; others that generate the same modality
-    join them while at most a share `padding` of the positions is padding.
+    Sequences of the same modalities, lengths and frozen segments always go together; others that
+    generate the same modality join them while at most a share `padding` of the positions is
+    padding.
     """
     groups = alike(sequences)
     for indices in _joined(sequences, groups, padding) if padding else groups:
         yield from (indices[start : start + limit] for start in range(0, len(indices), limit))
 
 
-def _joined(sequences: Many[Sequence], groups: list[list[int]], padding: float) -> Iterator[list[int]]:
-    """Groups of like sequences, the longest first, each joined to those before it while padding stays within its share."""
-    order = sorted(groups, key=lambda group: (Layout.of(sequences[group[0]]).modality, -sequences[group[0]].length))
+def _joined(
+    sequences: Many[Sequence], groups: list[list[int]], padding: float
+) -> Iterator[list[int]]:
+    """Groups of like sequences, the longest first, each joined to those before it while padding
+    stays within its share."""
+    order = sorted(
+        groups,
+        key=lambda group: (Layout.of(sequences[group[0]]).modality, -sequences[group[0]].length),
+    )
     joined: list[int] = []
     for group in order:
         together = [*joined, *group]
         same = Layout.of(sequences[together[0]]).modality == Layout.of(sequences[group[0]]).modality
         room = sequences[together[0]].length * len(together)
-        if joined and not (same and room - sum(sequences[index].length for index in together) <= padding * room):
+        if joined and not (
+            same and room - sum(sequences[index].length for index in together) <= padding * room
+        ):
             yield joined
             together = list(group)
         joined = together

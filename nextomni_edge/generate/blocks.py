@@ -1,4 +1,5 @@
-"""How long a text response is: as given, or found by the confidence of <EOS>, before the denoising or along with it (METHOD 5)."""
+"""How long a text response is: as given, or found by the confidence of <EOS>, before the denoising
+or along with it (METHOD 5)."""
 
 from __future__ import annotations
 
@@ -9,10 +10,10 @@ import numpy as np
 from nextomni_edge.errors import UsageError
 from nextomni_edge.generate.batch import Batch, BatchNoise, batches
 from nextomni_edge.generate.denoiser import Denoiser
-from nextomni_edge.generate.layout import Float, Ids
 from nextomni_edge.generate.meter import Meter
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.rows import Float, Ids
 from nextomni_edge.runtimes.base import NonFiniteError
 from nextomni_edge.tokens.sequence import Sequence
 
@@ -23,7 +24,9 @@ class BlockPolicy:
     A longer response starts from the same noise where the shorter had any.
     """
 
-    def __init__(self, model: EdgeModel, options: GenerationOptions, limit: int, meter: Meter) -> None:
+    def __init__(
+        self, model: EdgeModel, options: GenerationOptions, limit: int, meter: Meter
+    ) -> None:
         self.model, self.options, self.limit, self.meter = model, options, limit, meter
         self.block_size = model.config.text.block_size
         self.eos = model.tokenizer.special.eos
@@ -33,35 +36,53 @@ class BlockPolicy:
         grown, open_ended = list(sequences), list(range(len(sequences)))
         while self.options.max_blocks is not None and self.options.extend == "first" and open_ended:
             open_ended = [index for index in open_ended if self._may_grow(grown[index])]
-            found = self.confidence([grown[index] for index in open_ended], [seeds[index] for index in open_ended])
+            found = self.confidence(
+                [grown[index] for index in open_ended], [seeds[index] for index in open_ended]
+            )
             pairs = zip(open_ended, found, strict=True)
-            open_ended = [index for index, confidence in pairs if confidence < self.options.eos_threshold]
+            open_ended = [
+                index for index, confidence in pairs if confidence < self.options.eos_threshold
+            ]
             for index in open_ended:
                 grown[index] = self._add_block(grown[index])
         return grown
 
     def interleaves(self, t: float) -> bool:
         """Whether responses may grow at time t of the denoising."""
-        return self.options.max_blocks is not None and self.options.extend == "interleaved" and t <= self.options.extend_until
+        return (
+            self.options.max_blocks is not None
+            and self.options.extend == "interleaved"
+            and t <= self.options.extend_until
+        )
 
-    def extend(self, batch: Batch, x_t: Ids, denoiser: Denoiser, entries: int) -> tuple[Batch, Ids] | None:
-        """The batch and its tokens x_t with one more block for each request that is confident of no <EOS>; None where none is.
+    def extend(
+        self, batch: Batch, x_t: Ids, denoiser: Denoiser, entries: int
+    ) -> tuple[Batch, Ids] | None:
+        """The batch and its tokens x_t with one more block for each request that is confident of no
+        <EOS>; None where none is.
 
         The rows of a new block start from the same noise as at t = 0.
         """
         confidence = denoiser.confidence(x_t, self.eos).max(axis=1)
         short = [bool(found < self.options.eos_threshold) for found in confidence]
-        grows = [is_short and self._may_grow(sequence) for is_short, sequence in zip(short, batch.sequences, strict=True)]
+        grows = [
+            is_short and self._may_grow(sequence)
+            for is_short, sequence in zip(short, batch.sequences, strict=True)
+        ]
         if not any(grows):
             return None
         pairs = zip(batch.sequences, grows, strict=True)
-        longer = Batch([self._add_block(sequence) if more else sequence for sequence, more in pairs], batch.seeds)
+        longer = Batch(
+            [self._add_block(sequence) if more else sequence for sequence, more in pairs],
+            batch.seeds,
+        )
         x_next = BatchNoise(longer, 1).start(entries)
         x_next[:, : x_t.shape[1]] = np.where(batch.real[..., None], x_t, x_next[:, : x_t.shape[1]])
         return longer, x_next
 
     def confidences(self, sequences: Many[Sequence], seeds: Many[int]) -> Float:
-        """`confidence` (B,max_blocks) of responses of one block at every length that they may grow to."""
+        """`confidence` (B,max_blocks) of responses of one block at every length that they may grow
+        to."""
         columns, grown = [self.confidence(sequences, seeds)], list(sequences)
         while self._may_grow(grown[0]):
             grown = [self._add_block(sequence) for sequence in grown]
@@ -72,26 +93,34 @@ class BlockPolicy:
         """The largest probability (B,) of <EOS> in any row of each response at t = 0."""
         largest = np.zeros(len(sequences))
         for indices in batches(sequences, self.limit, self.options.padding):
-            batch = Batch([sequences[index] for index in indices], [seeds[index] for index in indices])
+            batch = Batch(
+                [sequences[index] for index in indices], [seeds[index] for index in indices]
+            )
             x_0 = BatchNoise(batch, 1).start(self.model.config.text.vocabulary_size)
             try:
-                found = Denoiser(self.model, batch, self.options, self.meter).confidence(x_0, self.eos)
+                found = Denoiser(self.model, batch, self.options, self.meter).confidence(
+                    x_0, self.eos
+                )
             except NonFiniteError as error:
                 raise NonFiniteError(f"finding the length, before step 0: {error}") from error
             largest[indices] = found.max(axis=1)
         return largest
 
     def _may_grow(self, sequence: Sequence) -> bool:
-        blocks = -(-len(sequence.segments[sequence.generated()[0]]) // self.block_size)  # the first is begun behind lead_tokens
+        # the first is begun behind lead_tokens
+        blocks = -(-len(sequence.segments[sequence.generated()[0]]) // self.block_size)
         return self.options.max_blocks is not None and blocks < self.options.max_blocks
 
     def _add_block(self, sequence: Sequence) -> Sequence:
         index = sequence.generated()[0]
-        return sequence.with_tokens(index, np.pad(sequence.segments[index].tokens, (0, self.block_size)))
+        return sequence.with_tokens(
+            index, np.pad(sequence.segments[index].tokens, (0, self.block_size))
+        )
 
 
 def calibrated_threshold(confidences: Float, blocks: Ids) -> float:
-    """The `eos_threshold` with which most of B responses get the blocks (B,) that they need, from `BlockPolicy.confidences`.
+    """The `eos_threshold` with which most of B responses get the blocks (B,) that they need, from
+    `BlockPolicy.confidences`.
 
     Where several do as well, the middle one. UsageError: no responses.
     """

@@ -1,4 +1,5 @@
-"""Which rows of a forward are computed anew and which keep their keys and values (METHOD 5): all but `none` approximate."""
+"""Which rows of a forward are computed anew and which keep their keys and values (METHOD 5): all
+but `none` approximate."""
 
 from __future__ import annotations
 
@@ -10,19 +11,20 @@ from typing import Protocol
 import numpy as np
 
 from nextomni_edge.generate.batch import Mask
-from nextomni_edge.generate.layout import Float, Ids
 from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.rows import Float, Ids
 
 
 @dataclass(frozen=True)
 class CacheView:
     """What a policy knows before a forward of B requests of S positions.
 
-    attended, response, changed, due, ends (B,S) bool: not padding; from the first generated row on; of another token than its
-    keys and values are of; read by a row that the known noise may move in this step; <EOS>. similarity (B,S): cosine of the row's
-    input features to those that its keys and values are of. drift (B,): tokens that have changed since all was computed last, for
-    each row of the response. age (B,S) and `prompt_age`, `response_age` (B,): forwards since a row, the whole prompt, the whole
-    response was computed. last: x_1 of every row is the result.
+    attended, response, changed, due, ends (B,S) bool: not padding; from the first generated row on;
+    of another token than its keys and values are of; read by a row that the known noise may move in
+    this step; <EOS>. similarity (B,S): cosine of the row's input features to those that its keys
+    and values are of. drift (B,): tokens that have changed since all was computed last, for each
+    row of the response. age (B,S) and `prompt_age`, `response_age` (B,): forwards since a row, the
+    whole prompt, the whole response was computed. last: x_1 of every row is the result.
     """
 
     attended: Mask
@@ -39,8 +41,8 @@ class CacheView:
 
 
 class CachePolicy(Protocol):
-    """Decides; trunk.py stores. `needs_due`, `needs_similarity`: whether that part of the view is worth computing.
-    `any_rows`: whether it computes rows with others behind them that it keeps."""
+    """Decides; trunk.py stores. `needs_due`, `needs_similarity`: whether that part of the view is
+    worth computing. `any_rows`: whether it computes rows with others behind them that it keeps."""
 
     needs_due: bool
     needs_similarity: bool
@@ -77,23 +79,26 @@ class Prefix:
         return view.attended & ~view.response & due[:, None]
 
     def drifted(self, view: CacheView) -> Mask:
-        """Requests (B,) of which all is due, as too many tokens have changed since: unlike a number of forwards, this counts what
-        makes kept keys and values wrong."""
+        """Requests (B,) of which all is due, as too many tokens have changed since: unlike a number
+        of forwards, this counts what makes kept keys and values wrong."""
         found: Mask = (view.drift > self.options.cache_drift) & (self.options.cache_drift > 0)
         return found
 
     def refreshed(self, view: CacheView, chosen: Mask) -> Mask:
-        """`chosen` rows of the response, all of them every R_r forwards, and the prompt's where they are due."""
+        """`chosen` rows of the response, all of them every R_r forwards, and the prompt's where
+        they are due."""
         every = self.options.refresh
         whole = ((view.response_age >= every) & (every > 0)) | self.drifted(view)
         return (view.response & (chosen | whole[:, None])) | self.prompt(view)
 
 
 class Adaptive(Prefix):
-    """NExT-OMNI's and dLLM-Cache's (arXiv 2506.06295): rows whose value features moved, <EOS> always, all every R_r.
+    """NExT-OMNI's and dLLM-Cache's (arXiv 2506.06295): rows whose value features moved, <EOS>
+    always, all every R_r.
 
-    The value features that can be had without a forward are those of the first layer, a linear map of the row's embedding: it is
-    the embeddings that are compared, so a row of an unchanged token has cosine 1.
+    The value features that can be had without a forward are those of the first layer, a linear map
+    of the row's embedding: it is the embeddings that are compared, so a row of an unchanged token
+    has cosine 1.
     """
 
     needs_similarity = any_rows = True
@@ -104,7 +109,8 @@ class Adaptive(Prefix):
         return self.refreshed(view, moved | view.ends)
 
     def _least_alike(self, view: CacheView) -> Mask:
-        """The share of each response's rows that is least alike; of those as alike, the oldest first."""
+        """The share of each response's rows that is least alike; of those as alike, the oldest
+        first."""
         rank = np.lexsort((-view.age, np.where(view.response, view.similarity, np.inf)), axis=1)
         count = np.ceil(self.options.cache_share * view.response.sum(axis=1))
         found = np.zeros_like(view.response)
@@ -113,11 +119,13 @@ class Adaptive(Prefix):
 
 
 class Revised(Prefix):
-    """Ours, for a sampler that revises tokens: rows whose token changed, and rows whose prediction is about to be read.
+    """Ours, for a sampler that revises tokens: rows whose token changed, and rows whose prediction
+    is about to be read.
 
-    A prediction x_1 is used only where its row jumps, and the noise that decides this is known before the forward: with the
-    x_1 read last, the jump's probability is at most 1 − exp(−rise·d(x_t, x_1)), so most rows cannot jump whatever p is. They
-    keep their keys, values and prediction. In the last step every prediction is read, so the whole response is computed.
+    A prediction x_1 is used only where its row jumps, and the noise that decides this is known
+    before the forward: with the x_1 read last, the jump's probability is at most 1 −
+    exp(−rise·d(x_t, x_1)), so most rows cannot jump whatever p is. They keep their keys, values and
+    prediction. In the last step every prediction is read, so the whole response is computed.
     """
 
     needs_due = any_rows = True
@@ -126,11 +134,14 @@ class Revised(Prefix):
         return self.refreshed(view, view.changed | view.due | view.last)
 
 
-POLICIES: Mapping[str, type[Prefix]] = MappingProxyType({"prefix": Prefix, "adaptive": Adaptive, "revised": Revised})
+POLICIES: Mapping[str, type[Prefix]] = MappingProxyType(
+    {"prefix": Prefix, "adaptive": Adaptive, "revised": Revised}
+)
 
 
 def cache_policy(options: GenerationOptions, prefix: bool = False) -> CachePolicy:
-    """The policy that an option names. Where attention is `prefix`, keeping the prompt alone approximates nothing."""
+    """The policy that an option names. Where attention is `prefix`, keeping the prompt alone
+    approximates nothing."""
     if options.kv_cache in POLICIES:
         return POLICIES[options.kv_cache](options)
     return Prefix(options) if prefix and options.keep_prompt else NoCache()

@@ -1,4 +1,5 @@
-"""From hidden states to x_1: the head of the generated modality, on the rows that it is needed for, and the draw."""
+"""From hidden states to x_1: the head of the generated modality, on the rows that it is needed for,
+and the draw."""
 
 from __future__ import annotations
 
@@ -6,27 +7,31 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nextomni_edge.flow.sampling import guided, sample_x_1
+from nextomni_edge.flow.path import chunks
+from nextomni_edge.flow.sampling import guided, sample_x_1, truncated_weight
 from nextomni_edge.generate.batch import Batch
-from nextomni_edge.generate.layout import Float, Ids
-from nextomni_edge.generate.margin import decision_margin
 from nextomni_edge.generate.meter import Meter
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.rows import Float, Ids
 from nextomni_edge.runtimes.base import NonFiniteError
 
 LOGITS_AT_ONCE = 1 << 24  # 64 MiB: rows of a head's output that are looked at together
 
 
 class Draw:
-    """Keeps x_1 (N,K) of the N = B·R rows, and the logits (N,K,C) that it was drawn from where they can serve again.
+    """Keeps x_1 (N,K) of the N = B·R rows, and the logits (N,K,C) that it was drawn from where they
+    can serve again.
 
-    An autoregressive head reads the sub-codes before each. Guessing those of the last draw, all K are drawn from one call; rows
-    in which an earlier one came out otherwise are drawn again, so that after k calls k sub-codes are right: never more calls than
-    one for each sub-code, and the same draws.
+    An autoregressive head reads the sub-codes before each. Guessing those of the last draw, all K
+    are drawn from one call; rows in which an earlier one came out otherwise are drawn again, so
+    that after k calls k sub-codes are right: never more calls than one for each sub-code, and the
+    same draws.
     """
 
-    def __init__(self, model: EdgeModel, batch: Batch, options: GenerationOptions, meter: Meter) -> None:
+    def __init__(
+        self, model: EdgeModel, batch: Batch, options: GenerationOptions, meter: Meter
+    ) -> None:
         self.model, self.batch, self.options, self.meter = model, batch, options, meter
         self.codebooks, self.entries = model.symbols(batch.modality)
         self.autoregressive = model.autoregressive(batch.modality)
@@ -35,13 +40,17 @@ class Draw:
         streams = batch.modality == "text" and options.stream_logits
         self.logits = None if streams else np.zeros((*self.x_1.shape, self.entries), np.float32)
 
-    def __call__(self, hidden: Float, fresh: Ids, uniform: Float, with_margins: bool = False) -> None:
-        """Draw from hidden (G,N,H), of which the rows `fresh` are new since the last call, with uniform (N,K).
+    def __call__(
+        self, hidden: Float, fresh: Ids, uniform: Float, with_margins: bool = False
+    ) -> None:
+        """Draw from hidden (G,N,H), of which the rows `fresh` are new since the last call, with
+        uniform (N,K).
 
         NonFiniteError: guidance made a logit infinite.
         """
         everywhere = np.flatnonzero(self.batch.real)
-        redrawn = fresh if self.options.temperature == 0 else everywhere  # a greedy draw reads no noise
+        # a greedy draw reads no noise
+        redrawn = fresh if self.options.temperature == 0 else everywhere
         pending = redrawn if self.logits is None else fresh
         for _ in range(self.codebooks if self.autoregressive else 1):
             before = self.x_1[redrawn, :-1].copy()
@@ -59,16 +68,22 @@ class Draw:
         x_1 = sample_x_1(flat, uniform.ravel(), options.temperature, options.top_k, options.top_p)
         self.x_1[rows] = x_1.reshape(len(rows), -1)
         if with_margins:
-            self.margins[rows] = decision_margin(flat, uniform.ravel(), options).reshape(len(rows), -1)
+            self.margins[rows] = decision_margin(flat, uniform.ravel(), options).reshape(
+                len(rows), -1
+            )
 
     def _logits(self, hidden: Float, pending: Ids, wanted: Ids) -> Iterator[tuple[Ids, Float]]:
-        """Rows, in blocks, with their logits: of all `wanted` rows, those `pending` being computed now."""
+        """Rows, in blocks, with their logits: of all `wanted` rows, those `pending` being computed
+        now."""
         if self.logits is None:
             yield from self.blocks(hidden, pending)
             return
         for rows, logits in self.blocks(hidden, pending):
             self.logits[rows] = logits
-        yield from ((rows, self.logits[rows] if len(rows) < len(self.logits) else self.logits) for rows in self._blocks(wanted))
+        yield from (
+            (rows, self.logits[rows] if len(rows) < len(self.logits) else self.logits)
+            for rows in self._blocks(wanted)
+        )
 
     def blocks(self, hidden: Float, rows: Ids) -> Iterator[tuple[Ids, Float]]:
         """Guided logits (n,K,C) of some rows of hidden (G,N,H), a block at a time."""
@@ -77,14 +92,24 @@ class Draw:
                 branches = hidden[:, block]
                 codes = np.broadcast_to(self.x_1[block], (len(branches), *self.x_1[block].shape))
                 try:
-                    logits = self.model.head(self.batch.modality, branches, np.ascontiguousarray(codes))
+                    logits = self.model.head(
+                        self.batch.modality, branches, np.ascontiguousarray(codes)
+                    )
                 except NonFiniteError as error:
-                    raise NonFiniteError(f"{error}; that is {self._place(block[error.index[1]])}", error.index) from error
+                    raise NonFiniteError(
+                        f"{error}; that is {self._place(block[error.index[1]])}", error.index
+                    ) from error
                 self.meter.head_rows += len(block)
                 yield block, self._guided(block, logits) if len(branches) > 1 else logits[0]
 
     def _blocks(self, rows: Ids) -> Iterator[Ids]:
-        size = max(1, min(LOGITS_AT_ONCE // (self.codebooks * self.entries), self.model.most_rows(f"{self.batch.modality}_head")))
+        size = max(
+            1,
+            min(
+                LOGITS_AT_ONCE // (self.codebooks * self.entries),
+                self.model.most_rows(f"{self.batch.modality}_head"),
+            ),
+        )
         return (rows[start : start + size] for start in range(0, len(rows), size))
 
     def _guided(self, rows: Ids, logits: Float) -> Float:
@@ -93,9 +118,40 @@ class Draw:
         if not np.isfinite(found).all():
             row, code, symbol = np.argwhere(~np.isfinite(found))[0]
             where = f"sub-code {code}, symbol {symbol} of {self._place(rows[row])}"
-            raise NonFiniteError(f"{self.batch.modality}_head: a logit under guidance is {found[row, code, symbol]} at {where}")
+            raise NonFiniteError(
+                f"{self.batch.modality}_head: a logit under guidance is {found[row, code, symbol]}"
+                f" at {where}"
+            )
         return found
 
     def _place(self, row: int) -> str:
         request, own = np.unravel_index(row, self.batch.real.shape)
         return f"row {own} of what request {request} generates"
+
+
+def decision_margin(logits: Float, uniform: Float, options: GenerationOptions) -> Float:
+    """Margins (N,) of the draws that `sample_x_1` makes from logits (N,C) and uniform (N,).
+
+    Temperature 0: the gap between the two largest logits. Otherwise, as a probability, the distance
+    of the uniform to the nearer edge of its symbol in the CDF, the kept symbols being taken as they
+    are; infinite where one symbol holds all.
+    """
+    if options.temperature == 0:
+        lower, upper = np.partition(
+            np.pad(logits, ((0, 0), (1, 0)), constant_values=-np.inf), -2, axis=1
+        )[:, -2:].T
+        gaps: Float = upper - lower
+        return gaps
+    return np.concatenate(
+        [_edge_distance(logits[rows], uniform[rows], options) for rows in chunks(*logits.shape)]
+    )
+
+
+def _edge_distance(logits: Float, uniform: Float, options: GenerationOptions) -> Float:
+    cumulative = np.cumsum(
+        truncated_weight(logits, options.temperature, options.top_k, options.top_p), axis=1
+    )
+    edges = cumulative / cumulative[:, -1:]
+    inside = (edges > 0.0) & (edges < 1.0)
+    margins: Float = np.where(inside, np.abs(edges - uniform[:, None]), np.inf).min(axis=1)
+    return margins

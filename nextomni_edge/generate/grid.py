@@ -1,4 +1,5 @@
-"""Uneven grids of times: a step where tokens jump, none where they don't, found from runs on a fine grid."""
+"""Uneven grids of times: a step where tokens jump, none where they don't, found from runs on a fine
+grid."""
 
 from __future__ import annotations
 
@@ -8,15 +9,19 @@ import numpy as np
 
 from nextomni_edge.errors import UsageError
 from nextomni_edge.flow.step import grid
-from nextomni_edge.generate.layout import Float
-from nextomni_edge.generate.loop import StepRecord, generate_batch
+from nextomni_edge.generate.loop import generate_batch
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.rows import Float
+from nextomni_edge.generate.steps import StepRecord
 from nextomni_edge.tokens.sequence import Sequence
 
 
-def count_jumps(model: EdgeModel, sequences: Many[Sequence], options: GenerationOptions, seeds: Many[int]) -> Float:
-    """Sub-codes (steps,) that changed in each step of these runs, of all requests together; `options` give a fine grid."""
+def count_jumps(
+    model: EdgeModel, sequences: Many[Sequence], options: GenerationOptions, seeds: Many[int]
+) -> Float:
+    """Sub-codes (steps,) that changed in each step of these runs, of all requests together;
+    `options` give a fine grid."""
     jumps = np.zeros(options.steps)
     before: dict[int, StepRecord] = {}
 
@@ -33,13 +38,16 @@ def count_jumps(model: EdgeModel, sequences: Many[Sequence], options: Generation
 
 
 def equal_jumps(jumps: Float, times: Many[float], steps: int) -> tuple[float, ...]:
-    """The grid of `steps` steps in each of which as many jumps are expected, from the jumps (n,) between `times` (n+1,).
+    """The grid of `steps` steps in each of which as many jumps are expected, from the jumps (n,)
+    between `times` (n+1,).
 
     UsageError: nothing jumped, or fewer than one step.
     """
     wanted = grid(steps)
     if not jumps.sum() > 0:
-        raise UsageError("no token jumped in the runs that the grid is to be found from: give them more steps")
+        raise UsageError(
+            "no token jumped in the runs that the grid is to be found from: give them more steps"
+        )
     expected = np.concatenate([[0.0], np.cumsum(jumps)]) / jumps.sum()
     rising = np.concatenate([np.diff(expected) > 0, [True]])  # no step ends where nothing jumps
     found = np.interp(wanted, expected[rising], np.asarray(times)[rising])

@@ -5,58 +5,24 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
 
 from nextomni_edge.errors import UsageError
 from nextomni_edge.flow.noise import Use
 from nextomni_edge.generate.batch import Batch, BatchNoise, batches
 from nextomni_edge.generate.blocks import BlockPolicy
 from nextomni_edge.generate.denoiser import Denoiser
-from nextomni_edge.generate.layout import Float, Ids, Layout
+from nextomni_edge.generate.lead import Parts
 from nextomni_edge.generate.meter import STEP, Meter
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
-from nextomni_edge.generate.parts import Parts
+from nextomni_edge.generate.rows import Float, Ids, Layout
 from nextomni_edge.generate.stepper import Stepper
+from nextomni_edge.generate.steps import Observe, StepRecord, StoppedError
 from nextomni_edge.graphs import MAX_BATCH
 from nextomni_edge.runtimes.base import NonFiniteError
 from nextomni_edge.tokens.sequence import Sequence
 
-NOT_DRAWN = -1  # in place of x_1 where none is drawn
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    """One step of one request, per generated segment: x_t before it, x_1 predicted (None where it was not asked for).
-
-    `margins` holds, beside each x_1, how near its draw was to another outcome (see margin.py), `margin` the smallest, infinite
-    where there was no draw: all else in a step is computed from the same numbers on every runtime.
-    """
-
-    request: int
-    step: int
-    t: float
-    x_t: tuple[Ids, ...]
-    x_1: tuple[Ids, ...] | None
-    margins: tuple[Float, ...] | None
-
-    @property
-    def margin(self) -> float:
-        return float("inf") if self.margins is None else min(float(margins.min()) for margins in self.margins)
-
-
-Observe = Callable[[StepRecord], None]
 Denoise = Callable[[Many[Sequence], GenerationOptions, Many[int], Observe | None], list[Sequence]]
-
-
-class StoppedError(NonFiniteError):
-    """A run met NaN or infinity; `partial` holds the sequences with their tokens as they stood before that step."""
-
-    exit_code = 1
-
-    def __init__(self, line: str, partial: list[Sequence]) -> None:
-        super().__init__(line)
-        self.partial = partial
 
 
 def generate(
@@ -66,9 +32,11 @@ def generate(
     observe: Observe | None = None,
     meter: Meter | None = None,
 ) -> Sequence:
-    """The sequence with its generated segments filled; all of them (a video's frames) advance together.
+    """The sequence with its generated segments filled; all of them (a video's frames) advance
+    together.
 
-    UsageError: options that do not go with the sequence. StoppedError: NaN or infinity, with step, component and row.
+    UsageError: options that do not go with the sequence. StoppedError: NaN or infinity, with step,
+    component and row.
     """
     return generate_batch(model, [sequence], options, observe=observe, meter=meter)[0]
 
@@ -81,10 +49,12 @@ def generate_batch(
     observe: Observe | None = None,
     meter: Meter | None = None,
 ) -> list[Sequence]:
-    """`generate` for many requests, those of one layout in one forward; each has its own seed, or all the options' seed.
+    """`generate` for many requests, those of one layout in one forward; each has its own seed, or
+    all the options' seed.
 
-    In exact arithmetic a request's tokens do not depend on the others in the batch. `meter` adds up what it costs. StoppedError's
-    `partial` holds all requests: done, stopped in their midst, or as they were given.
+    In exact arithmetic a request's tokens do not depend on the others in the batch. `meter` adds up
+    what it costs. StoppedError's `partial` holds all requests: done, stopped in their midst, or as
+    they were given.
     """
     seeds, meter = [options.seed] * len(sequences) if seeds is None else seeds, meter or Meter()
     if len(seeds) != len(sequences):
@@ -98,7 +68,9 @@ def generate_batch(
     return _in_parts(Parts(model, sequences, options), denoise, seeds, observe)
 
 
-def _in_parts(parts: Parts, denoise: Denoise, seeds: Many[int], observe: Observe | None) -> list[Sequence]:
+def _in_parts(
+    parts: Parts, denoise: Denoise, seeds: Many[int], observe: Observe | None
+) -> list[Sequence]:
     """The first tokens, then what stands behind them."""
     try:
         leads = denoise(parts.leads(), parts.lead_options, seeds, observe)
@@ -107,7 +79,9 @@ def _in_parts(parts: Parts, denoise: Denoise, seeds: Many[int], observe: Observe
     rests = parts.rests(leads)
     watch = observe and parts.behind(leads, list(rests), observe)
     try:
-        done = denoise(list(rests.values()), parts.rest_options, [seeds[index] for index in rests], watch)
+        done = denoise(
+            list(rests.values()), parts.rest_options, [seeds[index] for index in rests], watch
+        )
     except StoppedError as error:
         stopped = parts.joined(leads, dict(zip(rests, error.partial, strict=True)))
         raise StoppedError(f"behind the first tokens: {error}", stopped) from error
@@ -128,7 +102,13 @@ def _together(
     try:
         finished = blocks.lengthen(sequences, seeds)
         for indices in batches(finished, limit, options.padding):
-            run = Run(model, Batch([finished[i] for i in indices], [seeds[i] for i in indices]), options, blocks, meter)
+            run = Run(
+                model,
+                Batch([finished[i] for i in indices], [seeds[i] for i in indices]),
+                options,
+                blocks,
+                meter,
+            )
             try:
                 run.denoise(observe, indices)
             finally:
@@ -142,8 +122,21 @@ def _together(
 class Run:
     """A batch on its way: `x_t` (B,R,K) is where it stands."""
 
-    def __init__(self, model: EdgeModel, batch: Batch, options: GenerationOptions, blocks: BlockPolicy, meter: Meter) -> None:
-        self.model, self.batch, self.options, self.blocks, self.meter = model, batch, options, blocks, meter
+    def __init__(
+        self,
+        model: EdgeModel,
+        batch: Batch,
+        options: GenerationOptions,
+        blocks: BlockPolicy,
+        meter: Meter,
+    ) -> None:
+        self.model, self.batch, self.options, self.blocks, self.meter = (
+            model,
+            batch,
+            options,
+            blocks,
+            meter,
+        )
         self.codebooks, self.entries = model.symbols(batch.modality)
         self.stepper = Stepper(options, model.paths(batch.modality))
         self.noise = BatchNoise(batch, self.codebooks)
@@ -187,9 +180,13 @@ class Run:
             self._extend()
         due = None
         if self.denoiser.needs_due:
-            due = self.stepper.due(self.x_t, self.denoiser.x_1, step, self.noise.uniform(step, Use.JUMP))
+            due = self.stepper.due(
+                self.x_t, self.denoiser.x_1, step, self.noise.uniform(step, Use.JUMP)
+            )
         last = step == self.options.steps - 1
-        return self.denoiser.predict(self.x_t, self.noise.uniform(step, Use.X_1), with_margins, due, last)
+        return self.denoiser.predict(
+            self.x_t, self.noise.uniform(step, Use.X_1), with_margins, due, last
+        )
 
     def _extend(self) -> None:
         """Let responses that need it grow by a block."""
@@ -199,7 +196,9 @@ class Run:
             self.noise = BatchNoise(self.batch, self.codebooks)
             self.denoiser = Denoiser(self.model, self.batch, self.options, self.meter)
 
-    def _records(self, names: Many[int], step: int, x_1: Ids | None, margins: Float | None) -> Iterator[StepRecord]:
+    def _records(
+        self, names: Many[int], step: int, x_1: Ids | None, margins: Float | None
+    ) -> Iterator[StepRecord]:
         batch, t = self.batch, self.stepper.times[step]
         for place, request in enumerate(names):
             predicted = None if x_1 is None else batch.split(place, x_1)

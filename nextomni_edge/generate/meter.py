@@ -1,4 +1,5 @@
-"""What a generation cost: seconds by part, forwards used and saved, rows and tokens computed anew."""
+"""What a generation cost: seconds by part, forwards used and saved, rows and tokens computed
+anew."""
 
 from __future__ import annotations
 
@@ -14,9 +15,11 @@ STEP: Final = "step"  # the whole of a step, its parts included
 
 @dataclass
 class Meter:
-    """Counts add up over the generations that share a meter; a forward or a row of two guidance branches counts once.
+    """Counts add up over the generations that share a meter; a forward or a row of two guidance
+    branches counts once.
 
-    `events` are (part, began, ended) in seconds of `time.perf_counter`, kept where `keeps_events` is set.
+    `events` are (part, began, ended) in seconds of `time.perf_counter`, kept where `keeps_events`
+    is set.
     """
 
     requests: int = 0

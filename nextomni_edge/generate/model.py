@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nextomni_edge.checkpoint import Checkpoint
+from nextomni_edge.checkpoints.directory import Checkpoint
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import UsageError
 from nextomni_edge.flow.path import MetricPath
@@ -31,14 +31,17 @@ if TYPE_CHECKING:
 
 Float32 = NDArray[np.float32]
 
-KEPT_ROWS_BYTES = 1 << 26  # of a modality's metric rows: 110 of V = 152,064, or all of four codebooks of 2,048
+# of a modality's metric rows: 110 of V = 152,064, or all of four codebooks of 2,048
+KEPT_ROWS_BYTES = 1 << 26
 
 
 class EdgeModel:
-    """Components are loaded on first use, so that a run pays for what it needs. Threads may share a model: it keeps nothing of
-    a run but the metric rows, which lock themselves, and its sessions keep nothing at all.
+    """Components are loaded on first use, so that a run pays for what it needs. Threads may share a
+    model: it keeps nothing of a run but the metric rows, which lock themselves, and its sessions
+    keep nothing at all.
 
-    load: component name → Session. table: modality → metric table, text (V,D), image and audio (K,C,D) float32.
+    load: component name → Session. table: modality → metric table, text (V,D), image and audio
+    (K,C,D) float32.
     """
 
     def __init__(
@@ -55,9 +58,12 @@ class EdgeModel:
         self.paths = functools.cache(self._paths)
 
     @classmethod
-    def from_bundle(cls, bundle: Bundle, execution: Execution | None = None, components: Collection[str] = ()) -> EdgeModel:
-        """Over a bundle's components, each on the runtime asked for where that reads its format, else on its format's own;
-        `components` are loaded at once. UsageError: the runtime reads none of them."""
+    def from_bundle(
+        cls, bundle: Bundle, execution: Execution | None = None, components: Collection[str] = ()
+    ) -> EdgeModel:
+        """Over a bundle's components, each on the runtime asked for where that reads its format,
+        else on its format's own; `components` are loaded at once. UsageError: the runtime reads
+        none of them."""
         asked = execution or Execution()
         asked.check_reads({component.format for component in bundle.manifest.components.values()})
         runtimes = functools.cache(named_runtime)
@@ -67,7 +73,12 @@ class EdgeModel:
             how = asked.of_format(bundle.manifest.components[name].format)
             return runtimes(how.runtime, how).load(name, file, spec, how.provider)
 
-        model = cls(bundle.config, TextTokenizer(bundle.tokenizer_path, bundle.config.text), load, bundle.metric_table)
+        model = cls(
+            bundle.config,
+            TextTokenizer(bundle.tokenizer_path, bundle.config.text),
+            load,
+            bundle.metric_table,
+        )
         for name in components:
             model.session(name)
         return model
@@ -113,7 +124,8 @@ class EdgeModel:
         return modality != "text" and getattr(self.config, modality).head.kind == "autoregressive"
 
     def embeddings(self, modality: Modality, tokens: Ids) -> Float32:
-        """What the backbone sees of tokens (B,R) or (B,R,K): (B,R,H). Continuous features (B,R,H) float32 are that already."""
+        """What the backbone sees of tokens (B,R) or (B,R,K): (B,R,H). Continuous features (B,R,H)
+        float32 are that already."""
         if tokens.dtype == np.float32:
             return tokens.view(np.float32)
         name = Wire.TOKENS if modality == "text" else Wire.CODES
@@ -124,11 +136,18 @@ class EdgeModel:
         columns = zip(*(sequence.segments for sequence in sequences), strict=True)
         filled = [column for column in columns if len(column[0])]
         return np.concatenate(
-            [self.embeddings(column[0].modality, np.stack([segment.tokens for segment in column])) for column in filled], axis=1
+            [
+                self.embeddings(
+                    column[0].modality, np.stack([segment.tokens for segment in column])
+                )
+                for column in filled
+            ],
+            axis=1,
         )
 
     def backbone(self, embeddings: Float32, attended: NDArray[np.bool_] | None = None) -> Float32:
-        """Hidden states (B,S,H) of whole sequences (B,S,H), nothing cached; `attended` (B,S) is False at padding."""
+        """Hidden states (B,S,H) of whole sequences (B,S,H), nothing cached; `attended` (B,S) is
+        False at padding."""
         return self.attend(embeddings, attended=attended)
 
     def most_rows(self, component: str) -> int:
@@ -147,17 +166,27 @@ class EdgeModel:
         state: State | None = None,
         sequences: Ids | None = None,
     ) -> Float32:
-        """Hidden states (B,R,H) of one forward of rows (B,R,H), whole sequences where no `positions` (B,R) are given.
+        """Hidden states (B,R,H) of one forward of rows (B,R,H), whole sequences where no
+        `positions` (B,R) are given.
 
-        `attended` (B,R) is False at padding. With a `state`, rows see what it keeps of `sequences` (B,) too, and are kept in it.
+        `attended` (B,R) is False at padding. With a `state`, rows see what it keeps of `sequences`
+        (B,) too, and are kept in it.
         """
         batch, rows, _ = embeddings.shape
-        session, limit = self.session(ComponentName.BACKBONE), self.most_rows(ComponentName.BACKBONE)
+        session, limit = (
+            self.session(ComponentName.BACKBONE),
+            self.most_rows(ComponentName.BACKBONE),
+        )
         if rows > limit:
-            raise UsageError(f"sequence of {rows} positions: the model takes at most {limit}; give it less or ask for less")
+            raise UsageError(
+                f"sequence of {rows} positions: the model takes at most {limit}; give it less or"
+                " ask for less"
+            )
         inputs: dict[str, NDArray[Any]] = {
             Wire.EMBEDDINGS: embeddings,
-            Wire.POSITIONS: np.tile(np.arange(rows), (batch, 1)) if positions is None else positions,
+            Wire.POSITIONS: (
+                np.tile(np.arange(rows), (batch, 1)) if positions is None else positions
+            ),
             Wire.ATTENTION_MASK: np.ones((batch, rows), np.bool_) if attended is None else attended,
         }
         if state is not None:
@@ -165,7 +194,8 @@ class EdgeModel:
         return session.run(inputs | kept_arrays(session.spec, batch, 0), {Wire.HIDDEN})[Wire.HIDDEN]
 
     def head(self, modality: Modality, hidden: Float32, codes: Ids) -> Float32:
-        """Logits (B,R,K,C) from hidden (B,R,H); an autoregressive head reads the sub-codes (B,R,K) before each."""
+        """Logits (B,R,K,C) from hidden (B,R,H); an autoregressive head reads the sub-codes (B,R,K)
+        before each."""
         inputs: dict[str, NDArray[Any]] = {Wire.HIDDEN: hidden}
         if self.autoregressive(modality):
             inputs[Wire.CODES] = codes
@@ -182,10 +212,14 @@ class EdgeModel:
         state = self.state(batch, length)
         positions = np.tile(np.arange(length), (batch, 1))
         parts = (slice(0, prompt), slice(prompt, length))
-        return np.concatenate([self.attend(embeddings[:, part], positions[:, part], state=state) for part in parts], axis=1)
+        return np.concatenate(
+            [self.attend(embeddings[:, part], positions[:, part], state=state) for part in parts],
+            axis=1,
+        )
 
     def embed_batch(self, sequences: Many[Sequence]) -> Float32:
-        """Retrieval embeddings (B,H) of sequences of one layout that end with <EOS>, L2-normalised (METHOD 4)."""
+        """Retrieval embeddings (B,H) of sequences of one layout that end with <EOS>, L2-normalised
+        (METHOD 4)."""
         last = self.hidden(sequences)[:, -1]
         normalised: Float32 = last / np.linalg.norm(last, axis=-1, keepdims=True)
         return normalised
@@ -196,42 +230,57 @@ class EdgeModel:
         return embedding
 
     def encode_image(self, pixels: Float32) -> NDArray[Any]:
-        """Pixels (3,size,size) in [-1,1] → sub-codes (n,K), or features (n,H) float32 where the model sees those of a given image;
-        several at once with one more axis in front."""
+        """Pixels (3,size,size) in [-1,1] → sub-codes (n,K), or features (n,H) float32 where the
+        model sees those of a given image; several at once with one more axis in front."""
         seen = Wire.EMBEDDINGS if self.config.image.given == "features" else Wire.CODES
         return self._media(ComponentName.IMAGE_ENCODER, Wire.PIXELS, pixels, 3, seen)
 
     def quantise_image(self, pixels: Float32) -> Ids:
-        """Pixels (3,size,size) in [-1,1] → the sub-codes (n,K) that `decode_image` turns back; several with one more axis."""
-        component = ComponentName.IMAGE_QUANTISER if self.config.image.vq_encoder else ComponentName.IMAGE_ENCODER
+        """Pixels (3,size,size) in [-1,1] → the sub-codes (n,K) that `decode_image` turns back;
+        several with one more axis."""
+        component = (
+            ComponentName.IMAGE_QUANTISER
+            if self.config.image.vq_encoder
+            else ComponentName.IMAGE_ENCODER
+        )
         return self._media(component, Wire.PIXELS, pixels, 3, Wire.CODES)
 
     def decode_image(self, codes: Ids) -> Float32:
-        """Sub-codes (n,K) → pixels (3,size,size) in [-1,1]; several at once with one more axis in front."""
+        """Sub-codes (n,K) → pixels (3,size,size) in [-1,1]; several at once with one more axis in
+        front."""
         return self._media(ComponentName.IMAGE_DECODER, Wire.CODES, codes, 2, Wire.PIXELS)
 
     def encode_audio(self, log_mel: Float32) -> Ids:
-        """Log-mel (n,frames_per_token,mels), or a waveform (samples,) at the config's rate → sub-codes (n,K)."""
+        """Log-mel (n,frames_per_token,mels), or a waveform (samples,) at the config's rate →
+        sub-codes (n,K)."""
         mel = audio.log_mel(log_mel, self.config.audio) if log_mel.ndim == 1 else log_mel
         return self._media(ComponentName.AUDIO_ENCODER, Wire.LOG_MEL, mel, 3, Wire.CODES)
 
     def decode_audio(self, codes: Ids) -> Float32:
-        """Sub-codes (n,K) → waveform (samples,) in [-1,1] at the config's rate; several at once with one more axis in front."""
-        waveform: Float32 = self._media(ComponentName.AUDIO_DECODER, Wire.CODES, codes, 2, Wire.WAVEFORM)
+        """Sub-codes (n,K) → waveform (samples,) in [-1,1] at the config's rate; several at once
+        with one more axis in front."""
+        waveform: Float32 = self._media(
+            ComponentName.AUDIO_DECODER, Wire.CODES, codes, 2, Wire.WAVEFORM
+        )
         return waveform.reshape(*waveform.shape[:-2], -1)
 
-    def _media(self, component: str, wire_in: str, array: NDArray[Any], rank: int, wire_out: str) -> NDArray[Any]:
+    def _media(
+        self, component: str, wire_in: str, array: NDArray[Any], rank: int, wire_out: str
+    ) -> NDArray[Any]:
         single = array.ndim == rank
         out = self.session(component).run({wire_in: array[None] if single else array})[wire_out]
         return out[0] if single else out
 
     def response(self, sequence: Sequence) -> Part:
-        """What a finished sequence has generated: text up to <EOS>, sub-codes (n,K), or (frames,n,K) of a video."""
+        """What a finished sequence has generated: text up to <EOS>, sub-codes (n,K), or
+        (frames,n,K) of a video."""
         special, first = self.tokenizer.special, sequence.generated()[0]
         segments = [sequence.segments[index] for index in sequence.generated()]
         if segments[0].modality == "text":
             return Part("text", self.tokenizer.decode(segments[0].tokens))
-        markers = [segment.tokens.tolist() for segment in sequence.segments[max(0, first - 2) : first]]
+        markers = [
+            segment.tokens.tolist() for segment in sequence.segments[max(0, first - 2) : first]
+        ]
         if markers == [[special.video_start], [special.image_start]]:
             return Part("video", np.stack([segment.tokens for segment in segments]))
         return Part(segments[0].modality, segments[0].tokens)

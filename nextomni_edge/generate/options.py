@@ -15,23 +15,28 @@ from nextomni_edge.flow.step import STEP_RULES
 CACHES: Final = ("none", "prefix", "adaptive", "revised")
 EXTEND: Final = ("first", "interleaved")
 SHORTCUTS: Final = (
-    "skip_first_forward", "reuse_logits", "stop_early", "keep_embeddings", "draw_together", "stream_logits", "keep_metric_rows",
-    "reuse_buffers", "keep_prompt",
+    "skip_first_forward", "reuse_logits", "stop_early", "keep_embeddings", "draw_together",
+    "stream_logits", "keep_metric_rows", "reuse_buffers", "keep_prompt",
 )  # fmt: skip
+
+NO_DRAW: Final = "means nothing at temperature 0: raise the temperature or leave"
 
 
 @dataclass(frozen=True)
 class GenerationOptions:
-    """`defaults` gives a modality's published settings; how much is generated is the sequence's own length."""
+    """`defaults` gives a modality's published settings; how much is generated is the sequence's own
+    length."""
 
     steps: int = 32
     """Grid t_i = i/steps: a forward each, but for what the exact shortcuts below save."""
 
     grid: tuple[float, ...] = ()
-    """Instead of the even grid: steps + 1 rising times from 0 to 1 (see grid.py); empty is the even grid."""
+    """Instead of the even grid: steps + 1 rising times from 0 to 1 (see grid.py); empty is the even
+    grid."""
 
     stepper: str = "euler"
-    """'euler', or 'corrected', which follows the path more closely at few steps and needs a forward at t = 0."""
+    """'euler', or 'corrected', which follows the path more closely at few steps and needs a forward
+    at t = 0."""
 
     temperature: float = 1.0
     """Of the draw x_1 ~ p(· | x_t); 0 takes the argmax."""
@@ -49,19 +54,23 @@ class GenerationOptions:
     """Everything drawn is a pure function of it and of the place of the draw."""
 
     max_blocks: int | None = None
-    """Text only: add blocks, up to so many, while no row is confident of <EOS>; None keeps the sequence's length."""
+    """Text only: add blocks, up to so many, while no row is confident of <EOS>; None keeps the
+    sequence's length."""
 
     eos_threshold: float = 0.5
     """The probability of <EOS> at which a response is long enough."""
 
     extend: str = "first"
-    """When blocks are added: 'first', all before the denoising, or 'interleaved', one before each step up to `extend_until`."""
+    """When blocks are added: 'first', all before the denoising, or 'interleaved', one before each
+    step up to `extend_until`."""
 
     extend_until: float = 0.5
-    """The time t up to which an interleaved response may grow: a block that comes late has few steps left."""
+    """The time t up to which an interleaved response may grow: a block that comes late has few
+    steps left."""
 
     lead_tokens: int = 0
-    """Text only: denoise so many first tokens before the rest, which sees them as given (see parts.py); 0: all together."""
+    """Text only: denoise so many first tokens before the rest, which sees them as given (see
+    lead.py); 0: all together."""
 
     kv_cache: str = "none"
     """Approximate but for 'none': whose keys and values are kept over the steps (see cache.py)."""
@@ -76,13 +85,16 @@ class GenerationOptions:
     """Of 'adaptive': compute rows anew whose features' cosine to the kept ones is lower."""
 
     cache_share: float = 0.0
-    """Of 'adaptive', in place of the threshold: compute this share of the rows anew, the least alike first; 0 is off."""
+    """Of 'adaptive', in place of the threshold: compute this share of the rows anew, the least
+    alike first; 0 is off."""
 
     cache_drift: float = 0.0
-    """Compute prompt and response anew once more tokens than this, for each row of the response, have changed since; 0 never."""
+    """Compute prompt and response anew once more tokens than this, for each row of the response,
+    have changed since; 0 never."""
 
     padding: float = 0.0
-    """Of a forward's positions, the share that may be padding so that requests of different lengths share it; 0: none."""
+    """Of a forward's positions, the share that may be padding so that requests of different lengths
+    share it; 0: none."""
 
     skip_first_forward: bool = True
     """Exact: nothing can jump at t = 0 with Euler, so x_1 is not asked for (METHOD 6)."""
@@ -94,10 +106,12 @@ class GenerationOptions:
     """Exact: end when x_t is the argmax everywhere and the argmax is what is taken."""
 
     keep_embeddings: bool = True
-    """Exact: of the generated rows embed those alone whose token changed; the prompt is embedded once in any case."""
+    """Exact: of the generated rows embed those alone whose token changed; the prompt is embedded
+    once in any case."""
 
     draw_together: bool = True
-    """Exact: draw the sub-codes of an autoregressive head all at once, again only where an earlier one came out otherwise."""
+    """Exact: draw the sub-codes of an autoregressive head all at once, again only where an earlier
+    one came out otherwise."""
 
     stream_logits: bool = True
     """Exact: text logits are read in blocks of rows as they are computed, and not kept."""
@@ -109,10 +123,12 @@ class GenerationOptions:
     """Exact: a forward reads the embeddings where they stand, not a copy."""
 
     keep_prompt: bool = True
-    """Exact: a model whose prompt sees nothing of the response (attention 'prefix') computes its keys and values once."""
+    """Exact: a model whose prompt sees nothing of the response (attention 'prefix') computes its
+    keys and values once."""
 
     batch_guidance: bool = True
-    """Exact: both branches of guidance in one forward, or one after another; `bench` tells which is faster here."""
+    """Exact: both branches of guidance in one forward, or one after another; `bench` tells which is
+    faster here."""
 
     def __post_init__(self) -> None:
         """UsageError with every value that is out of its range."""
@@ -121,30 +137,63 @@ class GenerationOptions:
         _refuse(
             [
                 (self.steps < 1, f"steps is {self.steps}, expected at least 1"),
-                (self.stepper not in STEP_RULES, f"stepper is {self.stepper!r}, expected one of {', '.join(STEP_RULES)}"),
-                (not 0.0 <= self.temperature < math.inf, f"temperature is {self.temperature}, expected a finite number from 0"),
+                (
+                    self.stepper not in STEP_RULES,
+                    f"stepper is {self.stepper!r}, expected one of {', '.join(STEP_RULES)}",
+                ),
+                (
+                    not 0.0 <= self.temperature < math.inf,
+                    f"temperature is {self.temperature}, expected a finite number from 0",
+                ),
                 (self.top_k < 0, f"top_k is {self.top_k}, expected at least 0"),
-                (not 0.0 < self.top_p <= 1.0, f"top_p is {self.top_p}, expected over 0 and at most 1"),
-                (not 0.0 <= self.guidance < math.inf, f"guidance is {self.guidance}, expected a finite number from 0"),
+                (
+                    not 0.0 < self.top_p <= 1.0,
+                    f"top_p is {self.top_p}, expected over 0 and at most 1",
+                ),
+                (
+                    not 0.0 <= self.guidance < math.inf,
+                    f"guidance is {self.guidance}, expected a finite number from 0",
+                ),
                 (not 0 <= self.seed < 2**64, f"seed is {self.seed}, expected 0 to 2**64 - 1"),
                 (self.lead_tokens < 0, f"lead_tokens is {self.lead_tokens}, expected at least 0"),
-                (self.max_blocks is not None and self.max_blocks < 1, f"max_blocks is {self.max_blocks}, expected at least 1"),
-                (not 0.0 < self.eos_threshold < 1.0, f"eos_threshold is {self.eos_threshold}, expected between 0 and 1"),
+                (
+                    self.max_blocks is not None and self.max_blocks < 1,
+                    f"max_blocks is {self.max_blocks}, expected at least 1",
+                ),
+                (
+                    not 0.0 < self.eos_threshold < 1.0,
+                    f"eos_threshold is {self.eos_threshold}, expected between 0 and 1",
+                ),
                 *self._grid_faults(),
                 *self._policy_faults(),
-                (greedy and self.top_k > 0, "top_k means nothing at temperature 0: raise the temperature or leave top_k out"),
-                (greedy and self.top_p < 1, "top_p means nothing at temperature 0: raise the temperature or leave top_p out"),
+                (
+                    greedy and self.top_k > 0,
+                    f"top_k {NO_DRAW} top_k out",
+                ),
+                (
+                    greedy and self.top_p < 1,
+                    f"top_p {NO_DRAW} top_p out",
+                ),
             ]
-        )  # fmt: skip
+        )
 
     def _grid_faults(self) -> list[tuple[bool, str]]:
         grid, count = self.grid, len(self.grid)
         if not grid:
             return []
         return [
-            (count != self.steps + 1, f"grid has {count} times, expected {self.steps + 1} for {self.steps} steps"),
-            (not (grid[0] == 0.0 and grid[-1] == 1.0), f"grid goes from {grid[0]} to {grid[-1]}, expected 0 to 1"),
-            (not all(a < b for a, b in itertools.pairwise(grid)), "grid does not rise from each time to the next"),
+            (
+                count != self.steps + 1,
+                f"grid has {count} times, expected {self.steps + 1} for {self.steps} steps",
+            ),
+            (
+                not (grid[0] == 0.0 and grid[-1] == 1.0),
+                f"grid goes from {grid[0]} to {grid[-1]}, expected 0 to 1",
+            ),
+            (
+                not all(a < b for a, b in itertools.pairwise(grid)),
+                "grid does not rise from each time to the next",
+            ),
         ]
 
     @property
@@ -153,49 +202,114 @@ class GenerationOptions:
         return self.steps * (2 if self.lead_tokens else 1)
 
     def plain(self) -> GenerationOptions:
-        """The same run without any shortcut: a whole forward every step, everything computed anew."""
+        """The same run without any shortcut: a whole forward every step, everything computed
+        anew."""
         off: dict[str, Any] = dict.fromkeys(SHORTCUTS, False)
         return dataclasses.replace(self, **off)
 
     def _policy_faults(self) -> list[tuple[bool, str]]:
-        until, threshold, share, drift = self.extend_until, self.cache_threshold, self.cache_share, self.cache_drift
+        until, threshold, share, drift = (
+            self.extend_until,
+            self.cache_threshold,
+            self.cache_share,
+            self.cache_drift,
+        )
         kept, adaptive = self.kv_cache != "none", self.kv_cache == "adaptive"
         return [
-            (self.extend not in EXTEND, f"extend is {self.extend!r}, expected one of {', '.join(EXTEND)}"),
+            (
+                self.extend not in EXTEND,
+                f"extend is {self.extend!r}, expected one of {', '.join(EXTEND)}",
+            ),
             (not 0.0 <= until <= 1.0, f"extend_until is {until}, expected 0 to 1"),
-            (self.kv_cache not in CACHES, f"kv_cache is {self.kv_cache!r}, expected one of {', '.join(CACHES)}"),
-            (self.refresh_prompt < 0, f"refresh_prompt is {self.refresh_prompt}, expected at least 0"),
+            (
+                self.kv_cache not in CACHES,
+                f"kv_cache is {self.kv_cache!r}, expected one of {', '.join(CACHES)}",
+            ),
+            (
+                self.refresh_prompt < 0,
+                f"refresh_prompt is {self.refresh_prompt}, expected at least 0",
+            ),
             (self.refresh < 0, f"refresh is {self.refresh}, expected at least 0"),
-            (not -1.0 <= threshold <= 1.0, f"cache_threshold is {threshold}, expected -1 to 1, a cosine"),
+            (
+                not -1.0 <= threshold <= 1.0,
+                f"cache_threshold is {threshold}, expected -1 to 1, a cosine",
+            ),
             (not 0.0 <= share <= 1.0, f"cache_share is {share}, expected 0 to 1"),
-            (not 0.0 <= drift < math.inf, f"cache_drift is {drift}, expected a finite number from 0"),
-            (drift > 0.0 and not kept, "cache_drift means nothing where nothing is kept: name a kv_cache"),
-            (not 0.0 <= self.padding < 1.0, f"padding is {self.padding}, expected at least 0 and under 1"),
-            (self.refresh_prompt > 0 and not kept, "refresh_prompt means nothing where nothing is kept: name a kv_cache"),
-            (self.refresh > 0 and not kept, "refresh means nothing where nothing is kept: name a kv_cache"),
-            (share > 0.0 and not adaptive, "cache_share is for kv_cache 'adaptive': name it, or leave cache_share out"),
+            (
+                not 0.0 <= drift < math.inf,
+                f"cache_drift is {drift}, expected a finite number from 0",
+            ),
+            (
+                drift > 0.0 and not kept,
+                "cache_drift means nothing where nothing is kept: name a kv_cache",
+            ),
+            (
+                not 0.0 <= self.padding < 1.0,
+                f"padding is {self.padding}, expected at least 0 and under 1",
+            ),
+            (
+                self.refresh_prompt > 0 and not kept,
+                "refresh_prompt means nothing where nothing is kept: name a kv_cache",
+            ),
+            (
+                self.refresh > 0 and not kept,
+                "refresh means nothing where nothing is kept: name a kv_cache",
+            ),
+            (
+                share > 0.0 and not adaptive,
+                "cache_share is for kv_cache 'adaptive': name it, or leave cache_share out",
+            ),
         ]
 
     @classmethod
     def defaults(cls, config: ModelConfig, modality: str, **given: Any) -> GenerationOptions:
-        """The config's steps, temperature and guidance of a modality ('video' too); what is given and not None goes before."""
+        """The config's steps, temperature and guidance of a modality ('video' too); what is given
+        and not None goes before."""
         path = config.flow.of(modality)
         settings = {"steps": path.steps, "temperature": path.temperature, "guidance": path.guidance}
-        return cls(**{**settings, **{name: value for name, value in given.items() if value is not None}})
+        return cls(
+            **{**settings, **{name: value for name, value in given.items() if value is not None}}
+        )
 
     def check(self, config: ModelConfig, modality: str) -> None:
         """UsageError where the options don't go with what is generated."""
-        blocks, limit, lead, text = self.max_blocks, config.text.max_blocks, self.lead_tokens, modality == "text"
+        blocks, limit, lead, text = (
+            self.max_blocks,
+            config.text.max_blocks,
+            self.lead_tokens,
+            modality == "text",
+        )
         most = None if blocks is None else blocks * config.text.block_size
         _refuse(
             [
-                (config.causal, "this model is autoregressive, there is no flow to sample: decode it a token at a time"),
-                (blocks is not None and not text, f"max_blocks is for text, but {modality} is generated"),
-                (blocks is None and self.extend != "first", "extend means nothing at a fixed length: give max_blocks"),
-                (blocks is not None and blocks > limit, f"max_blocks is {blocks}, the model takes at most {limit}"),
+                (
+                    config.causal,
+                    (
+                        "this model is autoregressive, there is no flow to sample: decode it a"
+                        " token at a time"
+                    ),
+                ),
+                (
+                    blocks is not None and not text,
+                    f"max_blocks is for text, but {modality} is generated",
+                ),
+                (
+                    blocks is None and self.extend != "first",
+                    "extend means nothing at a fixed length: give max_blocks",
+                ),
+                (
+                    blocks is not None and blocks > limit,
+                    f"max_blocks is {blocks}, the model takes at most {limit}",
+                ),
                 (lead > 0 and not text, f"lead_tokens is for text, but {modality} is generated"),
-                (lead > 0 and config.text.canvas is not None, "lead_tokens: this model answers on a canvas of one size"),
-                (lead > 0 and text and self.guidance > 0, "lead_tokens: guidance's unconditional branch would lose them"),
+                (
+                    lead > 0 and config.text.canvas is not None,
+                    "lead_tokens: this model answers on a canvas of one size",
+                ),
+                (
+                    lead > 0 and text and self.guidance > 0,
+                    "lead_tokens: guidance's unconditional branch would lose them",
+                ),
                 (
                     most is not None and lead >= most,
                     f"lead_tokens is {lead}, max_blocks {blocks} allows no more than {most} in all",

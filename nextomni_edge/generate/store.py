@@ -1,4 +1,5 @@
-"""Keys, values and hidden states kept over the steps: of which token each position's are, and how old."""
+"""Keys, values and hidden states kept over the steps: of which token each position's are, and how
+old."""
 
 from __future__ import annotations
 
@@ -6,22 +7,31 @@ import numpy as np
 
 from nextomni_edge.generate.batch import Batch, Mask
 from nextomni_edge.generate.cache import CachePolicy, CacheView
-from nextomni_edge.generate.layout import Float, Ids
 from nextomni_edge.generate.model import EdgeModel
+from nextomni_edge.generate.rows import Float, Ids
 
 
 class Store:
-    """`kept`, the backbone's state of G·B sequences, those of one branch together; hidden (G,B,S,H) is written in place."""
+    """`kept`, the backbone's state of G·B sequences, those of one branch together; hidden (G,B,S,H)
+    is written in place."""
 
-    def __init__(self, model: EdgeModel, batch: Batch, embeddings: Float, policy: CachePolicy) -> None:
+    def __init__(
+        self, model: EdgeModel, batch: Batch, embeddings: Float, policy: CachePolicy
+    ) -> None:
         branches, requests, length, _ = embeddings.shape
         self.kept, self.hidden = model.state(branches * requests, length), np.zeros_like(embeddings)
         self.embeddings, self.batch, self.eos = embeddings, batch, model.tokenizer.special.eos
-        self.features = np.zeros_like(embeddings[0]) if policy.needs_similarity else None  # that a row was computed from
-        self.outdated = np.zeros((requests, length), np.bool_)  # of another token than its keys and values
-        self.revised = np.zeros(requests)  # tokens that changed since the whole request was computed
+        # that a row was computed from
+        self.features = np.zeros_like(embeddings[0]) if policy.needs_similarity else None
+        # of another token than its keys and values
+        self.outdated = np.zeros((requests, length), np.bool_)
+        # tokens that changed since the whole request was computed
+        self.revised = np.zeros(requests)
         self.age = np.zeros((requests, length), np.int64)
-        self.prompt_age, self.response_age = np.zeros(requests, np.int64), np.zeros(requests, np.int64)
+        self.prompt_age, self.response_age = (
+            np.zeros(requests, np.int64),
+            np.zeros(requests, np.int64),
+        )
         self.response = batch.attended & ~batch.prompt
 
     @property
@@ -35,9 +45,11 @@ class Store:
         found: Mask = np.any(self.kept.filled[: len(self.batch)], axis=1)
         return found
 
-    def plan(self, policy: CachePolicy, stale: Mask, changed: Mask, due: Mask, x_t: Ids, last: bool) -> Mask:
-        """Rows (B,S) that the policy computes anew for the `stale` requests, given the positions whose token changed and those
-        that are about to be read."""
+    def plan(
+        self, policy: CachePolicy, stale: Mask, changed: Mask, due: Mask, x_t: Ids, last: bool
+    ) -> Mask:
+        """Rows (B,S) that the policy computes anew for the `stale` requests, given the positions
+        whose token changed and those that are about to be read."""
         self.outdated |= changed
         self.revised += changed.sum(axis=1)
         drift = self.revised / self.response.sum(axis=1)
@@ -47,8 +59,19 @@ class Store:
         if self.batch.modality == "text":
             requests, rows = np.nonzero((x_t[..., 0] == self.eos) & self.batch.real)
             ends[requests, self.batch.rows[requests, rows]] = True
-        view = CacheView(self.batch.attended, self.response, self.outdated, due, ends, self._similarity(), drift, self.age,
-                         self.prompt_age, self.response_age, last)  # fmt: skip
+        view = CacheView(
+            self.batch.attended,
+            self.response,
+            self.outdated,
+            due,
+            ends,
+            self._similarity(),
+            drift,
+            self.age,
+            self.prompt_age,
+            self.response_age,
+            last,
+        )
         return policy.plan(view) & self.batch.attended & stale[:, None]
 
     def _similarity(self) -> Float:
@@ -63,7 +86,11 @@ class Store:
 
     def sequences(self, branches: slice, chosen: Ids) -> Ids:
         """Of the kept state, those of these branches and requests (g·b)."""
-        found: Ids = np.arange(self.hidden.shape[0] * len(self.batch)).reshape(-1, len(self.batch))[branches, chosen].ravel()
+        found: Ids = (
+            np.arange(self.hidden.shape[0] * len(self.batch))
+            .reshape(-1, len(self.batch))[branches, chosen]
+            .ravel()
+        )
         return found
 
     def put(self, branches: slice, chosen: Ids, order: Ids, real: Mask, hidden: Float) -> None:

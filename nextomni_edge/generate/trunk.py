@@ -1,4 +1,5 @@
-"""Embeddings and backbone over both branches of guidance: the hidden states that predictions are read from."""
+"""Embeddings and backbone over both branches of guidance: the hidden states that predictions are
+read from."""
 
 from __future__ import annotations
 
@@ -10,32 +11,44 @@ import numpy as np
 from nextomni_edge.errors import UsageError
 from nextomni_edge.generate.batch import Batch, Mask, alike
 from nextomni_edge.generate.cache import NoCache, cache_policy
-from nextomni_edge.generate.layout import Float, Ids
 from nextomni_edge.generate.meter import Meter
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.rows import Float, Ids
 from nextomni_edge.generate.store import Store
 from nextomni_edge.runtimes.base import NonFiniteError
 from nextomni_edge.tokens.sequence import Sequence, unconditional
 
 
 class Trunk:
-    """hidden (G,B,R,H) of G branches: of each generated row, the state that it is predicted from. Prompts are embedded once.
+    """hidden (G,B,R,H) of G branches: of each generated row, the state that it is predicted from.
+    Prompts are embedded once.
 
-    UsageError: a model whose predictions are shifted by one has no row before the first; a cache that the runtime cannot keep.
+    UsageError: a model whose predictions are shifted by one has no row before the first; a cache
+    that the runtime cannot keep.
     """
 
-    def __init__(self, model: EdgeModel, batch: Batch, options: GenerationOptions, meter: Meter) -> None:
+    def __init__(
+        self, model: EdgeModel, batch: Batch, options: GenerationOptions, meter: Meter
+    ) -> None:
         self.model, self.batch, self.options, self.meter = model, batch, options, meter
         self.sources = np.maximum(batch.rows - model.config.logit_shift, 0)
         if (batch.rows[batch.real] < model.config.logit_shift).any():
-            raise UsageError("the first row has none before it to be predicted from: give a prompt before the response")
+            raise UsageError(
+                "the first row has none before it to be predicted from: give a prompt before the"
+                " response"
+            )
         branches = [batch.sequences]
         if options.guidance:
-            branches.append([unconditional(sequence, model.tokenizer.special) for sequence in batch.sequences])
+            branches.append(
+                [unconditional(sequence, model.tokenizer.special) for sequence in batch.sequences]
+            )
         with meter.part("embed"):
-            self.embeddings = np.stack([self._embedded(sequences) for sequences in branches])  # (G,B,S,H)
-        self.hidden: Float = np.zeros((len(branches), *batch.rows.shape, self.embeddings.shape[3]), np.float32)
+            # (G,B,S,H)
+            self.embeddings = np.stack([self._embedded(sequences) for sequences in branches])
+        self.hidden: Float = np.zeros(
+            (len(branches), *batch.rows.shape, self.embeddings.shape[3]), np.float32
+        )
         codebooks, _ = model.symbols(batch.modality)
         self.x_t: Ids = np.full((*batch.rows.shape, codebooks), -1)  # of the last forward: none yet
         self.prefix = model.config.backbone.attention == "prefix"
@@ -44,13 +57,15 @@ class Trunk:
         self.store = None if whole else Store(model, batch, self.embeddings, self.policy)
         if self.store and self.policy.any_rows and not self.store.kept.any_rows:
             raise UsageError(
-                f"kv_cache {options.kv_cache!r} computes rows with kept ones behind them, which this backbone's runtime cannot: "
-                "take 'prefix' or 'none'"
+                f"kv_cache {options.kv_cache!r} computes rows with kept ones behind them, which"
+                " this backbone's runtime cannot: take 'prefix' or 'none'"
             )
 
     def _embedded(self, sequences: list[Sequence]) -> Float:
         """(B,S,H), zero at padding: requests of one layout in one call."""
-        out = np.zeros((*self.batch.attended.shape, self.model.config.backbone.hidden_size), np.float32)
+        out = np.zeros(
+            (*self.batch.attended.shape, self.model.config.backbone.hidden_size), np.float32
+        )
         for indices in alike(sequences):
             rows = self.model.sequence_embeddings([sequences[index] for index in indices])
             out[indices, : rows.shape[1]] = rows
@@ -59,7 +74,8 @@ class Trunk:
     def refresh(self, x_t: Ids, due: Mask | None, last: bool) -> Mask:
         """Bring `hidden` up to tokens (B,R,K) and say which generated rows (B,R) were computed.
 
-        Only requests whose tokens changed since their last forward take part in another. `due` (B,R): rows that may move.
+        Only requests whose tokens changed since their last forward take part in another. `due`
+        (B,R): rows that may move.
         """
         changed = (x_t != self.x_t).any(axis=2) & self.batch.real
         stale = changed.any(axis=1) | (not self.options.reuse_logits)
@@ -75,11 +91,17 @@ class Trunk:
             self._whole(chosen)
             whole: Mask = self.batch.real & stale[:, None]
             return whole
-        return self._partial(self.store, stale, changed, np.zeros_like(changed) if due is None else due, last)
+        return self._partial(
+            self.store, stale, changed, np.zeros_like(changed) if due is None else due, last
+        )
 
     def _embed(self, x_t: Ids, requests: Ids, rows: Ids) -> None:
-        """Put the embeddings of these generated rows where the backbone reads them, in every branch."""
-        limit, text = self.model.most_rows(f"embed_{self.batch.modality}"), self.batch.modality == "text"
+        """Put the embeddings of these generated rows where the backbone reads them, in every
+        branch."""
+        limit, text = (
+            self.model.most_rows(f"embed_{self.batch.modality}"),
+            self.batch.modality == "text",
+        )
         for start in range(0, len(rows), limit):
             some = requests[start : start + limit], rows[start : start + limit]
             tokens = x_t[some][None]
@@ -88,10 +110,15 @@ class Trunk:
             )
 
     def _whole(self, chosen: Ids) -> None:
-        """One forward of all rows of the chosen requests, nothing kept; padding that they do not need is cut off."""
+        """One forward of all rows of the chosen requests, nothing kept; padding that they do not
+        need is cut off."""
         length = self.batch.lengths[chosen].max()
         embeddings = self.embeddings
-        if len(chosen) < len(self.batch) or length < embeddings.shape[2] or not self.options.reuse_buffers:
+        if (
+            len(chosen) < len(self.batch)
+            or length < embeddings.shape[2]
+            or not self.options.reuse_buffers
+        ):
             embeddings = embeddings[:, chosen, :length]
         attended = self.batch.attended[chosen, :length]
         self.meter.count_forwards(len(chosen), int(attended.sum()))
@@ -100,8 +127,12 @@ class Trunk:
                 part = embeddings[branches]
                 mask = np.tile(attended, (len(part), 1))
                 with self._naming(chosen, np.tile(np.arange(length), (len(chosen), 1))):
-                    states = self.model.backbone(part.reshape(-1, *part.shape[2:]), mask).reshape(part.shape)
-                self.hidden[branches, chosen] = states[:, np.arange(len(chosen))[:, None], self.sources[chosen]]
+                    states = self.model.backbone(part.reshape(-1, *part.shape[2:]), mask).reshape(
+                        part.shape
+                    )
+                self.hidden[branches, chosen] = states[
+                    :, np.arange(len(chosen))[:, None], self.sources[chosen]
+                ]
 
     @contextlib.contextmanager
     def _naming(self, chosen: Ids, positions: Ids) -> Iterator[None]:
@@ -120,14 +151,19 @@ class Trunk:
         return [slice(branch, branch + 1) for branch in range(len(self.embeddings))]
 
     def _partial(self, store: Store, stale: Mask, changed: Mask, due: Mask, last: bool) -> Mask:
-        """A forward of the rows that the policy plans, against the kept keys and values of the others."""
+        """A forward of the rows that the policy plans, against the kept keys and values of the
+        others."""
         with self.meter.part("cache"):
-            outdated, read = self._positions(changed, self.batch.rows), self._positions(due, self.sources)
+            outdated, read = (
+                self._positions(changed, self.batch.rows),
+                self._positions(due, self.sources),
+            )
             plan = store.plan(self.policy, stale, outdated, read, self.x_t, last)
         whole = stale & (~store.filled | (plan | ~self.batch.attended).all(axis=1))
         store.kept.reset(store.sequences(slice(None), np.flatnonzero(whole)))
         if self.prefix:
-            plan &= ~self.batch.prompt  # but of the whole: it sees nothing of the response, so it is what it was
+            # but of the whole: it sees nothing of the response, so it is what it was
+            plan &= ~self.batch.prompt
         for requests, rows in ((whole, self.batch.attended), (stale & ~whole, plan)):
             chosen = np.flatnonzero(requests & rows.any(axis=1))
             if len(chosen):
@@ -146,7 +182,8 @@ class Trunk:
         return found
 
     def _forward(self, store: Store, chosen: Ids, rows: Mask) -> None:
-        """Compute rows (b,S) of the chosen requests; a prompt that sees none of the response goes first, in a call of its own."""
+        """Compute rows (b,S) of the chosen requests; a prompt that sees none of the response goes
+        first, in a call of its own."""
         self.meter.count_forwards(len(chosen), int(rows.sum()))
         prompt = self.batch.prompt[chosen]
         for part in (rows & prompt, rows & ~prompt) if self.prefix else (rows,):
@@ -155,16 +192,22 @@ class Trunk:
                 self._call(store, chosen[some], part[some])
 
     def _call(self, store: Store, chosen: Ids, rows: Mask) -> None:
-        """Compute rows (b,S), those of fewer padded behind, which see themselves and what is kept of their sequence."""
+        """Compute rows (b,S), those of fewer padded behind, which see themselves and what is kept
+        of their sequence."""
         counts = rows.sum(axis=1)
-        order = np.argsort(~rows, axis=1, kind="stable")[:, : counts.max()]  # positions, those to compute in front
+        # positions, those to compute in front
+        order = np.argsort(~rows, axis=1, kind="stable")[:, : counts.max()]
         real = np.arange(order.shape[1]) < counts[:, None]
         for branches in self._together():
             part = self.embeddings[branches][:, chosen[:, None], order]
             sequences, copies = store.sequences(branches, chosen), (len(part), 1)
             with self.meter.part("backbone"), self._naming(chosen, order):
                 hidden = self.model.attend(
-                    part.reshape(-1, *part.shape[2:]), np.tile(order, copies), np.tile(real, copies), store.kept, sequences
+                    part.reshape(-1, *part.shape[2:]),
+                    np.tile(order, copies),
+                    np.tile(real, copies),
+                    store.kept,
+                    sequences,
                 )
             with self.meter.part("cache"):
                 store.put(branches, chosen, order, real, hidden)

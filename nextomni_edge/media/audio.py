@@ -1,4 +1,5 @@
-"""Sounds: any file that soundfile or PyAV decodes, to the mono waveform the audio encoder hears, and back to a file."""
+"""Sounds: any file that soundfile or PyAV decodes, to the mono waveform the audio encoder hears,
+and back to a file."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ Float32 = NDArray[np.float32]
 AUDIO_FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG"}
 MAX_SOURCE_RATE = 384_000
 MAX_CHANNELS = 16
-RESAMPLER_TAIL_SECONDS = 0.005  # resampling may end a few samples late; that is not a clip that is too long
+# resampling may end a few samples late; that is not a clip that is too long
+RESAMPLER_TAIL_SECONDS = 0.005
 
 
 def max_samples(config: AudioConfig) -> int:
@@ -29,11 +31,13 @@ def max_samples(config: AudioConfig) -> int:
 
 
 def read_audio(path: Path, config: AudioConfig, trim: bool = False) -> Float32:
-    """A sound as (samples,) float32 at `config.sample_rate`, channels averaged. A clip longer than the model takes is
-    cut with `trim`, otherwise an InputError, as are files without sound and samples that are not finite."""
+    """A sound as (samples,) float32 at `config.sample_rate`, channels averaged. A clip longer than
+    the model takes is cut with `trim`, otherwise an InputError, as are files without sound and
+    samples that are not finite."""
     check_file(path)
     limit = max_samples(config)
-    seconds = limit / config.sample_rate + 2 * RESAMPLER_TAIL_SECONDS  # enough to tell that a clip is too long
+    # enough to tell that a clip is too long
+    seconds = limit / config.sample_rate + 2 * RESAMPLER_TAIL_SECONDS
     waveform = _read_soundfile(path, config.sample_rate, seconds)
     if waveform is None:
         waveform = _read_av(path, config.sample_rate, seconds)
@@ -42,7 +46,10 @@ def read_audio(path: Path, config: AudioConfig, trim: bool = False) -> Float32:
     if not np.isfinite(waveform).all():
         raise InputError(f"{path}: samples that are not finite numbers")
     if len(waveform) > limit + RESAMPLER_TAIL_SECONDS * config.sample_rate and not trim:
-        raise InputError(f"{path}: longer than the model's {limit / config.sample_rate:.2f} s; --trim keeps the beginning")
+        raise InputError(
+            f"{path}: longer than the model's {limit / config.sample_rate:.2f} s; --trim keeps the"
+            " beginning"
+        )
     return waveform[:limit]
 
 
@@ -53,8 +60,12 @@ def _read_soundfile(path: Path, sample_rate: int, seconds: float) -> Float32 | N
     try:
         with soundfile.SoundFile(path) as file:
             if file.samplerate > MAX_SOURCE_RATE or file.channels > MAX_CHANNELS:
-                raise InputError(f"{path}: {file.channels} channels at {file.samplerate} Hz, refused")
-            samples = file.read(math.ceil(seconds * file.samplerate), dtype="float32", always_2d=True)
+                raise InputError(
+                    f"{path}: {file.channels} channels at {file.samplerate} Hz, refused"
+                )
+            samples = file.read(
+                math.ceil(seconds * file.samplerate), dtype="float32", always_2d=True
+            )
             return resample(samples.mean(axis=1), file.samplerate, sample_rate)
     except soundfile.LibsndfileError:
         return None
@@ -67,19 +78,23 @@ def resample(samples: Float32, source_rate: int, sample_rate: int) -> Float32:
     import av
 
     resampler = av.AudioResampler(format="flt", layout="mono", rate=sample_rate)
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None]), format="flt", layout="mono")
+    frame = av.AudioFrame.from_ndarray(
+        np.ascontiguousarray(samples[None]), format="flt", layout="mono"
+    )
     frame.sample_rate = source_rate
     frames = [*resampler.resample(frame), *resampler.resample(None)]
     return np.concatenate([part.to_ndarray().reshape(-1) for part in frames]).astype(np.float32)
 
 
 def _read_av(path: Path, sample_rate: int, seconds: float) -> Float32:
-    """At most a little over `seconds` of the first sound track of any container that FFmpeg knows."""
+    """At most a little over `seconds` of the first sound track of any container that FFmpeg
+    knows."""
     import av
 
     from nextomni_edge.media.video import open_container
 
-    resampler = av.AudioResampler(format="fltp", rate=sample_rate)  # channels stay apart: FFmpeg's own downmix is louder
+    # channels stay apart: FFmpeg's own downmix is louder
+    resampler = av.AudioResampler(format="fltp", rate=sample_rate)
     parts: list[Float32] = []
 
     def keep(frame: av.AudioFrame | None) -> None:
@@ -98,7 +113,8 @@ def _read_av(path: Path, sample_rate: int, seconds: float) -> Float32:
 
 
 def write_audio(path: Path, waveform: Float32, sample_rate: int) -> None:
-    """Write (samples,) in [-1, 1], values beyond clipped; the suffix chooses the format. UsageError: an unknown suffix."""
+    """Write (samples,) in [-1, 1], values beyond clipped; the suffix chooses the format.
+    UsageError: an unknown suffix."""
     import soundfile
 
     name = format_of(path, AUDIO_FORMATS)

@@ -1,4 +1,5 @@
-"""Pictures: any file that Pillow decodes, to the square the image encoder sees, and back to a file."""
+"""Pictures: any file that Pillow decodes, to the square the image encoder sees, and back to a
+file."""
 
 from __future__ import annotations
 
@@ -22,27 +23,38 @@ UInt8 = NDArray[np.uint8]
 Fitting = Literal["white", "janus"]
 
 MAX_PIXELS = 1 << 26  # a phone's panorama fits; a decompression bomb does not
-IMAGE_FORMATS = {".png": "PNG", ".webp": "WEBP", ".gif": "GIF", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP"}
-# EPS hands the file to Ghostscript, a program; the others are recognised by Pillow but not decoded by it.
+IMAGE_FORMATS = {
+    ".png": "PNG",
+    ".webp": "WEBP",
+    ".gif": "GIF",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".bmp": "BMP",
+}
+# EPS hands the file to Ghostscript, a program; the others are recognised by Pillow but not decoded
+# by it.
 _REFUSED_FORMATS = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
 
 
 def read_image(path: Path, size: int, fitting: Fitting = "white") -> Float32:
-    """A picture as (3, size, size) float32 in [-1, 1]: EXIF orientation applied, transparency on white, aspect kept,
-    padded around its centre. The first frame of an animation. InputError: not a picture, damaged, too large."""
+    """A picture as (3, size, size) float32 in [-1, 1]: EXIF orientation applied, transparency on
+    white, aspect kept, padded around its centre. The first frame of an animation. InputError: not a
+    picture, damaged, too large."""
     with open_image(path) as image:
         return fit(image, size, fitting)
 
 
 @contextlib.contextmanager
 def open_image(path: Path) -> Iterator[Image.Image]:
-    """The file opened by Pillow, its size checked before a pixel is decoded; every fault of the file is an InputError."""
+    """The file opened by Pillow, its size checked before a pixel is decoded; every fault of the
+    file is an InputError."""
     check_file(path)
     Image.init()
     formats = [name for name in Image.ID if name not in _REFUSED_FORMATS]
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns about oddities that either decode or raise below
+            # Pillow warns about oddities that either decode or raise below
+            warnings.simplefilter("ignore")
             with Image.open(path, formats=formats) as image:
                 check_pixels(path, *image.size)
                 yield image
@@ -52,7 +64,8 @@ def open_image(path: Path) -> Iterator[Image.Image]:
         raise InputError(f"{path}: {wrong_kind(path, 'image')}") from error
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: more than {MAX_PIXELS} pixels, refused") from error
-    except Exception as error:  # a damaged file raises OSError, SyntaxError, struct.error, ValueError... by format
+    # a damaged file raises OSError, SyntaxError, struct.error, ValueError... by format
+    except Exception as error:
         raise InputError(f"{path}: unreadable picture ({_one_line(error)})") from error
 
 
@@ -69,17 +82,23 @@ def check_pixels(path: Path, width: int, height: int) -> None:
 def fit(image: Image.Image, size: int, fitting: Fitting = "white") -> Float32:
     """The picture's current frame in a square, (3, size, size) float32 in [-1, 1].
 
-    "white": bicubic, on white. "janus": as Janus and FUDOKI were trained, bilinear, sides cut to whole pixels, on grey 127.
+    "white": bicubic, on white. "janus": as Janus and FUDOKI were trained, bilinear, sides cut to
+    whole pixels, on grey 127.
     """
     picture, janus = on_white(ImageOps.exif_transpose(image)), fitting == "janus"
     scale = size / max(picture.size)
-    width, height = (max(1, int(side * scale) if janus else round(side * scale)) for side in picture.size)
+    width, height = (
+        max(1, int(side * scale) if janus else round(side * scale)) for side in picture.size
+    )
     if picture.size != (width, height):
         kernel = Image.Resampling.BILINEAR if janus else Image.Resampling.BICUBIC
-        picture = picture.resize((width, height), kernel)  # Pillow widens the kernel when it shrinks
+        # Pillow widens the kernel when it shrinks
+        picture = picture.resize((width, height), kernel)
     square = Image.new("RGB", (size, size), (127, 127, 127) if janus else "white")
     square.paste(picture, ((size - width) // 2, (size - height) // 2))
-    return (np.asarray(square, dtype=np.float32) / np.float32(127.5) - np.float32(1.0)).transpose(2, 0, 1)
+    return (np.asarray(square, dtype=np.float32) / np.float32(127.5) - np.float32(1.0)).transpose(
+        2, 0, 1
+    )
 
 
 def on_white(image: Image.Image) -> Image.Image:
@@ -102,7 +121,8 @@ def to_bytes(pixels: Float32) -> UInt8:
 
 
 def write_image(path: Path, pixels: Float32) -> None:
-    """Write (3, height, width) pixels in [-1, 1]; the suffix chooses the format. UsageError: an unknown suffix."""
+    """Write (3, height, width) pixels in [-1, 1]; the suffix chooses the format. UsageError: an
+    unknown suffix."""
     buffer = io.BytesIO()
     options = {"lossless": True} if path.suffix.lower() == ".webp" else {}
     Image.fromarray(to_bytes(pixels), "RGB").save(buffer, format_of(path, IMAGE_FORMATS), **options)
@@ -115,4 +135,6 @@ def format_of(path: Path, formats: dict[str, str]) -> str:
     try:
         return formats[path.suffix.lower()]
     except KeyError:
-        raise UsageError(f"{path}: unknown suffix {path.suffix!r}; expected one of {', '.join(formats)}") from None
+        raise UsageError(
+            f"{path}: unknown suffix {path.suffix!r}; expected one of {', '.join(formats)}"
+        ) from None

@@ -1,4 +1,5 @@
-"""A text or a media file as a part of a conversation: read, encoded to sub-codes once, ready for any sequence."""
+"""A text or a media file as a part of a conversation: read, encoded to sub-codes once, ready for
+any sequence."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ MODALITY = {"text": "text", "image": "image", "audio": "audio", "video": "image"
 
 
 class Encoder(Protocol):
-    """What turning media into sub-codes (or features) needs of a model. `encode_image` takes (3,S,S), or several with one more
-    axis in front."""
+    """What turning media into sub-codes (or features) needs of a model. `encode_image` takes
+    (3,S,S), or several with one more axis in front."""
 
     @property
     def config(self) -> ModelConfig: ...
@@ -34,7 +35,8 @@ class Encoder(Protocol):
 
 
 class Lengths:
-    """Stands in for a model where only the number of positions counts: zeros in the shapes that its encoders give."""
+    """Stands in for a model where only the number of positions counts: zeros in the shapes that its
+    encoders give."""
 
     def __init__(self, config: ModelConfig) -> None:
         self.config = config
@@ -54,17 +56,24 @@ def text_part(text: str) -> Part:
 
 
 def file_part(encoder: Encoder, kind: Kind, path: Path, trim: bool = False) -> Part:
-    """The file as a part of the given kind. InputError: the file is not of that kind, damaged or too long. UsageError: the model
-    takes no such kind."""
+    """The file as a part of the given kind. InputError: the file is not of that kind, damaged or
+    too long. UsageError: the model takes no such kind."""
     config = encoder.config
-    if (MODALITY[kind] if kind != "video" or config.image.given == "codes" else kind) not in config.modalities:
+    if (
+        MODALITY[kind] if kind != "video" or config.image.given == "codes" else kind
+    ) not in config.modalities:
         raise UsageError(f"{path}: this model takes {' and '.join(config.modalities)}, no {kind}")
     if kind == "text":
         return text_part(read_text(path))
     if kind == "image":
-        return Part("image", encoder.encode_image(read_image(path, config.image.size, config.image.fitting)))
+        return Part(
+            "image", encoder.encode_image(read_image(path, config.image.size, config.image.fitting))
+        )
     if kind == "audio":
-        return Part("audio", encoder.encode_audio(log_mel(read_audio(path, config.audio, trim), config.audio)))
+        return Part(
+            "audio",
+            encoder.encode_audio(log_mel(read_audio(path, config.audio, trim), config.audio)),
+        )
     frames = read_video(path, config.image.size, config.image.max_frames)
     return Part("video", encoder.encode_image(frames))
 
@@ -73,7 +82,9 @@ def read_text(path: Path) -> str:
     """A UTF-8 file's text. InputError: larger than MAX_TEXT_BYTES, or not UTF-8."""
     check_file(path)
     if path.stat().st_size > MAX_TEXT_BYTES:
-        raise InputError(f"{path}: {path.stat().st_size} bytes of text, at most {MAX_TEXT_BYTES} are read")
+        raise InputError(
+            f"{path}: {path.stat().st_size} bytes of text, at most {MAX_TEXT_BYTES} are read"
+        )
     try:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:

@@ -1,4 +1,5 @@
-"""Videos: any animation or film that Pillow or PyAV decodes, to a few uniformly spaced frames, and back to a file."""
+"""Videos: any animation or film that Pillow or PyAV decodes, to a few uniformly spaced frames, and
+back to a file."""
 
 from __future__ import annotations
 
@@ -28,15 +29,17 @@ MAX_FRAMES = 1_000_000
 
 
 def sampled(total: int, count: int) -> list[int]:
-    """`count` of `total` frames, each from the middle of an equal share of the time; all of them where there are fewer."""
+    """`count` of `total` frames, each from the middle of an equal share of the time; all of them
+    where there are fewer."""
     if total <= count:
         return list(range(total))
     return [(2 * index + 1) * total // (2 * count) for index in range(count)]
 
 
 def read_video(path: Path, size: int, max_frames: int) -> Float32:
-    """Up to `max_frames` uniformly spaced frames, (frames, 3, size, size) float32 in [-1, 1], each as read_image gives a
-    picture. InputError: neither a film nor an animated picture, damaged, too large."""
+    """Up to `max_frames` uniformly spaced frames, (frames, 3, size, size) float32 in [-1, 1], each
+    as read_image gives a picture. InputError: neither a film nor an animated picture, damaged, too
+    large."""
     check_file(path)
     if _is_picture(path):
         return _read_animation(path, size, max_frames)
@@ -65,21 +68,27 @@ def _read_animation(path: Path, size: int, max_frames: int) -> Float32:
 
 @contextlib.contextmanager
 def open_container(path: Path, kind: Kind) -> Iterator[InputContainer]:
-    """The file opened by FFmpeg, which may open nothing else (playlists name other files); faults are InputErrors."""
+    """The file opened by FFmpeg, which may open nothing else (playlists name other files); faults
+    are InputErrors."""
     import av
 
     try:
-        with path.open("rb") as file, av.open(file, "r", options={"protocol_whitelist": "none"}) as container:
+        with (
+            path.open("rb") as file,
+            av.open(file, "r", options={"protocol_whitelist": "none"}) as container,
+        ):
             yield container
     except InputError:
         raise
-    except Exception as error:  # FFmpeg's errors, and ValueError and MemoryError for some damaged headers
+    # FFmpeg's errors, and ValueError and MemoryError for some damaged headers
+    except Exception as error:
         detail = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: {wrong_kind(path, kind)} ({detail})") from error
 
 
 def _count_frames(path: Path) -> int:
-    """Frames of the first video track, by its packets: a header's own count may be missing or wrong."""
+    """Frames of the first video track, by its packets: a header's own count may be missing or
+    wrong."""
     with open_container(path, "video") as container:
         if not container.streams.video:
             raise InputError(f"{path}: {wrong_kind(path, 'video')}")
@@ -110,10 +119,15 @@ def _read_film(path: Path, size: int, max_frames: int) -> Float32:
 
 
 def write_video(path: Path, frames: Float32, frames_per_second: float) -> None:
-    """Write (frames, 3, height, width) in [-1, 1]; the suffix chooses the format. UsageError: an unknown suffix."""
+    """Write (frames, 3, height, width) in [-1, 1]; the suffix chooses the format. UsageError: an
+    unknown suffix."""
     name = format_of(path, VIDEO_FORMATS)
     pictures = [to_bytes(frame) for frame in frames]
-    encoded = _film(pictures, frames_per_second) if name == "MP4" else _animation(pictures, frames_per_second, name)
+    encoded = (
+        _film(pictures, frames_per_second)
+        if name == "MP4"
+        else _animation(pictures, frames_per_second, name)
+    )
     with atomic_write(path) as file:
         file.write(encoded)
 
@@ -123,7 +137,9 @@ def _animation(pictures: list[NDArray[np.uint8]], frames_per_second: float, name
     options = {"lossless": True} if name == "WEBP" else {}
     buffer = io.BytesIO()
     duration = round(1000 / frames_per_second)
-    images[0].save(buffer, name, save_all=True, append_images=images[1:], duration=duration, loop=0, **options)
+    images[0].save(
+        buffer, name, save_all=True, append_images=images[1:], duration=duration, loop=0, **options
+    )
     return buffer.getvalue()
 
 
@@ -135,11 +151,18 @@ def _film(pictures: list[NDArray[np.uint8]], frames_per_second: float) -> bytes:
     buffer = io.BytesIO()
     height, width, _ = pictures[0].shape
     with av.open(buffer, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=Fraction(frames_per_second).limit_denominator(1000))
-        stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
+        stream = container.add_stream(
+            "libx264", rate=Fraction(frames_per_second).limit_denominator(1000)
+        )
+        stream.width, stream.height, stream.pix_fmt = (
+            width + width % 2,
+            height + height % 2,
+            "yuv420p",
+        )
         stream.options = {"crf": "16"}
         for picture in pictures:
-            even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")  # 4:2:0 needs even sides
+            # 4:2:0 needs even sides
+            even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
             container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
         container.mux(stream.encode(None))
     return buffer.getvalue()

@@ -1,4 +1,5 @@
-"""Audio encoder (Whisper's, then MCQ) and decoder (transformer to log-mel, then a Griffin-Lim vocoder inside the graph)."""
+"""Audio encoder (Whisper's, then MCQ) and decoder (transformer to log-mel, then a Griffin-Lim
+vocoder inside the graph)."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from nextomni_edge.tokens.audio import mel_filters
 
 
 class AudioEncoder(nn.Module):
-    """Log-mel (B,N,frames_per_token,mels) → sub-codes (B,N,K) int64. The second convolution halves the rate, as Whisper's."""
+    """Log-mel (B,N,frames_per_token,mels) → sub-codes (B,N,K) int64. The second convolution halves
+    the rate, as Whisper's."""
 
     def __init__(self, config: AudioConfig, codebook: Codebook) -> None:
         super().__init__()
@@ -28,7 +30,9 @@ class AudioEncoder(nn.Module):
 
     def features(self, log_mel: Tensor) -> Tensor:
         """What Whisper's encoder gives, (B,N·frames_per_token/2,width)."""
-        x = F.gelu(self.conv2(F.gelu(self.conv1(log_mel.flatten(1, 2).transpose(1, 2))))).transpose(1, 2)
+        x = F.gelu(self.conv2(F.gelu(self.conv1(log_mel.flatten(1, 2).transpose(1, 2))))).transpose(
+            1, 2
+        )
         out: Tensor = self.transformer(x + sinusoids(x.shape[1], x.shape[2], x.device))
         return out
 
@@ -67,7 +71,9 @@ class AudioDecoder(nn.Module):
         x = self.expand(self.transformer(x + sinusoids(length, x.shape[2], x.device)))
         x = x.reshape(batch, length * self.config.frames_per_token, self.channels).transpose(1, 2)
         refined: Tensor = self.refine(x)
-        unflattened: Tensor = refined.transpose(1, 2).unflatten(1, (length, self.config.frames_per_token))
+        unflattened: Tensor = refined.transpose(1, 2).unflatten(
+            1, (length, self.config.frames_per_token)
+        )
         return unflattened
 
     def forward(self, codes: Tensor) -> Tensor:
@@ -76,16 +82,20 @@ class AudioDecoder(nn.Module):
 
 
 class GriffinLim(nn.Module):
-    """Whisper log-mel (B,N,F,mels) → waveform (B,N,F·hop): phases by alternating projections (Griffin and Lim, 1984).
+    """Whisper log-mel (B,N,F,mels) → waveform (B,N,F·hop): phases by alternating projections
+    (Griffin and Lim, 1984).
 
-    The Fourier transforms are convolutions with a cosine and sine basis, so that any runtime with Conv can run them.
+    The Fourier transforms are convolutions with a cosine and sine basis, so that any runtime with
+    Conv can run them.
     """
 
     def __init__(self, config: AudioConfig) -> None:
         super().__init__()
         self.config = config
         filters = torch.tensor(mel_filters(config.sample_rate, config.n_fft, config.mels))
-        self.mel_inverse = nn.Buffer(filters.T if filters.is_meta else torch.linalg.pinv(filters.double(), rtol=1e-2).float())
+        self.mel_inverse = nn.Buffer(
+            filters.T if filters.is_meta else torch.linalg.pinv(filters.double(), rtol=1e-2).float()
+        )
 
     def bases(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Windowed analysis and synthesis bases, each (2·bins, 1, n_fft)."""
@@ -112,26 +122,34 @@ class GriffinLim(nn.Module):
         hop, half = self.config.hop, self.config.n_fft // 2
         samples = length * frames * hop
         squares = analysis[:1].square()  # the cosine of bin 0 is the window itself
-        overlap = F.conv_transpose1d(torch.ones_like(magnitude[:1, :1]), squares, stride=hop).clamp_min(1e-3)
+        overlap = F.conv_transpose1d(
+            torch.ones_like(magnitude[:1, :1]), squares, stride=hop
+        ).clamp_min(1e-3)
 
         def inverse(spectrum: Tensor) -> Tensor:
-            return (F.conv_transpose1d(spectrum, synthesis, stride=hop) / overlap)[:, :, half : half + samples]
+            return (F.conv_transpose1d(spectrum, synthesis, stride=hop) / overlap)[
+                :, :, half : half + samples
+            ]
 
         def transform(waveform: Tensor) -> Tensor:
-            return F.conv1d(F.pad(waveform, (half, half)), analysis, stride=hop)[:, :, : length * frames]
+            return F.conv1d(F.pad(waveform, (half, half)), analysis, stride=hop)[
+                :, :, : length * frames
+            ]
 
         both = torch.cat((magnitude, magnitude), dim=1)
         spectrum = both * self.first_phases(magnitude)
         for _ in range(self.config.vocoder_iterations):
             guess = transform(inverse(spectrum))
             real, imaginary = guess.chunk(2, dim=1)
-            # a tenth of the wanted magnitude under the root: a bin that is all but silent has no phase worth amplifying
+            # a tenth of the wanted magnitude under the root: a bin that is all but silent has no
+            # phase worth amplifying
             size = (real.square() + imaginary.square() + 0.01 * magnitude.square() + 1e-8).sqrt()
             spectrum = both * guess / torch.cat((size, size), dim=1)
         return inverse(spectrum).clamp(-1.0, 1.0).reshape(batch, length, frames * hop)
 
     def first_phases(self, magnitude: Tensor) -> Tensor:
-        """cos and sin of the starting phases: each bin turns at its centre frequency, bins scattered by the golden ratio."""
+        """cos and sin of the starting phases: each bin turns at its centre frequency, bins
+        scattered by the golden ratio."""
         _, bins, frames = magnitude.shape
         frequency = torch.arange(bins, device=magnitude.device, dtype=torch.float32)
         frame = torch.arange(frames, device=magnitude.device, dtype=torch.float32)

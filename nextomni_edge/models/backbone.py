@@ -1,4 +1,5 @@
-"""Qwen2-type backbone: every row attends to every attended column (METHOD 2), or in a causal one to those up to itself."""
+"""Qwen2-type backbone: every row attends to every attended column (METHOD 2), or in a causal one to
+those up to itself."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from nextomni_edge.config import BackboneConfig
 
 
 class RMSNorm(nn.Module):
-    """x · weight / sqrt(mean(x²) + eps) over the last axis (Zhang and Sennrich, arXiv 1910.07467)."""
+    """x · weight / sqrt(mean(x²) + eps) over the last axis (Zhang and Sennrich, arXiv
+    1910.07467)."""
 
     def __init__(self, size: int, eps: float) -> None:
         super().__init__()
@@ -22,11 +24,15 @@ class RMSNorm(nn.Module):
 
 
 def rotary(positions: Tensor, head_dim: int, base: float) -> tuple[Tensor, Tensor]:
-    """cos and sin of rotary position embedding (Su et al., arXiv 2104.09864), (B,1,S,head_dim) float32, from positions (B,S) int64.
+    """cos and sin of rotary position embedding (Su et al., arXiv 2104.09864), (B,1,S,head_dim)
+    float32, from positions (B,S) int64.
 
-    Computed in the forward, never a buffer: a graph traced on the meta device has no values to carry.
+    Computed in the forward, never a buffer: a graph traced on the meta device has no values to
+    carry.
     """
-    exponents = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
+    exponents = (
+        torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
+    )
     angles = positions[:, None, :, None].float() * torch.pow(base, -exponents)
     angles = torch.cat((angles, angles), dim=-1)
     return angles.cos(), angles.sin()
@@ -39,7 +45,8 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def causal_mask(rows: int, past: int, device: torch.device) -> Tensor:
-    """(rows, past + rows) bool: each row sees all of the past, which stands before the rows, itself, and the rows before it."""
+    """(rows, past + rows) bool: each row sees all of the past, which stands before the rows,
+    itself, and the rows before it."""
     columns = torch.arange(past + rows, device=device)
     return columns[None, :] <= past + torch.arange(rows, device=device)[:, None]
 
@@ -57,15 +64,27 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(query, config.hidden_size, bias=False)
 
     def forward(
-        self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor, past_key: Tensor, past_value: Tensor
+        self,
+        x: Tensor,
+        rope: tuple[Tensor, Tensor],
+        mask: Tensor,
+        past_key: Tensor,
+        past_value: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         batch, rows, _ = x.shape
 
         def heads(projected: Tensor) -> Tensor:
-            # the number of heads stands in the graph as a constant: OpenVINO expands grouped keys only where it can read it
-            return projected.view(batch, rows, projected.shape[-1] // self.config.head_dim, self.config.head_dim).transpose(1, 2)
+            # the number of heads stands in the graph as a constant: OpenVINO expands grouped keys
+            # only where it can read it
+            return projected.view(
+                batch, rows, projected.shape[-1] // self.config.head_dim, self.config.head_dim
+            ).transpose(1, 2)
 
-        query, key, value = rotate(heads(self.q_proj(x)), *rope), rotate(heads(self.k_proj(x)), *rope), heads(self.v_proj(x))
+        query, key, value = (
+            rotate(heads(self.q_proj(x)), *rope),
+            rotate(heads(self.k_proj(x)), *rope),
+            heads(self.v_proj(x)),
+        )
         attended = F.scaled_dot_product_attention(
             query,
             torch.cat((past_key, key), dim=2),
@@ -101,9 +120,16 @@ class Layer(nn.Module):
         self.mlp = SwiGLU(config)
 
     def forward(
-        self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor, past_key: Tensor, past_value: Tensor
+        self,
+        x: Tensor,
+        rope: tuple[Tensor, Tensor],
+        mask: Tensor,
+        past_key: Tensor,
+        past_value: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        attended, key, value = self.self_attn(self.input_layernorm(x), rope, mask, past_key, past_value)
+        attended, key, value = self.self_attn(
+            self.input_layernorm(x), rope, mask, past_key, past_value
+        )
         x = x + attended
         return x + self.mlp(self.post_attention_layernorm(x)), key, value
 
@@ -118,15 +144,25 @@ class Backbone(nn.Module):
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
     def forward(
-        self, embeddings: Tensor, positions: Tensor, attention_mask: Tensor, past_keys: Tensor, past_values: Tensor
+        self,
+        embeddings: Tensor,
+        positions: Tensor,
+        attention_mask: Tensor,
+        past_keys: Tensor,
+        past_values: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """(B,S,H), (B,S) int64, (B,P+S) bool, two of (layers,B,kv_heads,P,head_dim) → hidden (B,S,H) after the final norm,
-        and the rows' own keys (rotated) and values, (layers,B,kv_heads,S,head_dim). P may be 0. In training the mask may be
-        each row's own, (B,S,P+S)."""
+        """(B,S,H), (B,S) int64, (B,P+S) bool, two of (layers,B,kv_heads,P,head_dim) → hidden
+        (B,S,H) after the final norm, and the rows' own keys (rotated) and values,
+        (layers,B,kv_heads,S,head_dim). P may be 0. In training the mask may be each row's own,
+        (B,S,P+S)."""
         rope = rotary(positions, self.config.head_dim, self.config.rope_base)
         # ONNX Runtime's Attention broadcasts a mask over heads, but not over rows.
         shared = attention_mask.dim() == 2
-        mask = attention_mask[:, None, None, :].expand(-1, 1, embeddings.shape[1], -1) if shared else attention_mask[:, None]
+        mask = (
+            attention_mask[:, None, None, :].expand(-1, 1, embeddings.shape[1], -1)
+            if shared
+            else attention_mask[:, None]
+        )
         if self.config.attention == "causal":
             mask = mask & causal_mask(positions.shape[1], past_keys.shape[3], positions.device)
         x, keys, values = embeddings, [], []

@@ -1,4 +1,5 @@
-"""Multi-codebook quantisation (MCQ): each of a latent's K chunks is snapped to its own codebook (UniTok, arXiv 2502.20321)."""
+"""Multi-codebook quantisation (MCQ): each of a latent's K chunks is snapped to its own codebook
+(UniTok, arXiv 2502.20321)."""
 
 from __future__ import annotations
 
@@ -10,12 +11,15 @@ from nextomni_edge.config import CodebookConfig
 
 
 class Codebook(nn.Module):
-    """K codebooks of C unit vectors. One instance is shared by a modality's encoder, decoder and projector."""
+    """K codebooks of C unit vectors. One instance is shared by a modality's encoder, decoder and
+    projector."""
 
     def __init__(self, config: CodebookConfig) -> None:
         super().__init__()
         self.config = config
-        self.entries = nn.Parameter(F.normalize(torch.randn(config.codebooks, config.entries, config.code_dim), dim=-1))
+        self.entries = nn.Parameter(
+            F.normalize(torch.randn(config.codebooks, config.entries, config.code_dim), dim=-1)
+        )
 
     def unit(self) -> Tensor:
         """The codebooks' L2-normalised rows, (K,C,D)."""
@@ -24,7 +28,9 @@ class Codebook(nn.Module):
     def similarity(self, latents: Tensor) -> Tensor:
         """Cosine of each chunk of latents (B,N,K·D) to its codebook's rows, (B,N,K,C)."""
         batch, length, _ = latents.shape
-        chunks = F.normalize(latents.view(batch, length, self.config.codebooks, self.config.code_dim), dim=-1)
+        chunks = F.normalize(
+            latents.view(batch, length, self.config.codebooks, self.config.code_dim), dim=-1
+        )
         return torch.einsum("bnkd,kcd->bnkc", chunks, self.unit())
 
     def encode(self, latents: Tensor) -> Tensor:
@@ -39,13 +45,16 @@ class Codebook(nn.Module):
 
 
 class CodeEmbedding(nn.Module):
-    """What the backbone sees of visual and audio tokens: codebook vectors through a light projector (METHOD 1)."""
+    """What the backbone sees of visual and audio tokens: codebook vectors through a light projector
+    (METHOD 1)."""
 
     def __init__(self, codebook: Codebook, hidden_size: int) -> None:
         super().__init__()
         self.codebook = codebook
         self.projector = nn.Sequential(
-            nn.Linear(codebook.config.latent_dim, hidden_size), nn.GELU(), nn.Linear(hidden_size, hidden_size)
+            nn.Linear(codebook.config.latent_dim, hidden_size),
+            nn.GELU(),
+            nn.Linear(hidden_size, hidden_size),
         )
 
     def forward(self, codes: Tensor) -> Tensor:
@@ -55,16 +64,20 @@ class CodeEmbedding(nn.Module):
 
 
 def quantisation_loss(codebook: Codebook, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Straight-through quantisation for training: (quantised (B,N,K·D), codes (B,N,K), L_VQ scalar).
+    """Straight-through quantisation for training: (quantised (B,N,K·D), codes (B,N,K), L_VQ
+    scalar).
 
-    L_VQ is codebook and commitment loss on the unit sphere, and an entropy term that keeps every entry in use: rows that
-    are seldom chosen are pulled toward the latents by the soft assignment (the entropy penalty of arXiv 2310.05737).
+    L_VQ is codebook and commitment loss on the unit sphere, and an entropy term that keeps every
+    entry in use: rows that are seldom chosen are pulled toward the latents by the soft assignment
+    (the entropy penalty of arXiv 2310.05737).
     """
     similarity = codebook.similarity(latents)
     codes = similarity.argmax(dim=-1)
     rows = codebook.decode(codes)
     unit = F.normalize(latents.unflatten(2, (codebook.config.codebooks, -1)), dim=-1).flatten(2)
-    codebook_loss = (rows - unit.detach()).pow(2).mean() + 0.25 * (rows.detach() - unit).pow(2).mean()
+    codebook_loss = (rows - unit.detach()).pow(2).mean() + 0.25 * (rows.detach() - unit).pow(
+        2
+    ).mean()
     soft = (similarity * 20.0).softmax(dim=-1)
     usage = soft.mean(dim=(0, 1))
     sample_entropy = -(soft * (soft + 1e-9).log()).sum(dim=-1).mean()

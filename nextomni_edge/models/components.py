@@ -1,4 +1,5 @@
-"""The model cut in the components that leave PyTorch: each a module, its interface, and its weights' names in the checkpoint."""
+"""The model cut in the components that leave PyTorch: each a module, its interface, and its
+weights' names in the checkpoint."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ class Component:
 
 
 def components(model: Model) -> dict[str, Component]:
-    """Every component of a model, real or on the meta device. A shared tensor has one name: the first that the model gives it."""
+    """Every component of a model, real or on the meta device. A shared tensor has one name: the
+    first that the model gives it."""
     canonical: dict[int, str] = {}
     tensors = [*model.named_parameters(), *model.named_buffers()]
     for name, tensor in tensors:
@@ -30,6 +32,11 @@ def components(model: Model) -> dict[str, Component]:
     found: dict[str, Component] = {}
     for name, spec in graph_specs(model.config).items():
         module = model.get_submodule(name)
-        own = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
-        found[name] = Component(name, module, spec, {key: canonical[id(tensor)] for key, tensor in own})
+        own = [
+            *module.named_parameters(remove_duplicate=False),
+            *module.named_buffers(remove_duplicate=False),
+        ]
+        found[name] = Component(
+            name, module, spec, {key: canonical[id(tensor)] for key, tensor in own}
+        )
     return found

@@ -1,7 +1,9 @@
-"""FUDOKI (Wang et al., arXiv 2505.20147): a discrete-flow model of text and images on a LLaMA-type backbone.
+"""FUDOKI (Wang et al., arXiv 2505.20147): a discrete-flow model of text and images on a LLaMA-type
+backbone.
 
-An image that is given enters as continuous features of SigLIP, an image that is generated as codes with an embedding of their own;
-four tables of the same symbols (the input embedding, the decoder's codebook, the head, the metric table) are tensors of their own.
+An image that is given enters as continuous features of SigLIP, an image that is generated as codes
+with an embedding of their own; four tables of the same symbols (the input embedding, the decoder's
+codebook, the head, the metric table) are tensors of their own.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from nextomni_edge.models.vq import VqDecoder, VqEncoder
 
 
 class VisionTower(nn.Module):
-    """SigLIP's vision transformer (Zhai et al., arXiv 2303.15343): pixels (B,3,size,size) in [-1,1] → features (B,N,width).
+    """SigLIP's vision transformer (Zhai et al., arXiv 2303.15343): pixels (B,3,size,size) in [-1,1]
+    → features (B,N,width).
 
     The final norm is applied; there is no class token, and the pooling head is not used.
     """
@@ -30,12 +33,15 @@ class VisionTower(nn.Module):
         self.transformer = Transformer(config.encoder)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        out: Tensor = self.transformer(self.patch(pixels).flatten(2).transpose(1, 2) + self.positions)
+        out: Tensor = self.transformer(
+            self.patch(pixels).flatten(2).transpose(1, 2) + self.positions
+        )
         return out
 
 
 class Projector(nn.Module):
-    """Two linear layers with GELU between, (…,in) → (…,H): what brings features and code vectors to the backbone's size."""
+    """Two linear layers with GELU between, (…,in) → (…,H): what brings features and code vectors to
+    the backbone's size."""
 
     def __init__(self, size_in: int, hidden_size: int) -> None:
         super().__init__()
@@ -48,7 +54,8 @@ class Projector(nn.Module):
 
 
 class FeatureEncoder(nn.Module):
-    """Pixels (B,3,size,size) in [-1,1] → the rows that the backbone sees of a given image, (B,N,H)."""
+    """Pixels (B,3,size,size) in [-1,1] → the rows that the backbone sees of a given image,
+    (B,N,H)."""
 
     def __init__(self, config: ImageConfig, hidden_size: int) -> None:
         super().__init__()
@@ -61,7 +68,8 @@ class FeatureEncoder(nn.Module):
 
 
 class GenerationEmbedding(nn.Module):
-    """Codes (B,S,1) int64 of a generated image → rows (B,S,H), through a table of its own that is not normalised."""
+    """Codes (B,S,1) int64 of a generated image → rows (B,S,H), through a table of its own that is
+    not normalised."""
 
     def __init__(self, config: ImageConfig, hidden_size: int) -> None:
         super().__init__()
@@ -97,7 +105,8 @@ class MetricTables(nn.Module):
 
 
 class FudokiModel(nn.Module):
-    """Submodules bear the names of `ComponentName`, their forwards the signatures of `graphs.graph_specs`."""
+    """Submodules bear the names of `ComponentName`, their forwards the signatures of
+    `graphs.graph_specs`."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

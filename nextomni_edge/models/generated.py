@@ -1,4 +1,5 @@
-"""A checkpoint that stands on no disk: tensors of a config's shapes, random, computed when they are read."""
+"""A checkpoint that stands on no disk: tensors of a config's shapes, random, computed when they are
+read."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nextomni_edge.checkpoint import Checkpoint, TensorStore
+from nextomni_edge.checkpoints.directory import Checkpoint, TensorStore
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.models.networks import expected_shapes
 
@@ -19,13 +20,18 @@ PERIOD: Final = 4_194_301  # values of the pool; a prime, so that no matrix repe
 
 
 class GeneratedCheckpoint(Checkpoint):
-    """Deterministic in (config, seed). A tensor is a stretch of one pool of normal numbers, begun where its name says, so that
-    any part of it costs a copy: matrices scaled by 1/√fan-in, norms about 1, biases small. For sizes and speed, not for answers.
+    """Deterministic in (config, seed). A tensor is a stretch of one pool of normal numbers, begun
+    where its name says, so that any part of it costs a copy: matrices scaled by 1/√fan-in, norms
+    about 1, biases small. For sizes and speed, not for answers.
     """
 
     def __init__(self, config: ModelConfig, tokenizer: Path, seed: int = 0) -> None:
-        shapes: dict[str, tuple[Any, tuple[int, ...]]] = {name: ((), shape) for name, shape in expected_shapes(config).items()}
-        super().__init__(TensorStore(tokenizer.parent, shapes, {tokenizer.name: tokenizer}), config, tokenizer)
+        shapes: dict[str, tuple[Any, tuple[int, ...]]] = {
+            name: ((), shape) for name, shape in expected_shapes(config).items()
+        }
+        super().__init__(
+            TensorStore(tokenizer.parent, shapes, {tokenizer.name: tokenizer}), config, tokenizer
+        )
         self._seed = seed
         self._pool = np.random.default_rng(seed).standard_normal(PERIOD, np.float32)
 
@@ -39,7 +45,10 @@ class GeneratedCheckpoint(Checkpoint):
         for begin in range(0, count, PERIOD):
             piece = found[begin : begin + PERIOD]
             first = min(len(piece), PERIOD - at)
-            piece[:first], piece[first:] = self._pool[at : at + first], self._pool[: len(piece) - first]
+            piece[:first], piece[first:] = (
+                self._pool[at : at + first],
+                self._pool[: len(piece) - first],
+            )
         found *= spread
         found += centre
         return found
@@ -53,7 +62,9 @@ class GeneratedCheckpoint(Checkpoint):
 
     def sha256(self) -> dict[str, str]:
         """The tokenizer's digest, and that of all that decides the weights."""
-        decided = json.dumps({"config": self.config.to_json(), "seed": self._seed, "period": PERIOD}, sort_keys=True)
+        decided = json.dumps(
+            {"config": self.config.to_json(), "seed": self._seed, "period": PERIOD}, sort_keys=True
+        )
         return super().sha256() | {"random weights": hashlib.sha256(decided.encode()).hexdigest()}
 
     def _moments(self, name: str) -> tuple[np.float32, np.float32]:

@@ -38,7 +38,9 @@ class ParallelHead(nn.Module):
     def __init__(self, config: HeadConfig, codebook: CodebookConfig, hidden_size: int) -> None:
         super().__init__()
         self.codebook = codebook
-        self.body = nn.Sequential(nn.Linear(hidden_size, config.width), nn.GELU(), nn.LayerNorm(config.width))
+        self.body = nn.Sequential(
+            nn.Linear(hidden_size, config.width), nn.GELU(), nn.LayerNorm(config.width)
+        )
         self.out = nn.Linear(config.width, codebook.codebooks * codebook.entries)
 
     def forward(self, hidden: Tensor) -> Tensor:
@@ -48,7 +50,8 @@ class ParallelHead(nn.Module):
 
 
 class AutoregressiveHead(nn.Module):
-    """A small causal transformer over a position's sub-codes: logits of sub-code k see the hidden state and sub-codes < k.
+    """A small causal transformer over a position's sub-codes: logits of sub-code k see the hidden
+    state and sub-codes < k.
 
     hidden (B,R,H), codes (B,R,K) int64 → logits (B,R,K,C). The last sub-code is read by nothing.
     """
@@ -60,7 +63,9 @@ class AutoregressiveHead(nn.Module):
         self.condition = nn.Linear(hidden_size, config.width)
         self.slots = nn.Parameter(torch.randn(count, config.width) * 0.02)
         self.embedding = nn.Parameter(torch.randn(count * entries, config.width) * 0.02)
-        self.blocks = nn.ModuleList(Block(config.width, config.heads, causal=True) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(
+            Block(config.width, config.heads, causal=True) for _ in range(config.layers)
+        )
         self.norm = nn.LayerNorm(config.width)
         self.out = nn.Parameter(torch.randn(count, config.width, entries) * config.width**-0.5)
         self.bias = nn.Parameter(torch.zeros(count, entries))

@@ -1,4 +1,5 @@
-"""The start of a native model from published parts: Qwen2's or LLaMA's backbone, CLIP's or SigLIP's and Whisper's encoders."""
+"""The start of a native model from published parts: Qwen2's or LLaMA's backbone, CLIP's or SigLIP's
+and Whisper's encoders."""
 
 from __future__ import annotations
 
@@ -10,11 +11,11 @@ from typing import Any, Final
 
 import torch
 
-from nextomni_edge.checkpoint import TensorStore, open_import
+from nextomni_edge.checkpoints.directory import TensorStore, open_import
+from nextomni_edge.checkpoints.importing import LAYOUTS, import_model
+from nextomni_edge.checkpoints.record import RECORD, read_record
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError, UsageError
-from nextomni_edge.imported import RECORD, read_record
-from nextomni_edge.layouts.importing import LAYOUTS, import_model
 from nextomni_edge.models import native
 from nextomni_edge.models.networks import expected_shapes, state_names
 from nextomni_edge.models.omni import OmniModel
@@ -25,7 +26,8 @@ TABLES: Final = ("embed_text.weight", "text_head.weight")
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a published model: the sections of a config that it fixes, and its tensors under our names."""
+    """A part of a published model: the sections of a config that it fixes, and its tensors under
+    our names."""
 
     layout: str
     path: Path
@@ -36,11 +38,14 @@ class Part:
 def read_part(spec: str) -> Part:
     """The part that "LAYOUT=FOLDER" names: a published folder, or one that `import` wrote.
 
-    UsageError: not of that form. InputError: the folder is not what it must be, or holds a whole model.
+    UsageError: not of that form. InputError: the folder is not what it must be, or holds a whole
+    model.
     """
     layout, equals, folder = spec.partition("=")
     if not equals or layout not in LAYOUTS:
-        raise UsageError(f"--init {spec!r}: expected LAYOUT=FOLDER, with one of {', '.join(LAYOUTS)}")
+        raise UsageError(
+            f"--init {spec!r}: expected LAYOUT=FOLDER, with one of {', '.join(LAYOUTS)}"
+        )
     path = Path(folder)
     if (path / RECORD).is_file():
         return _read(layout, path, path)
@@ -53,7 +58,8 @@ def _read(layout: str, path: Path, directory: Path) -> Part:
     record, store = read_record(directory), open_import(directory)
     if record.part is None:
         raise InputError(
-            f"{path}: a whole model of layout {record.layout}, expected a part; train from it with --resume, or export it"
+            f"{path}: a whole model of layout {record.layout}, expected a part; train from it with"
+            " --resume, or export it"
         )
     if record.layout != layout:
         raise InputError(f"{path}: imported with layout {record.layout}, not {layout}")
@@ -72,27 +78,35 @@ def with_sections(config: ModelConfig, part: Part) -> ModelConfig:
 
 def _merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     nested = {
-        key: _merged(base[key], value) if isinstance(value, Mapping) and key in base else value for key, value in change.items()
+        key: _merged(base[key], value) if isinstance(value, Mapping) and key in base else value
+        for key, value in change.items()
     }
     return {**base, **nested}
 
 
 def initialise(model: OmniModel, part: Part) -> list[str]:
-    """Copy a part's tensors into the model; returns what was left out, a line each: tables of another vocabulary.
+    """Copy a part's tensors into the model; returns what was left out, a line each: tables of
+    another vocabulary.
 
     InputError: any other tensor has no place in the model, or another shape there.
     """
     own, left = state_names(model), list[str]()
     for name, tensor in part.tensors.items():
         if name not in own and not (name == "text_head.weight" and model.config.text.tied_head):
-            raise InputError(f"{part.path}: the model has no tensor {name}; its config must take the sections of the part")
+            raise InputError(
+                f"{part.path}: the model has no tensor {name}; its config must take the sections of"
+                " the part"
+            )
         shape = tuple(own[name].shape) if name in own else tuple(tensor.shape)
         if shape != tuple(tensor.shape) and name not in TABLES:
             raise InputError(
-                f"{part.path}: {name} has shape {tuple(tensor.shape)}, the model's {shape}; the two configs must agree"
+                f"{part.path}: {name} has shape {tuple(tensor.shape)}, the model's {shape}; the two"
+                " configs must agree"
             )
         if name not in own or shape != tuple(tensor.shape):
-            left.append(f"{name} {tuple(tensor.shape)}: the model's is {shape if name in own else 'tied'}")
+            left.append(
+                f"{name} {tuple(tensor.shape)}: the model's is {shape if name in own else 'tied'}"
+            )
     with torch.no_grad():
         for name, tensor in part.tensors.items():
             if name in own and own[name].shape == tensor.shape:
@@ -100,11 +114,14 @@ def initialise(model: OmniModel, part: Part) -> list[str]:
     return left
 
 
-def write_initial(config: ModelConfig, parts: list[Part], out: Path, tokenizer: Path | None) -> list[str]:
-    """Write a native model directory of a config whose weights are the parts' and random elsewhere; returns what was left out.
+def write_initial(
+    config: ModelConfig, parts: list[Part], out: Path, tokenizer: Path | None
+) -> list[str]:
+    """Write a native model directory of a config whose weights are the parts' and random elsewhere;
+    returns what was left out.
 
-    Its metric tables are the codebooks, and for text the text table where it has as many columns. InputError: parts that do not
-    fit the config, or that fix the same section.
+    Its metric tables are the codebooks, and for text the text table where it has as many columns.
+    InputError: parts that do not fit the config, or that fix the same section.
     """
     torch.manual_seed(0)
     model, left = OmniModel(config), list[str]()
@@ -112,7 +129,10 @@ def write_initial(config: ModelConfig, parts: list[Part], out: Path, tokenizer: 
     for part in parts:
         for name in part.tensors:
             if seen.setdefault(name, part.layout) != part.layout:
-                raise InputError(f"--init {part.layout} and --init {seen[name]} both hold {name}; give one of them")
+                raise InputError(
+                    f"--init {part.layout} and --init {seen[name]} both hold {name}; give one of"
+                    " them"
+                )
         left += initialise(model, part)
     with torch.no_grad():
         model.metric_tables.image.copy_(model.embed_image.codebook.unit())

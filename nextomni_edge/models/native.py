@@ -1,4 +1,5 @@
-"""A model directory in our own layout: config.json, model.safetensors, tokenizer.json. Weights are safetensors, never pickle."""
+"""A model directory in our own layout: config.json, model.safetensors, tokenizer.json. Weights are
+safetensors, never pickle."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from nextomni_edge.models.omni import OmniModel
 
 
 def state(model: OmniModel, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
-    """Copies of the model's tensors, parameters in `dtype`; buffers (metric tables, the vocoder's) stay float32."""
+    """Copies of the model's tensors, parameters in `dtype`; buffers (metric tables, the vocoder's)
+    stay float32."""
     buffers = dict(model.named_buffers())
     return {
         name: tensor.detach().to(torch.float32 if name in buffers else dtype).contiguous()
@@ -25,21 +27,27 @@ def state(model: OmniModel, dtype: torch.dtype = torch.float32) -> dict[str, tor
     }
 
 
-def save(model: OmniModel, tokenizer: Path | None, out: Path, dtype: torch.dtype = torch.float32) -> None:
-    """Write a model directory, replacing one that is there as a whole; without a tokenizer it is one to train from alone.
+def save(
+    model: OmniModel, tokenizer: Path | None, out: Path, dtype: torch.dtype = torch.float32
+) -> None:
+    """Write a model directory, replacing one that is there as a whole; without a tokenizer it is
+    one to train from alone.
 
     UsageError: the place cannot be written.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_directory(out, overwrite=True) as part:
         save_file(state(model, dtype), part / "model.safetensors")
-        (part / "config.json").write_text(json.dumps(model.config.to_json(), indent=2) + "\n", encoding="utf-8")
+        (part / "config.json").write_text(
+            json.dumps(model.config.to_json(), indent=2) + "\n", encoding="utf-8"
+        )
         if tokenizer is not None:
             shutil.copyfile(tokenizer, part / "tokenizer.json")
 
 
 def load(path: Path) -> OmniModel:
-    """Read a model directory in float32. InputError: a tensor missing, unknown, or of another shape than the config says."""
+    """Read a model directory in float32. InputError: a tensor missing, unknown, or of another shape
+    than the config says."""
     model = networks.load(path)
     if not isinstance(model, OmniModel):
         raise InputError(f"{path}: a model of network {model.config.network!r}, expected 'native'")

@@ -1,4 +1,5 @@
-"""The networks that a config can name: built empty, or read from a model directory, a tensor at a time."""
+"""The networks that a config can name: built empty, or read from a model directory, a tensor at a
+time."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from typing import TypeAlias
 
 import torch
 
-from nextomni_edge.checkpoint import Checkpoint
+from nextomni_edge.checkpoints.directory import Checkpoint
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
 from nextomni_edge.models.fudoki import FudokiModel
@@ -33,17 +34,24 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def check_tensors(checkpoint: Checkpoint) -> None:
-    """InputError: the checkpoint does not hold exactly the tensors of its config (one left behind would be a model left behind)."""
+    """InputError: the checkpoint does not hold exactly the tensors of its config (one left behind
+    would be a model left behind)."""
     expected, present = expected_shapes(checkpoint.config), set(checkpoint.names())
     for name in sorted(present ^ expected.keys()):
-        raise InputError(f"{checkpoint.path}: tensor {name} is {'unknown' if name in present else 'missing'}")
+        raise InputError(
+            f"{checkpoint.path}: tensor {name} is {'unknown' if name in present else 'missing'}"
+        )
     for name, shape in expected.items():
         if checkpoint.shape(name) != shape:
-            raise InputError(f"{checkpoint.path}: tensor {name} has shape {checkpoint.shape(name)}, expected {shape}")
+            raise InputError(
+                f"{checkpoint.path}: tensor {name} has shape {checkpoint.shape(name)}, expected"
+                f" {shape}"
+            )
 
 
 def load(path: Path) -> Model:
-    """Read a model directory in float32. InputError: a tensor missing, unknown, or of another shape than the config says."""
+    """Read a model directory in float32. InputError: a tensor missing, unknown, or of another shape
+    than the config says."""
     checkpoint = Checkpoint.open(path)
     check_tensors(checkpoint)
     checkpoint.check_referenced()

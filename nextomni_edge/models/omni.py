@@ -15,7 +15,8 @@ from nextomni_edge.models.vision import ImageDecoder, ImageEncoder
 
 
 class MetricTables(nn.Module):
-    """The frozen tables whose rows' distances define the probability path: text (V,D), image and audio (K,C,D) (METHOD 3)."""
+    """The frozen tables whose rows' distances define the probability path: text (V,D), image and
+    audio (K,C,D) (METHOD 3)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -26,10 +27,11 @@ class MetricTables(nn.Module):
 
 
 class OmniModel(nn.Module):
-    """Submodules bear the names of `ComponentName`, their forwards the signatures of `graphs.graph_specs`.
+    """Submodules bear the names of `ComponentName`, their forwards the signatures of
+    `graphs.graph_specs`.
 
-    A modality's codebook is one parameter, shared by its projector, encoder and decoder; the text head shares the text
-    table where the config ties them.
+    A modality's codebook is one parameter, shared by its projector, encoder and decoder; the text
+    head shares the text table where the config ties them.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -42,7 +44,9 @@ class OmniModel(nn.Module):
         self.embed_audio = CodeEmbedding(audio, hidden)
         self.backbone = Backbone(config.backbone)
         untied = torch.randn(config.text.vocabulary_size, hidden) * hidden**-0.5
-        self.text_head = TextHead(self.embed_text.weight if config.text.tied_head else nn.Parameter(untied))
+        self.text_head = TextHead(
+            self.embed_text.weight if config.text.tied_head else nn.Parameter(untied)
+        )
         self.image_head = code_head(config.image.head, config.image.codebook, hidden)
         self.audio_head = code_head(config.audio.head, config.audio.codebook, hidden)
         self.image_encoder = ImageEncoder(config.image, image)
@@ -51,13 +55,18 @@ class OmniModel(nn.Module):
         self.audio_decoder = AudioDecoder(config.audio, audio)
         self.metric_tables = MetricTables(config)
 
-    def hidden(self, embeddings: Tensor, attention_mask: Tensor, response: Tensor | None = None) -> Tensor:
-        """Hidden states (B,S,H) of whole sequences at positions 0 … S−1, nothing cached; mask (B,S) bool.
+    def hidden(
+        self, embeddings: Tensor, attention_mask: Tensor, response: Tensor | None = None
+    ) -> Tensor:
+        """Hidden states (B,S,H) of whole sequences at positions 0 … S−1, nothing cached; mask (B,S)
+        bool.
 
         `response` (B,S) bool: rows that a model of prefix attention hides from those before them.
         """
         if response is not None and self.config.backbone.attention == "prefix":
-            attention_mask = attention_mask[:, None, :] & (response[:, :, None] | ~response[:, None, :])
+            attention_mask = attention_mask[:, None, :] & (
+                response[:, :, None] | ~response[:, None, :]
+            )
         batch, length, _ = embeddings.shape
         positions = torch.arange(length, device=embeddings.device).expand(batch, length)
         past = self.backbone.empty_past(batch, embeddings.device)
@@ -65,5 +74,6 @@ class OmniModel(nn.Module):
         return out
 
     def sequence_embedding(self, hidden: Tensor, last: Tensor) -> Tensor:
-        """Retrieval embedding (B,H): the hidden state at each sequence's <EOS> row `last` (B,), L2-normalised (METHOD 4)."""
+        """Retrieval embedding (B,H): the hidden state at each sequence's <EOS> row `last` (B,),
+        L2-normalised (METHOD 4)."""
         return F.normalize(hidden[torch.arange(len(last), device=last.device), last], dim=-1)

@@ -1,4 +1,5 @@
-"""The plain pre-norm transformer block that encoders, decoders and the autoregressive head are made of."""
+"""The plain pre-norm transformer block that encoders, decoders and the autoregressive head are made
+of."""
 
 from __future__ import annotations
 
@@ -12,14 +13,23 @@ from nextomni_edge.config import TransformerConfig
 class Block(nn.Module):
     """Pre-norm self-attention and MLP (×4) with residuals; (B,N,width) → (B,N,width)."""
 
-    def __init__(self, width: int, heads: int, causal: bool = False, eps: float = 1e-5, activation: str = "gelu") -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        causal: bool = False,
+        eps: float = 1e-5,
+        activation: str = "gelu",
+    ) -> None:
         super().__init__()
         self.heads, self.causal = heads, causal
         self.norm1 = nn.LayerNorm(width, eps)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
         self.norm2 = nn.LayerNorm(width, eps)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), _activation(activation), nn.Linear(4 * width, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width), _activation(activation), nn.Linear(4 * width, width)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         batch, length, width = x.shape
@@ -48,7 +58,8 @@ class Transformer(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
-            Block(config.width, config.heads, eps=config.norm_eps, activation=config.activation) for _ in range(config.layers)
+            Block(config.width, config.heads, eps=config.norm_eps, activation=config.activation)
+            for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(config.width, config.norm_eps)
 
@@ -62,6 +73,8 @@ class Transformer(nn.Module):
 def sinusoids(length: int, width: int, device: torch.device) -> Tensor:
     """Whisper's sinusoidal positions, (length, width) float32."""
     half = width // 2
-    rates = torch.exp(torch.arange(half, device=device, dtype=torch.float32) * (-9.210340371976184 / (half - 1)))
+    rates = torch.exp(
+        torch.arange(half, device=device, dtype=torch.float32) * (-9.210340371976184 / (half - 1))
+    )
     angles = torch.arange(length, device=device, dtype=torch.float32)[:, None] * rates
     return torch.cat((angles.sin(), angles.cos()), dim=1)

@@ -23,13 +23,18 @@ class ImageEncoder(nn.Module):
         self.positions = nn.Parameter(torch.randn(rows, width) * 0.02)
         if config.encoder.class_token:
             self.class_token = nn.Parameter(torch.randn(width) * 0.02)
-        self.first_norm = nn.LayerNorm(width, config.encoder.norm_eps) if config.encoder.first_norm else nn.Identity()
+        self.first_norm = (
+            nn.LayerNorm(width, config.encoder.norm_eps)
+            if config.encoder.first_norm
+            else nn.Identity()
+        )
         self.transformer = Transformer(config.encoder)
         self.latent = nn.Linear(width, config.codebook.latent_dim)
         self.classes = int(config.encoder.class_token)
 
     def rows(self, pixels: Tensor) -> Tensor:
-        """What enters the blocks: the class token's row, where there is one, and the patches', (B,classes+N,width)."""
+        """What enters the blocks: the class token's row, where there is one, and the patches',
+        (B,classes+N,width)."""
         x = self.patch(pixels).flatten(2).transpose(1, 2)
         if self.classes:
             x = torch.cat((self.class_token.expand(x.shape[0], 1, -1), x), dim=1)
@@ -47,7 +52,8 @@ class ImageEncoder(nn.Module):
 
 
 class ImageDecoder(nn.Module):
-    """Sub-codes (B,N,K) int64 → pixels (B,3,size,size) in [-1,1]. The convolutions see across patch borders."""
+    """Sub-codes (B,N,K) int64 → pixels (B,3,size,size) in [-1,1]. The convolutions see across patch
+    borders."""
 
     channels = 32
 
@@ -69,7 +75,9 @@ class ImageDecoder(nn.Module):
         grid, patch = self.config.grid, self.config.patch
         x = self.unpatch(self.transformer(self.project(latents) + self.positions))
         # no axis for each of grid and patch at once: Core ML has tensors of five axes at most
-        out: Tensor = self.refine(F.pixel_shuffle(x.transpose(1, 2).unflatten(2, (grid, grid)), patch))
+        out: Tensor = self.refine(
+            F.pixel_shuffle(x.transpose(1, 2).unflatten(2, (grid, grid)), patch)
+        )
         return out
 
     def forward(self, codes: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
-"""LlamaGen's VQ-16 (Sun et al., arXiv 2406.06525): pixels to a grid of codes and back, by convolutions."""
+"""LlamaGen's VQ-16 (Sun et al., arXiv 2406.06525): pixels to a grid of codes and back, by
+convolutions."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ GROUPS = 32
 
 
 class ResidualBlock(nn.Module):
-    """Two 3×3 convolutions, each after GroupNorm and SiLU, beside a shortcut: (B,in,h,w) → (B,out,h,w)."""
+    """Two 3×3 convolutions, each after GroupNorm and SiLU, beside a shortcut: (B,in,h,w) →
+    (B,out,h,w)."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
@@ -20,7 +22,11 @@ class ResidualBlock(nn.Module):
         self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
         self.norm2 = nn.GroupNorm(GROUPS, channels_out, eps=1e-6)
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
-        self.shortcut = nn.Identity() if channels_in == channels_out else nn.Conv2d(channels_in, channels_out, 1)
+        self.shortcut = (
+            nn.Identity()
+            if channels_in == channels_out
+            else nn.Conv2d(channels_in, channels_out, 1)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
@@ -29,7 +35,8 @@ class ResidualBlock(nn.Module):
 
 
 class GridAttention(nn.Module):
-    """Attention of one head between all places of a grid, after GroupNorm, with a residual: (B,C,h,w) → (B,C,h,w)."""
+    """Attention of one head between all places of a grid, after GroupNorm, with a residual:
+    (B,C,h,w) → (B,C,h,w)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -42,7 +49,8 @@ class GridAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         normed = self.norm(x)
         query, key, value = (
-            project(normed).flatten(2).transpose(1, 2)[:, None] for project in (self.query, self.key, self.value)
+            project(normed).flatten(2).transpose(1, 2)[:, None]
+            for project in (self.query, self.key, self.value)
         )  # (B,1,h·w,C)
         attended = F.scaled_dot_product_attention(query, key, value)
         out: Tensor = x + self.out(attended[:, 0].transpose(1, 2).unflatten(2, x.shape[2:]))
@@ -62,7 +70,8 @@ class Upsample(nn.Module):
 
 
 class Downsample(nn.Module):
-    """A 3×3 convolution of stride 2, padded on the right and below alone: (B,C,h,w) → (B,C,h/2,w/2)."""
+    """A 3×3 convolution of stride 2, padded on the right and below alone: (B,C,h,w) →
+    (B,C,h/2,w/2)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -74,14 +83,20 @@ class Downsample(nn.Module):
 
 
 class Level(nn.Module):
-    """One resolution: residual blocks, each followed by attention at the deepest level, then `resize` to the next one."""
+    """One resolution: residual blocks, each followed by attention at the deepest level, then
+    `resize` to the next one."""
 
-    def __init__(self, channels_in: int, channels_out: int, blocks: int, attends: bool, resize: nn.Module) -> None:
+    def __init__(
+        self, channels_in: int, channels_out: int, blocks: int, attends: bool, resize: nn.Module
+    ) -> None:
         super().__init__()
         self.residual = nn.ModuleList(
-            ResidualBlock(channels_in if index == 0 else channels_out, channels_out) for index in range(blocks)
+            ResidualBlock(channels_in if index == 0 else channels_out, channels_out)
+            for index in range(blocks)
         )
-        self.attention = nn.ModuleList(GridAttention(channels_out) if attends else nn.Identity() for _ in range(blocks))
+        self.attention = nn.ModuleList(
+            GridAttention(channels_out) if attends else nn.Identity() for _ in range(blocks)
+        )
         self.resize = resize
 
     def forward(self, x: Tensor) -> Tensor:
@@ -92,11 +107,16 @@ class Level(nn.Module):
 
 
 def _middle(channels: int) -> nn.Sequential:
-    return nn.Sequential(ResidualBlock(channels, channels), GridAttention(channels), ResidualBlock(channels, channels))
+    return nn.Sequential(
+        ResidualBlock(channels, channels),
+        GridAttention(channels),
+        ResidualBlock(channels, channels),
+    )
 
 
 class VqEncoder(nn.Module):
-    """Pixels (B,3,size,size) in [-1,1] → the nearest codes (B,N,1) int64, row by row. Latents and codebook rows are unit vectors.
+    """Pixels (B,3,size,size) in [-1,1] → the nearest codes (B,N,1) int64, row by row. Latents and
+    codebook rows are unit vectors.
 
     `codebook` (C,D) is the decoder's.
     """
@@ -110,7 +130,9 @@ class VqEncoder(nn.Module):
         self.levels = nn.Sequential(
             *(
                 Level(before, width, config.residual_blocks, index == len(widths) - 1, resize)
-                for index, (before, width, resize) in enumerate(zip([config.channels, *widths], widths, resizes, strict=False))
+                for index, (before, width, resize) in enumerate(
+                    zip([config.channels, *widths], widths, resizes, strict=False)
+                )
             )
         )
         self.middle = _middle(widths[-1])
@@ -130,7 +152,8 @@ class VqEncoder(nn.Module):
 
 
 class VqDecoder(nn.Module):
-    """Codes (B,N,1) int64, row by row → pixels (B,3,size,size) in [-1,1]. Codebook rows are L2-normalised when they are read."""
+    """Codes (B,N,1) int64, row by row → pixels (B,3,size,size) in [-1,1]. Codebook rows are
+    L2-normalised when they are read."""
 
     def __init__(self, image: ImageConfig, config: VqConfig) -> None:
         super().__init__()
@@ -145,7 +168,9 @@ class VqDecoder(nn.Module):
         self.levels = nn.Sequential(
             *(
                 Level(before, width, blocks, index == 0, resize)
-                for index, (before, width, resize) in enumerate(zip([deepest, *widths], widths, resizes, strict=False))
+                for index, (before, width, resize) in enumerate(
+                    zip([deepest, *widths], widths, resizes, strict=False)
+                )
             )
         )
         self.norm = nn.GroupNorm(GROUPS, widths[-1], eps=1e-6)

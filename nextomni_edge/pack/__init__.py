@@ -1,4 +1,5 @@
-"""A bundle wrapped for a device: all that is needed there, in one archive or folder. Needs no PyTorch."""
+"""A bundle wrapped for a device: all that is needed there, in one archive or folder. Needs no
+PyTorch."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ TARGETS: Final = {
 
 @dataclass(frozen=True)
 class PackReport:
-    """What was written: number of files and bytes in `out`, and `next`, the one thing to do with it, in a line."""
+    """What was written: number of files and bytes in `out`, and `next`, the one thing to do with
+    it, in a line."""
 
     out: Path
     files: int
@@ -27,10 +29,12 @@ class PackReport:
     next: str
 
 
-Write = Callable[[Bundle, Path, bool], PackReport]  # (bundle, out, overwrite); UsageError, InputError
+# (bundle, out, overwrite); UsageError, InputError
+Write = Callable[[Bundle, Path, bool], PackReport]
 
 
 def pack(bundle: Bundle, out: Path, target: str, overwrite: bool = False) -> PackReport:
-    """Wrap a bundle for `target`, a name of TARGETS. UsageError: `out` exists. InputError: a bundle that the device cannot use."""
+    """Wrap a bundle for `target`, a name of TARGETS. UsageError: `out` exists. InputError: a bundle
+    that the device cannot use."""
     write: Write = importlib.import_module(TARGETS[target]).write
     return write(bundle, out, overwrite)

@@ -1,6 +1,8 @@
-"""A Swift package for Xcode: the bundle's Core ML packages, its tokenizer, tables and golden trace, and the loop in plain Swift.
+"""A Swift package for Xcode: the bundle's Core ML packages, its tokenizer, tables and golden trace,
+and the loop in plain Swift.
 
-The Swift sources stand in `swift/`, close to the Python line by line; numbers that the Python computed are their tests.
+The Swift sources stand in `swift/`, close to the Python line by line; numbers that the Python
+computed are their tests.
 """
 
 from __future__ import annotations
@@ -15,13 +17,13 @@ import numpy as np
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.errors import InputError
 from nextomni_edge.files import atomic_directory
-from nextomni_edge.generate.loop import NOT_DRAWN
+from nextomni_edge.formats.strict_json import read_json
 from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.steps import NOT_DRAWN
 from nextomni_edge.pack import PackReport
-from nextomni_edge.strict_json import read_json
+from nextomni_edge.tasks import Task
 from nextomni_edge.verify import golden
 from nextomni_edge.verify.comparison import tie
-from nextomni_edge.verify.tasks import Task
 from nextomni_edge.verify.trajectory import Trajectory
 
 SOURCES: Final = Path(__file__).with_name("swift")
@@ -32,8 +34,8 @@ MAX_TOKENIZER: Final = 64 * 2**20
 def write(bundle: Bundle, out: Path, overwrite: bool) -> PackReport:
     """Write the folder `out`. The same bundle gives the same bytes.
 
-    UsageError: `out` exists. InputError: components that are no Core ML packages, or a tokenizer or a template that the Swift code
-    does not know; a bundle without a golden trace.
+    UsageError: `out` exists. InputError: components that are no Core ML packages, or a tokenizer or
+    a template that the Swift code does not know; a bundle without a golden trace.
     """
     _check(bundle)
     trace = trace_json(bundle)
@@ -41,9 +43,13 @@ def write(bundle: Bundle, out: Path, overwrite: bool) -> PackReport:
         shutil.copytree(SOURCES, folder, dirs_exist_ok=True)
         model = folder / MODEL
         (model / "config.json").write_text(json.dumps(bundle.config.to_json(), indent=1) + "\n")
-        (model / "golden.json").write_text(json.dumps(trace, allow_nan=False, separators=(",", ":")) + "\n")
+        (model / "golden.json").write_text(
+            json.dumps(trace, allow_nan=False, separators=(",", ":")) + "\n"
+        )
         shutil.copyfile(bundle.tokenizer_path, model / "tokenizer.json")
-        shutil.copyfile(bundle.path / bundle.manifest.metric_tables, model / "metric_tables.safetensors")
+        shutil.copyfile(
+            bundle.path / bundle.manifest.metric_tables, model / "metric_tables.safetensors"
+        )
         for name in bundle.manifest.files:
             if ".mlpackage/" in name:
                 (model / name).parent.mkdir(parents=True, exist_ok=True)
@@ -51,39 +57,66 @@ def write(bundle: Bundle, out: Path, overwrite: bool) -> PackReport:
         files = [path for path in folder.rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files)
     return PackReport(
-        out, len(files), size, f"add the folder {out.name} to an Xcode project as a local package, and run its tests there"
+        out,
+        len(files),
+        size,
+        f"add the folder {out.name} to an Xcode project as a local package, and run its tests"
+        " there",
     )
 
 
 def _check(bundle: Bundle) -> None:
     for name, record in bundle.manifest.components.items():
         if record.format != "coreml":
-            raise InputError(f"{bundle.path}: {name} is {record.format}, iOS runs Core ML packages; export with --target coreml")
+            raise InputError(
+                f"{bundle.path}: {name} is {record.format}, iOS runs Core ML packages; export with"
+                " --target coreml"
+            )
     if bundle.config.text.template != "chatml":
-        raise InputError(f"{bundle.path}: chat template {bundle.config.text.template!r}, the Swift code knows 'chatml' alone")
+        raise InputError(
+            f"{bundle.path}: chat template {bundle.config.text.template!r}, the Swift code knows"
+            " 'chatml' alone"
+        )
     data: Any = read_json(bundle.tokenizer_path, MAX_TOKENIZER)
     if not _known(data):
         raise InputError(
-            f"{bundle.tokenizer_path}: the Swift code knows byte-level BPE behind a split by a pattern, not this tokenizer"
+            f"{bundle.tokenizer_path}: the Swift code knows byte-level BPE behind a split by a"
+            " pattern, not this tokenizer"
         )
 
 
 def _known(tokenizer: Any) -> bool:
-    """Whether a tokenizer.json is one that Tokenizer.swift computes as the `tokenizers` library does."""
+    """Whether a tokenizer.json is one that Tokenizer.swift computes as the `tokenizers` library
+    does."""
     before, model = tokenizer.get("pre_tokenizer") or {}, tokenizer["model"]
     steps = before.get("pretokenizers", [before])
     normalizer = (tokenizer.get("normalizer") or {}).get("type")
-    plain = not any(model.get(key) for key in ("continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "ignore_merges"))
+    plain = not any(
+        model.get(key)
+        for key in (
+            "continuing_subword_prefix",
+            "end_of_word_suffix",
+            "byte_fallback",
+            "ignore_merges",
+        )
+    )
     return (
-        model.get("type") == "BPE" and plain and normalizer in (None, "NFC") and len(steps) == 2
-        and [step.get("type") for step in steps] == ["Split", "ByteLevel"] and "Regex" in steps[0].get("pattern", {})
-        and steps[0].get("behavior") == "Isolated" and not steps[0].get("invert") and not steps[1].get("use_regex")
+        model.get("type") == "BPE"
+        and plain
+        and normalizer in (None, "NFC")
+        and len(steps) == 2
+        and [step.get("type") for step in steps] == ["Split", "ByteLevel"]
+        and "Regex" in steps[0].get("pattern", {})
+        and steps[0].get("behavior") == "Isolated"
+        and not steps[0].get("invert")
+        and not steps[1].get("use_regex")
         and not steps[1].get("add_prefix_space")
-    )  # fmt: skip
+    )
 
 
 def trace_json(bundle: Bundle) -> dict[str, Any]:
-    """The whole generations of a bundle's golden trace as GoldenTraceTests.swift reads them. InputError: the bundle has none."""
+    """The whole generations of a bundle's golden trace as GoldenTraceTests.swift reads them.
+    InputError: the bundle has none."""
     coarse = any(record.arithmetic == "float16" for record in bundle.manifest.components.values())
     tasks = [_task(task, trajectory) for task, trajectory in golden.read(bundle).tasks.values()]
     return {"tie": tie("float16" if coarse else "float32"), "tasks": tasks}
@@ -95,18 +128,27 @@ def _task(task: Task, trajectory: Trajectory) -> dict[str, Any]:
         "name": task.name,
         **options_json(options),
         "segments": [
-            {"modality": segment.modality, "frozen": segment.frozen, "tokens": rows([segment.tokens])} for segment in segments
+            {
+                "modality": segment.modality,
+                "frozen": segment.frozen,
+                "tokens": rows([segment.tokens]),
+            }
+            for segment in segments
         ],
-        "steps": [_step(trajectory, step) for step in range(min(len(trajectory.x_t[0]), options.steps))],
+        "steps": [
+            _step(trajectory, step) for step in range(min(len(trajectory.x_t[0]), options.steps))
+        ],
         "tokens": [rows([tokens]) for tokens in trajectory.tokens],
     }
 
 
 def options_json(options: GenerationOptions) -> dict[str, Any]:
-    """The options that the Swift loop has. A seed may need more bits than a number in JSON holds everywhere."""
+    """The options that the Swift loop has. A seed may need more bits than a number in JSON holds
+    everywhere."""
     return {
-        "optionSteps": options.steps, "stepper": options.stepper, "temperature": options.temperature, "topK": options.top_k,
-        "topP": options.top_p, "guidance": options.guidance, "seed": str(options.seed),
+        "optionSteps": options.steps, "stepper": options.stepper,
+        "temperature": options.temperature, "topK": options.top_k, "topP": options.top_p,
+        "guidance": options.guidance, "seed": str(options.seed),
     }  # fmt: skip
 
 
@@ -121,5 +163,6 @@ def _step(trajectory: Trajectory, step: int) -> dict[str, Any]:
 
 
 def rows(parts: list[np.ndarray[Any, Any]]) -> list[list[int]]:
-    """Tokens (n,) or (n,K) of several segments, one row after another; a text token is a row of one."""
+    """Tokens (n,) or (n,K) of several segments, one row after another; a text token is a row of
+    one."""
     return [np.atleast_1d(row).tolist() for part in parts for row in part]

@@ -1,4 +1,5 @@
-"""An archive for a Jetson: the bundle, this package, and a script that installs both, compiles the engines and proves them there.
+"""An archive for a Jetson: the bundle, this package, and a script that installs both, compiles the
+engines and proves them there.
 
 Built, not executed: no Jetson was at hand; the script was run against stand-ins for its commands.
 """
@@ -24,9 +25,11 @@ ENDING: Final = ".tar"  # not compressed: weights hardly shrink
 
 
 def write(bundle: Bundle, out: Path, overwrite: bool) -> PackReport:
-    """Write the archive `out`: one folder of its name. The same bundle and package give the same bytes.
+    """Write the archive `out`: one folder of its name. The same bundle and package give the same
+    bytes.
 
-    UsageError: `out` exists, or does not end in .tar. InputError: components that are no ONNX graphs.
+    UsageError: `out` exists, or does not end in .tar. InputError: components that are no ONNX
+    graphs.
     """
     if out.suffix != ENDING:
         raise UsageError(f"{out}: expected a name that ends in {ENDING}")
@@ -34,14 +37,20 @@ def write(bundle: Bundle, out: Path, overwrite: bool) -> PackReport:
         raise UsageError(f"{out} exists; choose another name or pass --overwrite")
     for name, record in bundle.manifest.components.items():
         if record.format != "onnx":
-            raise InputError(f"{bundle.path}: {name} is {record.format}, TensorRT compiles ONNX graphs; export with --target onnx")
+            raise InputError(
+                f"{bundle.path}: {name} is {record.format}, TensorRT compiles ONNX graphs; export"
+                " with --target onnx"
+            )
     with atomic_write(out) as file:
         files = _write_archive(file, bundle, out.stem)
-    return PackReport(out, files, out.stat().st_size, f"on the Jetson: tar xf {out.name} && {out.stem}/{SCRIPT}")
+    return PackReport(
+        out, files, out.stat().st_size, f"on the Jetson: tar xf {out.name} && {out.stem}/{SCRIPT}"
+    )
 
 
 def _write_archive(file: IO[bytes], bundle: Bundle, folder: str) -> int:
-    """The number of files written. Names are sorted, and of owners, times and modes nothing of this machine is kept."""
+    """The number of files written. Names are sorted, and of owners, times and modes nothing of this
+    machine is kept."""
     count = 0
     with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for name, mode, content in _contents(bundle):

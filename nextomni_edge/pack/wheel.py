@@ -1,4 +1,5 @@
-"""This package as a wheel, made of the files it runs from: a device needs no registry that has it. Same files, same bytes."""
+"""This package as a wheel, made of the files it runs from: a device needs no registry that has it.
+Same files, same bytes."""
 
 from __future__ import annotations
 
@@ -15,23 +16,33 @@ import nextomni_edge
 from nextomni_edge.errors import InputError
 
 DISTRIBUTION: Final = "nextomni-edge"
-# By their names in a wheel: what an installed package may call them. A checkout that is installed has PKG-INFO beside it.
+# By their names in a wheel: what an installed package may call them. A checkout that is installed
+# has PKG-INFO beside it.
 _CARRIED: Final = {"METADATA": ("METADATA", "PKG-INFO"), "entry_points.txt": ("entry_points.txt",)}
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say
-_WHEEL: Final = "Wheel-Version: 1.0\nGenerator: nextomni-edge\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+_WHEEL: Final = (
+    "Wheel-Version: 1.0\nGenerator: nextomni-edge\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+)
 
 
 def package_wheel() -> tuple[str, bytes]:
-    """(file name, content). InputError: the package is not installed, so that nothing says what it depends on."""
+    """(file name, content). InputError: the package is not installed, so that nothing says what it
+    depends on."""
     try:
         installed = metadata.distribution(DISTRIBUTION)
     except metadata.PackageNotFoundError as error:
-        raise InputError("nextomni-edge runs without being installed; install it (pip install .) before packing") from error
+        raise InputError(
+            "nextomni-edge runs without being installed; install it (pip install .) before packing"
+        ) from error
     stem = f"{DISTRIBUTION.replace('-', '_')}-{installed.version}"
     info = f"{stem}.dist-info"
-    files = _sources() | {f"{info}/{name}": _carried(installed, names) for name, names in _CARRIED.items()}
+    files = _sources() | {
+        f"{info}/{name}": _carried(installed, names) for name, names in _CARRIED.items()
+    }
     files[f"{info}/WHEEL"] = _WHEEL.encode()
-    record = "".join(f"{name},{_digest(content)},{len(content)}\n" for name, content in files.items())
+    record = "".join(
+        f"{name},{_digest(content)},{len(content)}\n" for name, content in files.items()
+    )
     files[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n".encode()
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -47,7 +58,10 @@ def _carried(installed: metadata.Distribution, names: tuple[str, ...]) -> bytes:
     for name in names:
         if text := installed.read_text(name):
             return text.encode()
-    raise InputError(f"{DISTRIBUTION} is installed without {' or '.join(names)}; install it again (pip install .) before packing")
+    raise InputError(
+        f"{DISTRIBUTION} is installed without {' or '.join(names)}; install it again (pip install"
+        " .) before packing"
+    )
 
 
 def _sources() -> dict[str, bytes]:
@@ -56,10 +70,16 @@ def _sources() -> dict[str, bytes]:
     for folder, _, names in os.walk(root, followlinks=True):
         inside = Path(nextomni_edge.__name__) / Path(folder).relative_to(root)
         if "__pycache__" not in inside.parts:
-            found |= {(inside / name).as_posix(): (Path(folder) / name).read_bytes() for name in names if not name.startswith(".")}
+            found |= {
+                (inside / name).as_posix(): (Path(folder) / name).read_bytes()
+                for name in names
+                if not name.startswith(".")
+            }
     return dict(sorted(found.items()))
 
 
 def _digest(content: bytes) -> str:
     """As a wheel's RECORD writes it: base64 for URLs, not filled up."""
-    return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+    return (
+        "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+    )

@@ -1,4 +1,5 @@
-"""Whisper's log-mel spectrogram in numpy: what the audio encoder hears, on a device without PyTorch."""
+"""Whisper's log-mel spectrogram in numpy: what the audio encoder hears, on a device without
+PyTorch."""
 
 from __future__ import annotations
 
@@ -20,37 +21,49 @@ def _hertz_to_mel(hertz: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _mel_to_hertz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(mel >= 15.0, 1000.0 * np.exp((mel - 15.0) * (np.log(6.4) / 27.0)), mel * 200.0 / 3.0)
+    return np.where(
+        mel >= 15.0, 1000.0 * np.exp((mel - 15.0) * (np.log(6.4) / 27.0)), mel * 200.0 / 3.0
+    )
 
 
 @functools.cache
 def mel_filters(sample_rate: int, n_fft: int, mels: int) -> Float32:
     """Triangular filters of equal area (Slaney), (mels, n_fft/2+1) float32."""
     frequencies = np.linspace(0.0, sample_rate / 2.0, n_fft // 2 + 1)
-    edges = _mel_to_hertz(np.linspace(0.0, float(_hertz_to_mel(np.array(sample_rate / 2.0))), mels + 2))
+    edges = _mel_to_hertz(
+        np.linspace(0.0, float(_hertz_to_mel(np.array(sample_rate / 2.0))), mels + 2)
+    )
     widths = np.diff(edges)
     slopes = edges[:, None] - frequencies
-    triangles = np.maximum(0.0, np.minimum(-slopes[:-2] / widths[:-1, None], slopes[2:] / widths[1:, None]))
+    triangles = np.maximum(
+        0.0, np.minimum(-slopes[:-2] / widths[:-1, None], slopes[2:] / widths[1:, None])
+    )
     filters: Float32 = (triangles * (2.0 / (edges[2:] - edges[:-2]))[:, None]).astype(np.float32)
     return filters
 
 
 def log_mel(waveform: Float32, config: AudioConfig) -> Float32:
-    """Log-mel of a mono waveform (samples,) at `config.sample_rate`, cut in tokens: (length, frames_per_token, mels) float32.
+    """Log-mel of a mono waveform (samples,) at `config.sample_rate`, cut in tokens: (length,
+    frames_per_token, mels) float32.
 
-    Power spectrum of a periodic Hann window with reflected borders, log10 floored at 1e-10 and at 8 under the clip's
-    maximum, then (x + 4) / 4 (Radford et al., arXiv 2212.04356). The waveform is padded with silence to a whole token.
-    InputError: not one-dimensional, empty, not finite, or longer than `max_seconds`.
+    Power spectrum of a periodic Hann window with reflected borders, log10 floored at 1e-10 and at 8
+    under the clip's maximum, then (x + 4) / 4 (Radford et al., arXiv 2212.04356). The waveform is
+    padded with silence to a whole token. InputError: not one-dimensional, empty, not finite, or
+    longer than `max_seconds`.
     """
     samples = check_waveform(waveform, config)
     token = config.hop * config.frames_per_token
     samples = np.pad(samples, (0, -len(samples) % token))
     half = config.n_fft // 2
     padded = np.pad(samples, half, mode="reflect")
-    frames = np.lib.stride_tricks.sliding_window_view(padded, config.n_fft)[:: config.hop][: len(samples) // config.hop]
+    frames = np.lib.stride_tricks.sliding_window_view(padded, config.n_fft)[:: config.hop][
+        : len(samples) // config.hop
+    ]
     window = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(config.n_fft) / config.n_fft)
     power = np.abs(np.fft.rfft(frames * window, axis=1)) ** 2
-    logarithm = np.log10(np.maximum(power @ mel_filters(config.sample_rate, config.n_fft, config.mels).T, 1e-10))
+    logarithm = np.log10(
+        np.maximum(power @ mel_filters(config.sample_rate, config.n_fft, config.mels).T, 1e-10)
+    )
     scaled = (np.maximum(logarithm, logarithm.max() - 8.0) + 4.0) / 4.0
     tokens: Float32 = scaled.astype(np.float32).reshape(-1, config.frames_per_token, config.mels)
     return tokens
@@ -60,11 +73,17 @@ def check_waveform(waveform: Float32, config: AudioConfig) -> NDArray[np.float64
     """The waveform as float64, or InputError in one line."""
     samples = np.asarray(waveform, dtype=np.float64)
     if samples.ndim != 1 or samples.size == 0:
-        raise InputError(f"audio: found a waveform of shape {samples.shape}, expected one channel with at least one sample")
+        raise InputError(
+            f"audio: found a waveform of shape {samples.shape}, expected one channel with at least"
+            " one sample"
+        )
     if not np.isfinite(samples).all():
         raise InputError("audio: the waveform has values that are not finite")
     limit = config.max_positions * config.hop * config.frames_per_token
     if samples.size > limit:
         found = samples.size / config.sample_rate
-        raise InputError(f"audio: {found:.2f} s is longer than the model's {limit / config.sample_rate:.2f} s; cut it first")
+        raise InputError(
+            f"audio: {found:.2f} s is longer than the model's {limit / config.sample_rate:.2f} s;"
+            " cut it first"
+        )
     return samples

@@ -1,4 +1,5 @@
-"""Conversations as sequences, in ChatML or DeepSeek's template: the one place that knows them, for training and every device."""
+"""Conversations as sequences, in ChatML or DeepSeek's template: the one place that knows them, for
+training and every device."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ Kind = Literal["text", "image", "audio", "video"]
 
 @dataclass(frozen=True)
 class Part:
-    """One piece of a turn: text, sub-codes (n,K) of an image or a clip, or (frames,n,K) of a video; of an image that is given,
-    continuous features (n,H) where the model sees those."""
+    """One piece of a turn: text, sub-codes (n,K) of an image or a clip, or (frames,n,K) of a video;
+    of an image that is given, continuous features (n,H) where the model sees those."""
 
     kind: Kind
     value: str | NDArray[Any]
@@ -37,22 +38,38 @@ def _text(*tokens: int) -> Segment:
 
 
 def part_segments(tokenizer: TextTokenizer, part: Part, frozen: bool = True) -> tuple[Segment, ...]:
-    """A part between its markers. Text has none. UsageError: a kind that the template has no markers for."""
+    """A part between its markers. Text has none. UsageError: a kind that the template has no
+    markers for."""
     special = tokenizer.special
     if not special.has(part.kind):
         raise UsageError(f"{part.kind}: this model's conversations hold no {part.kind}")
     if isinstance(part.value, str):
         return (Segment("text", tokenizer.encode(part.value), frozen),)
     if part.kind == "image":
-        return (_text(special.image_start), Segment("image", part.value, frozen), _text(special.image_end))
+        return (
+            _text(special.image_start),
+            Segment("image", part.value, frozen),
+            _text(special.image_end),
+        )
     if part.kind == "audio":
-        return (_text(special.audio_start), Segment("audio", part.value, frozen), _text(special.audio_end))
+        return (
+            _text(special.audio_start),
+            Segment("audio", part.value, frozen),
+            _text(special.audio_end),
+        )
     frames = [part_segments(tokenizer, Part("image", frame), frozen) for frame in part.value]
-    return (_text(special.video_start), *(segment for frame in frames for segment in frame), _text(special.video_end))
+    return (
+        _text(special.video_start),
+        *(segment for frame in frames for segment in frame),
+        _text(special.video_end),
+    )
 
 
-def conversation(tokenizer: TextTokenizer, turns: Iterable[Turn], answer: Kind = "text") -> tuple[Segment, ...]:
-    """Everything said so far, frozen, and the opening of the assistant's next turn, which is to hold an `answer`."""
+def conversation(
+    tokenizer: TextTokenizer, turns: Iterable[Turn], answer: Kind = "text"
+) -> tuple[Segment, ...]:
+    """Everything said so far, frozen, and the opening of the assistant's next turn, which is to
+    hold an `answer`."""
     if tokenizer.template == "deepseek":
         return _deepseek(tokenizer, turns, answer)
     special = tokenizer.special
@@ -71,9 +88,11 @@ def conversation(tokenizer: TextTokenizer, turns: Iterable[Turn], answer: Kind =
 
 
 def _deepseek(tokenizer: TextTokenizer, turns: Iterable[Turn], answer: Kind) -> tuple[Segment, ...]:
-    """Janus' form: <BOS>, the system's words before an answer in text, then "User: …", blank line, "Assistant: …", <EOS>.
+    """Janus' form: <BOS>, the system's words before an answer in text, then "User: …", blank line,
+    "Assistant: …", <EOS>.
 
-    Text that stands together is tokenised together, as a tokenizer's merges may cross from a role to what is said.
+    Text that stands together is tokenised together, as a tokenizer's merges may cross from a role
+    to what is said.
     """
     said = f"{tokenizer.system_prompt}\n\n" if answer == "text" and tokenizer.system_prompt else ""
     segments = [_text(tokenizer.special.bos)]
@@ -103,19 +122,36 @@ def text_response(tokenizer: TextTokenizer, text: str, block_size: int) -> Ids:
 
 
 def respond(
-    segments: tuple[Segment, ...], kind: Kind, config: ModelConfig, tokenizer: TextTokenizer, count: int | None = None
+    segments: tuple[Segment, ...],
+    kind: Kind,
+    config: ModelConfig,
+    tokenizer: TextTokenizer,
+    count: int | None = None,
 ) -> Sequence:
-    """Append what is to be generated, all zero for now: `count` blocks of text, frames of video, or tokens of audio.
+    """Append what is to be generated, all zero for now: `count` blocks of text, frames of video, or
+    tokens of audio.
 
-    A model with a text canvas answers in all that the prompt leaves of it. UsageError: a kind or a count that the model was not
-    built for, or a prompt that leaves nothing.
+    A model with a text canvas answers in all that the prompt leaves of it. UsageError: a kind or a
+    count that the model was not built for, or a prompt that leaves nothing.
     """
-    limits = {"text": config.text.max_blocks, "image": 1, "audio": config.audio.max_positions, "video": config.image.max_frames}
+    limits = {
+        "text": config.text.max_blocks,
+        "image": 1,
+        "audio": config.audio.max_positions,
+        "video": config.image.max_frames,
+    }
     if kind not in limits:
         raise UsageError(f"modality {kind!r}: expected one of {', '.join(limits)}")
     if not tokenizer.special.has(kind):
-        raise UsageError(f"modality {kind!r}: this model answers in {' or '.join(config.modalities)}")
-    default = {"text": 1, "image": 1, "audio": config.audio.max_positions, "video": config.image.max_frames}[kind]
+        raise UsageError(
+            f"modality {kind!r}: this model answers in {' or '.join(config.modalities)}"
+        )
+    default = {
+        "text": 1,
+        "image": 1,
+        "audio": config.audio.max_positions,
+        "video": config.image.max_frames,
+    }[kind]
     count = default if count is None else count
     if not 1 <= count <= limits[kind]:
         raise UsageError(f"{kind} response of {count}: the model takes 1 to {limits[kind]}")
@@ -124,8 +160,13 @@ def respond(
         if config.text.canvas is not None:
             length = config.text.canvas - Sequence(segments).length
             if length < 1:
-                raise UsageError(f"prompt of {config.text.canvas - length} positions: the model's canvas has {config.text.canvas}")
-        return Sequence((*segments, Segment("text", np.zeros(length, dtype=np.int64), frozen=False)))
+                raise UsageError(
+                    f"prompt of {config.text.canvas - length} positions: the model's canvas has"
+                    f" {config.text.canvas}"
+                )
+        return Sequence(
+            (*segments, Segment("text", np.zeros(length, dtype=np.int64), frozen=False))
+        )
     shapes = {
         "image": (config.image.positions, config.image.codebook.codebooks),
         "audio": (count, config.audio.codebook.codebooks),
@@ -136,5 +177,6 @@ def respond(
 
 
 def embedding_sequence(tokenizer: TextTokenizer, part: Part) -> Sequence:
-    """A part and <EOS>: the backbone's hidden state at the last row is the part's embedding (METHOD 4)."""
+    """A part and <EOS>: the backbone's hidden state at the last row is the part's embedding (METHOD
+    4)."""
     return Sequence((*part_segments(tokenizer, part), _text(tokenizer.special.eos)))

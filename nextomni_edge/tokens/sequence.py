@@ -1,4 +1,5 @@
-"""The one datum that crosses layers: a sequence of segments, each of one modality, given or to be generated (METHOD 1)."""
+"""The one datum that crosses layers: a sequence of segments, each of one modality, given or to be
+generated (METHOD 1)."""
 
 from __future__ import annotations
 
@@ -18,8 +19,9 @@ Ids = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Segment:
-    """`tokens`: text ids (n,) or sub-codes (n,K), int64; of given media also continuous features (n,H), float32, the rows that
-    the backbone sees. `frozen` segments are given; the others are generated."""
+    """`tokens`: text ids (n,) or sub-codes (n,K), int64; of given media also continuous features
+    (n,H), float32, the rows that the backbone sees. `frozen` segments are given; the others are
+    generated."""
 
     modality: Modality
     tokens: NDArray[Any]
@@ -35,7 +37,8 @@ class Segment:
         features = self.continuous and self.modality != "text" and self.frozen
         if self.tokens.ndim != rank or not (features or self.tokens.dtype == np.int64):
             raise ValueError(
-                f"{self.modality} segment: int64 of rank {rank} expected, found {self.tokens.dtype} of {self.tokens.shape}"
+                f"{self.modality} segment: int64 of rank {rank} expected, found {self.tokens.dtype}"
+                f" of {self.tokens.shape}"
             )
 
     def __len__(self) -> int:
@@ -75,12 +78,15 @@ class Sequence:
 
 
 def unconditional(sequence: Sequence, special: SpecialTokens) -> Sequence:
-    """The guidance branch without its condition: the given text, role words included, becomes the null id at the same
-    length; markers of media, the media themselves and everything generated stay (METHOD 3)."""
+    """The guidance branch without its condition: the given text, role words included, becomes the
+    null id at the same length; markers of media, the media themselves and everything generated stay
+    (METHOD 3)."""
     segments = []
     for segment in sequence.segments:
         if segment.frozen and segment.modality == "text":
             kept = np.isin(segment.tokens, special.markers)
-            segment = dataclasses.replace(segment, tokens=np.where(kept, segment.tokens, np.int64(special.null)))
+            segment = dataclasses.replace(
+                segment, tokens=np.where(kept, segment.tokens, np.int64(special.null))
+            )
         segments.append(segment)
     return Sequence(tuple(segments))

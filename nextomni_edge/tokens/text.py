@@ -19,8 +19,8 @@ ABSENT: Final = -1  # no id: the format has no such token
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """Ids of the tokens that the format itself uses; ABSENT where it has none. `null` stands for a dropped condition in guidance
-    (METHOD 3)."""
+    """Ids of the tokens that the format itself uses; ABSENT where it has none. `null` stands for a
+    dropped condition in guidance (METHOD 3)."""
 
     pad: int
     eos: int
@@ -37,8 +37,16 @@ class SpecialTokens:
 
     @property
     def markers(self) -> tuple[int, ...]:
-        """Tokens that stand before the sequence and around media; the unconditional branch keeps them."""
-        media = (self.image_start, self.image_end, self.audio_start, self.audio_end, self.video_start, self.video_end)
+        """Tokens that stand before the sequence and around media; the unconditional branch keeps
+        them."""
+        media = (
+            self.image_start,
+            self.image_end,
+            self.audio_start,
+            self.audio_end,
+            self.video_start,
+            self.video_end,
+        )
         return tuple(token for token in (self.bos, *media) if token != ABSENT)
 
     def has(self, kind: str) -> bool:
@@ -62,32 +70,47 @@ SPELLINGS: Final = {"chatml": CHATML, "deepseek": DEEPSEEK}
 
 
 class TextTokenizer:
-    """A `tokenizers` file in one of the chat templates. Special tokens in a user's text are plain text, never control."""
+    """A `tokenizers` file in one of the chat templates. Special tokens in a user's text are plain
+    text, never control."""
 
     def __init__(self, path: Path, config: TextConfig | None = None) -> None:
-        self.template, self.system_prompt = (config.template, config.system_prompt) if config else ("chatml", "")
+        self.template, self.system_prompt = (
+            (config.template, config.system_prompt) if config else ("chatml", "")
+        )
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception for every fault of the file
             raise InputError(f"{path}: not a tokenizer file ({error})") from error
-        ids: dict[str, int] = {"null": config.null_token} if config and config.null_token is not None else {}
+        ids: dict[str, int] = (
+            {"null": config.null_token} if config and config.null_token is not None else {}
+        )
         for name, spelling in SPELLINGS[self.template].items():
             found = self._tokenizer.token_to_id(spelling)
             if found is None:
                 raise InputError(f"{path}: special token {spelling} is missing")
             ids[name] = found
         if "null" not in ids:
-            raise InputError(f"{path}: the template {self.template} names no null token; the config must say text.null_token")
+            raise InputError(
+                f"{path}: the template {self.template} names no null token; the config must say"
+                " text.null_token"
+            )
         self.special = SpecialTokens(**ids)
-        added = sorted(token.content for token in self._tokenizer.get_added_tokens_decoder().values() if len(token.content) > 1)
+        added = sorted(
+            token.content
+            for token in self._tokenizer.get_added_tokens_decoder().values()
+            if len(token.content) > 1
+        )
         self._controls = ["<|"] if self.template == "chatml" else added
         self.vocabulary_size: int = self._tokenizer.get_vocab_size()
 
     def encode(self, text: str) -> Ids:
-        """Ids of a text, (n,) int64, special spellings split up so that they are ordinary characters."""
+        """Ids of a text, (n,) int64, special spellings split up so that they are ordinary
+        characters."""
         for spelling in self._controls:
             text = text.replace(spelling, f"{spelling[0]} {spelling[1:]}")
-        return np.asarray(self._tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int64)
+        return np.asarray(
+            self._tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int64
+        )
 
     def decode(self, ids: Ids) -> str:
         """The text up to <EOS>, special tokens left out."""

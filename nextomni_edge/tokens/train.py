@@ -11,7 +11,8 @@ from nextomni_edge.tokens.text import CHATML
 
 
 def train_tokenizer(corpus: Iterable[str], vocabulary_size: int, out: Path) -> None:
-    """Write tokenizer.json; special tokens take the first ids. The vocabulary is at most `vocabulary_size`."""
+    """Write tokenizer.json; special tokens take the first ids. The vocabulary is at most
+    `vocabulary_size`."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [

@@ -16,7 +16,8 @@ from nextomni_edge.tokens.sequence import Sequence
 
 @dataclass(frozen=True)
 class CodeRows:
-    """The rows of one coded modality in a batch: where they stand (n,), their sub-codes (n,K), whether they are generated (n,)."""
+    """The rows of one coded modality in a batch: where they stand (n,), their sub-codes (n,K),
+    whether they are generated (n,)."""
 
     sample: Tensor
     position: Tensor
@@ -29,8 +30,9 @@ class CodeRows:
 
 @dataclass(frozen=True)
 class Batch:
-    """`tokens` (B,S) int64 (0 at coded rows and pads), `attention`, `response` and `text_generated` (B,S) bool, `last` (B,) the
-    last row. The response is all from the first generated row on, markers between and behind included."""
+    """`tokens` (B,S) int64 (0 at coded rows and pads), `attention`, `response` and `text_generated`
+    (B,S) bool, `last` (B,) the last row. The response is all from the first generated row on,
+    markers between and behind included."""
 
     tokens: Tensor
     attention: Tensor
@@ -48,7 +50,11 @@ def collate(sequences: Listing[Sequence], config: ModelConfig) -> Batch:
     """Pad sequences on the right to the longest; generated segments hold x_1."""
     lengths = [sequence.length for sequence in sequences]
     shape = (len(sequences), max(lengths))
-    tokens, response, text_generated = np.zeros(shape, np.int64), np.zeros(shape, bool), np.zeros(shape, bool)
+    tokens, response, text_generated = (
+        np.zeros(shape, np.int64),
+        np.zeros(shape, bool),
+        np.zeros(shape, bool),
+    )
     for sample, sequence in enumerate(sequences):
         response[sample, sequence.prompt_length : sequence.length] = True
         for segment, (start, stop) in zip(sequence.segments, sequence.spans(), strict=True):
@@ -85,9 +91,12 @@ def _code_rows(sequences: Listing[Sequence], modality: str, codebook: CodebookCo
 
 
 def embed(model: OmniModel, batch: Batch) -> Tensor:
-    """The backbone's input (B,S,H): the text table, and the projected codebook vectors at coded rows."""
+    """The backbone's input (B,S,H): the text table, and the projected codebook vectors at coded
+    rows."""
     embeddings: Tensor = model.embed_text(batch.tokens)
     for rows, component in ((batch.image, model.embed_image), (batch.audio, model.embed_audio)):
         if len(rows.codes):
-            embeddings = embeddings.index_put((rows.sample, rows.position), component(rows.codes[None])[0])
+            embeddings = embeddings.index_put(
+                (rows.sample, rows.position), component(rows.codes[None])[0]
+            )
     return embeddings

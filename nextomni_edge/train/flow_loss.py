@@ -1,4 +1,5 @@
-"""The flow's training loss: cross-entropy of x_1 given x_t ~ p_t(· | x_1), over the response's rows (METHOD 3)."""
+"""The flow's training loss: cross-entropy of x_1 given x_t ~ p_t(· | x_1), over the response's rows
+(METHOD 3)."""
 
 from __future__ import annotations
 
@@ -43,7 +44,9 @@ class Corruption:
         )
 
     @staticmethod
-    def _codes(rows: CodeRows, paths: list[MetricPath], t: Tensor, generator: torch.Generator) -> CodeRows:
+    def _codes(
+        rows: CodeRows, paths: list[MetricPath], t: Tensor, generator: torch.Generator
+    ) -> CodeRows:
         codes, chosen = rows.codes.clone(), rows.generated
         if not chosen.any():
             return rows
@@ -55,9 +58,11 @@ class Corruption:
 
 
 def flow_loss(model: OmniModel, clean: Batch, noisy: Batch) -> tuple[Tensor, dict[str, float]]:
-    """Sum over the modalities generated in the batch of the mean cross-entropy per (sub-)token, in nats, and each one's value.
+    """Sum over the modalities generated in the batch of the mean cross-entropy per (sub-)token, in
+    nats, and each one's value.
 
-    The backbone reads `noisy`; with the clean batch in its place, under a causal mask, this is the loss of the next token.
+    The backbone reads `noisy`; with the clean batch in its place, under a causal mask, this is the
+    loss of the next token.
     """
     hidden = model.hidden(embed(model, noisy), noisy.attention, noisy.response)
     losses: dict[str, Tensor] = {}
@@ -66,19 +71,27 @@ def flow_loss(model: OmniModel, clean: Batch, noisy: Batch) -> tuple[Tensor, dic
     if len(sample):
         logits = model.text_head(hidden[sample, position - shift][None])[0]
         losses["text"] = F.cross_entropy(logits, clean.tokens[sample, position])
-    for name, rows, head in (("image", clean.image, model.image_head), ("audio", clean.audio, model.audio_head)):
+    for name, rows, head in (
+        ("image", clean.image, model.image_head),
+        ("audio", clean.audio, model.audio_head),
+    ):
         chosen = rows.generated
         if chosen.any():
             given = (hidden[rows.sample[chosen], rows.position[chosen] - shift][None],)
             kind = getattr(model.config, name).head.kind
-            logits = head(*given, rows.codes[chosen][None]) if kind == "autoregressive" else head(*given)
+            logits = (
+                head(*given, rows.codes[chosen][None]) if kind == "autoregressive" else head(*given)
+            )
             losses[name] = F.cross_entropy(logits.flatten(0, -2), rows.codes[chosen].flatten())
     total = torch.stack(list(losses.values())).sum()
     return total, {name: float(loss.detach()) for name, loss in losses.items()}
 
 
-def contrastive_loss(first: Tensor, second: Tensor, temperature: float = 0.07) -> tuple[Tensor, float]:
-    """Symmetric InfoNCE of two aligned sets of unit vectors (B,H) (Radford et al., arXiv 2103.00020), and first→second top-1."""
+def contrastive_loss(
+    first: Tensor, second: Tensor, temperature: float = 0.07
+) -> tuple[Tensor, float]:
+    """Symmetric InfoNCE of two aligned sets of unit vectors (B,H) (Radford et al., arXiv
+    2103.00020), and first→second top-1."""
     similarity = first @ second.T / temperature
     target = torch.arange(len(first), device=first.device)
     loss = (F.cross_entropy(similarity, target) + F.cross_entropy(similarity.T, target)) / 2

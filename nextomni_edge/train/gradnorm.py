@@ -1,4 +1,5 @@
-"""GradNorm: weights of several losses so that each trains a shared parameter at a similar pace (Chen et al., arXiv 1711.02257)."""
+"""GradNorm: weights of several losses so that each trains a shared parameter at a similar pace
+(Chen et al., arXiv 1711.02257)."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ from torch import Tensor
 
 
 class GradNorm:
-    """λ for named losses, kept positive and summing to their number. `asymmetry` is the paper's α."""
+    """λ for named losses, kept positive and summing to their number. `asymmetry` is the paper's
+    α."""
 
     def __init__(self, names: tuple[str, ...], asymmetry: float = 0.5, rate: float = 0.02) -> None:
         self.names, self.asymmetry, self.rate = names, asymmetry, rate
@@ -17,7 +19,8 @@ class GradNorm:
     def update(self, losses: dict[str, Tensor], shared: Tensor) -> None:
         """One step on the λ of the losses present, from the norms of their gradients on `shared`.
 
-        The paper moves λ along the sign of |G_i − Ḡ·r_i^α|; a multiplicative step in log λ does the same and keeps λ > 0.
+        The paper moves λ along the sign of |G_i − Ḡ·r_i^α|; a multiplicative step in log λ does the
+        same and keeps λ > 0.
         """
         if len(losses) < 2:
             return
@@ -32,7 +35,9 @@ class GradNorm:
         for name in losses:
             target = mean_norm * (max(pace[name], 1e-8) / mean_pace) ** self.asymmetry
             direction = 1.0 if norms[name] < target else -1.0
-            self.weights[name] = min(max(self.weights[name] * (1.0 + self.rate * direction), 0.05), 20.0)
+            self.weights[name] = min(
+                max(self.weights[name] * (1.0 + self.rate * direction), 0.05), 20.0
+            )
         scale = len(self.names) / sum(self.weights.values())
         self.weights = {name: weight * scale for name, weight in self.weights.items()}
 

@@ -1,4 +1,5 @@
-"""The training loop on any number of devices (accelerate): gradient accumulation, exact resume, a budget in minutes."""
+"""The training loop on any number of devices (accelerate): gradient accumulation, exact resume, a
+budget in minutes."""
 
 from __future__ import annotations
 
@@ -24,20 +25,25 @@ from nextomni_edge.errors import InputError
 from nextomni_edge.files import atomic_write
 
 Metrics = dict[str, float]
-ON_CPU = not torch.accelerator.is_available()  # processes without an accelerator find each other only where accelerate is told so
+# processes without an accelerator find each other only where accelerate is told so
+ON_CPU = not torch.accelerator.is_available()
 
 
 class StepFunction(Protocol):
     """Computes a batch's loss by calling `module`, as it is wrapped for its devices.
 
-    All that is drawn depends on the batch's number alone, as `rng` does: it does not matter which process computes it.
+    All that is drawn depends on the batch's number alone, as `rng` does: it does not matter which
+    process computes it.
     """
 
-    def __call__(self, module: nn.Module, batch: int, rng: np.random.Generator) -> tuple[Tensor, Metrics]: ...
+    def __call__(
+        self, module: nn.Module, batch: int, rng: np.random.Generator
+    ) -> tuple[Tensor, Metrics]: ...
 
 
 class Followed(Protocol):
-    """State beside the parameters, JSON: saved with them, and taken from the main process after each step."""
+    """State beside the parameters, JSON: saved with them, and taken from the main process after
+    each step."""
 
     def state(self) -> dict[str, Any]: ...
 
@@ -46,9 +52,11 @@ class Followed(Protocol):
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """`steps` fixes the learning-rate schedule (warm-up, constant, linear decay), `minutes` only ends this session.
+    """`steps` fixes the learning-rate schedule (warm-up, constant, linear decay), `minutes` only
+    ends this session.
 
-    A step's gradient is the mean over `accumulate` batches of each process: as a batch may be of one modality, that mixes them.
+    A step's gradient is the mean over `accumulate` batches of each process: as a batch may be of
+    one modality, that mixes them.
     """
 
     steps: int
@@ -72,7 +80,8 @@ class TrainOptions:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Whether SIGINT or SIGTERM has come: a step is finished before the training stops, so that its state can be saved."""
+    """Whether SIGINT or SIGTERM has come: a step is finished before the training stops, so that its
+    state can be saved."""
     seen: list[int] = []
     signals = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, lambda number, _: seen.append(number)) for number in signals]
@@ -84,7 +93,8 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
 
 class Trainer:
-    """Trains the parameters in `groups` and keeps a running average of them; `state.safetensors` in `out` resumes exactly."""
+    """Trains the parameters in `groups` and keeps a running average of them; `state.safetensors` in
+    `out` resumes exactly."""
 
     def __init__(
         self,
@@ -95,21 +105,31 @@ class Trainer:
         followed: Mapping[str, Followed] | None = None,
     ) -> None:
         self.options, self.out, self.followed = options, out, followed or {}
-        unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # a batch of one modality leaves heads without gradient
-        self.accelerator = Accelerator(cpu=ON_CPU, mixed_precision=options.precision, kwargs_handlers=[unused])
-        optimizer = torch.optim.AdamW(groups, lr=options.rate, betas=(0.9, 0.98), weight_decay=options.weight_decay)
+        # a batch of one modality leaves heads without gradient
+        unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+        self.accelerator = Accelerator(
+            cpu=ON_CPU, mixed_precision=options.precision, kwargs_handlers=[unused]
+        )
+        optimizer = torch.optim.AdamW(
+            groups, lr=options.rate, betas=(0.9, 0.98), weight_decay=options.weight_decay
+        )
         self.bases = [float(group["lr"]) for group in optimizer.param_groups]
         self.module, self.optimizer = self.accelerator.prepare(module, optimizer)
         self.parameters = dict(self.accelerator.unwrap_model(self.module).named_parameters())
-        self.average = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+        self.average = {
+            name: parameter.detach().clone() for name, parameter in self.parameters.items()
+        }
         self.extra: dict[str, Any] = {}
         self.step = 0
 
     def run(self, loss_of: StepFunction, report: Callable[[int, Metrics], None]) -> None:
-        """Train until the steps or the minutes are over, or an interrupt; the state is saved on the way and at the end."""
+        """Train until the steps or the minutes are over, or an interrupt; the state is saved on the
+        way and at the end."""
         started = saved = time.monotonic()
         with interruptible() as interrupted:
-            while self.step < self.options.steps and not self._any(time.monotonic() - started >= 60 * self.options.minutes):
+            while self.step < self.options.steps and not self._any(
+                time.monotonic() - started >= 60 * self.options.minutes
+            ):
                 metrics = self.advance(loss_of)
                 if self.accelerator.is_main_process:
                     report(self.step - 1, metrics)
@@ -123,12 +143,15 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def advance(self, loss_of: StepFunction) -> Metrics:
-        """One optimiser step. InputError where the loss is not finite: nothing is worth saving after that."""
+        """One optimiser step. InputError where the loss is not finite: nothing is worth saving
+        after that."""
         for group, base in zip(self.optimizer.param_groups, self.bases, strict=True):
             group["lr"] = base * self.options.rate_at(self.step)
         loss, metrics = self._gradients(loss_of)
         if not math.isfinite(loss):
-            raise InputError(f"training step {self.step}: the loss is {loss}; lower the learning rate")
+            raise InputError(
+                f"training step {self.step}: the loss is {loss}; lower the learning rate"
+            )
         self.accelerator.clip_grad_norm_(self.module.parameters(), self.options.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -141,20 +164,32 @@ class Trainer:
         return metrics
 
     def _gradients(self, loss_of: StepFunction) -> tuple[float, Metrics]:
-        """The mean loss of this step's batches over all processes, its gradients left in the parameters; this process's metrics."""
+        """The mean loss of this step's batches over all processes, its gradients left in the
+        parameters; this process's metrics."""
         count, processes = self.options.accumulate, self.accelerator.num_processes
         total, metrics = torch.zeros((), device=self.accelerator.device), Metrics()
         for index in range(count):
             batch = (self.step * count + index) * processes + self.accelerator.process_index
-            with contextlib.nullcontext() if index == count - 1 else self.accelerator.no_sync(self.module):
-                loss, found = loss_of(self.module, batch, np.random.default_rng((self.options.seed, batch)))
+            with (
+                contextlib.nullcontext()
+                if index == count - 1
+                else self.accelerator.no_sync(self.module)
+            ):
+                loss, found = loss_of(
+                    self.module, batch, np.random.default_rng((self.options.seed, batch))
+                )
                 self.accelerator.backward(loss / count)
             total, metrics = total + loss.detach() / count, metrics | found
         return float(self.accelerator.reduce(total, "mean")), metrics
 
     def _any(self, wish: bool) -> bool:
         """Whether any process wishes it: all of them leave the loop at the same step."""
-        return bool(self.accelerator.reduce(torch.tensor(float(wish), device=self.accelerator.device), "sum") > 0)
+        return bool(
+            self.accelerator.reduce(
+                torch.tensor(float(wish), device=self.accelerator.device), "sum"
+            )
+            > 0
+        )
 
     def _follow(self) -> None:
         if self.accelerator.num_processes > 1 and self.followed:
@@ -164,10 +199,13 @@ class Trainer:
                 self.followed[name].load(state)
 
     def save(self) -> None:
-        """Write weights, average, optimiser and step to state.safetensors, which changes whole or not at all."""
+        """Write weights, average, optimiser and step to state.safetensors, which changes whole or
+        not at all."""
         if not self.accelerator.is_main_process:
             return
-        tensors = {f"weights.{name}": parameter.detach() for name, parameter in self.parameters.items()}
+        tensors = {
+            f"weights.{name}": parameter.detach() for name, parameter in self.parameters.items()
+        }
         tensors |= {f"average.{name}": tensor for name, tensor in self.average.items()}
         for name, parameter in self.parameters.items():
             for key, value in self.optimizer.state.get(parameter, {}).items():
@@ -176,23 +214,37 @@ class Trainer:
         extra = self.extra | {name: part.state() for name, part in self.followed.items()}
         metadata = {"step": str(self.step), "extra": json.dumps(extra)}
         with atomic_write(self.out / "state.safetensors") as file:
-            file.write(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
+            file.write(
+                save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
+            )
 
     def resume(self) -> bool:
-        """Continue from state.safetensors where there is one; InputError where it belongs to another model."""
+        """Continue from state.safetensors where there is one; InputError where it belongs to
+        another model."""
         path = self.out / "state.safetensors"
         if not path.exists():
             return False
         with safe_open(path, "pt") as file, torch.no_grad():
             metadata, names = file.metadata(), set(file.keys())
             for name, parameter in self.parameters.items():
-                if f"weights.{name}" not in names or file.get_slice(f"weights.{name}").get_shape() != list(parameter.shape):
-                    raise InputError(f"{path}: tensor {name} is missing or of another shape; this state is of another model")
+                if f"weights.{name}" not in names or file.get_slice(
+                    f"weights.{name}"
+                ).get_shape() != list(parameter.shape):
+                    raise InputError(
+                        f"{path}: tensor {name} is missing or of another shape; this state is of"
+                        " another model"
+                    )
                 parameter.copy_(file.get_tensor(f"weights.{name}"))
                 self.average[name].copy_(file.get_tensor(f"average.{name}"))
-                keys = {key for key in ("step", "exp_avg", "exp_avg_sq") if f"optimizer.{key}.{name}" in names}
+                keys = {
+                    key
+                    for key in ("step", "exp_avg", "exp_avg_sq")
+                    if f"optimizer.{key}.{name}" in names
+                }
                 if keys:
-                    self.optimizer.state[parameter] = {key: file.get_tensor(f"optimizer.{key}.{name}") for key in keys}
+                    self.optimizer.state[parameter] = {
+                        key: file.get_tensor(f"optimizer.{key}.{name}") for key in keys
+                    }
         self.step, self.extra = int(metadata["step"]), json.loads(metadata["extra"])
         for name, part in self.followed.items():
             part.load(self.extra[name])

@@ -1,4 +1,5 @@
-"""One training step's loss as a module, so that `accelerate` can wrap it for any number of devices."""
+"""One training step's loss as a module, so that `accelerate` can wrap it for any number of
+devices."""
 
 from __future__ import annotations
 
@@ -25,10 +26,11 @@ Float32 = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Draw:
-    """What a recipe gives for one step: media to encode, and how sequences are built from their sub-codes.
+    """What a recipe gives for one step: media to encode, and how sequences are built from their
+    sub-codes.
 
-    `pixels` (n,3,S,S) in [-1,1], `log_mel` (n,N,F,mels). `build(image codes, audio codes)` returns one list of sequences
-    for a flow task, or two aligned lists for a contrastive one.
+    `pixels` (n,3,S,S) in [-1,1], `log_mel` (n,N,F,mels). `build(image codes, audio codes)` returns
+    one list of sequences for a flow task, or two aligned lists for a contrastive one.
     """
 
     task: str
@@ -38,23 +40,36 @@ class Draw:
 
 
 class Objective(nn.Module):
-    """L = λ1·L_ce + λ2·L_rec^vision + λ3·L_rec^audio with λ by GradNorm, or the contrastive loss of retrieval (METHOD 4)."""
+    """L = λ1·L_ce + λ2·L_rec^vision + λ3·L_rec^audio with λ by GradNorm, or the contrastive loss of
+    retrieval (METHOD 4)."""
 
-    def __init__(self, model: OmniModel, special: SpecialTokens, condition_dropout: float, t_power: float = 1.0) -> None:
-        """`t_power`: t = u^t_power of a uniform u. Over 1 it draws early times oftener, where the condition alone tells x_1."""
+    def __init__(
+        self,
+        model: OmniModel,
+        special: SpecialTokens,
+        condition_dropout: float,
+        t_power: float = 1.0,
+    ) -> None:
+        """`t_power`: t = u^t_power of a uniform u. Over 1 it draws early times oftener, where the
+        condition alone tells x_1."""
         super().__init__()
         self.model = model
         self.special, self.condition_dropout, self.t_power = special, condition_dropout, t_power
         self.balance = GradNorm(("ce", "image", "audio"))
         self.corruption = Corruption(model.config, model.metric_tables)
 
-    def forward(self, draw: Draw, rng: np.random.Generator, reconstruct: bool) -> tuple[Tensor, dict[str, float]]:
-        """Scalar loss and what to log. Every random draw comes from `rng`, so that a step can be repeated."""
+    def forward(
+        self, draw: Draw, rng: np.random.Generator, reconstruct: bool
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Scalar loss and what to log. Every random draw comes from `rng`, so that a step can be
+        repeated."""
         sides = draw.build(*self.encode(draw))
         if len(sides) == 2:
             loss, top1 = contrastive_loss(self.embeddings(sides[0]), self.embeddings(sides[1]))
             return loss, {"contrastive": float(loss.detach()), "top1": top1}
-        loss, metrics = self.next_token(sides[0]) if self.model.config.causal else self.flow(sides[0], rng)
+        loss, metrics = (
+            self.next_token(sides[0]) if self.model.config.causal else self.flow(sides[0], rng)
+        )
         return self.with_reconstruction(loss, metrics, draw) if reconstruct else (loss, metrics)
 
     @property
@@ -71,19 +86,30 @@ class Objective(nn.Module):
             found: Ids = encoder(torch.from_numpy(media).to(self.device)).cpu().numpy()
             return found
 
-        return codes(self.model.image_encoder, draw.pixels), codes(self.model.audio_encoder, draw.log_mel)
+        return codes(self.model.image_encoder, draw.pixels), codes(
+            self.model.audio_encoder, draw.log_mel
+        )
 
     def embeddings(self, sequences: list[Sequence]) -> Tensor:
         """Retrieval embeddings (B,H)."""
         batch = collate(sequences, self.model.config).to(self.device)
-        return self.model.sequence_embedding(self.model.hidden(embed(self.model, batch), batch.attention), batch.last)
+        return self.model.sequence_embedding(
+            self.model.hidden(embed(self.model, batch), batch.attention), batch.last
+        )
 
-    def flow(self, sequences: list[Sequence], rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Flow loss of sequences that hold x_1; the condition is dropped with probability `condition_dropout`."""
+    def flow(
+        self, sequences: list[Sequence], rng: np.random.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Flow loss of sequences that hold x_1; the condition is dropped with probability
+        `condition_dropout`."""
         dropped = rng.random(len(sequences)) < self.condition_dropout
-        sequences = [unconditional(s, self.special) if drop else s for s, drop in zip(sequences, dropped, strict=True)]
+        sequences = [
+            unconditional(s, self.special) if drop else s
+            for s, drop in zip(sequences, dropped, strict=True)
+        ]
         clean = collate(sequences, self.model.config)
-        # stratified over the batch: the same distribution as independent draws, less noise in the loss
+        # stratified over the batch: the same distribution as independent draws, less noise in the
+        # loss
         uniform = (rng.permutation(len(sequences)) + rng.random(len(sequences))) / len(sequences)
         t = torch.from_numpy(uniform**self.t_power * LATEST).float()
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
@@ -91,19 +117,26 @@ class Objective(nn.Module):
         return flow_loss(self.model, clean.to(self.device), noisy.to(self.device))
 
     def next_token(self, sequences: list[Sequence]) -> tuple[Tensor, dict[str, float]]:
-        """The causal model's loss: cross-entropy of each token of the responses, up to <EOS>, given all that stands before it.
+        """The causal model's loss: cross-entropy of each token of the responses, up to <EOS>, given
+        all that stands before it.
 
         UsageError: a response that is not text.
         """
         clean = collate(sequences, self.model.config)
         if clean.image.generated.any() or clean.audio.generated.any():
-            raise UsageError("an autoregressive model is trained to answer in text alone; leave out tasks that ask for media")
+            raise UsageError(
+                "an autoregressive model is trained to answer in text alone; leave out tasks that"
+                " ask for media"
+            )
         answered = clean.text_generated & (clean.tokens != self.special.pad)
         batch = dataclasses.replace(clean, text_generated=answered)
         return flow_loss(self.model, batch, batch)
 
-    def with_reconstruction(self, loss: Tensor, metrics: dict[str, float], draw: Draw) -> tuple[Tensor, dict[str, float]]:
-        """Keep the reconstruction losses of the media at hand, balanced on the codebook that both losses train."""
+    def with_reconstruction(
+        self, loss: Tensor, metrics: dict[str, float], draw: Draw
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Keep the reconstruction losses of the media at hand, balanced on the codebook that both
+        losses train."""
         kinds = (
             ("image", draw.pixels, image_reconstruction, self.model.embed_image.codebook),
             ("audio", draw.log_mel, audio_reconstruction, self.model.embed_audio.codebook),
@@ -116,4 +149,6 @@ class Objective(nn.Module):
             self.balance.update({"ce": loss, name: loss_rec}, codebook.entries)
             total = total + self.balance.weights[name] * loss_rec
             metrics |= {f"{name}_{key}": value for key, value in found.items()}
-        return total, metrics | {f"lambda_{name}": weight for name, weight in self.balance.weights.items()}
+        return total, metrics | {
+            f"lambda_{name}": weight for name, weight in self.balance.weights.items()
+        }

@@ -12,17 +12,25 @@ from nextomni_edge.models.omni import OmniModel
 from nextomni_edge.train.flow_loss import contrastive_loss
 
 
-def image_reconstruction(model: OmniModel, pixels: Tensor) -> tuple[Tensor, Tensor, dict[str, float]]:
-    """Loss of reconstructing pixels (B,3,S,S) in [-1,1]; also the quantised latents (B,N,K·D), and PSNR in dB.
+def image_reconstruction(
+    model: OmniModel, pixels: Tensor
+) -> tuple[Tensor, Tensor, dict[str, float]]:
+    """Loss of reconstructing pixels (B,3,S,S) in [-1,1]; also the quantised latents (B,N,K·D), and
+    PSNR in dB.
 
     L_R is squared error plus the error of image gradients, a perceptual term that keeps outlines.
     """
-    latents, codes, loss_vq = quantisation_loss(model.embed_image.codebook, model.image_encoder.latents(pixels))
+    latents, codes, loss_vq = quantisation_loss(
+        model.embed_image.codebook, model.image_encoder.latents(pixels)
+    )
     decoded = model.image_decoder.pixels(latents)
     error = (decoded - pixels).pow(2).mean()
     edges = _gradients(decoded, pixels)
     psnr = -10.0 * torch.log10(((decoded.detach().clamp(-1, 1) - pixels) / 2).pow(2).mean() + 1e-9)
-    metrics = {"psnr": float(psnr), "perplexity": perplexity(codes, model.config.image.codebook.entries)}
+    metrics = {
+        "psnr": float(psnr),
+        "perplexity": perplexity(codes, model.config.image.codebook.entries),
+    }
     return 10.0 * error + edges + loss_vq, latents, metrics
 
 
@@ -31,17 +39,26 @@ def _gradients(decoded: Tensor, pixels: Tensor) -> Tensor:
     return difference.diff(dim=-2).abs().mean() + difference.diff(dim=-1).abs().mean()
 
 
-def audio_reconstruction(model: OmniModel, log_mel: Tensor) -> tuple[Tensor, Tensor, dict[str, float]]:
-    """Loss of reconstructing log-mel (B,N,F,mels); also the quantised latents and the mean absolute error."""
-    latents, codes, loss_vq = quantisation_loss(model.embed_audio.codebook, model.audio_encoder.latents(log_mel))
+def audio_reconstruction(
+    model: OmniModel, log_mel: Tensor
+) -> tuple[Tensor, Tensor, dict[str, float]]:
+    """Loss of reconstructing log-mel (B,N,F,mels); also the quantised latents and the mean absolute
+    error."""
+    latents, codes, loss_vq = quantisation_loss(
+        model.embed_audio.codebook, model.audio_encoder.latents(log_mel)
+    )
     decoded = model.audio_decoder.log_mel(latents)
     error = (decoded - log_mel).abs().mean()
-    metrics = {"mel_error": float(error.detach()), "perplexity": perplexity(codes, model.config.audio.codebook.entries)}
+    metrics = {
+        "mel_error": float(error.detach()),
+        "perplexity": perplexity(codes, model.config.audio.codebook.entries),
+    }
     return 10.0 * (decoded - log_mel).pow(2).mean() + 3.0 * error + loss_vq, latents, metrics
 
 
 def perplexity(codes: Tensor, entries: int) -> float:
-    """Mean over codebooks of exp(entropy) of the sub-codes' use (B,N,K); `entries` where all are used alike."""
+    """Mean over codebooks of exp(entropy) of the sub-codes' use (B,N,K); `entries` where all are
+    used alike."""
     flat = codes.flatten(0, 1)
     values = []
     for column in flat.T:
@@ -51,16 +68,21 @@ def perplexity(codes: Tensor, entries: int) -> float:
 
 
 class SemanticHead(nn.Module):
-    """CLIP-style pairing of a medium's mean latent with its name's bag of tokens; used in warm-up and then thrown away."""
+    """CLIP-style pairing of a medium's mean latent with its name's bag of tokens; used in warm-up
+    and then thrown away."""
 
     def __init__(self, config: ModelConfig, latent_dim: int, width: int = 64) -> None:
         super().__init__()
         self.media = nn.Sequential(
-            nn.LayerNorm(latent_dim), nn.Linear(latent_dim, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+            nn.LayerNorm(latent_dim),
+            nn.Linear(latent_dim, 4 * width),
+            nn.GELU(),
+            nn.Linear(4 * width, width),
         )
         self.text = nn.EmbeddingBag(config.text.vocabulary_size, width, mode="mean")
 
     def forward(self, latents: Tensor, names: Tensor, offsets: Tensor) -> tuple[Tensor, float]:
-        """Latents (B,N,L), names' ids (n,) with the start of each (B,) → contrastive loss and top-1."""
+        """Latents (B,N,L), names' ids (n,) with the start of each (B,) → contrastive loss and
+        top-1."""
         media = F.normalize(self.media(latents.mean(dim=1)), dim=-1)
         return contrastive_loss(media, F.normalize(self.text(names, offsets), dim=-1))

@@ -14,7 +14,8 @@ from nextomni_edge.spec import ComponentName, GraphSpec, TensorSpec, Wire
 
 Inputs = dict[str, NDArray[Any]]
 
-# One row and many, one request and several, nothing past and something: none is what the graph was traced with but the last.
+# One row and many, one request and several, nothing past and something: none is what the graph was
+# traced with but the last.
 SIZES: Final[tuple[Mapping[str, int], ...]] = (
     {"batch": 1, "rows": 1, "past": 0, "length": 1},
     {"batch": 1, "rows": 7, "past": 0, "length": 4},
@@ -24,40 +25,67 @@ SIZES: Final[tuple[Mapping[str, int], ...]] = (
 
 
 def cases(spec: GraphSpec, config: ModelConfig) -> Iterator[tuple[str, Inputs]]:
-    """(name, inputs) of each case; sizes beyond the model's are cut to them, and cases that become equal are left out."""
+    """(name, inputs) of each case; sizes beyond the model's are cut to them, and cases that become
+    equal are left out."""
     seen: set[tuple[int, ...]] = set()
     for wanted in SIZES:
-        sizes = {name: min(wanted[name], dim.max) for name, dim in spec.dims().items() if name in wanted}
+        sizes = {
+            name: min(wanted[name], dim.max) for name, dim in spec.dims().items() if name in wanted
+        }
         key = tuple(sizes.values())
         if key in seen:
             continue
         seen.add(key)
         if "past" in sizes:
             sizes["attended"] = sizes["past"] + sizes["rows"]
-        name = ",".join(f"{name}={size}" for name, size in sizes.items() if name in spec.dims() and name != "attended")
+        name = ",".join(
+            f"{name}={size}"
+            for name, size in sizes.items()
+            if name in spec.dims() and name != "attended"
+        )
         generator = np.random.default_rng([zlib.crc32(spec.name.encode()), *key])
-        yield name, {tensor.name: draw(tensor, sizes, spec.name, config, generator) for tensor in spec.inputs}
+        yield (
+            name,
+            {
+                tensor.name: draw(tensor, sizes, spec.name, config, generator)
+                for tensor in spec.inputs
+            },
+        )
 
 
 def draw(
-    tensor: TensorSpec, sizes: Mapping[str, int], component: str, config: ModelConfig, generator: np.random.Generator
+    tensor: TensorSpec,
+    sizes: Mapping[str, int],
+    component: str,
+    config: ModelConfig,
+    generator: np.random.Generator,
 ) -> NDArray[Any]:
     """One input of a component at the given sizes: `attended` is past + rows."""
     shape = tensor.shape(sizes)
     if tensor.name == Wire.TOKENS:
         return generator.integers(0, config.text.vocabulary_size, shape)
     if tensor.name == Wire.CODES:
-        image = component in (ComponentName.EMBED_IMAGE, ComponentName.IMAGE_HEAD, ComponentName.IMAGE_DECODER)
-        return generator.integers(0, (config.image if image else config.audio).codebook.entries, shape)
+        image = component in (
+            ComponentName.EMBED_IMAGE,
+            ComponentName.IMAGE_HEAD,
+            ComponentName.IMAGE_DECODER,
+        )
+        return generator.integers(
+            0, (config.image if image else config.audio).codebook.entries, shape
+        )
     if tensor.name == Wire.POSITIONS:
         past = sizes.get("past", 0)
         return np.broadcast_to(np.arange(past, past + sizes["rows"]), shape).copy()
     if tensor.name == Wire.ATTENTION_MASK:
         if "past" not in sizes:  # padding stands behind the rows
-            return np.arange(shape[1]) < generator.integers(1, shape[1], (shape[0], 1), endpoint=True)
+            return np.arange(shape[1]) < generator.integers(
+                1, shape[1], (shape[0], 1), endpoint=True
+            )
         mask = generator.random(shape) < 0.8
         mask[:, [0, -1]] = (
-            True  # a row that attends to nothing has no answer; under a causal mask the first column is all it may see
+            # a row that attends to nothing has no answer; under a causal mask the first column is
+            # all it may see
+            True
         )
         return mask
     if tensor.name == Wire.PIXELS:

@@ -18,30 +18,35 @@ from nextomni_edge.tokens.audio import log_mel
 
 Array = NDArray[Any]
 
-LIMIT: Final = 1e-4  # relative to an output's scale: float32 kernels that sum in another order stay 10 times below
-# Griffin-Lim turns rounding into phase where a bin is all but silent: 7e-4 between float32 and float64 of the same graph.
+# relative to an output's scale: float32 kernels that sum in another order stay 10 times below
+LIMIT: Final = 1e-4
+# Griffin-Lim turns rounding into phase where a bin is all but silent: 7e-4 between float32 and
+# float64 of the same graph.
 LIMITS: Final = {ComponentName.AUDIO_DECODER: 5e-3}
-TIE: Final = 1e-4  # a draw or a nearest code that was closer than this to another outcome may fall either way
-# Float16 keeps 11 bits: 2e-3 after a backbone, and of a waveform 0.17 where phases turn (0.007 in the log-mel).
+# a draw or a nearest code that was closer than this to another outcome may fall either way
+TIE: Final = 1e-4
+# Float16 keeps 11 bits: 2e-3 after a backbone, and of a waveform 0.17 where phases turn (0.007 in
+# the log-mel).
 FLOAT16_LIMIT: Final = 1e-2
 FLOAT16_LIMITS: Final = {ComponentName.AUDIO_DECODER: 0.5}
-# Of a whole answer phases may turn altogether (0.57 of the samples' scale) while what is heard stays: 0.014 of the log-mel, where
-# another word is 0.1 or more.
+# Of a whole answer phases may turn altogether (0.57 of the samples' scale) while what is heard
+# stays: 0.014 of the log-mel, where another word is 0.1 or more.
 FLOAT16_LOG_MEL_LIMIT: Final = 5e-2
 FLOAT16_TIE: Final = 2e-2
-# llama.cpp rounds what a quantised matrix reads to 8 bits, a block at a time: 2.2e-2 after five layers. OpenVINO, of the demo's six
-# quantised variants: 1.8e-2.
+# llama.cpp rounds what a quantised matrix reads to 8 bits, a block at a time: 2.2e-2 after five
+# layers. OpenVINO, of the demo's six quantised variants: 1.8e-2.
 INT8_LIMIT: Final = 1e-1
 INT8_TIE: Final = 1e-1
 COARSENESS: Final[tuple[Arithmetic, ...]] = ("float32", "float16", "int8")
-# These round a quantised layer's input inside the kernels that they fuse: a value on the border of two integers may go to either,
-# and what a layer read cannot be had without changing it.
+# These round a quantised layer's input inside the kernels that they fuse: a value on the border of
+# two integers may go to either, and what a layer read cannot be had without changing it.
 ROUND_THEMSELVES: Final = ("openvino",)
 
 
 @dataclass(frozen=True)
 class NearTie:
-    """A decision that fell differently because both outcomes were as good: where, and by how little."""
+    """A decision that fell differently because both outcomes were as good: where, and by how
+    little."""
 
     where: str
     margin: float
@@ -49,20 +54,23 @@ class NearTie:
 
 @dataclass
 class ComponentResult:
-    """One component over its cases: the largest error of a float output (see `error`), its limit, and codes that fell on a tie."""
+    """One component over its cases: the largest error of a float output (see `error`), its limit,
+    and codes that fell on a tie."""
 
     cases: int = 0
     arithmetic: Arithmetic = "float32"
     error: float = 0.0
     limit: float = LIMIT
-    log_mel_error: float | None = None  # of a waveform: mean absolute difference of the log-mel, reported beside the samples' error
+    # of a waveform: mean absolute difference of the log-mel, reported beside the samples' error
+    log_mel_error: float | None = None
     codes: int = 0
     near_ties: list[NearTie] = field(default_factory=list)
 
 
 @dataclass
 class TaskResult:
-    """One whole generation: steps compared, draws compared, and where it left the other run by a tie (compared up to there)."""
+    """One whole generation: steps compared, draws compared, and where it left the other run by a
+    tie (compared up to there)."""
 
     steps: int = 0
     arithmetic: Arithmetic = "float32"
@@ -73,7 +81,8 @@ class TaskResult:
 
 @dataclass
 class Report:
-    """What was compared with what, and every failure in one line each. `skipped` says what the bundle has no components for."""
+    """What was compared with what, and every failure in one line each. `skipped` says what the
+    bundle has no components for."""
 
     against: str
     runtime: str
@@ -87,7 +96,11 @@ class Report:
     @property
     def near_ties(self) -> int:
         """Decisions that fell on a tie, in all."""
-        return sum(len(result.near_ties) for results in (self.components, self.tasks) for result in results.values())
+        return sum(
+            len(result.near_ties)
+            for results in (self.components, self.tasks)
+            for result in results.values()
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As JSON has it: an error that is NaN becomes null, and stands under `failures`."""
@@ -114,7 +127,8 @@ class VerificationError(GateError):
 
 
 def error(found: Array, expected: Array) -> float:
-    """Largest absolute difference over the larger of 1 and the largest expected value; NaN where either holds NaN."""
+    """Largest absolute difference over the larger of 1 and the largest expected value; NaN where
+    either holds NaN."""
     if found.shape != expected.shape:
         return float("nan")
     difference = np.abs(found.astype(np.float64) - expected.astype(np.float64)).max(initial=0.0)
@@ -122,18 +136,25 @@ def error(found: Array, expected: Array) -> float:
 
 
 def log_mel_error(found: Array, expected: Array, config: AudioConfig) -> float:
-    """Mean absolute difference of waveforms' log-mel, (batch,…) each, in Whisper's units: what is heard of it. NaN in, NaN out."""
+    """Mean absolute difference of waveforms' log-mel, (batch,…) each, in Whisper's units: what is
+    heard of it. NaN in, NaN out."""
     if not (np.isfinite(found).all() and np.isfinite(expected).all()):
         return float("nan")
     pairs = zip(found, expected, strict=True)
-    spectra = [(log_mel(one.reshape(-1), config), log_mel(other.reshape(-1), config)) for one, other in pairs]
+    spectra = [
+        (log_mel(one.reshape(-1), config), log_mel(other.reshape(-1), config))
+        for one, other in pairs
+    ]
     return float(np.mean([np.abs(one - other).mean() for one, other in spectra]))
 
 
 def rounds_itself(record: ComponentRecord, execution: Execution | None) -> bool:
-    """Whether a component's inputs of layers are rounded, by a runtime that does so in its own way."""
+    """Whether a component's inputs of layers are rounded, by a runtime that does so in its own
+    way."""
     asked = (execution or Execution()).of_format(record.format)
-    return asked.runtime in ROUND_THEMSELVES and any(decision.rounds_input for decision in record.quantisation.values())
+    return asked.runtime in ROUND_THEMSELVES and any(
+        decision.rounds_input for decision in record.quantisation.values()
+    )
 
 
 def arithmetic_of(record: ComponentRecord, execution: Execution | None) -> Arithmetic:
@@ -161,7 +182,8 @@ def within(measured: float, limit: float) -> bool:
 
 
 def first_differences(found: Array, expected: Array) -> Array:
-    """Of tokens (n,) or (n,K), the places of the first differing sub-code of each position: later ones may follow from it."""
+    """Of tokens (n,) or (n,K), the places of the first differing sub-code of each position: later
+    ones may follow from it."""
     differs = (found != expected).reshape(len(expected), -1)
     rows = np.flatnonzero(differs.any(axis=1))
     columns = differs[rows].argmax(axis=1)

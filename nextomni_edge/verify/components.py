@@ -10,11 +10,21 @@ from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import NextOmniError
 from nextomni_edge.runtimes.base import Session
 from nextomni_edge.spec import Wire
-from nextomni_edge.verify.comparison import Array, ComponentResult, NearTie, error, log_mel_error, tie, within
+from nextomni_edge.verify.comparison import (
+    Array,
+    ComponentResult,
+    NearTie,
+    error,
+    log_mel_error,
+    tie,
+    within,
+)
 
 OUTPUT_OF = "output_of."  # likewise: what a static convolution gave, rounded
-INPUT_OF = "input_of."  # before a quantised weight: the name of what its layer read (see recorder.py)
-MARGINS = "margins"  # beside the outputs: of codes, how much nearer the chosen one was than the next
+# before a quantised weight: the name of what its layer read (see recorder.py)
+INPUT_OF = "input_of."
+# beside the outputs: of codes, how much nearer the chosen one was than the next
+MARGINS = "margins"
 
 
 def compare(
@@ -27,8 +37,9 @@ def compare(
 ) -> tuple[list[str], dict[str, Array]]:
     """Failures of one case, and what the session gave.
 
-    Every float output must be within `result.limit`, every code the same but at ties. NaN, infinity and a session's errors fail.
-    `expected` may hold the codes' margins under `MARGINS`; without them no code may differ.
+    Every float output must be within `result.limit`, every code the same but at ties. NaN, infinity
+    and a session's errors fail. `expected` may hold the codes' margins under `MARGINS`; without
+    them no code may differ.
     """
     name = session.spec.name
     try:
@@ -45,15 +56,20 @@ def compare(
         measured = error(ours, theirs)
         result.error = float(np.maximum(result.error, measured))  # keeps a NaN
         if tensor.name == Wire.WAVEFORM and np.isfinite(measured):
-            result.log_mel_error = max(result.log_mel_error or 0.0, log_mel_error(ours, theirs, config.audio))
+            result.log_mel_error = max(
+                result.log_mel_error or 0.0, log_mel_error(ours, theirs, config.audio)
+            )
         if not within(measured, result.limit):
             failures.append(
-                f"{name}: {tensor.name} differs by {measured:.3g} of its scale, at most {result.limit:.0e} is allowed ({case})"
+                f"{name}: {tensor.name} differs by {measured:.3g} of its scale, at most"
+                f" {result.limit:.0e} is allowed ({case})"
             )
     return failures, found
 
 
-def _compare_codes(name: str, case: str, ours: Array, theirs: Array, margins: Array | None, result: ComponentResult) -> list[str]:
+def _compare_codes(
+    name: str, case: str, ours: Array, theirs: Array, margins: Array | None, result: ComponentResult
+) -> list[str]:
     if ours.shape != theirs.shape:
         return [f"{name}: codes of shape {ours.shape}, expected {theirs.shape} ({case})"]
     result.codes += theirs.size
@@ -65,5 +81,8 @@ def _compare_codes(name: str, case: str, ours: Array, theirs: Array, margins: Ar
         if within(margin, near):
             result.near_ties.append(NearTie(where, margin))
         else:
-            failures.append(f"{name}: the code differs at {where}, where no tie was near (margin {margin:.3g}, tie {near:.0e})")
+            failures.append(
+                f"{name}: the code differs at {where}, where no tie was near (margin {margin:.3g},"
+                f" tie {near:.0e})"
+            )
     return failures

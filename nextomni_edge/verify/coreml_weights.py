@@ -1,4 +1,5 @@
-"""What the compressed weights of a Core ML package mean, by the names that the model has for them."""
+"""What the compressed weights of a Core ML package mean, by the names that the model has for
+them."""
 
 from __future__ import annotations
 
@@ -12,17 +13,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextomni_edge.bundle import Decision
-from nextomni_edge.bundle.coreml_package import HALF, PALETTIZED, QUANTIZED, chunks, constant_name, read_blob, read_package
-from nextomni_edge.bundle.mil_wire import BITS, Operation
+from nextomni_edge.bundle.coreml_package import (
+    HALF,
+    PALETTIZED,
+    QUANTIZED,
+    chunks,
+    constant_name,
+    read_blob,
+    read_package,
+)
 from nextomni_edge.errors import InputError
-from nextomni_edge.runtimes.mil import Interpreter
+from nextomni_edge.formats.mil import BITS, Operation
+from nextomni_edge.runtimes.coreml.interpreter import Interpreter
 
 ENDINGS: Final = tuple(half + ending for half in ("", HALF) for ending in (QUANTIZED, PALETTIZED))
 
 
 @dataclass(frozen=True)
 class StoredWeight:
-    """Ŵ as the model has the weight, what its input is multiplied by before (None: nothing), and the bytes of all operands."""
+    """Ŵ as the model has the weight, what its input is multiplied by before (None: nothing), and
+    the bytes of all operands."""
 
     values: NDArray[np.float32]
     smoothing: NDArray[np.float32] | None
@@ -34,40 +44,63 @@ class StoredWeight:
 
 
 def package_weights(package: Path, decisions: Mapping[str, Decision]) -> dict[str, StoredWeight]:
-    """By weight, those that `decisions` name, of all of a component's packages. InputError: one of them is not compressed there."""
+    """By weight, those that `decisions` name, of all of a component's packages. InputError: one of
+    them is not compressed there."""
     found = dict[str, StoredWeight]()
     for part in chunks(package):
         found |= _one_package(part, decisions)
     for weight in decisions.keys() - found.keys():
-        raise InputError(f"{package}: {weight} is listed as quantised, but the package holds it as it was")
+        raise InputError(
+            f"{package}: {weight} is listed as quantised, but the package holds it as it was"
+        )
     return found
 
 
 def _one_package(package: Path, decisions: Mapping[str, Decision]) -> dict[str, StoredWeight]:
     program = read_package(package)
     interpreter = Interpreter(program, lambda blob: read_blob(package, blob))
-    operations = {name: operation for operation in program.operations for name, _ in operation.outputs}
+    operations = {
+        name: operation for operation in program.operations for name, _ in operation.outputs
+    }
     found = {}
     for weight, decision in decisions.items():
-        name = next((constant_name(weight) + end for end in ENDINGS if constant_name(weight) + end in interpreter.compressed), None)
+        name = next(
+            (
+                constant_name(weight) + end
+                for end in ENDINGS
+                if constant_name(weight) + end in interpreter.compressed
+            ),
+            None,
+        )
         if name is not None:
             factor = _factor(operations, interpreter, name) if decision.smoothed else None
-            nbytes = sum(_bytes(operations, value) for values in operations[name].inputs.values() for value in values)
+            nbytes = sum(
+                _bytes(operations, value)
+                for values in operations[name].inputs.values()
+                for value in values
+            )
             found[weight] = StoredWeight(interpreter.compressed[name], factor, nbytes)
     return found
 
 
-def _factor(operations: Mapping[str, Operation], interpreter: Interpreter, weight: str) -> NDArray[np.float32] | None:
-    """The constant that the input of a weight's only reader was multiplied by last; layers with one input may share it.
+def _factor(
+    operations: Mapping[str, Operation], interpreter: Interpreter, weight: str
+) -> NDArray[np.float32] | None:
+    """The constant that the input of a weight's only reader was multiplied by last; layers with one
+    input may share it.
 
     None: nothing multiplies it, as the converter drops factors of 1.
     """
-    reader = next(operation for operation in operations.values() if (weight,) in operation.inputs.values())
+    reader = next(
+        operation for operation in operations.values() if (weight,) in operation.inputs.values()
+    )
     product = operations.get(str(reader.inputs["x"][0]))
     if product is None or product.type != "mul":
         return None
     operands = (str(values[0]) for values in product.inputs.values())
-    return next((found for name in operands if (found := interpreter.constant(name)) is not None), None)
+    return next(
+        (found for name in operands if (found := interpreter.constant(name)) is not None), None
+    )
 
 
 def _bytes(operations: Mapping[str, Operation], value: Any) -> int:

@@ -1,4 +1,5 @@
-"""A quantised bundle's layers in PyTorch: the bundle's own integers, dequantised, and inputs rounded by the runtime's formulas."""
+"""A quantised bundle's layers in PyTorch: the bundle's own integers, dequantised, and inputs
+rounded by the runtime's formulas."""
 
 from __future__ import annotations
 
@@ -15,9 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from nextomni_edge.bundle import Bundle, Decision, float8
+from nextomni_edge.bundle import Bundle, Decision
 from nextomni_edge.bundle.quantised import SMOOTHING, dequantise, read_parts, stored_layers
 from nextomni_edge.errors import GateError, InputError, MissingRuntimeError
+from nextomni_edge.formats import float8
 from nextomni_edge.models.components import Component, components
 from nextomni_edge.models.networks import Model
 from nextomni_edge.runtimes.base import Array, Execution, Session
@@ -30,12 +32,14 @@ Float = NDArray[np.float32]
 Rounding = Callable[[Float], Float]
 
 PRODUCTS: Final = (F.linear, F.conv1d, F.conv2d)
-SAME_ERROR: Final = 1e-3  # how far a layer's error may be from the one recorded, relative: it is summed in another order
+# how far a layer's error may be from the one recorded, relative: it is summed in another order
+SAME_ERROR: Final = 1e-3
 
 
 @dataclass(frozen=True)
 class RoundedLayer:
-    """A layer whose input is rounded, and of a static convolution the (scale, zero point) of its output."""
+    """A layer whose input is rounded, and of a static convolution the (scale, zero point) of its
+    output."""
 
     name: str
     rounding: Rounding
@@ -43,14 +47,17 @@ class RoundedLayer:
 
 
 class FakeQuantisedSession(TorchSession):
-    """`module` has the dequantised weights. Where inputs are rounded, a second session over the bundle's graph tells what its
-    layers read (see recorder.py): each is held against what PyTorch computed for it, and taken over. Without one (a runtime that
-    `rounds_itself`) PyTorch rounds what it computed.
+    """`module` has the dequantised weights. Where inputs are rounded, a second session over the
+    bundle's graph tells what its layers read (see recorder.py): each is held against what PyTorch
+    computed for it, and taken over. Without one (a runtime that `rounds_itself`) PyTorch rounds
+    what it computed.
 
     GateError: a layer's input differs by more than float32's rounding explains.
     """
 
-    def __init__(self, component: Component, inputs: RoundedInputs, runtime: Session | None) -> None:
+    def __init__(
+        self, component: Component, inputs: RoundedInputs, runtime: Session | None
+    ) -> None:
         super().__init__(component)
         self.module, self.inputs, self.runtime = component.module, inputs, runtime
 
@@ -62,8 +69,9 @@ class FakeQuantisedSession(TorchSession):
 
 
 class LockstepSession(Session):
-    """For whole generations: each call is computed in PyTorch too, and the runtime's outputs are what it gives, so that the two
-    never part over the last bit of a value. GateError: an output differs by more than its limit."""
+    """For whole generations: each call is computed in PyTorch too, and the runtime's outputs are
+    what it gives, so that the two never part over the last bit of a value. GateError: an output
+    differs by more than its limit."""
 
     def __init__(self, checked: FakeQuantisedSession) -> None:
         super().__init__(checked.spec, checked.provider)
@@ -77,13 +85,17 @@ class LockstepSession(Session):
         for name in outputs:
             measured = error(found[name], expected[name])
             if not within(measured, allowed):
-                raise GateError(f"{self.spec.name}: {name} differs by {measured:.3g} of its scale, {allowed:.0e} is allowed")
+                raise GateError(
+                    f"{self.spec.name}: {name} differs by {measured:.3g} of its scale,"
+                    f" {allowed:.0e} is allowed"
+                )
         return {name: found[name] for name in outputs}
 
 
 class RoundedInputs(TorchFunctionMode):
-    """While it is entered, a linear function or a convolution with a quantised weight reads the input that is `recorded` for it,
-    rounded; a convolution gives the rounded output that is recorded for it, where that is a rounding of what it computed."""
+    """While it is entered, a linear function or a convolution with a quantised weight reads the
+    input that is `recorded` for it, rounded; a convolution gives the rounded output that is
+    recorded for it, where that is a rounding of what it computed."""
 
     def __init__(self, component: str, rounded: Mapping[int, RoundedLayer]) -> None:
         super().__init__()
@@ -95,7 +107,9 @@ class RoundedInputs(TorchFunctionMode):
         layer = self._rounded.get(id(args[1])) if func in PRODUCTS else None
         if layer is None:
             return func(*args, **(kwargs or {}))
-        found = func(torch.tensor(layer.rounding(self._input(layer, args[0]))), *args[1:], **(kwargs or {}))
+        found = func(
+            torch.tensor(layer.rounding(self._input(layer, args[0]))), *args[1:], **(kwargs or {})
+        )
         return found if layer.output is None else self._output(layer, layer.output, found)
 
     def _input(self, layer: RoundedLayer, x: Tensor) -> Float:
@@ -106,7 +120,8 @@ class RoundedInputs(TorchFunctionMode):
         self.largest = max(self.largest, measured)
         if not within(measured, LIMIT):
             raise GateError(
-                f"{self._component}: the input of {layer.name} differs by {measured:.3g} of its scale, {LIMIT:.0e} is allowed"
+                f"{self._component}: the input of {layer.name} differs by {measured:.3g} of its"
+                f" scale, {LIMIT:.0e} is allowed"
             )
         return found
 
@@ -118,21 +133,36 @@ class RoundedInputs(TorchFunctionMode):
         found: Float = self.recorded[OUTPUT_OF + layer.name].reshape(tuple(y.shape))
         inside = np.clip(y.numpy(), -zero * scale, (255 - zero) * scale)
         away = error(found, inside) - 0.5 * scale / max(1.0, np.abs(inside).max(initial=0.0))
-        if not within(away, LIMIT) or not within(error(round_static(found, scale, zero), found), LIMIT):
-            raise GateError(f"{self._component}: the output of {layer.name} is no rounding of what PyTorch computed for it")
+        if not within(away, LIMIT) or not within(
+            error(round_static(found, scale, zero), found), LIMIT
+        ):
+            raise GateError(
+                f"{self._component}: the output of {layer.name} is no rounding of what PyTorch"
+                " computed for it"
+            )
         return torch.tensor(found)
 
 
-def fake_quantised_sessions(model: Model, bundle: Bundle, execution: Execution | None = None) -> dict[str, FakeQuantisedSession]:
-    """A session for each component that the bundle has quantised; the model's own modules stay as they are.
+def fake_quantised_sessions(
+    model: Model, bundle: Bundle, execution: Execution | None = None
+) -> dict[str, FakeQuantisedSession]:
+    """A session for each component that the bundle has quantised; the model's own modules stay as
+    they are.
 
-    GateError: the integers are not the model's (their error is not the recorded one). InputError: they don't fit its shapes.
+    GateError: the integers are not the model's (their error is not the recorded one). InputError:
+    they don't fit its shapes.
     """
     quantised = {name for name, record in bundle.manifest.components.items() if record.quantisation}
-    return {name: _session(component, bundle, execution) for name, component in components(model).items() if name in quantised}
+    return {
+        name: _session(component, bundle, execution)
+        for name, component in components(model).items()
+        if name in quantised
+    }
 
 
-def _session(component: Component, bundle: Bundle, execution: Execution | None) -> FakeQuantisedSession:
+def _session(
+    component: Component, bundle: Bundle, execution: Execution | None
+) -> FakeQuantisedSession:
     record = bundle.manifest.components[component.name]
     if record.format == "coreml":
         return _weights_alone(component, bundle)
@@ -142,54 +172,87 @@ def _session(component: Component, bundle: Bundle, execution: Execution | None) 
     for name, decision in record.quantisation.items():
         where = f"{bundle.path}: {component.name}/{name}"
         if name not in weights or name not in stored:
-            raise InputError(f"{where}: listed as quantised, but the {'graph' if name in weights else 'model'} has no such weight")
+            raise InputError(
+                f"{where}: listed as quantised, but the {'graph' if name in weights else 'model'}"
+                " has no such weight"
+            )
         parts = read_parts(bundle.path, stored[name])
         _replace(weights[name], decision, parts, where)
         if (rounding := _rounding(decision, parts)) is not None:
             rounded[id(weights[name])] = RoundedLayer(name, rounding, decision.output)
             widths[name] = 1 if decision.operator == "conv" else weights[name].shape[1]
-    runtime = _recorder(bundle, component.name, widths) if widths and not rounds_itself(record, execution) else None
-    return FakeQuantisedSession(dataclasses.replace(component, module=module), RoundedInputs(component.name, rounded), runtime)
+    runtime = (
+        _recorder(bundle, component.name, widths)
+        if widths and not rounds_itself(record, execution)
+        else None
+    )
+    return FakeQuantisedSession(
+        dataclasses.replace(component, module=module),
+        RoundedInputs(component.name, rounded),
+        runtime,
+    )
 
 
 def _weights_alone(component: Component, bundle: Bundle) -> FakeQuantisedSession:
     """Of a Core ML package: its own weights, and inputs that nothing rounds."""
-    module, decisions = copy.deepcopy(component.module), bundle.manifest.components[component.name].quantisation
+    module, decisions = (
+        copy.deepcopy(component.module),
+        bundle.manifest.components[component.name].quantisation,
+    )
     weights = dict(module.named_parameters())
     stored = package_weights(bundle.component_file(component.name), decisions)
     for name, decision in decisions.items():
         where = f"{bundle.path}: {component.name}/{name}"
         if name not in weights or tuple(weights[name].shape) != stored[name].values.shape:
-            raise InputError(f"{where}: the package's weight is {stored[name].values.shape}, the model has no such")
+            raise InputError(
+                f"{where}: the package's weight is {stored[name].values.shape}, the model has no"
+                " such"
+            )
         _check_error(torch.tensor(stored[name].meant()), weights[name], decision, where)
         with torch.no_grad():
             weights[name].copy_(torch.tensor(stored[name].values))
-    smooth(module, {name: layer.smoothing for name, layer in stored.items() if layer.smoothing is not None})
-    return FakeQuantisedSession(dataclasses.replace(component, module=module), RoundedInputs(component.name, {}), None)
+    smooth(
+        module,
+        {name: layer.smoothing for name, layer in stored.items() if layer.smoothing is not None},
+    )
+    return FakeQuantisedSession(
+        dataclasses.replace(component, module=module), RoundedInputs(component.name, {}), None
+    )
 
 
 def smooth(module: nn.Module, smoothing: Mapping[str, Array]) -> None:
-    """Multiply what the owners of these weights are given, as a quantised graph does; a buffer of each keeps the factors."""
+    """Multiply what the owners of these weights are given, as a quantised graph does; a buffer of
+    each keeps the factors."""
     for weight, factor in smoothing.items():
         owner = module.get_submodule(weight.rpartition(".")[0])
         owner.register_buffer(SMOOTHING, torch.tensor(factor))
-        owner.register_forward_pre_hook(lambda owner, given: (given[0] * owner.get_buffer(SMOOTHING), *given[1:]))
+        owner.register_forward_pre_hook(
+            lambda owner, given: (given[0] * owner.get_buffer(SMOOTHING), *given[1:])
+        )
 
 
 def _recorder(bundle: Bundle, component: str, widths: Mapping[str, int]) -> Session:
     try:
-        from nextomni_edge.verify.recorder import recorder  # a bundle that is not quantised is verified without onnx-ir
+        # a bundle that is not quantised is verified without onnx-ir
+        from nextomni_edge.verify.recorder import recorder
     except ImportError as missing:
-        raise MissingRuntimeError(f"{missing}; install it with: pip install 'nextomni-edge[quantize]'") from missing
+        raise MissingRuntimeError(
+            f"{missing}; install it with: pip install 'nextomni-edge[quantize]'"
+        ) from missing
     return recorder(bundle, component, widths)
 
 
-def _replace(weight: nn.Parameter, decision: Decision, parts: Mapping[str, Array], where: str) -> None:
+def _replace(
+    weight: nn.Parameter, decision: Decision, parts: Mapping[str, Array], where: str
+) -> None:
     try:
         found = torch.tensor(dequantise(decision, parts, tuple(weight.shape)))
         meant = found * torch.tensor(parts[SMOOTHING]) if SMOOTHING in parts else found
     except (ValueError, RuntimeError) as failure:
-        raise InputError(f"{where}: the stored parts do not fit the weight's shape {tuple(weight.shape)} ({failure})") from failure
+        raise InputError(
+            f"{where}: the stored parts do not fit the weight's shape {tuple(weight.shape)}"
+            f" ({failure})"
+        ) from failure
     _check_error(meant, weight, decision, where)
     with torch.no_grad():
         weight.copy_(found)
@@ -198,15 +261,18 @@ def _replace(weight: nn.Parameter, decision: Decision, parts: Mapping[str, Array
 def weight_error(meant: Tensor, weight: Tensor) -> float:
     """‖Ŵ − W‖ / ‖W‖ (Frobenius)."""
     with torch.no_grad():
-        return float(torch.linalg.norm((meant - weight).double()) / torch.linalg.norm(weight.double()).clamp_min(1e-30))
+        return float(
+            torch.linalg.norm((meant - weight).double())
+            / torch.linalg.norm(weight.double()).clamp_min(1e-30)
+        )
 
 
 def _check_error(meant: Tensor, weight: Tensor, decision: Decision, where: str) -> None:
     away = weight_error(meant, weight)
     if not abs(away - decision.weight_error) <= SAME_ERROR * max(away, decision.weight_error):
         raise GateError(
-            f"{where}: the integers are {away:.3g} of the model's weight away, {decision.weight_error:.3g} is recorded; "
-            "they were made of another model"
+            f"{where}: the integers are {away:.3g} of the model's weight away,"
+            f" {decision.weight_error:.3g} is recorded; they were made of another model"
         )
 
 
@@ -230,7 +296,8 @@ def _rounding(decision: Decision, parts: Mapping[str, Array]) -> Rounding | None
     return rounded
 
 
-# In numpy: PyTorch multiplies by a reciprocal where a division is written, and falls on the other side of some borders.
+# In numpy: PyTorch multiplies by a reciprocal where a division is written, and falls on the other
+# side of some borders.
 def round_tensor(x: Float) -> Float:
     """ONNX's DynamicQuantizeLinear and back: uint8 over the range of all values, 0 included."""
     low, high = np.minimum(x.min(), np.float32(0)), np.maximum(x.max(), np.float32(0))
@@ -257,7 +324,8 @@ def round_float8(x: Float, scale: float) -> Float:
 
 
 def round_blocks(x: Float, block_size: int) -> Float:
-    """What MatMulNBits does at accuracy level 4: each row's blocks to int8, the largest magnitude becoming 127."""
+    """What MatMulNBits does at accuracy level 4: each row's blocks to int8, the largest magnitude
+    becoming 127."""
     width = x.shape[-1]
     padded = np.pad(x, [*[(0, 0)] * (x.ndim - 1), (0, -width % block_size)])
     blocks = padded.reshape(*x.shape[:-1], -1, block_size)

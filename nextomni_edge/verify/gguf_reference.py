@@ -12,18 +12,19 @@ import numpy as np
 import torch
 
 from nextomni_edge.bundle import Bundle
-from nextomni_edge.bundle.gguf_file import GgufTensor, gguf_name, read_gguf
-from nextomni_edge.bundle.manifest import Arithmetic, Precision
+from nextomni_edge.bundle.manifest import Arithmetic
 from nextomni_edge.errors import GateError, MissingRuntimeError
+from nextomni_edge.formats.gguf import GgufTensor, gguf_name, read_gguf
 from nextomni_edge.models.components import Component, components
 from nextomni_edge.models.networks import Model
 from nextomni_edge.runtimes.base import READERS, Array, Session, runtime
 from nextomni_edge.runtimes.state import Ids, State
 from nextomni_edge.runtimes.torch import TorchSession
-from nextomni_edge.spec import ComponentName, Wire
+from nextomni_edge.spec import ComponentName, Precision, Wire
 from nextomni_edge.verify.comparison import error, limit, within
 
-# ‖Ŵ − W‖ / ‖W‖ that rounding to a format makes at the most, doubled: beyond it, the file holds another model.
+# ‖Ŵ − W‖ / ‖W‖ that rounding to a format makes at the most, doubled: beyond it, the file holds
+# another model.
 FARTHEST: Final[dict[Precision, float]] = {
     "float32": 0.0, "float16": 1e-3, "q8_0": 0.02, "q6_k": 0.06, "q4_k_m": 0.2, "q4_0": 0.25,
 }  # fmt: skip
@@ -47,43 +48,71 @@ class _Pair(State):
 
 
 class RuntimeInLockstep(Session):
-    """For whole generations: each call is computed in PyTorch (`checked`) too, and what the runtime gives is handed on, so that the
-    two never part over a rounding. GateError: they differ by more than the limit of the arithmetic."""
+    """For whole generations: each call is computed in PyTorch (`checked`) too, and what the runtime
+    gives is handed on, so that the two never part over a rounding. GateError: they differ by more
+    than the limit of the arithmetic."""
 
     def __init__(self, checked: Session, runtime: Session, arithmetic: Arithmetic) -> None:
         super().__init__(runtime.spec, checked.provider)
         self._checked, self._runtime, self._arithmetic = checked, runtime, arithmetic
 
     def _run(self, inputs: Mapping[str, Array], outputs: list[str]) -> dict[str, Array]:
-        return self._compared(run_reference(self._checked, inputs), self._runtime.run(inputs, outputs), outputs)
+        return self._compared(
+            run_reference(self._checked, inputs), self._runtime.run(inputs, outputs), outputs
+        )
 
     def state(self, batch: int, columns: int) -> State:
         return _Pair(self._checked.state(batch, columns), self._runtime.state(batch, columns))
 
     def _step(self, inputs: Mapping[str, Array], state: _Pair, sequences: Ids) -> dict[str, Array]:
-        expected = self._checked.step(inputs, state.checked, sequences)[Wire.HIDDEN] * inputs[Wire.ATTENTION_MASK][..., None]
-        return self._compared({Wire.HIDDEN: expected}, self._runtime.step(inputs, state.kept, sequences), [Wire.HIDDEN])
+        expected = (
+            self._checked.step(inputs, state.checked, sequences)[Wire.HIDDEN]
+            * inputs[Wire.ATTENTION_MASK][..., None]
+        )
+        return self._compared(
+            {Wire.HIDDEN: expected},
+            self._runtime.step(inputs, state.kept, sequences),
+            [Wire.HIDDEN],
+        )
 
-    def _compared(self, expected: Mapping[str, Array], found: dict[str, Array], outputs: list[str]) -> dict[str, Array]:
+    def _compared(
+        self, expected: Mapping[str, Array], found: dict[str, Array], outputs: list[str]
+    ) -> dict[str, Array]:
         allowed = limit(self.spec.name, self._arithmetic)
         for name in outputs:
             if not within(measured := error(found[name], expected[name]), allowed):
-                raise GateError(f"{self.spec.name}: {name} differs by {measured:.3g} of its scale, {allowed:.0e} is allowed")
+                raise GateError(
+                    f"{self.spec.name}: {name} differs by {measured:.3g} of its scale,"
+                    f" {allowed:.0e} is allowed"
+                )
         return found
 
 
 def run_reference(session: Session, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """Outputs, for inputs without states too: then nothing is past, and hidden states are 0 at padding."""
-    missing = [tensor for tensor in session.spec.inputs if tensor.name not in inputs and tensor.name in dict(session.spec.states)]
+    """Outputs, for inputs without states too: then nothing is past, and hidden states are 0 at
+    padding."""
+    missing = [
+        tensor
+        for tensor in session.spec.inputs
+        if tensor.name not in inputs and tensor.name in dict(session.spec.states)
+    ]
     if not missing:
         return session.run(inputs)
     mask = inputs[Wire.ATTENTION_MASK]
-    nothing = {tensor.name: np.zeros(tensor.shape({"batch": len(mask), "past": 0}), np.float32) for tensor in missing}
-    return {Wire.HIDDEN: session.run({**inputs, **nothing}, [Wire.HIDDEN])[Wire.HIDDEN] * mask[..., None]}
+    nothing = {
+        tensor.name: np.zeros(tensor.shape({"batch": len(mask), "past": 0}), np.float32)
+        for tensor in missing
+    }
+    return {
+        Wire.HIDDEN: (
+            session.run({**inputs, **nothing}, [Wire.HIDDEN])[Wire.HIDDEN] * mask[..., None]
+        )
+    }
 
 
 def gguf_sessions(model: Model, bundle: Bundle) -> dict[str, tuple[Session, Session]]:
-    """Of the backbone, where llama.cpp holds it in less than float32: PyTorch with the file's numbers, and the two in lockstep."""
+    """Of the backbone, where llama.cpp holds it in less than float32: PyTorch with the file's
+    numbers, and the two in lockstep."""
     record = bundle.manifest.components.get(ComponentName.BACKBONE)
     if record is None or record.format != "gguf" or record.precision == "float32":
         return {}
@@ -95,16 +124,21 @@ def gguf_sessions(model: Model, bundle: Bundle) -> dict[str, tuple[Session, Sess
 
 
 def widened(component: Component, file: Path, precision: Precision) -> Component:
-    """The component with the weights that the file holds. GateError: they are not the component's, rounded."""
+    """The component with the weights that the file holds. GateError: they are not the component's,
+    rounded."""
     module, tensors = copy.deepcopy(component.module), read_gguf(file).tensors
     with torch.no_grad():
         for name, weight in module.named_parameters():
             found = torch.tensor(_values(file, tensors[gguf_name(name)])).reshape(weight.shape)
-            away = float(torch.linalg.norm((found - weight).double()) / torch.linalg.norm(weight.double()).clamp_min(1e-30))
+            away = float(
+                torch.linalg.norm((found - weight).double())
+                / torch.linalg.norm(weight.double()).clamp_min(1e-30)
+            )
             if not within(away, FARTHEST[precision]):
                 raise GateError(
-                    f"{file}: {gguf_name(name)} is {away:.3g} of the model's weight away, at most {FARTHEST[precision]} is "
-                    f"{precision}'s rounding; it was made of another model"
+                    f"{file}: {gguf_name(name)} is {away:.3g} of the model's weight away, at most"
+                    f" {FARTHEST[precision]} is {precision}'s rounding; it was made of another"
+                    " model"
                 )
             weight.copy_(found)
     return dataclasses.replace(component, module=module)
@@ -117,5 +151,10 @@ def _values(file: Path, tensor: GgufTensor) -> Array:
     try:
         import gguf
     except ImportError as error:
-        raise MissingRuntimeError(f"{error}; install it with: pip install 'nextomni-edge[gguf]'") from error
-    return np.asarray(gguf.dequantize(data.reshape(tensor.shape[0], -1), gguf.GGMLQuantizationType[tensor.type]), np.float32)
+        raise MissingRuntimeError(
+            f"{error}; install it with: pip install 'nextomni-edge[gguf]'"
+        ) from error
+    return np.asarray(
+        gguf.dequantize(data.reshape(tensor.shape[0], -1), gguf.GGMLQuantizationType[tensor.type]),
+        np.float32,
+    )

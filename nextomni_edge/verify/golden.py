@@ -1,12 +1,14 @@
-"""The golden trace: what the exported model computed, kept in the bundle so that any device can show that it computes the same.
+"""The golden trace: what the exported model computed, kept in the bundle so that any device can
+show that it computes the same.
 
-The file holds, as safetensors: `component/NAME/CASE/{input,output}/WIRE` (full float outputs), `task/NAME/...` (whole
-generations: x_t and x_1 of every step, margins, what was decoded), and `digest/FILE`, the SHA-256 of every graph, weight,
-table and tokenizer as exported.
+The file holds, as safetensors: `component/NAME/CASE/{input,output}/WIRE` (full float outputs),
+`task/NAME/...` (whole generations: x_t and x_1 of every step, margins, what was decoded), and
+`digest/FILE`, the SHA-256 of every graph, weight, table and tokenizer as exported.
 
-What it proves. The outputs show that this runtime on this device computes what the exporter saw; they cannot show the last bit of a
-weight, or a row of a table that no case touches. The digests do: whoever changes a file, and its hash in the manifest with it, is
-found here, and the tensor is named. They are no signature: who also rewrites this file, digests and outputs alike, is not found.
+What it proves. The outputs show that this runtime on this device computes what the exporter saw;
+they cannot show the last bit of a weight, or a row of a table that no case touches. The digests do:
+whoever changes a file, and its hash in the manifest with it, is found here, and the tensor is
+named. They are no signature: who also rewrites this file, digests and outputs alike, is not found.
 """
 
 from __future__ import annotations
@@ -17,12 +19,12 @@ from typing import Any, Final
 import numpy as np
 
 from nextomni_edge.bundle import Bundle
-from nextomni_edge.bundle.onnx_wire import read_onnx
-from nextomni_edge.checkpoint import file_sha256
+from nextomni_edge.checkpoints.directory import file_sha256
 from nextomni_edge.errors import InputError
-from nextomni_edge.tensor_file import TensorFile
+from nextomni_edge.formats.onnx_read import read_onnx
+from nextomni_edge.formats.tensor_file import TensorFile
+from nextomni_edge.tasks import Task, task_from_json, task_to_json
 from nextomni_edge.verify.comparison import Array
-from nextomni_edge.verify.tasks import Task, task_from_json, task_to_json
 from nextomni_edge.verify.trajectory import Trajectory
 
 FILE: Final = "golden.safetensors"
@@ -30,7 +32,8 @@ VERSION: Final = 1
 
 
 class GoldenTrace:
-    """The trace in memory: `cases` by component and case (inputs, outputs), `tasks` by name, `digests` by file."""
+    """The trace in memory: `cases` by component and case (inputs, outputs), `tasks` by name,
+    `digests` by file."""
 
     def __init__(self) -> None:
         self.cases: dict[str, dict[str, tuple[dict[str, Array], dict[str, Array]]]] = {}
@@ -39,11 +42,19 @@ class GoldenTrace:
 
     def tensors(self) -> dict[str, Array]:
         """The file's tensors."""
-        found: dict[str, Array] = {f"digest/{name}": _packed(digest) for name, digest in self.digests.items()}
+        found: dict[str, Array] = {
+            f"digest/{name}": _packed(digest) for name, digest in self.digests.items()
+        }
         for component, cases in self.cases.items():
             for index, (inputs, outputs) in enumerate(cases.values()):
-                found |= {f"component/{component}/{index}/input/{name}": array for name, array in inputs.items()}
-                found |= {f"component/{component}/{index}/output/{name}": array for name, array in outputs.items()}
+                found |= {
+                    f"component/{component}/{index}/input/{name}": array
+                    for name, array in inputs.items()
+                }
+                found |= {
+                    f"component/{component}/{index}/output/{name}": array
+                    for name, array in outputs.items()
+                }
         for name, (task, trajectory) in self.tasks.items():
             segments = [segment.tokens for segment in task.sequence.segments]
             for key, arrays in {"segment": segments, **vars(trajectory)}.items():
@@ -64,13 +75,16 @@ def read(bundle: Bundle) -> GoldenTrace:
     file, data = bundle.golden()
     if data.get("version") != VERSION:
         raise InputError(
-            f"{bundle.path}: golden trace of version {data.get('version')!r}, expected {VERSION}; export the model again"
+            f"{bundle.path}: golden trace of version {data.get('version')!r}, expected {VERSION};"
+            " export the model again"
         )
     trace = GoldenTrace()
     try:
         _read(file, data, trace)
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise InputError(f"{file.path}: the golden trace does not fit the manifest ({error})") from error
+        raise InputError(
+            f"{file.path}: the golden trace does not fit the manifest ({error})"
+        ) from error
     return trace
 
 
@@ -82,7 +96,10 @@ def _read(file: TensorFile, data: Mapping[str, Any], trace: GoldenTrace) -> None
     for folder, leaves in tree.items():
         if folder == "digest" or folder.startswith("digest/"):
             prefix = folder.removeprefix("digest").lstrip("/")
-            trace.digests |= {f"{prefix}/{leaf}".lstrip("/"): array.tobytes().hex() for leaf, array in leaves.items()}
+            trace.digests |= {
+                f"{prefix}/{leaf}".lstrip("/"): array.tobytes().hex()
+                for leaf, array in leaves.items()
+            }
     for component, names in data["cases"].items():
         trace.cases[component] = {}
         for index, case in enumerate(names):
@@ -90,7 +107,8 @@ def _read(file: TensorFile, data: Mapping[str, Any], trace: GoldenTrace) -> None
             trace.cases[component][case] = (tree[f"{prefix}/input"], tree[f"{prefix}/output"])
     for name, task in data["tasks"].items():
         parts = {
-            key: _numbered(tree.get(f"task/{name}/{key}", {})) for key in ("segment", "x_t", "x_1", "margins", "tokens", "decoded")
+            key: _numbered(tree.get(f"task/{name}/{key}", {}))
+            for key in ("segment", "x_t", "x_1", "margins", "tokens", "decoded")
         }
         segments = parts.pop("segment")
         trace.tasks[name] = (task_from_json(name, task, list(segments)), Trajectory(**parts))
@@ -107,11 +125,16 @@ def _packed(digest: str) -> Array:
 def digests(bundle: Bundle) -> dict[str, str]:
     """SHA-256 of every file that decides what is computed, from the files themselves."""
     skipped = {bundle.manifest.golden.file} if bundle.manifest.golden else set()
-    return {name: file_sha256(bundle.path / name) for name in bundle.manifest.files if name not in skipped}
+    return {
+        name: file_sha256(bundle.path / name)
+        for name in bundle.manifest.files
+        if name not in skipped
+    }
 
 
 def changed(bundle: Bundle, trace: GoldenTrace) -> Iterator[str]:
-    """One line for each file that is not as it was exported; weights by the tensors that stand in them."""
+    """One line for each file that is not as it was exported; weights by the tensors that stand in
+    them."""
     now = digests(bundle)
     tensors = _tensors_by_file(bundle)
     for name in sorted(now.keys() | trace.digests.keys()):
@@ -135,5 +158,7 @@ def _tensors_by_file(bundle: Bundle) -> dict[str, list[str]]:
             continue  # its weights stand in a file that bears its name
         for tensor in read_onnx(bundle.component_file(component).read_bytes()).tensors:
             if tensor.entries is not None:
-                found.setdefault(dict(tensor.entries)["location"], []).append(f"{component}: {tensor.name}")
+                found.setdefault(dict(tensor.entries)["location"], []).append(
+                    f"{component}: {tensor.name}"
+                )
     return found

@@ -9,7 +9,7 @@ import torch
 
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.bundle.manifest import INLINE
-from nextomni_edge.checkpoint import Checkpoint
+from nextomni_edge.checkpoints.directory import Checkpoint
 from nextomni_edge.errors import InputError
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.models import networks
@@ -21,30 +21,43 @@ from nextomni_edge.runtimes.torch import sessions
 from nextomni_edge.tokens.text import TextTokenizer
 from nextomni_edge.verify.comparison import Array, arithmetic_of, rounds_itself
 from nextomni_edge.verify.components import MARGINS
-from nextomni_edge.verify.fake_quantised import FakeQuantisedSession, LockstepSession, fake_quantised_sessions
+from nextomni_edge.verify.fake_quantised import (
+    FakeQuantisedSession,
+    LockstepSession,
+    fake_quantised_sessions,
+)
 from nextomni_edge.verify.gguf_reference import RuntimeInLockstep, gguf_sessions, run_reference
 
 
 class Reference:
-    """`model` runs in PyTorch in float32. Weights that the bundle stores as float16 are rounded so here too, and a quantised
-    bundle's layers compute with its own integers (see fake_quantised.py): a bundle may narrow a weight, as the manifest says, but
-    must not compute anything else with it. InputError, GateError: the integers are not this model's."""
+    """`model` runs in PyTorch in float32. Weights that the bundle stores as float16 are rounded so
+    here too, and a quantised bundle's layers compute with its own integers (see fake_quantised.py):
+    a bundle may narrow a weight, as the manifest says, but must not compute anything else with it.
+    InputError, GateError: the integers are not this model's."""
 
     def __init__(self, bundle: Bundle, model_dir: Path, execution: Execution | None = None) -> None:
         checkpoint = Checkpoint.open(model_dir)
         if checkpoint.config != bundle.config:
             raise InputError(
-                f"{bundle.path}: its config is not that of {model_dir}; compare it with the model that it was made from"
+                f"{bundle.path}: its config is not that of {model_dir}; compare it with the model"
+                " that it was made from"
             )
         self.name = "PyTorch"
         self._omni = networks.load(model_dir)
-        blocks = gguf_sessions(self._omni, bundle)  # before rounding: the file's numbers are held against the model's own
-        if any(component.precision == "float16" for component in bundle.manifest.components.values()):
+        # before rounding: the file's numbers are held against the model's own
+        blocks = gguf_sessions(self._omni, bundle)
+        if any(
+            component.precision == "float16" for component in bundle.manifest.components.values()
+        ):
             _round(self._omni)
         quantised = fake_quantised_sessions(self._omni, bundle, execution)
         self._modules = {name: session.module for name, session in quantised.items()}
-        self._sessions = sessions(self._omni) | quantised | {name: alone for name, (alone, _) in blocks.items()}
-        whole_runs = self._sessions | {name: _in_lockstep(session, bundle, execution) for name, session in quantised.items()}
+        self._sessions = (
+            sessions(self._omni) | quantised | {name: alone for name, (alone, _) in blocks.items()}
+        )
+        whole_runs = self._sessions | {
+            name: _in_lockstep(session, bundle, execution) for name, session in quantised.items()
+        }
         whole_runs |= {name: together for name, (_, together) in blocks.items()}
         self.model = EdgeModel(
             checkpoint.config,
@@ -54,7 +67,8 @@ class Reference:
         )
 
     def run(self, component: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Outputs of a component, and of an encoder the margins of its codes. NonFiniteError: a float output is not finite."""
+        """Outputs of a component, and of an encoder the margins of its codes. NonFiniteError: a
+        float output is not finite."""
         found = run_reference(self._sessions[component], inputs)
         module = self._modules.get(component) or self._omni.get_submodule(component)
         if isinstance(module, ImageEncoder | AudioEncoder):
@@ -62,18 +76,24 @@ class Reference:
         return found
 
 
-def _in_lockstep(session: FakeQuantisedSession, bundle: Bundle, execution: Execution | None) -> Session:
-    """For whole generations: a quantised component in PyTorch and in the bundle's runtime at once."""
+def _in_lockstep(
+    session: FakeQuantisedSession, bundle: Bundle, execution: Execution | None
+) -> Session:
+    """For whole generations: a quantised component in PyTorch and in the bundle's runtime at
+    once."""
     name, record = session.spec.name, bundle.manifest.components[session.spec.name]
     if not rounds_itself(record, execution):
         return LockstepSession(session)
     asked = (execution or Execution()).of_format(record.format)
-    loaded = runtime(str(asked.runtime), asked).load(name, bundle.component_file(name), session.spec, asked.provider)
+    loaded = runtime(str(asked.runtime), asked).load(
+        name, bundle.component_file(name), session.spec, asked.provider
+    )
     return RuntimeInLockstep(session, loaded, arithmetic_of(record, execution))
 
 
 def _margins(encoder: ImageEncoder | AudioEncoder, media: Array) -> Array:
-    """How much more alike the chosen entry was than the next, as a difference of cosines, (B,N,K) float32."""
+    """How much more alike the chosen entry was than the next, as a difference of cosines, (B,N,K)
+    float32."""
     with torch.inference_mode():
         similarity = encoder.codebook.similarity(encoder.latents(torch.tensor(media)))
         best: Array = similarity.topk(2, dim=-1).values.numpy()

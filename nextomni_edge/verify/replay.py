@@ -35,9 +35,11 @@ def replay(
     progress: Progress | None = None,
     check_digests: bool = True,
 ) -> Report:
-    """Run everything that the bundle's trace holds and compare; the report says what differs, `require()` raises it.
+    """Run everything that the bundle's trace holds and compare; the report says what differs,
+    `require()` raises it.
 
-    `check_digests` False looks at outputs alone. InputError: the bundle has no trace. MissingRuntimeError: the runtime.
+    `check_digests` False looks at outputs alone. InputError: the bundle has no trace.
+    MissingRuntimeError: the runtime.
     """
     trace = golden.read(bundle)
     model = EdgeModel.from_bundle(bundle, execution)
@@ -51,18 +53,25 @@ def replay(
             progress(f"verify {name}", index / total)
         result = report.components.setdefault(name, component_result(bundle, name, execution))
         for case, (inputs, outputs) in cases.items():
-            report.failures += components.compare(model.session(name), case, inputs, outputs, result, bundle.config)[0]
+            report.failures += components.compare(
+                model.session(name), case, inputs, outputs, result, bundle.config
+            )[0]
     for index, (name, (task, expected)) in enumerate(trace.tasks.items(), len(trace.cases)):
         if progress:
             progress(f"verify {name}", index / total)
-        if any(rounds_itself(component, execution) for component in bundle.manifest.components.values()):
+        if any(
+            rounds_itself(component, execution) for component in bundle.manifest.components.values()
+        ):
             report.skipped[name] = (
-                f"{report.runtime} rounds in its own way: the same tokens are promised in lockstep, --against MODEL"
+                f"{report.runtime} rounds in its own way: the same tokens are promised in lockstep,"
+                " --against MODEL"
             )
             continue
         report.tasks[name] = task_result(bundle, execution)
         try:
-            report.failures += compare_runs(name, trajectory.run(model, task), expected, report.tasks[name], bundle.config.audio)
+            report.failures += compare_runs(
+                name, trajectory.run(model, task), expected, report.tasks[name], bundle.config.audio
+            )
         except NextOmniError as failure:
             report.failures.append(f"{name}: {failure}")
     return report
@@ -75,7 +84,9 @@ def ran_on(bundle: Bundle, execution: Execution | None) -> str:
     return ", ".join(sorted({str(asked.of_format(name).runtime) for name in formats}))
 
 
-def component_result(bundle: Bundle, component: str, execution: Execution | None) -> ComponentResult:
+def component_result(
+    bundle: Bundle, component: str, execution: Execution | None
+) -> ComponentResult:
     """An empty result, with the limit of what the component computes in."""
     arithmetic = arithmetic_of(bundle.manifest.components[component], execution)
     return ComponentResult(arithmetic=arithmetic, limit=limit(component, arithmetic))
@@ -83,21 +94,39 @@ def component_result(bundle: Bundle, component: str, execution: Execution | None
 
 def task_result(bundle: Bundle, execution: Execution | None) -> TaskResult:
     """An empty result; a whole generation is as coarse as its coarsest component."""
-    found = {arithmetic_of(component, execution) for component in bundle.manifest.components.values()}
+    found = {
+        arithmetic_of(component, execution) for component in bundle.manifest.components.values()
+    }
     return TaskResult(arithmetic=max(found, key=COARSENESS.index))
 
 
-def compare_runs(name: str, found: Trajectory, expected: Trajectory, result: TaskResult, config: AudioConfig) -> list[str]:
-    """`trajectory.compare`, and where the same tokens came out of both, what they decode to: in float16 a sound by its log-mel."""
+def compare_runs(
+    name: str, found: Trajectory, expected: Trajectory, result: TaskResult, config: AudioConfig
+) -> list[str]:
+    """`trajectory.compare`, and where the same tokens came out of both, what they decode to: in
+    float16 a sound by its log-mel."""
     failures = trajectory.compare(name, found, expected, result)
     if failures or result.near_ties:
         return failures
     for segment, (ours, theirs) in enumerate(zip(found.decoded, expected.decoded, strict=True)):
         if theirs.ndim == 1 and result.arithmetic == "float16":
-            measured, allowed, unit = log_mel_error(ours[None], theirs[None], config), FLOAT16_LOG_MEL_LIMIT, "in its log-mel"
+            measured, allowed, unit = (
+                log_mel_error(ours[None], theirs[None], config),
+                FLOAT16_LOG_MEL_LIMIT,
+                "in its log-mel",
+            )
         else:
-            component = ComponentName.AUDIO_DECODER if theirs.ndim == 1 else ComponentName.IMAGE_DECODER
-            measured, allowed, unit = error(ours, theirs), limit(component, result.arithmetic), "of its scale"
+            component = (
+                ComponentName.AUDIO_DECODER if theirs.ndim == 1 else ComponentName.IMAGE_DECODER
+            )
+            measured, allowed, unit = (
+                error(ours, theirs),
+                limit(component, result.arithmetic),
+                "of its scale",
+            )
         if not within(measured, allowed):
-            failures.append(f"{name}: what segment {segment} decodes to differs by {measured:.3g} {unit}, limit {allowed:.0e}")
+            failures.append(
+                f"{name}: what segment {segment} decodes to differs by {measured:.3g} {unit}, limit"
+                f" {allowed:.0e}"
+            )
     return failures

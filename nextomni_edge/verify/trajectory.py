@@ -7,17 +7,26 @@ from dataclasses import dataclass
 import numpy as np
 
 from nextomni_edge.generate.autoregressive import greedy
-from nextomni_edge.generate.loop import NOT_DRAWN, StepRecord, generate
+from nextomni_edge.generate.loop import generate
 from nextomni_edge.generate.model import EdgeModel
+from nextomni_edge.generate.steps import NOT_DRAWN, StepRecord
+from nextomni_edge.tasks import Task
 from nextomni_edge.tokens.sequence import Sequence
-from nextomni_edge.verify.comparison import Array, NearTie, TaskResult, first_differences, tie, within
-from nextomni_edge.verify.tasks import Task
+from nextomni_edge.verify.comparison import (
+    Array,
+    NearTie,
+    TaskResult,
+    first_differences,
+    tie,
+    within,
+)
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Per generated segment, over the steps that were run: x_t and x_1 (steps,n[,K]) int64, x_1 = −1 where none was drawn; the
-    margins of the draws, infinite there; the tokens at the end (n[,K]); and pixels or waveforms, float32 (empty for text)."""
+    """Per generated segment, over the steps that were run: x_t and x_1 (steps,n[,K]) int64, x_1 =
+    −1 where none was drawn; the margins of the draws, infinite there; the tokens at the end
+    (n[,K]); and pixels or waveforms, float32 (empty for text)."""
 
     x_t: tuple[Array, ...]
     x_1: tuple[Array, ...]
@@ -36,10 +45,21 @@ def run(model: EdgeModel, task: Task) -> Trajectory:
     segments = range(len(records[0].x_t))
     x_t = tuple(np.stack([record.x_t[i] for record in records]) for i in segments)
     x_1 = tuple(
-        np.stack([record.x_1[i] if record.x_1 else np.full_like(record.x_t[i], NOT_DRAWN) for record in records]) for i in segments
+        np.stack(
+            [
+                record.x_1[i] if record.x_1 else np.full_like(record.x_t[i], NOT_DRAWN)
+                for record in records
+            ]
+        )
+        for i in segments
     )
     margins = tuple(
-        np.stack([record.margins[i] if record.margins else np.full(record.x_t[i].shape, np.inf) for record in records])
+        np.stack(
+            [
+                record.margins[i] if record.margins else np.full(record.x_t[i].shape, np.inf)
+                for record in records
+            ]
+        )
         for i in segments
     )
     tokens = tuple(finished.segments[index].tokens for index in task.sequence.generated())
@@ -54,40 +74,58 @@ def _decoded(model: EdgeModel, finished: Sequence, task: Task) -> tuple[Array, .
 
 
 def compare(name: str, found: Trajectory, expected: Trajectory, result: TaskResult) -> list[str]:
-    """Failures, none if every token is the same at every step up to the first draw that fell on a tie; `result` is filled.
+    """Failures, none if every token is the same at every step up to the first draw that fell on a
+    tie; `result` is filled.
 
-    A draw may differ where its margin in the expected run is within `tie`. What follows such a draw is another trajectory: it is
-    not compared, and the tie is listed.
+    A draw may differ where its margin in the expected run is within `tie`. What follows such a draw
+    is another trajectory: it is not compared, and the tie is listed.
     """
     steps = min(len(found.x_t[0]), len(expected.x_t[0]))
     for step in range(steps):
         for segment, (ours, theirs) in enumerate(zip(found.x_t, expected.x_t, strict=True)):
             if not np.array_equal(ours[step], theirs[step]):
-                return [f"{name}: x_t of segment {segment} differs at step {step} though every draw before it is the same"]
+                return [
+                    (
+                        f"{name}: x_t of segment {segment} differs at step {step} though every draw"
+                        " before it is the same"
+                    )
+                ]
         failures = _compare_draws(name, step, found, expected, result)
         if failures or result.near_ties:
             return failures
     if len(found.x_t[0]) != len(expected.x_t[0]):
         return [f"{name}: {len(found.x_t[0])} steps were run, expected {len(expected.x_t[0])}"]
-    if not all(np.array_equal(ours, theirs) for ours, theirs in zip(found.tokens, expected.tokens, strict=True)):
+    if not all(
+        np.array_equal(ours, theirs)
+        for ours, theirs in zip(found.tokens, expected.tokens, strict=True)
+    ):
         return [f"{name}: the tokens at the end differ though every step is the same"]
     return []
 
 
-def _compare_draws(name: str, step: int, found: Trajectory, expected: Trajectory, result: TaskResult) -> list[str]:
+def _compare_draws(
+    name: str, step: int, found: Trajectory, expected: Trajectory, result: TaskResult
+) -> list[str]:
     failures: list[str] = []
     result.steps += 1
     near = tie(result.arithmetic)
-    for segment, (ours, theirs, margins) in enumerate(zip(found.x_1, expected.x_1, expected.margins, strict=True)):
+    for segment, (ours, theirs, margins) in enumerate(
+        zip(found.x_1, expected.x_1, expected.margins, strict=True)
+    ):
         result.draws += int((theirs[step] != NOT_DRAWN).sum())
         smallest = float(margins[step].min())
         if np.isfinite(smallest):
-            result.smallest_margin = min(smallest, result.smallest_margin if result.smallest_margin is not None else smallest)
+            result.smallest_margin = min(
+                smallest, result.smallest_margin if result.smallest_margin is not None else smallest
+            )
         for row, code in first_differences(ours[step], theirs[step]):
             margin = float(margins[step].reshape(len(margins[step]), -1)[row, code])
             where = f"step {step}, segment {segment}, row {row}, sub-code {code}"
             if within(margin, near):
                 result.near_ties.append(NearTie(where, margin))
             else:
-                failures.append(f"{name}: x_1 differs at {where}, where no tie was near (margin {margin:.3g}, tie {near:.0e})")
+                failures.append(
+                    f"{name}: x_1 differs at {where}, where no tie was near (margin {margin:.3g},"
+                    f" tie {near:.0e})"
+                )
     return failures

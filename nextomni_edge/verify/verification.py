@@ -12,12 +12,19 @@ from nextomni_edge.bundle import Bundle
 from nextomni_edge.errors import NextOmniError
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.runtimes.base import Execution
+from nextomni_edge.tasks import PLANS, Plan
 from nextomni_edge.verify import components, golden, trajectory
 from nextomni_edge.verify.cases import cases
 from nextomni_edge.verify.comparison import Report
 from nextomni_edge.verify.golden import GoldenTrace
-from nextomni_edge.verify.replay import Progress, compare_runs, component_result, ran_on, replay, task_result
-from nextomni_edge.verify.tasks import PLANS, Plan
+from nextomni_edge.verify.replay import (
+    Progress,
+    compare_runs,
+    component_result,
+    ran_on,
+    replay,
+    task_result,
+)
 
 if TYPE_CHECKING:
     from nextomni_edge.verify.reference import Reference
@@ -31,7 +38,8 @@ def verify(
 ) -> Report:
     """Replay the bundle's golden trace, or compare with the model directory `against` in PyTorch.
 
-    InputError: a file is not as the manifest says. VerificationError (exit 4): anything differs, NaN included; see its `report`.
+    InputError: a file is not as the manifest says. VerificationError (exit 4): anything differs,
+    NaN included; see its `report`.
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     if against is None:
@@ -40,12 +48,16 @@ def verify(
 
 
 def against_checkpoint(
-    bundle: Bundle, model_dir: Path, execution: Execution | None = None, progress: Progress | None = None
+    bundle: Bundle,
+    model_dir: Path,
+    execution: Execution | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Report, GoldenTrace]:
-    """Every component of the bundle, and every task that its components can do, in PyTorch and in the runtime.
+    """Every component of the bundle, and every task that its components can do, in PyTorch and in
+    the runtime.
 
-    The trace is what the runtime computed, with the margins that PyTorch saw; keep it only if the report has no failure.
-    InputError: the model directory is not what the bundle was exported from.
+    The trace is what the runtime computed, with the margins that PyTorch saw; keep it only if the
+    report has no failure. InputError: the model directory is not what the bundle was exported from.
     """
     from nextomni_edge.verify.reference import Reference  # the only way to PyTorch
 
@@ -53,15 +65,22 @@ def against_checkpoint(
 
 
 def record(bundle: Bundle, progress: Progress | None = None) -> tuple[Report, GoldenTrace]:
-    """The trace of a bundle that nothing is compared with: the report only says that every output is finite."""
+    """The trace of a bundle that nothing is compared with: the report only says that every output
+    is finite."""
     return _compare(bundle, None, None, progress)
 
 
 def _compare(
-    bundle: Bundle, execution: Execution | None, reference: Reference | None, progress: Progress | None
+    bundle: Bundle,
+    execution: Execution | None,
+    reference: Reference | None,
+    progress: Progress | None,
 ) -> tuple[Report, GoldenTrace]:
     model = EdgeModel.from_bundle(bundle, execution)
-    report = Report(reference.name if reference else "nothing (recorded, not compared)", ran_on(bundle, execution))
+    report = Report(
+        reference.name if reference else "nothing (recorded, not compared)",
+        ran_on(bundle, execution),
+    )
     comparison = _Comparison(bundle, execution, model, reference, report, GoldenTrace())
     steps: list[tuple[str, Callable[[], None]]] = [
         *((name, partial(comparison.component, name)) for name in bundle.manifest.components),
@@ -87,18 +106,28 @@ class _Comparison:
     trace: GoldenTrace
 
     def component(self, name: str) -> None:
-        result = self.report.components.setdefault(name, component_result(self.bundle, name, self.execution))
+        result = self.report.components.setdefault(
+            name, component_result(self.bundle, name, self.execution)
+        )
         session, reference = self.model.session(name), self.reference
         self.trace.cases[name] = {}
         for case, inputs in cases(session.spec, self.bundle.config):
             try:
                 expected = reference.run(name, inputs) if reference else session.run(inputs)
             except NextOmniError as failure:
-                self.report.failures.append(f"{failure} ({case}, in {reference.name if reference else 'the runtime'})")
+                self.report.failures.append(
+                    f"{failure} ({case}, in {reference.name if reference else 'the runtime'})"
+                )
                 continue
-            failures, found = components.compare(session, case, inputs, expected, result, self.bundle.config)
+            failures, found = components.compare(
+                session, case, inputs, expected, result, self.bundle.config
+            )
             self.report.failures += failures
-            margins = {components.MARGINS: expected[components.MARGINS]} if components.MARGINS in expected else {}
+            margins = (
+                {components.MARGINS: expected[components.MARGINS]}
+                if components.MARGINS in expected
+                else {}
+            )
             self.trace.cases[name][case] = (inputs, found | margins)
 
     def task(self, plan: Plan) -> None:
@@ -106,7 +135,9 @@ class _Comparison:
         if self.bundle.config.causal and plan.answer != "text":
             report.skipped[plan.name] = "an autoregressive model answers in text"
             return
-        if missing := [name for name in plan.components if name not in self.bundle.manifest.components]:
+        if missing := [
+            name for name in plan.components if name not in self.bundle.manifest.components
+        ]:
             report.skipped[plan.name] = f"the bundle has no {', '.join(missing)}"
             return
         if absent := [kind for kind in plan.kinds if not model.tokenizer.special.has(kind)]:
@@ -120,5 +151,7 @@ class _Comparison:
         except NextOmniError as failure:
             report.failures.append(f"{plan.name}: {failure}")
             return
-        report.failures += compare_runs(plan.name, found, expected, result, self.bundle.config.audio)
+        report.failures += compare_runs(
+            plan.name, found, expected, result, self.bundle.config.audio
+        )
         self.trace.tasks[plan.name] = (task, found)

@@ -1,4 +1,5 @@
-"""A valid bundle of a few kilobytes, built without torch: its graphs have the right interfaces and compute nothing."""
+"""A valid bundle of a few kilobytes, built without torch: its graphs have the right interfaces and
+compute nothing."""
 
 from __future__ import annotations
 
@@ -11,22 +12,40 @@ import onnx
 from onnx import TensorProto, helper
 
 from nextomni_edge.bundle import Bundle, BundleWriter, ComponentRecord, Golden, Provenance
-from nextomni_edge.config import AudioConfig, BackboneConfig, CodebookConfig, HeadConfig, ImageConfig, ModelConfig, TextConfig
+from nextomni_edge.config import (
+    AudioConfig,
+    BackboneConfig,
+    CodebookConfig,
+    HeadConfig,
+    ImageConfig,
+    ModelConfig,
+    TextConfig,
+)
 from nextomni_edge.graphs import graph_specs
 from nextomni_edge.spec import GraphSpec, TensorSpec
 from tests.tiny import COMPONENTS
 
-ELEMENTS = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "bool": TensorProto.BOOL, "float16": TensorProto.FLOAT16}
+ELEMENTS = {
+    "float32": TensorProto.FLOAT,
+    "int64": TensorProto.INT64,
+    "bool": TensorProto.BOOL,
+    "float16": TensorProto.FLOAT16,
+}
 WEIGHT = np.arange(512, dtype=np.float32).reshape(64, 8)
 SHA = hashlib.sha256(WEIGHT.tobytes()).hexdigest()
 WEIGHT_FILE = f"weights/{SHA}"
-TOKENIZER = b'{"model": {"type": "WordLevel", "vocab": {"a": 0, "b": 1}}, "added_tokens": [{"id": 2, "content": "<|eos|>"}]}'
+TOKENIZER = (
+    b'{"model": {"type": "WordLevel", "vocab": {"a": 0, "b": 1}}, "added_tokens": [{"id": 2,'
+    b' "content": "<|eos|>"}]}'
+)
 
 
 def small_config() -> ModelConfig:
     book, head = CodebookConfig(2, 4, 3), HeadConfig(width=8, layers=1, heads=2)
     return ModelConfig(
-        backbone=BackboneConfig(8, layers=1, query_heads=2, kv_heads=1, mlp_size=16, max_positions=64),
+        backbone=BackboneConfig(
+            8, layers=1, query_heads=2, kv_heads=1, mlp_size=16, max_positions=64
+        ),
         text=TextConfig(vocabulary_size=6, block_size=4, max_blocks=2, metric_dim=5),
         image=ImageConfig(16, 8, 2, book, head=head),
         audio=AudioConfig(max_seconds=0.32, codebook=book, head=head),
@@ -38,9 +57,13 @@ def value_info(spec: TensorSpec) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(spec.name, ELEMENTS[spec.dtype], dims)
 
 
-def external(name: str, dims: tuple[int, ...], element: int = TensorProto.FLOAT, **entries: str) -> onnx.TensorProto:
+def external(
+    name: str, dims: tuple[int, ...], element: int = TensorProto.FLOAT, **entries: str
+) -> onnx.TensorProto:
     """A tensor whose data stands in a file; `entries` as given, true or not."""
-    tensor = TensorProto(name=name, data_type=element, dims=dims, data_location=TensorProto.EXTERNAL)
+    tensor = TensorProto(
+        name=name, data_type=element, dims=dims, data_location=TensorProto.EXTERNAL
+    )
     for key, value in entries.items():
         tensor.external_data.add(key=key, value=value)
     return tensor
@@ -48,9 +71,17 @@ def external(name: str, dims: tuple[int, ...], element: int = TensorProto.FLOAT,
 
 def small_graph(spec: GraphSpec, weight: str) -> onnx.ModelProto:
     """A graph with the interface of `spec` and one external weight."""
-    tensor = external("weight", WEIGHT.shape, location=weight, offset="0", length=str(WEIGHT.nbytes))
+    tensor = external(
+        "weight", WEIGHT.shape, location=weight, offset="0", length=str(WEIGHT.nbytes)
+    )
     node = helper.make_node("Identity", [spec.inputs[0].name], [spec.outputs[0].name])
-    graph = helper.make_graph([node], spec.name, [*map(value_info, spec.inputs)], [*map(value_info, spec.outputs)], [tensor])
+    graph = helper.make_graph(
+        [node],
+        spec.name,
+        [*map(value_info, spec.inputs)],
+        [*map(value_info, spec.outputs)],
+        [tensor],
+    )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)])
 
 
@@ -61,13 +92,20 @@ def metric_tables(config: ModelConfig) -> dict[str, np.ndarray]:
         "image": (image.codebooks, image.entries, image.code_dim),
         "audio": (audio.codebooks, audio.entries, audio.code_dim),
     }
-    return {name: np.linspace(-1, 1, int(np.prod(shape)), dtype=np.float32).reshape(shape) for name, shape in shapes.items()}
+    return {
+        name: np.linspace(-1, 1, int(np.prod(shape)), dtype=np.float32).reshape(shape)
+        for name, shape in shapes.items()
+    }
 
 
 def fill(
-    writer: BundleWriter, config: ModelConfig, weight: np.ndarray = WEIGHT, gguf: Mapping[str, ComponentRecord] | None = None
+    writer: BundleWriter,
+    config: ModelConfig,
+    weight: np.ndarray = WEIGHT,
+    gguf: Mapping[str, ComponentRecord] | None = None,
 ) -> Bundle:
-    """Everything that a bundle holds, into a writer; `gguf`: components whose files stand there already."""
+    """Everything that a bundle holds, into a writer; `gguf`: components whose files stand there
+    already."""
     path = writer.add_weight(weight)
     for name, spec in graph_specs(config).items():
         if gguf and name in gguf:
@@ -79,7 +117,10 @@ def fill(
     writer.add_tensors("metric_tables.safetensors", metric_tables(config))
     writer.add_tensors("golden.safetensors", {"x": np.zeros((2, 3), np.int64)})
     return writer.finish(
-        config, golden=Golden("golden.safetensors", {"tasks": []}), parity={}, provenance=Provenance({"torch": "2.13.0"}, {})
+        config,
+        golden=Golden("golden.safetensors", {"tasks": []}),
+        parity={},
+        provenance=Provenance({"torch": "2.13.0"}, {}),
     )
 
 

@@ -1,4 +1,5 @@
-"""Ways to damage a valid bundle, each keeping the manifest's sizes and hashes in step unless they are what is damaged."""
+"""Ways to damage a valid bundle, each keeping the manifest's sizes and hashes in step unless they
+are what is damaged."""
 
 from __future__ import annotations
 
@@ -54,7 +55,9 @@ def rewrite(name: str, content: bytes | Callable[[bytes], bytes]) -> Damage:
     """Another content, honestly recorded."""
 
     def damage(path: Path) -> None:
-        (path / name).write_bytes(content if isinstance(content, bytes) else content((path / name).read_bytes()))
+        (path / name).write_bytes(
+            content if isinstance(content, bytes) else content((path / name).read_bytes())
+        )
         record(path, name)
 
     return damage

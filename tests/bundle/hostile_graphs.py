@@ -1,4 +1,5 @@
-"""Hostile graphs. In an error {b} stands for the bundle's path, {graph} for the backbone graph's size."""
+"""Hostile graphs. In an error {b} stands for the bundle's path, {graph} for the backbone graph's
+size."""
 
 from __future__ import annotations
 
@@ -24,9 +25,10 @@ GRAPH = "{b}/backbone.onnx: "
 TENSOR = GRAPH + "tensor 'weight': "
 
 MICROSOFT = (
-    "DequantizeLinear, DynamicQuantizeMatMul, FusedMatMul, GatherBlockQuantized, Gelu, MatMulIntegerToFloat, MatMulNBits, "
-    "MultiHeadAttention, QLinearAdd, QLinearMul, QLinearSigmoid, QuantizeLinear, RotaryEmbedding, SimplifiedLayerNormalization, "
-    "SkipLayerNormalization, SkipSimplifiedLayerNormalization"
+    "DequantizeLinear, DynamicQuantizeMatMul, FusedMatMul, GatherBlockQuantized, Gelu,"
+    " MatMulIntegerToFloat, MatMulNBits, MultiHeadAttention, QLinearAdd, QLinearMul,"
+    " QLinearSigmoid, QuantizeLinear, RotaryEmbedding, SimplifiedLayerNormalization,"
+    " SkipLayerNormalization, SkipSimplifiedLayerNormalization"
 )
 NAMES = "A-Z a-z 0-9 _ . - (first and last no dot)"
 
@@ -40,18 +42,31 @@ def swap_graphs(path: Path) -> None:
 
 
 def input_dim(axis: int, size: int) -> Damage:
-    return graph(lambda model: setattr(model.graph.input[0].type.tensor_type.shape.dim[axis], "dim_value", size))
+    return graph(
+        lambda model: setattr(
+            model.graph.input[0].type.tensor_type.shape.dim[axis], "dim_value", size
+        )
+    )
 
 
 def add_function(model: onnx.ModelProto) -> None:
-    model.functions.append(helper.make_function("own", "f", ["x"], ["y"], [helper.make_node("Identity", ["x"], ["y"])], []))
+    model.functions.append(
+        helper.make_function(
+            "own", "f", ["x"], ["y"], [helper.make_node("Identity", ["x"], ["y"])], []
+        )
+    )
 
 
 def nest(depth: int) -> Damage:
     def edit(model: onnx.ModelProto) -> None:
         inner = helper.make_graph([], "inner", [], [])
         for _ in range(depth):
-            inner = helper.make_graph([helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=inner)], "g", [], [])
+            inner = helper.make_graph(
+                [helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=inner)],
+                "g",
+                [],
+                [],
+            )
         model.graph.node.append(inner.node[0])
 
     return graph(edit)
@@ -63,12 +78,16 @@ def in_subgraph(model: onnx.ModelProto) -> None:
     for key, value in (("location", "../../etc/passwd"), ("length", "4")):
         tensor.external_data.add(key=key, value=value)
     branch = helper.make_graph([], "branch", [], [], [tensor])
-    model.graph.node.append(helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch))
+    model.graph.node.append(
+        helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
+    )
 
 
 def constant(raw: bytes, dims: list[int]) -> Damage:
     tensor = TensorProto(name="c", data_type=1, dims=dims, raw_data=raw)
-    return graph(lambda model: model.graph.node.append(helper.make_node("Constant", [], ["k"], value=tensor)))
+    return graph(
+        lambda model: model.graph.node.append(helper.make_node("Constant", [], ["k"], value=tensor))
+    )
 
 
 def both_places(model: onnx.ModelProto) -> None:
@@ -88,15 +107,32 @@ CASES: list[Case] = [
         GRAPH + "model field 13 (functions, training information or newer) is not supported",
     ),
     ("an empty graph", rewrite("backbone.onnx", b""), GRAPH + "no graph inside"),
-    ("a graph cut off", rewrite("backbone.onnx", b"\x08\x0a\x3a\x05abc"), GRAPH + "cut off: a field of 5 bytes where 3 are left"),
+    (
+        "a graph cut off",
+        rewrite("backbone.onnx", b"\x08\x0a\x3a\x05abc"),
+        GRAPH + "cut off: a field of 5 bytes where 3 are left",
+    ),
     (
         "a graph too large",
         rewrite("backbone.onnx", lambda x: x + bytes(64 * 2**20)),
-        GRAPH + "graph of {graph} bytes, at most 67108864 are read (weights stand in files of their own)",
+        GRAPH
+        + "graph of {graph} bytes, at most 67108864 are read (weights stand in files of their own)",
     ),
-    ("a number without end", rewrite("backbone.onnx", b"\x08" + b"\xff" * 11), GRAPH + "a number of more than 64 bits"),
-    ("two graphs in one", rewrite("backbone.onnx", second_graph), GRAPH + "field 7 stands 2 times, expected once"),
-    ("local functions", graph(add_function), GRAPH + "model field 25 (functions, training information or newer) is not supported"),
+    (
+        "a number without end",
+        rewrite("backbone.onnx", b"\x08" + b"\xff" * 11),
+        GRAPH + "a number of more than 64 bits",
+    ),
+    (
+        "two graphs in one",
+        rewrite("backbone.onnx", second_graph),
+        GRAPH + "field 7 stands 2 times, expected once",
+    ),
+    (
+        "local functions",
+        graph(add_function),
+        GRAPH + "model field 25 (functions, training information or newer) is not supported",
+    ),
     ("subgraphs without end", nest(9), GRAPH + "graphs are nested more than 8 deep"),
     (
         "somebody's operators",
@@ -107,7 +143,9 @@ CASES: list[Case] = [
         "a vendor's binary in a file",
         graph(
             lambda m: m.graph.node.append(
-                helper.make_node("EPContext", [], ["e"], domain="com.microsoft", ep_cache_context="/e.engine")
+                helper.make_node(
+                    "EPContext", [], ["e"], domain="com.microsoft", ep_cache_context="/e.engine"
+                )
             )
         ),
         GRAPH + f"operator com.microsoft.'EPContext', allowed of that domain are {MICROSOFT}",
@@ -138,8 +176,16 @@ CASES: list[Case] = [
         graph(lambda m: void(m.graph.input[0].type.tensor_type.shape.dim.pop())),
         GRAPH + "input embeddings: rank 2, expected 3",
     ),
-    ("a dim that is not the config's", input_dim(2, 9), GRAPH + "input embeddings: axis 2 has 9, expected 8"),
-    ("a free dim fixed", input_dim(1, 3), GRAPH + "input embeddings: axis 1 has 3, expected a free size (rows)"),
+    (
+        "a dim that is not the config's",
+        input_dim(2, 9),
+        GRAPH + "input embeddings: axis 2 has 9, expected 8",
+    ),
+    (
+        "a free dim fixed",
+        input_dim(1, 3),
+        GRAPH + "input embeddings: axis 1 has 3, expected a free size (rows)",
+    ),
     (
         "an output without a shape",
         graph(lambda m: m.graph.output[0].type.tensor_type.ClearField("shape")),
@@ -147,7 +193,11 @@ CASES: list[Case] = [
     ),
     (
         "an input that is a sequence",
-        graph(lambda m: m.graph.input[0].type.CopyFrom(helper.make_sequence_type_proto(m.graph.input[0].type))),
+        graph(
+            lambda m: m.graph.input[0].type.CopyFrom(
+                helper.make_sequence_type_proto(m.graph.input[0].type)
+            )
+        ),
         GRAPH + "'embeddings' is no tensor",
     ),
     ("graphs exchanged", swap_graphs, "{b}/image_encoder.onnx: inputs 'pixels', expected 'codes'"),
@@ -170,7 +220,9 @@ CASES: list[Case] = [
     (
         "data outside, in a branch",
         graph(in_subgraph),
-        GRAPH + "tensor 'w': external data: path '../../etc/passwd' has the part '..', expected plain names",
+        GRAPH
+        + "tensor 'w': external data: path '../../etc/passwd' has the part '..', expected plain"
+        " names",
     ),
     (
         "data that is not listed",
@@ -187,8 +239,16 @@ CASES: list[Case] = [
         weight_entry(location="backbone.onnx", length="2048"),
         TENSOR + "external data ends at byte 2048, 'backbone.onnx' has {graph}",
     ),
-    ("data before its file", weight_entry(offset="-4"), TENSOR + "external data offset '-4', expected a number of bytes"),
-    ("data beyond its file", weight_entry(offset="4"), TENSOR + "external data ends at byte 2052, '" + W + "' has 2048"),
+    (
+        "data before its file",
+        weight_entry(offset="-4"),
+        TENSOR + "external data offset '-4', expected a number of bytes",
+    ),
+    (
+        "data beyond its file",
+        weight_entry(offset="4"),
+        TENSOR + "external data ends at byte 2052, '" + W + "' has 2048",
+    ),
     (
         "data far beyond its file",
         weight_entry(offset="9" * 18),
@@ -199,7 +259,11 @@ CASES: list[Case] = [
         weight_entry(offset="9" * 30),
         TENSOR + "external data offset '" + "9" * 30 + "', expected a number of bytes",
     ),
-    ("data too short", weight_entry(length="2044"), TENSOR + "external data of 2044 bytes, its dims need 2048"),
+    (
+        "data too short",
+        weight_entry(length="2044"),
+        TENSOR + "external data of 2044 bytes, its dims need 2048",
+    ),
     (
         "data of no length",
         weight_entry(length=None),
@@ -213,10 +277,16 @@ CASES: list[Case] = [
     (
         "data with a key unknown",
         weight_entry(checksum="0"),
-        TENSOR + "external data has keys ['checksum', 'length', 'location', 'offset'], expected location, offset, length",
+        TENSOR
+        + "external data has keys ['checksum', 'length', 'location', 'offset'], expected location,"
+        " offset, length",
     ),
     ("data in two places", graph(both_places), TENSOR + "data both inside the file and outside"),
-    ("a dim below zero", graph(lambda m: m.graph.initializer[0].dims.append(-1)), TENSOR + "dims (64, 8, -1) are no sizes"),
+    (
+        "a dim below zero",
+        graph(lambda m: m.graph.initializer[0].dims.append(-1)),
+        TENSOR + "dims (64, 8, -1) are no sizes",
+    ),
     (
         "dims that overflow",
         graph(lambda m: m.graph.initializer[0].dims.extend([2**39, 2**39])),
@@ -227,5 +297,9 @@ CASES: list[Case] = [
         graph(lambda m: setattr(m.graph.initializer[0], "data_type", 8)),
         TENSOR + "element type 8 is not supported",
     ),
-    ("a constant too short", constant(b"1234", [2]), GRAPH + "tensor 'c': 4 bytes of data, its dims need 8"),
+    (
+        "a constant too short",
+        constant(b"1234", [2]),
+        GRAPH + "tensor 'c': 4 bytes of data, its dims need 8",
+    ),
 ]

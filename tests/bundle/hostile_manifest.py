@@ -13,32 +13,72 @@ from tests.bundle.damage import (
 
 M = "{b}/manifest.json"
 COMPONENTS = (
-    "embed_text, embed_image, embed_audio, backbone, text_head, image_head, audio_head, image_encoder, image_decoder, "
-    "audio_encoder, audio_decoder"
+    "embed_text, embed_image, embed_audio, backbone, text_head, image_head, audio_head,"
+    " image_encoder, image_decoder, audio_encoder, audio_decoder"
 )
 
 
 CASES: list[Case] = [
     # the manifest as JSON
-    ("manifest missing", lambda b: (b / "manifest.json").unlink(), "{b}: no manifest.json inside; expected a bundle"),
-    ("manifest empty", manifest_bytes(b""), M + ": not valid JSON (Expecting value: line 1 column 1 (char 0))"),
+    (
+        "manifest missing",
+        lambda b: (b / "manifest.json").unlink(),
+        "{b}: no manifest.json inside; expected a bundle",
+    ),
+    (
+        "manifest empty",
+        manifest_bytes(b""),
+        M + ": not valid JSON (Expecting value: line 1 column 1 (char 0))",
+    ),
     ("manifest is a list", manifest_bytes(b"[]"), M + ": found list, expected an object"),
     ("manifest not UTF-8", manifest_bytes(b'{"format": "\xff"}'), M + ": not UTF-8 text"),
-    ("manifest too large", manifest_bytes(b" " * (16 * 2**20 + 1)), M + ": larger than 16777216 bytes, the most that is read"),
-    ("nested 100,000 deep", manifest_bytes(b"[" * 100_000 + b"]" * 100_000), M + ": nested too deeply"),
+    (
+        "manifest too large",
+        manifest_bytes(b" " * (16 * 2**20 + 1)),
+        M + ": larger than 16777216 bytes, the most that is read",
+    ),
+    (
+        "nested 100,000 deep",
+        manifest_bytes(b"[" * 100_000 + b"]" * 100_000),
+        M + ": nested too deeply",
+    ),
     ("half a character", manifest_text('"2.13.0"', '"\\ud800"'), M + ": not UTF-8 text"),
-    ("NaN", manifest_text('"c": 3.0', '"c": NaN'), M + ": not valid JSON (NaN is not a JSON number)"),
-    ("infinity", manifest_text('"c": 3.0', '"c": -Infinity'), M + ": not valid JSON (-Infinity is not a JSON number)"),
-    ("infinity spelled in digits", manifest_text('"c": 3.0', '"c": 1e999'), M + ": not valid JSON (1e999 is out of range)"),
-    ("a key twice", manifest_text('"version"', '"format": 0, "version"'), M + ": not valid JSON (key 'format' appears twice)"),
+    (
+        "NaN",
+        manifest_text('"c": 3.0', '"c": NaN'),
+        M + ": not valid JSON (NaN is not a JSON number)",
+    ),
+    (
+        "infinity",
+        manifest_text('"c": 3.0', '"c": -Infinity'),
+        M + ": not valid JSON (-Infinity is not a JSON number)",
+    ),
+    (
+        "infinity spelled in digits",
+        manifest_text('"c": 3.0', '"c": 1e999'),
+        M + ": not valid JSON (1e999 is out of range)",
+    ),
+    (
+        "a key twice",
+        manifest_text('"version"', '"format": 0, "version"'),
+        M + ": not valid JSON (key 'format' appears twice)",
+    ),
     (
         "a component twice",
         manifest_text('"embed_image": {\n', '"embed_text": {\n'),
         M + ": not valid JSON (key 'embed_text' appears twice)",
     ),
-    ("manifest is a link", symlink("manifest.json", "/etc/hostname"), M + ": a link, expected only files and folders in a bundle"),
+    (
+        "manifest is a link",
+        symlink("manifest.json", "/etc/hostname"),
+        M + ": a link, expected only files and folders in a bundle",
+    ),
     # the manifest against its schema
-    ("another format", manifest(lambda m: m.update(format="onnx")), M + ": format 'onnx', expected 'nextomni-edge-bundle'"),
+    (
+        "another format",
+        manifest(lambda m: m.update(format="onnx")),
+        M + ": format 'onnx', expected 'nextomni-edge-bundle'",
+    ),
     (
         "a later version",
         manifest(lambda m: m.update(version=2, later=1)),
@@ -75,7 +115,11 @@ CASES: list[Case] = [
         manifest(lambda m: m["config"]["image"].update(patch=True)),
         M + ".config.image.patch: found True, expected int",
     ),
-    ("config no object", manifest(lambda m: m.update(config=3)), M + ".config: found int, expected an object"),
+    (
+        "config no object",
+        manifest(lambda m: m.update(config=3)),
+        M + ".config: found int, expected an object",
+    ),
     (
         "a size of zero",
         manifest(lambda m: m["config"]["backbone"].update(query_heads=0)),

@@ -1,4 +1,5 @@
-"""Hostile safetensors files and tokenizers. In an error {b} stands for the bundle's path, {tables} for the tables' size."""
+"""Hostile safetensors files and tokenizers. In an error {b} stands for the bundle's path, {tables}
+for the tables' size."""
 
 from __future__ import annotations
 
@@ -19,7 +20,11 @@ TOKENIZER_IDS = b'{"model": {"vocab": {"a": 0, "b": %s}}}'
 
 
 def tables(**changed: np.ndarray | None) -> bytes:
-    arrays = {name: array for name, array in (metric_tables(small_config()) | changed).items() if array is not None}
+    arrays = {
+        name: array
+        for name, array in (metric_tables(small_config()) | changed).items()
+        if array is not None
+    }
     return safetensors_bytes(arrays)
 
 
@@ -31,8 +36,16 @@ def nan_table() -> np.ndarray:
 
 CASES: list[Case] = [
     # safetensors
-    ("tables of nothing", rewrite(TABLE_FILE, b""), TABLES + "safetensors header is cut off (0 bytes in all)"),
-    ("a header cut off", rewrite(TABLE_FILE, lambda x: x[:50]), TABLES + "safetensors header is cut off (50 bytes in all)"),
+    (
+        "tables of nothing",
+        rewrite(TABLE_FILE, b""),
+        TABLES + "safetensors header is cut off (0 bytes in all)",
+    ),
+    (
+        "a header cut off",
+        rewrite(TABLE_FILE, lambda x: x[:50]),
+        TABLES + "safetensors header is cut off (50 bytes in all)",
+    ),
     (
         "a header of exabytes",
         rewrite(TABLE_FILE, struct.pack("<Q", 2**63) + bytes(64)),
@@ -48,7 +61,11 @@ CASES: list[Case] = [
         rewrite(TABLE_FILE, lambda x: x[:8] + b"!" + x[9:]),
         TABLES + "safetensors header: not valid JSON (Expecting value: line 1 column 1 (char 0))",
     ),
-    ("tables cut off", rewrite(TABLE_FILE, lambda x: x[:-4]), TABLES + "tensors end at byte {tables+4}, the file at {tables}"),
+    (
+        "tables cut off",
+        rewrite(TABLE_FILE, lambda x: x[:-4]),
+        TABLES + "tensors end at byte {tables+4}, the file at {tables}",
+    ),
     (
         "bytes after the tables",
         rewrite(TABLE_FILE, lambda x: x + b"code"),
@@ -67,7 +84,9 @@ CASES: list[Case] = [
     (
         "a table of an unknown dtype",
         rewrite(TABLE_FILE, lambda x: x.replace(b'"F32"', b'"F99"', 1)),
-        TABLES + "tensor audio has dtype 'F99', expected one of F64, F32, F16, BF16, I64, I32, I16, I8, U8, BOOL",
+        TABLES
+        + "tensor audio has dtype 'F99', expected one of F64, F32, F16, BF16, I64, I32, I16, I8,"
+        " U8, BOOL",
     ),
     (
         "a table of negative size",
@@ -84,17 +103,37 @@ CASES: list[Case] = [
         rewrite(TABLE_FILE, tables(text=np.zeros((6, 5), np.float64))),
         TABLES + "table text is float64 (6, 5), expected float32 (6, 5)",
     ),
-    ("a table missing", rewrite(TABLE_FILE, tables(audio=None)), TABLES + "tensors image, text, expected audio, image, text"),
-    ("a table with NaN", rewrite(TABLE_FILE, tables(image=nan_table())), TABLES + "table image has values that are not finite"),
+    (
+        "a table missing",
+        rewrite(TABLE_FILE, tables(audio=None)),
+        TABLES + "tensors image, text, expected audio, image, text",
+    ),
+    (
+        "a table with NaN",
+        rewrite(TABLE_FILE, tables(image=nan_table())),
+        TABLES + "table image has values that are not finite",
+    ),
     (
         "a golden trace of noise",
         rewrite("golden.safetensors", b"\xff" * 32),
         "{b}/golden.safetensors: safetensors header is cut off (32 bytes in all)",
     ),
     # tokenizer
-    ("a tokenizer that is no JSON", rewrite("tokenizer.json", b"\x80\x04"), "{b}/tokenizer.json: not UTF-8 text"),
-    ("a tokenizer without a model", rewrite("tokenizer.json", b"{}"), "{b}/tokenizer.json: not a tokenizer (no object 'model')"),
-    ("a tokenizer without words", rewrite("tokenizer.json", b'{"model": {}}'), "{b}/tokenizer.json: not a tokenizer (no 'vocab')"),
+    (
+        "a tokenizer that is no JSON",
+        rewrite("tokenizer.json", b"\x80\x04"),
+        "{b}/tokenizer.json: not UTF-8 text",
+    ),
+    (
+        "a tokenizer without a model",
+        rewrite("tokenizer.json", b"{}"),
+        "{b}/tokenizer.json: not a tokenizer (no object 'model')",
+    ),
+    (
+        "a tokenizer without words",
+        rewrite("tokenizer.json", b'{"model": {}}'),
+        "{b}/tokenizer.json: not a tokenizer (no 'vocab')",
+    ),
     (
         "a tokenizer too large",
         rewrite("tokenizer.json", b" " * (64 * 2**20 + 1)),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from nextomni_edge.tensor_file import write_tensors
+from nextomni_edge.formats.tensor_file import write_tensors
 
 
 def safetensors_bytes(tensors: Mapping[str, np.ndarray]) -> bytes:

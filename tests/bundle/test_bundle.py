@@ -30,17 +30,26 @@ def test_a_weight_shared_by_all_components_is_stored_once(tmp_path: Path) -> Non
     assert weight.read_bytes() == WEIGHT.tobytes()
 
 
-def test_a_weight_larger_than_any_file_may_be_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_weight_larger_than_any_file_may_be_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("nextomni_edge.bundle.writer.LARGEST_WEIGHT", WEIGHT.nbytes - 1)
-    with pytest.raises(InputError, match="a tensor of more than 2,047 bytes; no file of a bundle is larger"):
+    with pytest.raises(
+        InputError, match="a tensor of more than 2,047 bytes; no file of a bundle is larger"
+    ):
         small_bundle(tmp_path / "b")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_weight_in_pieces_or_big_endian_has_the_same_name(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="without finish"), BundleWriter(tmp_path / "b") as writer:
+    with (
+        pytest.raises(RuntimeError, match="without finish"),
+        BundleWriter(tmp_path / "b") as writer,
+    ):
         whole = writer.add_weight(WEIGHT)
-        assert writer.add_weight([WEIGHT.tobytes()[:100], memoryview(WEIGHT.tobytes())[100:]]) == whole
+        assert (
+            writer.add_weight([WEIGHT.tobytes()[:100], memoryview(WEIGHT.tobytes())[100:]]) == whole
+        )
         assert writer.add_weight(WEIGHT.astype(">f4")) == whole
         assert [file.name for file in (writer.path / "weights").iterdir()] == [Path(whole).name]
     assert list(tmp_path.iterdir()) == []
@@ -72,7 +81,9 @@ def test_overwriting_is_asked_for(tmp_path: Path) -> None:
 def test_only_a_bundle_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "one.png").write_bytes(b"x")
-    with pytest.raises(UsageError, match=r"is no bundle \(it has no manifest\.json\); it is not overwritten"):
+    with pytest.raises(
+        UsageError, match=r"is no bundle \(it has no manifest\.json\); it is not overwritten"
+    ):
         BundleWriter(tmp_path / "photos", overwrite=True)
     (tmp_path / "file").write_bytes(b"x")
     with pytest.raises(UsageError, match="is no directory; it is not overwritten"):
@@ -82,14 +93,20 @@ def test_only_a_bundle_is_overwritten(tmp_path: Path) -> None:
 
 def test_two_writers_of_one_bundle_do_not_mix(tmp_path: Path) -> None:
     with BundleWriter(tmp_path / "b") as writer:
-        with pytest.raises(UsageError, match="is being written by another process"), BundleWriter(tmp_path / "b"):
+        with (
+            pytest.raises(UsageError, match="is being written by another process"),
+            BundleWriter(tmp_path / "b"),
+        ):
             pass
         fill(writer, small_config())
     Bundle.open(tmp_path / "b")
 
 
 def test_what_a_reader_would_refuse_is_not_published(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"file 'stray\.bin' is used by nothing$"), BundleWriter(tmp_path / "b") as writer:
+    with (
+        pytest.raises(InputError, match=r"file 'stray\.bin' is used by nothing$"),
+        BundleWriter(tmp_path / "b") as writer,
+    ):
         writer.add_file("stray.bin", b"x")
         fill(writer, small_config())
     assert list(tmp_path.iterdir()) == []
@@ -99,7 +116,9 @@ def test_a_component_left_out_is_named_when_asked_for(tmp_path: Path) -> None:
     path = small_bundle(tmp_path / "b")
     bundle = Bundle.open(path)
     del bundle.manifest.components["audio_decoder"]
-    with pytest.raises(InputError, match="no component 'audio_decoder' in this bundle, found embed_text, "):
+    with pytest.raises(
+        InputError, match="no component 'audio_decoder' in this bundle, found embed_text, "
+    ):
         bundle.component_file("audio_decoder")
 
 

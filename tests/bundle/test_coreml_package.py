@@ -1,4 +1,5 @@
-"""Packages that are not what export wrote are refused, each with its sentence, and no byte of one is trusted."""
+"""Packages that are not what export wrote are refused, each with its sentence, and no byte of one
+is trusted."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ import pytest
 
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.bundle.coreml_package import MODEL, WEIGHTS, read_package
-from nextomni_edge.bundle.mil_wire import read_program
 from nextomni_edge.errors import InputError
+from nextomni_edge.formats.mil import read_program
 from tests.bundle.damage import manifest, record
 
 HEAD = "text_head.mlpackage"
@@ -55,7 +56,11 @@ def test_a_missing_file_is_refused(copy: Path) -> None:
 
 
 def test_another_index_is_refused(copy: Path) -> None:
-    changed(copy, "Manifest.json", lambda content: content.replace(b"com.apple.CoreML/weights", b"../../weights"))
+    changed(
+        copy,
+        "Manifest.json",
+        lambda content: content.replace(b"com.apple.CoreML/weights", b"../../weights"),
+    )
     refused(copy, r"its Manifest\.json is not the one that export writes")
 
 
@@ -63,8 +68,16 @@ def test_another_index_is_refused(copy: Path) -> None:
     ("old", "new", "sentence"),
     [
         (b"hidden", b"hiddem", "inputs 'hiddem', expected 'hidden'"),
-        (b"@model_path/weights/weight.bin", b"@model_path/weightz/weight.bin", "weights in '@model_path/weightz/weight.bin'"),
-        (b"@model_path/weights/weight.bin", b"/etc/passwd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "expected @model_path/weights"),
+        (
+            b"@model_path/weights/weight.bin",
+            b"@model_path/weightz/weight.bin",
+            "weights in '@model_path/weightz/weight.bin'",
+        ),
+        (
+            b"@model_path/weights/weight.bin",
+            b"/etc/passwd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+            "expected @model_path/weights",
+        ),
     ],
 )
 def test_another_model_is_refused(copy: Path, old: bytes, new: bytes, sentence: str) -> None:
@@ -88,7 +101,8 @@ def test_an_ending_that_is_not_the_format_s_is_refused(copy: Path) -> None:
 
 
 def test_damage_of_any_kind_is_an_input_error(copy: Path) -> None:
-    """A thousand files with a byte changed or the end cut off: read, or refused; never anything else."""
+    """A thousand files with a byte changed or the end cut off: read, or refused; never anything
+    else."""
     whole, rng = (copy / HEAD / MODEL).read_bytes(), np.random.default_rng(0)
     refusals = 0
     for _ in range(1000):
@@ -107,7 +121,9 @@ def test_damage_of_any_kind_is_an_input_error(copy: Path) -> None:
 
 def test_a_package_names_its_model_in_every_error(copy: Path) -> None:
     (copy / HEAD / MODEL).write_bytes(b"\x08\x04")
-    with pytest.raises(InputError, match=r"model\.mlmodel: Core ML specification 4, expected 9 \(iOS 18\)$"):
+    with pytest.raises(
+        InputError, match=r"model\.mlmodel: Core ML specification 4, expected 9 \(iOS 18\)$"
+    ):
         read_package(copy / HEAD)
 
 

@@ -1,4 +1,5 @@
-"""A writer that dies, or finds no room, leaves the old bundle or none; the next one succeeds and clears away what was left."""
+"""A writer that dies, or finds no room, leaves the old bundle or none; the next one succeeds and
+clears away what was left."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ from nextomni_edge.errors import InputError, UsageError
 from tests.bundle.build import small_bundle
 
 OLD, NEW = np.zeros((64, 8), np.float32), np.ones((64, 8), np.float32)
-# Writers are forked off a process that has loaded this file and nothing else: this one may run other tests' threads.
+# Writers are forked off a process that has loaded this file and nothing else: this one may run
+# other tests' threads.
 WRITERS = multiprocessing.get_context("forkserver")
 WRITERS.set_forkserver_preload([__name__])
 
@@ -92,17 +94,24 @@ def write_dying(path: Path, name: str, calls: int, exchange: bool) -> None:
 
 
 @pytest.mark.parametrize("name", ["_exchange", "rename"], ids=["exchanged", "old one aside"])
-def test_a_writer_killed_within_the_exchange_leaves_the_new_bundle(tmp_path: Path, name: str) -> None:
+def test_a_writer_killed_within_the_exchange_leaves_the_new_bundle(
+    tmp_path: Path, name: str
+) -> None:
     path = small_bundle(tmp_path / "b", weight=OLD)
     assert exit_code(write_dying, path, name, 1, True) == -signal.SIGKILL and weight(path) == 1.0
     small_bundle(path, overwrite=True, weight=OLD)
     assert weight(path) == 0.0 and [*tmp_path.iterdir()] == [path]
 
 
-def test_where_names_cannot_be_exchanged_the_next_writer_restores_the_old_bundle(tmp_path: Path) -> None:
+def test_where_names_cannot_be_exchanged_the_next_writer_restores_the_old_bundle(
+    tmp_path: Path,
+) -> None:
     path = small_bundle(tmp_path / "b", weight=OLD)
     assert exit_code(write_dying, path, "rename", 1, False) == -signal.SIGKILL
-    with pytest.raises(InputError, match=r"an interrupted overwrite left the old one at .*/\.b\.old: rename it back$"):
+    with pytest.raises(
+        InputError,
+        match=r"an interrupted overwrite left the old one at .*/\.b\.old: rename it back$",
+    ):
         Bundle.open(path)
     with pytest.raises(UsageError, match="exists; choose another name or pass --overwrite"):
         small_bundle(path)
@@ -119,7 +128,10 @@ def write_within(path: Path, limit: int) -> None:
 def refused(path: Path, reason: str) -> None:
     with pytest.raises(UsageError) as raised:
         small_bundle(path, overwrite=True, weight=np.ones((1024, 64), np.float32))
-    assert str(raised.value) == f"{path}: cannot be written ({reason}); free some space or choose another place"
+    assert (
+        str(raised.value)
+        == f"{path}: cannot be written ({reason}); free some space or choose another place"
+    )
 
 
 @pytest.mark.parametrize("limit", [0, 300, 1_000, 10_000, 200_000])

@@ -14,7 +14,12 @@ from tests.bundle import hostile_files, hostile_graphs, hostile_manifest, hostil
 from tests.bundle.build import small_bundle
 from tests.bundle.damage import Damage
 
-CASES = [*hostile_manifest.CASES, *hostile_files.CASES, *hostile_graphs.CASES, *hostile_tensors.CASES]
+CASES = [
+    *hostile_manifest.CASES,
+    *hostile_files.CASES,
+    *hostile_graphs.CASES,
+    *hostile_tensors.CASES,
+]
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +28,8 @@ def valid(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def spelled(error: str, path: Path) -> str:
-    """An error with its placeholders filled: {b} the path, {graph} and {tables} a file's size, plus or minus a number."""
+    """An error with its placeholders filled: {b} the path, {graph} and {tables} a file's size, plus
+    or minus a number."""
     sizes = {"graph": "backbone.onnx", "tables": "metric_tables.safetensors"}
 
     def size(match: re.Match[str]) -> str:
@@ -32,8 +38,12 @@ def spelled(error: str, path: Path) -> str:
     return re.sub(r"\{(graph|tables)([+-]\d+)?\}", size, error).replace("{b}", str(path))
 
 
-@pytest.mark.parametrize(("damage", "error"), [pytest.param(damage, error, id=name) for name, damage, error in CASES])
-def test_a_hostile_bundle_is_refused(valid: Path, tmp_path: Path, damage: Damage, error: str) -> None:
+@pytest.mark.parametrize(
+    ("damage", "error"), [pytest.param(damage, error, id=name) for name, damage, error in CASES]
+)
+def test_a_hostile_bundle_is_refused(
+    valid: Path, tmp_path: Path, damage: Damage, error: str
+) -> None:
     path = tmp_path / "b"
     shutil.copytree(valid, path)
     damage(path)

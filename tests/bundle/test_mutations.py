@@ -1,4 +1,5 @@
-"""Bytes changed at random: nothing but an InputError comes of it, and no changed file is ever taken for the one recorded."""
+"""Bytes changed at random: nothing but an InputError comes of it, and no changed file is ever taken
+for the one recorded."""
 
 from __future__ import annotations
 
@@ -13,20 +14,35 @@ from hypothesis import strategies as st
 
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.bundle.manifest import read_manifest
-from nextomni_edge.bundle.onnx_wire import read_onnx
-from nextomni_edge.checkpoint import Checkpoint
+from nextomni_edge.checkpoints.directory import Checkpoint
 from nextomni_edge.errors import InputError
-from nextomni_edge.strict_json import parse_json
-from nextomni_edge.tensor_file import TensorFile
+from nextomni_edge.formats.onnx_read import read_onnx
+from nextomni_edge.formats.strict_json import parse_json
+from nextomni_edge.formats.tensor_file import TensorFile
 from tests.bundle.build import WEIGHT_FILE, metric_tables, small_bundle, small_config
 from tests.bundle.damage import record
 from tests.bundle.tensors import safetensors_bytes
 
-FILES = ["backbone.onnx", "text_head.onnx", "metric_tables.safetensors", "golden.safetensors", "tokenizer.json", WEIGHT_FILE]
-SCALARS = st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats() | st.text(max_size=8)
-JSON_VALUES = SCALARS | st.lists(SCALARS, max_size=3) | st.dictionaries(st.text(max_size=8), SCALARS, max_size=3)
+FILES = [
+    "backbone.onnx",
+    "text_head.onnx",
+    "metric_tables.safetensors",
+    "golden.safetensors",
+    "tokenizer.json",
+    WEIGHT_FILE,
+]
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats() | st.text(max_size=8)
+)
+JSON_VALUES = (
+    SCALARS
+    | st.lists(SCALARS, max_size=3)
+    | st.dictionaries(st.text(max_size=8), SCALARS, max_size=3)
+)
 # Cut at a place, drop some bytes there, put others in.
-EDITS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 8), st.binary(max_size=8)), min_size=1, max_size=4)
+EDITS = st.lists(
+    st.tuples(st.floats(0, 1), st.integers(0, 8), st.binary(max_size=8)), min_size=1, max_size=4
+)
 
 
 def edited(content: bytes, edits: list[tuple[float, int, bytes]]) -> bytes:
@@ -53,7 +69,9 @@ def changed(path: Path, content: bytes) -> Iterator[None]:
 
 @given(name=st.sampled_from(FILES), edits=EDITS)
 @settings(max_examples=50, deadline=None)
-def test_a_file_that_is_not_the_recorded_one_never_loads(bundle: Path, name: str, edits: list[tuple[float, int, bytes]]) -> None:
+def test_a_file_that_is_not_the_recorded_one_never_loads(
+    bundle: Path, name: str, edits: list[tuple[float, int, bytes]]
+) -> None:
     content = edited((bundle / name).read_bytes(), edits)
     if content == (bundle / name).read_bytes():
         return
@@ -67,7 +85,10 @@ def test_a_changed_file_with_its_hash_is_refused_or_is_a_valid_one(
     bundle: Path, name: str, edits: list[tuple[float, int, bytes]]
 ) -> None:
     content = edited((bundle / name).read_bytes(), edits)
-    with changed(bundle / "manifest.json", (bundle / "manifest.json").read_bytes()), changed(bundle / name, content):
+    with (
+        changed(bundle / "manifest.json", (bundle / "manifest.json").read_bytes()),
+        changed(bundle / name, content),
+    ):
         if name != "manifest.json":
             record(bundle, name)
         with contextlib.suppress(InputError):
@@ -77,7 +98,9 @@ def test_a_changed_file_with_its_hash_is_refused_or_is_a_valid_one(
 
 @given(path=st.data())
 @settings(max_examples=100, deadline=None)
-def test_a_manifest_with_another_value_anywhere_is_refused_or_is_a_valid_one(bundle: Path, path: st.DataObject) -> None:
+def test_a_manifest_with_another_value_anywhere_is_refused_or_is_a_valid_one(
+    bundle: Path, path: st.DataObject
+) -> None:
     data = json.loads((bundle / "manifest.json").read_text())
     place = data
     while True:
@@ -110,15 +133,24 @@ def test_bytes_as_a_graph(content: bytes) -> None:
 @example(b'"\\ud800"')
 def test_bytes_as_json(content: bytes) -> None:
     with contextlib.suppress(InputError):
-        json.dumps(parse_json(content, "bytes"), allow_nan=False, ensure_ascii=False).encode("utf-8")
+        json.dumps(parse_json(content, "bytes"), allow_nan=False, ensure_ascii=False).encode(
+            "utf-8"
+        )
 
 
 @given(
     header=JSON_VALUES
-    | st.dictionaries(st.text(), st.fixed_dictionaries({"dtype": JSON_VALUES, "shape": JSON_VALUES, "data_offsets": JSON_VALUES}))
+    | st.dictionaries(
+        st.text(),
+        st.fixed_dictionaries(
+            {"dtype": JSON_VALUES, "shape": JSON_VALUES, "data_offsets": JSON_VALUES}
+        ),
+    )
 )
 @settings(max_examples=50, deadline=None)
-def test_any_header_of_a_safetensors_file(tmp_path_factory: pytest.TempPathFactory, header: object) -> None:
+def test_any_header_of_a_safetensors_file(
+    tmp_path_factory: pytest.TempPathFactory, header: object
+) -> None:
     path = tmp_path_factory.mktemp("header") / "x.safetensors"
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(64))

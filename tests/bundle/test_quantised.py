@@ -1,4 +1,5 @@
-"""The stored format of quantised layers: packing, dequantising, and manifests whose decisions cannot be meant."""
+"""The stored format of quantised layers: packing, dequantising, and manifests whose decisions
+cannot be meant."""
 
 from __future__ import annotations
 
@@ -41,7 +42,9 @@ def test_blocks_are_dequantised_by_their_own_scale_and_zero_point() -> None:
     assert found.dtype == np.float32 and np.array_equal(found[0], expected)
 
 
-def test_a_product_of_matrices_is_stored_as_its_graph_has_it_and_comes_back_as_the_model_does() -> None:
+def test_a_product_of_matrices_is_stored_as_its_graph_has_it_and_comes_back_as_the_model_does() -> (
+    None
+):
     q = np.array([[1, 2, 3], [4, 5, 6]], np.int8)  # (in, out)
     parts = {QUANTISED: q, SCALE: np.array([1.0, 10.0, 100.0], np.float32)}
     found = dequantise(Decision("per_token", "matmul", 8), parts, (3, 2))
@@ -49,21 +52,40 @@ def test_a_product_of_matrices_is_stored_as_its_graph_has_it_and_comes_back_as_t
 
 
 HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
-    "a block size nobody computes": ({"scheme": "blocks", "block_size": 48}, "block size 48, expected one of"),
-    "blocks without a size": ({"scheme": "blocks"}, "block size None"),
-    "a size without blocks": ({"scheme": "per_token", "block_size": 32}, "expected one for 'blocks' alone"),
-    "static without a range": ({"scheme": "static"}, "activation range for 'static' and 'float8' alone"),
-    "float8 without a range": ({"scheme": "float8"}, "for 'static' and 'float8' alone"),
-    "float8 of a table": ({"scheme": "float8", "operator": "gather", "activation": [1.0, 0.0]}, "8 bits of a product of matrices"),
-    "a range of three numbers": ({"scheme": "static", "activation": [1.0, 0.0, 3.0]}, "activation of 3 numbers"),
-    "a convolution without an output range": (
-        {"scheme": "static", "operator": "conv", "activation": [1.0, 0.0]}, "an output range for static convolutions alone",
+    "a block size nobody computes": (
+        {"scheme": "blocks", "block_size": 48},
+        "block size 48, expected one of",
     ),
-    "an output range of a product": ({"output": [1.0, 0.0]}, "an output range for static convolutions alone"),
+    "blocks without a size": ({"scheme": "blocks"}, "block size None"),
+    "a size without blocks": (
+        {"scheme": "per_token", "block_size": 32},
+        "expected one for 'blocks' alone",
+    ),
+    "static without a range": (
+        {"scheme": "static"},
+        "activation range for 'static' and 'float8' alone",
+    ),
+    "float8 without a range": ({"scheme": "float8"}, "for 'static' and 'float8' alone"),
+    "float8 of a table": (
+        {"scheme": "float8", "operator": "gather", "activation": [1.0, 0.0]},
+        "8 bits of a product of matrices",
+    ),
+    "a range of three numbers": (
+        {"scheme": "static", "activation": [1.0, 0.0, 3.0]},
+        "activation of 3 numbers",
+    ),
+    "a convolution without an output range": (
+        {"scheme": "static", "operator": "conv", "activation": [1.0, 0.0]},
+        "an output range for static convolutions alone",
+    ),
+    "an output range of a product": (
+        {"output": [1.0, 0.0]},
+        "an output range for static convolutions alone",
+    ),
     "an unknown scheme": ({"scheme": "blokcs"}, "expected one of"),
     "bits that are none": ({"bits": 5}, "expected one of 4, 8"),
     "a key that does not exist": ({"blocksize": 32}, "did you mean 'block_size'?"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", HOSTILE)

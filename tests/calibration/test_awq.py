@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nextomni_edge.calibration.awq import awq_smoothing, smoothed_error
-from nextomni_edge.calibration.gptq import Float64
-from nextomni_edge.calibration.graph import Float
+from nextomni_edge.calibration.layers import Float
+from nextomni_edge.calibration.recipes.awq import awq_smoothing, smoothed_error
+from nextomni_edge.calibration.recipes.gptq import Float64
 from nextomni_edge.errors import InputError
 
 
@@ -23,13 +23,22 @@ def layer(seed: int, columns: int = 96, loud: int = 3) -> tuple[Float, Float64, 
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), columns=st.integers(2, 100), loud=st.integers(0, 5), symmetric=st.booleans())
-def test_the_error_is_never_above_rounding_to_nearest(seed: int, columns: int, loud: int, symmetric: bool) -> None:
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    columns=st.integers(2, 100),
+    loud=st.integers(0, 5),
+    symmetric=st.booleans(),
+)
+def test_the_error_is_never_above_rounding_to_nearest(
+    seed: int, columns: int, loud: int, symmetric: bool
+) -> None:
     weight, hessian, absmean = layer(seed, columns, loud)
     smoothing = awq_smoothing(weight, hessian, absmean, 32, symmetric=symmetric)
     assert smoothing.shape == (columns,) and smoothing.dtype == np.float32 and (smoothing > 0).all()
     ones = np.ones(columns, np.float32)
-    ours, nearest = (smoothed_error(weight, s, hessian, 32, 4, symmetric) for s in (smoothing, ones))
+    ours, nearest = (
+        smoothed_error(weight, s, hessian, 32, 4, symmetric) for s in (smoothing, ones)
+    )
     assert ours <= nearest
 
 

@@ -1,4 +1,5 @@
-"""What calibration decides: smoothing is exact but for rounding, ranges hold 0, and calibrated bundles are their own model."""
+"""What calibration decides: smoothing is exact but for rounding, ranges hold 0, and calibrated
+bundles are their own model."""
 
 from __future__ import annotations
 
@@ -11,12 +12,20 @@ import numpy as np
 import pytest
 
 from nextomni_edge.bundle import Bundle
+from nextomni_edge.bundle.onnx_graph import load_graph
 from nextomni_edge.calibration import quantize
-from nextomni_edge.calibration.calibrated import Inputs, affine, inputs_of, smoothquant
-from nextomni_edge.calibration.config import Int8Static, Mixed, QuantConfig, read_config, recipe, to_json
-from nextomni_edge.calibration.graph import layers, load_graph
-from nextomni_edge.calibration.handlers import decide
-from nextomni_edge.calibration.samples import CalibrationSet
+from nextomni_edge.calibration.data.samples import CalibrationSet
+from nextomni_edge.calibration.layers import layers
+from nextomni_edge.calibration.recipes.calibrated import Inputs, affine, inputs_of, smoothquant
+from nextomni_edge.calibration.recipes.config import (
+    Int8Static,
+    Mixed,
+    QuantConfig,
+    read_config,
+    recipe,
+    to_json,
+)
+from nextomni_edge.calibration.recipes.handlers import decide
 from nextomni_edge.errors import GateError, InputError, UsageError
 from nextomni_edge.verify import verify
 from nextomni_edge.verify.reference import Reference
@@ -46,35 +55,55 @@ def test_a_recipe_that_needs_calibration_says_so(tiny_bundle: Path, tmp_path: Pa
         quantize(tiny_bundle, tmp_path / "out", recipe("int4-gptq"), calibration=tmp_path)
 
 
-def inputs(bundle: Path, calibration: CalibrationSet, config: QuantConfig, component: str) -> dict[str, Inputs]:
+def inputs(
+    bundle: Path, calibration: CalibrationSet, config: QuantConfig, component: str
+) -> dict[str, Inputs]:
     parent = Bundle.open(bundle)
     own = layers(component, load_graph(parent, component))
-    plan = {layer.name: decision for layer in own if (decision := decide(config, layer)) is not None}
+    plan = {
+        layer.name: decision for layer in own if (decision := decide(config, layer)) is not None
+    }
     return inputs_of(parent, calibration, config, plan, own)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.5])
-def test_a_range_is_read_off_what_is_rounded_smoothed_or_not(smoothing: float, tiny_bundle: Path, numbers: CalibrationSet) -> None:
+def test_a_range_is_read_off_what_is_rounded_smoothed_or_not(
+    smoothing: float, tiny_bundle: Path, numbers: CalibrationSet
+) -> None:
     narrow = inputs(tiny_bundle, numbers, Int8Static("mse", smoothing), "backbone")
     wide = inputs(tiny_bundle, numbers, Int8Static("minmax", smoothing), "backbone")
-    scales = [(narrow[name].activation or (0.0,))[0] / (found.activation or (0.0,))[0] for name, found in wide.items()]
+    scales = [
+        (narrow[name].activation or (0.0,))[0] / (found.activation or (0.0,))[0]
+        for name, found in wide.items()
+    ]
     assert max(scales) <= 1 and np.mean(scales) < 0.98 and len(scales) == 14
     assert all((found.smoothing is None) == (smoothing == 0) for found in wide.values())
 
 
-def test_a_layer_that_the_set_never_reaches_is_named(tiny_bundle: Path, numbers: CalibrationSet, tmp_path: Path) -> None:
+def test_a_layer_that_the_set_never_reaches_is_named(
+    tiny_bundle: Path, numbers: CalibrationSet, tmp_path: Path
+) -> None:
     shutil.copytree(numbers.path, tmp_path / "set")
     kept = [one for one in numbers.record.trajectories if one.answer == "text"][:1]
-    few = CalibrationSet(tmp_path / "set", dataclasses.replace(numbers.record, trajectories=tuple(kept)))
+    few = CalibrationSet(
+        tmp_path / "set", dataclasses.replace(numbers.record, trajectories=tuple(kept))
+    )
     shutil.copy(numbers.file(numbers.record.trajectories.index(kept[0])), few.file(0))
-    with pytest.raises(InputError, match=r"image_head/\S+: the calibration set never reaches this layer; add prompts"):
+    with pytest.raises(
+        InputError,
+        match=r"image_head/\S+: the calibration set never reaches this layer; add prompts",
+    ):
         inputs(tiny_bundle, few, recipe("int8-static"), "image_head")
 
 
 @pytest.fixture(scope="module")
-def rounded_decoder(tiny_bundle: Path, numbers: CalibrationSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def rounded_decoder(
+    tiny_bundle: Path, numbers: CalibrationSet, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     out = tmp_path_factory.mktemp("static") / "out"
-    skipped = tuple(name for name in Bundle.open(tiny_bundle).manifest.components if name != "image_decoder")
+    skipped = tuple(
+        name for name in Bundle.open(tiny_bundle).manifest.components if name != "image_decoder"
+    )
     quantize(tiny_bundle, out, Int8Static(skip=skipped), calibration=numbers.path)
     return out
 
@@ -82,49 +111,73 @@ def rounded_decoder(tiny_bundle: Path, numbers: CalibrationSet, tmp_path_factory
 def decoded(bundle: Path, checkpoint: Path) -> dict[str, np.ndarray]:
     opened = Bundle.open(bundle)
     image = opened.config.image
-    codes = np.random.default_rng(0).integers(0, image.codebook.entries, (1, image.positions, image.codebook.codebooks))
+    codes = np.random.default_rng(0).integers(
+        0, image.codebook.entries, (1, image.positions, image.codebook.codebooks)
+    )
     return Reference(opened, checkpoint).run("image_decoder", {"codes": codes})
 
 
 def test_rounded_convolutions_are_what_pytorch_computes_with_the_same_integers(
     rounded_decoder: Path, tiny_bundle: Path, tiny_checkpoint: Path
 ) -> None:
-    rounded, whole = (decoded(path, tiny_checkpoint)["pixels"] for path in (rounded_decoder, tiny_bundle))
+    rounded, whole = (
+        decoded(path, tiny_checkpoint)["pixels"] for path in (rounded_decoder, tiny_bundle)
+    )
     assert 0 < np.abs(rounded - whole).mean() < 0.02
 
 
 def test_a_mixed_recipe_takes_static_ranges_for_encoders_and_decoders(
     tiny_bundle: Path, numbers: CalibrationSet, tmp_path: Path
 ) -> None:
-    skipped = tuple(name for name in Bundle.open(tiny_bundle).manifest.components if name != "image_decoder")
+    skipped = tuple(
+        name for name in Bundle.open(tiny_bundle).manifest.components if name != "image_decoder"
+    )
     config = Mixed(max_kl=1.0, media=Int8Static(skip=()), skip=skipped)
     (tmp_path / "config.json").write_text(json.dumps(to_json(config)))
     assert read_config(tmp_path / "config.json") == config
     quantize(tiny_bundle, tmp_path / "out", config, calibration=numbers.path)
-    decisions = Bundle.open(tmp_path / "out").manifest.components["image_decoder"].quantisation.values()
+    decisions = (
+        Bundle.open(tmp_path / "out").manifest.components["image_decoder"].quantisation.values()
+    )
     assert {decision.scheme for decision in decisions if decision.operator == "conv"} == {"static"}
     with pytest.raises(UsageError, match="give one with --calibration"):
         quantize(tiny_bundle, tmp_path / "more", config)
 
 
-def test_an_output_range_that_is_not_the_graphs_is_found(rounded_decoder: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_an_output_range_that_is_not_the_graphs_is_found(
+    rounded_decoder: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
     path = tamper.copy(rounded_decoder, tmp_path / "bundle")
     manifest = json.loads((path / "manifest.json").read_text())
     manifest["components"]["image_decoder"]["quantisation"]["refine.1.weight"]["output"][0] *= 1.1
     (path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(GateError, match=r"image_decoder: the output of refine\.1\.weight is no rounding"):
+    with pytest.raises(
+        GateError, match=r"image_decoder: the output of refine\.1\.weight is no rounding"
+    ):
         decoded(path, tiny_checkpoint)
 
 
-def test_fp8_rounds_what_products_read_and_is_what_pytorch_computes_so(fp8_bundle: Path, tiny_checkpoint: Path) -> None:
+def test_fp8_rounds_what_products_read_and_is_what_pytorch_computes_so(
+    fp8_bundle: Path, tiny_checkpoint: Path
+) -> None:
     components = Bundle.open(fp8_bundle).manifest.components
-    decisions = [*components["backbone"].quantisation.values(), *components["text_head"].quantisation.values()]
-    assert {(decision.scheme, decision.bits) for decision in decisions} == {("float8", 8)} and len(decisions) == 15
-    assert all(decision.activation and 0 < decision.weight_error < 0.04 for decision in decisions)  # of 3 bits of mantissa
+    decisions = [
+        *components["backbone"].quantisation.values(),
+        *components["text_head"].quantisation.values(),
+    ]
+    assert {(decision.scheme, decision.bits) for decision in decisions} == {("float8", 8)} and len(
+        decisions
+    ) == 15
+    # of 3 bits of mantissa
+    assert all(decision.activation and 0 < decision.weight_error < 0.04 for decision in decisions)
     image = components["image_head"].quantisation.values()
-    assert {decision.scheme for decision in image} == {"float8", "rows"}  # a matrix per sub-code stays float
+    # a matrix per sub-code stays float
+    assert {decision.scheme for decision in image} == {"float8", "rows"}
     verified = verify(fp8_bundle, tiny_checkpoint)
-    assert verified.components["backbone"].error <= 2e-5 and verified.components["image_head"].error <= 2e-5
+    assert (
+        verified.components["backbone"].error <= 2e-5
+        and verified.components["image_head"].error <= 2e-5
+    )
 
 
 @pytest.mark.slow
@@ -133,8 +186,9 @@ def test_calibrated_bundles_are_the_model_with_the_same_integers(
     tiny_bundle: Path, tiny_checkpoint: Path, numbers: CalibrationSet, tmp_path: Path
 ) -> None:
     for name, config in {
-        "smooth": recipe("int8-static"), "percentile": Int8Static("percentile", 0.0, encoders="static"),
-        "gptq": recipe("int4-gptq"), "awq": recipe("int4-awq"), "fp8": recipe("fp8"),
+        "smooth": recipe("int8-static"),
+        "percentile": Int8Static("percentile", 0.0, encoders="static"), "gptq": recipe("int4-gptq"),
+        "awq": recipe("int4-awq"), "fp8": recipe("fp8"),
     }.items():  # fmt: skip
         report = quantize(tiny_bundle, tmp_path / name, config, calibration=numbers.path)
         manifest = Bundle.open(tmp_path / name).manifest
@@ -144,7 +198,11 @@ def test_calibrated_bundles_are_the_model_with_the_same_integers(
         assert report.divergence is not None and report.divergence < 1.0
         verify(tmp_path / name, tiny_checkpoint)
         convolutions = {
-            component: {own.scheme for own in manifest.components[component].quantisation.values() if own.operator == "conv"}
+            component: {
+                own.scheme
+                for own in manifest.components[component].quantisation.values()
+                if own.operator == "conv"
+            }
             for component in ("image_decoder", "audio_decoder", "image_encoder", "audio_encoder")
         }
         decoders, encoders = list(convolutions.values())[:2], list(convolutions.values())[2:]

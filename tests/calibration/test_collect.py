@@ -1,4 +1,5 @@
-"""Calibration sets: moments of real trajectories, one a bin, from any prompts, in bounded memory, over interruptions."""
+"""Calibration sets: moments of real trajectories, one a bin, from any prompts, in bounded memory,
+over interruptions."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ import soundfile
 from PIL import Image
 
 from nextomni_edge.bundle import Bundle
-from nextomni_edge.calibration.collect import Prompted, Random, chosen_steps, collect
-from nextomni_edge.calibration.samples import CalibrationSet, Trajectory, read_trajectory
+from nextomni_edge.calibration.data.collect import Prompted, Random, chosen_steps, collect
+from nextomni_edge.calibration.data.samples import CalibrationSet, Trajectory, read_trajectory
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.generate.loop import generate
 from nextomni_edge.generate.model import EdgeModel
@@ -60,11 +61,17 @@ def model(bundle: Bundle) -> EdgeModel:
 
 
 @pytest.fixture(scope="session")
-def calibration(bundle: Bundle, model: EdgeModel, prompts: Path, tmp_path_factory: pytest.TempPathFactory) -> CalibrationSet:
-    return collect(bundle, Prompted(model, prompts), tmp_path_factory.mktemp("sets") / "set", bins=BINS, seed=3)
+def calibration(
+    bundle: Bundle, model: EdgeModel, prompts: Path, tmp_path_factory: pytest.TempPathFactory
+) -> CalibrationSet:
+    return collect(
+        bundle, Prompted(model, prompts), tmp_path_factory.mktemp("sets") / "set", bins=BINS, seed=3
+    )
 
 
-def test_every_bin_has_one_moment_of_every_trajectory_in_both_branches(calibration: CalibrationSet, model: EdgeModel) -> None:
+def test_every_bin_has_one_moment_of_every_trajectory_in_both_branches(
+    calibration: CalibrationSet, model: EdgeModel
+) -> None:
     once, twice = (1,) * BINS, (2,) * BINS
     assert calibration.record.counts == {
         "draw": {"conditional": twice, "unconditional": twice},
@@ -77,25 +84,39 @@ def test_every_bin_has_one_moment_of_every_trajectory_in_both_branches(calibrati
     for record, trajectory in calibration.trajectories():
         assert (np.floor(trajectory.t * BINS) == np.arange(BINS)).all()
         samples = trajectory.samples(calibration.guided(record), model.tokenizer.special)
-        assert [sample.bin for sample in samples] == sorted([*range(BINS)] * (2 if record.task in ("draw", "film") else 1))
+        assert [sample.bin for sample in samples] == sorted(
+            [*range(BINS)] * (2 if record.task in ("draw", "film") else 1)
+        )
 
 
-def test_the_moments_are_those_of_the_models_own_generation(calibration: CalibrationSet, prompts: Path, model: EdgeModel) -> None:
+def test_the_moments_are_those_of_the_models_own_generation(
+    calibration: CalibrationSet, prompts: Path, model: EdgeModel
+) -> None:
     source = Prompted(model, prompts)
     trajectory = read_trajectory(calibration.file(1))
     steps: dict[float, Any] = {}
     options = source.options("image")
     seeded = type(options)(**{**vars(options), "seed": 3 * 2**32 + 1})
-    finished = generate(model, source.asked(1).sequence, seeded, lambda record: steps.setdefault(record.t, record))
+    finished = generate(
+        model, source.asked(1).sequence, seeded, lambda record: steps.setdefault(record.t, record)
+    )
     for b, t in enumerate(trajectory.t):
-        assert (trajectory.x_t[0][b] == steps[t].x_t[0]).all() and (trajectory.x_1[0][b] == steps[t].x_1[0]).all()
+        assert (trajectory.x_t[0][b] == steps[t].x_t[0]).all() and (
+            trajectory.x_1[0][b] == steps[t].x_1[0]
+        ).all()
     assert (trajectory.finished[0] == finished.segments[finished.generated()[0]].tokens).all()
 
 
-def test_the_unconditional_branch_lacks_the_prompt_and_has_the_same_tokens(calibration: CalibrationSet, model: EdgeModel) -> None:
+def test_the_unconditional_branch_lacks_the_prompt_and_has_the_same_tokens(
+    calibration: CalibrationSet, model: EdgeModel
+) -> None:
     special = model.tokenizer.special
     with_prompt, without = read_trajectory(calibration.file(0)).samples(True, special)[:2]
-    assert (with_prompt.branch, without.branch, with_prompt.t) == ("conditional", "unconditional", without.t)
+    assert (with_prompt.branch, without.branch, with_prompt.t) == (
+        "conditional",
+        "unconditional",
+        without.t,
+    )
     for ours, theirs in zip(with_prompt.sequence.segments, without.sequence.segments, strict=True):
         if ours.frozen:
             assert set(theirs.tokens.tolist()) <= {special.null, *special.markers}
@@ -105,12 +126,18 @@ def test_the_unconditional_branch_lacks_the_prompt_and_has_the_same_tokens(calib
 
 def test_what_the_encoders_read_is_kept(calibration: CalibrationSet, model: EdgeModel) -> None:
     name, hear, watch = (read_trajectory(calibration.file(index)) for index in (2, 3, 4))
-    assert name.pixels.shape == (1, 3, 16, 16) and watch.pixels.shape == (3, 3, 16, 16) and len(hear.log_mel) == 1
+    assert (
+        name.pixels.shape == (1, 3, 16, 16)
+        and watch.pixels.shape == (3, 3, 16, 16)
+        and len(hear.log_mel) == 1
+    )
     given = [segment for segment in name.sequence.segments if segment.modality == "image"]
     assert (model.encode_image(name.pixels)[0] == given[0].tokens).all()
 
 
-def test_a_set_says_where_it_came_from_and_is_read_back_whole(calibration: CalibrationSet, bundle: Bundle) -> None:
+def test_a_set_says_where_it_came_from_and_is_read_back_whole(
+    calibration: CalibrationSet, bundle: Bundle
+) -> None:
     found = CalibrationSet.open(calibration.path)
     assert found.record == calibration.record and not found.record.random and found.record.prompts
     assert found.require(bundle, BINS) is found
@@ -120,7 +147,9 @@ def test_a_set_says_where_it_came_from_and_is_read_back_whole(calibration: Calib
 
 def assert_equal(ours: Trajectory, theirs: Trajectory) -> None:
     one, other = ours.tensors(), theirs.tensors()
-    assert one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+    assert one.keys() == other.keys() and all(
+        np.array_equal(one[name], other[name]) for name in one
+    )
 
 
 def test_the_same_seed_gives_the_same_files_over_an_interruption(
@@ -149,10 +178,14 @@ def test_the_same_seed_gives_the_same_files_over_an_interruption(
         collect(bundle, Prompted(model, prompts), out, BINS, 3)
 
 
-def test_memory_does_not_grow_with_the_number_of_prompts(bundle: Bundle, model: EdgeModel, prompts: Path, tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_number_of_prompts(
+    bundle: Bundle, model: EdgeModel, prompts: Path, tmp_path: Path
+) -> None:
     def peak(count: int) -> int:
         listed = tmp_path / f"{count}.jsonl"
-        listed.write_text("\n".join([line("name", "text", ("image", str(prompts / "red.png")))] * count))
+        listed.write_text(
+            "\n".join([line("name", "text", ("image", str(prompts / "red.png")))] * count)
+        )
         source = Prompted(model, listed)
         tracemalloc.start()
         collect(bundle, source, tmp_path / f"set-{count}", BINS, batch=4)
@@ -161,13 +194,19 @@ def test_memory_does_not_grow_with_the_number_of_prompts(bundle: Bundle, model: 
         return found
 
     few, many = peak(24), peak(56)
-    assert many < few + 32 * 2000  # names and digests take 1 kB a trajectory, its picture alone would take 3
+    # names and digests take 1 kB a trajectory, its picture alone would take 3
+    assert many < few + 32 * 2000
 
 
-def test_random_numbers_are_marked_for_ever(bundle: Bundle, model: EdgeModel, tmp_path: Path) -> None:
+def test_random_numbers_are_marked_for_ever(
+    bundle: Bundle, model: EdgeModel, tmp_path: Path
+) -> None:
     found = collect(bundle, Random(model, bundle.manifest.components, 2), tmp_path / "set", BINS)
     assert CalibrationSet.open(found.path).record.random
-    assert len(found) == 18 and {record.task for record in found.record.trajectories} >= {"text-to-image", "two-turn"}
+    assert len(found) == 18 and {record.task for record in found.record.trajectories} >= {
+        "text-to-image",
+        "two-turn",
+    }
     one, other = (read_trajectory(found.file(index)) for index in (0, 1))
     assert not np.array_equal(one.x_t[0], other.x_t[0])
     few = Random(model, {"embed_text", "embed_image", "backbone", "image_head", "image_decoder"}, 1)
@@ -179,11 +218,19 @@ def test_a_step_of_each_bin_is_chosen(steps: int, bins: int) -> None:
     for index in range(20):
         chosen = chosen_steps(steps, bins, 0, index)
         assert [step * bins // steps for step in chosen] == [*range(bins)]
-    assert steps == bins or len({tuple(chosen_steps(steps, bins, 0, index)) for index in range(20)}) > 1
+    assert (
+        steps == bins
+        or len({tuple(chosen_steps(steps, bins, 0, index)) for index in range(20)}) > 1
+    )
 
 
-def test_more_bins_than_steps_are_refused(bundle: Bundle, model: EdgeModel, prompts: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="8 bins of the flow time, but a generation has 6 steps: give at most --bins 6"):
+def test_more_bins_than_steps_are_refused(
+    bundle: Bundle, model: EdgeModel, prompts: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        UsageError,
+        match="8 bins of the flow time, but a generation has 6 steps: give at most --bins 6",
+    ):
         collect(bundle, Prompted(model, prompts), tmp_path / "set", bins=8)
     assert [*tmp_path.iterdir()] == []
 
@@ -192,11 +239,18 @@ def test_a_set_of_another_model_and_one_of_few_bins_are_refused(
     calibration: CalibrationSet, bundle: Bundle, model: EdgeModel, tmp_path: Path
 ) -> None:
     data = json.loads((calibration.path / "provenance.json").read_text())
-    other = CalibrationSet(calibration.path, type(calibration.record)(**{**data, "model": "0" * 64}))
-    with pytest.raises(InputError, match=r"made with another bundle \(000000000000, .* run `nextomni-edge calibrate"):
+    other = CalibrationSet(
+        calibration.path, type(calibration.record)(**{**data, "model": "0" * 64})
+    )
+    with pytest.raises(
+        InputError,
+        match=r"made with another bundle \(000000000000, .* run `nextomni-edge calibrate",
+    ):
         other.require(bundle)
     few = collect(bundle, Random(model, bundle.manifest.components, 1), tmp_path / "set", bins=2)
-    with pytest.raises(InputError, match="2 bins of the flow time, expected at least 4; calibrate with --bins 4"):
+    with pytest.raises(
+        InputError, match="2 bins of the flow time, expected at least 4; calibrate with --bins 4"
+    ):
         few.require(bundle)
 
 
@@ -209,7 +263,9 @@ def test_a_damaged_set_is_refused(bundle: Bundle, model: EdgeModel, tmp_path: Pa
     found.file(2).write_bytes(data)
     with pytest.raises(InputError, match=r"000002\.safetensors: not the file that was written"):
         CalibrationSet.open(found.path)
-    (found.path / "provenance.json").write_text('{"format": "nextomni-edge-calibration", "version": 2}')
+    (found.path / "provenance.json").write_text(
+        '{"format": "nextomni-edge-calibration", "version": 2}'
+    )
     with pytest.raises(InputError, match="expected nextomni-edge-calibration version 1"):
         CalibrationSet.open(found.path)
 

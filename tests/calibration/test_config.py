@@ -1,4 +1,5 @@
-"""Recipes and configs: every one reads back, and what cannot be meant is refused with the nearest name."""
+"""Recipes and configs: every one reads back, and what cannot be meant is refused with the nearest
+name."""
 
 from __future__ import annotations
 
@@ -8,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from nextomni_edge.calibration.config import RECIPES, Int4, Int8Dynamic, Mixed, read_config, recipe, to_json
+from nextomni_edge.calibration.recipes.config import (
+    RECIPES,
+    Int4,
+    Int8Dynamic,
+    Mixed,
+    read_config,
+    recipe,
+    to_json,
+)
 from nextomni_edge.errors import InputError, NextOmniError, UsageError
 
 
@@ -28,12 +37,30 @@ def test_a_mixed_recipe_holds_the_two_that_it_chooses_from(tmp_path: Path) -> No
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown kind": ({"kind": "int4s"}, "did you mean 'int4'?"),
     "no kind": ({"block_size": 32}, "the key 'kind'"),
-    "an unknown key": ({"kind": "int4", "blocksize": 32}, "unknown key 'blocksize' (did you mean 'block_size'?)"),
-    "a block size that no operator has": ({"kind": "int4", "block_size": 48}, "expected one of 32, 64, 128"),
-    "an unknown method": ({"kind": "int4", "method": "gtpq"}, "expected one of 'rtn', 'gptq', 'awq'"),
-    "an unknown range": ({"kind": "int8-static", "range": "max"}, "expected one of 'minmax', 'percentile', 'mse'"),
-    "a range that goes by equal steps": ({"kind": "fp8", "range": "mse"}, "expected one of 'minmax', 'percentile'"),
-    "more smoothing than all": ({"kind": "int8-static", "smoothing": 1.5}, "expected 0 (none) to 1"),
+    "an unknown key": (
+        {"kind": "int4", "blocksize": 32},
+        "unknown key 'blocksize' (did you mean 'block_size'?)",
+    ),
+    "a block size that no operator has": (
+        {"kind": "int4", "block_size": 48},
+        "expected one of 32, 64, 128",
+    ),
+    "an unknown method": (
+        {"kind": "int4", "method": "gtpq"},
+        "expected one of 'rtn', 'gptq', 'awq'",
+    ),
+    "an unknown range": (
+        {"kind": "int8-static", "range": "max"},
+        "expected one of 'minmax', 'percentile', 'mse'",
+    ),
+    "a range that goes by equal steps": (
+        {"kind": "fp8", "range": "mse"},
+        "expected one of 'minmax', 'percentile'",
+    ),
+    "more smoothing than all": (
+        {"kind": "int8-static", "smoothing": 1.5},
+        "expected 0 (none) to 1",
+    ),
     "mixed without a bound": ({"kind": "mixed"}, "a budget in bytes or a largest divergence"),
     "mixed with both bounds": ({"kind": "mixed", "budget_bytes": 1, "max_kl": 1.0}, "not both"),
 }

@@ -1,4 +1,5 @@
-"""INT4 arrays: the bound of rounding to nearest, the scales' own rounding, blocks that do not fill up, and weights in pieces."""
+"""INT4 arrays: the bound of rounding to nearest, the scales' own rounding, blocks that do not fill
+up, and weights in pieces."""
 
 from __future__ import annotations
 
@@ -9,10 +10,9 @@ import pytest
 
 from nextomni_edge.bundle import Decision
 from nextomni_edge.bundle.quantised import dequantise
-from nextomni_edge.calibration import graph
-from nextomni_edge.calibration.graph import Operator, weight_of
-from nextomni_edge.calibration.int4 import quantise_blocks, round_blocks, rounded_scale
-from nextomni_edge.calibration.int8 import quantise_channels
+from nextomni_edge.calibration.layers import Operator, weight_of
+from nextomni_edge.calibration.recipes.int4 import quantise_blocks, round_blocks, rounded_scale
+from nextomni_edge.calibration.recipes.int8 import quantise_channels
 from nextomni_edge.errors import InputError
 from tests.calibration import one_layer
 
@@ -22,7 +22,9 @@ from tests.calibration import one_layer
 def test_every_value_is_within_half_a_step(symmetric: bool, columns: int) -> None:
     matrix = np.random.default_rng(0).standard_normal((20, columns), np.float32)
     q, scale, zero = round_blocks(matrix, 32, 4, symmetric)
-    found = ((q - zero[..., None].astype(np.float32)) * scale[..., None]).reshape(20, -1)[:, :columns]
+    found = ((q - zero[..., None].astype(np.float32)) * scale[..., None]).reshape(20, -1)[
+        :, :columns
+    ]
     step, inside = np.repeat(np.abs(scale), 32, axis=1)[:, :columns], q.reshape(20, -1)[:, :columns]
     away = np.abs(found - matrix) / step
     assert away[(inside > 0) & (inside < 15)].max(initial=0.0) <= 0.501
@@ -55,9 +57,11 @@ def test_a_weight_in_pieces_gives_the_same_bytes(
     model, layer = one_layer.graph(tmp_path, operator, one_layer.values(operator))
     whole, error = quantise_blocks(weight_of(model, layer), 32, 4, symmetric)
     int8, int8_error = quantise_channels(weight_of(model, layer))
-    monkeypatch.setattr(graph, "PIECE", 1)
+    monkeypatch.setattr(layers, "PIECE", 1)
     pieces, again = quantise_blocks(weight_of(model, layer), 32, 4, symmetric)
-    assert whole.keys() == pieces.keys() and all(np.array_equal(whole[name], pieces[name]) for name in whole)
+    assert whole.keys() == pieces.keys() and all(
+        np.array_equal(whole[name], pieces[name]) for name in whole
+    )
     assert again == pytest.approx(error, rel=1e-5)
     int8_pieces, int8_again = quantise_channels(weight_of(model, layer))
     assert all(np.array_equal(int8[name], int8_pieces[name]) for name in int8)
@@ -65,7 +69,9 @@ def test_a_weight_in_pieces_gives_the_same_bytes(
 
 
 @pytest.mark.parametrize("operator", ["matmul", "linear"])
-def test_the_recorded_error_is_that_of_the_weight_even_where_it_was_multiplied_first(operator: Operator, tmp_path: Path) -> None:
+def test_the_recorded_error_is_that_of_the_weight_even_where_it_was_multiplied_first(
+    operator: Operator, tmp_path: Path
+) -> None:
     values = one_layer.values(operator)
     model, layer = one_layer.graph(tmp_path, operator, values)
     matrix = values.T if operator == "matmul" else values
@@ -74,7 +80,9 @@ def test_the_recorded_error_is_that_of_the_weight_even_where_it_was_multiplied_f
         parts, error = quantise_blocks(weight_of(model, layer), 32, factor=given)
         found = dequantise(Decision("blocks", operator, 4, block_size=32), parts, matrix.shape)
         meant = found if given is None else found / given
-        assert error == pytest.approx(np.linalg.norm(meant - matrix) / np.linalg.norm(matrix), rel=1e-4)
+        assert error == pytest.approx(
+            np.linalg.norm(meant - matrix) / np.linalg.norm(matrix), rel=1e-4
+        )
 
 
 def test_a_weight_that_is_not_finite_is_named(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.calibration import quantize
-from nextomni_edge.calibration.config import Mixed
-from nextomni_edge.calibration.mixed import Choice, path
 from nextomni_edge.calibration.quantize import total_bytes
+from nextomni_edge.calibration.recipes.config import Mixed
+from nextomni_edge.calibration.recipes.mixed import Choice, path
 from nextomni_edge.errors import UsageError
 
 
@@ -39,9 +39,12 @@ def test_a_layer_may_skip_the_middle() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_a_bundle_within_its_budget_and_one_within_its_bound(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_a_bundle_within_its_budget_and_one_within_its_bound(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
     with pytest.raises(
-        UsageError, match=r"a budget of 1,000 bytes cannot be met: the smallest possible bundle has [0-9,]+$"
+        UsageError,
+        match=r"a budget of 1,000 bytes cannot be met: the smallest possible bundle has [0-9,]+$",
     ) as caught:
         quantize(tiny_bundle, tmp_path / "out", Mixed(budget_bytes=1000))
     assert [path.name for path in tmp_path.iterdir()] == []
@@ -50,8 +53,14 @@ def test_a_bundle_within_its_budget_and_one_within_its_bound(tiny_bundle: Path, 
     budget = (smallest + whole) // 2
     report = quantize(tiny_bundle, tmp_path / "budget", Mixed(budget_bytes=budget))
     assert report.bytes <= budget
-    inside = {name: decision for name, decision in report.decisions.items() if not name.split("/")[0].endswith("coder")}
-    assert all(decision.divergence is not None and decision.divergence >= 0 for decision in inside.values())
+    inside = {
+        name: decision
+        for name, decision in report.decisions.items()
+        if not name.split("/")[0].endswith("coder")
+    }
+    assert all(
+        decision.divergence is not None and decision.divergence >= 0 for decision in inside.values()
+    )
 
     bound = quantize(tiny_bundle, tmp_path / "bound", Mixed(max_kl=0.01))
     assert bound.divergence is not None and bound.divergence <= 0.01

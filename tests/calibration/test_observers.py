@@ -9,22 +9,27 @@ import numpy as np
 import pytest
 
 from nextomni_edge.bundle import Bundle
-from nextomni_edge.calibration.collect import Prompted, collect
-from nextomni_edge.calibration.graph import Layer, layers, load_graph
-from nextomni_edge.calibration.observers import observe
-from nextomni_edge.calibration.samples import CalibrationSet, Sample
-from nextomni_edge.calibration.statistics import LayerStatistics
+from nextomni_edge.bundle.onnx_graph import load_graph
+from nextomni_edge.calibration.data.collect import Prompted, collect
+from nextomni_edge.calibration.data.observers import observe
+from nextomni_edge.calibration.data.samples import CalibrationSet, Sample
+from nextomni_edge.calibration.data.statistics import LayerStatistics
+from nextomni_edge.calibration.layers import Layer, layers
 from nextomni_edge.errors import InputError
-from nextomni_edge.generate.layout import Layout
 from nextomni_edge.generate.model import EdgeModel
+from nextomni_edge.generate.rows import Layout
 from tests.calibration.test_collect import BINS, bundle, model, prompts
 
 __all__ = ["bundle", "model", "prompts"]  # fixtures
 
 
 @pytest.fixture(scope="module")
-def calibration(bundle: Bundle, model: EdgeModel, prompts: Path, tmp_path_factory: pytest.TempPathFactory) -> CalibrationSet:
-    return collect(bundle, Prompted(model, prompts), tmp_path_factory.mktemp("sets") / "set", bins=BINS)
+def calibration(
+    bundle: Bundle, model: EdgeModel, prompts: Path, tmp_path_factory: pytest.TempPathFactory
+) -> CalibrationSet:
+    return collect(
+        bundle, Prompted(model, prompts), tmp_path_factory.mktemp("sets") / "set", bins=BINS
+    )
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +39,16 @@ def found(bundle: Bundle, calibration: CalibrationSet) -> dict[str, LayerStatist
 
 
 def every_layer(bundle: Bundle) -> list[Layer]:
-    return [layer for name in bundle.manifest.components for layer in layers(name, load_graph(bundle, name))]
+    return [
+        layer
+        for name in bundle.manifest.components
+        for layer in layers(name, load_graph(bundle, name))
+    ]
 
 
-def samples(calibration: CalibrationSet, model: EdgeModel, modality: str) -> Iterator[tuple[Sample, Layout]]:
+def samples(
+    calibration: CalibrationSet, model: EdgeModel, modality: str
+) -> Iterator[tuple[Sample, Layout]]:
     for record, trajectory in calibration.trajectories():
         for sample in trajectory.samples(calibration.guided(record), model.tokenizer.special):
             layout = Layout.of(sample.sequence)
@@ -45,21 +56,39 @@ def samples(calibration: CalibrationSet, model: EdgeModel, modality: str) -> Ite
                 yield sample, layout
 
 
-def test_every_layer_but_the_tables_is_seen_in_every_bin(bundle: Bundle, found: dict[str, LayerStatistics]) -> None:
+def test_every_layer_but_the_tables_is_seen_in_every_bin(
+    bundle: Bundle, found: dict[str, LayerStatistics]
+) -> None:
     wanted = [layer for layer in every_layer(bundle) if layer.operator != "gather"]
     assert found.keys() == {layer.name for layer in wanted}
     for layer in wanted:
         statistics = found[layer.name]
-        timed = layer.component.startswith(("backbone", "embed")) or layer.component.endswith("head")
-        assert len(statistics.bins) == (BINS if timed else 1) and len(statistics.seen) == len(statistics.bins)
-        assert statistics.absmax.shape == (layer.features,) and np.isfinite(statistics.range()).all()
+        timed = layer.component.startswith(("backbone", "embed")) or layer.component.endswith(
+            "head"
+        )
+        assert len(statistics.bins) == (BINS if timed else 1) and len(statistics.seen) == len(
+            statistics.bins
+        )
+        assert (
+            statistics.absmax.shape == (layer.features,) and np.isfinite(statistics.range()).all()
+        )
         books = (layer.shape[0],) if layer.operator == "einsum" else ()
-        assert statistics.hessian is not None and statistics.hessian.shape == (*books, layer.features, layer.features)
+        assert statistics.hessian is not None and statistics.hessian.shape == (
+            *books,
+            layer.features,
+            layer.features,
+        )
 
 
-@pytest.mark.parametrize(("modality", "layer"), [("text", "text_head/weight"), ("image", "image_head/condition.weight")])
+@pytest.mark.parametrize(
+    ("modality", "layer"), [("text", "text_head/weight"), ("image", "image_head/condition.weight")]
+)
 def test_a_head_reads_the_hidden_states_of_what_is_generated(
-    calibration: CalibrationSet, model: EdgeModel, found: dict[str, LayerStatistics], modality: str, layer: str
+    calibration: CalibrationSet,
+    model: EdgeModel,
+    found: dict[str, LayerStatistics],
+    modality: str,
+    layer: str,
 ) -> None:
     rows: list[list[np.ndarray[tuple[int, int], np.dtype[np.float32]]]] = [[] for _ in range(BINS)]
     for sample, layout in samples(calibration, model, modality):
@@ -78,7 +107,9 @@ def test_each_matrix_of_an_einsum_has_its_own_hessian(found: dict[str, LayerStat
     assert hessian is not None and not np.allclose(hessian[0], hessian[1])
 
 
-def test_an_encoders_first_layer_reads_the_media_themselves(calibration: CalibrationSet, found: dict[str, LayerStatistics]) -> None:
+def test_an_encoders_first_layer_reads_the_media_themselves(
+    calibration: CalibrationSet, found: dict[str, LayerStatistics]
+) -> None:
     pixels = np.concatenate([trajectory.pixels for _, trajectory in calibration.trajectories()])
     statistics = found["image_encoder/patch.weight"]
     assert np.array_equal(statistics.absmax, np.abs(pixels).max(axis=(0, 2, 3)))
@@ -91,20 +122,34 @@ def test_later_times_read_something_else_than_noise(found: dict[str, LayerStatis
     assert not np.allclose(first.absmean, last.absmean, rtol=1e-3)
 
 
-def test_what_is_observed_alone_is_the_same(bundle: Bundle, calibration: CalibrationSet, found: dict[str, LayerStatistics]) -> None:
-    (layer,) = [layer for layer in every_layer(bundle) if layer.name == "backbone/layers.1.mlp.down_proj.weight"]
+def test_what_is_observed_alone_is_the_same(
+    bundle: Bundle, calibration: CalibrationSet, found: dict[str, LayerStatistics]
+) -> None:
+    (layer,) = [
+        layer
+        for layer in every_layer(bundle)
+        if layer.name == "backbone/layers.1.mlp.down_proj.weight"
+    ]
     alone = observe(bundle, calibration, [layer])[layer.name]
-    assert alone.hessian is None and np.allclose(alone.absmean, found[layer.name].absmean, rtol=1e-5)
+    assert alone.hessian is None and np.allclose(
+        alone.absmean, found[layer.name].absmean, rtol=1e-5
+    )
 
 
 def test_a_smoothed_input_is_observed_as_the_product_reads_it(
     bundle: Bundle, calibration: CalibrationSet, found: dict[str, LayerStatistics]
 ) -> None:
-    (layer,) = [layer for layer in every_layer(bundle) if layer.name == "backbone/layers.1.mlp.down_proj.weight"]
+    (layer,) = [
+        layer
+        for layer in every_layer(bundle)
+        if layer.name == "backbone/layers.1.mlp.down_proj.weight"
+    ]
     plain, smoothing = found[layer.name], np.geomspace(0.1, 10, layer.features).astype(np.float32)
     smoothed = observe(bundle, calibration, [layer], smoothing={layer.name: smoothing})[layer.name]
     assert np.allclose(smoothed.absmax, plain.absmax * smoothing, rtol=1e-4)
-    assert np.isclose(max(-smoothed.range()[0], smoothed.range()[1]), (plain.absmax * smoothing).max(), rtol=1e-4)
+    assert np.isclose(
+        max(-smoothed.range()[0], smoothed.range()[1]), (plain.absmax * smoothing).max(), rtol=1e-4
+    )
 
 
 def test_a_set_of_another_bundle_is_refused(bundle: Bundle, calibration: CalibrationSet) -> None:

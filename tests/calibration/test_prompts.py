@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nextomni_edge.calibration.prompts import PromptPart, read_prompts
+from nextomni_edge.calibration.data.prompts import PromptPart, read_prompts
 from nextomni_edge.errors import InputError
 
 TURN = '{"role": "user", "parts": [{"kind": "text", "value": "hello"}]}'
@@ -29,9 +29,15 @@ def test_a_list_is_read_with_the_folder_that_its_paths_start_from(tmp_path: Path
         (GOOD + "{", "line 2: not valid JSON"),
         ("[]", "line 1: found list, expected an object"),
         (GOOD.replace("answer", "anwser"), "line 1: unknown key 'anwser' (did you mean 'answer'?)"),
-        (GOOD.replace('"answer": "text"', '"answer": "smell"'), "line 1.answer: found 'smell', expected one of 'text', 'image'"),
+        (
+            GOOD.replace('"answer": "text"', '"answer": "smell"'),
+            "line 1.answer: found 'smell', expected one of 'text', 'image'",
+        ),
         (GOOD.replace("greet", " "), "line 1: task is empty"),
-        (GOOD.replace('"role": "user"', '"role": "assistant"'), "line 1: the last turn must be the user's"),
+        (
+            GOOD.replace('"role": "user"', '"role": "assistant"'),
+            "line 1: the last turn must be the user's",
+        ),
         (GOOD.replace(TURN, ""), "line 1: the last turn must be the user's"),
         (GOOD.replace('{"kind": "text", "value": "hello"}', ""), "line 1: a turn without parts"),
         ('{"task": "' + "x" * 2**20, "line 1: 1048586 bytes, at most 1048576 are read"),

@@ -1,4 +1,5 @@
-"""Killed at any moment, quantising goes on where it stopped, and the bundle is the same to the byte."""
+"""Killed at any moment, quantising goes on where it stopped, and the bundle is the same to the
+byte."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ import pytest
 from nextomni_edge.bundle import Decision
 from nextomni_edge.bundle.reader import walk
 from nextomni_edge.calibration import quantize, workspace
-from nextomni_edge.calibration.config import recipe
+from nextomni_edge.calibration.recipes.config import recipe
 from nextomni_edge.calibration.workspace import Workspace
 from tests.killed import killed
 
@@ -43,7 +44,9 @@ def test_killed_runs_that_go_on_give_the_same_bytes(tiny_bundle: Path, tmp_path:
     assert {path.name for path in tmp_path.iterdir()} == {"out", "whole"}
 
 
-def test_layers_that_are_done_are_not_done_again(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layers_that_are_done_are_not_done_again(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     quantize(tiny_bundle, tmp_path / "whole", recipe("int8-dynamic"))
     stored = list[str]()
     store = Workspace.store
@@ -61,7 +64,9 @@ def test_layers_that_are_done_are_not_done_again(tiny_bundle: Path, tmp_path: Pa
     monkeypatch.setattr(workspace.Workspace, "store", store)
     again = list[str]()
     monkeypatch.setattr(
-        workspace.Workspace, "store", lambda self, layer, *rest: (again.append(layer), store(self, layer, *rest))[1]
+        workspace.Workspace,
+        "store",
+        lambda self, layer, *rest: (again.append(layer), store(self, layer, *rest))[1],
     )
     quantize(tiny_bundle, tmp_path / "out", recipe("int8-dynamic"))
     assert len(first) == 20 and not set(first) & set(again)
@@ -70,7 +75,9 @@ def test_layers_that_are_done_are_not_done_again(tiny_bundle: Path, tmp_path: Pa
 
 def test_a_part_that_was_damaged_meanwhile_is_made_again(tiny_bundle: Path, tmp_path: Path) -> None:
     kept = Workspace(tmp_path / "out", {"key": 1}, resume=True)
-    entry = kept.store("backbone/a", Decision("rows", "gather", 8), {"quantised": np.arange(4, dtype=np.int8)}, {})
+    entry = kept.store(
+        "backbone/a", Decision("rows", "gather", 8), {"quantised": np.arange(4, dtype=np.int8)}, {}
+    )
     assert kept.load("backbone/a") == entry
     kept.file(entry.parts["quantised"]).write_bytes(b"1234")
     assert kept.load("backbone/a") is None

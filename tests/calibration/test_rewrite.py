@@ -1,4 +1,5 @@
-"""A layer that was rewritten computes, in ONNX Runtime, what its stored integers and the rounding formulas say."""
+"""A layer that was rewritten computes, in ONNX Runtime, what its stored integers and the rounding
+formulas say."""
 
 from __future__ import annotations
 
@@ -12,18 +13,25 @@ from numpy.typing import NDArray
 
 from nextomni_edge.bundle import Decision
 from nextomni_edge.bundle.quantised import dequantise, read_parts, stored_layers
-from nextomni_edge.calibration.apply import quantise_weight
-from nextomni_edge.calibration.config import Int4, Int8Dynamic, QuantConfig
-from nextomni_edge.calibration.graph import CONTRACTION, Operator, weight_of
-from nextomni_edge.calibration.handlers import decide
+from nextomni_edge.calibration.layers import CONTRACTION, Operator, weight_of
+from nextomni_edge.calibration.recipes.apply import quantise_weight
+from nextomni_edge.calibration.recipes.config import Int4, Int8Dynamic, QuantConfig
+from nextomni_edge.calibration.recipes.handlers import decide
 from nextomni_edge.calibration.rewrite import Rewriter, read_back
 from nextomni_edge.calibration.workspace import Workspace
-from nextomni_edge.verify.fake_quantised import round_blocks, round_float8, round_static, round_tensor, round_tokens
+from nextomni_edge.verify.fake_quantised import (
+    round_blocks,
+    round_float8,
+    round_static,
+    round_tensor,
+    round_tokens,
+)
 from tests.calibration import one_layer
 
 CONFIGS: dict[str, QuantConfig] = {
-    "int8 per token": Int8Dynamic(), "int8 per tensor": Int8Dynamic("tensor"), "int4 blocks of 32": Int4(),
-    "int4 blocks of 64": Int4(block_size=64), "int4 blocks of 128": Int4(block_size=128), "int4 asymmetric": Int4(symmetric=False),
+    "int8 per token": Int8Dynamic(), "int8 per tensor": Int8Dynamic("tensor"),
+    "int4 blocks of 32": Int4(), "int4 blocks of 64": Int4(block_size=64),
+    "int4 blocks of 128": Int4(block_size=128), "int4 asymmetric": Int4(symmetric=False),
 }  # fmt: skip
 
 
@@ -45,7 +53,9 @@ def rewritten(
     return found, dequantise(entry.decision, parts, layer.model_shape)
 
 
-def expected(operator: Operator, decision: Decision, weight: NDArray[np.float32]) -> NDArray[np.float64]:
+def expected(
+    operator: Operator, decision: Decision, weight: NDArray[np.float32]
+) -> NDArray[np.float64]:
     x, w = one_layer.inputs(operator), weight.astype(np.float64)
     if operator == "gather":
         return w[x]
@@ -54,7 +64,8 @@ def expected(operator: Operator, decision: Decision, weight: NDArray[np.float32]
     if decision.scheme == "stored":
         return x @ w.T
     rounded = {
-        "per_token": round_tokens, "per_tensor": round_tensor, "blocks": lambda x: round_blocks(x, decision.block_size or 0),
+        "per_token": round_tokens, "per_tensor": round_tensor,
+        "blocks": lambda x: round_blocks(x, decision.block_size or 0),
         "static": lambda x: round_static(x, *(decision.activation or (1.0, 0.0))),
         "float8": lambda x: round_float8(x, (decision.activation or (1.0,))[0]),
     }[decision.scheme](x)  # fmt: skip
@@ -63,7 +74,9 @@ def expected(operator: Operator, decision: Decision, weight: NDArray[np.float32]
 
 @pytest.mark.parametrize("operator", ["matmul", "linear", "gather", "einsum"])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_the_runtime_computes_what_the_formulas_say(name: str, operator: Operator, tmp_path: Path) -> None:
+def test_the_runtime_computes_what_the_formulas_say(
+    name: str, operator: Operator, tmp_path: Path
+) -> None:
     _, layer = one_layer.graph(tmp_path / "plain", operator, one_layer.values(operator))
     decision = decide(CONFIGS[name], layer)
     assert decision is not None
@@ -74,7 +87,9 @@ def test_the_runtime_computes_what_the_formulas_say(name: str, operator: Operato
 
 
 @pytest.mark.parametrize("operator", ["matmul", "linear", "gather"])
-def test_a_weight_stored_as_float16_is_quantised_from_what_it_holds(operator: Operator, tmp_path: Path) -> None:
+def test_a_weight_stored_as_float16_is_quantised_from_what_it_holds(
+    operator: Operator, tmp_path: Path
+) -> None:
     decision = Decision("blocks", operator, 4, block_size=32)
     found, weight = rewritten(tmp_path, operator, decision, half=True)
     meant = expected(operator, decision, weight)
@@ -97,23 +112,33 @@ def test_a_convolution_keeps_its_weight_in_8_bits(tmp_path: Path) -> None:
     found, weight = rewritten(tmp_path, "conv", Decision("stored", "conv", 8))
     plain, _ = one_layer.graph(tmp_path / "plain", "conv", weight)
     ir.save(plain, tmp_path / "plain" / "graph.onnx")
-    (meant,) = onnxruntime.InferenceSession(tmp_path / "plain" / "graph.onnx").run(["y"], {"x": one_layer.inputs("conv")})
+    (meant,) = onnxruntime.InferenceSession(tmp_path / "plain" / "graph.onnx").run(
+        ["y"], {"x": one_layer.inputs("conv")}
+    )
     assert np.abs(found - meant).max() <= 1e-5 * np.abs(meant).max()
 
 
-def test_a_static_convolution_reads_and_gives_rounded_values_and_is_one_node_of_integers(tmp_path: Path) -> None:
-    decision = Decision("static", "conv", 8, activation=(6.0 / 255, 120.0), output=(5.0 / 255, 131.0))
+def test_a_static_convolution_reads_and_gives_rounded_values_and_is_one_node_of_integers(
+    tmp_path: Path,
+) -> None:
+    decision = Decision(
+        "static", "conv", 8, activation=(6.0 / 255, 120.0), output=(5.0 / 255, 131.0)
+    )
     found, weight = rewritten(tmp_path, "conv", decision)
     plain, _ = one_layer.graph(tmp_path / "plain", "conv", weight)
     ir.save(plain, tmp_path / "plain" / "graph.onnx")
     rounded = round_static(one_layer.inputs("conv"), *(decision.activation or ()))  # type: ignore[arg-type]
-    (meant,) = onnxruntime.InferenceSession(tmp_path / "plain" / "graph.onnx").run(["y"], {"x": rounded})
+    (meant,) = onnxruntime.InferenceSession(tmp_path / "plain" / "graph.onnx").run(
+        ["y"], {"x": rounded}
+    )
     away = np.abs(found - np.clip(meant, -131 * 5 / 255, 124 * 5 / 255))
     assert np.abs(meant).max() > 124 * 5 / 255 and away.max() <= 0.5 * 5 / 255 + 1e-5
     assert np.allclose(round_static(found, 5.0 / 255, 131.0), found, atol=1e-6)
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "run.onnx")
-    onnxruntime.InferenceSession(tmp_path / "graph.onnx", options, providers=["CPUExecutionProvider"])
+    onnxruntime.InferenceSession(
+        tmp_path / "graph.onnx", options, providers=["CPUExecutionProvider"]
+    )
     assert "QLinearConv" in {node.op_type for node in ir.load(tmp_path / "run.onnx").graph}
 
 

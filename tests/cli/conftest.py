@@ -24,7 +24,9 @@ def invoke() -> Invoke:
     """Run a command line; `stdin` is what is piped in."""
 
     def call(*arguments: object, stdin: str | None = None) -> Result:
-        return CliRunner().invoke(root, [str(argument) for argument in arguments], input=stdin, prog_name="nextomni-edge")
+        return CliRunner().invoke(
+            root, [str(argument) for argument in arguments], input=stdin, prog_name="nextomni-edge"
+        )
 
     return call
 

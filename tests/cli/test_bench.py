@@ -7,15 +7,28 @@ from pathlib import Path
 
 import pytest
 
-from nextomni_edge.cli.bench import changed
+from nextomni_edge.cli.verbs.bench import changed
 from nextomni_edge.generate.options import GenerationOptions
 from tests.cli.conftest import Invoke, answered, refused
 
 
-def test_a_baseline_runs_in_turn_and_is_compared(invoke: Invoke, tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_baseline_runs_in_turn_and_is_compared(
+    invoke: Invoke, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
     trace = tmp_path / "trace.json"
     found = answered(
-        invoke("bench", tiny_checkpoint, "--baseline", "--repeats", 2, "--steps", 4, "--trace", trace, "--json"),
+        invoke(
+            "bench",
+            tiny_checkpoint,
+            "--baseline",
+            "--repeats",
+            2,
+            "--steps",
+            4,
+            "--trace",
+            trace,
+            "--json",
+        ),
     )
     ours, plain = found["configurations"]
     assert found["against"] == plain["name"] == f"{tiny_checkpoint} [plain]"
@@ -27,33 +40,80 @@ def test_a_baseline_runs_in_turn_and_is_compared(invoke: Invoke, tiny_checkpoint
 
 
 def test_settings_of_the_baseline(invoke: Invoke, tiny_checkpoint: Path) -> None:
-    arguments = ("bench", tiny_checkpoint, "--task", "image-to-text", "--repeats", 1, "--steps", 3, "--json")
-    found = answered(invoke(*arguments, "--kv-cache", "prefix", "--baseline", "kv_cache=none,steps=5"))
+    arguments = (
+        "bench",
+        tiny_checkpoint,
+        "--task",
+        "image-to-text",
+        "--repeats",
+        1,
+        "--steps",
+        3,
+        "--json",
+    )
+    found = answered(
+        invoke(*arguments, "--kv-cache", "prefix", "--baseline", "kv_cache=none,steps=5")
+    )
     ours, theirs = (each["options"] for each in found["configurations"])
-    assert (ours["kv_cache"], ours["steps"], theirs["kv_cache"], theirs["steps"]) == ("prefix", 3, "none", 5)
+    assert (ours["kv_cache"], ours["steps"], theirs["kv_cache"], theirs["steps"]) == (
+        "prefix",
+        3,
+        "none",
+        5,
+    )
 
 
 def test_the_table_has_a_column_for_each(invoke: Invoke, tiny_checkpoint: Path) -> None:
-    result = invoke("bench", tiny_checkpoint, tiny_checkpoint, "--repeats", 1, "--steps", 2, "--task", "text-to-audio")
+    result = invoke(
+        "bench",
+        tiny_checkpoint,
+        tiny_checkpoint,
+        "--repeats",
+        1,
+        "--steps",
+        2,
+        "--task",
+        "text-to-audio",
+    )
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0].split() == [str(tiny_checkpoint)] * 2
-    assert any(line.startswith("same tokens as the last") and line.split()[-2:] == ["100.0%", "100.0%"] for line in lines)
+    assert any(
+        line.startswith("same tokens as the last") and line.split()[-2:] == ["100.0%", "100.0%"]
+        for line in lines
+    )
 
 
 @pytest.mark.parametrize("task", ["text-to-video", "two-turn"])
 def test_a_length_may_be_asked_for(invoke: Invoke, tiny_checkpoint: Path, task: str) -> None:
     length = ("--frames", 3) if task == "text-to-video" else ("--seconds", 0.2)
     short, long = (
-        answered(invoke("bench", tiny_checkpoint, "--task", task, "--repeats", 1, "--steps", 2, "--json", *given))
+        answered(
+            invoke(
+                "bench",
+                tiny_checkpoint,
+                "--task",
+                task,
+                "--repeats",
+                1,
+                "--steps",
+                2,
+                "--json",
+                *given,
+            )
+        )
         for given in ((), length)
     )
-    assert short["configurations"][0]["counts"]["rows"] != long["configurations"][0]["counts"]["rows"]
+    assert (
+        short["configurations"][0]["counts"]["rows"] != long["configurations"][0]["counts"]["rows"]
+    )
 
 
 def test_values_have_the_type_of_their_option() -> None:
     options = GenerationOptions(steps=4, grid=(0.0, 0.2, 0.4, 0.8, 1.0))
-    found = changed(options, "plain,steps=8,guidance=2,stepper=corrected,max_blocks=3,batch_guidance=off")
+    found = changed(
+        options, "plain,steps=8,guidance=2,stepper=corrected,max_blocks=3,batch_guidance=off"
+    )
     assert not found.reuse_logits and not found.batch_guidance and found.guidance == 2.0
     assert (found.steps, found.stepper, found.max_blocks, found.grid) == (8, "corrected", 3, ())
 
@@ -66,7 +126,10 @@ def test_values_have_the_type_of_their_option() -> None:
         (("--baseline", "reuse_logits=no"), ("reuse_logits is 'no', expected on or off",)),
         (("--baseline", "steps=0"), ("steps is 0, expected at least 1",)),
         (("--task", "text-to-smell"), ("expected one of text-to-image,",)),
-        (("--kv-cache", "all"), ("kv_cache is 'all', expected one of none, prefix, adaptive, revised",)),
+        (
+            ("--kv-cache", "all"),
+            ("kv_cache is 'all', expected one of none, prefix, adaptive, revised",),
+        ),
         (("--grid", "0,half,1"), ("expected times with commas between them",)),
         (("--grid", "0,0.7,0.2,1"), ("grid does not rise",)),
         (("--trace", "/nowhere/trace.json"), ("the folder /nowhere does not exist",)),

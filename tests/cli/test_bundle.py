@@ -1,4 +1,5 @@
-"""The commands that make, check and show a bundle, and `run` on it; a person's mistakes with each."""
+"""The commands that make, check and show a bundle, and `run` on it; a person's mistakes with
+each."""
 
 from __future__ import annotations
 
@@ -27,13 +28,35 @@ def flip_a_byte(bundle: Path) -> str:
     return weight.name
 
 
-@pytest.mark.parametrize(("kind", "suffix"), [("text", ".txt"), ("image", ".png"), ("audio", ".wav"), ("video", ".gif")])
+@pytest.mark.parametrize(
+    ("kind", "suffix"), [("text", ".txt"), ("image", ".png"), ("audio", ".wav"), ("video", ".gif")]
+)
 def test_the_bundle_answers_as_the_model_does(
-    invoke: Invoke, tiny_bundle: Path, tiny_checkpoint: Path, media: Path, tmp_path: Path, kind: str, suffix: str
+    invoke: Invoke,
+    tiny_bundle: Path,
+    tiny_checkpoint: Path,
+    media: Path,
+    tmp_path: Path,
+    kind: str,
+    suffix: str,
 ) -> None:
     for name, model in (("torch", tiny_checkpoint), ("onnx", tiny_bundle)):
-        prompt = ("--image", media / "red.png", "--audio", media / "tone.wav", "--text", "what is this?", "--seed", "3")
-        assert invoke("run", model, *prompt, "--to", kind, "-o", tmp_path / f"{name}{suffix}").exit_code == 0
+        prompt = (
+            "--image",
+            media / "red.png",
+            "--audio",
+            media / "tone.wav",
+            "--text",
+            "what is this?",
+            "--seed",
+            "3",
+        )
+        assert (
+            invoke(
+                "run", model, *prompt, "--to", kind, "-o", tmp_path / f"{name}{suffix}"
+            ).exit_code
+            == 0
+        )
     first, second = ((tmp_path / f"{name}{suffix}").read_bytes() for name in ("torch", "onnx"))
     assert len(first) == len(second)
     if kind != "audio":  # the last bit of a sample may differ
@@ -50,7 +73,11 @@ def test_a_provider_that_is_not_here_is_refused(invoke: Invoke, tiny_bundle: Pat
 
 def test_an_unknown_runtime_is_refused(invoke: Invoke, tiny_bundle: Path) -> None:
     result = invoke("run", tiny_bundle, "--text", "a", "--runtime", "abacus")
-    refused(result, 2, "runtime 'abacus': expected one of coreml, llamacpp, onnx, openvino, tensorrt, torch")
+    refused(
+        result,
+        2,
+        "runtime 'abacus': expected one of coreml, llamacpp, onnx, openvino, tensorrt, torch",
+    )
 
 
 def test_a_damaged_bundle_is_refused(invoke: Invoke, copy: Path) -> None:
@@ -64,9 +91,14 @@ def test_inspect_shows_every_component(invoke: Invoke, tiny_bundle: Path) -> Non
     found = answered(invoke("inspect", tiny_bundle, "--json"))
     assert set(found["components"]) == set(COMPONENTS)
     backbone = found["components"]["backbone"]
-    assert "embeddings float32 (batch, rows, 48)" in backbone["inputs"] and backbone["weight_bytes"] > 4 * 36_000
+    assert (
+        "embeddings float32 (batch, rows, 48)" in backbone["inputs"]
+        and backbone["weight_bytes"] > 4 * 36_000
+    )
     assert found["bytes"] == sum(
-        path.stat().st_size for path in tiny_bundle.rglob("*") if path.is_file() and path.name != "manifest.json"
+        path.stat().st_size
+        for path in tiny_bundle.rglob("*")
+        if path.is_file() and path.name != "manifest.json"
     )
     assert found["golden"] is True and found["config"]["backbone"]["hidden_size"] == 48
     shown = invoke("inspect", tiny_bundle).stdout
@@ -79,19 +111,29 @@ def test_inspect_diff_names_what_differs(invoke: Invoke, tiny_bundle: Path, copy
     manifest["provenance"]["versions"]["numpy"] = "0.0.1"
     (copy / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     found = answered(invoke("inspect", tiny_bundle, "--diff", copy, "--json"))["differences"]
-    assert [(change["what"], change["right"]) for change in found] == [("provenance.versions.numpy", "0.0.1")]
+    assert [(change["what"], change["right"]) for change in found] == [
+        ("provenance.versions.numpy", "0.0.1")
+    ]
 
 
 def test_verify_replays_the_trace(invoke: Invoke, tiny_bundle: Path) -> None:
     found = answered(invoke("verify", tiny_bundle, "--json"))
-    assert found["ok"] is True and found["failures"] == [] and set(found["components"]) == set(COMPONENTS)
+    assert (
+        found["ok"] is True
+        and found["failures"] == []
+        and set(found["components"]) == set(COMPONENTS)
+    )
 
 
 def test_verify_ends_with_four_and_names_the_weight(invoke: Invoke, copy: Path) -> None:
     old = flip_a_byte(copy)
     rehash(copy, old)
     result = invoke("verify", copy, "--json")
-    assert result.exit_code == 4 and result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+    assert (
+        result.exit_code == 4
+        and result.stderr.startswith("error: ")
+        and result.stderr.count("\n") == 1
+    )
     found = json.loads(result.stdout)
     assert found["ok"] is False and found["failures"]
     shown = invoke("verify", copy)
@@ -101,13 +143,22 @@ def test_verify_ends_with_four_and_names_the_weight(invoke: Invoke, copy: Path) 
 def test_doctor_reports_each_check_and_the_verdict(invoke: Invoke, tiny_bundle: Path) -> None:
     found = answered(invoke("doctor", tiny_bundle, "--json"))
     states = {check["name"]: check["state"] for check in found["checks"]}
-    assert found["ok"] is True and states["bundle"] == states["golden trace"] == states["onnxruntime"] == "ok"
+    assert (
+        found["ok"] is True
+        and states["bundle"] == states["golden trace"] == states["onnxruntime"] == "ok"
+    )
     assert invoke("doctor").stdout.endswith("all is well\n")
 
 
-def test_doctor_ends_with_the_code_of_what_failed(invoke: Invoke, copy: Path, tmp_path: Path) -> None:
+def test_doctor_ends_with_the_code_of_what_failed(
+    invoke: Invoke, copy: Path, tmp_path: Path
+) -> None:
     absent = invoke("doctor", tmp_path / "none")
-    assert absent.exit_code == 3 and "FAIL  bundle" in absent.stdout and "checks failed: bundle" in absent.stdout
+    assert (
+        absent.exit_code == 3
+        and "FAIL  bundle" in absent.stdout
+        and "checks failed: bundle" in absent.stdout
+    )
     old = flip_a_byte(copy)
     damaged = invoke("doctor", copy)
     assert damaged.exit_code == 3 and "FAIL  bundle" in damaged.stdout
@@ -117,13 +168,20 @@ def test_doctor_ends_with_the_code_of_what_failed(invoke: Invoke, copy: Path, tm
 
 
 def test_doctor_misses_a_library(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nextomni_edge.cli.doctor.RUNTIME_LIBRARIES", ("onnxruntime-of-tomorrow",))
+    monkeypatch.setattr(
+        "nextomni_edge.cli.verbs.doctor.RUNTIME_LIBRARIES", ("onnxruntime-of-tomorrow",)
+    )
     result = invoke("doctor")
-    assert result.exit_code == 5 and "FAIL  onnxruntime" in result.stdout and "pip install 'nextomni-edge[cpu]'" in result.stdout
+    assert (
+        result.exit_code == 5
+        and "FAIL  onnxruntime" in result.stdout
+        and "pip install 'nextomni-edge[cpu]'" in result.stdout
+    )
 
 
 def rehash(bundle: Path, old: str) -> None:
-    """Make the manifest and the graphs agree with a changed weight, as someone would who knows the format."""
+    """Make the manifest and the graphs agree with a changed weight, as someone would who knows the
+    format."""
     import hashlib
 
     content = (bundle / "weights" / old).read_bytes()
@@ -133,30 +191,58 @@ def rehash(bundle: Path, old: str) -> None:
     files = manifest["files"]
     files[f"weights/{new}"] = {"sha256": new, "size": files.pop(f"weights/{old}")["size"]}
     for graph in bundle.glob("*.onnx"):
-        changed = graph.read_bytes().replace(old.encode(), new.encode())  # the same length, so the protobuf stays well formed
+        # the same length, so the protobuf stays well formed
+        changed = graph.read_bytes().replace(old.encode(), new.encode())
         graph.write_bytes(changed)
         files[graph.name]["sha256"] = hashlib.sha256(changed).hexdigest()
     (bundle / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
-def test_export_says_what_it_would_write(invoke: Invoke, tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_export_says_what_it_would_write(
+    invoke: Invoke, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
     found = answered(
-        invoke("export", tiny_checkpoint, "-o", tmp_path / "b", "--dry-run", "--components", "backbone,text_head", "--json")
+        invoke(
+            "export",
+            tiny_checkpoint,
+            "-o",
+            tmp_path / "b",
+            "--dry-run",
+            "--components",
+            "backbone,text_head",
+            "--json",
+        )
     )
-    assert list(found["parameters"]) == ["backbone", "text_head"] and found["dry_run"] is True and found["parity"] is None
+    assert (
+        list(found["parameters"]) == ["backbone", "text_head"]
+        and found["dry_run"] is True
+        and found["parity"] is None
+    )
     assert not list(tmp_path.iterdir())
 
 
-def test_export_refuses_what_cannot_be_meant(invoke: Invoke, tiny_checkpoint: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+def test_export_refuses_what_cannot_be_meant(
+    invoke: Invoke, tiny_checkpoint: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
     refused(invoke("export", tmp_path / "none", "-o", tmp_path / "b"), 3, "none: no such directory")
-    refused(invoke("export", tiny_checkpoint, "-o", tmp_path / "b", "--components", "backbon"), 2, "did you mean 'backbone'?")
+    refused(
+        invoke("export", tiny_checkpoint, "-o", tmp_path / "b", "--components", "backbon"),
+        2,
+        "did you mean 'backbone'?",
+    )
     refused(
         invoke("export", tiny_checkpoint, "-o", tiny_bundle, "--components", "text_head"),
         2,
         "exists; choose another name or pass --overwrite",
     )
-    refused(invoke("export", tiny_checkpoint, "-o", tmp_path / "b", "--target", "abacus"), 2, "'onnx'")
-    refused(invoke("export", tiny_checkpoint, "-o", tmp_path / "b", "--chunk-mb", "4"), 2, "give --target coreml with them")
+    refused(
+        invoke("export", tiny_checkpoint, "-o", tmp_path / "b", "--target", "abacus"), 2, "'onnx'"
+    )
+    refused(
+        invoke("export", tiny_checkpoint, "-o", tmp_path / "b", "--chunk-mb", "4"),
+        2,
+        "give --target coreml with them",
+    )
     for given, sentence in (
         (("--rows", "32,x"), "'32,x': expected whole numbers"),
         (("--state",), "give --target coreml with them"),

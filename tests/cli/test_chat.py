@@ -1,4 +1,5 @@
-"""A conversation from a pipe: turns remembered, modalities changed on the way, files saved, mistakes told."""
+"""A conversation from a pipe: turns remembered, modalities changed on the way, files saved,
+mistakes told."""
 
 from __future__ import annotations
 
@@ -10,7 +11,9 @@ from nextomni_edge.media.video import read_video
 from tests.cli.conftest import Invoke, refused
 
 
-def test_turns_of_every_modality(invoke: Invoke, tiny_checkpoint: Path, media: Path, tmp_path: Path) -> None:
+def test_turns_of_every_modality(
+    invoke: Invoke, tiny_checkpoint: Path, media: Path, tmp_path: Path
+) -> None:
     script = f"""what is this?
 /image {media / "red.png"}
 /audio {media / "tone.wav"}
@@ -27,8 +30,18 @@ never said
     result = invoke("chat", tiny_checkpoint, "--json", "--frames", "2", stdin=script)
     assert result.exit_code == 0, result.output
     lines = [json.loads(line) for line in result.stdout.splitlines()]
-    assert [line.get("modality", "saved") for line in lines] == ["text", "text", "image", "saved", "video", "saved"]
-    assert lines[2]["answer"] == "[picture, 16x16]" and lines[4]["answer"] == "[video, 16x16, 2 frames]"
+    assert [line.get("modality", "saved") for line in lines] == [
+        "text",
+        "text",
+        "image",
+        "saved",
+        "video",
+        "saved",
+    ]
+    assert (
+        lines[2]["answer"] == "[picture, 16x16]"
+        and lines[4]["answer"] == "[video, 16x16, 2 frames]"
+    )
     assert read_image(tmp_path / "drawn.png", 16).shape == (3, 16, 16)
     assert read_video(tmp_path / "spun.gif", 16, 8).shape == (2, 3, 16, 16)
 
@@ -37,7 +50,9 @@ def test_what_was_said_before_matters_until_reset(invoke: Invoke, tiny_checkpoin
     script = "draw a red rocket\n/to audio\nsay it\n/reset\nsay it\n/reset\nsay it\n"
     options = ("--json", "--seconds", "0.2", "--temperature", "0")
     result = invoke("chat", tiny_checkpoint, *options, stdin=script)
-    assert result.exit_code == 0 and [json.loads(line)["modality"] for line in result.stdout.splitlines()] == [
+    assert result.exit_code == 0 and [
+        json.loads(line)["modality"] for line in result.stdout.splitlines()
+    ] == [
         "text",
         *["audio"] * 3,
     ]
@@ -48,7 +63,9 @@ def test_the_end_of_input_ends_the_chat(invoke: Invoke, tiny_checkpoint: Path) -
     assert result.exit_code == 0 and result.stdout == ""
 
 
-def test_the_first_mistake_in_a_pipe_ends_it_with_its_code(invoke: Invoke, tiny_checkpoint: Path) -> None:
+def test_the_first_mistake_in_a_pipe_ends_it_with_its_code(
+    invoke: Invoke, tiny_checkpoint: Path
+) -> None:
     cases = [
         ("/image none.png\n", 3, "none.png: no such file"),
         ("/image\n", 2, "/image needs a file"),

@@ -1,4 +1,5 @@
-"""`compile`, `export --target tensorrt` and `run --runtime tensorrt` as a person gives them, where no GPU is."""
+"""`compile`, `export --target tensorrt` and `run --runtime tensorrt` as a person gives them, where
+no GPU is."""
 
 from __future__ import annotations
 
@@ -6,18 +7,31 @@ from pathlib import Path
 
 import pytest
 
-from nextomni_edge.runtimes import cuda
+from nextomni_edge.runtimes.tensorrt import cuda
 from tests.cli.conftest import Invoke, answered, refused
 
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("tensorrt_rtx", reason="engines are built by tensorrt-rtx (extra: tensorrt)")
+    pytest.importorskip(
+        "tensorrt_rtx", reason="engines are built by tensorrt-rtx (extra: tensorrt)"
+    )
     monkeypatch.setattr(cuda, "LIBRARY", "libno_such_cuda.so.1")
 
 
-def test_engines_are_built_for_another_machine(invoke: Invoke, no_gpu: None, tiny_bundle: Path, tmp_path: Path) -> None:
-    command = ("compile", tiny_bundle, "--capability", "sm89", "--components", "text_head", "--cache", tmp_path / "engines")
+def test_engines_are_built_for_another_machine(
+    invoke: Invoke, no_gpu: None, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    command = (
+        "compile",
+        tiny_bundle,
+        "--capability",
+        "sm89",
+        "--components",
+        "text_head",
+        "--cache",
+        tmp_path / "engines",
+    )
     found = answered(invoke(*command, "--max-batch", "2", "--max-rows", "8", "--json"))
     assert found["executed"] is False and found["engines"]["text_head"]["built"] is True
     assert (tmp_path / "engines" / found["engines"]["text_head"]["file"]).is_file()
@@ -25,26 +39,65 @@ def test_engines_are_built_for_another_machine(invoke: Invoke, no_gpu: None, tin
     assert "was there: text_head-" in again.stdout and "built, not executed" in again.stdout
 
 
-def test_a_capability_must_be_named_where_no_gpu_is(invoke: Invoke, no_gpu: None, tiny_bundle: Path) -> None:
+def test_a_capability_must_be_named_where_no_gpu_is(
+    invoke: Invoke, no_gpu: None, tiny_bundle: Path
+) -> None:
     refused(invoke("compile", tiny_bundle), 5, "no NVIDIA driver here", "--capability sm89")
-    refused(invoke("compile", tiny_bundle, "--capability", "sm87"), 2, "not for sm87", "pack --for jetson")
+    refused(
+        invoke("compile", tiny_bundle, "--capability", "sm87"),
+        2,
+        "not for sm87",
+        "pack --for jetson",
+    )
 
 
 def test_running_needs_a_gpu(invoke: Invoke, no_gpu: None, tiny_bundle: Path) -> None:
-    refused(invoke("run", tiny_bundle, "--text", "a", "--runtime", "tensorrt"), 5, "no NVIDIA driver here")
+    refused(
+        invoke("run", tiny_bundle, "--text", "a", "--runtime", "tensorrt"),
+        5,
+        "no NVIDIA driver here",
+    )
 
 
-def test_export_for_tensorrt_names_a_kind_of_gpu(invoke: Invoke, no_gpu: None, tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_export_for_tensorrt_names_a_kind_of_gpu(
+    invoke: Invoke, no_gpu: None, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
     command = ("export", tiny_checkpoint, "-o", tmp_path / "b")
-    refused(invoke(*command, "--target", "tensorrt"), 2, "--target tensorrt and --capability smNN go together")
+    refused(
+        invoke(*command, "--target", "tensorrt"),
+        2,
+        "--target tensorrt and --capability smNN go together",
+    )
     refused(invoke(*command, "--capability", "sm89"), 2, "go together")
     refused(invoke(*command, "--target", "tensorrt", "--capability", "sm87"), 2, "not for sm87")
     assert not list(tmp_path.iterdir())
 
 
-def test_export_builds_engines_beside_the_bundle(invoke: Invoke, no_gpu: None, tiny_checkpoint: Path, tmp_path: Path) -> None:
-    command = ("export", tiny_checkpoint, "-o", tmp_path / "b", "--components", "text_head", "--verify", "none")
-    found = answered(invoke(*command, "--target", "tensorrt", "--capability", "sm120", "--precision", "float16", "--json"))
+def test_export_builds_engines_beside_the_bundle(
+    invoke: Invoke, no_gpu: None, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    command = (
+        "export",
+        tiny_checkpoint,
+        "-o",
+        tmp_path / "b",
+        "--components",
+        "text_head",
+        "--verify",
+        "none",
+    )
+    found = answered(
+        invoke(
+            *command,
+            "--target",
+            "tensorrt",
+            "--capability",
+            "sm120",
+            "--precision",
+            "float16",
+            "--json",
+        )
+    )
     assert found["engines"]["capability"] == "sm120" and found["engines"]["compute"] == "float16"
     assert [file.name.split("-")[0] for file in (tmp_path / "b.engines").iterdir()] == ["text_head"]
 

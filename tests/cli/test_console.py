@@ -25,10 +25,16 @@ def test_plain_progress_shows_the_beginning_and_the_end(capsys: pytest.CaptureFi
         for done in range(1, 101):
             advance(done, 100, f"file{done}")
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0].startswith("index: 1/100 file1") and lines[-1] == "index: 100/100 file100" and len(lines) <= 3
+    assert (
+        lines[0].startswith("index: 1/100 file1")
+        and lines[-1] == "index: 100/100 file100"
+        and len(lines) <= 3
+    )
 
 
-def test_progress_without_a_terminal_is_silent_unless_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_without_a_terminal_is_silent_unless_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     for console in (Console(), Console(verbosity=-1), Console(progress_form="none")):
         assert not console.shows_progress
         with console.progress("index") as advance:
@@ -36,7 +42,9 @@ def test_progress_without_a_terminal_is_silent_unless_asked_for(capsys: pytest.C
     assert capsys.readouterr().err == ""
 
 
-def test_a_bar_shows_names_with_brackets_as_they_are(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bar_shows_names_with_brackets_as_they_are(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     with Console().progress("index") as advance:
         advance(1, 2, "[red]file[/nothing].png")

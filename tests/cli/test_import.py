@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from nextomni_edge.layouts import hub
+from nextomni_edge.checkpoints import hub
 from tests.cli.conftest import Invoke, answered, refused
 from tests.models.fudoki_oracle import fudoki_source
 
@@ -21,49 +21,92 @@ def source(tmp_path: Path) -> Path:
     return fudoki_source(tmp_path / "source")
 
 
-def test_one_command_makes_a_model_of_a_published_folder(invoke: Invoke, source: Path, tmp_path: Path) -> None:
+def test_one_command_makes_a_model_of_a_published_folder(
+    invoke: Invoke, source: Path, tmp_path: Path
+) -> None:
     result = answered(invoke("import", source, "-o", tmp_path / "model", "--json"))
-    assert result["layout"] == "fudoki" and result["tensors"] == 354 and result["referenced"] > result["copied"]
+    assert (
+        result["layout"] == "fudoki"
+        and result["tensors"] == 354
+        and result["referenced"] > result["copied"]
+    )
     shown = invoke("import", source, "-o", tmp_path / "model", "--overwrite")
-    assert "354 tensors" in shown.stdout and "not used: 13 tensors (SigLIP's pooling" in shown.stdout
-    refused(invoke("import", source, "-o", tmp_path / "model"), 2, "exists; choose another name or pass --overwrite")
+    assert (
+        "354 tensors" in shown.stdout and "not used: 13 tensors (SigLIP's pooling" in shown.stdout
+    )
+    refused(
+        invoke("import", source, "-o", tmp_path / "model"),
+        2,
+        "exists; choose another name or pass --overwrite",
+    )
 
 
 def test_the_imported_model_answers(invoke: Invoke, source: Path, tmp_path: Path) -> None:
     model, picture = tmp_path / "model", tmp_path / "cat.png"
     assert invoke("import", source, "-o", model).exit_code == 0
     config = json.loads((model / "config.json").read_text())
-    (model / "config.json").write_text(json.dumps(config | {"text": config["text"] | {"canvas": 90}}))
-    drawn = invoke("run", model, "--text", "draw a red cat", "--to", "image", "-o", picture, "--steps", "3")
+    (model / "config.json").write_text(
+        json.dumps(config | {"text": config["text"] | {"canvas": 90}})
+    )
+    drawn = invoke(
+        "run", model, "--text", "draw a red cat", "--to", "image", "-o", picture, "--steps", "3"
+    )
     assert drawn.exit_code == 0, drawn.output
     assert Image.open(picture).size == (64, 64)
     said = invoke("run", model, "--image", picture, "--text", "what is this ?", "--steps", "3")
     assert said.exit_code == 0, said.output
     sound = tmp_path / "tone.wav"
     sound.touch()
-    refused(invoke("run", model, "--audio", sound, "--text", "a"), 2, "this model takes text and image, no audio")
     refused(
-        invoke("run", model, "--text", "a", "--to", "audio", "-o", tmp_path / "a.wav"), 2, "this model answers in text or image"
+        invoke("run", model, "--audio", sound, "--text", "a"),
+        2,
+        "this model takes text and image, no audio",
     )
     refused(
-        invoke("run", model, "--text", "a", "--to", "video", "-o", tmp_path / "a.gif"), 2, "this model answers in text or image"
+        invoke("run", model, "--text", "a", "--to", "audio", "-o", tmp_path / "a.wav"),
+        2,
+        "this model answers in text or image",
+    )
+    refused(
+        invoke("run", model, "--text", "a", "--to", "video", "-o", tmp_path / "a.gif"),
+        2,
+        "this model answers in text or image",
     )
     refused(invoke("run", model, "--text", " a" * 90), 2, "positions: the model's canvas has 90")
 
 
-def test_a_bad_source_is_one_line_and_nothing_is_written(invoke: Invoke, source: Path, tmp_path: Path) -> None:
+def test_a_bad_source_is_one_line_and_nothing_is_written(
+    invoke: Invoke, source: Path, tmp_path: Path
+) -> None:
     tensors = load_file(source / "model.safetensors")
-    save_file({name: array for name, array in tensors.items() if "lm_head" not in name}, source / "model.safetensors")
-    refused(invoke("import", source, "-o", tmp_path / "model"), 3, "tensor language_model.lm_head.weight is missing")
+    save_file(
+        {name: array for name, array in tensors.items() if "lm_head" not in name},
+        source / "model.safetensors",
+    )
+    refused(
+        invoke("import", source, "-o", tmp_path / "model"),
+        3,
+        "tensor language_model.lm_head.weight is missing",
+    )
     weights = source / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-9])
-    refused(invoke("import", source, "-o", tmp_path / "model"), 3, "model.safetensors: tensors end at byte")
+    refused(
+        invoke("import", source, "-o", tmp_path / "model"),
+        3,
+        "model.safetensors: tensors end at byte",
+    )
     refused(invoke("import", tmp_path / "nothing", "-o", tmp_path / "model"), 3, "no such folder")
-    refused(invoke("import", source, "-o", tmp_path / "model", "--layout", "qwen3"), 2, "layout 'qwen3': did you mean 'qwen2'?")
+    refused(
+        invoke("import", source, "-o", tmp_path / "model", "--layout", "qwen3"),
+        2,
+        "layout 'qwen3': did you mean 'qwen2'?",
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
 
 
-def test_an_export_of_another_file_than_was_imported_is_refused(invoke: Invoke, source: Path, tmp_path: Path) -> None:
+def test_an_export_of_another_file_than_was_imported_is_refused(
+    invoke: Invoke, source: Path, tmp_path: Path
+) -> None:
     assert invoke("import", source, "-o", tmp_path / "model").exit_code == 0
     weights = source / "model.safetensors"
     content = bytearray(weights.read_bytes())
@@ -71,14 +114,26 @@ def test_an_export_of_another_file_than_was_imported_is_refused(invoke: Invoke, 
     weights.write_bytes(content)
     changed = ("model.safetensors: sha256", "import the model again")
     refused(invoke("export", tmp_path / "model", "-o", tmp_path / "bundle"), 3, *changed)
-    refused(invoke("run", tmp_path / "model", "--text", "draw", "--to", "image", "-o", tmp_path / "a.png"), 3, *changed)
+    refused(
+        invoke(
+            "run", tmp_path / "model", "--text", "draw", "--to", "image", "-o", tmp_path / "a.png"
+        ),
+        3,
+        *changed,
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "source"]
 
 
-def test_a_hub_id_is_pinned(invoke: Invoke, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_id_is_pinned(
+    invoke: Invoke, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The hub itself is not reached: its download is replaced by a folder that is there."""
     refused(invoke("import", "someone/model", "-o", tmp_path / "model"), 2, "needs --revision")
-    refused(invoke("import", "someone/model", "-o", tmp_path / "model", "--revision", "main"), 2, "names such as 'main' can move")
+    refused(
+        invoke("import", "someone/model", "-o", tmp_path / "model", "--revision", "main"),
+        2,
+        "names such as 'main' can move",
+    )
     asked: list[tuple[str, str]] = []
 
     def download(repository: str, revision: str, allow_patterns: list[str]) -> str:
@@ -90,9 +145,23 @@ def test_a_hub_id_is_pinned(invoke: Invoke, source: Path, tmp_path: Path, monkey
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     assert (
-        answered(invoke("import", "someone/model", "-o", tmp_path / "model", "--revision", REVISION, "--json"))["layout"]
+        answered(
+            invoke(
+                "import",
+                "someone/model",
+                "-o",
+                tmp_path / "model",
+                "--revision",
+                REVISION,
+                "--json",
+            )
+        )["layout"]
         == "fudoki"
     )
     assert asked == [("someone/model", REVISION)]
-    refused(invoke("import", "someone/gone", "-o", tmp_path / "m", "--revision", REVISION), 3, "cannot be fetched (404 not found)")
+    refused(
+        invoke("import", "someone/gone", "-o", tmp_path / "m", "--revision", REVISION),
+        3,
+        "cannot be fetched (404 not found)",
+    )
     assert hub.REPOSITORY.fullmatch("../model") is None

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from nextomni_edge.cli.plan import DEVICES
-from nextomni_edge.plan import DEVICES as KNOWN
-from nextomni_edge.plan import probe
+from nextomni_edge.cli.verbs.plan import DEVICES
+from nextomni_edge.measure import DEVICES as KNOWN
+from nextomni_edge.measure import probe
 from tests.cli.conftest import Invoke, answered, refused
 
 
@@ -24,22 +24,36 @@ def test_every_device_is_offered() -> None:
 
 def test_the_papers_shape_on_a_small_board(invoke: Invoke) -> None:
     arguments = ("bench", "--plan", "nextomni-7b", "--device", "orin-nano-8gb", "--json")
-    found = {precision: answered(invoke(*arguments, "--precision", precision))["plans"][0] for precision in ("float16", "int4")}
+    found = {
+        precision: answered(invoke(*arguments, "--precision", precision))["plans"][0]
+        for precision in ("float16", "int4")
+    }
     assert found["int4"]["fits"] and not found["float16"]["fits"]
-    assert found["int4"]["step"] == {"modality": "image", "given": 32, "generated": 576, "branches": 1}
-    assert found["int4"]["steps_per_second_at_most"] == pytest.approx(17e12 / found["int4"]["operations"])
+    assert found["int4"]["step"] == {
+        "modality": "image",
+        "given": 32,
+        "generated": 576,
+        "branches": 1,
+    }
+    assert found["int4"]["steps_per_second_at_most"] == pytest.approx(
+        17e12 / found["int4"]["operations"]
+    )
 
 
 def test_a_bundle_on_this_processor_with_its_formula(invoke: Invoke, tiny_bundle: Path) -> None:
     result = invoke("bench", "--plan", tiny_bundle, "--task", "image-to-text", "--given", 9)
     assert result.exit_code == 0, result.output
     assert "seconds per step ≥ max(weights read / bandwidth, operations / rate)" in result.stdout
-    assert "step: 9 + 4 positions of text, 1 branch" in result.stdout and "at float32" in result.stdout
+    assert (
+        "step: 9 + 4 positions of text, 1 branch" in result.stdout and "at float32" in result.stdout
+    )
 
 
 def test_a_config_file_and_guidance(invoke: Invoke, tiny_checkpoint: Path) -> None:
     for model in (tiny_checkpoint, tiny_checkpoint / "config.json"):
-        found = answered(invoke("bench", "--plan", model, "--precision", "int8", "--device", "iphone", "--json"))["plans"][0]
+        found = answered(
+            invoke("bench", "--plan", model, "--precision", "int8", "--device", "iphone", "--json")
+        )["plans"][0]
         assert found["precision"] == "int8" and found["step"]["branches"] == 2
 
 
@@ -52,9 +66,15 @@ def test_a_config_file_and_guidance(invoke: Invoke, tiny_checkpoint: Path) -> No
         (("nextomni-7b", "--given", 0), ("--given is of a plan; add --plan",)),
     ],
 )
-def test_what_cannot_be_meant_is_refused(invoke: Invoke, arguments: tuple[object, ...], words: tuple[str, ...]) -> None:
+def test_what_cannot_be_meant_is_refused(
+    invoke: Invoke, arguments: tuple[object, ...], words: tuple[str, ...]
+) -> None:
     refused(invoke("bench", *arguments), 2, *words)
 
 
 def test_a_bundle_has_its_own_precision(invoke: Invoke, tiny_bundle: Path) -> None:
-    refused(invoke("bench", "--plan", tiny_bundle, "--precision", "int4"), 2, "is a bundle and has its own")
+    refused(
+        invoke("bench", "--plan", tiny_bundle, "--precision", "int4"),
+        2,
+        "is a bundle and has its own",
+    )

@@ -1,4 +1,5 @@
-"""Real processes: a device without PyTorch, interrupts at work, a reader that goes away, and help that is instant."""
+"""Real processes: a device without PyTorch, interrupts at work, a reader that goes away, and help
+that is instant."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from tests.cli.conftest import ROOT
 PROGRAM = [sys.executable, "-m", "nextomni_edge"]
 WITHOUT_TORCH = """
 import sys
-sys.modules.update(dict.fromkeys(["torch", "onnx", "onnxscript", "transformers", "accelerate", "scipy"]))  # importing one raises
+blocked = ["torch", "onnx", "onnxscript", "transformers", "accelerate", "scipy"]
+sys.modules.update(dict.fromkeys(blocked))  # importing one raises
 from nextomni_edge.cli import main
 main()
 """
@@ -31,7 +33,12 @@ def heed_interrupts() -> None:
 def start(*arguments: object, program: list[str] = PROGRAM) -> subprocess.Popen[str]:
     command = [*program, *map(str, arguments)]
     return subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
     )
 
 
@@ -41,23 +48,42 @@ def ended(*arguments: object, program: list[str] = PROGRAM) -> tuple[int, str, s
     return process.returncode, out, errors
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["search", "index", "--help"], ["doctor", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["run", "--help"], ["search", "index", "--help"], ["doctor", "--help"]],
+)
 def test_help_is_instant(arguments: list[str]) -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    code, out, errors = ended("-X", "importtime", "-m", "nextomni_edge", *arguments, program=[sys.executable])
+    code, out, errors = ended(
+        "-X", "importtime", "-m", "nextomni_edge", *arguments, program=[sys.executable]
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert code == 0 and out.startswith("Usage: nextomni-edge")
     imported = {line.rsplit("|", 1)[1].strip() for line in errors.splitlines() if "|" in line}
-    assert not imported & {"numpy", "torch", "onnxruntime", "PIL", "av", "soundfile", "tokenizers", "rich", "safetensors"}
+    assert not imported & {
+        "numpy",
+        "torch",
+        "onnxruntime",
+        "PIL",
+        "av",
+        "soundfile",
+        "tokenizers",
+        "rich",
+        "safetensors",
+    }
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.3
 
 
 def test_the_installed_command_starts() -> None:
-    code, out, _ = ended("--version", program=[str(Path(sys.executable).with_name("nextomni-edge"))])
+    code, out, _ = ended(
+        "--version", program=[str(Path(sys.executable).with_name("nextomni-edge"))]
+    )
     assert code == 0 and out.startswith("nextomni-edge 0.")
 
 
-def test_a_device_without_torch_does_everything(tiny_bundle: Path, media: Path, tmp_path: Path) -> None:
+def test_a_device_without_torch_does_everything(
+    tiny_bundle: Path, media: Path, tmp_path: Path
+) -> None:
     device = [sys.executable, "-c", WITHOUT_TORCH]
     for arguments in (
         ["run", tiny_bundle, "--text", "a cat", "--to", "image", "-o", tmp_path / "a.png"],
@@ -83,14 +109,18 @@ def test_a_device_without_torch_does_everything(tiny_bundle: Path, media: Path, 
         code, out, errors = ended(*arguments, program=device)
         assert code == 0 and out and errors == "", (arguments, out, errors)
     code, _, errors = ended("export", media, "-o", tmp_path / "b", program=device)
-    assert code == 5 and errors.startswith("error: torch is not installed; install with: pip install 'nextomni-edge[export]'")
+    assert code == 5 and errors.startswith(
+        "error: torch is not installed; install with: pip install 'nextomni-edge[export]'"
+    )
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupt_leaves_nothing_half_written(tiny_bundle: Path, tmp_path: Path, sent: signal.Signals, code: int) -> None:
+def test_an_interrupt_leaves_nothing_half_written(
+    tiny_bundle: Path, tmp_path: Path, sent: signal.Signals, code: int
+) -> None:
     process = start(
-        "run", tiny_bundle, "--text", "a", "--to", "image", "--steps", 1_000_000, "-o", tmp_path / "a.png", "--progress", "json",
-        "--save-trace", tmp_path / "trace.safetensors",
+        "run", tiny_bundle, "--text", "a", "--to", "image", "--steps", 1_000_000, "-o",
+        tmp_path / "a.png", "--progress", "json", "--save-trace", tmp_path / "trace.safetensors",
     )  # fmt: skip
     assert process.stderr is not None
     assert json.loads(process.stderr.readline())["event"] == "progress"
@@ -135,24 +165,42 @@ def recipe(tmp_path: Path) -> Path:
 
 
 def test_train_runs_the_recipe_with_its_own_options(recipe: Path, tmp_path: Path) -> None:
-    code, out, errors = ended("train", recipe, "--data", "here", "--out", tmp_path / "run", "--minutes", "2", "--json")
+    code, out, errors = ended(
+        "train", recipe, "--data", "here", "--out", tmp_path / "run", "--minutes", "2", "--json"
+    )
     assert code == 0 and json.loads(out) == {"out": str(tmp_path / "run")}
-    assert json.loads(errors.removeprefix("recipe ")) == ["--out", str(tmp_path / "run"), "--minutes", "2.0", "--data", "here"]
+    assert json.loads(errors.removeprefix("recipe ")) == [
+        "--out",
+        str(tmp_path / "run"),
+        "--minutes",
+        "2.0",
+        "--data",
+        "here",
+    ]
     code, _, errors = ended("train", recipe, "--out", tmp_path / "run")
     assert code == 2 and "holds an earlier run; pass --resume to go on with it" in errors
     assert ended("train", recipe, "--out", tmp_path / "run", "--resume")[0] == 0
     assert ended("train", recipe, "--out", tmp_path / "run", "--resume", "--fail")[0] == 3
 
 
-def test_train_refuses_what_is_no_recipe_and_nothing_to_resume(recipe: Path, tmp_path: Path) -> None:
+def test_train_refuses_what_is_no_recipe_and_nothing_to_resume(
+    recipe: Path, tmp_path: Path
+) -> None:
     assert "no train.py in it" in ended("train", tmp_path, "--out", tmp_path / "run")[2]
-    assert "holds no run to resume" in ended("train", recipe, "--out", tmp_path / "run", "--resume")[2]
+    assert (
+        "holds no run to resume" in ended("train", recipe, "--out", tmp_path / "run", "--resume")[2]
+    )
 
 
 def test_an_interrupted_recipe_saves_its_state_first(recipe: Path, tmp_path: Path) -> None:
     command = [*PROGRAM, "train", str(recipe), "--out", str(tmp_path / "run"), "--wait"]
     process = subprocess.Popen(
-        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heed_interrupts
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=heed_interrupts,
     )
     assert process.stderr is not None and process.stderr.readline().startswith("recipe")
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does

@@ -18,7 +18,10 @@ def test_what_was_done_and_what_it_cost(invoke: Invoke, tiny_bundle: Path, tmp_p
     assert found["bytes"] < found["parent_bytes"] and 0.0 <= found["divergence"] < 0.1
     assert found["layers"]["backbone/layers.0.mlp.up_proj.weight"]["bits"] == 8
     shown = invoke("inspect", tiny_bundle, "--diff", tmp_path / "out").stdout
-    assert "layers.backbone/layers.0.mlp.up_proj.weight: float -> 8 bits, per token, rtn, weight error" in shown
+    assert (
+        "layers.backbone/layers.0.mlp.up_proj.weight: float -> 8 bits, per token, rtn, weight error"
+        in shown
+    )
     described = answered(invoke("inspect", tmp_path / "out", "--json"))
     assert described["components"]["text_head"]["layers"].keys() == {"weight"}
 
@@ -40,19 +43,34 @@ def test_what_was_done_and_what_it_cost(invoke: Invoke, tiny_bundle: Path, tmp_p
     ],
 )
 def test_what_cannot_be_meant_is_refused_in_one_line(
-    arguments: tuple[str, ...], code: int, words: str, invoke: Invoke, tiny_bundle: Path, tmp_path: Path
+    arguments: tuple[str, ...],
+    code: int,
+    words: str,
+    invoke: Invoke,
+    tiny_bundle: Path,
+    tmp_path: Path,
 ) -> None:
     refused(invoke("quantize", tiny_bundle, "-o", tmp_path / "out", *arguments), code, words)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_random_calibration_is_warned_of_and_marked(invoke: Invoke, tiny_bundle: Path, tmp_path: Path) -> None:
-    answered(invoke("calibrate", tiny_bundle, "-o", tmp_path / "set", "--random", 1, "--bins", 4, "--json"))
+def test_random_calibration_is_warned_of_and_marked(
+    invoke: Invoke, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    answered(
+        invoke(
+            "calibrate", tiny_bundle, "-o", tmp_path / "set", "--random", 1, "--bins", 4, "--json"
+        )
+    )
     others = [name for name in Bundle.open(tiny_bundle).manifest.components if name != "text_head"]
     (tmp_path / "config.json").write_text(json.dumps({"kind": "int8-static", "skip": others}))
     how = ("--config", tmp_path / "config.json", "--calibration", tmp_path / "set")
     result = invoke("quantize", tiny_bundle, "-o", tmp_path / "out", *how)
-    assert result.exit_code == 0 and "warning: " in result.stderr and "calibrated on random numbers" in result.stderr
+    assert (
+        result.exit_code == 0
+        and "warning: " in result.stderr
+        and "calibrated on random numbers" in result.stderr
+    )
     assert "calibrated on RANDOM numbers" in invoke("inspect", tmp_path / "out").stdout
 
 
@@ -60,13 +78,24 @@ def test_a_config_file_is_read(invoke: Invoke, tiny_bundle: Path, tmp_path: Path
     others = [name for name in Bundle.open(tiny_bundle).manifest.components if name != "text_head"]
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"kind": "int4", "block_size": 64, "skip": others}))
-    found = answered(invoke("quantize", tiny_bundle, "-o", tmp_path / "out", "--config", config, "--json"))
-    assert found["layers"].keys() == {"text_head/weight"} and found["layers"]["text_head/weight"]["block_size"] == 64
+    found = answered(
+        invoke("quantize", tiny_bundle, "-o", tmp_path / "out", "--config", config, "--json")
+    )
+    assert (
+        found["layers"].keys() == {"text_head/weight"}
+        and found["layers"]["text_head/weight"]["block_size"] == 64
+    )
     config.write_text(json.dumps({"kind": "int4", "skipp": []}))
-    refused(invoke("quantize", tiny_bundle, "-o", tmp_path / "no", "--config", config), 3, "did you mean 'skip'?")
+    refused(
+        invoke("quantize", tiny_bundle, "-o", tmp_path / "no", "--config", config),
+        3,
+        "did you mean 'skip'?",
+    )
 
 
-def test_a_gate_that_is_not_met_keeps_nothing_unless_asked_to(invoke: Invoke, tiny_bundle: Path, tmp_path: Path) -> None:
+def test_a_gate_that_is_not_met_keeps_nothing_unless_asked_to(
+    invoke: Invoke, tiny_bundle: Path, tmp_path: Path
+) -> None:
     gate = ("quantize", tiny_bundle, "-o", tmp_path / "out", *RECIPE, "--max-kl", "1e-9")
     refused(invoke(*gate), 4, "nats per draw, at most 1e-09 is allowed; nothing was kept")
     assert list(tmp_path.iterdir()) == []

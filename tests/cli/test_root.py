@@ -1,4 +1,5 @@
-"""Whatever is typed wrong is told in one line, with the nearest right thing and the exit code of its kind."""
+"""Whatever is typed wrong is told in one line, with the nearest right thing and the exit code of
+its kind."""
 
 from __future__ import annotations
 
@@ -7,7 +8,13 @@ import json
 import pytest
 
 from nextomni_edge.cli.root import VERBS, report
-from nextomni_edge.errors import GateError, InputError, MissingRuntimeError, NextOmniError, UsageError
+from nextomni_edge.errors import (
+    GateError,
+    InputError,
+    MissingRuntimeError,
+    NextOmniError,
+    UsageError,
+)
 from tests.cli.conftest import Invoke, refused
 
 
@@ -25,7 +32,10 @@ def test_help_lists_every_verb(invoke: Invoke) -> None:
     assert result.exit_code == 0 and all(f"\n  {verb} " in result.stdout for verb in VERBS)
 
 
-@pytest.mark.parametrize(("typed", "meant"), [("exprt", "export"), ("serch", "search"), ("doctr", "doctor"), ("inspct", "inspect")])
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("exprt", "export"), ("serch", "search"), ("doctr", "doctor"), ("inspct", "inspect")],
+)
 def test_an_unknown_command_offers_the_nearest(invoke: Invoke, typed: str, meant: str) -> None:
     refused(invoke(typed), 2, f"no command {typed!r}", f"did you mean {meant!r}?")
 
@@ -34,13 +44,25 @@ def test_an_unknown_command_like_none_lists_them(invoke: Invoke) -> None:
     refused(invoke("zzz"), 2, "expected one of train, import")
 
 
-@pytest.mark.parametrize(("typed", "meant"), [("--tmperature", "--temperature"), ("--steeps", "--steps"), ("--jsn", "--json")])
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("--tmperature", "--temperature"), ("--steeps", "--steps"), ("--jsn", "--json")],
+)
 def test_an_unknown_option_offers_the_nearest(invoke: Invoke, typed: str, meant: str) -> None:
-    refused(invoke("run", "bundle", typed, "1"), 2, f"no option {typed!r}; did you mean {meant!r}?", "`nextomni-edge run --help`")
+    refused(
+        invoke("run", "bundle", typed, "1"),
+        2,
+        f"no option {typed!r}; did you mean {meant!r}?",
+        "`nextomni-edge run --help`",
+    )
 
 
 def test_a_wrong_choice_lists_the_choices(invoke: Invoke) -> None:
-    refused(invoke("run", "bundle", "--text", "a", "--to", "smell"), 2, "'text', 'image', 'audio', 'video'")
+    refused(
+        invoke("run", "bundle", "--text", "a", "--to", "smell"),
+        2,
+        "'text', 'image', 'audio', 'video'",
+    )
 
 
 def test_a_missing_argument_is_named(invoke: Invoke) -> None:
@@ -60,14 +82,19 @@ def test_with_json_an_error_is_json_on_stdout_too(invoke: Invoke) -> None:
     result = invoke("run", "none", "--text", "a", "--json")
     assert result.exit_code == 3 and result.stderr.startswith("error: none: no such directory")
     error = json.loads(result.stdout)
-    assert error["exit_code"] == 3 and error["error"]["type"] == "InputError" and "no such directory" in error["error"]["message"]
+    assert (
+        error["exit_code"] == 3
+        and error["error"]["type"] == "InputError"
+        and "no such directory" in error["error"]["message"]
+    )
 
 
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (NextOmniError("a"), 1), (UsageError("a"), 2), (InputError("a"), 3), (GateError("a"), 4), (MissingRuntimeError("a"), 5),
-        (MemoryError(), 1), (FileNotFoundError(2, "No such file or directory", "x"), 3), (RuntimeError("a"), 1),
+        (NextOmniError("a"), 1), (UsageError("a"), 2), (InputError("a"), 3), (GateError("a"), 4),
+        (MissingRuntimeError("a"), 5), (MemoryError(), 1),
+        (FileNotFoundError(2, "No such file or directory", "x"), 3), (RuntimeError("a"), 1),
     ],
 )  # fmt: skip
 def test_exit_codes(error: Exception, code: int, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,11 +111,17 @@ def test_a_message_of_several_lines_becomes_one(capsys: pytest.CaptureFixture[st
 def test_our_own_fault_says_how_to_see_where(capsys: pytest.CaptureFixture[str]) -> None:
     assert report(ZeroDivisionError("division by zero"), []) == 1
     shown = capsys.readouterr().err
-    assert "ZeroDivisionError: division by zero" in shown and "NEXTOMNI_EDGE_TRACEBACK=1" in shown and "Traceback" not in shown
+    assert (
+        "ZeroDivisionError: division by zero" in shown
+        and "NEXTOMNI_EDGE_TRACEBACK=1" in shown
+        and "Traceback" not in shown
+    )
 
 
 @pytest.mark.parametrize("arguments", [["-vv"], ["-v", "-v"], ["--verbose", "-v"]])
-def test_twice_verbose_shows_the_traceback(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_twice_verbose_shows_the_traceback(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     try:
         raise InputError("found by a test")
     except InputError as error:
@@ -96,7 +129,9 @@ def test_twice_verbose_shows_the_traceback(arguments: list[str], capsys: pytest.
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_the_variable_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_variable_shows_the_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("NEXTOMNI_EDGE_TRACEBACK", "1")
     report(InputError("a"), [])
     assert "InputError" in capsys.readouterr().err

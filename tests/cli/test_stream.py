@@ -17,7 +17,9 @@ from nextomni_edge.runtimes.base import NonFiniteError
 from tests.cli.conftest import Invoke, refused
 
 
-def test_a_picture_is_shown_as_it_forms_and_ends_with_the_answer(invoke: Invoke, tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_picture_is_shown_as_it_forms_and_ends_with_the_answer(
+    invoke: Invoke, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
     arguments = ("run", tiny_checkpoint, "--text", "draw a cat", "--to", "image", "--steps", 6)
     assert invoke(*arguments, "-o", tmp_path / "a.png").exit_code == 0
     assert invoke(*arguments, "--stream", "-o", tmp_path / "film.png").exit_code == 0
@@ -26,7 +28,9 @@ def test_a_picture_is_shown_as_it_forms_and_ends_with_the_answer(invoke: Invoke,
         film.seek(0)
         first = np.asarray(film.convert("RGB"))
         film.seek(5)
-        np.testing.assert_array_equal(np.asarray(film.convert("RGB")), np.asarray(still.convert("RGB")))
+        np.testing.assert_array_equal(
+            np.asarray(film.convert("RGB")), np.asarray(still.convert("RGB"))
+        )
         assert not np.array_equal(first, np.asarray(still.convert("RGB")))
 
 
@@ -39,7 +43,18 @@ def test_text_is_shown_on_stderr_whenever_it_changes(invoke: Invoke, tiny_checkp
 
 
 def test_partial_text_is_an_event_with_json(invoke: Invoke, tiny_checkpoint: Path) -> None:
-    result = invoke("run", tiny_checkpoint, "--text", "a cat", "--steps", 20, "--stream", "--json", "--progress", "none")
+    result = invoke(
+        "run",
+        tiny_checkpoint,
+        "--text",
+        "a cat",
+        "--steps",
+        20,
+        "--stream",
+        "--json",
+        "--progress",
+        "none",
+    )
     events = [json.loads(line) for line in result.stderr.splitlines()]
     assert {event["event"] for event in events} == {"partial"}
     times = [event["t"] for event in events]
@@ -47,7 +62,9 @@ def test_partial_text_is_an_event_with_json(invoke: Invoke, tiny_checkpoint: Pat
     assert json.loads(result.stdout)["modality"] == "text"
 
 
-def test_streamed_text_goes_to_a_file_too(invoke: Invoke, tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_streamed_text_goes_to_a_file_too(
+    invoke: Invoke, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
     for name, stream in (("a.txt", ()), ("b.txt", ("--stream",))):
         invoke("run", tiny_checkpoint, "--text", "a cat", *stream, "-o", tmp_path / name)
     assert (tmp_path / "a.txt").read_bytes() == (tmp_path / "b.txt").read_bytes()
@@ -56,7 +73,10 @@ def test_streamed_text_goes_to_a_file_too(invoke: Invoke, tiny_checkpoint: Path,
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--to", "audio", "-o", "a.wav"), ("--stream shows text and pictures as they form, but audio is asked for",)),
+        (
+            ("--to", "audio", "-o", "a.wav"),
+            ("--stream shows text and pictures as they form, but audio is asked for",),
+        ),
         (("--to", "video", "-o", "a.gif"), ("but video is asked for",)),
         (("--to", "image", "-o", "a.jpg"), ("unknown suffix '.jpg'; expected one of .gif",)),
         (("--to", "image"), ("--to image needs a file",)),
@@ -68,11 +88,19 @@ def test_what_cannot_be_shown_is_refused(
     refused(invoke("run", tiny_checkpoint, "--text", "a", "--stream", *arguments), 2, *words)
 
 
-def test_kept_keys_and_values_are_said_to_approximate(invoke: Invoke, tiny_checkpoint: Path) -> None:
+def test_kept_keys_and_values_are_said_to_approximate(
+    invoke: Invoke, tiny_checkpoint: Path
+) -> None:
     plain = invoke("run", tiny_checkpoint, "--text", "a cat", "-v")
-    assert re.search(r"^\d+ forwards in \d steps$", plain.stderr, re.MULTILINE) and "approximate" not in plain.stderr
+    assert (
+        re.search(r"^\d+ forwards in \d steps$", plain.stderr, re.MULTILINE)
+        and "approximate" not in plain.stderr
+    )
     kept = invoke("run", tiny_checkpoint, "--text", "a cat", "--kv-cache", "prefix")
-    assert re.match(r"kept keys and values approximate: \d+ of \d+ positions were not computed anew\n$", kept.stderr)
+    assert re.match(
+        r"kept keys and values approximate: \d+ of \d+ positions were not computed anew\n$",
+        kept.stderr,
+    )
 
 
 @pytest.fixture
@@ -90,13 +118,21 @@ def spoiled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("spoiled")
-def test_a_picture_that_nan_stopped_is_kept_beside_its_name(invoke: Invoke, tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_picture_that_nan_stopped_is_kept_beside_its_name(
+    invoke: Invoke, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
     out, trace = tmp_path / "a.png", tmp_path / "trace.safetensors"
-    result = invoke("run", tiny_checkpoint, "--text", "a cat", "--to", "image", "-o", out, "--save-trace", trace)
+    result = invoke(
+        "run", tiny_checkpoint, "--text", "a cat", "--to", "image", "-o", out, "--save-trace", trace
+    )
     assert result.exit_code == 1 and result.stdout == ""
     kept, error = result.stderr.splitlines()
     assert kept == f"what there was until then: {tmp_path / 'a.partial.png'}"
-    found = re.fullmatch(r"error: step (\d) of 8: image_head: output logits is nan .* row 1 of what request 0 generates", error)
+    found = re.fullmatch(
+        r"error: step (\d) of 8: image_head: output logits is nan .* row 1 of what request 0"
+        r" generates",
+        error,
+    )
     assert found, error
     assert (tmp_path / "a.partial.png").exists() and not out.exists()
     with safe_open(trace, "np") as file:

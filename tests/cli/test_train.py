@@ -41,32 +41,57 @@ def recipe(tmp_path: Path, clip: Path) -> Path:
     return tmp_path / "recipe"
 
 
-def test_the_recipe_begins_from_the_published_parts(recipe: Path, clip: Path, tmp_path: Path) -> None:
-    code, _, errors = ended("train", recipe, "--out", tmp_path / "run", "--init", f"clip={clip}", "--own", "option")
+def test_the_recipe_begins_from_the_published_parts(
+    recipe: Path, clip: Path, tmp_path: Path
+) -> None:
+    code, _, errors = ended(
+        "train", recipe, "--out", tmp_path / "run", "--init", f"clip={clip}", "--own", "option"
+    )
     assert code == 0, errors
     asked = json.loads((tmp_path / "run" / "arguments.json").read_text())
-    assert asked == ["--out", str(tmp_path / "run"), "--init", str(tmp_path / "run" / "initial"), "--own", "option"]
+    assert asked == [
+        "--out",
+        str(tmp_path / "run"),
+        "--init",
+        str(tmp_path / "run" / "initial"),
+        "--own",
+        "option",
+    ]
     state, part = native.state(native.load(tmp_path / "run" / "initial")), read_part(f"clip={clip}")
     assert all(torch.equal(state[name], tensor) for name, tensor in part.tensors.items())
 
 
 def test_a_model_directory_goes_to_the_recipe_as_it_is(recipe: Path, tmp_path: Path) -> None:
     assert ended("train", recipe, "--out", tmp_path / "run", "--init", tmp_path / "model")[0] == 0
-    assert json.loads((tmp_path / "run" / "arguments.json").read_text())[2:] == ["--init", str(tmp_path / "model")]
+    assert json.loads((tmp_path / "run" / "arguments.json").read_text())[2:] == [
+        "--init",
+        str(tmp_path / "model"),
+    ]
 
 
 def test_a_recipe_runs_in_as_many_processes_as_are_asked_for(recipe: Path, tmp_path: Path) -> None:
     assert ended("train", recipe, "--out", tmp_path / "run", "--processes", 2)[0] == 0
-    assert sorted(path.name for path in (tmp_path / "run").glob("process-*")) == ["process-0-of-2", "process-1-of-2"]
+    assert sorted(path.name for path in (tmp_path / "run").glob("process-*")) == [
+        "process-0-of-2",
+        "process-1-of-2",
+    ]
 
 
 def test_parts_that_do_not_fit_are_one_line_before_the_recipe_starts(
     invoke: Invoke, recipe: Path, clip: Path, tmp_path: Path
 ) -> None:
-    refused(invoke("train", recipe, "--out", tmp_path / "run", "--init", f"click={clip}"), 2, "expected LAYOUT=FOLDER")
-    refused(invoke("train", recipe, "--out", tmp_path / "run", "--init", f"siglip={clip}"), 3, "missing")
+    refused(
+        invoke("train", recipe, "--out", tmp_path / "run", "--init", f"click={clip}"),
+        2,
+        "expected LAYOUT=FOLDER",
+    )
+    refused(
+        invoke("train", recipe, "--out", tmp_path / "run", "--init", f"siglip={clip}"), 3, "missing"
+    )
     (recipe / "config.json").write_text(json.dumps(tiny_config().to_json()))
     refused(
-        invoke("train", recipe, "--out", tmp_path / "run", "--init", f"clip={clip}"), 3, "the model has no tensor image_encoder."
+        invoke("train", recipe, "--out", tmp_path / "run", "--init", f"clip={clip}"),
+        3,
+        "the model has no tensor image_encoder.",
     )
     assert not (tmp_path / "run").exists()

@@ -1,4 +1,5 @@
-"""`bench --save` and `run --variant` as a person uses them: what is chosen, and every measurement that cannot be chosen by."""
+"""`bench --save` and `run --variant` as a person uses them: what is chosen, and every measurement
+that cannot be chosen by."""
 
 from __future__ import annotations
 
@@ -11,11 +12,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from nextomni_edge import variants
 from nextomni_edge.calibration import quantize
-from nextomni_edge.calibration.config import Int8Dynamic
+from nextomni_edge.calibration.recipes.config import Int8Dynamic
 from nextomni_edge.cli import root
 from nextomni_edge.generate.model import EdgeModel
+from nextomni_edge.measure import variants
 from nextomni_edge.spec import ComponentName
 from tests.cli.conftest import Invoke, answered, refused
 
@@ -63,39 +64,70 @@ def times(**by_name: dict[str, float]) -> Change:
     return change
 
 
-def test_bench_names_the_fastest_at_each_size_and_the_smallest_and_keeps_what_it_measured(saved: Path) -> None:
+def test_bench_names_the_fastest_at_each_size_and_the_smallest_and_keeps_what_it_measured(
+    saved: Path,
+) -> None:
     found = json.loads((saved / "bench.json").read_text())
     data = json.loads((saved / "variants.json").read_text())
     assert found["fastest"].keys() == {"32", "64", "256"}  # the tiny model takes 512 positions
-    assert found["smallest"] == str(saved / "small") and found["bytes"][str(saved / "small")] < found["bytes"][str(saved / "big")]
+    assert (
+        found["smallest"] == str(saved / "small")
+        and found["bytes"][str(saved / "small")] < found["bytes"][str(saved / "big")]
+    )
     assert [variant["folder"] for variant in data["variants"]] == ["big", "small"]
     for rows, fastest in found["fastest"].items():
         seconds = {name: own[rows] for name, own in found["forward_seconds"].items()}
-        assert all(each > 0 for each in seconds.values()) and fastest == min(seconds, key=seconds.__getitem__)
-        assert [1e3 * each for each in seconds.values()] == [variant["forward_ms"][rows] for variant in data["variants"]]
+        assert all(each > 0 for each in seconds.values()) and fastest == min(
+            seconds, key=seconds.__getitem__
+        )
+        assert [1e3 * each for each in seconds.values()] == [
+            variant["forward_ms"][rows] for variant in data["variants"]
+        ]
     assert data["machine"] == vars(variants.Machine.here()) and data["task"] == "text-to-image"
 
 
-def test_the_fastest_at_the_rows_of_this_request_runs(invoke: Invoke, measured: Callable[[Change], Path], tmp_path: Path) -> None:
+def test_the_fastest_at_the_rows_of_this_request_runs(
+    invoke: Invoke, measured: Callable[[Change], Path], tmp_path: Path
+) -> None:
     """A short text needs few rows; a picture with guidance has both branches in its forward."""
     folder = measured(times(big={"16": 1.0, "32": 9.0}, small={"16": 5.0, "32": 5.0}))
     text = invoke("run", folder, "--variant", "fastest", *ASKED, "--steps", 2)
     assert text.exit_code == 0, text.output
     assert "variant big on onnx: the fastest at " in text.stderr
-    picture = invoke("run", folder / "variants.json", "--variant", "fastest", *ASKED, "--to", "image", "-o", tmp_path / "x.png")
+    picture = invoke(
+        "run",
+        folder / "variants.json",
+        "--variant",
+        "fastest",
+        *ASKED,
+        "--to",
+        "image",
+        "-o",
+        tmp_path / "x.png",
+    )
     assert picture.exit_code == 0, picture.output
-    assert "variant small on onnx: the fastest at " in picture.stderr and "small on onnx 5.00 ms" in picture.stderr
+    assert (
+        "variant small on onnx: the fastest at " in picture.stderr
+        and "small on onnx 5.00 ms" in picture.stderr
+    )
     assert (tmp_path / "x.png").exists()
 
 
 @pytest.mark.parametrize(
     ("more", "kind"),
     [((), "text"), (("--kv-cache", "prefix"), "text"), ((), "image"),
-     (("--image", "red.png"), "text"), (("--audio", "tone.wav"), "text"), (("--video", "blink.gif"), "text"),
+     (("--image", "red.png"), "text"), (("--audio", "tone.wav"), "text"),
+     (("--video", "blink.gif"), "text"),
      (("--guidance", 0), "image"), (("--frames", 2), "video"), (("--seconds", 0.1), "audio")],
 )  # fmt: skip
 def test_the_rows_said_are_the_rows_computed(
-    invoke: Invoke, saved: Path, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[object, ...], kind: str
+    invoke: Invoke,
+    saved: Path,
+    media: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    more: tuple[object, ...],
+    kind: str,
 ) -> None:
     monkeypatch.chdir(media)
     seen: list[int] = []
@@ -126,13 +158,28 @@ def test_the_smallest_runs_on_any_machine_and_reads_standard_input_once(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda data: data["machine"].update(processor="Abacus"), ("measured on another machine (Abacus,", "nextomni-edge bench")),
+        (
+            lambda data: data["machine"].update(processor="Abacus"),
+            ("measured on another machine (Abacus,", "nextomni-edge bench"),
+        ),
         (lambda data: data["machine"].update(threads=99), ("99 threads; this is",)),
-        (lambda data: data.update(provider="CUDAExecutionProvider"), ("measured with another --runtime, --provider",)),
-        (lambda data: data["variants"][0].update(identity="0" * 64), ("big is another bundle than was measured",)),
+        (
+            lambda data: data.update(provider="CUDAExecutionProvider"),
+            ("measured with another --runtime, --provider",),
+        ),
+        (
+            lambda data: data["variants"][0].update(identity="0" * 64),
+            ("big is another bundle than was measured",),
+        ),
         (lambda data: data["variants"][1].update(folder="gone"), ("gone is no bundle any more",)),
-        (lambda data: data["variants"][1].update(forward_ms={}), ("small: expected milliseconds by numbers of rows",)),
-        (lambda data: data["variants"][1].update(forward_ms={"many": 1.0}), ("small: expected milliseconds by numbers of rows",)),
+        (
+            lambda data: data["variants"][1].update(forward_ms={}),
+            ("small: expected milliseconds by numbers of rows",),
+        ),
+        (
+            lambda data: data["variants"][1].update(forward_ms={"many": 1.0}),
+            ("small: expected milliseconds by numbers of rows",),
+        ),
         (lambda data: data["variants"].clear(), ("no variants",)),
         (lambda data: data.update(version=1), ("expected nextomni-edge-variants version 2",)),
         (lambda data: data.update(tasks="x"), ("did you mean 'task'?",)),
@@ -147,18 +194,35 @@ def test_a_measurement_of_something_else_is_refused(
 def test_without_a_measurement_there_is_nothing_to_choose_by(
     invoke: Invoke, saved: Path, tiny_bundle: Path, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    refused(invoke("run", tiny_bundle, "--variant", "fastest", *ASKED), 3, "no variants.json there", "bench BUNDLE... --save")
+    refused(
+        invoke("run", tiny_bundle, "--variant", "fastest", *ASKED),
+        3,
+        "no variants.json there",
+        "bench BUNDLE... --save",
+    )
     for command in (("run", saved, *ASKED), ("chat", saved), ("embed", saved, *ASKED)):
-        refused(invoke(*command), 3, "`run --variant` and `chat --variant` choose among measured variants")
+        refused(
+            invoke(*command),
+            3,
+            "`run --variant` and `chat --variant` choose among measured variants",
+        )
     refused(invoke("run", saved, "--variant", "cheapest", *ASKED), 2, "'fastest', 'smallest'")
     few = ("--repeats", 1, "--save", tmp_path / "v.json")
-    refused(invoke("bench", tiny_checkpoint, *few), 2, "is no bundle: variants to choose among are bundles")
-    refused(invoke("bench", tiny_bundle, "--rows", "32,900", *few), 2, "expected numbers from 1 to 512")
+    refused(
+        invoke("bench", tiny_checkpoint, *few),
+        2,
+        "is no bundle: variants to choose among are bundles",
+    )
+    refused(
+        invoke("bench", tiny_bundle, "--rows", "32,900", *few), 2, "expected numbers from 1 to 512"
+    )
     refused(invoke("bench", tiny_bundle, tiny_bundle, *few), 2, "a bundle is given twice")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_bundles_of_several_models_are_no_variants(invoke: Invoke, saved: Path, measured: Callable[[Change], Path]) -> None:
+def test_bundles_of_several_models_are_no_variants(
+    invoke: Invoke, saved: Path, measured: Callable[[Change], Path]
+) -> None:
     folder = measured(lambda data: None)
     manifest = json.loads((folder / "big" / "manifest.json").read_text())
     manifest["config"]["flow"]["text"]["c"] = 2.0
@@ -169,7 +233,9 @@ def test_bundles_of_several_models_are_no_variants(invoke: Invoke, saved: Path, 
 
 def test_between_measured_sizes_time_is_on_the_line_and_beyond_them_the_nearest() -> None:
     variant = variants.Variant("a", "", "onnx", 1, {"256": 30.0, "32": 10.0, "64": 14.0}, 1.0)
-    assert [variant.at(rows) for rows in (1, 32, 48, 160, 9999)] == pytest.approx([10.0, 10.0, 12.0, 22.0, 30.0])
+    assert [variant.at(rows) for rows in (1, 32, 48, 160, 9999)] == pytest.approx(
+        [10.0, 10.0, 12.0, 22.0, 30.0]
+    )
 
 
 def test_the_table_says_it_too(invoke: Invoke, saved: Path) -> None:
@@ -177,18 +243,31 @@ def test_the_table_says_it_too(invoke: Invoke, saved: Path) -> None:
     result = invoke("bench", saved / "big", saved / "small", *few, "16,32")
     assert result.exit_code == 0, result.output
     first, second, size = result.stdout.splitlines()[-3:]
-    assert first.startswith("forward of   16 rows: ") and "; fastest: " in second and size.endswith(f"smallest: {saved / 'small'}")
-    assert answered(invoke("bench", saved / "small", *few, "8", "--json"))["fastest"].keys() == {"8"}
+    assert (
+        first.startswith("forward of   16 rows: ")
+        and "; fastest: " in second
+        and size.endswith(f"smallest: {saved / 'small'}")
+    )
+    assert answered(invoke("bench", saved / "small", *few, "8", "--json"))["fastest"].keys() == {
+        "8"
+    }
 
 
-def test_a_chat_chooses_once_by_an_answer_to_an_empty_turn(invoke: Invoke, measured: Callable[[Change], Path]) -> None:
+def test_a_chat_chooses_once_by_an_answer_to_an_empty_turn(
+    invoke: Invoke, measured: Callable[[Change], Path]
+) -> None:
     folder = measured(times(big={"12": 1.0, "28": 9.0}, small={"12": 5.0, "28": 5.0}))
     asked = ("chat", folder, "--variant", "fastest", "--steps", 2, "--seconds", 0.1)
     found = [invoke(*asked, "--to", kind, stdin="a cat\na dog\n") for kind in ("text", "image")]
     assert [result.exit_code for result in found] == [0, 0], found[0].output
     assert [result.stderr.count("variant ") for result in found] == [1, 1]
-    assert "variant big on onnx: the fastest at " in found[0].stderr and "variant small on onnx: the " in found[1].stderr
-    smallest = invoke("chat", folder, "--variant", "smallest", "--to", "image", "--steps", 2, stdin="/quit\n")
+    assert (
+        "variant big on onnx: the fastest at " in found[0].stderr
+        and "variant small on onnx: the " in found[1].stderr
+    )
+    smallest = invoke(
+        "chat", folder, "--variant", "smallest", "--to", "image", "--steps", 2, stdin="/quit\n"
+    )
     assert smallest.exit_code == 0 and "variant small: the smallest of big " in smallest.stderr
 
 
@@ -207,13 +286,30 @@ def ran_on(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
 
 
 def test_what_was_measured_on_a_runtime_runs_on_it(
-    invoke: Invoke, variant: Callable[[str], Path], tiny_bundle: Path, tmp_path: Path, ran_on: list[str | None]
+    invoke: Invoke,
+    variant: Callable[[str], Path],
+    tiny_bundle: Path,
+    tmp_path: Path,
+    ran_on: list[str | None],
 ) -> None:
-    """A backbone of 4-bit blocks goes to OpenVINO in `run` and so in `bench`; measured on ONNX Runtime it stays there."""
-    pytest.importorskip("openvino", reason="OpenVINO is not installed: there is one runtime to measure on")
+    """A backbone of 4-bit blocks goes to OpenVINO in `run` and so in `bench`; measured on ONNX
+    Runtime it stays there."""
+    pytest.importorskip(
+        "openvino", reason="OpenVINO is not installed: there is one runtime to measure on"
+    )
     for name in ("float32", "int4"):
         shutil.copytree(tiny_bundle if name == "float32" else variant(name), tmp_path / name)
-    few = (tmp_path / "float32", tmp_path / "int4", "--repeats", 1, "--steps", 2, "--rows", 16, "--save")
+    few = (
+        tmp_path / "float32",
+        tmp_path / "int4",
+        "--repeats",
+        1,
+        "--steps",
+        2,
+        "--rows",
+        16,
+        "--save",
+    )
     file, asked = tmp_path / "variants.json", ("--variant", "fastest", *ASKED, "--steps", 2)
     for runtime, own in (((), ["onnx", "openvino"]), (("--runtime", "onnx"), ["onnx", "onnx"])):
         assert invoke("bench", *few, file, *runtime).exit_code == 0
@@ -225,4 +321,6 @@ def test_what_was_measured_on_a_runtime_runs_on_it(
         result = invoke("run", file, *asked)
         assert result.exit_code == 0 and ran_on == [own[1]], result.output
         assert f"variant int4 on {own[1]}: the fastest" in result.stderr
-    refused(invoke("run", file, *asked, "--runtime", "openvino"), 3, "measured with another --runtime")
+    refused(
+        invoke("run", file, *asked, "--runtime", "openvino"), 3, "measured with another --runtime"
+    )

@@ -1,4 +1,5 @@
-"""benchmarks/contenders.py: processes that answer in turn, one that cannot run, and one without which nothing is compared."""
+"""benchmarks/contenders.py: processes that answer in turn, one that cannot run, and one without
+which nothing is compared."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ if given.worker:
     answer_all(load, lambda: "1.0")
 else:
     with started(__file__, ["whole", "broken"], given, given.folder.name) as (here, absent):
-        print(json.dumps([[(one.name, one.started, one.seconds(n=3)) for one in here], absent, given.out.name, given.rounds]))
+        timed = [(one.name, one.started, one.seconds(n=3)) for one in here]
+        print(json.dumps([timed, absent, given.out.name, given.rounds]))
 """
 
 
@@ -29,15 +31,24 @@ def compare(folder: Path, reference: str) -> subprocess.CompletedProcess[str]:
     script = folder / "compared.py"
     script.write_text(SCRIPT)
     given = [sys.executable, str(script), "--threads", "2", "--folder", reference]
-    return subprocess.run(given, env={"PYTHONPATH": str(BENCHMARKS)}, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        given, env={"PYTHONPATH": str(BENCHMARKS)}, capture_output=True, text=True, check=False
+    )
 
 
 def test_those_that_run_answer_and_the_others_say_why_not(tmp_path: Path) -> None:
     found = json.loads(compare(tmp_path, "whole").stdout)
-    assert found == [[["whole", {"version": "1.0"}, 6.0]], {"broken": "no such library"}, "compared.json", 3]
+    assert found == [
+        [["whole", {"version": "1.0"}, 6.0]],
+        {"broken": "no such library"},
+        "compared.json",
+        3,
+    ]
 
 
 def test_without_what_all_is_compared_with_there_is_no_measurement(tmp_path: Path) -> None:
     ended = compare(tmp_path, "broken")
     assert ended.returncode == 1 and ended.stdout == ""
-    assert ended.stderr.endswith("broken, which all is compared with, does not run: no such library\n")
+    assert ended.stderr.endswith(
+        "broken, which all is compared with, does not run: no such library\n"
+    )

@@ -1,7 +1,9 @@
-"""The demo page, made by the demo's own code over a small random model, taken apart here and opened in a real browser.
+"""The demo page, made by the demo's own code over a small random model, taken apart here and opened
+in a real browser.
 
-The browser is whatever Chromium the PATH has. Where there is none, that one test says so in the summary instead of passing: install
-`chromium` (or Chrome) to run it. Everything else needs no browser.
+The browser is whatever Chromium the PATH has. Where there is none, that one test says so in the
+summary instead of passing: install `chromium` (or Chrome) to run it. Everything else needs no
+browser.
 """
 
 from __future__ import annotations
@@ -25,10 +27,17 @@ sys.path.insert(0, str(EMOJI))
 
 import demo  # noqa: E402
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge")
+BROWSERS = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+    "microsoft-edge",
+)
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 
 
@@ -68,9 +77,12 @@ def decoded(uri: str, mime: str) -> io.BytesIO:
 
 def test_every_picture_on_the_page_is_a_whole_picture(elements: Elements) -> None:
     pictures = elements.all("img")
-    assert len(pictures) == 12 * 9 + 4 * 3 + 12  # the tasks; noise, one step and the answer of four pictures; the retrieval grid
+    # the tasks; noise, one step and the answer of four pictures; the retrieval grid
+    assert len(pictures) == 12 * 9 + 4 * 3 + 12
     for picture in pictures:
-        with Image.open(decoded(picture["src"], "image/webp" if "webp" in picture["src"][:20] else "image/png")) as image:
+        with Image.open(
+            decoded(picture["src"], "image/webp" if "webp" in picture["src"][:20] else "image/png")
+        ) as image:
             image.load()
             assert image.size in ((16, 16), (64, 64))  # made by the tiny model, given
             assert len(image.convert("RGB").getcolors(4096) or []) > 1  # not blank
@@ -114,7 +126,10 @@ def test_text_from_the_model_cannot_become_markup() -> None:
 def test_a_browser_shows_every_picture_and_loads_every_sound(html: Path, tmp_path: Path) -> None:
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
-        pytest.skip(f"THE PAGE WAS NOT OPENED: no browser in PATH ({', '.join(BROWSERS)}); install chromium to run this test")
+        pytest.skip(
+            f"THE PAGE WAS NOT OPENED: no browser in PATH ({', '.join(BROWSERS)}); install chromium"
+            " to run this test"
+        )
     flags = (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=60000")
     command = [browser, *flags, "--dump-dom", html.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
@@ -123,6 +138,10 @@ def test_a_browser_shows_every_picture_and_loads_every_sound(html: Path, tmp_pat
     [root] = shown.all("html")
     found = re.search(r'id="loaded"[^>]*>([^<]*)<', done.stdout)
     pictures, sounds = len(shown.all("img")), len(shown.all("audio"))
-    assert found and found[1] == f"{pictures} of {pictures} pictures and {sounds} of {sounds} sounds decoded."
+    assert (
+        found
+        and found[1]
+        == f"{pictures} of {pictures} pictures and {sounds} of {sounds} sounds decoded."
+    )
     assert root["data-loaded"] == "all"
     assert pictures > 100 and sounds > 50

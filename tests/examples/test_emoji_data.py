@@ -1,4 +1,5 @@
-"""The emoji data: its committed description, and the data set on a tiny generated folder. Needs no download and no program."""
+"""The emoji data: its committed description, and the data set on a tiny generated folder. Needs no
+download and no program."""
 
 from __future__ import annotations
 
@@ -23,7 +24,18 @@ import heldout  # noqa: E402
 import speech as speech_tools  # noqa: E402
 from dataset import MOTIONS, Augmentation, Emoji  # noqa: E402
 
-STILL = Augmentation(shift=0, scale=(1, 1), rotation=0, brightness=0, colour=0, flip=0, gain=(1, 1), delay=0, pace=(1, 1), noise=0)
+STILL = Augmentation(
+    shift=0,
+    scale=(1, 1),
+    rotation=0,
+    brightness=0,
+    colour=0,
+    flip=0,
+    gain=(1, 1),
+    delay=0,
+    pace=(1, 1),
+    noise=0,
+)
 
 
 def drawings() -> dict[str, np.ndarray]:
@@ -57,8 +69,16 @@ def speech() -> dict[str, np.ndarray]:
 
 def write(folder: Path, pictures: dict[str, np.ndarray], sounds: dict[str, np.ndarray]) -> Path:
     concepts = json.dumps(["box", "tone"])
-    save_file(pictures, folder / "drawings.safetensors", {"artists": json.dumps(["a", "b", "c"]), "concepts": concepts})
-    save_file(sounds, folder / "speech.safetensors", {"voices": json.dumps(["x", "y"]), "concepts": concepts})
+    save_file(
+        pictures,
+        folder / "drawings.safetensors",
+        {"artists": json.dumps(["a", "b", "c"]), "concepts": concepts},
+    )
+    save_file(
+        sounds,
+        folder / "speech.safetensors",
+        {"voices": json.dumps(["x", "y"]), "concepts": concepts},
+    )
     return folder
 
 
@@ -90,7 +110,10 @@ def test_split_of_half_a_fluent_pair_is_refused(tmp_path: Path) -> None:
     raw = json.loads((EMOJI / "split.json").read_text())
     raw["artists"][concepts[0].codepoint] = ["fluent-emoji"]
     (tmp_path / "split.json").write_text(json.dumps(raw))
-    with pytest.raises(catalog.DataError, match=r"panda must hold out one whole artist family, not \['fluent-emoji'\]"):
+    with pytest.raises(
+        catalog.DataError,
+        match=r"panda must hold out one whole artist family, not \['fluent-emoji'\]",
+    ):
         catalog.load_split(concepts, tmp_path / "split.json")
 
 
@@ -111,7 +134,9 @@ def test_package_json_pins_exact_versions_and_every_artist() -> None:
 
 def test_notice_names_every_artist_with_its_version_and_licence() -> None:
     packages = json.loads((EMOJI / "package.json").read_text())["dependencies"]
-    rows = [line for line in (EMOJI / "NOTICE.md").read_text().splitlines() if line.startswith("| ")]
+    rows = [
+        line for line in (EMOJI / "NOTICE.md").read_text().splitlines() if line.startswith("| ")
+    ]
     for artist in catalog.ARTISTS:
         row = next(line for line in rows if line.startswith(f"| {artist} |"))
         assert f"| {packages[f'@iconify-json/{artist}']} |" in row
@@ -127,7 +152,10 @@ def test_heldout_inputs_are_complete_small_and_of_the_split() -> None:
     for concept in concepts:
         assert counted["image", concept.name] == len(split.artists[concept.codepoint])
         assert counted["audio", concept.name] == len(speech_tools.FLITE_PACES)
-    assert {path.name for path in folder.iterdir()} == {entry["file"] for entry in index} | {"index.json", "prompts.jsonl"}
+    assert {path.name for path in folder.iterdir()} == {entry["file"] for entry in index} | {
+        "index.json",
+        "prompts.jsonl",
+    }
     assert sum(path.stat().st_size for path in folder.iterdir()) < 3_000_000
     held = {concept.name: split.artists[concept.codepoint] for concept in concepts}
     for entry in index:
@@ -160,7 +188,9 @@ def test_canonical_picture_is_the_box_filtered_drawing_on_white(emoji: Emoji) ->
 def test_augmentation_with_all_knobs_off_is_the_canonical_sample(emoji: Emoji) -> None:
     rows = np.arange(4)
     rng = np.random.default_rng(0)
-    np.testing.assert_allclose(emoji.pictures(rows, rng, knobs=STILL), emoji.pictures(rows), atol=1e-5)
+    np.testing.assert_allclose(
+        emoji.pictures(rows, rng, knobs=STILL), emoji.pictures(rows), atol=1e-5
+    )
     np.testing.assert_allclose(emoji.clips(rows, rng, knobs=STILL), emoji.clips(rows), atol=1e-5)
 
 
@@ -199,14 +229,19 @@ def test_motions_hold_the_plain_drawing_and_move(emoji: Emoji, kind: str, frames
     assert video.min() >= 0 and video.max() <= 1
     plain = video[:, -1 if kind == "growing" else 0]
     np.testing.assert_allclose(plain, emoji.pictures(rows), atol=1e-5)
-    # The box of the test stands left of the middle, so that the last frames of "sliding left" may be empty.
-    assert all(np.abs(video[:, f] - video[:, f - 1]).max() > 0.1 for f in range(1, frames - frames // 4))
+    # The box of the test stands left of the middle, so that the last frames of "sliding left" may
+    # be empty.
+    assert all(
+        np.abs(video[:, f] - video[:, f - 1]).max() > 0.1 for f in range(1, frames - frames // 4)
+    )
 
 
 def test_slide_of_four_frames_moves_by_whole_patches(emoji: Emoji) -> None:
     video = emoji.motion([0], "sliding right")[0]
     for frame in range(4):
-        np.testing.assert_allclose(video[frame, :, :, 8 * frame :], video[0, :, :, : 32 - 8 * frame], atol=1e-5)
+        np.testing.assert_allclose(
+            video[frame, :, :, 8 * frame :], video[0, :, :, : 32 - 8 * frame], atol=1e-5
+        )
 
 
 def test_scaled_changes_the_inked_area_by_the_square_of_the_factor(emoji: Emoji) -> None:
@@ -228,7 +263,9 @@ def test_augmented_speech_keeps_the_end_of_long_words(tmp_path: Path) -> None:
 
 def test_placed_word_is_trimmed_behind_its_lead_and_levelled() -> None:
     rng = np.random.default_rng(0)
-    wave = np.concatenate([np.zeros(3000), rng.uniform(-0.2, 0.2, 8000), np.zeros(5000)]).astype(np.float32)
+    wave = np.concatenate([np.zeros(3000), rng.uniform(-0.2, 0.2, 8000), np.zeros(5000)]).astype(
+        np.float32
+    )
     word = speech_tools.trim(wave)
     assert 8000 <= len(word) <= 8000 + 3 * 160 + 480
     clip = speech_tools.place(word)
@@ -254,7 +291,10 @@ def test_rows_are_split_by_their_heldout_mark(emoji: Emoji) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda emoji: emoji.motion([0], "dancing"), "unknown motion 'dancing'; there are: spinning, growing"),
+        (
+            lambda emoji: emoji.motion([0], "dancing"),
+            "unknown motion 'dancing'; there are: spinning, growing",
+        ),
         (lambda emoji: emoji.motion([0], "spinning", 9), "a motion has 1 to 8 frames, not 9"),
         (lambda emoji: emoji.picture(0, size=33), "a picture's size must divide 64, not 33"),
         (lambda emoji: emoji.scaled([0], 0), "a scale factor lies between 0.1 and 10, not 0"),
@@ -266,7 +306,9 @@ def test_impossible_requests_are_told_in_one_line(emoji: Emoji, call: object, me
 
 
 def test_missing_and_broken_data_files_are_told_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(catalog.DataError, match=r"drawings\.safetensors is missing; make it with prepare\.py"):
+    with pytest.raises(
+        catalog.DataError, match=r"drawings\.safetensors is missing; make it with prepare\.py"
+    ):
         Emoji.load(tmp_path)
     bad = drawings()
     bad["concept"] = bad["concept"] + 1
@@ -274,7 +316,9 @@ def test_missing_and_broken_data_files_are_told_in_one_line(tmp_path: Path) -> N
         Emoji.load(write(tmp_path, bad, speech()))
     bad = drawings()
     bad["rgba"] = bad["rgba"][:, :32].copy()
-    with pytest.raises(catalog.DataError, match=r"rgba is uint8 \(6, 32, 64, 4\), not uint8 \(6, 64, 64, 4\)"):
+    with pytest.raises(
+        catalog.DataError, match=r"rgba is uint8 \(6, 32, 64, 4\), not uint8 \(6, 64, 64, 4\)"
+    ):
         Emoji.load(write(tmp_path, bad, speech()))
     (tmp_path / "drawings.safetensors").write_bytes(b"no header")
     with pytest.raises(catalog.DataError, match=r"is not a data file of prepare\.py"):

@@ -24,7 +24,13 @@ from nextomni_edge.errors import InputError  # noqa: E402
 
 
 @pytest.mark.parametrize(
-    ("right", "n", "low", "high"), [(50, 100, 0.4038, 0.5962), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (1, 64, 0.0028, 0.0833)]
+    ("right", "n", "low", "high"),
+    [
+        (50, 100, 0.4038, 0.5962),
+        (0, 10, 0.0, 0.2775),
+        (10, 10, 0.7225, 1.0),
+        (1, 64, 0.0028, 0.0833),
+    ],
 )
 def test_intervals_are_wilsons(right: int, n: int, low: float, high: float) -> None:
     assert measures.wilson(right, n) == pytest.approx((low, high), abs=5e-5)
@@ -39,7 +45,11 @@ def test_an_interval_holds_its_value_and_stays_a_share(case: tuple[int, int]) ->
 def test_every_floor_is_measured_on_at_least_64_items() -> None:
     assert evaluation.FLOORS.keys() <= measures.MEASURES.keys()
     unseen, seen = samples.heldout(), samples.trained()
-    assert len(unseen.drawings(heldout=True)) >= 64 and len(unseen.clips_of(heldout=True)) >= 64 and len(seen.drawings()) >= 64
+    assert (
+        len(unseen.drawings(heldout=True)) >= 64
+        and len(unseen.clips_of(heldout=True)) >= 64
+        and len(seen.drawings()) >= 64
+    )
     assert set(unseen.drawing_concept) == set(unseen.clip_concept) == set(range(64))
 
 
@@ -62,10 +72,14 @@ def test_the_makers_of_a_concept_are_taken_in_turn() -> None:
 
 def test_the_committed_judges_know_what_their_report_says_they_know() -> None:
     panel, unseen, seen = Panel(), samples.heldout(), samples.trained()
-    drawn = panel.pictures(unseen.pictures(unseen.drawings(heldout=True)) * np.float32(2) - np.float32(1))
+    drawn = panel.pictures(
+        unseen.pictures(unseen.drawings(heldout=True)) * np.float32(2) - np.float32(1)
+    )
     heard = panel.speech(unseen.clips(unseen.clips_of(heldout=True)))
-    for right, told in ((drawn.argmax(1) == unseen.drawing_concept, panel.report["image"]["heldout_artist"]),
-                        (heard.argmax(1) == unseen.clip_concept, panel.report["audio"]["heldout_voice"])):  # fmt: skip
+    for right, told in (
+        (drawn.argmax(1) == unseen.drawing_concept, panel.report["image"]["heldout_artist"]),
+        (heard.argmax(1) == unseen.clip_concept, panel.report["audio"]["heldout_voice"]),
+    ):
         assert len(right) == told["n"] and right.mean() == pytest.approx(told["value"], abs=0.01)
     known = panel.pictures(seen.pictures(np.arange(128)) * np.float32(2) - np.float32(1))
     assert (known.argmax(1) == seen.drawing_concept).mean() >= 0.98
@@ -76,7 +90,10 @@ def test_the_committed_judges_know_what_their_report_says_they_know() -> None:
 
 def test_a_damaged_judge_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "image.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0not json")
-    with pytest.raises(InputError, match=r"image\.safetensors: not a judge of this example .*; train it with judges\.py"):
+    with pytest.raises(
+        InputError,
+        match=r"image\.safetensors: not a judge of this example .*; train it with judges\.py",
+    ):
         Panel(tmp_path).pictures(np.zeros((1, 3, 32, 32), np.float32))
 
 
@@ -96,7 +113,10 @@ def test_a_model_directory_is_scored_and_a_second_run_measures_nothing_again(
     assert first["image_to_text_heldout_artist"].keys() == {"value", "n", "ci95"}
     assert first["image_to_text_heldout_artist"]["n"] == len(samples.heldout().drawing_concept)
     details = json.loads((tmp_path / "eval-details.json").read_text())
-    assert len(details["measures"]["image_to_text_heldout_artist"]["items"]) == first["image_to_text_heldout_artist"]["n"]
+    assert (
+        len(details["measures"]["image_to_text_heldout_artist"]["items"])
+        == first["image_to_text_heldout_artist"]["n"]
+    )
 
     def forbidden(_: measures.Exam) -> list[measures.Outcome]:
         raise AssertionError("measured twice")
@@ -105,11 +125,22 @@ def test_a_model_directory_is_scored_and_a_second_run_measures_nothing_again(
     code, output = run(*chosen, "image_to_text_heldout_artist,image_codec_named")
     assert code == 0, output
     both = json.loads(out.read_text())
-    assert both["image_to_text_heldout_artist"] == first["image_to_text_heldout_artist"] and both["image_codec_named"]["n"] == 128
+    assert (
+        both["image_to_text_heldout_artist"] == first["image_to_text_heldout_artist"]
+        and both["image_codec_named"]["n"] == 128
+    )
 
 
-def test_a_missed_floor_is_exit_code_4_where_it_is_asked_for(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    arguments = (str(tiny_checkpoint), "--measures", "retrieval_text_image_r1", "--out", str(tmp_path / "eval.json"))
+def test_a_missed_floor_is_exit_code_4_where_it_is_asked_for(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    arguments = (
+        str(tiny_checkpoint),
+        "--measures",
+        "retrieval_text_image_r1",
+        "--out",
+        str(tmp_path / "eval.json"),
+    )
     assert run(*arguments)[0] == 0
     code, output = run(*arguments, "--gate")
     assert code == 4 and "error: under the floor: retrieval_text_image_r1" in output
@@ -118,11 +149,21 @@ def test_a_missed_floor_is_exit_code_4_where_it_is_asked_for(tiny_checkpoint: Pa
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("--measures", "beauty"), 2, "measure 'beauty': expected some of floors, image_to_text_heldout_artist"),
+        (
+            ("--measures", "beauty"),
+            2,
+            "measure 'beauty': expected some of floors, image_to_text_heldout_artist",
+        ),
         (("--runtime", "onnx"), 2, "is no bundle: it runs in torch alone"),
-        (("--steps", "0", "--measures", "image_to_text_train"), 2, "steps is 0, expected at least 1"),
+        (
+            ("--steps", "0", "--measures", "image_to_text_train"),
+            2,
+            "steps is 0, expected at least 1",
+        ),
     ],
 )
-def test_mistakes_are_one_line(tiny_checkpoint: Path, tmp_path: Path, arguments: tuple[str, ...], code: int, message: str) -> None:
+def test_mistakes_are_one_line(
+    tiny_checkpoint: Path, tmp_path: Path, arguments: tuple[str, ...], code: int, message: str
+) -> None:
     found, output = run(str(tiny_checkpoint), *arguments, "--out", str(tmp_path / "eval.json"))
     assert found == code and message in output

@@ -1,4 +1,5 @@
-"""benchmarks/forwards.py: which n is found to be enough, what is scored, and that a run goes on where it stopped."""
+"""benchmarks/forwards.py: which n is found to be enough, what is scored, and that a run goes on
+where it stopped."""
 
 from __future__ import annotations
 
@@ -16,15 +17,24 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def forwards(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), str(ROOT / "examples" / "emoji"), *sys.path])
+    monkeypatch.setattr(
+        sys, "path", [str(ROOT / "benchmarks"), str(ROOT / "examples" / "emoji"), *sys.path]
+    )
     return importlib.import_module("forwards")
 
 
 def point(stepping: str | None, steps: int, value: float) -> dict[str, Any]:
-    return {"stepping": stepping, "steps": steps, "value": value, "ci95": [value - 0.1, value + 0.1]}
+    return {
+        "stepping": stepping,
+        "steps": steps,
+        "value": value,
+        "ci95": [value - 0.1, value + 0.1],
+    }
 
 
-def test_the_smallest_n_is_the_first_not_below_the_reference_s_interval(forwards: ModuleType, tmp_path: Path) -> None:
+def test_the_smallest_n_is_the_first_not_below_the_reference_s_interval(
+    forwards: ModuleType, tmp_path: Path
+) -> None:
     results = forwards.Results(tmp_path / "f.json", {})
     results.add("image", "corrected 4", point("corrected", 4, 0.75))
     assert results.smallest() == {}  # nothing to compare with yet
@@ -48,8 +58,14 @@ def test_another_bundle_starts_anew(forwards: ModuleType, tmp_path: Path) -> Non
     assert forwards.Results.open(path, {"bundle": "b"}).scores == {}
 
 
-def test_the_table_has_a_cell_for_what_was_scored_and_the_least_n_last(forwards: ModuleType) -> None:
-    points = {"euler 64": point("euler", 64, 0.8), "corrected 2": point("corrected", 2, 0.75), "prefix": point(None, 8, 0.9)}
+def test_the_table_has_a_cell_for_what_was_scored_and_the_least_n_last(
+    forwards: ModuleType,
+) -> None:
+    points = {
+        "euler 64": point("euler", 64, 0.8),
+        "corrected 2": point("corrected", 2, 0.75),
+        "prefix": point(None, 8, 0.9),
+    }
     data = {"scores": {"audio": points}, "smallest": {"audio": {"euler": 64, "corrected": 2}}}
     assert forwards.table(data).splitlines() == [
         "| n | audio, euler | audio, corrected |",

@@ -1,4 +1,5 @@
-"""The demo's recipe as a person runs it, on a folder of two concepts: stages in order, in pieces, and never on other weights."""
+"""The demo's recipe as a person runs it, on a folder of two concepts: stages in order, in pieces,
+and never on other weights."""
 
 from __future__ import annotations
 
@@ -18,17 +19,26 @@ sys.path.insert(0, str(EMOJI))
 import dataset  # noqa: E402
 from augment import another_speaker, misheard  # noqa: E402
 from catalog import load_concepts  # noqa: E402
-from tasks import GENERATION_VOICES, LEAD_TOKENS, LISTING_TOKENS, PAGE_TOKENS, SHARES, listing, page  # noqa: E402
+from tasks import (  # noqa: E402
+    GENERATION_VOICES,
+    LEAD_TOKENS,
+    LISTING_TOKENS,
+    PAGE_TOKENS,
+    SHARES,
+    listing,
+    page,
+)
 from train import Recipe  # noqa: E402
 
-from nextomni_edge.checkpoint import Checkpoint  # noqa: E402
+from nextomni_edge.checkpoints.directory import Checkpoint  # noqa: E402
 from nextomni_edge.tokens.chat import text_response  # noqa: E402
 from nextomni_edge.tokens.sequence import Sequence  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two concepts, three artists, the voices that the model speaks with: noise, for nothing is learnt here."""
+    """Two concepts, three artists, the voices that the model speaks with: noise, for nothing is
+    learnt here."""
     folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
     pairs, voices = 2 * 3, len(GENERATION_VOICES)
     concepts = json.dumps(["star", "tree"])
@@ -44,14 +54,34 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "voice": np.arange(2 * voices) // 2,
         "heldout": np.zeros(2 * voices, np.uint8),
     }
-    save_file(drawings, folder / "drawings.safetensors", {"artists": json.dumps(["a", "b", "c"]), "concepts": concepts})
-    save_file(speech, folder / "speech.safetensors", {"voices": json.dumps(list(GENERATION_VOICES)), "concepts": concepts})
+    save_file(
+        drawings,
+        folder / "drawings.safetensors",
+        {"artists": json.dumps(["a", "b", "c"]), "concepts": concepts},
+    )
+    save_file(
+        speech,
+        folder / "speech.safetensors",
+        {"voices": json.dumps(list(GENERATION_VOICES)), "concepts": concepts},
+    )
     return folder
 
 
 def train(data: Path, out: Path, *arguments: object) -> tuple[int, str, str]:
-    command = [sys.executable, EMOJI / "train.py", "--data", data, "--out", out, "--batch-size", 2, *arguments]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=250, check=False)
+    command = [
+        sys.executable,
+        EMOJI / "train.py",
+        "--data",
+        data,
+        "--out",
+        out,
+        "--batch-size",
+        2,
+        *arguments,
+    ]
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, timeout=250, check=False
+    )
     return done.returncode, done.stdout, done.stderr
 
 
@@ -70,47 +100,85 @@ def test_every_stage_is_run_and_leaves_a_model(trained: Path) -> None:
     model = Checkpoint.open(trained / "crossing" / "model")
     before = Checkpoint.open(trained / "flow" / "model")
     assert (model.tensor("metric_tables.audio") == before.tensor("metric_tables.audio")).all()
-    assert any((model.tensor(name) != before.tensor(name)).any() for name in model.names() if name.startswith("backbone."))
+    assert any(
+        (model.tensor(name) != before.tensor(name)).any()
+        for name in model.names()
+        if name.startswith("backbone.")
+    )
 
 
 def test_a_stage_needs_what_comes_before_it(data: Path, tmp_path: Path) -> None:
     code, _, errors = train(data, tmp_path, "--stage", "flow")
     weights = tmp_path / "image" / "weights.safetensors"
-    assert (code, errors) == (3, f"error: {weights} is missing: finish --stage image first, or give --init MODEL\n")
+    assert (code, errors) == (
+        3,
+        f"error: {weights} is missing: finish --stage image first, or give --init MODEL\n",
+    )
 
 
-def test_a_state_goes_on_with_the_weights_it_began_from_alone(data: Path, trained: Path, tmp_path: Path) -> None:
+def test_a_state_goes_on_with_the_weights_it_began_from_alone(
+    data: Path, trained: Path, tmp_path: Path
+) -> None:
     out = shutil.copytree(trained, tmp_path / "run")
     warm = out / "image" / "weights.safetensors"
     tensors = load_file(warm)
     name = min(tensors)
     save_file(tensors | {name: tensors[name] + 1}, warm)
     code, _, errors = train(data, out, "--stage", "flow", "--steps", 3)
-    assert code == 3 and errors.startswith(f"error: {out / 'flow'}: its state began from other weights than {warm} and "), errors
+    assert code == 3 and errors.startswith(
+        f"error: {out / 'flow'}: its state began from other weights than {warm} and "
+    ), errors
 
 
 def test_a_stage_may_begin_from_a_model(data: Path, trained: Path, tmp_path: Path) -> None:
     model = trained / "flow" / "model"
-    code, _, errors = train(data, tmp_path / "a", "--stage", "speech", "--init", model, "--steps", 1)
-    assert code == 0 and (tmp_path / "a" / "speech" / "model" / "model.safetensors").exists(), errors
+    code, _, errors = train(
+        data, tmp_path / "a", "--stage", "speech", "--init", model, "--steps", 1
+    )
+    assert code == 0 and (tmp_path / "a" / "speech" / "model" / "model.safetensors").exists(), (
+        errors
+    )
     code, _, errors = train(data, tmp_path / "b", "--stage", "image", "--init", model)
-    assert (code, errors) == (2, "error: --init goes with one stage after the warm-ups: --stage flow, speech, crossing or text\n")
+    assert (code, errors) == (
+        2,
+        (
+            "error: --init goes with one stage after the warm-ups: --stage flow, speech, crossing"
+            " or text\n"
+        ),
+    )
 
 
-def test_text_is_learnt_by_a_new_backbone_in_either_way(data: Path, trained: Path, tmp_path: Path) -> None:
+def test_text_is_learnt_by_a_new_backbone_in_either_way(
+    data: Path, trained: Path, tmp_path: Path
+) -> None:
     source = Checkpoint.open(trained / "crossing" / "model")
     for objective, attention in (("flow", "prefix"), ("ar", "causal")):
         out = tmp_path / objective
-        options = ("--stage", "text", "--objective", objective, "--init", source.path, "--steps", 1, "--new-backbone")
+        options = (
+            "--stage",
+            "text",
+            "--objective",
+            objective,
+            "--init",
+            source.path,
+            "--steps",
+            1,
+            "--new-backbone",
+        )
         code, _, errors = train(data, out, *options)
         assert code == 0, errors
         model = Checkpoint.open(out / "text" / "model")
         assert model.config.backbone.attention == attention and model.config.text.max_blocks == 32
         for name in model.names():
             kept = any(part in name for part in ("encoder", "decoder", "codebook", "metric_tables"))
-            assert not kept or (model.tensor(name) == source.tensor(name)).all(), f"{name} was trained"
+            assert not kept or (model.tensor(name) == source.tensor(name)).all(), (
+                f"{name} was trained"
+            )
     code, _, errors = train(data, tmp_path / "c", "--objective", "ar", "--stage", "flow")
-    assert (code, errors) == (2, "error: --objective ar and --new-backbone are for text alone: they go with --stage text\n")
+    assert (code, errors) == (
+        2,
+        "error: --objective ar and --new-backbone are for text alone: they go with --stage text\n",
+    )
 
 
 LONG = {"image_to_listing": (listing, LISTING_TOKENS), "image_to_page": (page, PAGE_TOKENS)}
@@ -125,24 +193,39 @@ def written(recipe: Recipe, steps: int) -> list[tuple[str, Sequence, int]]:
         draw = recipe.tasks.draw("text", step)
         codes = np.zeros((len(shown), image.positions, image.codebook.codebooks), np.int64)
         (sequences,) = draw.build(codes, codes)
-        found += [(draw.task, *pair) for pair in zip(sequences, shown, strict=True) if draw.task in LONG]
+        found += [
+            (draw.task, *pair) for pair in zip(sequences, shown, strict=True) if draw.task in LONG
+        ]
     return found
 
 
 @pytest.mark.parametrize("causal", [False, True], ids=["flow", "twin"])
-def test_a_flow_learns_long_texts_in_two_parts_and_its_twin_whole(data: Path, tmp_path: Path, causal: bool) -> None:
-    """What a picture shows may be of another thing where the first part is given, and there alone; its artist is the text's."""
+def test_a_flow_learns_long_texts_in_two_parts_and_its_twin_whole(
+    data: Path, tmp_path: Path, causal: bool
+) -> None:
+    """What a picture shows may be of another thing where the first part is given, and there alone;
+    its artist is the text's."""
     recipe = Recipe(data, tmp_path, 8, stage="text", causal=causal)
     known, emoji = {concept.name: concept for concept in load_concepts()}, recipe.emoji
     others: dict[str, list[bool]] = {}
     for task, sequence, drawing in written(recipe, 60):
         write, length = LONG[task]
         (last,) = sequence.generated()
-        given = None if causal or len(sequence.segments[last]) == LEAD_TOKENS else sequence.segments[last - 1]
+        given = (
+            None
+            if causal or len(sequence.segments[last]) == LEAD_TOKENS
+            else sequence.segments[last - 1]
+        )
         tokens = np.concatenate([given.tokens if given else [], sequence.segments[last].tokens])
         artist = emoji.artists[emoji.drawing_artist[drawing]]
-        answers = [text_response(recipe.tokenizer, write(known[name], artist), length) for name in emoji.concepts]
-        right = [len(tokens) in (LEAD_TOKENS, length) and np.array_equal(answer[: len(tokens)], tokens) for answer in answers]
+        answers = [
+            text_response(recipe.tokenizer, write(known[name], artist), length)
+            for name in emoji.concepts
+        ]
+        right = [
+            len(tokens) in (LEAD_TOKENS, length) and np.array_equal(answer[: len(tokens)], tokens)
+            for answer in answers
+        ]
         assert any(right), recipe.tokenizer.decode(tokens.astype(np.int64))
         part = "rest" if given else "lead" if len(tokens) == LEAD_TOKENS else "whole"
         others.setdefault(part, []).append(not right[emoji.drawing_concept[drawing]])
@@ -166,7 +249,9 @@ def test_another_speaker_is_the_same_word_at_other_formants() -> None:
     assert (moved.argmax(-1) == 25).all()
     coloured = another_speaker(mels, rng, tract=(1, 1), colour=0.3)
     assert coloured.dtype == np.float32 and coloured.shape == mels.shape
-    assert np.array_equal(coloured[..., :30], mels[..., :30]) and np.ptp(coloured[..., 30]) > 0, "silence stays silent"
+    assert np.array_equal(coloured[..., :30], mels[..., :30]) and np.ptp(coloured[..., 30]) > 0, (
+        "silence stays silent"
+    )
 
 
 def test_misheard_codes_are_of_the_codebook_and_seldom_wrong() -> None:

@@ -1,4 +1,5 @@
-"""Core ML packages: what the converter would do wrong in silence, and that the program is the model."""
+"""Core ML packages: what the converter would do wrong in silence, and that the program is the
+model."""
 
 from __future__ import annotations
 
@@ -18,20 +19,27 @@ from nextomni_edge.errors import NextOmniError  # noqa: E402
 from nextomni_edge.export import coreml, export_bundle  # noqa: E402
 from nextomni_edge.models.components import components  # noqa: E402
 from nextomni_edge.models.networks import load  # noqa: E402
-from nextomni_edge.verify.tasks import PLANS  # noqa: E402
+from nextomni_edge.tasks import PLANS  # noqa: E402
 from tests.tiny import COMPONENTS  # noqa: E402
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-6, 1e-3, 1.0, 1e4])
 def test_rms_norm_is_torch_s_at_any_scale(scale: float) -> None:
     x, weight = torch.randn(2, 3, 16) * scale, torch.randn(16)
-    torch.testing.assert_close(coreml.rms_norm(x, (16,), weight, 1e-6), F.rms_norm(x, (16,), weight, 1e-6), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(
+        coreml.rms_norm(x, (16,), weight, 1e-6),
+        F.rms_norm(x, (16,), weight, 1e-6),
+        rtol=1e-5,
+        atol=1e-7,
+    )
 
 
 def test_rms_norm_holds_in_float16_where_squares_would_overflow() -> None:
     x, weight = torch.randn(2, 16) * 3000.0, torch.ones(16)
     found = coreml.rms_norm(x.half(), (16,), weight.half(), 1e-6)
-    torch.testing.assert_close(found.float(), F.rms_norm(x, (16,), weight, 1e-6), rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(
+        found.float(), F.rms_norm(x, (16,), weight, 1e-6), rtol=1e-2, atol=1e-2
+    )
 
 
 def test_grouped_attention_is_spelled_out_as_it_is_meant() -> None:
@@ -42,10 +50,14 @@ def test_grouped_attention_is_spelled_out_as_it_is_meant() -> None:
     torch.testing.assert_close(found, expected)
 
 
-def test_what_the_converter_computes_otherwise_never_reaches_it(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_converter_computes_otherwise_never_reaches_it(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     backbone = components(load(tiny_checkpoint))["backbone"]
     monkeypatch.setattr(coreml, "SpelledOut", contextlib.nullcontext)
-    with pytest.raises(NextOmniError, match=r"^backbone: .* reached the converter, which computes it otherwise$"):
+    with pytest.raises(
+        NextOmniError, match=r"^backbone: .* reached the converter, which computes it otherwise$"
+    ):
         coreml._program(backbone)
 
 
@@ -53,10 +65,16 @@ def test_every_component_and_every_task_is_pytorch_s(tiny_coreml_bundle: Path) -
     manifest = Bundle.open(tiny_coreml_bundle).manifest
     assert {record.format for record in manifest.components.values()} == {"coreml"}
     parity = manifest.parity
-    assert parity["check"] == "full" and parity["against"] == "PyTorch" and parity["runtime"] == "coreml"
+    assert (
+        parity["check"] == "full"
+        and parity["against"] == "PyTorch"
+        and parity["runtime"] == "coreml"
+    )
     found_components, tasks = parity["components"], parity["tasks"]
     assert isinstance(found_components, dict) and isinstance(tasks, dict)
-    assert found_components.keys() == set(COMPONENTS) and tasks.keys() == {plan.name for plan in PLANS}
+    assert found_components.keys() == set(COMPONENTS) and tasks.keys() == {
+        plan.name for plan in PLANS
+    }
     assert parity["failures"] == [] and all(task["draws"] > 0 for task in tasks.values())
 
 
@@ -69,19 +87,33 @@ def test_a_package_takes_the_sizes_of_the_spec_but_never_none(tiny_coreml_bundle
 
 def test_the_same_checkpoint_gives_the_same_bytes(tiny_checkpoint: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        export_bundle(tiny_checkpoint, tmp_path / name, components=["text_head"], target="coreml", verify="none")
+        export_bundle(
+            tiny_checkpoint,
+            tmp_path / name,
+            components=["text_head"],
+            target="coreml",
+            verify="none",
+        )
     files = [Bundle.open(tmp_path / name).manifest.files for name in ("one", "two")]
     assert files[0] == files[1]
 
 
 def test_float16_is_computed_and_compared_as_such(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    export_bundle(tiny_checkpoint, tmp_path / "b", components=["text_head", "image_head"], target="coreml", precision="float16")
+    export_bundle(
+        tiny_checkpoint,
+        tmp_path / "b",
+        components=["text_head", "image_head"],
+        target="coreml",
+        precision="float16",
+    )
     manifest = Bundle.open(tmp_path / "b").manifest
     assert {record.arithmetic for record in manifest.components.values()} == {"float16"}
     parity = manifest.parity["components"]
     assert isinstance(parity, dict)
     for result in parity.values():
-        assert result["arithmetic"] == "float16" and 1e-5 < result["error"] < result["limit"] == 1e-2
+        assert (
+            result["arithmetic"] == "float16" and 1e-5 < result["error"] < result["limit"] == 1e-2
+        )
 
 
 def test_an_interface_other_than_the_spec_s_is_an_error(tiny_checkpoint: Path) -> None:

@@ -1,4 +1,5 @@
-"""A backbone in several packages: the same numbers as in one, to the last bit, and packages that do not fit are refused."""
+"""A backbone in several packages: the same numbers as in one, to the last bit, and packages that do
+not fit are refused."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model whose two layers have 1.3 MB each."""
     config = tiny_config()
     backbone = dataclasses.replace(config.backbone, hidden_size=128, mlp_size=640)
-    return tiny_model(tmp_path_factory.mktemp("wide") / "model", dataclasses.replace(config, backbone=backbone))
+    return tiny_model(
+        tmp_path_factory.mktemp("wide") / "model", dataclasses.replace(config, backbone=backbone)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,9 @@ def bundles(wide: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     return folder / "one", folder / "two"
 
 
-def test_two_packages_compute_what_one_does_to_the_last_bit(bundles: tuple[Path, Path], wide: Path) -> None:
+def test_two_packages_compute_what_one_does_to_the_last_bit(
+    bundles: tuple[Path, Path], wide: Path
+) -> None:
     one, two = (Bundle.open(path) for path in bundles)
     parts = chunks(two.component_file("backbone"))
     assert [part.name for part in parts] == ["backbone.mlpackage", "backbone.2.mlpackage"]
@@ -65,9 +70,13 @@ def test_two_packages_compute_what_one_does_to_the_last_bit(bundles: tuple[Path,
 
 def test_each_package_keeps_its_own_layers(wide: Path, tmp_path: Path) -> None:
     options = CoreMlOptions(chunk_mib=2, rows=(4, 16), state=True)
-    export_bundle(wide, tmp_path / "b", ["backbone"], target="coreml", coreml=options, verify="none")
+    export_bundle(
+        wide, tmp_path / "b", ["backbone"], target="coreml", coreml=options, verify="none"
+    )
     bundle = Bundle.open(tmp_path / "b")
-    states = [read_package(part).states[0].bounds[0] for part in chunks(bundle.component_file("backbone"))]
+    states = [
+        read_package(part).states[0].bounds[0] for part in chunks(bundle.component_file("backbone"))
+    ]
     assert states == [(1, 1), (1, 1)]
     embeddings, positions, found = (
         np.random.default_rng(0).standard_normal((2, 9, 128), np.float32),
@@ -81,12 +90,16 @@ def test_each_package_keeps_its_own_layers(wide: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(*found, atol=5e-3)  # the state is float16
 
 
-def test_a_chunk_that_is_missing_or_left_over_is_refused(bundles: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_chunk_that_is_missing_or_left_over_is_refused(
+    bundles: tuple[Path, Path], tmp_path: Path
+) -> None:
     copy = Path(shutil.copytree(bundles[1], tmp_path / "copy"))
     shutil.rmtree(copy / "backbone.2.mlpackage")
     with pytest.raises(InputError, match="is missing"):
         Bundle.open(copy)
-    drop = [name for name in Bundle.open(bundles[1]).manifest.files if name.startswith("backbone.2.")]
+    drop = [
+        name for name in Bundle.open(bundles[1]).manifest.files if name.startswith("backbone.2.")
+    ]
     manifest(lambda data: [data["files"].pop(name) for name in drop])(copy)
     with pytest.raises(InputError, match="past_keys: sizes"):
         Bundle.open(copy)
@@ -94,4 +107,6 @@ def test_a_chunk_that_is_missing_or_left_over_is_refused(bundles: tuple[Path, Pa
 
 def test_a_layer_over_the_limit_is_told(wide: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"chunks of 1 MiB: layer 0 of the backbone has 1\.\d MiB"):
-        export_bundle(wide, tmp_path / "b", ["backbone"], target="coreml", coreml=CoreMlOptions(chunk_mib=1))
+        export_bundle(
+            wide, tmp_path / "b", ["backbone"], target="coreml", coreml=CoreMlOptions(chunk_mib=1)
+        )

@@ -1,4 +1,5 @@
-"""Compressed packages: the quantised bundle's own integers, held against PyTorch, and what is not so is found."""
+"""Compressed packages: the quantised bundle's own integers, held against PyTorch, and what is not
+so is found."""
 
 from __future__ import annotations
 
@@ -24,24 +25,27 @@ from nextomni_edge.bundle.quantised import (  # noqa: E402
     stored_layers,
 )
 from nextomni_edge.calibration import quantize  # noqa: E402
-from nextomni_edge.calibration.config import Int4, QuantConfig, recipe  # noqa: E402
+from nextomni_edge.calibration.recipes.config import Int4, QuantConfig, recipe  # noqa: E402
 from nextomni_edge.errors import GateError, InputError, UsageError  # noqa: E402
 from nextomni_edge.export import CoreMlOptions, export_bundle  # noqa: E402
 from nextomni_edge.export.coreml import write_component  # noqa: E402
 from nextomni_edge.export.coreml_weights import Like, shift_scale  # noqa: E402
 from nextomni_edge.models.components import components  # noqa: E402
 from nextomni_edge.models.networks import load  # noqa: E402
-from nextomni_edge.runtimes.coreml import CoreMlRuntime  # noqa: E402
-from nextomni_edge.runtimes.mil_compression import constexpr_blockwise_shift_scale  # noqa: E402
+from nextomni_edge.runtimes.coreml.compression import constexpr_blockwise_shift_scale  # noqa: E402
+from nextomni_edge.runtimes.coreml.runtime import CoreMlRuntime  # noqa: E402
 from nextomni_edge.verify import verify  # noqa: E402
 from nextomni_edge.verify.coreml_weights import package_weights  # noqa: E402
 from tests.tiny import tiny_config, tiny_model  # noqa: E402
 
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 CONFIGS: dict[str, QuantConfig] = {
-    "int8": recipe("int8-dynamic"), "int4": recipe("int4-rtn"),
-    "int4-asymmetric": Int4(block_size=64, symmetric=False, table_bits=8, head_bits=32, skip=("audio_decoder",)),
-}  # fmt: skip
+    "int8": recipe("int8-dynamic"),
+    "int4": recipe("int4-rtn"),
+    "int4-asymmetric": Int4(
+        block_size=64, symmetric=False, table_bits=8, head_bits=32, skip=("audio_decoder",)
+    ),
+}
 PARTS = ["embed_text", "image_head"]
 RNG = np.random.default_rng(0)
 
@@ -49,12 +53,18 @@ RNG = np.random.default_rng(0)
 @pytest.fixture(scope="session", params=CONFIGS)
 def like(request: pytest.FixtureRequest, tiny_bundle: Path, made_once: MadeOnce) -> Path:
     name: str = request.param
-    return made_once(f"quantised-{name}", lambda out: quantize(tiny_bundle, out, CONFIGS[name], overwrite=out.exists()))
+    return made_once(
+        f"quantised-{name}",
+        lambda out: quantize(tiny_bundle, out, CONFIGS[name], overwrite=out.exists()),
+    )
 
 
 @pytest.fixture(scope="session")
 def int4(tiny_bundle: Path, made_once: MadeOnce) -> Path:
-    return made_once("quantised-int4", lambda out: quantize(tiny_bundle, out, CONFIGS["int4"], overwrite=out.exists()))
+    return made_once(
+        "quantised-int4",
+        lambda out: quantize(tiny_bundle, out, CONFIGS["int4"], overwrite=out.exists()),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -62,18 +72,25 @@ def packages(int4: Path, tiny_checkpoint: Path, made_once: MadeOnce) -> Path:
     options = CoreMlOptions(int4)
     return made_once(
         "coreml-int4",
-        lambda out: export_bundle(tiny_checkpoint, out, PARTS, overwrite=out.exists(), target="coreml", coreml=options),
+        lambda out: export_bundle(
+            tiny_checkpoint, out, PARTS, overwrite=out.exists(), target="coreml", coreml=options
+        ),
     )
 
 
 @pytest.mark.parametrize("block_size", [16, 32, 128])
 @pytest.mark.parametrize("symmetric", [True, False])
-def test_blocks_that_stick_out_at_the_end_of_a_row_and_negative_scales_mean_the_same(block_size: int, symmetric: bool) -> None:
+def test_blocks_that_stick_out_at_the_end_of_a_row_and_negative_scales_mean_the_same(
+    block_size: int, symmetric: bool
+) -> None:
     rows, columns = 5, 80
     blocks = -(-columns // block_size)
-    scale = RNG.uniform(0.01, 1.0, (rows, blocks)) * (RNG.choice([-1, 1], (rows, blocks)) if symmetric else 1)
+    scale = RNG.uniform(0.01, 1.0, (rows, blocks)) * (
+        RNG.choice([-1, 1], (rows, blocks)) if symmetric else 1
+    )
     parts = {
-        QUANTISED: pack(RNG.integers(0, 16, (rows, blocks, block_size)).astype(np.uint8), 4), SCALE: scale.astype(np.float16),
+        QUANTISED: pack(RNG.integers(0, 16, (rows, blocks, block_size)).astype(np.uint8), 4),
+        SCALE: scale.astype(np.float16),
     }  # fmt: skip
     if not symmetric:
         parts[ZERO_POINT] = pack(RNG.integers(0, 16, (rows, blocks)).astype(np.uint8), 4)
@@ -84,35 +101,59 @@ def test_blocks_that_stick_out_at_the_end_of_a_row_and_negative_scales_mean_the_
     assert np.array_equal(found, dequantise(decision, parts, (rows, columns)))
 
 
-def test_a_package_holds_the_quantised_bundles_own_numbers(like: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
-    export_bundle(tiny_checkpoint, tmp_path / "b", PARTS, target="coreml", coreml=CoreMlOptions(like), verify="none")
+def test_a_package_holds_the_quantised_bundles_own_numbers(
+    like: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    export_bundle(
+        tiny_checkpoint,
+        tmp_path / "b",
+        PARTS,
+        target="coreml",
+        coreml=CoreMlOptions(like),
+        verify="none",
+    )
     packages, graphs, compared = Bundle.open(tmp_path / "b"), Bundle.open(like), 0
     for name in PARTS:
-        record, original = packages.manifest.components[name], graphs.manifest.components[name].quantisation
+        record, original = (
+            packages.manifest.components[name],
+            graphs.manifest.components[name].quantisation,
+        )
         stored = stored_layers(graphs.component_file(name))
         assert record.quantisation.keys() == original.keys()
         for weight, layer in package_weights(packages.component_file(name), original).items():
-            expected = dequantise(original[weight], read_parts(like, stored[weight]), layer.values.shape)
+            expected = dequantise(
+                original[weight], read_parts(like, stored[weight]), layer.values.shape
+            )
             assert np.array_equal(layer.values, expected)
-            assert record.quantisation[weight].weight_error == pytest.approx(original[weight].weight_error, rel=1e-4)
+            assert record.quantisation[weight].weight_error == pytest.approx(
+                original[weight].weight_error, rel=1e-4
+            )
             compared += 1
     assert compared > 0
 
 
-def test_the_compressed_packages_are_pytorchs_with_the_same_weights(packages: Path, int4: Path, tiny_checkpoint: Path) -> None:
+def test_the_compressed_packages_are_pytorchs_with_the_same_weights(
+    packages: Path, int4: Path, tiny_checkpoint: Path
+) -> None:
     manifest = Bundle.open(packages).manifest
     assert manifest.parity["check"] == "full" and manifest.parity["failures"] == []
     assert manifest.quantisation is not None and manifest.quantisation.recipe["kind"] == "int4"
     assert verify(packages, against=tiny_checkpoint).failures == []
-    full = sum(4 * np.prod(tensor.shape) for tensor in components(load(tiny_checkpoint))["image_head"].module.parameters())
+    full = sum(
+        4 * np.prod(tensor.shape)
+        for tensor in components(load(tiny_checkpoint))["image_head"].module.parameters()
+    )
     assert manifest.files[f"image_head.mlpackage/{WEIGHTS}"].size < full / 2
 
 
-def test_an_integer_that_was_changed_is_found(packages: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_an_integer_that_was_changed_is_found(
+    packages: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
     copy = Path(shutil.copytree(packages, tmp_path / "copy"))
     path = copy / "embed_text.mlpackage" / WEIGHTS
     data = bytearray(path.read_bytes())
-    data[128 : 128 + len(data) // 4] = bytes(len(data) // 4)  # behind the file's head and the constant's: integers
+    # behind the file's head and the constant's: integers
+    data[128 : 128 + len(data) // 4] = bytes(len(data) // 4)
     path.write_bytes(data)
     with pytest.raises(InputError, match="sha256"):
         verify(copy, against=tiny_checkpoint)
@@ -120,17 +161,25 @@ def test_an_integer_that_was_changed_is_found(packages: Path, tiny_checkpoint: P
         verify(Bundle.open(copy, verify_hashes=False), against=tiny_checkpoint)
 
 
-def test_palettes_have_as_many_values_as_the_decision_has_bits_for(int4: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_palettes_have_as_many_values_as_the_decision_has_bits_for(
+    int4: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
     options = CoreMlOptions(int4, palettes=True)
-    export_bundle(tiny_checkpoint, tmp_path / "b", PARTS, "float16", target="coreml", coreml=options)
+    export_bundle(
+        tiny_checkpoint, tmp_path / "b", PARTS, "float16", target="coreml", coreml=options
+    )
     manifest = Bundle.open(tmp_path / "b").manifest
     for name in PARTS:
         decisions = manifest.components[name].quantisation
-        for weight, layer in package_weights(tmp_path / "b" / f"{name}.mlpackage", decisions).items():
+        for weight, layer in package_weights(
+            tmp_path / "b" / f"{name}.mlpackage", decisions
+        ).items():
             assert decisions[weight].scheme == "palette" and decisions[weight].method == "kmeans"
             assert 2 < len(np.unique(layer.values)) <= 2 ** decisions[weight].bits
     parity = manifest.parity["components"]
-    assert isinstance(parity, dict) and all(part["error"] < part["limit"] == 1e-2 for part in parity.values())
+    assert isinstance(parity, dict) and all(
+        part["error"] < part["limit"] == 1e-2 for part in parity.values()
+    )
 
 
 class Smoothed(Like):
@@ -139,7 +188,10 @@ class Smoothed(Like):
     def __init__(self, factor: np.ndarray, weight: np.ndarray) -> None:
         scale = np.abs(weight / factor).max(axis=1) / 127
         q = np.rint(weight / factor / scale[:, None]).astype(np.int8)
-        self.palettes, self.layer = False, {QUANTISED: q, SCALE: scale.astype(np.float32), SMOOTHING: factor}
+        self.palettes, self.layer = (
+            False,
+            {QUANTISED: q, SCALE: scale.astype(np.float32), SMOOTHING: factor},
+        )
 
     def layers(self, component: str) -> dict[str, tuple[Decision, dict[str, np.ndarray]]]:  # type: ignore[override]
         return {"weight": (Decision("stored", "linear", 8, smoothed=True), self.layer)}
@@ -156,7 +208,9 @@ class Folder:
         (self.path / name).write_bytes(source.read_bytes() if isinstance(source, Path) else source)
 
 
-def test_an_input_that_smoothing_multiplies_is_multiplied_in_the_program(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_an_input_that_smoothing_multiplies_is_multiplied_in_the_program(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
     head = components(load(tiny_checkpoint))["text_head"]
     weight = head.module.weight.detach().numpy().copy()
     factor = RNG.uniform(0.25, 4.0, weight.shape[1]).astype(np.float32)
@@ -167,23 +221,33 @@ def test_an_input_that_smoothing_multiplies_is_multiplied_in_the_program(tiny_ch
     session = CoreMlRuntime().load("text_head", tmp_path / record.file, head.spec, "interpreter")
     found = session.run({"hidden": hidden})["logits"]
     np.testing.assert_allclose(found, (hidden * factor) @ stored.values.T, rtol=1e-5, atol=1e-5)
-    assert np.abs(found - hidden @ weight.T).max() < 0.05 * np.abs(found).max() and record.quantisation["weight"].smoothed
+    assert (
+        np.abs(found - hidden @ weight.T).max() < 0.05 * np.abs(found).max()
+        and record.quantisation["weight"].smoothed
+    )
 
 
-def test_a_bundle_that_did_not_decide_is_refused(tiny_bundle: Path, int4: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_bundle_that_did_not_decide_is_refused(
+    tiny_bundle: Path, int4: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match="a quantised bundle says; give it with --like"):
         CoreMlOptions(palettes=True)
     with pytest.raises(InputError, match="not a quantised bundle of ONNX graphs"):
         Like(Bundle.open(tiny_bundle))
     other = tiny_model(tmp_path / "other", tiny_config(), seed=1)
     with pytest.raises(InputError, match="made of another model than"):
-        export_bundle(other, tmp_path / "b", ["embed_text"], target="coreml", coreml=CoreMlOptions(int4))
+        export_bundle(
+            other, tmp_path / "b", ["embed_text"], target="coreml", coreml=CoreMlOptions(int4)
+        )
     assert not (tmp_path / "b").exists()
 
 
 def test_fp8_has_no_form_in_a_package_but_palettes(fp8_bundle: Path) -> None:
     bundle = Bundle.open(fp8_bundle)
-    with pytest.raises(InputError, match="Core ML has no E4M3; give --like a bundle of INT8 or INT4, or take --palettes"):
+    with pytest.raises(
+        InputError,
+        match="Core ML has no E4M3; give --like a bundle of INT8 or INT4, or take --palettes",
+    ):
         Like(bundle).layers("text_head")
     ((decision, _),) = Like(bundle, palettes=True).layers("text_head").values()
     assert decision.scheme == "palette"

@@ -25,9 +25,16 @@ def test_a_full_disk_leaves_the_old_bundle(small_disk: Path, tiny_checkpoint: Pa
     export_bundle(tiny_checkpoint, out, components=COMPONENT, verify="none")
     before, ballast = (out / "manifest.json").read_bytes(), fill(small_disk)
     for target in (out, small_disk / "fresh"):
-        with pytest.raises(UsageError, match=r"cannot be written \(No space left on device\); free some space"):
-            export_bundle(tiny_checkpoint, target, components=COMPONENT, verify="none", overwrite=True)
-    assert (out / "manifest.json").read_bytes() == before and sorted(small_disk.iterdir()) == [ballast, out]
+        with pytest.raises(
+            UsageError, match=r"cannot be written \(No space left on device\); free some space"
+        ):
+            export_bundle(
+                tiny_checkpoint, target, components=COMPONENT, verify="none", overwrite=True
+            )
+    assert (out / "manifest.json").read_bytes() == before and sorted(small_disk.iterdir()) == [
+        ballast,
+        out,
+    ]
     ballast.unlink()
     export_bundle(tiny_checkpoint, out, components=COMPONENT, verify="none", overwrite=True)
     Bundle.open(out)
@@ -36,13 +43,20 @@ def test_a_full_disk_leaves_the_old_bundle(small_disk: Path, tiny_checkpoint: Pa
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("old", [False, True])
-def test_a_killed_export_leaves_the_old_bundle_or_none(old: bool, tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_killed_export_leaves_the_old_bundle_or_none(
+    old: bool, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
     out, chance = tmp_path / "bundle", random.Random(0)
     started = time.monotonic()
     export_bundle(tiny_checkpoint, out if old else tmp_path / "aside", components=COMPONENT)
     duration = time.monotonic() - started
     before = (out / "manifest.json").read_bytes() if old else None
-    again, kills = functools.partial(export_bundle, tiny_checkpoint, out, components=COMPONENT, overwrite=True), 0
+    again, kills = (
+        functools.partial(
+            export_bundle, tiny_checkpoint, out, components=COMPONENT, overwrite=True
+        ),
+        0,
+    )
     for _ in range(KILLS):
         kills += killed(again, chance.uniform(0.0, duration))
         if out.exists():

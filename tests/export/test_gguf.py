@@ -9,25 +9,33 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-gguf = pytest.importorskip("gguf", reason="a GGUF backbone is written by gguf, which `make test-slow` installs")
+gguf = pytest.importorskip(
+    "gguf", reason="a GGUF backbone is written by gguf, which `make test-slow` installs"
+)
 pytest.importorskip("llama_cpp", reason="llama.cpp is compiled by `make test-slow` alone")
 
 from nextomni_edge.bundle import Bundle  # noqa: E402
-from nextomni_edge.bundle.gguf_file import read_gguf  # noqa: E402
 from nextomni_edge.config import BackboneConfig  # noqa: E402
 from nextomni_edge.errors import GateError, InputError, UsageError  # noqa: E402
 from nextomni_edge.export import export_bundle  # noqa: E402
+from nextomni_edge.formats.gguf import read_gguf  # noqa: E402
+from nextomni_edge.tasks import PLANS  # noqa: E402
 from nextomni_edge.verify import VerificationError, replay, verify  # noqa: E402
-from nextomni_edge.verify.tasks import PLANS  # noqa: E402
 from tests.bundle.damage import record  # noqa: E402
 from tests.tiny import COMPONENTS, tiny_config, tiny_model  # noqa: E402
 
 
 def test_every_component_and_every_task_is_pytorch_s(tiny_gguf_bundle: Path) -> None:
     manifest = Bundle.open(tiny_gguf_bundle).manifest
-    assert {name for name, part in manifest.components.items() if part.format == "gguf"} == {"backbone"}
+    assert {name for name, part in manifest.components.items() if part.format == "gguf"} == {
+        "backbone"
+    }
     parity = manifest.parity
-    assert parity["check"] == "full" and parity["against"] == "PyTorch" and parity["runtime"] == "llamacpp, onnx"
+    assert (
+        parity["check"] == "full"
+        and parity["against"] == "PyTorch"
+        and parity["runtime"] == "llamacpp, onnx"
+    )
     components, tasks = parity["components"], parity["tasks"]
     assert isinstance(components, dict) and isinstance(tasks, dict)
     assert components.keys() == set(COMPONENTS) and tasks.keys() == {plan.name for plan in PLANS}
@@ -48,7 +56,9 @@ def test_the_gguf_library_reads_what_we_write(tiny_gguf_bundle: Path) -> None:
     }
 
 
-def test_a_changed_weight_is_found(tiny_gguf_bundle: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_changed_weight_is_found(
+    tiny_gguf_bundle: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
     path = Path(shutil.copytree(tiny_gguf_bundle, tmp_path / "bundle"))
     tensor = read_gguf(path / "backbone.gguf").tensors["blk.1.ffn_down.weight"]
     values = np.memmap(path / "backbone.gguf", "<f4", "r+", tensor.offset, tensor.shape)
@@ -61,14 +71,22 @@ def test_a_changed_weight_is_found(tiny_gguf_bundle: Path, tiny_checkpoint: Path
 
 def wide_model(out: Path) -> Path:
     """Rows of whole blocks, as llama.cpp's formats want them."""
-    backbone = BackboneConfig(64, layers=2, query_heads=4, kv_heads=2, mlp_size=128, qkv_bias=False, max_positions=512)
+    backbone = BackboneConfig(
+        64, layers=2, query_heads=4, kv_heads=2, mlp_size=128, qkv_bias=False, max_positions=512
+    )
     return tiny_model(out, dataclasses.replace(tiny_config(), backbone=backbone))
 
 
-@pytest.mark.parametrize(("precision", "arithmetic"), [("float16", "float16"), ("q8_0", "int8"), ("q4_0", "int8")])
-def test_less_than_float32_is_held_against_the_file_s_own_numbers(tmp_path: Path, precision: str, arithmetic: str) -> None:
+@pytest.mark.parametrize(
+    ("precision", "arithmetic"), [("float16", "float16"), ("q8_0", "int8"), ("q4_0", "int8")]
+)
+def test_less_than_float32_is_held_against_the_file_s_own_numbers(
+    tmp_path: Path, precision: str, arithmetic: str
+) -> None:
     model = wide_model(tmp_path / "model")
-    report = export_bundle(model, tmp_path / "b", components=["backbone"], target="gguf", precision=precision)  # type: ignore[arg-type]
+    report = export_bundle(
+        model, tmp_path / "b", components=["backbone"], target="gguf", precision=precision
+    )  # type: ignore[arg-type]
     assert report.parity is not None
     found = report.parity["components"]["backbone"]  # type: ignore[index]
     assert found["arithmetic"] == arithmetic and 1e-6 < found["error"] < found["limit"]
@@ -86,11 +104,23 @@ def test_whole_generations_in_blocks_agree_call_by_call(tmp_path: Path) -> None:
 
 
 def test_rows_that_are_no_whole_blocks_are_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"^precision q8_0: rows of 48 and 96 values are no whole blocks of 32; export with"):
-        export_bundle(tiny_checkpoint, tmp_path / "b", components=["backbone"], target="gguf", precision="q8_0")
+    with pytest.raises(
+        UsageError,
+        match=r"^precision q8_0: rows of 48 and 96 values are no whole blocks of 32; export with",
+    ):
+        export_bundle(
+            tiny_checkpoint,
+            tmp_path / "b",
+            components=["backbone"],
+            target="gguf",
+            precision="q8_0",
+        )
     assert not list(tmp_path.iterdir())
 
 
 def test_precisions_in_blocks_are_gguf_s_alone(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"^precision q4_0 is one of target gguf alone; onnx takes float32 or float16"):
+    with pytest.raises(
+        UsageError,
+        match=r"^precision q4_0 is one of target gguf alone; onnx takes float32 or float16",
+    ):
         export_bundle(tiny_checkpoint, tmp_path / "b", precision="q4_0")

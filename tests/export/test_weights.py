@@ -1,4 +1,5 @@
-"""The weight stream: every source dtype, both transforms, in pieces smaller than a tensor, and each content once."""
+"""The weight stream: every source dtype, both transforms, in pieces smaller than a tensor, and each
+content once."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from nextomni_edge.bundle import BundleWriter
-from nextomni_edge.checkpoint import Checkpoint
+from nextomni_edge.checkpoints.directory import Checkpoint
 from nextomni_edge.errors import InputError
 from nextomni_edge.export import weights
 from nextomni_edge.export.weights import Transform, WeightStream
@@ -63,15 +64,21 @@ def test_equal_tensors_are_stored_once(stream: Open, tmp_path: Path) -> None:
     assert len(files) == len(list((tmp_path / "weights").iterdir())) == 1
 
 
-def test_rounding_to_float16_is_measured_and_exact_values_are_not_called_rounded(stream: Open) -> None:
-    opened = stream({"exact": torch.tensor([1.0, 0.5]), "inexact": torch.tensor([1.0, 1.0 + 2.0**-12])})
+def test_rounding_to_float16_is_measured_and_exact_values_are_not_called_rounded(
+    stream: Open,
+) -> None:
+    opened = stream(
+        {"exact": torch.tensor([1.0, 0.5]), "inexact": torch.tensor([1.0, 1.0 + 2.0**-12])}
+    )
     for name in ("exact", "inexact"):
         opened.store(name, Transform("float16"))
     assert opened.rounded == {"inexact": 2.0**-12}
 
 
 def test_what_does_not_fit_float16_is_refused(stream: Open) -> None:
-    with pytest.raises(InputError, match="tensor w: 7e\\+04 does not fit float16; export with --precision float32"):
+    with pytest.raises(
+        InputError, match="tensor w: 7e\\+04 does not fit float16; export with --precision float32"
+    ):
         stream({"w": torch.tensor([7e4])}).store("w", Transform("float16"))
 
 

@@ -1,4 +1,5 @@
-"""The path and its chain straight from METHOD 3's formulas: float64, O(V²), one x_1 at a time, written apart from the package."""
+"""The path and its chain straight from METHOD 3's formulas: float64, O(V²), one x_1 at a time,
+written apart from the package."""
 
 from __future__ import annotations
 
@@ -14,7 +15,9 @@ def distances(table: NDArray[np.floating], x_1: int) -> Float:
     """d(x, x_1) for every x, (V,)."""
     rows = table.astype(np.float64)
     norms = np.array([math.sqrt(float(np.dot(row, row))) for row in rows])
-    rows = np.array([row / norm if norm > 0 else row for row, norm in zip(rows, norms, strict=True)])
+    rows = np.array(
+        [row / norm if norm > 0 else row for row, norm in zip(rows, norms, strict=True)]
+    )
     return np.array([float(np.sum((row - rows[x_1]) ** 2)) ** 2 for row in rows])
 
 
@@ -44,8 +47,12 @@ def velocity(d: Float, beta_t: float, rate: float) -> Float:
 
 
 def transition(d: Float, t: float, h: float, rule: str) -> Float:
-    """Column z holds the law of x_{t+h} given x_t = z, (V, V), for the step rule "euler" or "corrected"."""
-    beta_t, rate = {"euler": (beta(t), h * d_beta(t)), "corrected": (beta(t + h / 2), beta(t + h) - beta(t))}[rule]
+    """Column z holds the law of x_{t+h} given x_t = z, (V, V), for the step rule "euler" or
+    "corrected"."""
+    beta_t, rate = {
+        "euler": (beta(t), h * d_beta(t)),
+        "corrected": (beta(t + h / 2), beta(t + h) - beta(t)),
+    }[rule]
     u = velocity(d, beta_t, rate)
     total = u.sum(axis=0)
     stays = np.exp(-total)
@@ -54,7 +61,8 @@ def transition(d: Float, t: float, h: float, rule: str) -> Float:
 
 
 def marginals(d: Float, n: int, rule: str) -> list[Float]:
-    """The exact laws of the chain of n steps from the uniform start at t = 0, 1/n, …, (n−1)/n, each (V,)."""
+    """The exact laws of the chain of n steps from the uniform start at t = 0, 1/n, …, (n−1)/n, each
+    (V,)."""
     laws = [np.full(len(d), 1 / len(d))]
     for i in range(n - 1):
         laws.append(transition(d, i / n, 1 / n, rule) @ laws[-1])
@@ -67,8 +75,10 @@ def total_variation(p: Float, q: Float) -> float:
 
 def sampling_bound(symbols: int, draws: int, delta: float = 1e-9) -> float:
     """
-    Total variation that an empirical law of `draws` samples over `symbols` exceeds with probability at most delta.
+    Total variation that an empirical law of `draws` samples over `symbols` exceeds with probability
+    at most delta.
 
-    Its mean is at most ½·sqrt(V/N) (Cauchy-Schwarz), and one sample moves it by at most 1/N (McDiarmid).
+    Its mean is at most ½·sqrt(V/N) (Cauchy-Schwarz), and one sample moves it by at most 1/N
+    (McDiarmid).
     """
     return 0.5 * math.sqrt(symbols / draws) + math.sqrt(math.log(1 / delta) / (2 * draws))

@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import settings
 from numpy.typing import NDArray
 
-tried = settings(max_examples=40, deadline=None, derandomize=True)  # no deadline: a busy machine is no failure
+# no deadline: a busy machine is no failure
+tried = settings(max_examples=40, deadline=None, derandomize=True)
 
 
 def random_table(seed: int, vocabulary: int, dimensions: int = 4) -> NDArray[np.float32]:
@@ -15,9 +16,12 @@ def random_table(seed: int, vocabulary: int, dimensions: int = 4) -> NDArray[np.
 
 
 def tied_table(seed: int, vocabulary: int) -> NDArray[np.float32]:
-    """A table whose distances tie: a zero row, equal rows, equal directions, and signed axes that are equally far apart."""
+    """A table whose distances tie: a zero row, equal rows, equal directions, and signed axes that
+    are equally far apart."""
     rng = np.random.default_rng(seed)
-    rows = np.concatenate([np.zeros((1, 3)), np.eye(3), -np.eye(3), 2 * np.eye(3), rng.standard_normal((2, 3))])
+    rows = np.concatenate(
+        [np.zeros((1, 3)), np.eye(3), -np.eye(3), 2 * np.eye(3), rng.standard_normal((2, 3))]
+    )
     return rows[rng.integers(0, len(rows), vocabulary)].astype(np.float32)
 
 

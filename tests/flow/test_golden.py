@@ -46,7 +46,9 @@ def test_distance_and_path(table: str, name: str) -> None:
 @modalities
 def test_velocity_and_intensity(table: str, name: str) -> None:
     path, x_1, x_t = golden_path(table), GOLDEN[f"flow.{name}.x_1"], GOLDEN[f"flow.{name}.x_t"]
-    for t, u, total in zip(TIMES, GOLDEN[f"flow.{name}.u"], GOLDEN[f"flow.{name}.intensity"], strict=True):
+    for t, u, total in zip(
+        TIMES, GOLDEN[f"flow.{name}.u"], GOLDEN[f"flow.{name}.intensity"], strict=True
+    ):
         assert_close(velocity(x_t, x_1, t, path), u)
         assert_close(intensity(x_t, x_1, t, path), total)
 
@@ -55,7 +57,10 @@ def test_velocity_and_intensity(table: str, name: str) -> None:
 def test_a_recorded_trajectory_replays_exactly(table: str, run: str) -> None:
     path, golden = (
         golden_path(table),
-        {key: GOLDEN[f"{run}.{key}"] for key in ("t", "h", "x_1", "uniform", "target", "jump", "x_t")},
+        {
+            key: GOLDEN[f"{run}.{key}"]
+            for key in ("t", "h", "x_1", "uniform", "target", "jump", "x_t")
+        },
     )
     states, steps = golden["x_t"], len(golden["h"])
     assert golden["jump"].any()
@@ -65,10 +70,21 @@ def test_a_recorded_trajectory_replays_exactly(table: str, run: str) -> None:
         uniform = np.zeros(x_t.shape) if last else golden["uniform"][i].astype(np.float64)
         target = golden["target"][i] if not last else x_1
         # a uniform that makes the inverse CDF draw the recorded target: the middle of its stretch
-        weight = jump_weight(path.distance(x_1), x_t, MetricSchedule(3.0, 0.9)(t)[0]) if not last else np.ones((len(x_1), 1))
-        cumulative = np.cumsum(weight, axis=1) / np.maximum(weight.sum(axis=1, keepdims=True), 1e-300)
-        rows, symbol = np.arange(len(x_t)), np.maximum(target, 0) if not last else np.zeros_like(target)
-        middle = cumulative[rows, symbol] - 0.5 * weight[rows, symbol] / np.maximum(weight.sum(axis=1), 1e-300)
+        weight = (
+            jump_weight(path.distance(x_1), x_t, MetricSchedule(3.0, 0.9)(t)[0])
+            if not last
+            else np.ones((len(x_1), 1))
+        )
+        cumulative = np.cumsum(weight, axis=1) / np.maximum(
+            weight.sum(axis=1, keepdims=True), 1e-300
+        )
+        rows, symbol = (
+            np.arange(len(x_t)),
+            np.maximum(target, 0) if not last else np.zeros_like(target),
+        )
+        middle = cumulative[rows, symbol] - 0.5 * weight[rows, symbol] / np.maximum(
+            weight.sum(axis=1), 1e-300
+        )
         x_next = euler_step(x_t, x_1, t, h, path, uniform, np.clip(middle, 0.0, 1.0 - 1e-9), last)
         np.testing.assert_array_equal(x_next, states[i + 1])
         if not last:

@@ -40,7 +40,12 @@ def test_memory_of_a_step_does_not_grow_with_the_rows(path: MetricPath) -> None:
     jump, target = Noise(1).uniform(0, 0, Use.JUMP, MANY, 2).T
     for rule in STEP_RULES.values():
         few, many = (
-            peak(lambda n=n, rule=rule: rule(x_t[:n], x_1[:n], 0.5, 0.02, path, jump[:n], target[:n], False)) for n in (FEW, MANY)
+            peak(
+                lambda n=n, rule=rule: rule(
+                    x_t[:n], x_1[:n], 0.5, 0.02, path, jump[:n], target[:n], False
+                )
+            )
+            for n in (FEW, MANY)
         )
         assert many < BOUND < MANY * VOCABULARY * 8
         assert many < few * 1.1

@@ -1,4 +1,5 @@
-"""Whole chains: their marginals against p_t, by simulation and by exact propagation of the step's transition law."""
+"""Whole chains: their marginals against p_t, by simulation and by exact propagation of the step's
+transition law."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from tests.flow import reference
 from tests.flow.tables import random_table
 
 SYMBOLS, X_1 = 8, 3
-TABLE = random_table(21, SYMBOLS, dimensions=3) + np.float32([1.2, 0.0, 0.0])  # near one another: p_t is spread at every t used
+# near one another: p_t is spread at every t used
+TABLE = random_table(21, SYMBOLS, dimensions=3) + np.float32([1.2, 0.0, 0.0])
 DISTANCE = reference.distances(TABLE, X_1)
 
 
@@ -32,7 +34,10 @@ def simulate(name: str, chains: int, n: int, until: int) -> np.ndarray:
 def biases(name: str, n: int) -> list[float]:
     """Exact total variation of the n-step chain's law to p_t at t = 0, 1/n, …, (n−1)/n."""
     laws = reference.marginals(DISTANCE, n, name)
-    return [reference.total_variation(law, reference.probability(DISTANCE, reference.beta(i / n))) for i, law in enumerate(laws)]
+    return [
+        reference.total_variation(law, reference.probability(DISTANCE, reference.beta(i / n)))
+        for i, law in enumerate(laws)
+    ]
 
 
 @pytest.mark.parametrize("name", STEP_RULES)
@@ -44,7 +49,8 @@ def test_simulated_marginals_are_p_t_up_to_sampling_and_step_bias(name: str, qua
     p_t = reference.probability(DISTANCE, reference.beta(until / n))
     assert reference.total_variation(drawn, reference.marginals(DISTANCE, n, name)[until]) < bound
     assert reference.total_variation(drawn, p_t) < bound + biases(name, n)[until]
-    assert reference.total_variation(drawn, np.full(SYMBOLS, 1 / SYMBOLS)) > 0.1  # the chain did move
+    # the chain did move
+    assert reference.total_variation(drawn, np.full(SYMBOLS, 1 / SYMBOLS)) > 0.1
 
 
 def test_sub_codes_evolve_each_on_its_own_codebook() -> None:
@@ -53,17 +59,24 @@ def test_sub_codes_evolve_each_on_its_own_codebook() -> None:
     noise, x_1 = Noise(12), np.tile([1, 4, 6], (chains, 1))
     x = noise.start(0, chains, codebooks, SYMBOLS)
     for step in range(until):
-        jump, target = (noise.uniform(0, step, use, chains, codebooks) for use in (Use.JUMP, Use.TARGET))
+        jump, target = (
+            noise.uniform(0, step, use, chains, codebooks) for use in (Use.JUMP, Use.TARGET)
+        )
         for k in range(codebooks):
             path = MetricPath(tables[k], MetricSchedule())
-            x[:, k] = STEP_RULES["corrected"](x[:, k], x_1[:, k], step / n, 1 / n, path, jump[:, k], target[:, k], False)
+            x[:, k] = STEP_RULES["corrected"](
+                x[:, k], x_1[:, k], step / n, 1 / n, path, jump[:, k], target[:, k], False
+            )
     for k in range(codebooks):
         drawn = np.bincount(x[:, k], minlength=SYMBOLS) / chains
-        law = reference.marginals(reference.distances(tables[k], int(x_1[0, k])), n, "corrected")[until]
+        law = reference.marginals(reference.distances(tables[k], int(x_1[0, k])), n, "corrected")[
+            until
+        ]
         assert reference.total_variation(drawn, law) < reference.sampling_bound(SYMBOLS, chains)
     pairs = np.histogram2d(x[:, 0], x[:, 1], bins=[np.arange(SYMBOLS + 1)] * 2)[0] / chains
     apart = np.outer(pairs.sum(axis=1), pairs.sum(axis=0))
-    assert reference.total_variation(pairs, apart) < reference.sampling_bound(SYMBOLS**2, chains)  # independent given x_1
+    # independent given x_1
+    assert reference.total_variation(pairs, apart) < reference.sampling_bound(SYMBOLS**2, chains)
 
 
 @pytest.mark.slow
@@ -72,7 +85,9 @@ def test_200_000_chains_of_512_steps_have_marginals_p_t() -> None:
     chains, n = 200_000, 512
     p_t, bias = reference.probability(DISTANCE, reference.beta(0.5)), biases("euler", n)[n // 2]
     assert bias < 0.001
-    assert reference.total_variation(simulate("euler", chains, n, n // 2), p_t) < bias + reference.sampling_bound(SYMBOLS, chains)
+    assert reference.total_variation(
+        simulate("euler", chains, n, n // 2), p_t
+    ) < bias + reference.sampling_bound(SYMBOLS, chains)
 
 
 def test_the_euler_bias_vanishes_in_proportion_to_the_step() -> None:

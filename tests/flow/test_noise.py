@@ -15,11 +15,17 @@ DRAWS = 100_000
 
 
 def philox(key: tuple[int, int], counter: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    """Philox4x64-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011), written from the paper."""
+    """Philox4x64-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011), written
+    from the paper."""
     word, (k0, k1), (x0, x1, x2, x3) = (1 << 64) - 1, key, counter
     for _ in range(10):
         first, second = 0xD2E7470EE14C6C93 * x0, 0xCA5A826395121157 * x2
-        x0, x1, x2, x3 = (second >> 64) ^ x1 ^ k0, second & word, (first >> 64) ^ x3 ^ k1, first & word
+        x0, x1, x2, x3 = (
+            (second >> 64) ^ x1 ^ k0,
+            second & word,
+            (first >> 64) ^ x3 ^ k1,
+            first & word,
+        )
         k0, k1 = (k0 + 0x9E3779B97F4A7C15) & word, (k1 + 0xBB67AE8584CAA73B) & word
     return x0, x1, x2, x3
 
@@ -33,7 +39,9 @@ def philox(key: tuple[int, int], counter: tuple[int, int, int, int]) -> tuple[in
     positions=st.integers(1, 12),
     codes=st.integers(1, 4),
 )
-def test_every_value_is_philox_of_what_it_is_for(seed: int, segment: int, step: int, use: Use, positions: int, codes: int) -> None:
+def test_every_value_is_philox_of_what_it_is_for(
+    seed: int, segment: int, step: int, use: Use, positions: int, codes: int
+) -> None:
     values = Noise(seed).uniform(segment, step, use, positions, codes)
     for position, code in itertools.product(range(positions), range(codes)):
         word = philox((seed, int(use)), (1 + position // 4, code, step, segment))[position % 4]
@@ -48,12 +56,18 @@ def test_the_values_of_a_seed_never_change() -> None:
 
 @tried
 @given(positions=st.integers(0, 70), codes=st.integers(0, 5), more=st.integers(0, 70))
-def test_more_positions_or_codes_never_change_the_earlier_values(positions: int, codes: int, more: int) -> None:
+def test_more_positions_or_codes_never_change_the_earlier_values(
+    positions: int, codes: int, more: int
+) -> None:
     noise = Noise(3)
-    few, many = noise.uniform(1, 2, Use.TARGET, positions, codes), noise.uniform(1, 2, Use.TARGET, positions + more, codes + more)
+    few, many = (
+        noise.uniform(1, 2, Use.TARGET, positions, codes),
+        noise.uniform(1, 2, Use.TARGET, positions + more, codes + more),
+    )
     np.testing.assert_array_equal(few, many[:positions, :codes])
     np.testing.assert_array_equal(
-        noise.start(1, positions, codes, 999), noise.start(1, positions + more, codes + more, 999)[:positions, :codes]
+        noise.start(1, positions, codes, 999),
+        noise.start(1, positions + more, codes + more, 999)[:positions, :codes],
     )
 
 
@@ -67,11 +81,15 @@ def test_the_order_of_calls_does_not_matter() -> None:
 
 def test_every_argument_makes_another_stream() -> None:
     streams = [
-        Noise(seed).uniform(segment, step, use, 50, 2) for seed, segment, step in itertools.product((0, 1), repeat=3) for use in Use
+        Noise(seed).uniform(segment, step, use, 50, 2)
+        for seed, segment, step in itertools.product((0, 1), repeat=3)
+        for use in Use
     ]
     columns = np.concatenate(streams, axis=1)
     assert len(np.unique(columns)) == columns.size
-    correlation = np.corrcoef(np.concatenate([Noise(4).uniform(0, 0, use, DRAWS, 2) for use in Use], axis=1).T)
+    correlation = np.corrcoef(
+        np.concatenate([Noise(4).uniform(0, 0, use, DRAWS, 2) for use in Use], axis=1).T
+    )
     assert np.abs(correlation - np.eye(len(correlation))).max() < 5 / np.sqrt(DRAWS)
 
 
@@ -98,7 +116,9 @@ def test_the_start_is_uniform_over_the_symbols(vocabulary: int) -> None:
     assert ((counts - expected) ** 2 / expected).sum() <= freedom + 4 * np.sqrt(2 * freedom)
 
 
-def test_the_largest_uniform_never_starts_past_the_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_largest_uniform_never_starts_past_the_vocabulary(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(Noise, "uniform", lambda *_: np.full((4, 1), 1.0 - 2.0**-53))
     for vocabulary in (1, 2, 3, 5, 97, 4096, 4097, 131_071, 131_072, 152_064):
         assert Noise(0).start(0, 4, 1, vocabulary).max() == vocabulary - 1

@@ -17,7 +17,9 @@ SCHEDULE = MetricSchedule()
 
 @tried
 @given(seed=st.integers(0, 999), vocabulary=st.integers(1, 20), t=st.floats(0.0, 0.999))
-def test_distance_and_probability_are_those_of_the_formulas(seed: int, vocabulary: int, t: float) -> None:
+def test_distance_and_probability_are_those_of_the_formulas(
+    seed: int, vocabulary: int, t: float
+) -> None:
     table = random_table(seed, vocabulary)
     path, x_1 = MetricPath(table, SCHEDULE), np.arange(vocabulary)
     distance, probability = path.distance(x_1), path.probability(x_1, t)
@@ -25,7 +27,9 @@ def test_distance_and_probability_are_those_of_the_formulas(seed: int, vocabular
     for symbol in range(vocabulary):
         d = reference.distances(table, symbol)
         np.testing.assert_allclose(distance[symbol], d, rtol=2e-6, atol=1e-12)
-        np.testing.assert_allclose(probability[symbol], reference.probability(d, reference.beta(t)), rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose(
+            probability[symbol], reference.probability(d, reference.beta(t)), rtol=1e-3, atol=1e-6
+        )
     np.testing.assert_allclose(np.exp(path.log_probability(x_1, t)), probability, atol=1e-6)
 
 
@@ -33,7 +37,9 @@ def test_rows_are_normalised_and_a_zero_row_is_one_away_from_every_other() -> No
     table = random_table(1, 12)
     table[5] = 0
     distance = MetricPath(table, SCHEDULE).distance(np.arange(12))
-    np.testing.assert_allclose(distance, MetricPath(table * 7.5, SCHEDULE).distance(np.arange(12)), rtol=2e-6)
+    np.testing.assert_allclose(
+        distance, MetricPath(table * 7.5, SCHEDULE).distance(np.arange(12)), rtol=2e-6
+    )
     np.testing.assert_allclose(np.delete(distance[5], 5), 1.0, rtol=1e-6)
     np.testing.assert_array_equal(np.diag(distance), 0.0)
     opposite = MetricPath(np.array([[1.0, 0.0], [-3.0, 0.0]], dtype=np.float32), SCHEDULE)
@@ -53,11 +59,17 @@ def test_at_0_every_symbol_is_as_likely_and_at_1_all_mass_is_at_distance_0() -> 
 
 
 def test_an_array_of_times_serves_each_row_its_own() -> None:
-    path, x_1, times = MetricPath(random_table(3, 9), SCHEDULE), np.arange(9), np.linspace(0.0, 1.0, 9)
+    path, x_1, times = (
+        MetricPath(random_table(3, 9), SCHEDULE),
+        np.arange(9),
+        np.linspace(0.0, 1.0, 9),
+    )
     together, uniform = path.probability(x_1, times), Noise(3).uniform(0, 0, Use.START, 9)[:, 0]
     drawn = path.sample(x_1, times, uniform)
     for row, t in enumerate(times):
-        np.testing.assert_array_equal(together[row], path.probability(x_1[row : row + 1], float(t))[0])
+        np.testing.assert_array_equal(
+            together[row], path.probability(x_1[row : row + 1], float(t))[0]
+        )
         assert drawn[row] == path.sample(x_1[row : row + 1], float(t), uniform[row : row + 1])[0]
 
 
@@ -67,7 +79,9 @@ def test_samples_follow_p_t(t: float) -> None:
     uniform = Noise(4).uniform(0, int(t * 10), Use.START, draws)[:, 0]
     x_t = MetricPath(table, SCHEDULE).sample(np.full(draws, x_1), t, uniform)
     expected = reference.probability(reference.distances(table, x_1), reference.beta(t))
-    assert reference.total_variation(np.bincount(x_t, minlength=16) / draws, expected) < reference.sampling_bound(16, draws)
+    assert reference.total_variation(
+        np.bincount(x_t, minlength=16) / draws, expected
+    ) < reference.sampling_bound(16, draws)
 
 
 def test_every_codebook_has_a_path_of_its_own() -> None:
@@ -75,15 +89,21 @@ def test_every_codebook_has_a_path_of_its_own() -> None:
     tables = np.stack([random_table(10 + k, entries) for k in range(codebooks)])
     uniform = Noise(5).uniform(0, 0, Use.START, draws, codebooks)
     bound = reference.sampling_bound(entries, draws)
-    laws = [reference.probability(reference.distances(table, 2), reference.beta(t)) for table in tables]
+    laws = [
+        reference.probability(reference.distances(table, 2), reference.beta(t)) for table in tables
+    ]
     for k in range(codebooks):
         codes = MetricPath(tables[k], SCHEDULE).sample(np.full(draws, 2), t, uniform[:, k])
         drawn = np.bincount(codes, minlength=entries) / draws
-        assert [reference.total_variation(drawn, law) < bound for law in laws] == [other == k for other in range(codebooks)]
+        assert [reference.total_variation(drawn, law) < bound for law in laws] == [
+            other == k for other in range(codebooks)
+        ]
 
 
 @pytest.mark.parametrize("t", [0.0, 0.4, 0.97, 1.0])
-def test_rows_do_not_depend_on_their_neighbours_or_on_the_chunks(t: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_do_not_depend_on_their_neighbours_or_on_the_chunks(
+    t: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, x_1 = MetricPath(random_table(6, 40, dimensions=13), SCHEDULE), np.arange(40)
     whole, ids = path.probability(x_1, t), path.sample(x_1, t, np.linspace(0, 0.999, 40))
     monkeypatch.setattr("nextomni_edge.flow.path.CHUNK", 64)
@@ -92,7 +112,9 @@ def test_rows_do_not_depend_on_their_neighbours_or_on_the_chunks(t: float, monke
     np.testing.assert_array_equal(path.probability(x_1[7:8], t)[0], whole[7])
 
 
-@pytest.mark.parametrize("largest", [1.0 - 2.0**-53, float(np.float32(1.0 - 2.0**-53))], ids=["float64", "rounded to 1"])
+@pytest.mark.parametrize(
+    "largest", [1.0 - 2.0**-53, float(np.float32(1.0 - 2.0**-53))], ids=["float64", "rounded to 1"]
+)
 def test_the_largest_uniform_gives_the_last_symbol_that_has_mass(largest: float) -> None:
     uniform, path = np.full(6, largest), MetricPath(np.eye(6, dtype=np.float32), SCHEDULE)
     np.testing.assert_array_equal(path.sample(np.arange(6), 0.0, uniform), 5)

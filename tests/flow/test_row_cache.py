@@ -87,8 +87,13 @@ def test_a_step_is_the_same_with_and_without(rule: StepRule, table: np.ndarray) 
     rng = np.random.default_rng(2)
     for step in range(32):
         x_t, x_1 = rng.integers(0, 32, (2, 40))
-        jump, target = (Noise(step).uniform(0, step, use, 40)[:, 0] for use in (Use.JUMP, Use.TARGET))
-        together = [rule(x_t, x_1, step / 32, 1 / 32, p, jump, target, False) for p in (path, path.without_kept_rows())]
+        jump, target = (
+            Noise(step).uniform(0, step, use, 40)[:, 0] for use in (Use.JUMP, Use.TARGET)
+        )
+        together = [
+            rule(x_t, x_1, step / 32, 1 / 32, p, jump, target, False)
+            for p in (path, path.without_kept_rows())
+        ]
         np.testing.assert_array_equal(*together)
 
 

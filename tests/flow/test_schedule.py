@@ -31,11 +31,15 @@ def test_the_derivative_is_that_of_beta(c: float, a: float, t: float) -> None:
 
 @tried
 @given(c=constants, a=constants, times=st.lists(st.floats(0.0, 1.0), min_size=1, max_size=5))
-def test_an_array_of_times_gives_what_each_time_gives(c: float, a: float, times: list[float]) -> None:
+def test_an_array_of_times_gives_what_each_time_gives(
+    c: float, a: float, times: list[float]
+) -> None:
     schedule = MetricSchedule(c, a)
     one_by_one = [schedule(t)[0] for t in times]
     np.testing.assert_allclose(schedule.beta(np.array(times)), one_by_one, rtol=1e-14)
-    np.testing.assert_allclose(schedule.beta(torch.tensor(times, dtype=torch.float64)).numpy(), one_by_one, rtol=1e-14)
+    np.testing.assert_allclose(
+        schedule.beta(torch.tensor(times, dtype=torch.float64)).numpy(), one_by_one, rtol=1e-14
+    )
 
 
 def test_the_ends_of_time() -> None:

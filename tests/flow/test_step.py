@@ -43,15 +43,23 @@ def test_one_step_follows_the_transition_law(name: str, t: float, h: float) -> N
         x_next = STEP_RULES[name](x_t, np.full(x_t.shape, x_1), t, h, path, jump, target, False)
         for z in range(symbols):
             drawn = np.bincount(x_next[x_t == z], minlength=symbols) / draws
-            assert reference.total_variation(drawn, law[:, z]) < reference.sampling_bound(symbols, draws)
+            assert reference.total_variation(drawn, law[:, z]) < reference.sampling_bound(
+                symbols, draws
+            )
 
 
 @rules
 @tried
 @given(seed=st.integers(0, 999), tied=st.booleans(), n=st.integers(1, 64), data=st.data())
-def test_a_step_moves_toward_x_1_or_not_at_all(rule: StepRule, seed: int, tied: bool, n: int, data: st.DataObject) -> None:
+def test_a_step_moves_toward_x_1_or_not_at_all(
+    rule: StepRule, seed: int, tied: bool, n: int, data: st.DataObject
+) -> None:
     table = tied_table(seed, 16) if tied else random_table(seed, 16)
-    path, rng, i = MetricPath(table, SCHEDULE), np.random.default_rng(seed), data.draw(st.integers(0, n - 1))
+    path, rng, i = (
+        MetricPath(table, SCHEDULE),
+        np.random.default_rng(seed),
+        data.draw(st.integers(0, n - 1)),
+    )
     x_t, x_1 = rng.integers(0, 16, 64), rng.integers(0, 16, 64)
     given_x_t, given_x_1 = x_t.copy(), x_1.copy()
     x_next = rule(x_t, x_1, i / n, 1 / n, path, *uniforms(seed, 64), False)
@@ -67,7 +75,9 @@ def test_a_step_moves_toward_x_1_or_not_at_all(rule: StepRule, seed: int, tied: 
 def test_the_last_step_gives_x_1(rule: StepRule) -> None:
     path, x_1 = MetricPath(tied_table(2, 16), SCHEDULE), np.arange(16)
     for n in (1, 49, 64):
-        x_next = rule(x_1[::-1].copy(), x_1, (n - 1) / n, 1 / n, path, np.ones(16), np.zeros(16), True)
+        x_next = rule(
+            x_1[::-1].copy(), x_1, (n - 1) / n, 1 / n, path, np.ones(16), np.zeros(16), True
+        )
         np.testing.assert_array_equal(x_next, x_1)
         assert x_next is not x_1
 
@@ -96,11 +106,15 @@ def test_near_1_nothing_is_nan_and_every_symbol_but_a_tie_of_x_1_has_left(rule: 
 def test_a_tie_of_x_1_never_jumps(rule: StepRule) -> None:
     table = np.repeat(random_table(5, 4), 2, axis=0)
     path, x_t = MetricPath(table, SCHEDULE), np.array([1, 3, 5, 7])
-    np.testing.assert_array_equal(rule(x_t, x_t - 1, 0.9, 0.05, path, np.zeros(4), np.zeros(4), False), x_t)
+    np.testing.assert_array_equal(
+        rule(x_t, x_t - 1, 0.9, 0.05, path, np.zeros(4), np.zeros(4), False), x_t
+    )
 
 
 @rules
-def test_rows_do_not_depend_on_their_neighbours_or_on_the_chunks(rule: StepRule, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_do_not_depend_on_their_neighbours_or_on_the_chunks(
+    rule: StepRule, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, rng = MetricPath(random_table(6, 40, dimensions=13), SCHEDULE), np.random.default_rng(6)
     x_t, x_1, (jump, target) = rng.integers(0, 40, 200), rng.integers(0, 40, 200), uniforms(6, 200)
     together = rule(x_t, x_1, 0.5, 0.05, path, jump, target, False)
@@ -108,21 +122,41 @@ def test_rows_do_not_depend_on_their_neighbours_or_on_the_chunks(rule: StepRule,
     monkeypatch.setattr("nextomni_edge.flow.path.CHUNK", 100)
     np.testing.assert_array_equal(rule(x_t, x_1, 0.5, 0.05, path, jump, target, False), together)
     alone = [
-        rule(x_t[i : i + 1], x_1[i : i + 1], 0.5, 0.05, path, jump[i : i + 1], target[i : i + 1], False)[0] for i in range(200)
+        rule(
+            x_t[i : i + 1],
+            x_1[i : i + 1],
+            0.5,
+            0.05,
+            path,
+            jump[i : i + 1],
+            target[i : i + 1],
+            False,
+        )[0]
+        for i in range(200)
     ]
     np.testing.assert_array_equal(alone, together)
 
 
 def test_the_comparison_is_strict() -> None:
-    table = np.array([[1.0, 0.0], [0.0, 1.0]], dtype=np.float32)  # d = 4: lambda = h·d_beta·4/(1 + exp(−4·beta))
+    # d = 4: lambda = h·d_beta·4/(1 + exp(−4·beta))
+    table = np.array([[1.0, 0.0], [0.0, 1.0]], dtype=np.float32)
     path, one = MetricPath(table, SCHEDULE), np.array([1])
     beta, d_beta = SCHEDULE(0.5)
     probability = -np.expm1(-0.01 * d_beta * 4.0 / (1.0 + np.exp(-4.0 * beta)))
-    for uniform, stays in ((probability * (1 - 1e-12), False), (probability * (1 + 1e-12), True), (1.0 - 2.0**-53, True)):
-        x_next = euler_step(one, np.array([0]), 0.5, 0.01, path, np.array([uniform]), np.array([0.3]), False)
+    for uniform, stays in (
+        (probability * (1 - 1e-12), False),
+        (probability * (1 + 1e-12), True),
+        (1.0 - 2.0**-53, True),
+    ):
+        x_next = euler_step(
+            one, np.array([0]), 0.5, 0.01, path, np.array([uniform]), np.array([0.3]), False
+        )
         assert (x_next[0] == 1) == stays
     # d = 0 gives probability 0, and 0 < 0 is false
-    assert euler_step(one, np.array([1]), 0.5, 0.01, path, np.array([0.0]), np.array([0.0]), False)[0] == 1
+    assert (
+        euler_step(one, np.array([1]), 0.5, 0.01, path, np.array([0.0]), np.array([0.0]), False)[0]
+        == 1
+    )
 
 
 @rules

@@ -17,7 +17,8 @@ times = st.just(0.0) | st.floats(1e-6, 0.999)
 
 
 def generator(path: MetricPath, x_1: int, t: float) -> np.ndarray:
-    """Q[x, z]: rate from z to x, the diagonal what leaves z, from the package's own float64 weights."""
+    """Q[x, z]: rate from z to x, the diagonal what leaves z, from the package's own float64
+    weights."""
     everything = np.arange(path.vocabulary)
     distance = path.distance(np.full(path.vocabulary, x_1))
     beta, d_beta = SCHEDULE(t)
@@ -26,11 +27,17 @@ def generator(path: MetricPath, x_1: int, t: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("t", [0.02, 0.1, 0.3, 0.5, 0.7, 0.9])
-@pytest.mark.parametrize("table", [random_table(1, 24, dimensions=2), paired_table(1, 24)], ids=["random", "paired"])
-def test_p_t_and_the_velocity_satisfy_the_kolmogorov_forward_equation(table: np.ndarray, t: float) -> None:
+@pytest.mark.parametrize(
+    "table", [random_table(1, 24, dimensions=2), paired_table(1, 24)], ids=["random", "paired"]
+)
+def test_p_t_and_the_velocity_satisfy_the_kolmogorov_forward_equation(
+    table: np.ndarray, t: float
+) -> None:
     path, x_1, h = MetricPath(table, SCHEDULE), 3, 1e-6
     d = path.distance(np.array([x_1]))[0].astype(np.float64)
-    before, now, after = (reference.probability(d, SCHEDULE(t + offset)[0]) for offset in (-h, 0.0, h))
+    before, now, after = (
+        reference.probability(d, SCHEDULE(t + offset)[0]) for offset in (-h, 0.0, h)
+    )
     change, flow = (after - before) / (2 * h), generator(path, x_1, t) @ now
     np.testing.assert_allclose(flow, change, atol=1e-7 * np.abs(change).max())
     assert np.abs(change).max() > 1e-3  # something flows: 0 = 0 would prove nothing
@@ -38,14 +45,19 @@ def test_p_t_and_the_velocity_satisfy_the_kolmogorov_forward_equation(table: np.
 
 @tried
 @given(seed=st.integers(0, 999), vocabulary=st.integers(2, 16), tied=st.booleans(), t=times)
-def test_velocity_and_intensity_are_those_of_the_quadratic_definition(seed: int, vocabulary: int, tied: bool, t: float) -> None:
+def test_velocity_and_intensity_are_those_of_the_quadratic_definition(
+    seed: int, vocabulary: int, tied: bool, t: float
+) -> None:
     table = tied_table(seed, vocabulary) if tied else random_table(seed, vocabulary)
     path, x_t = MetricPath(table, SCHEDULE), np.arange(vocabulary)
     for x_1 in {0, vocabulary // 2, vocabulary - 1}:
-        # from the package's own float32 distances: near t = 1 beta multiplies what the rounding took away
+        # from the package's own float32 distances: near t = 1 beta multiplies what the rounding
+        # took away
         d = path.distance(np.array([x_1]))[0].astype(np.float64)
         u = reference.velocity(d, reference.beta(t), reference.d_beta(t))
-        np.testing.assert_allclose(velocity(x_t, np.full(vocabulary, x_1), t, path), u.T, rtol=1e-6, atol=1e-30)
+        np.testing.assert_allclose(
+            velocity(x_t, np.full(vocabulary, x_1), t, path), u.T, rtol=1e-6, atol=1e-30
+        )
         leaving = intensity(x_t, np.full(vocabulary, x_1), t, path)
         np.testing.assert_allclose(leaving, u.sum(axis=0), rtol=1e-9, atol=1e-30)
 
@@ -61,7 +73,9 @@ def test_mass_only_moves_toward_x_1(seed: int, tied: bool, t: float) -> None:
     assert (u[distance >= distance[x_t, x_t][:, None]] == 0).all()
     assert (u[x_t, x_t] == 0).all()
     assert (u[5] == 0).all()
-    np.testing.assert_allclose(u.sum(axis=1, dtype=np.float64), intensity(x_t, x_1, t, path), rtol=1e-5)
+    np.testing.assert_allclose(
+        u.sum(axis=1, dtype=np.float64), intensity(x_t, x_1, t, path), rtol=1e-5
+    )
 
 
 def test_columns_of_the_generator_sum_to_0() -> None:

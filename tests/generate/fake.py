@@ -1,4 +1,5 @@
-"""A model of plain numpy functions behind real sessions: tests of the loop see and spoil every call, without PyTorch."""
+"""A model of plain numpy functions behind real sessions: tests of the loop see and spoil every
+call, without PyTorch."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ Function = Callable[[Mapping[str, Array]], Array]
 
 
 class FakeSession(Session):
-    """Runs a function; `calls` counts, `spoil` may change an output (call number, output) in place."""
+    """Runs a function; `calls` counts, `spoil` may change an output (call number, output) in
+    place."""
 
     def __init__(self, spec: GraphSpec, function: Function) -> None:
         super().__init__(spec, "numpy")
@@ -39,7 +41,8 @@ class FakeSession(Session):
 
 
 class FakeNetwork:
-    """Functions of the right shapes. `coupling` is how much a row's hidden state depends on the other rows' tokens.
+    """Functions of the right shapes. `coupling` is how much a row's hidden state depends on the
+    other rows' tokens.
 
     einsum without BLAS: a row's numbers do not depend on how many rows are computed with it.
     """
@@ -64,13 +67,27 @@ class FakeNetwork:
 
     def backbone(self, embeddings: Array, positions: Array, attended: Array | None = None) -> Array:
         weights = np.ones(positions.shape) if attended is None else attended.astype(np.float64)
-        mean = np.stack([own[real > 0].mean(axis=0) for own, real in zip(embeddings, weights, strict=True)])[:, None]
+        mean = np.stack(
+            [own[real > 0].mean(axis=0) for own, real in zip(embeddings, weights, strict=True)]
+        )[:, None]
         mixed = self.coupling * mean + 0.1 * self.coupling * embeddings
-        return np.tanh(mixed + self.table("positions", self.config.backbone.max_positions, self.hidden_size)[positions])
+        return np.tanh(
+            mixed
+            + self.table("positions", self.config.backbone.max_positions, self.hidden_size)[
+                positions
+            ]
+        )
 
     def head(self, modality: str, hidden: Array, codes: Array | None) -> Array:
         codebooks, entries = self.sizes[modality]
-        logits = np.einsum("brh,hkc->brkc", hidden, self.table(f"head {modality}", self.hidden_size, codebooks, entries)) / 2
+        logits = (
+            np.einsum(
+                "brh,hkc->brkc",
+                hidden,
+                self.table(f"head {modality}", self.hidden_size, codebooks, entries),
+            )
+            / 2
+        )
         if codes is not None:
             earlier = self.table(f"earlier {modality}", codebooks, entries, entries)
             for k in range(1, codebooks):
@@ -79,12 +96,16 @@ class FakeNetwork:
 
     def functions(self) -> dict[str, Function]:
         def embed(modality: str) -> Function:
-            return lambda inputs: self.embed(modality, inputs[Wire.TOKENS if modality == "text" else Wire.CODES])
+            return lambda inputs: self.embed(
+                modality, inputs[Wire.TOKENS if modality == "text" else Wire.CODES]
+            )
 
         def head(modality: str) -> Function:
             return lambda inputs: self.head(modality, inputs[Wire.HIDDEN], inputs.get(Wire.CODES))
 
-        found: dict[str, Function] = {f"embed_{modality}": embed(modality) for modality in self.sizes}
+        found: dict[str, Function] = {
+            f"embed_{modality}": embed(modality) for modality in self.sizes
+        }
         found |= {f"{modality}_head": head(modality) for modality in self.sizes}
         found["backbone"] = lambda inputs: self.backbone(
             inputs[Wire.EMBEDDINGS], inputs[Wire.POSITIONS], inputs[Wire.ATTENTION_MASK]
@@ -100,13 +121,29 @@ class Fake:
         train_tokenizer(CORPUS, self.config.text.vocabulary_size, folder / "tokenizer.json")
         self.network = FakeNetwork(self.config, coupling)
         specs, functions = graph_specs(self.config), self.network.functions()
-        self.sessions = {name: FakeSession(specs[name], function) for name, function in functions.items()}
-        self.tables = {name: self.network.table(f"metric {name}", *size, 16) for name, size in self.network.sizes.items()}
+        self.sessions = {
+            name: FakeSession(specs[name], function) for name, function in functions.items()
+        }
+        self.tables = {
+            name: self.network.table(f"metric {name}", *size, 16)
+            for name, size in self.network.sizes.items()
+        }
         self.tables["text"] = self.tables["text"][0]
         self.model = EdgeModel(
-            self.config, TextTokenizer(folder / "tokenizer.json"), self.sessions.__getitem__, self.tables.__getitem__
+            self.config,
+            TextTokenizer(folder / "tokenizer.json"),
+            self.sessions.__getitem__,
+            self.tables.__getitem__,
         )
 
-    def ask(self, kind: Kind, count: int | None = None, prompt: str = "draw a red rocket") -> Sequence:
+    def ask(
+        self, kind: Kind, count: int | None = None, prompt: str = "draw a red rocket"
+    ) -> Sequence:
         turns = [Turn("user", (Part("text", prompt),))]
-        return respond(conversation(self.model.tokenizer, turns), kind, self.config, self.model.tokenizer, count)
+        return respond(
+            conversation(self.model.tokenizer, turns),
+            kind,
+            self.config,
+            self.model.tokenizer,
+            count,
+        )

@@ -13,10 +13,11 @@ from nextomni_edge.bundle import Bundle
 from nextomni_edge.errors import UsageError
 from nextomni_edge.export import export_bundle
 from nextomni_edge.generate.autoregressive import greedy
-from nextomni_edge.generate.loop import NOT_DRAWN, StepRecord, generate
+from nextomni_edge.generate.loop import generate
 from nextomni_edge.generate.meter import Meter
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.steps import NOT_DRAWN, StepRecord
 from nextomni_edge.models import native
 from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, respond
 from nextomni_edge.tokens.sequence import Sequence
@@ -39,7 +40,9 @@ def ask(model: EdgeModel, prompt: str, kind: Kind = "text", count: int | None = 
     return respond(conversation(model.tokenizer, turns), kind, model.config, model.tokenizer, count)
 
 
-def test_every_token_is_the_likeliest_after_all_before_it(model: EdgeModel, checkpoint: Path) -> None:
+def test_every_token_is_the_likeliest_after_all_before_it(
+    model: EdgeModel, checkpoint: Path
+) -> None:
     """The whole sequence in one causal forward, no past, in PyTorch."""
     network, records = native.load(checkpoint), list[StepRecord]()
     found = greedy(model, [ask(model, "draw a red rocket")], records.append)[0]
@@ -49,9 +52,17 @@ def test_every_token_is_the_likeliest_after_all_before_it(model: EdgeModel, chec
     start = found.spans()[-1][0]
     expected = logits[start - 1 : -1].argmax(dim=-1).tolist()
     answer = found.segments[-1].tokens.tolist()
-    ended = answer.index(model.tokenizer.special.eos) + 1 if model.tokenizer.special.eos in answer else len(answer)
-    assert min(record.margin for record in records) > 1e-5, "no draw so near a tie that rounding may decide it"
-    assert answer[:ended] == expected[:ended] and set(answer[ended:]) <= {model.tokenizer.special.pad}
+    ended = (
+        answer.index(model.tokenizer.special.eos) + 1
+        if model.tokenizer.special.eos in answer
+        else len(answer)
+    )
+    assert min(record.margin for record in records) > 1e-5, (
+        "no draw so near a tie that rounding may decide it"
+    )
+    assert answer[:ended] == expected[:ended] and set(answer[ended:]) <= {
+        model.tokenizer.special.pad
+    }
     assert len(set(answer)) > 1 and [record.step for record in records] == list(range(ended))
 
 
@@ -61,16 +72,22 @@ def test_records_hold_the_tokens_so_far_and_the_next(model: EdgeModel) -> None:
     for step, record in enumerate(records):
         assert record.x_1 is not None and record.margins is not None
         assert (record.x_t[0][:step] == answer[:step]).all() and record.x_1[0][step] == answer[step]
-        assert (np.delete(record.x_1[0], step) == NOT_DRAWN).all() and np.isinf(np.delete(record.margins[0], step)).all()
+        assert (np.delete(record.x_1[0], step) == NOT_DRAWN).all() and np.isinf(
+            np.delete(record.margins[0], step)
+        ).all()
 
 
 def test_a_batch_of_requests_gets_the_answers_of_each_alone(model: EdgeModel) -> None:
-    asked = [ask(model, prompt) for prompt in ("a cat", "draw a red rocket", "a tree", "what is this?")]
+    asked = [
+        ask(model, prompt) for prompt in ("a cat", "draw a red rocket", "a tree", "what is this?")
+    ]
     meter = Meter()
     together = greedy(model, asked, meter=meter)
     for one, request in zip(together, asked, strict=True):
         assert (one.segments[-1].tokens == greedy(model, [request])[0].segments[-1].tokens).all()
-    assert meter.requests == 4 and meter.rows < sum(sequence.length for sequence in asked), "each row is computed once"
+    assert meter.requests == 4 and meter.rows < sum(sequence.length for sequence in asked), (
+        "each row is computed once"
+    )
 
 
 def test_an_answer_ends_at_eos(model: EdgeModel) -> None:
@@ -90,7 +107,9 @@ def test_an_answer_ends_at_eos(model: EdgeModel) -> None:
 
 
 def test_each_decoder_refuses_the_other_s_model(model: EdgeModel, tiny_checkpoint: Path) -> None:
-    with pytest.raises(UsageError, match="this model is autoregressive, there is no flow to sample"):
+    with pytest.raises(
+        UsageError, match="this model is autoregressive, there is no flow to sample"
+    ):
         generate(model, ask(model, "a cat"), GenerationOptions(temperature=0.0))
     flow = EdgeModel.from_checkpoint(tiny_checkpoint)
     with pytest.raises(UsageError, match="this model is a flow, which no next token is read from"):
@@ -100,19 +119,32 @@ def test_each_decoder_refuses_the_other_s_model(model: EdgeModel, tiny_checkpoin
 def test_what_is_no_text_or_too_long_is_refused(model: EdgeModel) -> None:
     with pytest.raises(UsageError, match="answers in text, at the end of the sequence"):
         greedy(model, [ask(model, "a cat", "image", None)])
-    short = dataclasses.replace(model.config, backbone=dataclasses.replace(model.config.backbone, max_positions=16))
+    short = dataclasses.replace(
+        model.config, backbone=dataclasses.replace(model.config.backbone, max_positions=16)
+    )
     with pytest.raises(UsageError, match="the model takes at most 16"):
-        greedy(EdgeModel(short, model.tokenizer, model.session, lambda _: np.zeros(0)), [ask(model, "a cat")])
+        greedy(
+            EdgeModel(short, model.tokenizer, model.session, lambda _: np.zeros(0)),
+            [ask(model, "a cat")],
+        )
 
 
-def test_a_bundle_gives_pytorch_s_tokens_one_by_one(model: EdgeModel, checkpoint: Path, tmp_path: Path) -> None:
-    """`export` compares the twin's own decoding, task by task, and leaves out what it cannot answer in."""
+def test_a_bundle_gives_pytorch_s_tokens_one_by_one(
+    model: EdgeModel, checkpoint: Path, tmp_path: Path
+) -> None:
+    """`export` compares the twin's own decoding, task by task, and leaves out what it cannot answer
+    in."""
     parts = ("embed_text", "embed_image", "backbone", "text_head", "image_encoder")
     export_bundle(checkpoint, tmp_path / "bundle", parts)
     bundle = Bundle.open(tmp_path / "bundle")
     tasks, skipped = bundle.manifest.parity["tasks"], bundle.manifest.parity["skipped"]
     assert isinstance(tasks, dict) and isinstance(skipped, dict)
-    assert tasks.keys() == {"image-to-text", "video-to-text"} and all(task["draws"] > 1 for task in tasks.values())
+    assert tasks.keys() == {"image-to-text", "video-to-text"} and all(
+        task["draws"] > 1 for task in tasks.values()
+    )
     assert skipped["text-to-image"] == "an autoregressive model answers in text"
     on_device, asked = EdgeModel.from_bundle(bundle), ask(model, "draw a red rocket")
-    assert (greedy(on_device, [asked])[0].segments[-1].tokens == greedy(model, [asked])[0].segments[-1].tokens).all()
+    assert (
+        greedy(on_device, [asked])[0].segments[-1].tokens
+        == greedy(model, [asked])[0].segments[-1].tokens
+    ).all()

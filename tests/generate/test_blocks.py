@@ -10,9 +10,10 @@ import pytest
 from nextomni_edge.errors import UsageError
 from nextomni_edge.generate.batch import Batch, BatchNoise
 from nextomni_edge.generate.blocks import BlockPolicy, calibrated_threshold
-from nextomni_edge.generate.loop import StepRecord, generate, generate_batch
+from nextomni_edge.generate.loop import generate, generate_batch
 from nextomni_edge.generate.meter import Meter
 from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.steps import StepRecord
 from nextomni_edge.runtimes.base import NonFiniteError
 from nextomni_edge.spec import Wire
 from tests.generate.fake import Fake
@@ -21,14 +22,16 @@ BLOCK = 4
 
 
 def end_at(fake: Fake, row: int) -> None:
-    """Let <EOS> be all but certain `row` rows into a response, by marking that position in the hidden state."""
+    """Let <EOS> be all but certain `row` rows into a response, by marking that position in the
+    hidden state."""
     start = fake.ask("text").spans()[-1][0]
     fake.sessions["backbone"].function = lambda inputs: np.repeat(
         (inputs[Wire.POSITIONS] == start + row)[:, :, None], fake.network.hidden_size, axis=2
     )
     eos = fake.model.tokenizer.special.eos
     fake.sessions["text_head"].function = lambda inputs: (
-        20.0 * (inputs[Wire.HIDDEN][:, :, :1] * (np.arange(fake.config.text.vocabulary_size) == eos))
+        20.0
+        * (inputs[Wire.HIDDEN][:, :, :1] * (np.arange(fake.config.text.vocabulary_size) == eos))
     )
 
 
@@ -59,7 +62,9 @@ def test_the_threshold_decides(fake: Fake, threshold: float, blocks: int) -> Non
     """Logit log(V − 1) gives <EOS> a probability of one half in every row."""
     vocabulary, eos = fake.config.text.vocabulary_size, fake.model.tokenizer.special.eos
     logits = np.where(np.arange(vocabulary) == eos, np.log(vocabulary - 1), 0.0)
-    fake.sessions["text_head"].function = lambda inputs: np.tile(logits, (*inputs[Wire.HIDDEN].shape[:2], 1))
+    fake.sessions["text_head"].function = lambda inputs: np.tile(
+        logits, (*inputs[Wire.HIDDEN].shape[:2], 1)
+    )
     assert response_length(fake, max_blocks=3, eos_threshold=threshold) == blocks * BLOCK
 
 
@@ -82,7 +87,9 @@ def test_a_longer_response_starts_from_the_same_noise(fake: Fake) -> None:
 
 
 def test_guidance_decides_the_length_too(fake: Fake) -> None:
-    policy = BlockPolicy(fake.model, GenerationOptions(guidance=1.0, max_blocks=2), limit=32, meter=Meter())
+    policy = BlockPolicy(
+        fake.model, GenerationOptions(guidance=1.0, max_blocks=2), limit=32, meter=Meter()
+    )
     policy.lengthen([fake.ask("text", 1)], [0])
     assert fake.sessions["backbone"].calls == 1
 
@@ -97,7 +104,10 @@ def test_blocks_come_along_with_the_denoising(fake: Fake, row: int, blocks: int)
 def test_a_response_that_need_not_grow_is_as_without(fake: Fake, temperature: float) -> None:
     plain = GenerationOptions.defaults(fake.config, "text", steps=8, temperature=temperature)
     grows = dataclasses.replace(plain, max_blocks=3, extend="interleaved", eos_threshold=1e-9)
-    one, other = (generate(fake.model, fake.ask("text"), given).segments[-1].tokens for given in (plain, grows))
+    one, other = (
+        generate(fake.model, fake.ask("text"), given).segments[-1].tokens
+        for given in (plain, grows)
+    )
     np.testing.assert_array_equal(one, other)
 
 
@@ -105,13 +115,18 @@ def test_a_response_that_need_not_grow_is_as_without(fake: Fake, temperature: fl
 def test_blocks_come_no_later_than_said(fake: Fake, until: float, blocks: int) -> None:
     """5 steps, the first of which asks for no forward: at t = 0.2 the first block may come."""
     end_at(fake, 11)
-    assert response_length(fake, max_blocks=3, extend="interleaved", extend_until=until, steps=5) == blocks * BLOCK
+    assert (
+        response_length(fake, max_blocks=3, extend="interleaved", extend_until=until, steps=5)
+        == blocks * BLOCK
+    )
 
 
 def test_each_request_of_a_batch_grows_for_itself_and_is_as_alone(fake: Fake) -> None:
     end_at(fake, 5)
     asked = [fake.ask("text", 1), fake.ask("text", 1, prompt="draw a red rocket what is this?")]
-    given = GenerationOptions.defaults(fake.config, "text", max_blocks=3, extend="interleaved", steps=8, padding=0.5)
+    given = GenerationOptions.defaults(
+        fake.config, "text", max_blocks=3, extend="interleaved", steps=8, padding=0.5
+    )
     records: list[StepRecord] = []
     found = generate_batch(fake.model, asked, given, [1, 2], records.append)
     assert [len(sequence.segments[-1]) for sequence in found] == [2 * BLOCK, BLOCK]
@@ -125,7 +140,11 @@ def test_each_request_of_a_batch_grows_for_itself_and_is_as_alone(fake: Fake) ->
 def test_nan_while_the_length_is_found_is_named(fake: Fake) -> None:
     fake.sessions["text_head"].spoil = lambda call, output: output.fill(np.nan)
     with pytest.raises(
-        NonFiniteError, match=r"^finding the length, before step 0: text_head: output logits is nan at batch 0, rows 0,"
+        NonFiniteError,
+        match=(
+            r"^finding the length, before step 0: text_head: output logits is nan at batch 0,"
+            r" rows 0,"
+        ),
     ):
         response_length(fake, max_blocks=2)
 

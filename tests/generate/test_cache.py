@@ -1,4 +1,5 @@
-"""Kept keys and values: the policies by hand, the arithmetic against the network itself, and what is exact of it."""
+"""Kept keys and values: the policies by hand, the arithmetic against the network itself, and what
+is exact of it."""
 
 from __future__ import annotations
 
@@ -12,10 +13,11 @@ import torch
 
 from nextomni_edge.generate.batch import Batch
 from nextomni_edge.generate.cache import CacheView, cache_policy
-from nextomni_edge.generate.loop import StepRecord, generate, generate_batch
+from nextomni_edge.generate.loop import generate, generate_batch
 from nextomni_edge.generate.meter import Meter
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import CACHES, GenerationOptions
+from nextomni_edge.generate.steps import StepRecord
 from nextomni_edge.generate.trunk import Trunk
 from nextomni_edge.models import native
 from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, respond
@@ -33,14 +35,18 @@ def model(tiny_checkpoint: Path) -> EdgeModel:
 
 def ask(model: EdgeModel, kind: Kind, prompt: str = "draw a red rocket") -> Sequence:
     turns = [Turn("user", (Part("text", prompt),))]
-    return respond(conversation(model.tokenizer, turns), kind, model.config, model.tokenizer, COUNTS[kind])
+    return respond(
+        conversation(model.tokenizer, turns), kind, model.config, model.tokenizer, COUNTS[kind]
+    )
 
 
 def options(model: EdgeModel, kind: Kind, **given: Any) -> GenerationOptions:
     return GenerationOptions.defaults(model.config, kind, **{"steps": 12, "seed": 4, **given})
 
 
-def traced(model: EdgeModel, sequence: Sequence, given: GenerationOptions) -> tuple[list[tuple[np.ndarray, ...]], Meter]:
+def traced(
+    model: EdgeModel, sequence: Sequence, given: GenerationOptions
+) -> tuple[list[tuple[np.ndarray, ...]], Meter]:
     records: list[StepRecord] = []
     meter = Meter()
     found = generate(model, sequence, given, records.append, meter)
@@ -56,8 +62,8 @@ def view(**given: Any) -> CacheView:
     attended, response = nothing.copy(), nothing.copy()
     attended[:, :7], response[:, 3:7] = True, True
     blank = CacheView(
-        attended, response, nothing, nothing, nothing, np.ones((1, 8)), np.zeros(1), np.ones((1, 8), np.int64),
-        np.ones(1, np.int64), np.ones(1, np.int64), False,
+        attended, response, nothing, nothing, nothing, np.ones((1, 8)), np.zeros(1),
+        np.ones((1, 8), np.int64), np.ones(1, np.int64), np.ones(1, np.int64), False,
     )  # fmt: skip
     arrays = {name: np.asarray(value) for name, value in given.items()}
     return dataclasses.replace(blank, **arrays)
@@ -81,14 +87,26 @@ def test_none_computes_everything() -> None:
 def test_prefix_keeps_the_prompt_until_it_is_due() -> None:
     assert planned(view(prompt_age=[8]), kv_cache="prefix") == [3, 4, 5, 6]
     assert planned(view(prompt_age=[3]), kv_cache="prefix", refresh_prompt=4) == [3, 4, 5, 6]
-    assert planned(view(prompt_age=[4]), kv_cache="prefix", refresh_prompt=4) == [0, 1, 2, 3, 4, 5, 6]
+    assert planned(view(prompt_age=[4]), kv_cache="prefix", refresh_prompt=4) == [
+        0,
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+    ]
 
 
 def test_adaptive_computes_rows_whose_features_moved_and_eos() -> None:
     similarity = [[1, 1, 1, 0.99, 0.8, 0.95, 1, 1.0]]
     assert planned(view(similarity=similarity), kv_cache="adaptive") == [4]
-    assert planned(view(similarity=similarity, ends=rows(6)), kv_cache="adaptive", cache_threshold=0.97) == [4, 5, 6]
-    assert planned(view(similarity=similarity, response_age=[2]), kv_cache="adaptive", refresh=2) == [3, 4, 5, 6]
+    assert planned(
+        view(similarity=similarity, ends=rows(6)), kv_cache="adaptive", cache_threshold=0.97
+    ) == [4, 5, 6]
+    assert planned(
+        view(similarity=similarity, response_age=[2]), kv_cache="adaptive", refresh=2
+    ) == [3, 4, 5, 6]
 
 
 def test_adaptive_takes_a_share_the_least_alike_first_then_the_oldest() -> None:
@@ -119,10 +137,16 @@ def test_all_is_computed_once_enough_of_the_response_has_changed() -> None:
 @pytest.mark.parametrize("batch_guidance", [True, False])
 @pytest.mark.parametrize("cache", KEEPING)
 @pytest.mark.parametrize("kind", KINDS)
-def test_all_refreshed_every_time_is_the_plain_run(model: EdgeModel, kind: Kind, cache: str, batch_guidance: bool) -> None:
+def test_all_refreshed_every_time_is_the_plain_run(
+    model: EdgeModel, kind: Kind, cache: str, batch_guidance: bool
+) -> None:
     given = options(model, kind, guidance=1.0, batch_guidance=batch_guidance)
     plain, _ = traced(model, ask(model, kind), given)
-    fresh, meter = traced(model, ask(model, kind), dataclasses.replace(given, kv_cache=cache, refresh=1, refresh_prompt=1))
+    fresh, meter = traced(
+        model,
+        ask(model, kind),
+        dataclasses.replace(given, kv_cache=cache, refresh=1, refresh_prompt=1),
+    )
     assert meter.rows_reused == 0
     for found, expected in zip(fresh, plain, strict=True):
         for ours, theirs in zip(found, expected, strict=True):
@@ -131,11 +155,17 @@ def test_all_refreshed_every_time_is_the_plain_run(model: EdgeModel, kind: Kind,
 
 @pytest.mark.parametrize("cache", KEEPING)
 @pytest.mark.parametrize("kind", KINDS)
-def test_all_refreshed_at_any_drift_is_the_plain_run(model: EdgeModel, kind: Kind, cache: str) -> None:
+def test_all_refreshed_at_any_drift_is_the_plain_run(
+    model: EdgeModel, kind: Kind, cache: str
+) -> None:
     given = options(model, kind, guidance=1.0)
     plain, _ = traced(model, ask(model, kind), given)
-    fresh, meter = traced(model, ask(model, kind), dataclasses.replace(given, kv_cache=cache, cache_drift=1e-9))
-    _, fewer = traced(model, ask(model, kind), dataclasses.replace(given, kv_cache=cache, cache_drift=2.0))
+    fresh, meter = traced(
+        model, ask(model, kind), dataclasses.replace(given, kv_cache=cache, cache_drift=1e-9)
+    )
+    _, fewer = traced(
+        model, ask(model, kind), dataclasses.replace(given, kv_cache=cache, cache_drift=2.0)
+    )
     for found, expected in zip(fresh, plain, strict=True):
         for ours, theirs in zip(found, expected, strict=True):
             np.testing.assert_array_equal(ours, theirs)
@@ -147,7 +177,8 @@ def test_all_refreshed_at_any_drift_is_the_plain_run(model: EdgeModel, kind: Kin
 def test_a_part_is_computed_against_the_kept_keys_and_values(
     model: EdgeModel, tiny_checkpoint: Path, lengths: tuple[str, ...]
 ) -> None:
-    """Two forwards of the trunk, and the same by the network itself: past gathered by hand, one request and branch at a time."""
+    """Two forwards of the trunk, and the same by the network itself: past gathered by hand, one
+    request and branch at a time."""
     network = native.load(tiny_checkpoint)
     batch = Batch([ask(model, "image", prompt) for prompt in lengths], list(range(len(lengths))))
     given = options(model, "image", kv_cache="revised", guidance=2.0)
@@ -159,7 +190,9 @@ def test_a_part_is_computed_against_the_kept_keys_and_values(
     due = np.zeros((len(batch), 4), np.bool_)
     due[0, 0] = True
     computed = trunk.refresh(x_t, due, False)
-    assert computed.tolist() == [[bool(row == 2 or (row == 0 and own == 0)) for row in range(4)] for own in range(len(batch))]
+    assert computed.tolist() == [
+        [bool(row == 2 or (row == 0 and own == 0)) for row in range(4)] for own in range(len(batch))
+    ]
     for branch in range(2):
         for own, sequence in enumerate(batch.sequences):
             again = batch.rows[own][computed[own]]
@@ -168,34 +201,48 @@ def test_a_part_is_computed_against_the_kept_keys_and_values(
                 empty = network.backbone.empty_past(1)
                 mask = torch.ones(1, sequence.length, dtype=torch.bool)
                 first = torch.tensor(before[branch, own : own + 1, : sequence.length])
-                _, keys, values = network.backbone(first, torch.arange(sequence.length)[None], mask, empty, empty)
+                _, keys, values = network.backbone(
+                    first, torch.arange(sequence.length)[None], mask, empty, empty
+                )
                 second = torch.tensor(trunk.embeddings[branch][own : own + 1, again])
                 past = keys[:, :, :, kept], values[:, :, :, kept]
                 expected, _, _ = network.backbone(second, torch.tensor(again)[None], mask, *past)
-            np.testing.assert_allclose(trunk.hidden[branch, own][computed[own]], expected[0].numpy(), atol=1e-5)
+            np.testing.assert_allclose(
+                trunk.hidden[branch, own][computed[own]], expected[0].numpy(), atol=1e-5
+            )
 
 
 @pytest.mark.parametrize("cache", KEEPING)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_batch_of_different_lengths_is_its_requests_one_by_one(model: EdgeModel, kind: Kind, cache: str) -> None:
+def test_a_batch_of_different_lengths_is_its_requests_one_by_one(
+    model: EdgeModel, kind: Kind, cache: str
+) -> None:
     given = options(model, kind, kv_cache=cache, guidance=1.0, refresh_prompt=3, padding=0.9)
-    asked = [ask(model, kind, prompt) for prompt in ("draw a red rocket", "a cat", "a small green tree spinning")]
+    asked = [
+        ask(model, kind, prompt)
+        for prompt in ("draw a red rocket", "a cat", "a small green tree spinning")
+    ]
     together = generate_batch(model, asked, given, [1, 2, 3])
     for seed, (found, sequence) in enumerate(zip(together, asked, strict=True), 1):
         alone = generate(model, sequence, dataclasses.replace(given, seed=seed))
         for index in alone.generated():
-            np.testing.assert_array_equal(found.segments[index].tokens, alone.segments[index].tokens)
+            np.testing.assert_array_equal(
+                found.segments[index].tokens, alone.segments[index].tokens
+            )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_policy_computes_fewer_rows_and_says_how_many(model: EdgeModel, kind: Kind) -> None:
     sequence = ask(model, kind)
     response = sequence.length - sequence.prompt_length
-    meters = {cache: traced(model, sequence, options(model, kind, kv_cache=cache))[1] for cache in CACHES}
+    meters = {
+        cache: traced(model, sequence, options(model, kind, kv_cache=cache))[1] for cache in CACHES
+    }
     assert meters["none"].rows_reused == meters["none"].peak_state_bytes == 0
     assert meters["prefix"].rows == sequence.length + (meters["prefix"].forwards - 1) * response
     for cache in ("adaptive", "revised"):
-        assert meters[cache].rows <= meters["prefix"].rows  # three tokens of sound all change in every step
+        # three tokens of sound all change in every step
+        assert meters[cache].rows <= meters["prefix"].rows
         assert kind == "audio" or meters[cache].rows < meters["prefix"].rows
     for cache in KEEPING:
         assert meters[cache].rows_reused > 0 and meters[cache].peak_state_bytes > 0
@@ -206,7 +253,11 @@ def test_a_shifted_model_reads_the_row_before(tmp_path: Path) -> None:
 
     shifted = EdgeModel.from_checkpoint(tiny_model(tmp_path / "model", tiny_config(logit_shift=1)))
     given = options(shifted, "image", kv_cache="revised", refresh=1, refresh_prompt=1)
-    plain, _ = traced(shifted, ask(shifted, "image"), dataclasses.replace(given, kv_cache="none", refresh=0, refresh_prompt=0))
+    plain, _ = traced(
+        shifted,
+        ask(shifted, "image"),
+        dataclasses.replace(given, kv_cache="none", refresh=0, refresh_prompt=0),
+    )
     fresh, _ = traced(shifted, ask(shifted, "image"), given)
     for found, expected in zip(fresh, plain, strict=True):
         np.testing.assert_array_equal(found[0], expected[0])

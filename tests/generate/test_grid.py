@@ -10,8 +10,9 @@ import pytest
 from nextomni_edge.errors import UsageError
 from nextomni_edge.flow.step import grid
 from nextomni_edge.generate.grid import count_jumps, equal_jumps
-from nextomni_edge.generate.loop import StepRecord, generate
+from nextomni_edge.generate.loop import generate
 from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.steps import StepRecord
 from tests.generate.fake import Fake
 
 
@@ -25,7 +26,9 @@ def test_even_jumps_give_the_even_grid() -> None:
 
 def test_steps_stand_where_the_jumps_are() -> None:
     jumps = np.array([0.0, 0.0, 6.0, 2.0])
-    np.testing.assert_allclose(equal_jumps(jumps, grid(4), 4), [0.0, 0.5 + 1 / 12, 0.5 + 2 / 12, 0.75, 1.0])
+    np.testing.assert_allclose(
+        equal_jumps(jumps, grid(4), 4), [0.0, 0.5 + 1 / 12, 0.5 + 2 / 12, 0.75, 1.0]
+    )
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 64])
@@ -47,7 +50,9 @@ def test_jumps_are_counted_where_tokens_changed(fake: Fake) -> None:
     for sequence, seed in zip(asked, seeds, strict=True):
         records: list[StepRecord] = []
         found = generate(fake.model, sequence, options(fake, steps=9, seed=seed), records.append)
-        tokens = [record.x_t[0] for record in records] + [found.segments[found.generated()[0]].tokens]
+        tokens = [record.x_t[0] for record in records] + [
+            found.segments[found.generated()[0]].tokens
+        ]
         expected += [(a != b).sum() for a, b in itertools.pairwise(tokens)]
     np.testing.assert_array_equal(count_jumps(fake.model, asked, given, seeds), expected)
     assert expected.sum() > 0
@@ -59,7 +64,12 @@ def test_the_even_grid_given_by_hand_is_the_default(fake: Fake, stepper: str) ->
     runs: list[list[bytes]] = []
     for times in ((), grid(8)):
         records: list[StepRecord] = []
-        generate(fake.model, fake.ask("image"), options(fake, steps=8, stepper=stepper, grid=times), records.append)
+        generate(
+            fake.model,
+            fake.ask("image"),
+            options(fake, steps=8, stepper=stepper, grid=times),
+            records.append,
+        )
         runs.append([record.x_t[0].tobytes() for record in records])
     assert runs[0] == runs[1]
 
@@ -79,8 +89,14 @@ def test_an_uneven_grid_is_followed(fake: Fake) -> None:
         ({"steps": 2, "grid": (0.0, 1.0)}, "grid has 2 times, expected 3 for 2 steps"),
         ({"steps": 2, "grid": (0.1, 0.5, 1.0)}, "grid goes from 0.1 to 1.0, expected 0 to 1"),
         ({"steps": 2, "grid": (0.0, 0.5, 1.5)}, "grid goes from 0.0 to 1.5, expected 0 to 1"),
-        ({"steps": 3, "grid": (0.0, 0.5, 0.5, 1.0)}, "grid does not rise from each time to the next"),
-        ({"steps": 2, "grid": (0.0, float("nan"), 1.0)}, "grid does not rise from each time to the next"),
+        (
+            {"steps": 3, "grid": (0.0, 0.5, 0.5, 1.0)},
+            "grid does not rise from each time to the next",
+        ),
+        (
+            {"steps": 2, "grid": (0.0, float("nan"), 1.0)},
+            "grid does not rise from each time to the next",
+        ),
     ],
 )
 def test_what_is_no_grid_is_refused(given: dict[str, object], sentence: str) -> None:

@@ -12,8 +12,12 @@ from nextomni_edge.generate.model import EdgeModel
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="resident memory is read from Linux's /proc")
-def test_200_generations_take_no_more_memory_than_the_first(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="resident memory is read from Linux's /proc"
+)
+def test_200_generations_take_no_more_memory_than_the_first(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from nextomni_edge.bundle import Bundle
 
     monkeypatch.setattr(sys, "path", [str(Path(__file__).parents[2] / "benchmarks"), *sys.path])

@@ -1,4 +1,5 @@
-"""Generations over llama.cpp, which keeps keys and values itself: the same tokens, where it can serve a policy at all."""
+"""Generations over llama.cpp, which keeps keys and values itself: the same tokens, where it can
+serve a policy at all."""
 
 from __future__ import annotations
 
@@ -45,23 +46,37 @@ def test_a_kept_prompt_gives_onnx_runtimes_tokens(
 
 
 @pytest.mark.parametrize("cache", ["adaptive", "revised"])
-def test_a_policy_that_computes_rows_between_others_is_refused(model: EdgeModel, cache: str) -> None:
+def test_a_policy_that_computes_rows_between_others_is_refused(
+    model: EdgeModel, cache: str
+) -> None:
     with pytest.raises(
-        UsageError, match=rf"^kv_cache '{cache}' computes rows with kept ones behind them, .*: take 'prefix' or 'none'$"
+        UsageError,
+        match=(
+            rf"^kv_cache '{cache}' computes rows with kept ones behind them, .*: take 'prefix' or"
+            r" 'none'$"
+        ),
     ):
         generate(model, ask(model, "image"), options(model, "image", kv_cache=cache))
 
 
 @pytest.mark.parametrize("cache", ["none", "prefix"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_requests_of_one_call_have_the_tokens_of_each_alone(model: EdgeModel, kind: Kind, cache: str) -> None:
+def test_requests_of_one_call_have_the_tokens_of_each_alone(
+    model: EdgeModel, kind: Kind, cache: str
+) -> None:
     given = options(model, kind, kv_cache=cache, guidance=1.0, padding=0.9)
-    asked = [ask(model, kind, prompt) for prompt in ("draw a red rocket", "draw a red rocket", "a cat")]
+    asked = [
+        ask(model, kind, prompt) for prompt in ("draw a red rocket", "draw a red rocket", "a cat")
+    ]
     together = generate_batch(model, asked, given, [1, 2, 3])
     for seed, (found, sequence) in enumerate(zip(together, asked, strict=True), 1):
-        alone = generate(model, sequence, dataclasses.replace(given, seed=seed, batch_guidance=False))
+        alone = generate(
+            model, sequence, dataclasses.replace(given, seed=seed, batch_guidance=False)
+        )
         for index in alone.generated():
-            np.testing.assert_array_equal(found.segments[index].tokens, alone.segments[index].tokens)
+            np.testing.assert_array_equal(
+                found.segments[index].tokens, alone.segments[index].tokens
+            )
 
 
 @pytest.mark.parametrize("keep", [True, False], ids=["kept", "computed again"])
@@ -70,7 +85,10 @@ def test_a_prompt_that_sees_itself_alone_is_computed_once(
     tmp_path: Path, tiny_gguf_bundle: Path, tiny_checkpoint: Path, kind: Kind, keep: bool
 ) -> None:
     """Prefix attention: of a bundle only the config tells it from full attention."""
-    model, bundle = (with_prefix_attention(source, tmp_path / source.name) for source in (tiny_checkpoint, tiny_gguf_bundle))
+    model, bundle = (
+        with_prefix_attention(source, tmp_path / source.name)
+        for source in (tiny_checkpoint, tiny_gguf_bundle)
+    )
     reference, device = EdgeModel.from_checkpoint(model), EdgeModel.from_bundle(Bundle.open(bundle))
     given, meter = dataclasses.replace(options(device, kind), keep_prompt=keep), Meter()
     expected, _ = traced(reference, ask(reference, kind), given)

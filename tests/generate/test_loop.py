@@ -16,32 +16,46 @@ from nextomni_edge.flow.path import MetricPath
 from nextomni_edge.flow.sampling import sample_x_1
 from nextomni_edge.flow.schedule import MetricSchedule
 from nextomni_edge.flow.step import corrected_step, euler_step
-from nextomni_edge.generate.loop import StepRecord, StoppedError, generate, generate_batch
+from nextomni_edge.generate.loop import generate, generate_batch
 from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.steps import StepRecord, StoppedError
 from nextomni_edge.runtimes.base import NonFiniteError
 from nextomni_edge.tokens.chat import Kind
 from nextomni_edge.tokens.sequence import Segment, Sequence, unconditional
 from tests.generate.fake import Fake
 
-KINDS: tuple[tuple[Kind, int | None], ...] = (("text", 2), ("image", None), ("audio", 3), ("video", 2))
+KINDS: tuple[tuple[Kind, int | None], ...] = (
+    ("text", 2),
+    ("image", None),
+    ("audio", 3),
+    ("video", 2),
+)
 
 
 def options(fake: Fake, kind: str, **given: Any) -> GenerationOptions:
     return GenerationOptions.defaults(fake.config, kind, **given)
 
 
-def traced(fake: Fake, sequence: Sequence, given: GenerationOptions) -> tuple[Sequence, list[StepRecord]]:
+def traced(
+    fake: Fake, sequence: Sequence, given: GenerationOptions
+) -> tuple[Sequence, list[StepRecord]]:
     records: list[StepRecord] = []
     return generate(fake.model, sequence, given, records.append), records
 
 
 def plain_hidden(fake: Fake, sequence: Sequence) -> np.ndarray:
-    rows = [fake.network.embed(s.modality, s.tokens[None])[0].astype(np.float32) for s in sequence.segments]
-    return fake.network.backbone(np.concatenate(rows)[None], np.arange(sequence.length)[None]).astype(np.float32)
+    rows = [
+        fake.network.embed(s.modality, s.tokens[None])[0].astype(np.float32)
+        for s in sequence.segments
+    ]
+    return fake.network.backbone(
+        np.concatenate(rows)[None], np.arange(sequence.length)[None]
+    ).astype(np.float32)
 
 
 def plain_loop(fake: Fake, sequence: Sequence, given: GenerationOptions) -> list[list[np.ndarray]]:
-    """Tokens of each generated segment before every step and at the end: one forward a step, no batch, no shortcut."""
+    """Tokens of each generated segment before every step and at the end: one forward a step, no
+    batch, no shortcut."""
     config, noise, steps = fake.config, Noise(given.seed), given.steps
     indices = sequence.generated()
     modality = sequence.segments[indices[0]].modality
@@ -71,13 +85,32 @@ def plain_loop(fake: Fake, sequence: Sequence, given: GenerationOptions) -> list
             x_1, x_next = np.zeros_like(x_t), np.zeros_like(x_t)
             for k in range(codebooks):
                 codes = x_1[None] if autoregressive else None
-                both = [fake.network.head(modality, h[:, rows], codes).astype(np.float32) for h in (hidden, without)]
-                cond, uncond = (logits.reshape(stop - start, codebooks, entries)[:, k] for logits in both)
-                logits = (1 + given.guidance) * cond - given.guidance * uncond if given.guidance else cond
-                x_1[:, k] = sample_x_1(logits, uniform[Use.X_1][:, k], given.temperature, given.top_k, given.top_p)
+                both = [
+                    fake.network.head(modality, h[:, rows], codes).astype(np.float32)
+                    for h in (hidden, without)
+                ]
+                cond, uncond = (
+                    logits.reshape(stop - start, codebooks, entries)[:, k] for logits in both
+                )
+                logits = (
+                    (1 + given.guidance) * cond - given.guidance * uncond
+                    if given.guidance
+                    else cond
+                )
+                x_1[:, k] = sample_x_1(
+                    logits, uniform[Use.X_1][:, k], given.temperature, given.top_k, given.top_p
+                )
             for k in range(codebooks):
                 draws = uniform[Use.JUMP][:, k], uniform[Use.TARGET][:, k]
-                x_next[:, k] = step_rule(x_t[:, k], x_1[:, k], step / steps, 1 / steps, paths[k], *draws, step == steps - 1)
+                x_next[:, k] = step_rule(
+                    x_t[:, k],
+                    x_1[:, k],
+                    step / steps,
+                    1 / steps,
+                    paths[k],
+                    *draws,
+                    step == steps - 1,
+                )
             following = following.with_tokens(index, shaped(x_next))
         sequence = following
         trajectory.append([sequence.segments[index].tokens for index in indices])
@@ -92,7 +125,15 @@ def test_every_step_is_that_of_the_plain_loop(
     tmp_path: Path, kind: Kind, count: int | None, logit_shift: int, head: str, stepper: str
 ) -> None:
     fake = Fake(tmp_path, head=head, logit_shift=logit_shift)
-    given = options(fake, kind, seed=7, steps=5, guidance=1.5, stepper=stepper, temperature=0.7 if kind == "audio" else None)
+    given = options(
+        fake,
+        kind,
+        seed=7,
+        steps=5,
+        guidance=1.5,
+        stepper=stepper,
+        temperature=0.7 if kind == "audio" else None,
+    )
     sequence, records = traced(fake, fake.ask(kind, count), given)
     expected = plain_loop(fake, fake.ask(kind, count), given)
     for record, tokens in zip(records, expected, strict=False):
@@ -102,17 +143,23 @@ def test_every_step_is_that_of_the_plain_loop(
         np.testing.assert_array_equal(sequence.segments[index].tokens, plain)
 
 
-@pytest.mark.parametrize("given", [{"top_k": 3}, {"top_p": 0.4}, {"guidance": 0.0}, {"temperature": 0.0}])
+@pytest.mark.parametrize(
+    "given", [{"top_k": 3}, {"top_p": 0.4}, {"guidance": 0.0}, {"temperature": 0.0}]
+)
 def test_sampling_options_reach_the_draw(fake: Fake, given: dict[str, Any]) -> None:
     chosen = options(fake, "image", steps=4, **given)
     sequence = generate(fake.model, fake.ask("image"), chosen)
     expected = plain_loop(fake, fake.ask("image"), chosen)[-1]
     np.testing.assert_array_equal(sequence.segments[sequence.generated()[0]].tokens, expected[0])
-    assert not np.array_equal(expected[0], plain_loop(fake, fake.ask("image"), options(fake, "image", steps=4))[-1][0])
+    assert not np.array_equal(
+        expected[0], plain_loop(fake, fake.ask("image"), options(fake, "image", steps=4))[-1][0]
+    )
 
 
 @pytest.mark.parametrize(("kind", "count"), KINDS)
-def test_what_is_given_stays_and_what_is_generated_is_in_range(fake: Fake, kind: Kind, count: int | None) -> None:
+def test_what_is_given_stays_and_what_is_generated_is_in_range(
+    fake: Fake, kind: Kind, count: int | None
+) -> None:
     asked = fake.ask(kind, count)
     found = generate(fake.model, asked, options(fake, kind))
     for before, after in zip(asked.segments, found.segments, strict=True):
@@ -120,7 +167,10 @@ def test_what_is_given_stays_and_what_is_generated_is_in_range(fake: Fake, kind:
             np.testing.assert_array_equal(before.tokens, after.tokens)
         else:
             assert after.tokens.shape == before.tokens.shape
-            assert after.tokens.min() >= 0 and after.tokens.max() < fake.network.sizes[after.modality][1]
+            assert (
+                after.tokens.min() >= 0
+                and after.tokens.max() < fake.network.sizes[after.modality][1]
+            )
 
 
 def test_the_seed_decides(fake: Fake) -> None:
@@ -160,15 +210,23 @@ def test_a_batch_is_its_requests_one_by_one(fake: Fake) -> None:
     for request, (sequence, seed) in enumerate(zip(asked, seeds, strict=True)):
         alone, records = traced(fake, sequence, dataclasses.replace(given, seed=seed))
         index = alone.generated()[0]
-        np.testing.assert_array_equal(together[request].segments[index].tokens, alone.segments[index].tokens)
+        np.testing.assert_array_equal(
+            together[request].segments[index].tokens, alone.segments[index].tokens
+        )
         own = [record for record in seen if record.request == request]
         for found, expected in zip(own, records, strict=True):
             np.testing.assert_array_equal(found.x_t[0], expected.x_t[0])
 
 
 def test_requests_of_one_layout_share_their_forwards(fake: Fake) -> None:
-    generate_batch(fake.model, [fake.ask("image")] * 40, options(fake, "image", steps=3, guidance=2.0), list(range(40)))
-    assert fake.sessions["backbone"].calls == 2 * 2  # 80 rows of two branches do not fit one batch of 64
+    generate_batch(
+        fake.model,
+        [fake.ask("image")] * 40,
+        options(fake, "image", steps=3, guidance=2.0),
+        list(range(40)),
+    )
+    # 80 rows of two branches do not fit one batch of 64
+    assert fake.sessions["backbone"].calls == 2 * 2
 
 
 def test_each_request_needs_a_seed(fake: Fake) -> None:
@@ -182,33 +240,51 @@ def test_each_request_needs_a_seed(fake: Fake) -> None:
 def test_requests_of_different_lengths_share_forwards_and_see_nothing_of_each_other(
     tmp_path: Path, kind: Kind, logit_shift: int, guidance: float
 ) -> None:
-    """Padding holds what would spoil a mean over it: the fake network attends to all that its mask allows."""
+    """Padding holds what would spoil a mean over it: the fake network attends to all that its mask
+    allows."""
     fake = Fake(tmp_path, logit_shift=logit_shift)
     asked = [
         fake.ask(kind, count if kind == "text" else None, prompt)
-        for count, prompt in ((2, "draw a red rocket"), (1, "a cat"), (3, "draw a red rocket what is this?"), (1, "say a cat"))
+        for count, prompt in (
+            (2, "draw a red rocket"),
+            (1, "a cat"),
+            (3, "draw a red rocket what is this?"),
+            (1, "say a cat"),
+        )
     ]
-    given, seeds = options(fake, kind, guidance=guidance, temperature=0.5, padding=0.9), [5, 6, 7, 8]
+    given, seeds = (
+        options(fake, kind, guidance=guidance, temperature=0.5, padding=0.9),
+        [5, 6, 7, 8],
+    )
     seen: list[StepRecord] = []
     together = generate_batch(fake.model, asked, given, seeds, seen.append)
     assert fake.sessions["backbone"].calls == given.steps - 1
     for request, (sequence, seed) in enumerate(zip(asked, seeds, strict=True)):
         alone, records = traced(fake, sequence, dataclasses.replace(given, seed=seed))
-        np.testing.assert_array_equal(together[request].segments[-2 if kind == "image" else -1].tokens,
-                                      alone.segments[-2 if kind == "image" else -1].tokens)  # fmt: skip
+        np.testing.assert_array_equal(
+            together[request].segments[-2 if kind == "image" else -1].tokens,
+            alone.segments[-2 if kind == "image" else -1].tokens,
+        )
         for found, expected in zip((r for r in seen if r.request == request), records, strict=True):
             np.testing.assert_array_equal(found.x_t[0], expected.x_t[0])
             assert (found.x_1 is None) == (expected.x_1 is None)
             if found.x_1 is not None and expected.x_1 is not None:
                 np.testing.assert_array_equal(found.x_1[0], expected.x_1[0])
-                np.testing.assert_allclose(found.margins[0], expected.margins[0], rtol=1e-4, atol=1e-6)  # type: ignore[index]
+                np.testing.assert_allclose(
+                    found.margins[0], expected.margins[0], rtol=1e-4, atol=1e-6
+                )  # type: ignore[index]
 
 
 def test_padding_stays_within_its_share(fake: Fake) -> None:
-    asked = [fake.ask("image", prompt=prompt) for prompt in ("a cat", "say a cat", "draw a red rocket what is this?" * 3)]
+    asked = [
+        fake.ask("image", prompt=prompt)
+        for prompt in ("a cat", "say a cat", "draw a red rocket what is this?" * 3)
+    ]
     for padding, calls in ((0.0, 3), (0.2, 2), (0.9, 1)):
         fake.sessions["backbone"].calls = 0
-        generate_batch(fake.model, asked, options(fake, "image", steps=2, guidance=0.0, padding=padding))
+        generate_batch(
+            fake.model, asked, options(fake, "image", steps=2, guidance=0.0, padding=padding)
+        )
         assert fake.sessions["backbone"].calls == calls
 
 
@@ -233,7 +309,10 @@ def test_nan_names_step_component_and_row(fake: Fake) -> None:
     fake.sessions["image_head"].spoil = spoil
     given = options(fake, "image", steps=8, guidance=0.0, reuse_logits=False, draw_together=False)
     where = "row 3 of what request 0 generates"
-    expected = f"step 1 of 8: image_head: output logits is nan at batch 0, rows 3, axis 2: 1, axis 3: 5; that is {where}"
+    expected = (
+        "step 1 of 8: image_head: output logits is nan at batch 0, rows 3, axis 2: 1, axis 3: 5;"
+        f" that is {where}"
+    )
     with pytest.raises(NonFiniteError, match=f"^{expected}$"):
         generate(fake.model, fake.ask("image"), given)
 
@@ -245,7 +324,10 @@ def test_infinity_in_the_backbone_is_refused_too(fake: Fake) -> None:
 
     fake.sessions["backbone"].spoil = spoil
     given = options(fake, "image", steps=8, reuse_logits=False)
-    with pytest.raises(NonFiniteError, match=r"^step 5 of 8: backbone: output hidden is -inf at batch 1, rows 6, axis 2: 0; that"):
+    with pytest.raises(
+        NonFiniteError,
+        match=r"^step 5 of 8: backbone: output hidden is -inf at batch 1, rows 6, axis 2: 0; that",
+    ):
         generate(fake.model, fake.ask("image"), given)
 
 
@@ -254,7 +336,10 @@ def test_infinity_that_guidance_makes_is_refused(fake: Fake) -> None:
         output[0, 2, 1, 5] = 3e38
 
     fake.sessions["image_head"].spoil = spoil
-    expected = r"^step 1 of 8: image_head: a logit under guidance is inf at sub-code 1, symbol 5 of row 2 of what request 0"
+    expected = (
+        r"^step 1 of 8: image_head: a logit under guidance is inf at sub-code 1, symbol 5 of row 2"
+        r" of what request 0"
+    )
     with pytest.raises(StoppedError, match=expected) as stopped:
         generate(fake.model, fake.ask("image"), options(fake, "image", steps=8, guidance=2.0))
     assert stopped.value.exit_code == 1
@@ -264,7 +349,9 @@ def test_what_was_generated_until_nan_is_kept(fake: Fake) -> None:
     given = options(fake, "image", steps=20, guidance=0.0, reuse_logits=False)
     _, records = traced(fake, fake.ask("image"), given)
     fake.sessions["backbone"].calls = 0
-    fake.sessions["backbone"].spoil = lambda call, output: output.fill(np.nan) if call == 12 else None
+    fake.sessions["backbone"].spoil = lambda call, output: (
+        output.fill(np.nan) if call == 12 else None
+    )
     with pytest.raises(StoppedError, match=r"^step 13 of 20: backbone: ") as stopped:
         generate_batch(fake.model, [fake.ask("image"), fake.ask("text")], given)
     done, untouched = stopped.value.partial
@@ -273,20 +360,30 @@ def test_what_was_generated_until_nan_is_kept(fake: Fake) -> None:
 
 
 def test_a_run_generates_one_modality(fake: Fake) -> None:
-    both = Sequence((*fake.ask("image").segments, Segment("text", np.zeros(4, np.int64), frozen=False)))
+    both = Sequence(
+        (*fake.ask("image").segments, Segment("text", np.zeros(4, np.int64), frozen=False))
+    )
     for sequence, found in ((both, "image and text"), (Sequence(both.segments[:1]), "nothing")):
-        with pytest.raises(UsageError, match=f"^{found} to generate: a run generates one modality; append a response, and one"):
+        with pytest.raises(
+            UsageError,
+            match=f"^{found} to generate: a run generates one modality; append a response, and one",
+        ):
             generate(fake.model, sequence, options(fake, "image"))
 
 
 def test_a_shifted_model_needs_a_row_before_the_response(tmp_path: Path) -> None:
     fake = Fake(tmp_path, logit_shift=1)
     bare = Sequence((Segment("text", np.zeros(4, np.int64), frozen=False),))
-    with pytest.raises(UsageError, match=r"^the first row has none before it to be predicted from: give a prompt before"):
+    with pytest.raises(
+        UsageError,
+        match=r"^the first row has none before it to be predicted from: give a prompt before",
+    ):
         generate(fake.model, bare, options(fake, "text"))
 
 
 def test_too_long_a_sequence_is_refused(fake: Fake) -> None:
     long = Sequence((Segment("text", np.zeros(509, np.int64)), *fake.ask("text").segments[-1:]))
-    with pytest.raises(UsageError, match=r"^sequence of 513 positions: the model takes at most 512"):
+    with pytest.raises(
+        UsageError, match=r"^sequence of 513 positions: the model takes at most 512"
+    ):
         generate(fake.model, long, options(fake, "text"))

@@ -30,16 +30,31 @@ from tests.tiny import tiny_config
         ({"kv_cache": "prefix", "refresh_prompt": -1}, "refresh_prompt is -1, expected at least 0"),
         ({"kv_cache": "prefix", "refresh": -1}, "refresh is -1, expected at least 0"),
         ({"refresh": 2}, "refresh means nothing where nothing is kept: name a kv_cache"),
-        ({"refresh_prompt": 2}, "refresh_prompt means nothing where nothing is kept: name a kv_cache"),
+        (
+            {"refresh_prompt": 2},
+            "refresh_prompt means nothing where nothing is kept: name a kv_cache",
+        ),
         ({"cache_threshold": 1.1}, "cache_threshold is 1.1, expected -1 to 1, a cosine"),
         ({"cache_threshold": float("nan")}, "cache_threshold is nan, expected -1 to 1, a cosine"),
         ({"kv_cache": "adaptive", "cache_share": 1.5}, "cache_share is 1.5, expected 0 to 1"),
-        ({"kv_cache": "revised", "cache_drift": -1.0}, "cache_drift is -1.0, expected a finite number from 0"),
+        (
+            {"kv_cache": "revised", "cache_drift": -1.0},
+            "cache_drift is -1.0, expected a finite number from 0",
+        ),
         ({"cache_drift": 0.5}, "cache_drift means nothing where nothing is kept: name a kv_cache"),
-        ({"cache_share": 0.5}, "cache_share is for kv_cache 'adaptive': name it, or leave cache_share out"),
+        (
+            {"cache_share": 0.5},
+            "cache_share is for kv_cache 'adaptive': name it, or leave cache_share out",
+        ),
         ({"padding": 1.0}, "padding is 1.0, expected at least 0 and under 1"),
-        ({"temperature": 0.0, "top_k": 5}, "top_k means nothing at temperature 0: raise the temperature or leave top_k out"),
-        ({"temperature": 0.0, "top_p": 0.5}, "top_p means nothing at temperature 0: raise the temperature or leave top_p out"),
+        (
+            {"temperature": 0.0, "top_k": 5},
+            "top_k means nothing at temperature 0: raise the temperature or leave top_k out",
+        ),
+        (
+            {"temperature": 0.0, "top_p": 0.5},
+            "top_p means nothing at temperature 0: raise the temperature or leave top_p out",
+        ),
     ],
 )
 def test_a_value_out_of_range_is_named(given: dict[str, Any], sentence: str) -> None:
@@ -51,17 +66,26 @@ def test_a_value_out_of_range_is_named(given: dict[str, Any], sentence: str) -> 
 def test_all_faults_are_told_at_once() -> None:
     with pytest.raises(UsageError) as error:
         GenerationOptions(steps=-1, guidance=-2.0)
-    assert str(error.value) == "steps is -1, expected at least 1; guidance is -2.0, expected a finite number from 0"
+    assert (
+        str(error.value)
+        == "steps is -1, expected at least 1; guidance is -2.0, expected a finite number from 0"
+    )
 
 
 def test_blocks_are_for_text_and_within_the_model() -> None:
     options = GenerationOptions(max_blocks=4)
     with pytest.raises(
-        UsageError, match=r"^max_blocks is for text, but image is generated; max_blocks is 4, the model takes at most 3$"
+        UsageError,
+        match=(
+            r"^max_blocks is for text, but image is generated; max_blocks is 4, the model takes at"
+            r" most 3$"
+        ),
     ):
         options.check(tiny_config(), "image")
     GenerationOptions(max_blocks=3).check(tiny_config(), "text")
-    with pytest.raises(UsageError, match=r"^extend means nothing at a fixed length: give max_blocks$"):
+    with pytest.raises(
+        UsageError, match=r"^extend means nothing at a fixed length: give max_blocks$"
+    ):
         GenerationOptions(extend="interleaved").check(tiny_config(), "text")
 
 

@@ -1,4 +1,5 @@
-"""Prefix attention: what the response is changes nothing of the prompt's states, so that keeping them changes no token."""
+"""Prefix attention: what the response is changes nothing of the prompt's states, so that keeping
+them changes no token."""
 
 from __future__ import annotations
 
@@ -26,12 +27,16 @@ from tests.tiny import tiny_config, tiny_model, with_prefix_attention
 
 def prefix_config(**given: Any) -> ModelConfig:
     config = tiny_config(**given)
-    return dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, attention="prefix"))
+    return dataclasses.replace(
+        config, backbone=dataclasses.replace(config.backbone, attention="prefix")
+    )
 
 
 @pytest.fixture(scope="module", params=[0, 1], ids=["", "shifted"])
 def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model(tmp_path_factory.mktemp("prefix") / "model", prefix_config(logit_shift=request.param))
+    return tiny_model(
+        tmp_path_factory.mktemp("prefix") / "model", prefix_config(logit_shift=request.param)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +47,17 @@ def model(checkpoint: Path) -> EdgeModel:
 def filled(sequence: Sequence, seed: int) -> Sequence:
     rng = np.random.default_rng(seed)
     for index in sequence.generated():
-        sequence = sequence.with_tokens(index, rng.integers(0, 16, sequence.segments[index].tokens.shape))
+        sequence = sequence.with_tokens(
+            index, rng.integers(0, 16, sequence.segments[index].tokens.shape)
+        )
     return sequence
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_prompt_sees_nothing_of_the_response_in_training_as_in_use(model: EdgeModel, checkpoint: Path, kind: Kind) -> None:
+def test_the_prompt_sees_nothing_of_the_response_in_training_as_in_use(
+    model: EdgeModel, checkpoint: Path, kind: Kind
+) -> None:
     network, prompt = native.load(checkpoint), ask(model, kind).prompt_length
     asked = [filled(ask(model, kind), seed) for seed in (1, 2)]
     batch = collate([*asked, filled(ask(model, kind, "a cat"), 3)], model.config)
@@ -57,13 +66,19 @@ def test_the_prompt_sees_nothing_of_the_response_in_training_as_in_use(model: Ed
     assert np.abs(trained[0, prompt:] - trained[1, prompt:]).max() > 1e-2
     used = model.hidden(asked)
     np.testing.assert_allclose(trained[:2, : asked[0].length], used, atol=2e-5)
-    np.testing.assert_allclose(trained[2, : batch.last[2] + 1], model.hidden([filled(ask(model, kind, "a cat"), 3)])[0], atol=2e-5)
+    np.testing.assert_allclose(
+        trained[2, : batch.last[2] + 1],
+        model.hidden([filled(ask(model, kind, "a cat"), 3)])[0],
+        atol=2e-5,
+    )
 
 
 @pytest.mark.parametrize("others", [False, True], ids=["alone", "with all others"])
 @pytest.mark.parametrize("stepper", ["euler", "corrected"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_keeping_the_prompt_changes_no_token(model: EdgeModel, kind: Kind, stepper: str, others: bool) -> None:
+def test_keeping_the_prompt_changes_no_token(
+    model: EdgeModel, kind: Kind, stepper: str, others: bool
+) -> None:
     given = options(model, kind, stepper=stepper, guidance=1.0)
     given = given if others else given.plain()
     apart, meter = traced(model, ask(model, kind), dataclasses.replace(given, keep_prompt=False))
@@ -78,14 +93,21 @@ def test_keeping_the_prompt_changes_no_token(model: EdgeModel, kind: Kind, stepp
 
 @pytest.mark.parametrize("cache", CACHES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_batch_of_different_lengths_is_its_requests_one_by_one(model: EdgeModel, kind: Kind, cache: str) -> None:
+def test_a_batch_of_different_lengths_is_its_requests_one_by_one(
+    model: EdgeModel, kind: Kind, cache: str
+) -> None:
     given = options(model, kind, kv_cache=cache, guidance=1.0, padding=0.9)
-    asked = [ask(model, kind, prompt) for prompt in ("draw a red rocket", "a cat", "a small green tree spinning")]
+    asked = [
+        ask(model, kind, prompt)
+        for prompt in ("draw a red rocket", "a cat", "a small green tree spinning")
+    ]
     together = generate_batch(model, asked, given, [1, 2, 3])
     for seed, (found, sequence) in enumerate(zip(together, asked, strict=True), 1):
         (alone,) = generate_batch(model, [sequence], given, [seed])
         for index in alone.generated():
-            np.testing.assert_array_equal(found.segments[index].tokens, alone.segments[index].tokens)
+            np.testing.assert_array_equal(
+                found.segments[index].tokens, alone.segments[index].tokens
+            )
 
 
 def test_only_a_prompt_that_sees_nothing_is_kept_unasked(tiny_checkpoint: Path) -> None:
@@ -95,9 +117,15 @@ def test_only_a_prompt_that_sees_nothing_is_kept_unasked(tiny_checkpoint: Path) 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_graphs_serve_both_kinds_of_attention(tmp_path: Path, tiny_bundle: Path, tiny_checkpoint: Path, kind: Kind) -> None:
-    """A prompt that sees itself alone is a call of its own: of the bundle only the config tells the two models apart."""
-    model, bundle = (with_prefix_attention(source, tmp_path / source.name) for source in (tiny_checkpoint, tiny_bundle))
+def test_the_graphs_serve_both_kinds_of_attention(
+    tmp_path: Path, tiny_bundle: Path, tiny_checkpoint: Path, kind: Kind
+) -> None:
+    """A prompt that sees itself alone is a call of its own: of the bundle only the config tells the
+    two models apart."""
+    model, bundle = (
+        with_prefix_attention(source, tmp_path / source.name)
+        for source in (tiny_checkpoint, tiny_bundle)
+    )
     reference, device = EdgeModel.from_checkpoint(model), EdgeModel.from_bundle(Bundle.open(bundle))
     given, meter = options(device, kind), Meter()
     expected, _ = traced(reference, ask(reference, kind), given)

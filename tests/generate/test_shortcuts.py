@@ -1,4 +1,5 @@
-"""Exact shortcuts (METHOD 6): off and on give the same tokens at every step, of every modality, and on computes less."""
+"""Exact shortcuts (METHOD 6): off and on give the same tokens at every step, of every modality, and
+on computes less."""
 
 from __future__ import annotations
 
@@ -10,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nextomni_edge.generate.loop import StepRecord, generate, generate_batch
+from nextomni_edge.generate.loop import generate, generate_batch
 from nextomni_edge.generate.meter import Meter
 from nextomni_edge.generate.options import SHORTCUTS, GenerationOptions
+from nextomni_edge.generate.steps import StepRecord
 from nextomni_edge.spec import Wire
 from nextomni_edge.tokens.chat import Kind
 from tests.generate.fake import Fake
@@ -39,17 +41,29 @@ def run(fake: Fake, kind: Kind, given: GenerationOptions) -> Done:
     found = generate(fake.model, fake.ask(kind), given, records.append, meter)
     head = fake.sessions["image_head" if kind == "video" else f"{kind}_head"].calls
     tokens = [found.segments[index].tokens for index in found.generated()]
-    return Done([record.x_t for record in records], tokens, meter, fake.sessions["backbone"].calls, head)
+    return Done(
+        [record.x_t for record in records], tokens, meter, fake.sessions["backbone"].calls, head
+    )
 
 
-def compared(fake: Fake, kind: Kind, switch: str, others: bool = False, **given: Any) -> tuple[Done, Done]:
-    """The run without and with a shortcut (all others as said), once the tokens of every step were found equal."""
+def compared(
+    fake: Fake, kind: Kind, switch: str, others: bool = False, **given: Any
+) -> tuple[Done, Done]:
+    """The run without and with a shortcut (all others as said), once the tokens of every step were
+    found equal."""
     rest = dict.fromkeys(SHORTCUTS, others)
     plain, short = (
-        run(fake, kind, GenerationOptions.defaults(fake.config, kind, **{**rest, **given, switch: on})) for on in (False, True)
+        run(
+            fake,
+            kind,
+            GenerationOptions.defaults(fake.config, kind, **{**rest, **given, switch: on}),
+        )
+        for on in (False, True)
     )
     for step, expected in enumerate(plain.steps):
-        for found, tokens in zip(short.steps[step] if step < len(short.steps) else short.tokens, expected, strict=True):
+        for found, tokens in zip(
+            short.steps[step] if step < len(short.steps) else short.tokens, expected, strict=True
+        ):
             np.testing.assert_array_equal(found, tokens)
     for found, tokens in zip(short.tokens, plain.tokens, strict=True):
         np.testing.assert_array_equal(found, tokens)
@@ -57,16 +71,32 @@ def compared(fake: Fake, kind: Kind, switch: str, others: bool = False, **given:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
-@pytest.mark.parametrize(("others", "stepper"), [(False, "euler"), (True, "corrected")], ids=["alone", "with all others"])
+@pytest.mark.parametrize(
+    ("others", "stepper"), [(False, "euler"), (True, "corrected")], ids=["alone", "with all others"]
+)
 @pytest.mark.parametrize("switch", [*SHORTCUTS, "batch_guidance"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_tokens_are_the_same(fake: Fake, kind: Kind, switch: str, others: bool, temperature: float, stepper: str) -> None:
-    compared(fake, kind, switch, others, steps=7, guidance=1.5, temperature=temperature, stepper=stepper, seed=3)
+def test_tokens_are_the_same(
+    fake: Fake, kind: Kind, switch: str, others: bool, temperature: float, stepper: str
+) -> None:
+    compared(
+        fake,
+        kind,
+        switch,
+        others,
+        steps=7,
+        guidance=1.5,
+        temperature=temperature,
+        stepper=stepper,
+        seed=3,
+    )
 
 
 @pytest.mark.parametrize("head", ["parallel", "autoregressive"])
 @pytest.mark.parametrize("logit_shift", [0, 1])
-def test_all_together_change_nothing_whatever_the_head(tmp_path: Path, head: str, logit_shift: int) -> None:
+def test_all_together_change_nothing_whatever_the_head(
+    tmp_path: Path, head: str, logit_shift: int
+) -> None:
     fake = Fake(tmp_path, head=head, logit_shift=logit_shift)
     for kind in KINDS:
         given = GenerationOptions.defaults(fake.config, kind, steps=9, guidance=1.0, seed=5)
@@ -76,7 +106,11 @@ def test_all_together_change_nothing_whatever_the_head(tmp_path: Path, head: str
 
 
 def test_no_forward_at_the_start(fake: Fake) -> None:
-    for given, forwards in (({"steps": 6}, 5), ({"steps": 6, "stepper": "corrected"}, 6), ({"steps": 1}, 1)):
+    for given, forwards in (
+        ({"steps": 6}, 5),
+        ({"steps": 6, "stepper": "corrected"}, 6),
+        ({"steps": 1}, 1),
+    ):
         plain, short = compared(fake, "image", "skip_first_forward", **given)
         assert (plain.backbone, short.backbone) == (given["steps"], forwards)
 
@@ -90,14 +124,17 @@ def test_logits_are_reused_while_no_token_changed(fake: Fake, kind: Kind) -> Non
 
 
 def test_greedy_text_stops_early(tmp_path: Path) -> None:
-    fake = Fake(tmp_path, coupling=0.01)  # hidden states hardly depend on the tokens, so that x_t arrives at its argmax
+    # hidden states hardly depend on the tokens, so that x_t arrives at its argmax
+    fake = Fake(tmp_path, coupling=0.01)
     plain, short = compared(fake, "text", "stop_early", steps=100)
     assert plain.backbone == 100
     assert short.backbone < 90
 
 
 def test_a_sampled_run_never_stops_early(tmp_path: Path) -> None:
-    plain, short = compared(Fake(tmp_path, coupling=0.01), "text", "stop_early", steps=40, temperature=0.5)
+    plain, short = compared(
+        Fake(tmp_path, coupling=0.01), "text", "stop_early", steps=40, temperature=0.5
+    )
     assert (plain.backbone, short.backbone) == (40, 40)
 
 
@@ -132,7 +169,9 @@ def test_sub_codes_are_drawn_in_fewer_calls_of_the_head(fake: Fake) -> None:
 
 
 def test_text_logits_are_read_in_blocks(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nextomni_edge.generate.draw.LOGITS_AT_ONCE", 2 * fake.config.text.vocabulary_size)
+    monkeypatch.setattr(
+        "nextomni_edge.generate.draw.LOGITS_AT_ONCE", 2 * fake.config.text.vocabulary_size
+    )
     rows = counted(fake, "text_head", Wire.HIDDEN)
     for temperature in (0.0, 0.7):
         compared(fake, "text", "stream_logits", steps=6, temperature=temperature)
@@ -172,7 +211,13 @@ def test_the_backbone_reads_the_embeddings_where_they_stand(fake: Fake) -> None:
             return function(inputs)
 
         session.function = watched
-        run(fake, "image", GenerationOptions.defaults(fake.config, "image", steps=8, reuse_buffers=reuse, reuse_logits=False))
+        run(
+            fake,
+            "image",
+            GenerationOptions.defaults(
+                fake.config, "image", steps=8, reuse_buffers=reuse, reuse_logits=False
+            ),
+        )
         addresses[reuse] = {array.__array_interface__["data"][0] for array in held}
     assert len(addresses[True]) == 1
     assert len(addresses[False]) == 7
@@ -185,10 +230,16 @@ def test_guidance_takes_one_forward_or_two(fake: Fake) -> None:
 
 
 def test_pads_are_never_computed(fake: Fake) -> None:
-    """A request alone has none; of several in one forward, those that still change are cut to the longest of them."""
+    """A request alone has none; of several in one forward, those that still change are cut to the
+    longest of them."""
     rows = counted(fake, "backbone", Wire.EMBEDDINGS)
-    short, long = fake.ask("text", 1, "a cat"), fake.ask("text", 3, "draw a red rocket what is this?")
-    done = run(fake, "image", GenerationOptions.defaults(fake.config, "image", steps=6, guidance=0.0))
+    short, long = (
+        fake.ask("text", 1, "a cat"),
+        fake.ask("text", 3, "draw a red rocket what is this?"),
+    )
+    done = run(
+        fake, "image", GenerationOptions.defaults(fake.config, "image", steps=6, guidance=0.0)
+    )
     assert set(rows) == {fake.ask("image").length} and done.meter.rows == sum(rows)
     rows.clear()
     given = GenerationOptions.defaults(fake.config, "text", steps=60, padding=0.9)

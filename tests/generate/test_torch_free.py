@@ -1,4 +1,5 @@
-"""A whole generation of every modality where importing torch raises, with the reference's tokens at every step."""
+"""A whole generation of every modality where importing torch raises, with the reference's tokens at
+every step."""
 
 from __future__ import annotations
 
@@ -9,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from nextomni_edge.generate.loop import StepRecord, generate
+from nextomni_edge.generate.loop import generate
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.steps import StepRecord
 from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, respond
 
 COUNTS: dict[Kind, int | None] = {"text": 2, "image": None, "audio": 3, "video": 2}
@@ -35,7 +37,8 @@ model = EdgeModel.from_bundle(Bundle.open(Path(sys.argv[1])))
 traces = {}
 for kind, count in json.loads(sys.argv[2]).items():
     turns = [Turn("user", (Part("text", "draw a red rocket"),))]
-    asked = respond(conversation(model.tokenizer, turns), kind, model.config, model.tokenizer, count)
+    prompt = conversation(model.tokenizer, turns)
+    asked = respond(prompt, kind, model.config, model.tokenizer, count)
     steps = traces.setdefault(kind, [])
     generate(model, asked, GenerationOptions.defaults(model.config, kind, seed=11),
              lambda record: steps.append([tokens.tolist() for tokens in record.x_t]))
@@ -45,7 +48,9 @@ print(json.dumps(traces))
 
 def without_torch(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", PREFIX + script, *arguments]
-    return subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
+    )
 
 
 def test_the_block_holds() -> None:
@@ -68,8 +73,11 @@ def test_tokens_are_the_reference_s_at_every_step(
 ) -> None:
     model = EdgeModel.from_checkpoint(tiny_checkpoint)
     turns = [Turn("user", (Part("text", "draw a red rocket"),))]
-    asked = respond(conversation(model.tokenizer, turns), kind, model.config, model.tokenizer, COUNTS[kind])
+    asked = respond(
+        conversation(model.tokenizer, turns), kind, model.config, model.tokenizer, COUNTS[kind]
+    )
     records: list[StepRecord] = []
     generate(model, asked, GenerationOptions.defaults(model.config, kind, seed=11), records.append)
-    assert min(record.margin for record in records) > 1e-5  # no draw so near a tie that rounding may decide it
+    # no draw so near a tie that rounding may decide it
+    assert min(record.margin for record in records) > 1e-5
     assert traces[kind] == [[tokens.tolist() for tokens in record.x_t] for record in records]

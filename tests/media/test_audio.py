@@ -18,7 +18,9 @@ CONFIG = AudioConfig(max_seconds=0.64)
 
 
 def tone(rate: int, seconds: float = 0.5, hertz: float = 440.0) -> np.ndarray:
-    return (0.5 * np.sin(2 * np.pi * hertz * np.arange(round(rate * seconds)) / rate)).astype(np.float32)
+    return (0.5 * np.sin(2 * np.pi * hertz * np.arange(round(rate * seconds)) / rate)).astype(
+        np.float32
+    )
 
 
 def test_a_file_at_the_models_rate_is_read_exactly(tmp_path: Path) -> None:
@@ -48,12 +50,16 @@ def test_channels_are_averaged(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_audio(tmp_path / "a.wav", CONFIG), tone(16000) / 2, atol=1e-6)
 
 
-def encoded(codec: str, container: str, rate: int, samples: np.ndarray, layout: str = "mono") -> bytes:
+def encoded(
+    codec: str, container: str, rate: int, samples: np.ndarray, layout: str = "mono"
+) -> bytes:
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container) as output:
         stream = output.add_stream(codec, rate=rate, layout=layout)
         channels = 1 if layout == "mono" else 2
-        frame = av.AudioFrame.from_ndarray(np.repeat(samples[None], channels, axis=0), format="fltp", layout=layout)
+        frame = av.AudioFrame.from_ndarray(
+            np.repeat(samples[None], channels, axis=0), format="fltp", layout=layout
+        )
         frame.sample_rate = rate
         for part in [*stream.encode(frame), *stream.encode(None)]:
             output.mux(part)
@@ -61,13 +67,18 @@ def encoded(codec: str, container: str, rate: int, samples: np.ndarray, layout: 
 
 
 @pytest.mark.parametrize("layout", ["mono", "stereo"])
-@pytest.mark.parametrize(("codec", "container"), [("aac", "mp4"), ("libopus", "webm"), ("aac", "matroska")])
-def test_sound_in_containers_only_ffmpeg_knows_is_read(tmp_path: Path, codec: str, container: str, layout: str) -> None:
+@pytest.mark.parametrize(
+    ("codec", "container"), [("aac", "mp4"), ("libopus", "webm"), ("aac", "matroska")]
+)
+def test_sound_in_containers_only_ffmpeg_knows_is_read(
+    tmp_path: Path, codec: str, container: str, layout: str
+) -> None:
     (tmp_path / "a.bin").write_bytes(encoded(codec, container, 48000, tone(48000), layout))
     heard = read_audio(tmp_path / "a.bin", CONFIG)[1000:7000]
     spectrum = np.abs(np.fft.rfft(heard * np.hanning(6000)))
     assert abs(np.argmax(spectrum) * 16000 / 6000 - 440) < 5
-    assert 0.33 < np.sqrt(np.mean(heard**2)) < 0.38  # 0.5 / sqrt(2), whatever the number of channels
+    # 0.5 / sqrt(2), whatever the number of channels
+    assert 0.33 < np.sqrt(np.mean(heard**2)) < 0.38
 
 
 @pytest.mark.parametrize(("suffix", "error"), [(".wav", 2e-4), (".flac", 2e-4), (".ogg", 0.1)])
@@ -85,7 +96,9 @@ def test_loud_samples_are_clipped_not_wrapped(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rate", [16000, 44100])
 def test_a_long_clip_is_refused_or_trimmed(tmp_path: Path, rate: int) -> None:
     soundfile.write(tmp_path / "long.wav", tone(rate, 3.0), rate)
-    with pytest.raises(InputError, match=r"long\.wav: longer than the model's 0\.64 s; --trim keeps the beginning"):
+    with pytest.raises(
+        InputError, match=r"long\.wav: longer than the model's 0\.64 s; --trim keeps the beginning"
+    ):
         read_audio(tmp_path / "long.wav", CONFIG)
     assert len(read_audio(tmp_path / "long.wav", CONFIG, trim=True)) == max_samples(CONFIG)
 
@@ -104,7 +117,9 @@ def test_a_clip_of_exactly_the_longest_length_is_accepted(tmp_path: Path, rate: 
 
 
 def test_samples_that_are_not_finite_are_refused(tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "a.wav", np.array([0.0, np.nan, 0.5], dtype=np.float32), 16000, subtype="FLOAT")
+    soundfile.write(
+        tmp_path / "a.wav", np.array([0.0, np.nan, 0.5], dtype=np.float32), 16000, subtype="FLOAT"
+    )
     with pytest.raises(InputError, match=r"a\.wav: samples that are not finite"):
         read_audio(tmp_path / "a.wav", CONFIG)
 
@@ -118,7 +133,10 @@ def wav(rate: int, channels: int, frames: int) -> bytes:
 HOSTILE = {
     "empty.wav": (b"", "the file is empty"),
     "text.wav": (b"this is not sound", "not a sound that soundfile or PyAV decodes"),
-    "picture.png": (b"\x89PNG\r\n\x1a\n" + b"\0" * 64, "it looks like a picture: give it as --image"),
+    "picture.png": (
+        b"\x89PNG\r\n\x1a\n" + b"\0" * 64,
+        "it looks like a picture: give it as --image",
+    ),
     "silent.wav": (wav(16000, 1, 0), "no sound in it"),
     "fast.wav": (wav(2_000_000, 1, 10), "1 channels at 2000000 Hz, refused"),
     "many.wav": (wav(16000, 100, 10), "100 channels at 16000 Hz, refused"),

@@ -1,4 +1,5 @@
-"""Pictures as people have them: turned, transparent, deep, animated, huge, broken; and what comes back from a file."""
+"""Pictures as people have them: turned, transparent, deep, animated, huge, broken; and what comes
+back from a file."""
 
 from __future__ import annotations
 
@@ -44,7 +45,11 @@ def test_every_kind_of_transparency_is_seen(tmp_path: Path, mode: str) -> None:
 
 def test_aspect_is_kept_and_padding_is_white_and_centred(tmp_path: Path) -> None:
     pixels = read_image(save(tmp_path / "wide.png", Image.new("RGB", (80, 40), "black")), 16)
-    assert (pixels[:, :4] == WHITE).all() and (pixels[:, 4:12] == -1.0).all() and (pixels[:, 12:] == WHITE).all()
+    assert (
+        (pixels[:, :4] == WHITE).all()
+        and (pixels[:, 4:12] == -1.0).all()
+        and (pixels[:, 12:] == WHITE).all()
+    )
 
 
 def test_shrinking_averages_rather_than_picks(tmp_path: Path) -> None:
@@ -72,7 +77,9 @@ def test_sixteen_bits_keep_their_range(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["1", "L", "CMYK", "YCbCr"])
 def test_other_modes_are_read(tmp_path: Path, mode: str) -> None:
     suffix = "jpg" if mode in ("CMYK", "YCbCr") else "png"
-    pixels = read_image(save(tmp_path / f"a.{suffix}", Image.new("RGB", (16, 16), "white").convert(mode)), 16)
+    pixels = read_image(
+        save(tmp_path / f"a.{suffix}", Image.new("RGB", (16, 16), "white").convert(mode)), 16
+    )
     assert pixels.min() > 0.95
 
 
@@ -84,7 +91,9 @@ def test_what_is_written_losslessly_comes_back(tmp_path: Path, suffix: str) -> N
 
 
 def test_an_unknown_suffix_to_write_names_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"out\.xyz: unknown suffix '\.xyz'; expected one of \.png"):
+    with pytest.raises(
+        UsageError, match=r"out\.xyz: unknown suffix '\.xyz'; expected one of \.png"
+    ):
         write_image(tmp_path / "out.xyz", np.zeros((3, 16, 16), dtype=np.float32))
     assert not list(tmp_path.iterdir())
 
@@ -93,15 +102,24 @@ def png_claiming(width: int, height: int) -> bytes:
     """A PNG of a few bytes whose header claims any size."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        return (
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 64)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 64))
+        + chunk(b"IEND", b"")
+    )
 
 
 def truncated() -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(buffer, "PNG")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(
+        buffer, "PNG"
+    )
     return buffer.getvalue()[:1000]
 
 
@@ -113,7 +131,10 @@ HOSTILE = {
     "large.png": (png_claiming(12_000, 6_000), "12000x6000 is more than 67108864 pixels, refused"),
     "bomb.png": (png_claiming(50_000, 50_000), "more than 67108864 pixels, refused"),
     "missing-data.png": (png_claiming(64, 64), "unreadable picture"),
-    "script.eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "not a picture that Pillow decodes"),
+    "script.eps": (
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n",
+        "not a picture that Pillow decodes",
+    ),
     "header.bmp": (b"BM" + b"\xff" * 60, "picture"),
     "loop.gif": (b"GIF89a\xff\xff\xff\xff\xf7\x00\x00", "picture"),
 }
@@ -146,11 +167,15 @@ def test_a_path_that_is_no_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_picture_for_janus_is_fitted_as_janus_was_trained(tmp_path: Path) -> None:
-    """Longest side to the square's, bilinear, whole pixels cut down, in the middle of grey 127; (x / 255 − 0.5) / 0.5."""
+    """Longest side to the square's, bilinear, whole pixels cut down, in the middle of grey 127; (x
+    / 255 − 0.5) / 0.5."""
     values = np.random.default_rng(1).integers(0, 256, (13, 37, 3), dtype=np.uint8)
     picture = Image.fromarray(values)
     pixels = read_image(save(tmp_path / "a.png", picture), 32, "janus")
-    resized = np.asarray(picture.resize((32, 11), Image.Resampling.BILINEAR), np.float32)  # 13 · 32 / 37 = 11.2
-    np.testing.assert_allclose(pixels.transpose(1, 2, 0)[10:21], (resized / 255 - 0.5) / 0.5, atol=1e-6)
+    # 13 · 32 / 37 = 11.2
+    resized = np.asarray(picture.resize((32, 11), Image.Resampling.BILINEAR), np.float32)
+    np.testing.assert_allclose(
+        pixels.transpose(1, 2, 0)[10:21], (resized / 255 - 0.5) / 0.5, atol=1e-6
+    )
     border = np.concatenate((pixels[:, :10], pixels[:, 21:]), axis=1)
     np.testing.assert_allclose(border, (127 / 255 - 0.5) / 0.5, atol=1e-6)

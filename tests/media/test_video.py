@@ -1,4 +1,5 @@
-"""Videos: uniformly spaced frames of films and animations, turned as the camera says, and files that come back."""
+"""Videos: uniformly spaced frames of films and animations, turned as the camera says, and files
+that come back."""
 
 from __future__ import annotations
 
@@ -32,7 +33,9 @@ def test_sampled_frames_are_uniform_and_in_order(total: int, count: int) -> None
     assert abs(indices[0] - (total - 1 - indices[-1])) <= 1
 
 
-@pytest.mark.parametrize(("suffix", "error"), [(".gif", 0.02), (".webp", 0.01), (".png", 0.01), (".mp4", 0.05)])
+@pytest.mark.parametrize(
+    ("suffix", "error"), [(".gif", 0.02), (".webp", 0.01), (".png", 0.01), (".mp4", 0.05)]
+)
 def test_what_is_written_comes_back(tmp_path: Path, suffix: str, error: float) -> None:
     write_video(tmp_path / f"a{suffix}", brightening(8), 8)
     frames = read_video(tmp_path / f"a{suffix}", SIZE, 8)
@@ -59,7 +62,8 @@ def test_a_film_shot_upright_is_turned(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", frames, 8)
     content = bytearray((tmp_path / "a.mp4").read_bytes())
     matrix = content.index(b"tkhd") + 4 + 40
-    quarter = [0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30]  # shown turned by 90 degrees clockwise
+    # shown turned by 90 degrees clockwise
+    quarter = [0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30]
     content[matrix : matrix + 36] = np.array(quarter, dtype=">i4").tobytes()
     (tmp_path / "a.mp4").write_bytes(content)
     seen = read_video(tmp_path / "a.mp4", SIZE, 1)[0]
@@ -68,7 +72,9 @@ def test_a_film_shot_upright_is_turned(tmp_path: Path) -> None:
 
 def test_a_still_picture_is_not_a_video(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    with pytest.raises(InputError, match=r"a\.png: a still picture, expected a video; give it as --image"):
+    with pytest.raises(
+        InputError, match=r"a\.png: a still picture, expected a video; give it as --image"
+    ):
         read_video(tmp_path / "a.png", SIZE, 8)
 
 
@@ -84,13 +90,17 @@ def test_a_hostile_video_is_one_clear_line(tmp_path: Path) -> None:
         "text.mp4": b"not a film",
         "cut.mp4": whole[: len(whole) // 2],
         "list.m3u8": b"#EXTM3U\n#EXTINF:1,\nwhole.mp4\n#EXT-X-ENDLIST\n",
-        "song.wav": b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x80\x3e\0\0\0\x7d\0\0\2\0\x10\0data\0\0\0\0",
+        "song.wav": (
+            b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x80\x3e\0\0\0\x7d\0\0\2\0\x10\0data\0\0\0\0"
+        ),
     }
     for name, content in hostile.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError) as caught:
             read_video(tmp_path / name, SIZE, 8)
-        assert str(caught.value).startswith(f"{tmp_path / name}: ") and "\n" not in str(caught.value)
+        assert str(caught.value).startswith(f"{tmp_path / name}: ") and "\n" not in str(
+            caught.value
+        )
 
 
 def test_damage_in_the_middle_of_a_film_never_escapes_as_another_error(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""FUDOKI in torch against what FUDOKI's own code computed, array by array (fudoki_golden/README.md)."""
+"""FUDOKI in torch against what FUDOKI's own code computed, array by array
+(fudoki_golden/README.md)."""
 
 from __future__ import annotations
 
@@ -9,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from nextomni_edge.checkpoints.layouts.fudoki import vq_decoder_tensors
 from nextomni_edge.config import CodebookConfig, ImageConfig, VqConfig
 from nextomni_edge.flow.path import MetricPath
 from nextomni_edge.flow.sampling import guided
 from nextomni_edge.flow.schedule import MetricSchedule
 from nextomni_edge.flow.velocity import intensity, jump_weight, velocity
-from nextomni_edge.layouts.fudoki import vq_decoder_tensors
 from nextomni_edge.models import networks
 from nextomni_edge.models.fudoki import FudokiModel
 from nextomni_edge.models.vq import VqDecoder
@@ -39,8 +40,11 @@ def close(found: Tensor, expected: Tensor, atol: float = TIGHT) -> None:
 
 
 @torch.no_grad()
-def hidden(model: FudokiModel, run: str, sample: int, tokens: Tensor, image: Tensor | None) -> Tensor:
-    """Hidden states of a sample's attended rows; `image` replaces the embeddings of its image rows."""
+def hidden(
+    model: FudokiModel, run: str, sample: int, tokens: Tensor, image: Tensor | None
+) -> Tensor:
+    """Hidden states of a sample's attended rows; `image` replaces the embeddings of its image
+    rows."""
     length = int(GOLDEN[f"{run}.attention_mask"][sample].sum())
     shown = golden(f"{run}.image_token_mask")[sample].bool()
     text = torch.where(shown, 0, tokens)
@@ -48,7 +52,9 @@ def hidden(model: FudokiModel, run: str, sample: int, tokens: Tensor, image: Ten
     if image is not None:
         rows[0, shown] = image
     positions, past = torch.arange(length)[None], model.backbone.empty_past(1)
-    return model.backbone(rows[:, :length], positions, torch.ones(1, length, dtype=torch.bool), past, past)[0]
+    return model.backbone(
+        rows[:, :length], positions, torch.ones(1, length, dtype=torch.bool), past, past
+    )[0]
 
 
 def generation_rows(model: FudokiModel, sample: int, tokens: Tensor) -> Tensor:
@@ -84,7 +90,10 @@ def test_guidance(fudoki: FudokiModel, sample: int) -> None:
     shifted(unconditional, golden("gen.uncond_img_logits")[sample])
     expected = golden("gen.cfg_img_logits")[sample]
     torch.testing.assert_close(
-        guided(golden("gen.img_logits")[sample], golden("gen.uncond_img_logits")[sample], 5.0), expected, atol=TIGHT, rtol=1e-6
+        guided(golden("gen.img_logits")[sample], golden("gen.uncond_img_logits")[sample], 5.0),
+        expected,
+        atol=TIGHT,
+        rtol=1e-6,
     )
     both = guided(conditional, unconditional, 5.0)
     close(both, expected[1 : len(both) + 1], atol=11 * TIGHT)  # 6 and 5 times the error of each
@@ -94,7 +103,11 @@ def test_guidance(fudoki: FudokiModel, sample: int) -> None:
 @pytest.mark.parametrize("sample", [0, 1, 2])
 def test_understanding_logits(fudoki: FudokiModel, sample: int) -> None:
     pixels = golden("und.pixel_values")
-    image = fudoki.image_encoder(pixels[sample : sample + 1])[0] if GOLDEN["und.has_image"][sample] else None
+    image = (
+        fudoki.image_encoder(pixels[sample : sample + 1])[0]
+        if GOLDEN["und.has_image"][sample]
+        else None
+    )
     rows = hidden(fudoki, "und", sample, golden("und.tokens")[sample], image)
     shifted(fudoki.text_head(rows)[0], golden("und.txt_logits")[sample])
 
@@ -115,20 +128,27 @@ def test_decoded_pixels(fudoki: FudokiModel) -> None:
     latents = fudoki.image_decoder.latents(codes)
     close(latents, golden("vq.latents"), atol=1e-6)
     close(fudoki.image_decoder.pixels(latents)[1:], golden("vq.pixels"))
-    levels = ((fudoki.image_decoder(codes).clamp(-1, 1) + 1) / 2 * 255).to(torch.int64).permute(0, 2, 3, 1)
+    levels = (
+        ((fudoki.image_decoder(codes).clamp(-1, 1) + 1) / 2 * 255)
+        .to(torch.int64)
+        .permute(0, 2, 3, 1)
+    )
     assert (levels - golden("vq.uint8").long()).abs().max() <= 1
 
 
 @torch.no_grad()
 def test_the_decoder_at_its_published_size() -> None:
-    """VQ-16 as released, 344 tensors with weights by the recipe: the names, shapes and computation of the real thing."""
+    """VQ-16 as released, 344 tensors with weights by the recipe: the names, shapes and computation
+    of the real thing."""
     real = json.loads((FOLDER / "vq_real.json").read_text())
     names = sorted(real["keys"])
     assert len(names) == 344
     decoder = VqDecoder(ImageConfig(64, 16, codebook=CodebookConfig(1, 16384, 8)), VqConfig())
     mapped = {
         source: ours
-        for ours, (source,) in vq_decoder_tensors({"channels": 128, "multipliers": [1, 1, 2, 2, 4], "residual_blocks": 2}).items()
+        for ours, (source,) in vq_decoder_tensors(
+            {"channels": 128, "multipliers": [1, 1, 2, 2, 4], "residual_blocks": 2}
+        ).items()
     }
     state = decoder.state_dict()
     for index, name in enumerate(names):
@@ -138,7 +158,10 @@ def test_the_decoder_at_its_published_size() -> None:
                 torch.from_numpy(recipe(real["seed"], index, name, real["keys"][name]))
             )
     assert not mapped
-    close(decoder.pixels(decoder.latents(golden("vq_real.codes")[:, :, None])), golden("vq_real.pixels"))
+    close(
+        decoder.pixels(decoder.latents(golden("vq_real.codes")[:, :, None])),
+        golden("vq_real.pixels"),
+    )
 
 
 def recipe(seed: int, index: int, name: str, shape: list[int]) -> np.ndarray:
@@ -154,20 +177,27 @@ def recipe(seed: int, index: int, name: str, shape: list[int]) -> np.ndarray:
 
 
 def relative(found: np.ndarray, expected: np.ndarray) -> float:
-    return float((np.abs(found.astype(np.float64) - expected) / np.maximum(1.0, np.abs(expected))).max())
+    return float(
+        (np.abs(found.astype(np.float64) - expected) / np.maximum(1.0, np.abs(expected))).max()
+    )
 
 
 @pytest.mark.parametrize(("modality", "name"), [("text", "txt"), ("image", "img")])
-def test_flow_quantities_of_the_model_s_own_tables(fudoki: FudokiModel, modality: str, name: str) -> None:
+def test_flow_quantities_of_the_model_s_own_tables(
+    fudoki: FudokiModel, modality: str, name: str
+) -> None:
     table = getattr(fudoki.metric_tables, modality).numpy()
     path = MetricPath(table if modality == "text" else table[0], MetricSchedule(3.0, 0.9))
     x_1, x_t = GOLDEN[f"flow.{name}.x_1"], GOLDEN[f"flow.{name}.x_t"]
     assert relative(path.distance(x_1), GOLDEN[f"flow.{name}.distance"]) <= 1e-6
     for index, t in enumerate(GOLDEN["flow.t"].tolist()):
         assert relative(path.probability(x_1, t), GOLDEN[f"flow.{name}.p_t"][index]) <= 1e-6
-        assert relative(intensity(x_t, x_1, t, path), GOLDEN[f"flow.{name}.intensity"][index]) <= 1e-6
+        assert (
+            relative(intensity(x_t, x_1, t, path), GOLDEN[f"flow.{name}.intensity"][index]) <= 1e-6
+        )
         beta, d_beta = path.schedule(t)
         u = d_beta * jump_weight(GOLDEN[f"flow.{name}.distance"], x_t, beta)
         assert relative(u, GOLDEN[f"flow.{name}.u"][index]) <= 1e-6
-        # With our own distances, exact but for their last float32 digit as theirs are: beta, 100 at the last t, multiplies that.
+        # With our own distances, exact but for their last float32 digit as theirs are: beta, 100 at
+        # the last t, multiplies that.
         assert relative(velocity(x_t, x_1, t, path), GOLDEN[f"flow.{name}.u"][index]) <= 1e-5

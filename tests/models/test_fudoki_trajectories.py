@@ -1,4 +1,5 @@
-"""FUDOKI's recorded trajectories replayed token for token, with the recorded draws: in torch, and through the exported graphs."""
+"""FUDOKI's recorded trajectories replayed token for token, with the recorded draws: in torch, and
+through the exported graphs."""
 
 from __future__ import annotations
 
@@ -39,11 +40,15 @@ def fudoki_checkpoint(made_once: Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="session")
-def fudoki_bundle(fudoki_checkpoint: Path, made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+def fudoki_bundle(
+    fudoki_checkpoint: Path, made_once: Callable[[str, Callable[[Path], object]], Path]
+) -> Path:
     """Its ONNX bundle, verified against PyTorch as it was written."""
     from nextomni_edge.export import export_bundle
 
-    return made_once("fudoki-bundle", lambda out: export_bundle(fudoki_checkpoint, out, overwrite=out.exists()))
+    return made_once(
+        "fudoki-bundle", lambda out: export_bundle(fudoki_checkpoint, out, overwrite=out.exists())
+    )
 
 
 @pytest.fixture(scope="session", params=["torch", pytest.param("onnx", marks=pytest.mark.slow)])
@@ -72,10 +77,17 @@ def test_guidance_drops_what_fudoki_drops(model: EdgeModel) -> None:
 
 def test_a_picture_is_asked_for_as_fudoki_asks(model: EdgeModel) -> None:
     """<BOS>, no system's words, roles in plain text, the picture between its markers at the end."""
-    prompt = conversation(model.tokenizer, [Turn("user", (Part("text", "draw a red cat"),))], "image")
+    prompt = conversation(
+        model.tokenizer, [Turn("user", (Part("text", "draw a red cat"),))], "image"
+    )
     asked = respond(prompt, "image", model.config, model.tokenizer)
     texts = [segment.tokens.tolist() for segment in asked.segments if segment.modality == "text"]
-    assert texts == [[IDS["bos"]], [0, 2, 7, 8, 9, 10, 1, 2], [IDS["begin_of_image"]], [IDS["end_of_image"]]]
+    assert texts == [
+        [IDS["bos"]],
+        [0, 2, 7, 8, 9, 10, 1, 2],
+        [IDS["begin_of_image"]],
+        [IDS["end_of_image"]],
+    ]
     options = GenerationOptions.defaults(model.config, "image", steps=4)
     assert options.guidance == 5.0 and options.temperature == 1.0
     answer = model.response(generate(model, asked, options))
@@ -99,7 +111,9 @@ def test_a_picture_has_codes_that_the_decoder_reads(model: EdgeModel) -> None:
 
 
 @pytest.mark.slow
-def test_the_bundle_is_the_model_and_a_device_can_check_it(fudoki_checkpoint: Path, fudoki_bundle: Path) -> None:
+def test_the_bundle_is_the_model_and_a_device_can_check_it(
+    fudoki_checkpoint: Path, fudoki_bundle: Path
+) -> None:
     against = verify(fudoki_bundle, fudoki_checkpoint)
     assert set(against.tasks) == {"text-to-image", "image-to-text"} and len(against.components) == 8
     assert against.skipped["text-to-video"] == "the model's conversations hold no video"
@@ -107,11 +121,24 @@ def test_the_bundle_is_the_model_and_a_device_can_check_it(fudoki_checkpoint: Pa
 
 
 @pytest.mark.slow
-def test_its_bundle_is_quantised_as_any_other(fudoki_checkpoint: Path, fudoki_bundle: Path, tmp_path: Path) -> None:
-    arguments = ["quantize", str(fudoki_bundle), "-o", str(tmp_path / "int8"), "--recipe", "int8-dynamic", "--json"]
+def test_its_bundle_is_quantised_as_any_other(
+    fudoki_checkpoint: Path, fudoki_bundle: Path, tmp_path: Path
+) -> None:
+    arguments = [
+        "quantize",
+        str(fudoki_bundle),
+        "-o",
+        str(tmp_path / "int8"),
+        "--recipe",
+        "int8-dynamic",
+        "--json",
+    ]
     result = CliRunner().invoke(root, arguments, prog_name="nextomni-edge")
     assert result.exit_code == 0, result.output
-    before, after = (sum(file.stat().st_size for file in path.rglob("weights/*")) for path in (fudoki_bundle, tmp_path / "int8"))
+    before, after = (
+        sum(file.stat().st_size for file in path.rglob("weights/*"))
+        for path in (fudoki_bundle, tmp_path / "int8")
+    )
     assert before > 3 * after
     verify(tmp_path / "int8", fudoki_checkpoint)
 

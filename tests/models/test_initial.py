@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import CLIPVisionConfig, CLIPVisionModel, Qwen2Config, Qwen2ForCausalLM, WhisperConfig, WhisperModel
+from transformers import (
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    WhisperConfig,
+    WhisperModel,
+)
 
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
@@ -22,8 +29,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """A published folder of each of the paper's three parts, tiny."""
     root = tmp_path_factory.mktemp("published")
     whisper = WhisperConfig(
-        d_model=32, encoder_layers=1, encoder_attention_heads=2, encoder_ffn_dim=128, decoder_layers=1, decoder_attention_heads=2,
-        decoder_ffn_dim=64, num_mel_bins=80, max_source_positions=16, max_target_positions=8, vocab_size=60, pad_token_id=0,
+        d_model=32, encoder_layers=1, encoder_attention_heads=2, encoder_ffn_dim=128,
+        decoder_layers=1, decoder_attention_heads=2, decoder_ffn_dim=64, num_mel_bins=80,
+        max_source_positions=16, max_target_positions=8, vocab_size=60, pad_token_id=0,
         bos_token_id=1, eos_token_id=2, decoder_start_token_id=3,
     )  # fmt: skip
     published(Qwen2ForCausalLM(Qwen2Config(**LANGUAGE)), root / "qwen2")
@@ -58,5 +66,6 @@ def test_two_parts_of_one_kind_are_refused(folders: list[str], tmp_path: Path) -
 def test_a_config_written_with_a_part_says_what_clip_needs(folders: list[str]) -> None:
     encoder = json.loads(json.dumps(fitting(folders).to_json()))["image"]["encoder"]
     assert encoder == {
-        "width": 32, "layers": 2, "heads": 4, "activation": "quick_gelu", "class_token": True, "first_norm": True,
+        "width": 32, "layers": 2, "heads": 4, "activation": "quick_gelu", "class_token": True,
+        "first_norm": True,
     }  # fmt: skip

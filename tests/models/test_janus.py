@@ -8,8 +8,8 @@ from torch import nn
 from transformers.models.janus.configuration_janus import JanusVisionConfig, JanusVQVAEConfig
 from transformers.models.janus.modeling_janus import JanusVisionModel, JanusVQVAE
 
+from nextomni_edge.checkpoints.layouts.fudoki import vq_decoder_tensors, vq_encoder_tensors
 from nextomni_edge.config import CodebookConfig, ImageConfig, TransformerConfig, VqConfig
-from nextomni_edge.layouts.fudoki import vq_decoder_tensors, vq_encoder_tensors
 from nextomni_edge.models.fudoki import VisionTower
 from nextomni_edge.models.vq import VqDecoder, VqEncoder
 
@@ -37,14 +37,17 @@ IMAGE = ImageConfig(12, 4, codebook=CodebookConfig(1, 64, 8))
 @pytest.fixture(scope="module")
 def oracle() -> nn.Module:
     config = JanusVQVAEConfig(
-        embed_dim=8, num_embeddings=64, base_channels=32, channel_multiplier=[1, 1, 2], num_res_blocks=1, latent_channels=32,
-        num_patches=3,
+        embed_dim=8, num_embeddings=64, base_channels=32, channel_multiplier=[1, 1, 2],
+        num_res_blocks=1, latent_channels=32, num_patches=3,
     )  # fmt: skip
     return randomised(JanusVQVAE(config))
 
 
-def copy_weights(module: nn.Module, oracle: nn.Module, names: dict[str, tuple[str | None, ...]]) -> None:
-    """Fill our module, to the last tensor, with those that the released layout's names stand for."""
+def copy_weights(
+    module: nn.Module, oracle: nn.Module, names: dict[str, tuple[str | None, ...]]
+) -> None:
+    """Fill our module, to the last tensor, with those that the released layout's names stand
+    for."""
     ours, theirs = module.state_dict(), oracle.state_dict()
     for name, (source,) in names.items():
         assert source is not None
@@ -70,9 +73,14 @@ def test_the_encoder(oracle: JanusVQVAE) -> None:
     codebook = {"codebook.codebook": ("gen_vision_model.quantize.embedding.weight",)}
     copy_weights(encoder, oracle, vq_encoder_tensors(SIZES) | codebook)
     pixels = torch.randn(4, 3, 12, 12)
-    latents = nn.functional.normalize(oracle.quant_conv(oracle.encoder(pixels)), dim=1).flatten(2).transpose(1, 2)
+    latents = (
+        nn.functional.normalize(oracle.quant_conv(oracle.encoder(pixels)), dim=1)
+        .flatten(2)
+        .transpose(1, 2)
+    )
     torch.testing.assert_close(encoder.latents(pixels), latents, atol=TIGHT, rtol=TIGHT)
-    # `transformers` leaves out the normalisation that LlamaGen and FUDOKI look codes up with, so its codes are others.
+    # `transformers` leaves out the normalisation that LlamaGen and FUDOKI look codes up with, so
+    # its codes are others.
     nearest = torch.cdist(latents, nn.functional.normalize(encoder.codebook, dim=1)).argmin(dim=2)
     codes = encoder(pixels)
     assert torch.equal(codes[:, :, 0], nearest) and len(codes.unique()) > 4
@@ -89,12 +97,17 @@ def test_the_vision_tower() -> None:
         "mlp_ratio": 4.0,
     }
     oracle = randomised(JanusVisionModel(JanusVisionConfig(**sizes)))
-    tower = VisionTower(ImageConfig(24, 8, encoder=TransformerConfig(32, 2, 4, norm_eps=1e-6))).eval()
+    tower = VisionTower(
+        ImageConfig(24, 8, encoder=TransformerConfig(32, 2, 4, norm_eps=1e-6))
+    ).eval()
     theirs, ours = oracle.state_dict(), tower.state_dict()
     names = {"patch": "embeddings.patch_embedding", "transformer.norm": "post_layernorm"}
     for index in range(2):
         block, layer = f"transformer.blocks.{index}", f"encoder.layers.{index}"
-        names |= {f"{block}.norm1": f"{layer}.layer_norm1", f"{block}.norm2": f"{layer}.layer_norm2"}
+        names |= {
+            f"{block}.norm1": f"{layer}.layer_norm1",
+            f"{block}.norm2": f"{layer}.layer_norm2",
+        }
         names |= {f"{block}.mlp.0": f"{layer}.mlp.fc1", f"{block}.mlp.2": f"{layer}.mlp.fc2"}
         names[f"{block}.out"] = f"{layer}.self_attn.projection_layer"
         for part in ("weight", "bias"):
@@ -106,4 +119,6 @@ def test_the_vision_tower() -> None:
     ours.pop("positions").copy_(theirs["embeddings.position_embedding.weight"])
     assert not ours
     pixels = torch.randn(2, 3, 24, 24)
-    torch.testing.assert_close(tower(pixels), oracle(pixels).last_hidden_state, atol=TIGHT, rtol=TIGHT)
+    torch.testing.assert_close(
+        tower(pixels), oracle(pixels).last_hidden_state, atol=TIGHT, rtol=TIGHT
+    )

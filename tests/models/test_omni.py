@@ -38,7 +38,9 @@ def test_an_autoregressive_head_never_looks_ahead() -> None:
 
 @torch.no_grad()
 def test_a_parallel_head_has_one_row_of_logits_per_codebook() -> None:
-    assert ParallelHead(HeadConfig("parallel", 16, 1, 2), CODEBOOK, 24)(torch.randn(2, 3, 24)).shape == (2, 3, 4, 16)
+    assert ParallelHead(HeadConfig("parallel", 16, 1, 2), CODEBOOK, 24)(
+        torch.randn(2, 3, 24)
+    ).shape == (2, 3, 4, 16)
 
 
 @torch.no_grad()
@@ -47,7 +49,9 @@ def test_codebook_rows_encode_to_themselves() -> None:
     codebook = Codebook(CODEBOOK)
     codes = torch.randint(0, 16, (2, 5, 4))
     assert (codebook.encode(3.0 * codebook.decode(codes)) == codes).all()
-    torch.testing.assert_close(codebook.decode(codes).unflatten(2, (4, 4)).norm(dim=-1), torch.ones(2, 5, 4))
+    torch.testing.assert_close(
+        codebook.decode(codes).unflatten(2, (4, 4)).norm(dim=-1), torch.ones(2, 5, 4)
+    )
 
 
 def test_quantisation_is_straight_through_and_trains_the_codebook() -> None:
@@ -64,7 +68,8 @@ def test_quantisation_is_straight_through_and_trains_the_codebook() -> None:
 
 @torch.no_grad()
 def test_the_vocoder_gives_back_a_sound_with_the_same_spectrogram() -> None:
-    """A vowel-like sound: what is heard has the log-mel that was asked for, where that is within 30 dB of its loudest."""
+    """A vowel-like sound: what is heard has the log-mel that was asked for, where that is within 30
+    dB of its loudest."""
     config = dataclasses.replace(tiny_config().audio, vocoder_iterations=32)
     time = np.arange(5120) / 16000
     glide = 2 * np.pi * (140 * time + 100 * time**2)
@@ -89,22 +94,36 @@ def test_every_component_has_the_interface_it_declares(kind: str) -> None:
     for component in found.values():
         bound = sizes(component.spec.dims())
         dtypes = {"float32": torch.float32, "int64": torch.int64, "bool": torch.bool}
-        arguments = [torch.ones(spec.shape(bound), dtype=dtypes[spec.dtype]) for spec in component.spec.inputs]
+        arguments = [
+            torch.ones(spec.shape(bound), dtype=dtypes[spec.dtype])
+            for spec in component.spec.inputs
+        ]
         outputs = component.module(*arguments)
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         for spec, output in zip(component.spec.outputs, outputs, strict=True):
-            assert spec.mismatch(str(output.dtype).removeprefix("torch."), tuple(output.shape), dict(bound)) is None
+            assert (
+                spec.mismatch(
+                    str(output.dtype).removeprefix("torch."), tuple(output.shape), dict(bound)
+                )
+                is None
+            )
 
 
 def test_components_read_every_tensor_of_the_checkpoint_and_share_the_codebooks() -> None:
     with torch.device("meta"):
         model = OmniModel(tiny_config())
-    named = {name for component in components(model).values() for name in component.weights.values()}
-    assert named == {name for name in native.state_names(model) if not name.startswith("metric_tables.")}
+    named = {
+        name for component in components(model).values() for name in component.weights.values()
+    }
+    assert named == {
+        name for name in native.state_names(model) if not name.startswith("metric_tables.")
+    }
     found = components(model)
     for modality in ("image", "audio"):
         users = (f"embed_{modality}", f"{modality}_encoder", f"{modality}_decoder")
-        assert {found[user].weights["codebook.entries"] for user in users} == {f"embed_{modality}.codebook.entries"}
+        assert {found[user].weights["codebook.entries"] for user in users} == {
+            f"embed_{modality}.codebook.entries"
+        }
 
 
 def test_a_model_directory_round_trips(tmp_path: Path) -> None:
@@ -119,7 +138,9 @@ def test_a_checkpoint_of_another_config_is_refused(tmp_path: Path) -> None:
     tiny_model(tmp_path)
     config = (tmp_path / "config.json").read_text()
     (tmp_path / "config.json").write_text(config.replace('"mlp_size": 96', '"mlp_size": 64'))
-    with pytest.raises(InputError, match=r"mlp.gate_proj.weight has shape \(96, 48\), expected \(64, 48\)"):
+    with pytest.raises(
+        InputError, match=r"mlp.gate_proj.weight has shape \(96, 48\), expected \(64, 48\)"
+    ):
         native.load(tmp_path)
     (tmp_path / "config.json").write_text(config.replace('"layers": 2', '"layers": 3', 1))
     with pytest.raises(InputError, match=r"tensor backbone.layers.2.\S+ is missing"):

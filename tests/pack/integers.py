@@ -1,4 +1,5 @@
-"""A model of small whole numbers, which float32 holds exactly: any language computes the same tokens with it.
+"""A model of small whole numbers, which float32 holds exactly: any language computes the same
+tokens with it.
 
 Its twin is IntegerComponents.swift.
 """

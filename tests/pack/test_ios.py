@@ -1,4 +1,5 @@
-"""`pack --for ios`: what the folder holds, and that the numbers which the Swift code must reproduce are still Python's."""
+"""`pack --for ios`: what the folder holds, and that the numbers which the Swift code must reproduce
+are still Python's."""
 
 from __future__ import annotations
 
@@ -30,24 +31,32 @@ def test_the_vectors_are_what_python_computes_now() -> None:
     now = vectors()
     assert {path.name for path in FOLDER.iterdir()} == now.keys()
     for name, data in now.items():
-        assert json.loads((FOLDER / name).read_text()) == json.loads(json.dumps(data)), f"run python -m tests.pack.vectors: {name}"
+        assert json.loads((FOLDER / name).read_text()) == json.loads(json.dumps(data)), (
+            f"run python -m tests.pack.vectors: {name}"
+        )
 
 
 def test_vectors_are_worth_replaying() -> None:
     found = vectors()
-    moved = [np.not_equal(step["from"], step["next"]).sum() for step in found["steps.json"]["steps"]]
+    moved = [
+        np.not_equal(step["from"], step["next"]).sum() for step in found["steps.json"]["steps"]
+    ]
     assert sum(moved) > 20
     for run in found["loop.json"]["runs"]:
         assert len({json.dumps(step["xt"]) for step in run["steps"]}) > 2, run["name"]
 
 
-def test_the_folder_is_the_swift_package_with_the_model(packed: Path, tiny_coreml_bundle: Path) -> None:
+def test_the_folder_is_the_swift_package_with_the_model(
+    packed: Path, tiny_coreml_bundle: Path
+) -> None:
     for path in (path for path in SOURCES.rglob("*") if path.is_file()):
         assert (packed / path.relative_to(SOURCES)).read_bytes() == path.read_bytes()
     bundle = Bundle.open(tiny_coreml_bundle)
     for name in (name for name in bundle.manifest.files if ".mlpackage/" in name):
         assert (packed / MODEL / name).read_bytes() == (bundle.path / name).read_bytes()
-    assert json.loads((packed / MODEL / "config.json").read_text()) == json.loads(json.dumps(bundle.config.to_json()))
+    assert json.loads((packed / MODEL / "config.json").read_text()) == json.loads(
+        json.dumps(bundle.config.to_json())
+    )
 
 
 def test_the_golden_trace_is_the_bundles(packed: Path, tiny_coreml_bundle: Path) -> None:
@@ -56,19 +65,30 @@ def test_the_golden_trace_is_the_bundles(packed: Path, tiny_coreml_bundle: Path)
     assert [task["name"] for task in found["tasks"]] == list(tasks)
     for written, (task, trajectory) in zip(found["tasks"], tasks.values(), strict=True):
         assert written["seed"] == str(task.options.seed)
-        last = [np.array(tokens).reshape(own.shape) for tokens, own in zip(written["tokens"], trajectory.tokens, strict=True)]
-        assert all(np.array_equal(one, other) for one, other in zip(last, trajectory.tokens, strict=True))
+        last = [
+            np.array(tokens).reshape(own.shape)
+            for tokens, own in zip(written["tokens"], trajectory.tokens, strict=True)
+        ]
+        assert all(
+            np.array_equal(one, other) for one, other in zip(last, trajectory.tokens, strict=True)
+        )
         assert written["steps"][0]["x1"] is None and len(written["steps"]) == len(trajectory.x_t[0])
 
 
-def test_the_same_bundle_gives_the_same_bytes(packed: Path, tiny_coreml_bundle: Path, tmp_path: Path) -> None:
+def test_the_same_bundle_gives_the_same_bytes(
+    packed: Path, tiny_coreml_bundle: Path, tmp_path: Path
+) -> None:
     pack(Bundle.open(tiny_coreml_bundle), tmp_path / "again", "ios")
     for path in (path for path in packed.rglob("*") if path.is_file()):
         assert (tmp_path / "again" / path.relative_to(packed)).read_bytes() == path.read_bytes()
 
 
-def test_what_swift_cannot_run_is_refused(tiny_bundle: Path, tiny_coreml_bundle: Path, packed: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is onnx, iOS runs Core ML packages; export with --target coreml"):
+def test_what_swift_cannot_run_is_refused(
+    tiny_bundle: Path, tiny_coreml_bundle: Path, packed: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        InputError, match="is onnx, iOS runs Core ML packages; export with --target coreml"
+    ):
         pack(Bundle.open(tiny_bundle), tmp_path / "out", "ios")
     with pytest.raises(UsageError, match="exists"):
         pack(Bundle.open(tiny_coreml_bundle), packed, "ios")

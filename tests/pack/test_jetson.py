@@ -1,4 +1,5 @@
-"""`pack --for jetson`: what the archive holds, and what its script does, run with stand-ins for the device's commands."""
+"""`pack --for jetson`: what the archive holds, and what its script does, run with stand-ins for the
+device's commands."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ from tests.test_layers import MODULES
 STAND_IN = """#!/bin/bash
 echo "$(basename "$0") $*" >> {log}
 case "$*" in
-"-m venv "*) mkdir -p "${{@: -1}}/bin"; cp "$0" "${{@: -1}}/bin/python"; cp "$0" "${{@: -1}}/bin/nextomni-edge";;
+"-m venv "*) mkdir -p "${{@: -1}}/bin"; cp "$0" "${{@: -1}}/bin/python"
+    cp "$0" "${{@: -1}}/bin/nextomni-edge";;
 *"import tensorrt"*) {tensorrt};;
 "doctor"*) {doctor};;
 esac
@@ -44,11 +46,15 @@ def install(
     python.write_text(STAND_IN.format(log=log, tensorrt=tensorrt, doctor=doctor), encoding="utf-8")
     python.chmod(0o755)
     ended = subprocess.run(
-        [unpacked / "install.sh", *arguments, tmp_path / "environment"], env=os.environ | {"PYTHON": str(python)},
-        capture_output=True, text=True, check=False,
+        [unpacked / "install.sh", *arguments, tmp_path / "environment"],
+        env=os.environ | {"PYTHON": str(python)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     given = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-    return ended.returncode, ended.stdout + ended.stderr, [line for line in given if " -c " not in line]
+    return (
+        ended.returncode,
+        ended.stdout + ended.stderr,
+        [line for line in given if " -c " not in line],
+    )
 
 
 def test_the_same_bundle_gives_the_same_archive(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -56,7 +62,9 @@ def test_the_same_bundle_gives_the_same_archive(tiny_bundle: Path, tmp_path: Pat
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         pack(bundle, tmp_path / name / "edge.tar", "jetson")
-    assert (tmp_path / "one" / "edge.tar").read_bytes() == (tmp_path / "two" / "edge.tar").read_bytes()
+    assert (tmp_path / "one" / "edge.tar").read_bytes() == (
+        tmp_path / "two" / "edge.tar"
+    ).read_bytes()
 
 
 def test_the_bundle_inside_is_whole_and_the_script_may_run(unpacked: Path) -> None:
@@ -68,15 +76,32 @@ def test_the_wheel_inside_holds_every_module_and_its_command(unpacked: Path) -> 
     (wheel,) = unpacked.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-        entry_points = archive.read(next(name for name in names if name.endswith("entry_points.txt"))).decode()
-    assert sum(name.endswith(".py") for name in names) == len(MODULES) + 1  # and the package's own __init__
-    assert "nextomni-edge = nextomni_edge.cli:main" in entry_points and "nextomni_edge/pack/install.sh" in names
+        entry_points = archive.read(
+            next(name for name in names if name.endswith("entry_points.txt"))
+        ).decode()
+    # and the package's own __init__
+    assert sum(name.endswith(".py") for name in names) == len(MODULES) + 1
+    assert (
+        "nextomni-edge = nextomni_edge.cli:main" in entry_points
+        and "nextomni_edge/pack/install.sh" in names
+    )
     assert wheel.name == package_wheel()[0]
 
 
 def test_pip_takes_the_wheel(unpacked: Path, tmp_path: Path) -> None:
     (wheel,) = unpacked.glob("*.whl")
-    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "-q", "--target", tmp_path / "site", wheel]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--no-deps",
+        "--no-index",
+        "-q",
+        "--target",
+        tmp_path / "site",
+        wheel,
+    ]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert (tmp_path / "site" / "nextomni_edge" / "runtimes" / "base.py").is_file()
@@ -98,7 +123,8 @@ def test_the_steps_run_in_their_order(unpacked: Path, tmp_path: Path) -> None:
     code, said, given = install(unpacked, tmp_path)
     assert code == 0, said
     assert [line.split()[:2] for line in given] == [
-        ["python3", "-m"], ["python", "-m"], ["nextomni-edge", "doctor"], ["nextomni-edge", "compile"], ["nextomni-edge", "verify"],
+        ["python3", "-m"], ["python", "-m"], ["nextomni-edge", "doctor"],
+        ["nextomni-edge", "compile"], ["nextomni-edge", "verify"],
     ]  # fmt: skip
     assert said.splitlines()[-1].startswith("ready: ")
 
@@ -110,7 +136,12 @@ def test_nothing_is_compiled_where_doctor_fails(unpacked: Path, tmp_path: Path) 
 
 def test_a_python_without_tensorrt_is_told_in_one_line(unpacked: Path, tmp_path: Path) -> None:
     code, said, given = install(unpacked, tmp_path, tensorrt="exit 1")
-    assert code == 5 and not given and said.count("\n") == 1 and "sudo apt-get install python3-libnvinfer" in said
+    assert (
+        code == 5
+        and not given
+        and said.count("\n") == 1
+        and "sudo apt-get install python3-libnvinfer" in said
+    )
 
 
 def test_an_archive_that_exists_is_kept(tiny_bundle: Path, tmp_path: Path) -> None:

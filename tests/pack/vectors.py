@@ -1,4 +1,5 @@
-"""What the Swift code must reproduce, computed by the Python: `python -m tests.pack.vectors` writes the files of its tests."""
+"""What the Swift code must reproduce, computed by the Python: `python -m tests.pack.vectors` writes
+the files of its tests."""
 
 from __future__ import annotations
 
@@ -15,8 +16,9 @@ from nextomni_edge.flow.path import MetricPath
 from nextomni_edge.flow.sampling import sample_x_1
 from nextomni_edge.flow.schedule import MetricSchedule
 from nextomni_edge.flow.step import RISES, STEP_RULES
-from nextomni_edge.generate.loop import StepRecord, generate
+from nextomni_edge.generate.loop import generate
 from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.steps import StepRecord
 from nextomni_edge.pack.ios import options_json, rows
 from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, respond
 from nextomni_edge.tokens.text import TextTokenizer
@@ -26,11 +28,23 @@ from tests.tiny import CORPUS, tiny_config
 
 FOLDER = Path(__file__).parents[2] / "nextomni_edge/pack/swift/Tests/NextOmniFlowTests/Vectors"
 CONFIG = tiny_config()
-TEXTS = ["draw a red rocket", " two  blanks,\nand a line!", "naïve café ☕️ 日本語", "<|eos|> is plain text", "", "x=1+2; #tag"]
+TEXTS = [
+    "draw a red rocket",
+    " two  blanks,\nand a line!",
+    "naïve café ☕️ 日本語",
+    "<|eos|> is plain text",
+    "",
+    "x=1+2; #tag",
+]
 RUNS: tuple[tuple[str, Kind, int | None, dict[str, Any]], ...] = (
     ("text", "text", 2, {"steps": 6, "temperature": 0.0}),
     ("image", "image", None, {"steps": 8, "temperature": 1.0, "guidance": 2.0}),
-    ("image, corrected", "image", None, {"steps": 5, "stepper": "corrected", "temperature": 0.7, "top_k": 5}),
+    (
+        "image, corrected",
+        "image",
+        None,
+        {"steps": 5, "stepper": "corrected", "temperature": 0.7, "top_k": 5},
+    ),
     ("audio", "audio", 3, {"steps": 7, "temperature": 1.0, "top_p": 0.8}),
     ("video", "video", 2, {"steps": 4, "temperature": 0.3, "guidance": 1.0}),
 )
@@ -50,7 +64,8 @@ def noise() -> list[dict[str, Any]]:
     ]  # fmt: skip
     return [
         {
-            "seed": str(seed), "segment": segment, "step": step, "use": int(use), "positions": positions, "codes": codes,
+            "seed": str(seed), "segment": segment, "step": step, "use": int(use),
+            "positions": positions, "codes": codes,
             "uniform": Noise(seed).uniform(segment, step, use, positions, codes).tolist(),
             "start": Noise(seed).start(segment, positions, codes, 1000).tolist(),
         }
@@ -63,12 +78,23 @@ def schedule() -> list[dict[str, Any]]:
     for c, a, t in itertools.product((1.0, 3.0), (0.9, 1.5), (0.0, 0.125, 0.5, 0.9, 1.0 - 2**-10)):
         own = MetricSchedule(c, a)
         rises = {name: rise(own, t, 2**-11) for name, rise in RISES.items()}
-        found.append({"c": c, "a": a, "t": t, "h": 2**-11, "beta": own(t)[0], "derivative": own(t)[1], **rises})
+        found.append(
+            {
+                "c": c,
+                "a": a,
+                "t": t,
+                "h": 2**-11,
+                "beta": own(t)[0],
+                "derivative": own(t)[1],
+                **rises,
+            }
+        )
     return found
 
 
 def steps() -> dict[str, Any]:
-    """Single steps of 40 rows at several times, by both rules, and the distances from one symbol."""
+    """Single steps of 40 rows at several times, by both rules, and the distances from one
+    symbol."""
     metric, generator = table(24, 6, seed=1), np.random.default_rng(2)
     path, found = MetricPath(metric, MetricSchedule()), []
     for stepper, t in itertools.product(STEP_RULES, (0.0, 0.25, 0.6, 0.9)):
@@ -76,21 +102,31 @@ def steps() -> dict[str, Any]:
         jump, target = np.round(generator.uniform(size=(2, 40)), 6)
         x_next = STEP_RULES[stepper](x_t, x_1, t, 0.1, path, jump, target)
         found.append({
-            "stepper": stepper, "t": t, "h": 0.1, "from": x_t.tolist(), "toward": x_1.tolist(), "jump": jump.tolist(),
-            "target": target.tolist(), "next": x_next.tolist(),
+            "stepper": stepper, "t": t, "h": 0.1, "from": x_t.tolist(), "toward": x_1.tolist(),
+            "jump": jump.tolist(), "target": target.tolist(), "next": x_next.tolist(),
         })  # fmt: skip
-    return {"table": metric.tolist(), "distance": path.distance(np.array([3]))[0].tolist(), "steps": found}
+    return {
+        "table": metric.tolist(),
+        "distance": path.distance(np.array([3]))[0].tolist(),
+        "steps": found,
+    }
 
 
 def sampling() -> list[dict[str, Any]]:
     generator, found = np.random.default_rng(3), []
-    for temperature, top_k, top_p in ((0.0, 0, 1.0), (1.0, 0, 1.0), (0.5, 4, 1.0), (1.3, 0, 0.7), (0.8, 6, 0.5)):
+    for temperature, top_k, top_p in (
+        (0.0, 0, 1.0),
+        (1.0, 0, 1.0),
+        (0.5, 4, 1.0),
+        (1.3, 0, 0.7),
+        (0.8, 6, 0.5),
+    ):
         logits = generator.integers(-24, 24, (20, 12)).astype(np.float32) / 8
         uniform = np.round(generator.uniform(size=20), 6)
         x_1 = sample_x_1(logits, uniform, temperature, top_k, top_p)
         found.append({
-            "temperature": temperature, "topK": top_k, "topP": top_p, "logits": logits.tolist(), "uniform": uniform.tolist(),
-            "x1": x_1.tolist(),
+            "temperature": temperature, "topK": top_k, "topP": top_p, "logits": logits.tolist(),
+            "uniform": uniform.tolist(), "x1": x_1.tolist(),
         })  # fmt: skip
     return found
 
@@ -100,7 +136,14 @@ def tokenizer_texts(tokenizer: TextTokenizer) -> list[dict[str, Any]]:
     for text in TEXTS:
         ids = tokenizer.encode(text)
         answer = [tokenizer.special.pad, *ids.tolist(), tokenizer.special.eos, *ids.tolist()]
-        found.append({"text": text, "ids": ids.tolist(), "answer": answer, "decoded": tokenizer.decode(np.array(answer))})
+        found.append(
+            {
+                "text": text,
+                "ids": ids.tolist(),
+                "answer": answer,
+                "decoded": tokenizer.decode(np.array(answer)),
+            }
+        )
     return found
 
 
@@ -108,25 +151,39 @@ def loop(tokenizer_path: Path) -> dict[str, Any]:
     """Whole runs over the model of whole numbers."""
     sizes = {"image": CONFIG.image.codebook, "audio": CONFIG.audio.codebook}
     tables = {"text": table(CONFIG.text.vocabulary_size, 4, 4)} | {
-        name: np.stack([table(book.entries, 4, 5 + k) for k in range(book.codebooks)]) for name, book in sizes.items()
+        name: np.stack([table(book.entries, 4, 5 + k) for k in range(book.codebooks)])
+        for name, book in sizes.items()
     }
     model, runs = integer_model(CONFIG, tokenizer_path, tables), []
     for seed, (name, kind, count, settings) in enumerate(RUNS):
-        segments = conversation(model.tokenizer, [Turn("user", (Part("text", "draw a red rocket"),))], kind)
+        segments = conversation(
+            model.tokenizer, [Turn("user", (Part("text", "draw a red rocket"),))], kind
+        )
         options = GenerationOptions(seed=seed + 2**63, **settings)
         records: list[StepRecord] = []
-        finished = generate(model, respond(segments, kind, CONFIG, model.tokenizer, count), options, records.append)
+        finished = generate(
+            model, respond(segments, kind, CONFIG, model.tokenizer, count), options, records.append
+        )
         runs.append({
             "name": name, "kind": kind, "count": count or 1, **options_json(options),
             "prompt": [token for segment in segments for token in segment.tokens.tolist()],
             "steps": [step_json(record) for record in records],
             "tokens": [rows([finished.segments[index].tokens]) for index in finished.generated()],
         })  # fmt: skip
-    return {"tables": {name: values.reshape(-1, *values.shape[-2:]).tolist() for name, values in tables.items()}, "runs": runs}
+    return {
+        "tables": {
+            name: values.reshape(-1, *values.shape[-2:]).tolist() for name, values in tables.items()
+        },
+        "runs": runs,
+    }
 
 
 def step_json(record: StepRecord) -> dict[str, Any]:
-    return {"step": record.step, "xt": rows(list(record.x_t)), "x1": None if record.x_1 is None else rows(list(record.x_1))}
+    return {
+        "step": record.step,
+        "xt": rows(list(record.x_t)),
+        "x1": None if record.x_1 is None else rows(list(record.x_1)),
+    }
 
 
 def vectors() -> dict[str, Any]:
@@ -137,8 +194,9 @@ def vectors() -> dict[str, Any]:
         tokenizer = TextTokenizer(path)
 
         return {
-            "noise.json": noise(), "schedule.json": schedule(), "steps.json": steps(), "sampling.json": sampling(),
-            "texts.json": tokenizer_texts(tokenizer), "loop.json": loop(path), "config.json": CONFIG.to_json(),
+            "noise.json": noise(), "schedule.json": schedule(), "steps.json": steps(),
+            "sampling.json": sampling(), "texts.json": tokenizer_texts(tokenizer),
+            "loop.json": loop(path), "config.json": CONFIG.to_json(),
             "tokenizer.json": json.loads(path.read_text()),
         }  # fmt: skip
 
@@ -146,7 +204,9 @@ def vectors() -> dict[str, Any]:
 def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name, data in vectors().items():
-        (FOLDER / name).write_text(json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")) + "\n")
+        (FOLDER / name).write_text(
+            json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -40,8 +40,14 @@ class Fixed(Session):
     ("arrays", "sentence"),
     [
         ({"logits": np.zeros((2, 2), np.float32)}, "codes is missing"),
-        ({"logits": np.zeros((2, 5), np.float32), "codes": np.zeros(2, np.int64)}, "logits: axis 1 has size 5, expected 2"),
-        ({"logits": np.zeros((2, 2)), "codes": np.zeros(2, np.int64)}, "logits: dtype float64, expected float32"),
+        (
+            {"logits": np.zeros((2, 5), np.float32), "codes": np.zeros(2, np.int64)},
+            "logits: axis 1 has size 5, expected 2",
+        ),
+        (
+            {"logits": np.zeros((2, 2)), "codes": np.zeros(2, np.int64)},
+            "logits: dtype float64, expected float32",
+        ),
         (
             {"logits": np.zeros((3, 2), np.float32), "codes": np.zeros(3, np.int64)},
             "logits: axis 0 (batch) has size 3, but another tensor has 2",
@@ -51,7 +57,9 @@ class Fixed(Session):
 def test_outputs_of_another_model_are_refused(arrays: dict[str, Array], sentence: str) -> None:
     with pytest.raises(InputError) as error:
         Fixed(**arrays).run(HIDDEN)
-    assert str(error.value) == f"text_head: output {sentence}; the file is not this model's text_head"
+    assert (
+        str(error.value) == f"text_head: output {sentence}; the file is not this model's text_head"
+    )
 
 
 @pytest.mark.parametrize(("value", "word"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf")])
@@ -65,15 +73,25 @@ def test_numbers_that_are_not_finite_are_refused(value: float, word: str) -> Non
 
 
 def test_an_unknown_runtime_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"^runtime 'abacus': expected one of coreml, llamacpp, onnx, openvino, tensorrt, torch$"):
+    with pytest.raises(
+        UsageError,
+        match=(
+            r"^runtime 'abacus': expected one of coreml, llamacpp, onnx, openvino, tensorrt, torch$"
+        ),
+    ):
         runtime("abacus")
 
 
-@pytest.mark.parametrize("name", sorted(RUNTIMES.keys() - {"coreml", "tensorrt"}))  # one needs none, the other any of two
-def test_a_missing_library_says_how_to_install_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+# one needs none, the other any of two
+@pytest.mark.parametrize("name", sorted(RUNTIMES.keys() - {"coreml", "tensorrt"}))
+def test_a_missing_library_says_how_to_install_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     module, _, extra = RUNTIMES[name]
     monkeypatch.delitem(sys.modules, module, raising=False)
-    monkeypatch.setitem(sys.modules, {"onnx": "onnxruntime", "llamacpp": "llama_cpp"}.get(name, name), None)
+    monkeypatch.setitem(
+        sys.modules, {"onnx": "onnxruntime", "llamacpp": "llama_cpp"}.get(name, name), None
+    )
     with pytest.raises(MissingRuntimeError) as error:
         runtime(name)
     assert str(error.value).endswith(f"install it with: pip install 'nextomni-edge[{extra}]'")
@@ -82,7 +100,8 @@ def test_a_missing_library_says_how_to_install_it(name: str, monkeypatch: pytest
 
 def test_the_registry_imports_no_library() -> None:
     code = (
-        "import sys, nextomni_edge.runtimes.base as b; print(len(b.RUNTIMES), 'torch' in sys.modules, 'onnxruntime' in sys.modules)"
+        "import sys, nextomni_edge.runtimes.base as b; print(len(b.RUNTIMES), 'torch' in"
+        " sys.modules, 'onnxruntime' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [str(len(RUNTIMES)), "False", "False"]
@@ -91,10 +110,16 @@ def test_the_registry_imports_no_library() -> None:
 def test_a_graph_with_another_interface_is_refused(tmp_path: Path) -> None:
     inputs = [helper.make_tensor_value_info("hidden", TensorProto.INT64, ["batch", 3])]
     outputs = [helper.make_tensor_value_info("logits", TensorProto.INT64, ["batch", 3])]
-    graph = helper.make_graph([helper.make_node("Identity", ["hidden"], ["logits"])], "text_head", inputs, outputs)
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["hidden"], ["logits"])], "text_head", inputs, outputs
+    )
     file = tmp_path / "text_head.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10), file)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10), file
+    )
     with pytest.raises(InputError) as error:
         runtime("onnx").load("text_head", file, SPEC)
-    expected = f"text_head: {file} has inputs [('hidden', 'int64')], expected [('hidden', 'float32')]"
+    expected = (
+        f"text_head: {file} has inputs [('hidden', 'int64')], expected [('hidden', 'float32')]"
+    )
     assert str(error.value) == expected

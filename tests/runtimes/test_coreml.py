@@ -1,4 +1,5 @@
-"""The Core ML runtime: the interpreter needs no library; Apple's is called with what it takes (by a double: not run here)."""
+"""The Core ML runtime: the interpreter needs no library; Apple's is called with what it takes (by a
+double: not run here)."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ from nextomni_edge.verify import verify
 
 SCRIPT = """
 import sys
-sys.modules.update(dict.fromkeys(["coremltools", "torch", "onnx", "onnxruntime", "google.protobuf"]))
+blocked = ["coremltools", "torch", "onnx", "onnxruntime", "google.protobuf"]
+sys.modules.update(dict.fromkeys(blocked))
 from pathlib import Path
 from nextomni_edge.verify import verify
 report = verify(Path(sys.argv[1]))
@@ -30,12 +32,15 @@ print(report.runtime, len(report.tasks), report.failures, report.near_ties)
 
 def test_the_trace_replays_with_numpy_alone(tiny_coreml_bundle: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tiny_coreml_bundle)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", SCRIPT, str(tiny_coreml_bundle)], capture_output=True, text=True,
+        check=False
     )  # fmt: skip
     assert done.stdout == "coreml 9 [] 0\n", done.stderr
 
 
-def test_a_package_is_verified_against_the_model(tiny_coreml_bundle: Path, tiny_checkpoint: Path) -> None:
+def test_a_package_is_verified_against_the_model(
+    tiny_coreml_bundle: Path, tiny_checkpoint: Path
+) -> None:
     assert verify(tiny_coreml_bundle, against=tiny_checkpoint).failures == []
 
 
@@ -52,7 +57,11 @@ def mac(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             seen.append({name: (array.dtype.name, array.shape) for name, array in given.items()})
             batch, rows, _ = given["embeddings"].shape
             cache = np.zeros((2, batch, 2, rows, 12), np.float32)
-            return {"hidden": np.zeros(given["embeddings"].shape, np.float32), "keys": cache, "values": cache}
+            return {
+                "hidden": np.zeros(given["embeddings"].shape, np.float32),
+                "keys": cache,
+                "values": cache,
+            }
 
     units = {name: name for name in ("CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE", "ALL")}
     library = SimpleNamespace(models=SimpleNamespace(MLModel=Model), ComputeUnit=units)
@@ -72,10 +81,15 @@ def backbone_inputs() -> dict[str, np.ndarray]:
 def test_apple_s_library_is_given_what_it_has(mac: list[Any], tiny_coreml_bundle: Path) -> None:
     bundle = Bundle.open(tiny_coreml_bundle)
     spec = graph_specs(bundle.config)["backbone"]
-    session = runtime("coreml").load("backbone", bundle.component_file("backbone"), spec, "CPU_AND_NE")
+    session = runtime("coreml").load(
+        "backbone", bundle.component_file("backbone"), spec, "CPU_AND_NE"
+    )
     assert session.provider == "CPU_AND_NE" and mac == [("backbone.mlpackage", "CPU_AND_NE")]
     assert session.run(backbone_inputs(), {"hidden"})["hidden"].dtype == np.float32
-    assert mac[1]["positions"] == ("int32", (1, 3)) and mac[1]["attention_mask"] == ("float32", (1, 4))
+    assert mac[1]["positions"] == ("int32", (1, 3)) and mac[1]["attention_mask"] == (
+        "float32",
+        (1, 4),
+    )
     assert mac[1]["past_keys"] == ("float32", (2, 1, 2, 1, 12))
 
 
@@ -85,7 +99,9 @@ def test_apple_s_library_missing_says_how_to_install_it(
     monkeypatch.setitem(sys.modules, "coremltools", None)
     bundle = Bundle.open(tiny_coreml_bundle)
     spec = graph_specs(bundle.config)["backbone"]
-    with pytest.raises(MissingRuntimeError, match=r"install it with: pip install 'nextomni-edge\[coreml\]'$"):
+    with pytest.raises(
+        MissingRuntimeError, match=r"install it with: pip install 'nextomni-edge\[coreml\]'$"
+    ):
         runtime("coreml").load("backbone", bundle.component_file("backbone"), spec, "ALL")
 
 

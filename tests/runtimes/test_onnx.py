@@ -1,4 +1,5 @@
-"""ONNX Runtime's bindings: the path of a provider with memory of its own, run in the processor's (see also test_contract.py)."""
+"""ONNX Runtime's bindings: the path of a provider with memory of its own, run in the processor's
+(see also test_contract.py)."""
 
 from __future__ import annotations
 
@@ -14,12 +15,12 @@ from nextomni_edge.generate.loop import generate
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import CACHES, GenerationOptions
 from nextomni_edge.graphs import graph_specs
-from nextomni_edge.runtimes import onnx
-from nextomni_edge.runtimes.onnx import BoundSession, OnnxSession
-from nextomni_edge.runtimes.onnx_state import BoundState
+from nextomni_edge.runtimes.onnx import runtime as onnx
+from nextomni_edge.runtimes.onnx.runtime import BoundSession, OnnxSession
+from nextomni_edge.runtimes.onnx.state import BoundState
 from nextomni_edge.runtimes.state import HostState
+from nextomni_edge.tasks import PLANS, Plan
 from nextomni_edge.tokens.chat import Kind
-from nextomni_edge.verify.tasks import PLANS, Plan
 from tests.generate.test_cache import KINDS, ask
 from tests.tiny import tiny_config
 
@@ -63,7 +64,11 @@ def test_whole_generations_have_the_same_tokens_and_no_key_or_value_leaves_the_p
 ) -> None:
     crossed: list[str] = []
     run = BoundSession._run
-    monkeypatch.setattr(BoundSession, "_run", lambda self, *given: (crossed.append(self.spec.name), run(self, *given))[1])
+    monkeypatch.setattr(
+        BoundSession,
+        "_run",
+        lambda self, *given: (crossed.append(self.spec.name), run(self, *given))[1],
+    )
     reference = EdgeModel.from_checkpoint(tiny_checkpoint)
     options = GenerationOptions.defaults(bound.config, kind, steps=12, guidance=1.0, kv_cache=cache)
     found, expected = (generate(model, ask(model, kind), options) for model in (bound, reference))
@@ -73,7 +78,9 @@ def test_whole_generations_have_the_same_tokens_and_no_key_or_value_leaves_the_p
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
-def test_every_task_has_the_same_tokens_wherever_its_prompt_is_kept(bound: EdgeModel, plan: Plan) -> None:
+def test_every_task_has_the_same_tokens_wherever_its_prompt_is_kept(
+    bound: EdgeModel, plan: Plan
+) -> None:
     task, session = plan.task(bound), bound.session("backbone")
     options = dataclasses.replace(task.options, kv_cache="prefix")
     assert isinstance(session, BoundSession) and isinstance(bound.state(1, 4), BoundState)
@@ -92,8 +99,16 @@ def test_what_is_kept_in_the_providers_memory_is_what_numpy_keeps(asked: list[in
     for sequences in (np.array([0, 1, 2]), np.array([2, 0]), np.array([1])):
         positions = np.stack([rng.permutation(10)[:4] for _ in sequences])
         real = np.arange(4) < rng.integers(1, 5, (len(sequences), 1))
-        new = {past: rng.standard_normal((2, len(sequences), 2, 4, 12)).astype(np.float32) for past, _ in spec.states}
-        kept.put({name: OrtValue.ortvalue_from_numpy(array) for name, array in new.items()}, sequences, positions, real)
+        new = {
+            past: rng.standard_normal((2, len(sequences), 2, 4, 12)).astype(np.float32)
+            for past, _ in spec.states
+        }
+        kept.put(
+            {name: OrtValue.ortvalue_from_numpy(array) for name, array in new.items()},
+            sequences,
+            positions,
+            real,
+        )
         expected.put(sequences, positions, real, {own: new[past] for past, own in spec.states})
     for name, array in expected.past(np.array(asked), 10).items():
         np.testing.assert_array_equal(kept.past(np.array(asked))[name].numpy()[:, :, :, :10], array)

@@ -1,4 +1,5 @@
-"""What OpenVINO does of itself and must not: bfloat16 unasked, another device, grouped keys read wrong; and its cache."""
+"""What OpenVINO does of itself and must not: bfloat16 unasked, another device, grouped keys read
+wrong; and its cache."""
 
 from __future__ import annotations
 
@@ -17,14 +18,15 @@ from nextomni_edge.errors import InputError, MissingRuntimeError
 from nextomni_edge.graphs import graph_specs
 from nextomni_edge.runtimes.base import Execution, Session, runtime
 from nextomni_edge.spec import Dim, GraphSpec, TensorSpec
+from nextomni_edge.tasks import PLANS
 from nextomni_edge.verify import verify
-from nextomni_edge.verify.tasks import PLANS
 
 openvino = pytest.importorskip("openvino", reason="the OpenVINO runtime needs openvino")
 
 BATCH = Dim("batch", 1, 4)
 SPEC = GraphSpec(
-    "text_head", (TensorSpec("hidden", "float32", (BATCH, 64)),), (TensorSpec("logits", "float32", (BATCH, 64)),)
+    "text_head", (TensorSpec("hidden", "float32", (BATCH, 64)),),
+    (TensorSpec("logits", "float32", (BATCH, 64)),)
 )  # fmt: skip
 
 
@@ -37,14 +39,24 @@ def linear(folder: Path, scale: float = 1.0) -> Path:
     tensor.data_location = TensorProto.EXTERNAL
     for key, value in {"location": "weight", "offset": "0", "length": str(weight.nbytes)}.items():
         tensor.external_data.add(key=key, value=value)
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 64]) for name in ("hidden", "logits")]
-    graph = helper.make_graph([helper.make_node("MatMul", ["hidden", "w"], ["logits"])], "g", ends[:1], ends[1:], [tensor])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10), folder / "text_head.onnx")
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 64])
+        for name in ("hidden", "logits")
+    ]
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["hidden", "w"], ["logits"])], "g", ends[:1], ends[1:], [tensor]
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10),
+        folder / "text_head.onnx",
+    )
     return folder / "text_head.onnx"
 
 
 def logits(session: Session) -> Any:
-    return session.run({"hidden": np.random.default_rng(1).standard_normal((2, 64)).astype(np.float32)})["logits"]
+    return session.run(
+        {"hidden": np.random.default_rng(1).standard_normal((2, 64)).astype(np.float32)}
+    )["logits"]
 
 
 def test_the_same_tokens_at_every_step_for_every_task(tiny_bundle: Path) -> None:
@@ -57,11 +69,14 @@ def test_the_same_tokens_at_every_step_for_every_task(tiny_bundle: Path) -> None
 def test_float32_is_float32_and_bfloat16_only_where_asked_for(tmp_path: Path) -> None:
     file = linear(tmp_path)
     exact = logits(runtime("onnx").load("text_head", file, SPEC))
-    np.testing.assert_allclose(logits(runtime("openvino").load("text_head", file, SPEC)), exact, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(
+        logits(runtime("openvino").load("text_head", file, SPEC)), exact, rtol=0, atol=1e-4
+    )
     try:
         session = runtime("openvino", Execution(compute="bfloat16")).load("text_head", file, SPEC)
     except MissingRuntimeError as error:
-        assert "bfloat16 was asked for, but CPU would compute in f" in str(error)  # a processor without it says so
+        # a processor without it says so
+        assert "bfloat16 was asked for, but CPU would compute in f" in str(error)
     else:
         assert 1e-3 < np.abs(logits(session) - exact).max() < 1.0
 
@@ -78,9 +93,14 @@ class Compiled:
 
 def test_another_device_or_arithmetic_than_asked_for_is_refused() -> None:
     loader: Any = runtime("openvino")
-    with pytest.raises(MissingRuntimeError, match=r"^text_head: provider CPU was asked for, but GPU\.0 would run$"):
+    with pytest.raises(
+        MissingRuntimeError, match=r"^text_head: provider CPU was asked for, but GPU\.0 would run$"
+    ):
         loader._check_runs_as_asked("text_head", Compiled(["GPU.0"], openvino.Type.f32), "CPU")
-    with pytest.raises(MissingRuntimeError, match=r"^text_head: float32 was asked for, but CPU would compute in bf16; "):
+    with pytest.raises(
+        MissingRuntimeError,
+        match=r"^text_head: float32 was asked for, but CPU would compute in bf16; ",
+    ):
         loader._check_runs_as_asked("text_head", Compiled(["CPU"], openvino.Type.bf16), "CPU")
 
 
@@ -109,17 +129,25 @@ def test_a_damaged_file_of_the_cache_is_compiled_again(tmp_path: Path, cut: int)
     (blob,) = kept(cache)
     whole = blob.read_bytes()
     blob.write_bytes(whole[:cut])
-    np.testing.assert_array_equal(logits(runtime("openvino", Execution(cache=cache)).load("text_head", file, SPEC)), first)
+    np.testing.assert_array_equal(
+        logits(runtime("openvino", Execution(cache=cache)).load("text_head", file, SPEC)), first
+    )
     assert len(blob.read_bytes()) == len(whole)
 
 
-def test_grouped_keys_that_the_library_does_not_expand_are_refused(tiny_bundle: Path, tmp_path: Path) -> None:
-    """Where it cannot read the number of heads it would multiply memory that is not its own; graphs of ours hold it."""
+def test_grouped_keys_that_the_library_does_not_expand_are_refused(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    """Where it cannot read the number of heads it would multiply memory that is not its own; graphs
+    of ours hold it."""
     spec = graph_specs(Bundle.open(tiny_bundle, verify_hashes=False).config)["backbone"]
     model = onnx.load(tiny_bundle / "backbone.onnx")
     hide_heads(model)
     onnx.save(model, tmp_path / "backbone.onnx")
-    with pytest.raises(InputError, match=r"^backbone: OpenVINO reads attention with \? query and .* key heads from "):
+    with pytest.raises(
+        InputError,
+        match=r"^backbone: OpenVINO reads attention with \? query and .* key heads from ",
+    ):
         runtime("openvino").load("backbone", tmp_path / "backbone.onnx", spec)
 
 
@@ -140,16 +168,27 @@ print("alive")
 """
 
 
-def test_an_interrupt_is_survived_after_sessions_ended_in_any_order_and_thread(tmp_path: Path) -> None:
-    """A second core would leave this thread with a signal stack that is unmapped: the interrupt would be a segmentation fault."""
-    ran = subprocess.run([sys.executable, "-c", INTERRUPTED, linear(tmp_path)], capture_output=True, text=True, check=False)
+def test_an_interrupt_is_survived_after_sessions_ended_in_any_order_and_thread(
+    tmp_path: Path,
+) -> None:
+    """A second core would leave this thread with a signal stack that is unmapped: the interrupt
+    would be a segmentation fault."""
+    ran = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, linear(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (ran.returncode, ran.stdout.split()) == (0, ["interrupted", "alive"]), ran.stderr
 
 
 def hide_heads(model: onnx.ModelProto) -> None:
-    """Let the heads' number in each Reshape to (batch, rows, heads, head_dim) be −1, to be found when it runs."""
+    """Let the heads' number in each Reshape to (batch, rows, heads, head_dim) be −1, to be found
+    when it runs."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     targets = {node.input[1] for node in model.graph.node if node.op_type == "Reshape"}
     for node in model.graph.node:
         if node.op_type == "Concat" and node.output[0] in targets and len(node.input) == 4:
-            constants[node.input[2]].CopyFrom(numpy_helper.from_array(np.array([-1]), node.input[2]))
+            constants[node.input[2]].CopyFrom(
+                numpy_helper.from_array(np.array([-1]), node.input[2])
+            )

@@ -18,7 +18,9 @@ def test_log_mel_is_whispers(mels: int, level: float) -> None:
     rng = np.random.default_rng(3)
     waveform = (level * rng.normal(size=1280 * 9) * np.linspace(0, 1, 1280 * 9)).astype(np.float32)
     oracle = WhisperFeatureExtractor(feature_size=mels)
-    expected = oracle(waveform, sampling_rate=16000, return_tensors="np", padding="do_not_pad").input_features[0]
+    expected = oracle(
+        waveform, sampling_rate=16000, return_tensors="np", padding="do_not_pad"
+    ).input_features[0]
     found = log_mel(waveform, config)
     assert found.shape == (9, 8, mels) and found.dtype == np.float32
     np.testing.assert_allclose(found.reshape(-1, mels).T, expected[:, :72], atol=2e-5)
@@ -34,10 +36,16 @@ def test_a_clip_is_padded_to_whole_tokens() -> None:
 @pytest.mark.parametrize(
     ("waveform", "message"),
     [
-        (np.zeros((2, 100), np.float32), r"audio: found a waveform of shape \(2, 100\), expected one channel"),
+        (
+            np.zeros((2, 100), np.float32),
+            r"audio: found a waveform of shape \(2, 100\), expected one channel",
+        ),
         (np.zeros(0, np.float32), r"audio: found a waveform of shape \(0,\), expected one channel"),
         (np.full(2000, np.nan, np.float32), "audio: the waveform has values that are not finite"),
-        (np.zeros(40000, np.float32), r"audio: 2.50 s is longer than the model's 1.04 s; cut it first"),
+        (
+            np.zeros(40000, np.float32),
+            r"audio: 2.50 s is longer than the model's 1.04 s; cut it first",
+        ),
     ],
 )
 def test_a_bad_waveform_is_one_clear_line(waveform: np.ndarray, message: str) -> None:

@@ -1,4 +1,5 @@
-"""Conversations as sequences: what stands where, what guidance drops, and that a user's text is never control."""
+"""Conversations as sequences: what stands where, what guidance drops, and that a user's text is
+never control."""
 
 import dataclasses
 from pathlib import Path
@@ -9,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nextomni_edge.errors import InputError, UsageError
-from nextomni_edge.tokens.chat import Part, Turn, conversation, embedding_sequence, respond, text_response
+from nextomni_edge.tokens.chat import (
+    Part,
+    Turn,
+    conversation,
+    embedding_sequence,
+    respond,
+    text_response,
+)
 from nextomni_edge.tokens.sequence import Segment, Sequence, unconditional
 from nextomni_edge.tokens.text import TextTokenizer
 from nextomni_edge.tokens.train import train_tokenizer
@@ -27,7 +35,9 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> TextTokenizer:
 
 @settings(max_examples=60, deadline=None)
 @given(text=st.text(max_size=40))
-def test_text_comes_back_and_never_becomes_a_special_token(tokenizer: TextTokenizer, text: str) -> None:
+def test_text_comes_back_and_never_becomes_a_special_token(
+    tokenizer: TextTokenizer, text: str
+) -> None:
     ids = tokenizer.encode(text)
     assert not np.isin(ids, dataclasses.astuple(tokenizer.special)).any()
     assert tokenizer.decode(ids) == text.replace("<|", "< |").strip()
@@ -58,7 +68,9 @@ def test_video_is_frames_of_images_between_video_markers(tokenizer: TextTokenize
 
 def test_guidance_drops_text_but_keeps_markers_media_and_length(tokenizer: TextTokenizer) -> None:
     codes = np.ones((4, 3), np.int64)
-    segments = conversation(tokenizer, [Turn("user", (Part("image", codes), Part("text", "what is this?")))])
+    segments = conversation(
+        tokenizer, [Turn("user", (Part("image", codes), Part("text", "what is this?")))]
+    )
     sequence = respond(segments, "text", CONFIG, tokenizer, 2)
     dropped = unconditional(sequence, tokenizer.special)
     assert dropped.length == sequence.length
@@ -84,8 +96,12 @@ def test_an_embedding_sequence_ends_in_eos(tokenizer: TextTokenizer) -> None:
     assert not sequence.generated()
 
 
-@pytest.mark.parametrize(("kind", "count"), [("text", 0), ("text", 4), ("video", 5), ("audio", 5), ("image", 2)])
-def test_a_response_longer_than_the_model_is_refused(tokenizer: TextTokenizer, kind: str, count: int) -> None:
+@pytest.mark.parametrize(
+    ("kind", "count"), [("text", 0), ("text", 4), ("video", 5), ("audio", 5), ("image", 2)]
+)
+def test_a_response_longer_than_the_model_is_refused(
+    tokenizer: TextTokenizer, kind: str, count: int
+) -> None:
     with pytest.raises(UsageError, match=rf"{kind} response of {count}: the model takes 1 to \d+"):
         respond((), kind, CONFIG, tokenizer, count)  # type: ignore[arg-type]
 

@@ -1,4 +1,5 @@
-"""Trains a tiny model, each batch of one task; a process of its own, or several under `torch.distributed.run`."""
+"""Trains a tiny model, each batch of one task; a process of its own, or several under
+`torch.distributed.run`."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from tests.train.test_objective import sequences
 
 
 def main(model_path: Path, out: Path, accumulate: int, until: int, reconstruct: bool) -> None:
-    """Train up to step `until`, resuming what is in `out`; `reconstruct`: with the losses that GradNorm weighs."""
+    """Train up to step `until`, resuming what is in `out`; `reconstruct`: with the losses that
+    GradNorm weighs."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     model, tokenizer = native.load(model_path).train(), TextTokenizer(model_path / "tokenizer.json")
@@ -30,17 +32,29 @@ def main(model_path: Path, out: Path, accumulate: int, until: int, reconstruct: 
 
     def loss_of(module: nn.Module, batch: int, rng: np.random.Generator) -> tuple[Tensor, Metrics]:
         drawn = sequences(model, tokenizer, batch)[batch % 3]
-        pixels = rng.uniform(-1, 1, (2, 3, model.config.image.size, model.config.image.size)).astype(np.float32)
+        pixels = rng.uniform(
+            -1, 1, (2, 3, model.config.image.size, model.config.image.size)
+        ).astype(np.float32)
         seen = pixels if any(segment.modality == "image" for segment in drawn.segments) else None
-        found: tuple[Tensor, Metrics] = module(Draw("task", lambda image, audio: ([drawn],), seen), rng, reconstruct)
+        found: tuple[Tensor, Metrics] = module(
+            Draw("task", lambda image, audio: ([drawn],), seen), rng, reconstruct
+        )
         return found
 
     while trainer.step < until:
         trainer.advance(loss_of)
     trainer.save()
     trainer.accelerator.wait_for_everyone()
-    (out / f"balance-{trainer.accelerator.process_index}.json").write_text(json.dumps(objective.balance.state()))
+    (out / f"balance-{trainer.accelerator.process_index}.json").write_text(
+        json.dumps(objective.balance.state())
+    )
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5] == "reconstruct")
+    main(
+        Path(sys.argv[1]),
+        Path(sys.argv[2]),
+        int(sys.argv[3]),
+        int(sys.argv[4]),
+        sys.argv[5] == "reconstruct",
+    )

@@ -1,4 +1,5 @@
-"""Two processes (gloo) train what one does: the same batches, the same mean gradient, the same state after a resume."""
+"""Two processes (gloo) train what one does: the same batches, the same mean gradient, the same
+state after a resume."""
 
 from __future__ import annotations
 
@@ -21,30 +22,55 @@ def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_model(tmp_path_factory.mktemp("tiny"))
 
 
-def train(model_path: Path, out: Path, processes: int, until: int = 6, losses: str = "flow") -> dict[str, torch.Tensor]:
+def train(
+    model_path: Path, out: Path, processes: int, until: int = 6, losses: str = "flow"
+) -> dict[str, torch.Tensor]:
     """The state that it leaves; a step takes two batches."""
     out.mkdir(exist_ok=True)
-    script = ["-m", "tests.train.distributed_run", *map(str, (model_path, out, 2 // processes, until, losses))]
-    launched = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    ran = subprocess.run([sys.executable, *launched, *script], cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)
+    script = [
+        "-m",
+        "tests.train.distributed_run",
+        *map(str, (model_path, out, 2 // processes, until, losses)),
+    ]
+    launched = (
+        ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        if processes > 1
+        else []
+    )
+    ran = subprocess.run(
+        [sys.executable, *launched, *script],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
     assert ran.returncode == 0, ran.stderr
     return load_file(out / "state.safetensors")
 
 
-def test_two_processes_train_what_one_does_with_twice_the_batches(model_path: Path, tmp_path: Path) -> None:
+def test_two_processes_train_what_one_does_with_twice_the_batches(
+    model_path: Path, tmp_path: Path
+) -> None:
     one = train(model_path, tmp_path / "one", processes=1)
     two = train(model_path, tmp_path / "two", processes=2)
     assert one.keys() == two.keys() and one["optimizer.exp_avg.model.audio_head.bias"].any()
     for name, tensor in one.items():
-        torch.testing.assert_close(two[name], tensor, atol=1e-5, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            two[name], tensor, atol=1e-5, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 @pytest.mark.slow
-def test_two_processes_resume_exactly_and_agree_on_the_balance_of_losses(model_path: Path, tmp_path: Path) -> None:
+def test_two_processes_resume_exactly_and_agree_on_the_balance_of_losses(
+    model_path: Path, tmp_path: Path
+) -> None:
     whole = train(model_path, tmp_path / "whole", processes=2, losses="reconstruct")
     train(model_path, tmp_path / "pieces", processes=2, until=3, losses="reconstruct")
     pieces = train(model_path, tmp_path / "pieces", processes=2, losses="reconstruct")
     for name, tensor in whole.items():
         assert torch.equal(pieces[name], tensor), name
-    first, second = (json.loads((tmp_path / "whole" / f"balance-{index}.json").read_text()) for index in range(2))
+    first, second = (
+        json.loads((tmp_path / "whole" / f"balance-{index}.json").read_text()) for index in range(2)
+    )
     assert first == second and first["weights"]["ce"] != 1.0

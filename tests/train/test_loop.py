@@ -24,7 +24,9 @@ OPTIONS = TrainOptions(steps=12, rate=1e-2, warm_up=3)
 def trainer(out: Path, options: TrainOptions = OPTIONS, width: int = 4) -> Trainer:
     torch.manual_seed(0)
     module = nn.Linear(width, 1)
-    return Trainer(module, [{"params": list(module.parameters()), "lr": options.rate}], options, out)
+    return Trainer(
+        module, [{"params": list(module.parameters()), "lr": options.rate}], options, out
+    )
 
 
 def train(subject: Trainer, until: int | None = None) -> None:
@@ -49,7 +51,9 @@ def test_a_run_in_two_pieces_is_the_run_in_one_piece_bit_for_bit(tmp_path: Path)
     assert second.resume() and second.step == 5
     train(second)
     for name, parameter in whole.parameters.items():
-        assert torch.equal(parameter, second.parameters[name]) and torch.equal(whole.average[name], second.average[name])
+        assert torch.equal(parameter, second.parameters[name]) and torch.equal(
+            whole.average[name], second.average[name]
+        )
 
 
 def test_nothing_to_resume_is_not_an_error(tmp_path: Path) -> None:
@@ -58,7 +62,10 @@ def test_nothing_to_resume_is_not_an_error(tmp_path: Path) -> None:
 
 def test_the_state_of_another_model_is_refused(tmp_path: Path) -> None:
     train(trainer(tmp_path), until=2)
-    with pytest.raises(InputError, match="tensor weight is missing or of another shape; this state is of another model"):
+    with pytest.raises(
+        InputError,
+        match="tensor weight is missing or of another shape; this state is of another model",
+    ):
         trainer(tmp_path, width=5).resume()
 
 
@@ -105,7 +112,9 @@ def resume_and_train(out: Path, options: TrainOptions, ready: Event) -> None:
     train(subject)
 
 
-def test_a_run_killed_at_ten_random_moments_is_the_run_in_one_piece_bit_for_bit(tmp_path: Path) -> None:
+def test_a_run_killed_at_ten_random_moments_is_the_run_in_one_piece_bit_for_bit(
+    tmp_path: Path,
+) -> None:
     options, chance = dataclasses.replace(OPTIONS, steps=4000), random.Random(0)
     whole = trainer(tmp_path / "whole", options)
     train(whole)
@@ -127,4 +136,6 @@ def test_a_run_killed_at_ten_random_moments_is_the_run_in_one_piece_bit_for_bit(
     last.resume()
     train(last)
     for name, parameter in whole.parameters.items():
-        assert torch.equal(parameter, last.parameters[name]) and torch.equal(whole.average[name], last.average[name])
+        assert torch.equal(parameter, last.parameters[name]) and torch.equal(
+            whole.average[name], last.average[name]
+        )

@@ -1,4 +1,5 @@
-"""The training loss: what is corrupted, what is predicted, and that a few seconds of it learn something."""
+"""The training loss: what is corrupted, what is predicted, and that a few seconds of it learn
+something."""
 
 import math
 from pathlib import Path
@@ -33,7 +34,9 @@ def sequences(model: OmniModel, tokenizer: TextTokenizer, seed: int = 0) -> list
     audio = Part("audio", rng.integers(0, 16, (3, 2)))
     draw = conversation(tokenizer, [Turn("user", (Part("text", "draw a cat"),))])
     name = conversation(tokenizer, [Turn("user", (image, Part("text", "what is this?")))])
-    response = Segment("text", text_response(tokenizer, "a cat", model.config.text.block_size), frozen=False)
+    response = Segment(
+        "text", text_response(tokenizer, "a cat", model.config.text.block_size), frozen=False
+    )
     return [
         Sequence((*draw, *part_segments(tokenizer, image, frozen=False))),
         Sequence((*name, response)),
@@ -54,7 +57,9 @@ def test_padding_changes_no_row(parts: tuple[OmniModel, TextTokenizer]) -> None:
 
 
 @pytest.mark.parametrize("t", [0.0, 0.5, 0.999])
-def test_corruption_touches_generated_rows_alone_and_vanishes_at_one(parts: tuple[OmniModel, TextTokenizer], t: float) -> None:
+def test_corruption_touches_generated_rows_alone_and_vanishes_at_one(
+    parts: tuple[OmniModel, TextTokenizer], t: float
+) -> None:
     model, tokenizer = parts
     clean = collate(sequences(model, tokenizer), model.config)
     corruption = Corruption(model.config, model.metric_tables)
@@ -71,13 +76,17 @@ def test_corruption_touches_generated_rows_alone_and_vanishes_at_one(parts: tupl
         ]
     rate = changed / 20
     if t == 0.0:
-        np.testing.assert_allclose(rate, [1 - 1 / model.config.text.vocabulary_size, 15 / 16, 15 / 16], atol=0.12)
+        np.testing.assert_allclose(
+            rate, [1 - 1 / model.config.text.vocabulary_size, 15 / 16, 15 / 16], atol=0.12
+        )
     elif t == 0.999:
         assert (rate < 0.02).all()
 
 
 @torch.no_grad()
-def test_the_loss_of_a_uniform_prediction_is_the_log_of_the_vocabulary(parts: tuple[OmniModel, TextTokenizer]) -> None:
+def test_the_loss_of_a_uniform_prediction_is_the_log_of_the_vocabulary(
+    parts: tuple[OmniModel, TextTokenizer],
+) -> None:
     model, tokenizer = parts
     clean = collate(sequences(model, tokenizer), model.config)
     kept = {name: tensor.clone() for name, tensor in native.state_names(model).items()}
@@ -102,12 +111,19 @@ def test_a_few_seconds_of_training_learn_one_drawing(tmp_path: Path) -> None:
 
     def build(image: Ids, _: Ids) -> tuple[list[Sequence], ...]:
         given = conversation(tokenizer, [Turn("user", (Part("text", "draw a cat"),))])
-        return ([Sequence((*given, *part_segments(tokenizer, Part("image", codes), frozen=False))) for codes in image],)
+        return (
+            [
+                Sequence((*given, *part_segments(tokenizer, Part("image", codes), frozen=False)))
+                for codes in image
+            ],
+        )
 
     optimizer = torch.optim.AdamW(objective.parameters(), lr=3e-3)
     losses = []
     for step in range(60):
-        loss, metrics = objective(Draw("draw", build, pixels), np.random.default_rng(step), reconstruct=step % 10 == 0)
+        loss, metrics = objective(
+            Draw("draw", build, pixels), np.random.default_rng(step), reconstruct=step % 10 == 0
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -124,7 +140,9 @@ def test_a_step_is_a_function_of_its_generator(parts: tuple[OmniModel, TextToken
 
 
 def test_contrastive_loss_knows_aligned_pairs() -> None:
-    first = torch.nn.functional.normalize(torch.randn(8, 16, generator=torch.Generator().manual_seed(0)), dim=-1)
+    first = torch.nn.functional.normalize(
+        torch.randn(8, 16, generator=torch.Generator().manual_seed(0)), dim=-1
+    )
     aligned, top1 = contrastive_loss(first, first)
     shuffled, _ = contrastive_loss(first, first.roll(1, 0))
     assert top1 == 1.0 and float(aligned) < 0.1 < float(shuffled)

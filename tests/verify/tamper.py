@@ -1,4 +1,5 @@
-"""Ways to change a bundle so that its manifest still agrees with its files: what only the golden trace can tell."""
+"""Ways to change a bundle so that its manifest still agrees with its files: what only the golden
+trace can tell."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ def copy(bundle: Path, out: Path) -> Path:
 
 
 def tensor(path: Path, component: str, name: str, change: Change) -> None:
-    """Change an initializer, inside the graph or in a file of its own, together with every name and hash that depends on it."""
+    """Change an initializer, inside the graph or in a file of its own, together with every name and
+    hash that depends on it."""
     model = onnx.load(path / f"{component}.onnx", load_external_data=False)
     found = next(initializer for initializer in model.graph.initializer if initializer.name == name)
     if found.external_data:
@@ -46,7 +48,9 @@ def attribute(path: Path, component: str, name: str, nudge: float) -> None:
     _save(path, component, model)
 
 
-def _weight(path: Path, component: str, model: onnx.ModelProto, found: onnx.TensorProto, change: Change) -> None:
+def _weight(
+    path: Path, component: str, model: onnx.ModelProto, found: onnx.TensorProto, change: Change
+) -> None:
     old = next(entry for entry in found.external_data if entry.key == "location")
     dtype = onnx.helper.tensor_dtype_to_np_dtype(found.data_type)
     values = np.frombuffer((path / old.value).read_bytes(), dtype).copy()

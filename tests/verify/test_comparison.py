@@ -58,7 +58,9 @@ def other_draw() -> np.ndarray:
 
 def test_another_draw_without_a_tie_fails_and_is_named() -> None:
     (failure,) = compare("task", changed(x_1=other_draw()), trajectory(), TaskResult())
-    assert failure.startswith("task: x_1 differs at step 0, segment 0, row 1, sub-code 0, where no tie was near")
+    assert failure.startswith(
+        "task: x_1 differs at step 0, segment 0, row 1, sub-code 0, where no tie was near"
+    )
 
 
 def test_another_draw_on_a_tie_is_listed_and_ends_the_comparison() -> None:
@@ -66,7 +68,9 @@ def test_another_draw_on_a_tie_is_listed_and_ends_the_comparison() -> None:
     margins[0, 1, 0] = TIE / 2
     result = TaskResult()
     assert compare("task", changed(x_1=other_draw()), changed(margins=margins), result) == []
-    assert [(tie.where, tie.margin) for tie in result.near_ties] == [("step 0, segment 0, row 1, sub-code 0", TIE / 2)]
+    assert [(tie.where, tie.margin) for tie in result.near_ties] == [
+        ("step 0, segment 0, row 1, sub-code 0", TIE / 2)
+    ]
     assert result.steps == 1
 
 
@@ -75,7 +79,10 @@ def test_float16_parts_at_wider_ties_and_no_wider() -> None:
         margins = np.full((2, 2, 2), 0.5)
         margins[0, 1, 0] = margin
         result = TaskResult(arithmetic="float16")
-        assert len(compare("task", changed(x_1=other_draw()), changed(margins=margins), result)) == failures
+        assert (
+            len(compare("task", changed(x_1=other_draw()), changed(margins=margins), result))
+            == failures
+        )
 
 
 def test_a_margin_that_is_nan_excuses_nothing() -> None:
@@ -87,14 +94,21 @@ def test_another_token_after_the_same_draws_fails() -> None:
     x_t = trajectory().x_t[0].copy()
     x_t[1, 0, 0] += 1
     (failure,) = compare("task", changed(x_t=x_t), trajectory(), TaskResult())
-    assert failure == "task: x_t of segment 0 differs at step 1 though every draw before it is the same"
+    assert (
+        failure
+        == "task: x_t of segment 0 differs at step 1 though every draw before it is the same"
+    )
 
 
 def test_fewer_steps_and_other_final_tokens_fail() -> None:
     short = Trajectory(
-        *(tuple(array[:1] for array in part) for part in dataclasses.astuple(trajectory())[:3]), trajectory().tokens, ()
+        *(tuple(array[:1] for array in part) for part in dataclasses.astuple(trajectory())[:3]),
+        trajectory().tokens,
+        (),
     )
-    assert compare("task", short, trajectory(), TaskResult()) == ["task: 1 steps were run, expected 2"]
+    assert compare("task", short, trajectory(), TaskResult()) == [
+        "task: 1 steps were run, expected 2"
+    ]
     assert compare("task", changed(tokens=np.zeros((2, 2), int)), trajectory(), TaskResult()) == [
         "task: the tokens at the end differ though every step is the same"
     ]

@@ -1,4 +1,5 @@
-"""What two runs with the same tokens decode to: samples in float32; in float16, where phases turn, what is heard."""
+"""What two runs with the same tokens decode to: samples in float32; in float16, where phases turn,
+what is heard."""
 
 from __future__ import annotations
 
@@ -21,7 +22,9 @@ def tone(hertz: float, phase: float = 0.0) -> np.ndarray:
 def sounding(wave: np.ndarray) -> Trajectory:
     """A run of one step whose sound is this one."""
     tokens = np.zeros((1, 2), np.int64)
-    return Trajectory((tokens[None],), (tokens[None],), (np.full((1, 1, 2), np.inf),), (tokens,), (wave,))
+    return Trajectory(
+        (tokens[None],), (tokens[None],), (np.full((1, 1, 2), np.inf),), (tokens,), (wave,)
+    )
 
 
 @pytest.mark.parametrize(
@@ -34,7 +37,9 @@ def sounding(wave: np.ndarray) -> Trajectory:
         ("float16", np.full_like(tone(440), np.nan), "in its log-mel"),
     ],
 )
-def test_a_sound_is_compared_by_what_its_arithmetic_promises(arithmetic: str, heard: np.ndarray, said: str | None) -> None:
+def test_a_sound_is_compared_by_what_its_arithmetic_promises(
+    arithmetic: str, heard: np.ndarray, said: str | None
+) -> None:
     result = TaskResult(arithmetic=arithmetic)  # type: ignore[arg-type]
     failures = compare_runs("text-to-audio", sounding(heard), sounding(tone(440)), result, AUDIO)
     assert failures == [] if said is None else len(failures) == 1 and said in failures[0]

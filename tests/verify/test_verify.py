@@ -1,4 +1,5 @@
-"""A bundle proves itself: sound ones pass, and each way of changing one is found, by digests, by outputs, or by both."""
+"""A bundle proves itself: sound ones pass, and each way of changing one is found, by digests, by
+outputs, or by both."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.errors import GateError, InputError
+from nextomni_edge.tasks import PLANS
 from nextomni_edge.verify import Report, VerificationError, replay, verify
-from nextomni_edge.verify.tasks import PLANS
 from tests.tiny import COMPONENTS, tiny_model
 from tests.verify import tamper
 
@@ -28,7 +29,9 @@ def by_outputs(path: Path) -> Report:
 
 
 def by_digests(path: Path) -> list[str]:
-    return [failure for failure in replay(Bundle.open(path)).failures if failure.startswith("file ")]
+    return [
+        failure for failure in replay(Bundle.open(path)).failures if failure.startswith("file ")
+    ]
 
 
 def flip(bit: int) -> tamper.Change:
@@ -87,25 +90,35 @@ def test_the_last_bit_of_a_weight_is_found_by_its_digest(tiny_bundle: Path, tmp_
 
 
 @pytest.mark.parametrize("bit", [24, 27, 30])
-def test_a_high_bit_of_a_weight_is_found_by_outputs_alone(bit: int, tiny_bundle: Path, tmp_path: Path) -> None:
+def test_a_high_bit_of_a_weight_is_found_by_outputs_alone(
+    bit: int, tiny_bundle: Path, tmp_path: Path
+) -> None:
     path = tamper.copy(tiny_bundle, tmp_path / "bundle")
     tamper.tensor(path, "backbone", WEIGHT, flip(bit))
     assert any(failure.startswith("backbone") for failure in by_outputs(path).failures)
 
 
-def test_a_constant_nudged_by_a_thousandth_is_found_both_ways(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_a_constant_nudged_by_a_thousandth_is_found_both_ways(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
     path = tamper.copy(tiny_bundle, tmp_path / "bundle")
     tamper.tensor(path, "backbone", CONSTANT, nudge)
-    assert any(failure.startswith("backbone: hidden differs") for failure in by_outputs(path).failures)
+    assert any(
+        failure.startswith("backbone: hidden differs") for failure in by_outputs(path).failures
+    )
     assert by_digests(path) == ["file backbone.onnx was changed since the export"]
     with pytest.raises(VerificationError):
         verify(path)
 
 
-def test_an_attribute_nudged_by_a_thousandth_is_found_both_ways(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_an_attribute_nudged_by_a_thousandth_is_found_both_ways(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
     path = tamper.copy(tiny_bundle, tmp_path / "bundle")
     tamper.attribute(path, "backbone", "epsilon", 1e-3)
-    assert any(failure.startswith("backbone: hidden differs") for failure in by_outputs(path).failures)
+    assert any(
+        failure.startswith("backbone: hidden differs") for failure in by_outputs(path).failures
+    )
     assert by_digests(path) == ["file backbone.onnx was changed since the export"]
 
 
@@ -113,8 +126,14 @@ def test_a_nan_output_fails_in_components_and_in_tasks(tiny_bundle: Path, tmp_pa
     path = tamper.copy(tiny_bundle, tmp_path / "bundle")
     tamper.tensor(path, "backbone", CONSTANT, to_nan)
     failures = by_outputs(path).failures
-    assert any(failure.startswith("backbone: output hidden is nan at batch 0, rows 0") for failure in failures)
-    assert any(failure.startswith("text-to-image: step") and "hidden is nan" in failure for failure in failures)
+    assert any(
+        failure.startswith("backbone: output hidden is nan at batch 0, rows 0")
+        for failure in failures
+    )
+    assert any(
+        failure.startswith("text-to-image: step") and "hidden is nan" in failure
+        for failure in failures
+    )
     with pytest.raises(VerificationError) as caught:
         verify(path)
     assert caught.value.exit_code == 4
@@ -140,9 +159,17 @@ def test_a_bundle_without_a_trace_is_not_called_verified(tiny_bundle: Path, tmp_
 
 
 def test_the_trace_replays_in_a_process_without_torch(tiny_bundle: Path) -> None:
-    blocked = "import sys; sys.modules.update(dict.fromkeys(['torch', 'onnx', 'onnx_ir', 'onnxscript']))"
-    script = (
-        f"{blocked}\nfrom pathlib import Path\nfrom nextomni_edge.verify import verify\nprint(len(verify(Path(sys.argv[1])).tasks))"
+    blocked = (
+        "import sys; sys.modules.update(dict.fromkeys(['torch', 'onnx', 'onnx_ir', 'onnxscript']))"
     )
-    ended = subprocess.run([sys.executable, "-c", script, str(tiny_bundle)], capture_output=True, text=True, check=False)
+    script = (
+        f"{blocked}\nfrom pathlib import Path\nfrom nextomni_edge.verify import"
+        " verify\nprint(len(verify(Path(sys.argv[1])).tasks))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script, str(tiny_bundle)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (ended.returncode, ended.stdout.strip()) == (0, str(len(PLANS))), ended.stderr

@@ -3,7 +3,7 @@
     import Foundation
     import NextOmniFlow
 
-    /// The packages of a bundle, compiled on this device at their first use. (runtimes/coreml.py)
+    /// The packages of a bundle, compiled on this device at their first use. (runtimes/coreml/runtime.py)
     @available(iOS 18, macOS 15, *)
     public final class CoreMLComponents: Components {
         private let folder: URL

@@ -1,0 +1,1 @@
+"""What a variant costs against its parent, measured and drawn."""

@@ -1,0 +1,150 @@
+"""How far a variant's p_{1|t} is from its parent's, at every time of the flow: on the parent's own
+x_t (METHOD 7)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from collections.abc import Sequence as Many
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextomni_edge.calibration.data.samples import CalibrationSet, Float32, Trajectory
+from nextomni_edge.flow.path import chunks
+from nextomni_edge.flow.sampling import guided
+from nextomni_edge.generate.model import EdgeModel
+from nextomni_edge.generate.rows import Layout
+from nextomni_edge.spec import Modality
+from nextomni_edge.tokens.sequence import unconditional
+
+Float64 = NDArray[np.float64]
+Progress = Callable[[int, int, str], None]
+
+NORMAL_95: Final = 1.96
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over `n` trajectories, and half of the width of its 95 % interval (normal; NaN for a
+    single one)."""
+
+    value: float
+    half_width: float
+    n: int
+
+    @classmethod
+    def of(cls, values: NDArray[Any]) -> Mean:
+        n = len(values)
+        spread = float(values.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
+        return cls(float(values.mean()) if n else math.nan, NORMAL_95 * spread, n)
+
+    def to_json(self) -> dict[str, float | int | None]:
+        """As JSON has it: null for what is not a number."""
+        half = None if math.isnan(self.half_width) else self.half_width
+        return {"mean": None if math.isnan(self.value) else self.value, "ci95": half, "n": self.n}
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Per trajectory and bin, (n, bins) float64: the mean KL(parent ‖ variant) in nats of a draw of
+    x_1, and the share of draws whose likeliest symbol is the same. `modalities` (n,) are those that
+    were generated."""
+
+    modalities: tuple[Modality, ...]
+    kl: Float64
+    same_argmax: Float64
+
+    def of(self, modality: Modality | None = None) -> Agreement:
+        """The trajectories of one modality, or all."""
+        kept = [index for index, each in enumerate(self.modalities) if modality in (None, each)]
+        return Agreement(
+            tuple(self.modalities[index] for index in kept), self.kl[kept], self.same_argmax[kept]
+        )
+
+    @property
+    def divergence(self) -> Mean:
+        """The mean KL over all bins."""
+        return Mean.of(self.kl.mean(axis=1))
+
+    def by_bin(self) -> list[tuple[Mean, Mean]]:
+        """(KL, share of equal argmax) of each bin."""
+        return [
+            (Mean.of(self.kl[:, b]), Mean.of(self.same_argmax[:, b]))
+            for b in range(self.kl.shape[1])
+        ]
+
+
+def agreements(
+    parent: EdgeModel,
+    variants: Many[EdgeModel],
+    calibration: CalibrationSet,
+    progress: Progress | None = None,
+) -> list[Agreement]:
+    """Each variant against the parent over a set of the parent's trajectories, one in memory at a
+    time. Video counts as image.
+
+    An autoregressive head is given the sub-codes that the parent drew. NonFiniteError: a variant
+    gives NaN or infinity.
+    """
+    modalities: list[Modality] = []
+    found: list[list[tuple[Float64, Float64]]] = [[] for _ in variants]
+    for index, (record, trajectory) in enumerate(calibration.trajectories()):
+        if progress:
+            progress(index, len(calibration), record.task)
+        guidance = calibration.record.generation[record.answer]["guidance"]
+        modalities.append(Layout.of(trajectory.sequence).modality)
+        expected = predictions(parent, trajectory, guidance)
+        for own, variant in zip(found, variants, strict=True):
+            own.append(compare(expected, predictions(variant, trajectory, guidance)))
+    if progress:
+        progress(len(calibration), len(calibration), "")
+    return [
+        Agreement(
+            tuple(modalities), np.stack([kl for kl, _ in own]), np.stack([same for _, same in own])
+        )
+        for own in found
+    ]
+
+
+def predictions(model: EdgeModel, trajectory: Trajectory, guidance: float) -> Float32:
+    """Guided logits (bins, draws, symbols) of x_1 at every moment of a trajectory, given its x_t
+    and the sub-codes drawn there."""
+    layout, moments = Layout.of(trajectory.sequence), range(len(trajectory.t))
+    sequences = [trajectory.at(tuple(x_t[b] for x_t in trajectory.x_t)) for b in moments]
+    codes = np.stack(
+        [
+            np.concatenate([x_1[b] for x_1 in trajectory.x_1]).reshape(len(layout.rows), -1)
+            for b in moments
+        ]
+    )
+    branches = [sequences]
+    if guidance > 0:
+        branches.append(
+            [unconditional(sequence, model.tokenizer.special) for sequence in sequences]
+        )
+    rows, logits = layout.rows - model.config.logit_shift, []
+    for branch in branches:
+        found = model.head(layout.modality, model.hidden(branch)[:, rows], codes)
+        logits.append(found.reshape(len(moments), -1, found.shape[-1]))
+    return guided(logits[0], logits[1], guidance) if guidance > 0 else logits[0]
+
+
+def compare(expected: Float32, found: Float32) -> tuple[Float64, Float64]:
+    """(mean KL, share of equal argmax) of each bin, (bins,) twice, of logits (bins, draws,
+    symbols)."""
+    kl, same = np.zeros(len(expected)), np.zeros(len(expected))
+    for b, (ours, theirs) in enumerate(zip(expected, found, strict=True)):
+        same[b] = (ours.argmax(axis=1) == theirs.argmax(axis=1)).mean()
+        for rows in chunks(*ours.shape):
+            log_p, log_q = _log_softmax(ours[rows]), _log_softmax(theirs[rows])
+            kl[b] += float((np.exp(log_p) * (log_p - log_q)).sum()) / len(ours)
+    return kl, same
+
+
+def _log_softmax(logits: Float32) -> Float64:
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    found: Float64 = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return found

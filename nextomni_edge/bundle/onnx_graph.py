@@ -1,0 +1,78 @@
+"""A bundle's ONNX graph taken out of it, changed, and put where a runtime reads it: next to the
+bundle's own weights."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from nextomni_edge.bundle import Bundle
+from nextomni_edge.errors import InputError
+from nextomni_edge.files import link_or_copy
+
+
+def load_graph(bundle: Bundle, component: str) -> ir.Model:
+    """A component's graph; weights stay in their files. InputError: it cannot be read."""
+    path = bundle.component_file(component)
+    try:
+        return ir.load(path)
+    except Exception as error:  # protobuf's and onnx-ir's exceptions share no base but Exception
+        raise InputError(f"{path}: onnx-ir cannot read the graph ({error})") from error
+
+
+def tap(graph: ir.Graph, name: str, value: ir.Value, shape: tuple[int, ...]) -> None:
+    """Give the graph a further float32 output `name`: a value brought to `shape` (-1 and 0 as in
+    ONNX's Reshape).
+
+    The reshape makes the output's rank known, whatever the value's own is.
+    """
+    sizes = ir.tensor(np.array(shape, np.int64), name=f"{name}.shape")
+    wanted = ir.Value(
+        name=sizes.name,
+        shape=ir.Shape([len(shape)]),
+        type=ir.TensorType(ir.DataType.INT64),
+        const_value=sizes,
+    )
+    graph.register_initializer(wanted)
+    node = ir.node("Reshape", [value, wanted])
+    output = node.outputs[0]
+    output.name, output.type = name, ir.TensorType(ir.DataType.FLOAT)
+    output.shape = ir.Shape([size if size > 0 else None for size in shape])
+    graph.append(node)
+    graph.outputs.append(output)
+
+
+def take_over(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
+    """`value` bears the name of the node's output and stands in its place; the node goes."""
+    old = node.outputs[0]
+    value.name, value.type, value.shape, old.name = old.name, old.type, old.shape, None
+    ir.convenience.replace_all_uses_with(old, value, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
+
+
+@contextlib.contextmanager
+def folder_next_to(bundle: Bundle) -> Iterator[Path]:
+    """A temporary folder on the bundle's file system, where links to its weights can stand; the
+    system's own place where nothing can be written there."""
+    parent = bundle.path.parent if os.access(bundle.path.parent, os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=parent, prefix=".nextomni-edge-") as name:
+        yield Path(name)
+
+
+def save_next_to_weights(bundle: Bundle, model: ir.Model, path: Path) -> None:
+    """Write a graph, and link the bundle's weights that it reads into its folder: a runtime reads
+    no file outside of that."""
+    for value in model.graph.initializers.values():
+        tensor = value.const_value
+        if isinstance(tensor, ir.ExternalTensor):
+            source, link = bundle.path / tensor.location, path.parent / tensor.location
+            if not link.exists():
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link_or_copy(source, link)
+    ir.save(model, path)

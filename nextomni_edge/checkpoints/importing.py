@@ -1,0 +1,248 @@
+"""From a published checkpoint's folder to a model directory that refers to its files."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextomni_edge.checkpoints.directory import Checkpoint, file_sha256, open_import
+from nextomni_edge.checkpoints.layouts.encoders import CLIP, SIGLIP, WHISPER
+from nextomni_edge.checkpoints.layouts.fudoki import FUDOKI
+from nextomni_edge.checkpoints.layouts.llama import LLAMA, QWEN2
+from nextomni_edge.checkpoints.layouts.native import NATIVE
+from nextomni_edge.checkpoints.pickled import embedding_table
+from nextomni_edge.checkpoints.record import RECORD, ImportRecord, Origin, Piece, SourceFile
+from nextomni_edge.checkpoints.source import Layout, Plan, Source
+from nextomni_edge.config import ModelConfig
+from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.files import atomic_directory
+from nextomni_edge.formats.tensor_file import Location, all_finite, map_tensor, write_tensors
+
+LAYOUTS: Final = {
+    layout.name: layout for layout in (FUDOKI, QWEN2, LLAMA, CLIP, SIGLIP, WHISPER, NATIVE)
+}
+TABLES: Final = "metric_tables.safetensors"
+BLOCK: Final = 2**24  # bytes compared at a time
+Shape = tuple[int, ...]
+Expected = Callable[[ModelConfig], Mapping[str, Shape]]  # the tensors of a config's network
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What was written: `referenced` bytes stand in the source's files, `copied` in the model
+    directory."""
+
+    out: Path
+    layout: str
+    tensors: int
+    parameters: int
+    referenced: int
+    copied: int
+    unused: dict[str, str]
+
+
+def import_model(
+    source: Path,
+    out: Path,
+    expected: Expected,
+    layout: str = "auto",
+    copy: bool = False,
+    overwrite: bool = False,
+) -> ImportReport:
+    """Write a model directory at `out`: a config, and import.json, which names the source's tensors
+    and the digests of its files.
+
+    Every tensor of the source is used, or listed as unused with the reason; nothing is written
+    unless every tensor of the model is there in the shape that the config asks for. `copy` copies
+    the files too. UsageError: unknown layout, `out` exists. InputError: the source is not what it
+    must be.
+    """
+    _check_name(layout)
+    opened = Source(source.resolve())
+    name, made = _choose(opened, layout)
+    shapes = _shapes(made, expected)
+    origins = {
+        ours: _origin(opened, ours, pieces, shapes[ours]) for ours, pieces in made.tensors.items()
+    }
+    unused = _unused(opened, name, made)
+    with atomic_directory(out, overwrite) as part:
+        origins, notes = _tables(opened, made, shapes, origins, part)
+        record = _record(opened, name, made, origins, unused | notes, part, copy)
+        if not made.part:
+            _write_json(part / "config.json", ModelConfig.from_json(made.config).to_json())
+        _write_json(part / RECORD, record.to_json())
+        store = open_import(part) if made.part else Checkpoint.open(part)
+        parameters = sum(int(np.prod(store.shape(tensor))) for tensor in store.names())
+    own = sum(file.size for file in record.files.values() if not Path(file.path).is_absolute())
+    away = sum(file.size for file in record.files.values()) - own
+    return ImportReport(out, name, len(origins), parameters, away, own, dict(record.unused))
+
+
+def _check_name(name: str) -> None:
+    if name != "auto" and name not in LAYOUTS:
+        near = difflib.get_close_matches(name, LAYOUTS, 1)
+        hint = (
+            f"did you mean {near[0]!r}?" if near else f"expected one of auto, {', '.join(LAYOUTS)}"
+        )
+        raise UsageError(f"layout {name!r}: {hint}")
+
+
+def _choose(source: Source, name: str) -> tuple[str, Plan]:
+    """The layout asked for, or the only one that recognises the source, and what it makes of it."""
+    if name != "auto":
+        return name, LAYOUTS[name].plan(source)
+    fitting: list[Layout] = [layout for layout in LAYOUTS.values() if layout.recognises(source)]
+    if len(fitting) != 1:
+        kind = source.config.get("model_type")
+        raise InputError(
+            f"{source.path}: config.json has model_type {str(kind)[:40]!r}, which tells no layout;"
+            " name one with --layout"
+        )
+    return fitting[0].name, fitting[0].plan(source)
+
+
+def _shapes(plan: Plan, expected: Expected) -> dict[str, Shape]:
+    """The shape of every tensor that the plan makes: all of the network's, or of a part its own."""
+    shapes = dict(expected(ModelConfig.from_json(plan.config)))
+    made = plan.tensors.keys() | plan.tables.keys()
+    for name in sorted(made - shapes.keys() if plan.part else made ^ shapes.keys()):
+        raise InputError(
+            f"tensor {name} of the model is not what this layout makes; the source is another kind"
+            " of model"
+        )
+    return {name: shapes[name] for name in made}
+
+
+def _origin(source: Source, name: str, pieces: tuple[str | None, ...], shape: Shape) -> Origin:
+    """InputError: a source tensor is missing, or has another shape but for axes of one."""
+    part = shape if len(pieces) == 1 else (shape[0] // len(pieces), *shape[1:])
+    for piece in pieces:
+        if piece is None:
+            continue
+        if piece not in source.tensors:
+            raise InputError(
+                f"{source.path}: tensor {piece} is missing, expected with shape {part} (the model's"
+                f" {name})"
+            )
+        found = source.tensors[piece].shape
+        if [size for size in found if size != 1] != [size for size in part if size != 1]:
+            raise InputError(
+                f"{source.path}: tensor {piece} has shape {found}, config.json asks for {part} (the"
+                f" model's {name})"
+            )
+    return Origin(
+        shape,
+        tuple(
+            Piece(None if piece is None else source.tensors[piece].file.name, piece or "")
+            for piece in pieces
+        ),
+    )
+
+
+def _unused(source: Source, layout: str, plan: Plan) -> dict[str, str]:
+    """The source's other tensors with the reason why. InputError: one that the layout does not
+    know."""
+    used = {piece for pieces in plan.tensors.values() for piece in pieces}
+    found: dict[str, str] = {}
+    for name in sorted(source.tensors.keys() - used):
+        reason = next(
+            (reason for prefix, reason in plan.unused.items() if name.startswith(prefix)), None
+        )
+        if reason is None:
+            raise InputError(
+                f"{source.path}: tensor {name} is not known to layout {layout}; is it another kind"
+                " of model?"
+            )
+        found[name] = reason
+    return found
+
+
+def _tables(
+    source: Source,
+    plan: Plan,
+    shapes: Mapping[str, Shape],
+    origins: Mapping[str, Origin],
+    part: Path,
+) -> tuple[dict[str, Origin], dict[str, str]]:
+    """Metric tables out of their pickles: the tensor that holds the same numbers where one does,
+    else converted once."""
+    found, notes, converted = dict(origins), dict[str, str](), dict[str, NDArray[Any]]()
+    for name, (file, twin) in plan.tables.items():
+        location, shape = embedding_table(source.path / file), shapes[name]
+        if [size for size in location.shape if size != 1] != [size for size in shape if size != 1]:
+            raise InputError(
+                f"{source.path / file}: the table has shape {location.shape}, config.json asks for"
+                f" {shape} (the model's {name})"
+            )
+        if _same(location, source.tensors[twin]):
+            found[name] = Origin(shape, (Piece(source.tensors[twin].file.name, twin),))
+            notes[file] = f"the same numbers as {twin}"
+        else:
+            converted[name] = map_tensor(location, name)
+            if not all_finite(converted[name]):
+                raise InputError(f"{location.file}: the table has values that are not finite")
+            found[name] = Origin(shape, (Piece(TABLES, name),))
+            notes[file] = f"converted to {TABLES}"
+    if converted:
+        with (part / TABLES).open("wb") as out:
+            write_tensors(out, converted)
+    return found, notes
+
+
+def _same(one: Location, other: Location) -> bool:
+    """Whether two tensors hold the same numbers in the same dtype."""
+    if one.dtype != other.dtype or one.nbytes != other.nbytes:
+        return False
+    with one.file.open("rb") as first, other.file.open("rb") as second:
+        first.seek(one.offset)
+        second.seek(other.offset)
+        for start in range(0, one.nbytes, BLOCK):
+            count = min(BLOCK, one.nbytes - start)
+            if first.read(count) != second.read(count):
+                return False
+    return True
+
+
+def _record(
+    source: Source,
+    layout: str,
+    plan: Plan,
+    origins: dict[str, Origin],
+    unused: dict[str, str],
+    part: Path,
+    copy: bool,
+) -> ImportRecord:
+    names = {
+        piece.file
+        for origin in origins.values()
+        for piece in origin.pieces
+        if piece.file is not None
+    }
+    names |= {plan.tokenizer} if plan.tokenizer else set()
+    files: dict[str, SourceFile] = {}
+    for name in sorted(names):
+        original = part / name if name == TABLES else source.path / name
+        if not original.is_file():
+            raise InputError(f"{original}: no such file, expected beside the weights")
+        if copy and original.parent != part:
+            shutil.copyfile(original, part / name)
+        own = copy or original.parent == part
+        files[name] = SourceFile(
+            name if own else str(original), file_sha256(original), original.stat().st_size
+        )
+    return ImportRecord(
+        "nextomni-edge-import", 1, layout, files, origins, unused, plan.tokenizer,
+        dict(plan.config) if plan.part else None
+    )  # fmt: skip
+
+
+def _write_json(path: Path, data: object) -> None:
+    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")

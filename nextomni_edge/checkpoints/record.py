@@ -1,0 +1,141 @@
+"""import.json: how a model directory refers to the files of a published checkpoint instead of
+holding weights of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from nextomni_edge.errors import InputError
+from nextomni_edge.formats.strict_json import read_dataclass, read_json
+from nextomni_edge.formats.tensor_file import Location, TensorFile
+
+RECORD: Final = "import.json"
+MAX_RECORD: Final = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file that is referred to: `path` absolute, or the plain name of one beside import.json; its
+    digest and size at import."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A tensor of a file (a key of `ImportRecord.files`); without a file, zeros."""
+
+    file: str | None
+    tensor: str
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A tensor of ours: its shape, and the pieces, equal in size, that make it up end to end along
+    the first axis."""
+
+    shape: tuple[int, ...]
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True)
+class ImportRecord:
+    """The whole of import.json. `unused` gives each source tensor that the model does not need, and
+    why. `part` is set where the source is not a whole model: the sections of a model config that it
+    fixes."""
+
+    format: Literal["nextomni-edge-import"]
+    version: Literal[1]
+    layout: str
+    files: dict[str, SourceFile]
+    tensors: dict[str, Origin]
+    unused: dict[str, str] = field(default_factory=dict)
+    tokenizer: str | None = None
+    part: dict[str, object] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+Pieces = tuple[Location | None, ...]
+
+
+def read_record(path: Path) -> ImportRecord:
+    """The record of a model directory. InputError: it is not one, or what it says does not fit
+    together."""
+    record = read_dataclass(ImportRecord, read_json(path / RECORD, MAX_RECORD), str(path / RECORD))
+    for name, origin in record.tensors.items():
+        for piece in origin.pieces:
+            if piece.file is not None and piece.file not in record.files:
+                raise InputError(
+                    f"{path / RECORD}: tensor {name} is in {piece.file[:80]!r}, which is not listed"
+                    " under files"
+                )
+        if not origin.pieces or (
+            len(origin.pieces) > 1 and (not origin.shape or origin.shape[0] % len(origin.pieces))
+        ):
+            raise InputError(
+                f"{path / RECORD}: tensor {name} of shape {origin.shape} cannot be made of"
+                f" {len(origin.pieces)} pieces"
+            )
+    if record.tokenizer is not None and record.tokenizer not in record.files:
+        raise InputError(
+            f"{path / RECORD}: tokenizer {record.tokenizer[:80]!r} is not listed under files"
+        )
+    return record
+
+
+def referenced(path: Path, record: ImportRecord) -> dict[str, Path]:
+    """The files of a record by their keys. InputError: one is gone, or has another size than at
+    import."""
+    found: dict[str, Path] = {}
+    for key, file in record.files.items():
+        target = Path(file.path) if Path(file.path).is_absolute() else path / Path(file.path).name
+        if not target.is_file():
+            raise InputError(
+                f"{target}: no such file; {path} refers to it: put it back, or import the model"
+                " again"
+            )
+        if target.stat().st_size != file.size:
+            raise InputError(
+                f"{target}: {target.stat().st_size} bytes, {file.size} when {path} was imported;"
+                " import the model again"
+            )
+        found[key] = target
+    return found
+
+
+def locate(path: Path, record: ImportRecord) -> dict[str, tuple[Pieces, tuple[int, ...]]]:
+    """Where each tensor's pieces stand, and its shape. InputError: a file does not hold what the
+    record says."""
+    files = referenced(path, record)
+    wanted = {
+        piece.file
+        for origin in record.tensors.values()
+        for piece in origin.pieces
+        if piece.file is not None
+    }
+    opened = {key: TensorFile(files[key]) for key in wanted}
+    found: dict[str, tuple[Pieces, tuple[int, ...]]] = {}
+    for name, origin in record.tensors.items():
+        pieces = tuple(
+            opened[piece.file].location(piece.tensor) if piece.file else None
+            for piece in origin.pieces
+        )
+        for piece, location in zip(origin.pieces, pieces, strict=True):
+            if location is not None and math.prod(location.shape) * len(pieces) != math.prod(
+                origin.shape
+            ):
+                share = "" if len(pieces) == 1 else f"one of {len(pieces)} pieces of "
+                raise InputError(
+                    f"{location.file}: tensor {piece.tensor} has shape {location.shape}, expected"
+                    f" {share}{origin.shape}"
+                )
+        found[name] = (pieces, origin.shape)
+    return found

@@ -1,0 +1,410 @@
+"""`bench`: how fast bundles generate, part by part, and against what."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.cli.generation import Request, generation_options
+from nextomni_edge.cli.model import choose_runtime, open_model, runtime_options
+from nextomni_edge.cli.verbs.plan import Planned, plan_options, print_plan
+from nextomni_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from nextomni_edge.generate.model import EdgeModel
+    from nextomni_edge.generate.options import GenerationOptions
+    from nextomni_edge.measure.timing import Configuration, Measurement
+    from nextomni_edge.runtimes.base import Execution
+    from nextomni_edge.tasks import Plan
+
+FORWARDS: Final = 3  # to each generation: they are short
+SWITCHES: Final = {"on": True, "off": False}
+
+
+@click.command()
+@click.argument(
+    "bundles", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="BUNDLE..."
+)
+@click.option(
+    "--task",
+    "task_name",
+    default="text-to-image",
+    show_default=True,
+    help="What is generated, such as image-to-text.",
+)
+@click.option(
+    "--repeats",
+    type=click.IntRange(1, 10_000),
+    default=5,
+    show_default=True,
+    help="Timed generations of each.",
+)
+@click.option(
+    "--warm-up",
+    type=click.IntRange(0, 1000),
+    default=1,
+    show_default=True,
+    help="Generations before those.",
+)
+@click.option(
+    "--baseline",
+    is_flag=False,
+    flag_value="plain",
+    metavar="[SETTINGS]",
+    help=(
+        "Also run each BUNDLE so, in turn: plain (no shortcut at all, the default), or such as"
+        " steps=32,stepper=euler."
+    ),
+)
+@click.option(
+    "--rows",
+    metavar="N,N,...",
+    help="Sizes of the forwards; 32,64,256,576 by default, as far as the model takes them.",
+)
+@click.option(
+    "--save",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Keep the measurement for `run --variant`.",
+)
+@click.option(
+    "--trace",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a trace for Chrome or Perfetto.",
+)
+@plan_options
+@generation_options
+@runtime_options
+@common_options
+def bench(
+    console: Console,
+    bundles: tuple[Path, ...],
+    task_name: str,
+    repeats: int,
+    warm_up: int,
+    baseline: str | None,
+    rows: str | None,
+    save: Path | None,
+    trace: Path | None,
+    planned: Planned | None,
+    execution: Execution,
+    **request: Any,
+) -> None:
+    """Time generations of each BUNDLE, interleaved, on the runtime that `run` would take: load,
+    first step, and every step by part; what was saved; memory; energy. Then one forward of each by
+    its number of rows, and which is the fastest there.
+
+    \b
+    nextomni-edge bench BUNDLE --baseline
+    nextomni-edge bench BUNDLE --kv-cache revised --baseline kv_cache=none --task image-to-text
+    nextomni-edge bench BUNDLE INT8 --trace steps.json
+    nextomni-edge bench BUNDLE INT8 INT4 --save variants.json
+    nextomni-edge bench --plan nextomni-7b --device orin-nano-8gb --precision int4
+    """
+    from nextomni_edge.measure.timing import forwards, measure
+
+    plan = named_plan(task_name)
+    if planned:
+        print_plan(console, bundles, plan, planned)
+        return
+    check_files(trace, save, bundles, task_name)
+    ways = {bundle: choose_runtime(console, bundle, execution) for bundle in bundles}
+    each = [
+        configured(console, bundle, ways[bundle], plan, Request(**request), baseline)
+        for bundle in bundles
+    ]
+    models = [configurations[0].model for configurations in each]
+    sizes = chosen_rows(rows, models)
+    measurements = measure(
+        [configuration for configurations in each for configuration in configurations],
+        repeats,
+        warm_up,
+    )
+    forward = forwards(models, sizes, FORWARDS * repeats)
+    write_files(trace, save, task_name, ways, forward, measurements)
+    compared = forward_results(bundles, forward)
+    console.result(
+        results(task_name, measurements) | compared,
+        f"{table(measurements)}\n\n{forward_text(compared)}",
+    )
+
+
+def check_files(
+    trace: Path | None, save: Path | None, bundles: tuple[Path, ...], task: str
+) -> None:
+    """UsageError, before anything takes long: a file could not be written, or the bundles are no
+    variants of one model."""
+    from nextomni_edge.cli.answer import check_output
+    from nextomni_edge.measure.variants import measured
+    from nextomni_edge.runtimes.base import Execution
+
+    for path in (path for path in (trace, save) if path):
+        check_output("text", path)
+    if save:
+        if len(set(bundles)) < len(bundles):
+            raise UsageError(
+                f"--save: a bundle is given twice among {', '.join(map(str, bundles))}; name each"
+                " once"
+            )
+        measured(dict.fromkeys(bundles, (Execution(), {}, 0.0)), task, save)
+
+
+def write_files(
+    trace: Path | None,
+    save: Path | None,
+    task: str,
+    ways: dict[Path, Execution],
+    forward: list[dict[int, float]],
+    measurements: list[Measurement],
+) -> None:
+    """The trace, and what `run --variant` chooses by: how each bundle was run, its forwards by rows
+    and its median generation."""
+    from nextomni_edge.files import atomic_write
+    from nextomni_edge.measure.timing import chrome_trace
+    from nextomni_edge.measure.variants import measured
+
+    if trace:
+        with atomic_write(trace, "w") as file:
+            json.dump(chrome_trace(measurements), file)
+    if save:
+        # a baseline stands beside each bundle
+        generations = measurements[:: len(measurements) // len(ways)]
+        whole = [measurement.median("seconds") or 0.0 for measurement in generations]
+        timed = zip(ways.values(), forward, whole, strict=True)
+        measured(dict(zip(ways, timed, strict=True)), task, save).write(save)
+
+
+def chosen_rows(text: str | None, models: list[EdgeModel]) -> tuple[int, ...]:
+    """Sizes of forwards out of `32,64`. UsageError: no numbers, or more than a model takes."""
+    from nextomni_edge.measure.timing import row_sizes
+
+    if text is None:
+        return row_sizes(models)
+    limit = min(model.config.backbone.max_positions for model in models)
+    words = text.split(",")
+    if not all(word.isdecimal() and 1 <= int(word) <= limit for word in words):
+        raise UsageError(
+            f"--rows {text!r}: expected numbers from 1 to {limit}, which the model takes, with"
+            " commas between them"
+        )
+    return tuple(sorted({int(word) for word in words}))
+
+
+def forward_results(bundles: tuple[Path, ...], forward: list[dict[int, float]]) -> dict[str, Any]:
+    """Seconds of a forward by bundle and rows, the fastest at each size, and the smallest."""
+    from nextomni_edge.measure.variants import stored_bytes
+
+    names = [str(bundle) for bundle in bundles]
+    sizes = {name: stored_bytes(bundle) for name, bundle in zip(names, bundles, strict=True)}
+    fastest = {
+        rows: names[min(range(len(names)), key=lambda place: forward[place][rows])]
+        for rows in forward[0]
+    }
+    forward_seconds = dict(zip(names, forward, strict=True))
+    return {
+        "forward_seconds": forward_seconds,
+        "fastest": fastest,
+        "bytes": sizes,
+        "smallest": min(sizes, key=sizes.__getitem__),
+    }
+
+
+def forward_text(compared: dict[str, Any]) -> str:
+    """A line for each size of a forward, and one for the smallest bundle."""
+    seconds = compared["forward_seconds"]
+    lines = []
+    for rows, fastest in compared["fastest"].items():
+        times = ", ".join(f"{name} {milliseconds(own[rows])}" for name, own in seconds.items())
+        lines.append(f"forward of {rows:>4} rows: {times}; fastest: {fastest}")
+    sizes = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in compared["bytes"].items())
+    return "\n".join([*lines, f"size: {sizes}; smallest: {compared['smallest']}"])
+
+
+def named_plan(name: str) -> Plan:
+    """The task of a name. UsageError: unknown."""
+    from nextomni_edge.tasks import PLANS
+
+    plans = {plan.name: plan for plan in PLANS}
+    if name not in plans:
+        raise UsageError(f"--task {name!r}: expected one of {', '.join(plans)}")
+    return plans[name]
+
+
+def configured(
+    console: Console,
+    bundle: Path,
+    execution: Execution,
+    plan: Plan,
+    request: Request,
+    baseline: str | None,
+) -> list[Configuration]:
+    """The bundle with what was asked for, and with the baseline's settings in its place where there
+    is one."""
+    from nextomni_edge.generate.options import GenerationOptions
+    from nextomni_edge.measure.timing import Configuration
+
+    began = time.perf_counter()
+    model = open_model(console, bundle, execution)
+    for name in plan.components:
+        model.session(name)
+    seconds = time.perf_counter() - began
+    sequence = answered_sequence(model, plan, request)
+    options = GenerationOptions.defaults(model.config, plan.answer, **request.settings())
+    found = [Configuration(str(bundle), model, sequence, options, seconds)]
+    if baseline is not None:
+        found.append(
+            dataclasses.replace(
+                found[0], name=f"{bundle} [{baseline}]", options=changed(options, baseline)
+            )
+        )
+    return found
+
+
+def answered_sequence(model: EdgeModel, plan: Plan, request: Request) -> Any:
+    """The plan's conversation, and an answer of the length asked for."""
+    from nextomni_edge.tokens.chat import respond
+
+    sequence, count = plan.task(model).sequence, request.count(model.config, plan.answer)
+    if count is None:
+        return sequence
+    first = sequence.generated()[0]
+    markers = {"text": 0, "image": 1, "audio": 1, "video": 2}[plan.answer]
+    return respond(
+        sequence.segments[: first - markers], plan.answer, model.config, model.tokenizer, count
+    )
+
+
+def changed(options: GenerationOptions, settings: str) -> GenerationOptions:
+    """Options with settings such as `plain,steps=32` in place of their own. UsageError: unknown, or
+    of another type."""
+    fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    given: dict[str, Any] = {}
+    for setting in settings.split(","):
+        name, equals, text = setting.partition("=")
+        if setting == "plain":
+            options = options.plain()
+        elif name not in fields or name == "grid" or not equals:
+            near = difflib.get_close_matches(name, ["plain", *fields], 1)
+            hint = (
+                f"did you mean {near[0]!r}?"
+                if near
+                else "expected plain, or NAME=VALUE with the name of an option"
+            )
+            raise UsageError(f"--baseline: {setting!r} is no setting; {hint}")
+        else:
+            given[name] = value_like(fields[name], name, text)
+    if given.get("steps", options.steps) != options.steps:
+        given["grid"] = ()
+    return dataclasses.replace(options, **given)
+
+
+def value_like(now: object, name: str, text: str) -> bool | int | float | str | None:
+    """A value of the type that an option has. UsageError: none."""
+    if isinstance(now, str):
+        return text
+    if isinstance(now, bool):
+        if text not in SWITCHES:
+            raise UsageError(f"--baseline: {name} is {text!r}, expected on or off")
+        return SWITCHES[text]
+    try:
+        return float(text) if isinstance(now, float) else int(text)
+    except ValueError as error:
+        raise UsageError(f"--baseline: {name} is {text!r}, expected a number") from error
+
+
+def results(task: str, measurements: list[Measurement]) -> dict[str, Any]:
+    """All numbers, and each configuration against the last, which is the baseline where there is
+    one."""
+    from nextomni_edge.measure.timing import equal_tokens
+    from nextomni_edge.measure.variants import Machine
+
+    last = measurements[-1]
+    compared = [
+        {
+            "name": each.configuration.name,
+            "speed": speed(each, last),
+            "equal_tokens": equal_tokens(each, last),
+        }
+        for each in measurements[:-1]
+    ]
+    return {
+        "task": task,
+        "machine": vars(Machine.here()),
+        "configurations": [measurement.to_json() for measurement in measurements],
+        "against": last.configuration.name,
+        "compared": compared,
+    }
+
+
+def speed(one: Measurement, other: Measurement) -> float:
+    """How many times faster than the other."""
+    return (other.median("seconds") or 0.0) / (one.median("seconds") or float("inf"))
+
+
+def table(measurements: list[Measurement]) -> str:
+    """A row for each number, a column for each configuration."""
+    from nextomni_edge.generate.meter import PARTS, STEP
+    from nextomni_edge.measure.timing import equal_tokens
+
+    last = measurements[-1]
+
+    def column(each: Measurement) -> list[str]:
+        counts, parts = each.timings[-1].counts, [each.part(name) for name in (*PARTS, STEP)]
+        same = equal_tokens(each, last)
+        return [
+            milliseconds(each.configuration.load_seconds),
+            milliseconds(each.median("seconds")),
+            milliseconds(each.median("processor_seconds")),
+            f"{speed(each, last):.2f}",
+            milliseconds(each.median("first_step_seconds")),
+            *map(milliseconds, parts),
+            f"{counts['forwards']} of {counts['steps']}",
+            f"{counts['rows']:,} + {counts['rows_reused']:,} kept",
+            f"{counts['jumps']:,}",
+            "-" if same is None else f"{same:.1%}",
+            told(each.median("peak_bytes"), 2**20, "MiB"),
+            told(each.median("joules"), 1.0, "J"),
+        ]
+
+    heads = [
+        "",
+        "load",
+        "generation",
+        "processor time",
+        "times as fast as the last",
+        "first step",
+        *(f"  step: {name}" for name in PARTS),
+        "  step",
+    ]
+    heads += [
+        "forwards of steps",
+        "positions computed",
+        "sub-codes changed",
+        "same tokens as the last",
+        "peak memory",
+        "energy",
+    ]
+    columns = [heads, *([each.configuration.name, *column(each)] for each in measurements)]
+    widths = [max(map(len, cells)) for cells in columns]
+    lines = zip(*columns, strict=True)
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
+        for line in lines
+    )
+
+
+def milliseconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{1e3 * seconds:,.2f} ms"
+
+
+def told(value: float | None, unit: float, name: str) -> str:
+    """A number with its unit, or that the machine does not tell it."""
+    return "not told" if value is None else f"{value / unit:,.1f} {name}"

@@ -1,0 +1,114 @@
+"""`calibrate`: sequences out of a bundle's own trajectories, for the quantiser to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.cli.library import needs_extra
+from nextomni_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from nextomni_edge.calibration.data.samples import CalibrationSet
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A new folder; an interrupted run goes on.",
+)
+@click.option(
+    "--prompts",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="JSON lines, or a folder with prompts.jsonl.",
+)
+@click.option(
+    "--random",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="N trajectories a task of random numbers, marked so for ever.",
+)
+@click.option(
+    "--bins",
+    type=int,
+    default=8,
+    show_default=True,
+    help="Of the flow time; every trajectory gives one moment to each.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same set.")
+@click.option(
+    "--batch",
+    type=int,
+    default=8,
+    show_default=True,
+    help="Trajectories at a time; memory grows with it alone.",
+)
+@common_options
+def calibrate(
+    console: Console,
+    bundle: Path,
+    output: Path,
+    prompts: Path | None,
+    random: int | None,
+    bins: int,
+    seed: int,
+    batch: int,
+) -> None:
+    """Generate with BUNDLE over prompts of its training data, and keep moments of what its
+    networks read, from noise to data.
+
+    \b
+    A line of the file: {"task": "what is it", "answer": "text", "turns": [{"role": "user", "parts":
+    [{"kind": "image", "value": "a.png"}, {"kind": "text", "value": "what is this?"}]}]}
+    """
+    with needs_extra("quantize", "onnx_ir", "onnxruntime"):
+        from nextomni_edge.calibration.data.collect import Prompted, Random, collect
+    from nextomni_edge.bundle import Bundle
+    from nextomni_edge.generate.model import EdgeModel
+
+    if (prompts is None) == (random is None):
+        raise UsageError("give either --prompts FILE, or --random N for a set of random numbers")
+    opened = Bundle.open(bundle)
+    model = EdgeModel.from_bundle(opened)
+    source = (
+        Prompted(model, prompts)
+        if prompts
+        else Random(model, opened.manifest.components, random or 1)
+    )
+    with console.progress("calibrate") as advance:
+        found = collect(opened, source, output, bins, seed, batch, advance)
+    if found.record.random:
+        console.warn(
+            f"{output} holds random numbers: what is quantised with it says so, and is worse than"
+            " it need be"
+        )
+    console.result(as_json(found), as_text(found))
+
+
+def as_json(found: CalibrationSet) -> dict[str, Any]:
+    """The set as JSON data."""
+    record = found.record
+    made = {name: getattr(record, name) for name in ("model", "random", "seed", "bins", "counts")}
+    return {
+        "calibration": str(found.path),
+        "sha256": found.sha256,
+        "trajectories": len(found),
+    } | made
+
+
+def as_text(found: CalibrationSet) -> str:
+    """The set as a table: samples in each bin."""
+    lines = [
+        f"{task:<20} {branch:<14} {counts[0]:>5} samples in each of {len(counts)} bins"
+        for task, branches in found.record.counts.items()
+        for branch, counts in branches.items()
+    ]
+    return "\n".join([*lines, f"{len(found)} trajectories in {found.path}"])

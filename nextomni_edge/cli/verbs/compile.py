@@ -1,0 +1,160 @@
+"""`compile`: engines of a bundle, on the device that runs them or ahead of time for its kind."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.cli.library import needs_extra
+
+if TYPE_CHECKING:
+    from nextomni_edge.bundle import Bundle
+    from nextomni_edge.runtimes.tensorrt.build import Asked
+    from nextomni_edge.runtimes.tensorrt.engines import Engine
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--capability",
+    metavar="smNN",
+    help="Build for this kind of GPU; by default for the one that is here.",
+)
+@click.option(
+    "--compute",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    default="float32",
+    show_default=True,
+    help="Of the products; norms and sums stay in float32.",
+)
+@click.option(
+    "--max-batch",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="Sequences at once, guidance included.",
+)
+@click.option(
+    "--max-rows",
+    type=click.IntRange(min=1),
+    help="Positions of a sequence; by default all that the model takes.",
+)
+@click.option("--components", metavar="NAME,...", help="Only these components.")
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of the engines; by default BUNDLE.engines.",
+)
+@common_options
+def compile(  # noqa: A001  (the verb's name)
+    console: Console,
+    bundle: Path,
+    capability: str | None,
+    compute: Literal["float32", "bfloat16", "float16"],
+    max_batch: int,
+    max_rows: int | None,
+    components: str | None,
+    cache: Path | None,
+) -> None:
+    """Build TensorRT engines of BUNDLE's graphs. An engine runs with this version of the library on
+    that kind of GPU alone."""
+    from nextomni_edge.bundle import Bundle
+    from nextomni_edge.runtimes.tensorrt.build import Asked
+    from nextomni_edge.runtimes.tensorrt.engine import engines_beside
+    from nextomni_edge.runtimes.tensorrt.profile import Limits
+    from nextomni_edge.runtimes.tensorrt.runtime import this_capability
+
+    opened = Bundle.open(bundle)
+    asked = Asked(
+        capability or this_capability(),
+        compute,
+        Limits(max_batch, max_rows),
+        cache or engines_beside(bundle),
+    )
+    chosen = [name.strip() for name in components.split(",")] if components else None
+    engines = compiled(console, opened, asked, chosen)
+    console.result(as_json(engines, asked), as_text(engines, asked))
+
+
+def compiled(
+    console: Console, bundle: Bundle, asked: Asked, components: list[str] | None
+) -> dict[str, Engine]:
+    """The engines, with progress shown."""
+    from nextomni_edge.runtimes.tensorrt.engines import compile_bundle
+
+    with console.progress("compile") as advance, readable(bundle) as form:
+        return compile_bundle(
+            bundle,
+            asked,
+            components,
+            form,
+            lambda task, share: advance(round(100 * share), 100, task),
+        )
+
+
+@contextlib.contextmanager
+def readable(bundle: Bundle) -> Iterator[Callable[[str], Path]]:
+    """component → a graph that TensorRT can read: the bundle's own, or a form of it that lives as
+    long as the block."""
+    with contextlib.ExitStack() as stack:
+
+        def form(component: str) -> Path:
+            if not bundle.manifest.components[component].quantisation:
+                return bundle.component_file(component)
+            with needs_extra("quantize", "onnx_ir"):
+                from nextomni_edge.bundle.onnx_graph import folder_next_to
+                from nextomni_edge.runtimes.tensorrt.qdq import qdq_form
+            return qdq_form(bundle, component, stack.enter_context(folder_next_to(bundle)))
+
+        yield form
+
+
+def as_json(engines: dict[str, Engine], asked: Asked) -> dict[str, Any]:
+    """What was built, as JSON data."""
+    return {
+        "folder": str(asked.folder),
+        "capability": asked.capability,
+        "compute": asked.compute,
+        "executed": False,
+        "engines": {
+            name: {
+                "file": engine.file.name,
+                "bytes": engine.bytes,
+                "built": engine.built,
+                **engine.description.to_json(),
+            }
+            for name, engine in engines.items()
+        },
+    }
+
+
+def products(engine: Engine) -> str:
+    """Such as `products reading FP8 20, Float 10; `."""
+    found = ", ".join(
+        f"{dtype} {count}" for dtype, count in engine.description.products_by_dtype.items()
+    )
+    return f"products reading {found}; " if found else ""
+
+
+def as_text(engines: dict[str, Engine], asked: Asked) -> str:
+    """A line per engine."""
+    lines = [
+        f"{name:<14} {sum(engine.description.layers.values()):>5} layers {engine.bytes:>14,} bytes "
+        f" {products(engine)}{'built' if engine.built else 'was there'}: {engine.file.name}"
+        for name, engine in engines.items()
+    ]
+    return "\n".join(
+        [
+            *lines,
+            (
+                f"{len(engines)} engines for {asked.capability} in {asked.compute}, built, not"
+                f" executed: {asked.folder}"
+            ),
+        ]
+    )

@@ -1,0 +1,208 @@
+"""`export`: a model directory leaves PyTorch as a verified bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.cli.library import needs_extra
+from nextomni_edge.cli.verbs.compile import as_json as engines_as_json
+from nextomni_edge.cli.verbs.compile import as_text as engines_as_text
+from nextomni_edge.cli.verbs.compile import compiled
+from nextomni_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from nextomni_edge.export import ExportReport
+    from nextomni_edge.runtimes.tensorrt.build import Asked
+    from nextomni_edge.spec import Precision
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="The bundle to write."
+)
+@click.option(
+    "--target",
+    type=click.Choice(["onnx", "coreml", "gguf", "tensorrt"]),
+    default="onnx",
+    show_default=True,
+    help=(
+        "Format of the graphs; gguf: the backbone's alone; tensorrt: ONNX, and engines beside the"
+        " bundle for --capability."
+    ),
+)
+@click.option(
+    "--capability", metavar="smNN", help="tensorrt: the kind of GPU; they compute in --precision."
+)
+@click.option("--components", metavar="NAME,...", help="Only these components.")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "float16", "q8_0", "q6_k", "q4_k_m", "q4_0"]),
+    default="float32",
+    show_default=True,
+    help="Of the stored weights; the last four are of the backbone in --target gguf.",
+)
+@click.option(
+    "--like",
+    type=click.Path(path_type=Path),
+    metavar="BUNDLE",
+    help="coreml: compress the layers that this one quantises.",
+)
+@click.option(
+    "--chunk-mb",
+    type=click.IntRange(1),
+    metavar="MIB",
+    help="coreml: cut the backbone in packages of so many at most.",
+)
+@click.option(
+    "--rows",
+    metavar="N,...",
+    help="coreml: these counts of rows alone, a sequence at a time; others are padded to them.",
+)
+@click.option(
+    "--state",
+    is_flag=True,
+    help="coreml: the backbone keeps keys and values, in float16, for --kv-cache.",
+)
+@click.option(
+    "--palettes",
+    is_flag=True,
+    help="With --like: 2^bits values by k-means in place of its integers.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+@click.option(
+    "--overwrite", is_flag=True, help="Replace a bundle; it stays whole until the new one is."
+)
+@click.option(
+    "--verify",
+    "check",
+    type=click.Choice(["full", "golden", "none"]),
+    default="full",
+    show_default=True,
+    help=(
+        "full: against PyTorch; golden: only record the trace; none: neither. The manifest says"
+        " which."
+    ),
+)
+@common_options
+def export(
+    console: Console,
+    model: Path,
+    output: Path,
+    target: Literal["onnx", "coreml", "gguf", "tensorrt"],
+    capability: str | None,
+    components: str | None,
+    precision: Precision,
+    like: Path | None,
+    palettes: bool,
+    chunk_mb: int | None,
+    rows: str | None,
+    state: bool,
+    dry_run: bool,
+    overwrite: bool,
+    check: Literal["full", "golden", "none"],
+) -> None:
+    """Export MODEL, a model directory, to a bundle of one graph per component, and verify it before
+    it gets its name."""
+    with needs_extra("export", "torch", "onnx", "onnxscript", "onnxruntime"):
+        from nextomni_edge.bundle import Bundle
+        from nextomni_edge.export import CoreMlOptions, export_bundle
+    packages = CoreMlOptions(like, palettes, chunk_mb, _counts(rows), state)
+    _check_target(target, packages != CoreMlOptions(), capability)
+    engines = asked(output, capability, precision) if capability else None
+    _require(target)
+    chosen = [name.strip() for name in components.split(",")] if components else None
+    with console.progress("export") as advance:
+
+        def progress(task: str, share: float) -> None:
+            advance(round(100 * share), 100, task)
+
+        graphs: Literal["onnx", "coreml", "gguf"] = "onnx" if target == "tensorrt" else target
+        report = export_bundle(
+            model, output, chosen, precision, overwrite, dry_run, progress, check, graphs, packages
+        )
+    data, text = as_json(report, dry_run), as_text(report, dry_run)
+    if engines and not dry_run:
+        built = compiled(console, Bundle.open(output), engines, None)
+        data, text = (
+            data | {"engines": engines_as_json(built, engines)},
+            f"{text}\n{engines_as_text(built, engines)}",
+        )
+    console.result(data, text)
+
+
+def _check_target(target: str, packages: bool, capability: str | None) -> None:
+    """UsageError: options of Core ML's `packages`, or a GPU's `capability`, for another target."""
+    if target != "coreml" and packages:
+        given = "--like, --palettes, --chunk-mb, --rows and --state"
+        raise UsageError(
+            f"{given} are of Core ML packages; give --target coreml with them, not {target}"
+        )
+    if (target == "tensorrt") != (capability is not None):
+        raise UsageError(
+            "--target tensorrt and --capability smNN go together: an engine is of one kind of GPU"
+        )
+
+
+def _require(target: str) -> None:
+    """MissingRuntimeError: the library that writes a format is not here."""
+    if target == "coreml":
+        with needs_extra("coreml", "coremltools"):
+            import nextomni_edge.export.coreml
+    if target == "gguf":
+        with needs_extra("gguf", "gguf", "llama_cpp"):
+            import nextomni_edge.export.gguf  # noqa: F401
+
+
+def _counts(rows: str | None) -> tuple[int, ...]:
+    try:
+        return tuple(int(count) for count in rows.split(",")) if rows else ()
+    except ValueError as error:
+        raise UsageError(
+            f"--rows {rows!r}: expected whole numbers with commas between, such as 32,64,256"
+        ) from error
+
+
+def asked(output: Path, capability: str, precision: Precision) -> Asked:
+    """The engines to build, refused before the work where they cannot be."""
+    if precision not in ("float32", "float16"):
+        raise UsageError(
+            f"precision {precision} is one of target gguf alone; tensorrt takes float32 or float16"
+        )
+    from nextomni_edge.runtimes.tensorrt.build import Asked, check_capability
+    from nextomni_edge.runtimes.tensorrt.engine import engines_beside
+    from nextomni_edge.runtimes.tensorrt.profile import Limits
+    from nextomni_edge.runtimes.tensorrt.runtime import here
+
+    wanted = Asked(capability, precision, Limits(), engines_beside(output))
+    check_capability(wanted, here())
+    return wanted
+
+
+def as_json(report: ExportReport, dry_run: bool) -> dict[str, Any]:
+    """The report as JSON data."""
+    return {
+        "bundle": str(report.out),
+        "dry_run": dry_run,
+        "precision": report.precision,
+        "parameters": report.parameters,
+        "weight_bytes": report.weight_bytes,
+        "total_weight_bytes": report.total_weight_bytes,
+        "parity": report.parity,
+    }
+
+
+def as_text(report: ExportReport, dry_run: bool) -> str:
+    """The report as a table."""
+    lines = [
+        f"{name:<14} {count:>14,} parameters {report.weight_bytes[name]:>16,} bytes"
+        for name, count in report.parameters.items()
+    ]
+    ending = "would be written to" if dry_run else "written to"
+    return "\n".join(
+        [*lines, f"{report.total_weight_bytes:,} bytes of weights {ending} {report.out}"]
+    )

@@ -1,0 +1,78 @@
+"""`import`: a published checkpoint becomes a model directory that refers to its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.cli.library import needs_extra
+
+
+@click.command(name="import")
+@click.argument("source")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The model directory to write.",
+)
+@click.option(
+    "--layout",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="fudoki, qwen2, llama, clip, siglip, whisper, native.",
+)
+@click.option(
+    "--copy",
+    is_flag=True,
+    help="Copy the files that are used; without it the model refers to them where they are.",
+)
+@click.option("--revision", metavar="COMMIT", help="Of a hub id, the 40 hex digits of a commit.")
+@click.option(
+    "--overwrite", is_flag=True, help="Replace a directory; it stays whole until the new one is."
+)
+@common_options
+def import_(
+    console: Console,
+    source: str,
+    output: Path,
+    layout: str,
+    copy: bool,
+    revision: str | None,
+    overwrite: bool,
+) -> None:
+    """Import SOURCE, a published checkpoint's folder (or a hub id), to a model directory.
+
+    Nothing is loaded and no code of SOURCE is run: the directory holds a config, and the names of
+    SOURCE's tensors with the digests of its files. A layout other than fudoki and native makes a
+    part of a model, for `train --init`.
+    """
+    with needs_extra("train", "torch"):
+        from nextomni_edge.models.networks import expected_shapes
+    from nextomni_edge.checkpoints.hub import REPOSITORY, fetch
+    from nextomni_edge.checkpoints.importing import import_model
+
+    folder = Path(source)
+    if not folder.exists() and REPOSITORY.fullmatch(source) and not source.startswith("."):
+        console.note(f"fetching {source} at {revision}", level=1)
+        folder = fetch(source, revision)
+    report = import_model(folder, output, expected_shapes, layout, copy, overwrite)
+    lines = [
+        f"{report.tensors} tensors, {report.parameters:,} parameters, layout {report.layout}",
+        f"{report.referenced:,} bytes referred to in {folder}, {report.copied:,} in {output}",
+        *(f"not used: {count} {what}" for what, count in reasons(report.unused).items()),
+    ]
+    console.result({**vars(report), "out": str(output)}, "\n".join(lines))
+
+
+def reasons(unused: dict[str, str]) -> dict[str, int]:
+    """Each reason with the number of tensors that it holds for; `--json` lists them by name."""
+    found: dict[str, int] = {}
+    for name, reason in unused.items():
+        line = f"{'file' if name.endswith('.pt') else 'tensors'} ({reason})"
+        found[line] = found.get(line, 0) + 1
+    return found

@@ -1,0 +1,257 @@
+"""`inspect`: what a bundle holds, and how two bundles differ. No graph is run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from nextomni_edge.cli.console import Console, common_options
+
+if TYPE_CHECKING:
+    from nextomni_edge.bundle import Bundle, Decision, Measured
+    from nextomni_edge.spec import TensorSpec
+
+T = TypeVar("T")
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--diff",
+    "other",
+    type=click.Path(path_type=Path),
+    metavar="BUNDLE",
+    help="Show what another bundle has otherwise.",
+)
+@click.option(
+    "--no-hashes", is_flag=True, help="Do not read every byte to check the files' hashes."
+)
+@common_options
+def inspect(console: Console, bundle: Path, other: Path | None, no_hashes: bool) -> None:
+    """Show a bundle's components with sizes, dtypes and dims, its files, versions and measured
+    parity; of a variant its report."""
+    from nextomni_edge.bundle import Bundle
+
+    one = Bundle.open(bundle, verify_hashes=not no_hashes)
+    if other is None:
+        described = describe(one)
+        console.result(
+            described, "\n".join([as_text(described), *measured_text(one.manifest.measured)])
+        )
+        return
+    changes = list(differences(flat(one), flat(Bundle.open(other, verify_hashes=not no_hashes))))
+    data = [{"what": what, "left": left, "right": right} for what, left, right in changes]
+    lines = [f"{what}: {shown(left)} -> {shown(right)}" for what, left, right in changes]
+    console.result(
+        {"left": str(bundle), "right": str(other), "differences": data},
+        "\n".join(lines) or "no difference",
+    )
+
+
+def describe(bundle: Bundle) -> dict[str, Any]:
+    """The bundle as JSON data."""
+    from nextomni_edge.bundle.coreml_interface import Form
+    from nextomni_edge.bundle.coreml_package import operator_counts, read_package
+    from nextomni_edge.cli.model import identity
+
+    manifest = bundle.manifest
+    components = {}
+    for name, record in manifest.components.items():
+        weights = bundle.component_weights(name)
+        components[name] = {
+            "file": record.file,
+            "format": record.format,
+            "precision": record.precision,
+            "layers": {
+                weight: bits_text(decision) for weight, decision in record.quantisation.items()
+            },
+            "graph_bytes": manifest.files[record.index].size,
+            "weight_bytes": sum(manifest.files[weight].size for weight in weights),
+            "inputs": [dims_text(tensor) for tensor in bundle.spec(name).inputs],
+            "outputs": [dims_text(tensor) for tensor in bundle.spec(name).outputs],
+            "operators": (
+                operator_counts(bundle.component_file(name)) if record.format == "coreml" else {}
+            ),
+            "form": (
+                dataclasses.asdict(Form.of(read_package(bundle.component_file(name))))
+                if record.format == "coreml"
+                else {}
+            ),
+        }
+    return {
+        "bundle": str(bundle.path),
+        "identity": identity(bundle.path),
+        "components": components,
+        "files": {name: record.size for name, record in sorted(manifest.files.items())},
+        "bytes": sum(record.size for record in manifest.files.values()),
+        "golden": manifest.golden is not None,
+        "parity": manifest.parity,
+        "quantisation": (
+            dataclasses.asdict(manifest.quantisation) if manifest.quantisation else None
+        ),
+        "measured": dataclasses.asdict(manifest.measured) if manifest.measured else None,
+        "provenance": {
+            "versions": manifest.provenance.versions,
+            "source": manifest.provenance.source,
+        },
+        "config": manifest.config.to_json(),
+    }
+
+
+def dims_text(tensor: TensorSpec) -> str:
+    """Such as `tokens int64 (batch, rows)`."""
+    dims = ", ".join(str(dim) if isinstance(dim, int) else dim.name for dim in tensor.dims)
+    return f"{tensor.name} {tensor.dtype} ({dims})"
+
+
+def as_text(described: dict[str, Any]) -> str:
+    """The description as a table."""
+    width = max(map(len, described["components"]))
+    lines = [
+        f"{described['bundle']}  {described['bytes']:,} bytes in {len(described['files'])} files",
+        "",
+    ]
+    for name, part in described["components"].items():
+        sizes = f"{part['weight_bytes']:>14,} bytes of weights, graph {part['graph_bytes']:,}"
+        lines.append(f"{name:<{width}}  {part['format']} {part['precision']}  {sizes}")
+        operators = ", ".join(
+            f"{sum(counts.values())} {gives}" for gives, counts in part["operators"].items()
+        )
+        lines += [f"{'':<{width}}    operators: {operators}"] if operators else []
+        lines += [f"{'':<{width}}    {text}" for text in form_text(part["form"])]
+        lines += [f"{'':<{width}}    {weight}: {bits}" for weight, bits in part["layers"].items()]
+        lines += [
+            f"{'':<{width}}    {arrow} {text}"
+            for arrow, key in (("<-", "inputs"), ("->", "outputs"))
+            for text in part[key]
+        ]
+    versions = ", ".join(
+        f"{name} {version}" for name, version in described["provenance"]["versions"].items()
+    )
+    lines += [
+        "",
+        f"golden trace: {'yes' if described['golden'] else 'no'}",
+        f"identity: {described['identity']}",
+    ]
+    lines += [f"exported with: {versions}"] if versions else []
+    return "\n".join([*lines, *made_text(described["quantisation"])])
+
+
+def form_text(form: dict[str, Any]) -> Iterator[str]:
+    """What a Core ML package takes and keeps."""
+    if form and form["rows"]:
+        yield f"rows: {', '.join(map(str, form['rows']))}, others padded, one sequence at a time"
+    if form and form["keeps"]:
+        yield "keys and values: a state inside, float16"
+
+
+def made_text(quantisation: dict[str, Any] | None) -> Iterator[str]:
+    """How a quantised bundle was made."""
+    if quantisation:
+        recipe = ", ".join(
+            f"{name} {value}"
+            for name, value in leaves("", quantisation["recipe"])
+            if value is not None
+        )
+        random = ", calibrated on RANDOM numbers" if quantisation["random_calibration"] else ""
+        yield f"made of: {quantisation['parent']} by {recipe}{random}"
+
+
+def measured_text(measured: Measured | None) -> Iterator[str]:
+    """What `report` found of a variant, in short; --json has all of it."""
+    if measured is None:
+        return
+    variant, parent = measured.variant, measured.parent
+    yield f"measured against {parent.name} ({parent.identity[:12]}), times on {measured.machine}:"
+    yield f"  bytes: {variant.bytes:,}, of the parent {parent.bytes:,}"
+    for modality, part in measured.agreement.items():
+        yield (
+            f"  {modality}: KL {part.kl} nats per draw, same argmax {part.same_argmax}, n"
+            f" {part.kl.n}"
+        )
+    yield from (
+        f"  same symbols, {task}: {found.same}, n {found.same.n}"
+        for task, found in measured.tokens.items()
+    )
+    for rows, seconds in variant.forward_seconds.items():
+        parents = beside(parent.forward_seconds, rows, lambda each: f"{1e3 * each:.2f} ms")
+        yield f"  forward of {rows} rows: {1e3 * seconds:.2f} ms{parents}"
+    for answer, found in variant.generation.items():
+        peak = "" if found.peak_bytes is None else f", peak {found.peak_bytes / 2**20:.0f} MiB"
+        yield (
+            f"  {answer}: {found.seconds:.3f}"
+            f" s{peak}{beside(parent.generation, answer, lambda each: f'{each.seconds:.3f} s')}"
+        )
+    yield from (
+        f"  {name}: {share}, n {share.n}{beside(parent.quality, name, str)}"
+        for name, share in variant.quality.items()
+    )
+
+
+def beside(numbers: Mapping[str, T], name: str, shown: Callable[[T], str]) -> str:
+    """The parent's number, where it has one of that name."""
+    return f"; of the parent {shown(numbers[name])}" if name in numbers else ""
+
+
+def flat(bundle: Bundle) -> dict[str, object]:
+    """The manifest as one level: dotted key -> value; a file's value is its digest and size in one
+    text."""
+    data = bundle.manifest.to_json()
+    data.pop("measured", None)
+    data["files"] = {
+        name: f"{record['sha256'][:12]} ({record['size']:,} bytes)"
+        for name, record in data["files"].items()
+    }
+    data["layers"] = {name: bits_text(decision) for name, decision in decisions(bundle).items()}
+    for component in data["components"].values():
+        del component["quantisation"]
+    return dict(leaves("", data))
+
+
+def decisions(bundle: Bundle) -> dict[str, Decision]:
+    """Every quantised layer's decision, by component/weight."""
+    parts = bundle.manifest.components.items()
+    return {
+        f"{name}/{weight}": decision
+        for name, record in parts
+        for weight, decision in record.quantisation.items()
+    }
+
+
+def bits_text(decision: Decision) -> str:
+    """Such as `4 bits, blocks of 32, gptq, weight error 0.071, 20,736 bytes`."""
+    blocks = f" of {decision.block_size}" if decision.block_size else ""
+    cost = "" if decision.divergence is None else f", {decision.divergence:.2g} nats alone"
+    return (
+        f"{decision.bits} bits, {decision.scheme.replace('_', ' ')}{blocks}, {decision.method}, "
+        f"weight error {decision.weight_error:.3f}{cost}, {decision.bytes:,} bytes"
+    )
+
+
+def leaves(prefix: str, value: object) -> Iterator[tuple[str, object]]:
+    """(dotted key, value) of everything in nested objects that is no object."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from leaves(f"{prefix}.{key}" if prefix else str(key), inner)
+    else:
+        yield prefix, value
+
+
+def differences(
+    one: dict[str, object], other: dict[str, object]
+) -> Iterator[tuple[str, object, object]]:
+    """(key, left, right) wherever two flat objects differ; None stands for a key that is not there.
+    A layer that the other bundle does not quantise is float there."""
+    for key in sorted(one.keys() | other.keys()):
+        absent = "float" if key.startswith("layers.") else None
+        left, right = one.get(key, absent), other.get(key, absent)
+        if left != right:
+            yield key, left, right
+
+
+def shown(value: object) -> str:
+    return "nothing" if value is None else str(value)

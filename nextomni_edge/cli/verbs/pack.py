@@ -1,0 +1,37 @@
+"""`pack`: a bundle wrapped for a device."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.pack import TARGETS
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--for", "target", type=click.Choice(list(TARGETS)), required=True, help="The device."
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The archive or folder to write.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace it; it stays whole until the new one is.")
+@common_options
+def pack(console: Console, bundle: Path, target: str, output: Path, overwrite: bool) -> None:
+    """Wrap BUNDLE, with all that a device needs to run it, for that device."""
+    from nextomni_edge.bundle import Bundle
+    from nextomni_edge.pack import pack as run_pack
+
+    report = run_pack(Bundle.open(bundle), output, target, overwrite)
+    text = (
+        f"{report.files} files, {report.bytes:,} bytes written to {report.out}; next: {report.next}"
+    )
+    console.result(asdict(report) | {"out": str(report.out)}, text)

@@ -1,0 +1,172 @@
+"""`quantize`: a bundle becomes a smaller one whose cost is measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.cli.library import needs_extra
+
+if TYPE_CHECKING:
+    from nextomni_edge.calibration.quantize import QuantReport
+    from nextomni_edge.calibration.recipes.config import QuantConfig
+
+MEGABYTE = 10**6
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="The bundle to write."
+)
+@click.option(
+    "--recipe",
+    metavar="NAME",
+    help="int8-dynamic, int8-static, int4-rtn, int4-gptq, int4-awq, fp8 or mixed.",
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A config in JSON, in place of a recipe.",
+)
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="What `calibrate` wrote from this model.",
+)
+@click.option(
+    "--budget-mb",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Of recipe mixed: megabytes (10^6) of all files.",
+)
+@click.option(
+    "--measure-on",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Of recipe mixed: trajectories to measure each layer on; 20.",
+)
+@click.option(
+    "--max-kl",
+    type=click.FloatRange(min=0),
+    help=(
+        "The gate: the largest divergence from the parent, in nats per draw. Recipe mixed goes as"
+        " far as it allows."
+    ),
+)
+@click.option("--keep", is_flag=True, help="Keep the bundle even where the gate is not met.")
+@click.option(
+    "--overwrite", is_flag=True, help="Replace a bundle; it stays whole until the new one is."
+)
+@click.option(
+    "--resume/--no-resume",
+    default=True,
+    show_default=True,
+    help="Go on where a run that was killed stopped.",
+)
+@common_options
+def quantize(
+    console: Console,
+    bundle: Path,
+    output: Path,
+    recipe: str | None,
+    config: Path | None,
+    calibration: Path | None,
+    budget_mb: float | None,
+    measure_on: int | None,
+    max_kl: float | None,
+    keep: bool,
+    overwrite: bool,
+    resume: bool,
+) -> None:
+    """Write BUNDLE with its weights as integers, and measure its divergence from BUNDLE. Needs no
+    PyTorch."""
+    with needs_extra("quantize", "onnx_ir", "onnxruntime"):
+        from nextomni_edge.calibration import quantize as run_quantize
+
+    how = chosen(recipe, config, budget_mb, measure_on, max_kl)
+    with console.progress("quantize") as advance:
+
+        def progress(task: str, share: float) -> None:
+            advance(round(100 * share), 100, task)
+
+        report = run_quantize(
+            bundle, output, how, calibration, max_kl, keep, overwrite, resume, progress
+        )
+    if report.random_calibration:
+        console.warn(
+            f"{output} is calibrated on random numbers, and marked so for ever: it is for"
+            " comparisons"
+        )
+    console.result(as_json(report), as_text(report))
+
+
+def chosen(
+    recipe: str | None,
+    config: Path | None,
+    budget_mb: float | None,
+    measure_on: int | None,
+    max_kl: float | None,
+) -> QuantConfig:
+    """What the options ask for."""
+    from nextomni_edge.calibration.recipes.config import read_config
+    from nextomni_edge.calibration.recipes.config import recipe as named
+
+    if (recipe is None) == (config is None):
+        raise click.UsageError("give --recipe NAME or --config FILE, and not both")
+    for option, value in (("--budget-mb", budget_mb), ("--measure-on", measure_on)):
+        if recipe != "mixed" and value is not None:
+            raise click.UsageError(f"{option} goes with --recipe mixed alone")
+    if config is not None:
+        return read_config(config)
+    if recipe != "mixed":
+        return named(str(recipe))
+    settings = {} if measure_on is None else {"trajectories": measure_on}
+    if budget_mb is not None:
+        return named("mixed", budget_bytes=round(budget_mb * MEGABYTE), **settings)
+    return named("mixed", max_kl=max_kl, **settings)
+
+
+def as_json(report: QuantReport) -> dict[str, Any]:
+    """The report as JSON data."""
+    return {
+        "bundle": str(report.out),
+        "parent_bytes": report.parent_bytes,
+        "bytes": report.bytes,
+        "divergence": report.divergence,
+        "random_calibration": report.random_calibration,
+        "components": {
+            name: {"parent_bytes": before, "bytes": after}
+            for name, (before, after) in report.components.items()
+        },
+        "layers": {name: vars(decision) for name, decision in report.decisions.items()},
+    }
+
+
+def as_text(report: QuantReport) -> str:
+    """The report as a table."""
+    lines = [
+        f"{name:<14} {before:>14,} -> {after:>13,} bytes, {before / after:5.2f} times smaller"
+        for name, (before, after) in report.components.items()
+    ]
+    worst = max(report.decisions.items(), key=lambda item: item[1].weight_error, default=None)
+    lines += [f"largest weight error: {worst[1].weight_error:.3f} of {worst[0]}"] if worst else []
+    lines += (
+        [f"divergence from the parent: {report.divergence:.3g} nats per draw"]
+        if report.divergence is not None
+        else []
+    )
+    ratio = report.parent_bytes / report.bytes
+    return "\n".join(
+        [
+            *lines,
+            (
+                f"{report.parent_bytes:,} -> {report.bytes:,} bytes in all ({ratio:.2f} times):"
+                f" {report.out}"
+            ),
+        ]
+    )

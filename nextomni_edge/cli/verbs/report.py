@@ -1,0 +1,154 @@
+"""`report`: what variants of a bundle cost and gain, measured, as a page."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.cli.library import needs_extra
+from nextomni_edge.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from nextomni_edge.calibration.data.collect import Source
+    from nextomni_edge.calibration.report.report import Variant
+
+MAX_QUALITY = 2**20
+
+
+@click.command()
+@click.argument(
+    "bundles", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="PARENT VARIANT..."
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A new folder for the page, plots and numbers.",
+)
+@click.option(
+    "--prompts",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Held-out prompts; verify's nine tasks without.",
+)
+@click.option(
+    "--quality",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="An evaluation's JSON, one for each bundle.",
+)
+@click.option("--bins", type=int, default=8, show_default=True, help="Of the flow time.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of every generation.")
+@click.option(
+    "--record/--no-record",
+    default=True,
+    show_default=True,
+    help="Write what was measured into the variants' manifests.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 1000),
+    default=15,
+    show_default=True,
+    help="Timed forwards of each.",
+)
+@common_options
+def report(
+    console: Console,
+    bundles: tuple[Path, ...],
+    output: Path,
+    prompts: Path | None,
+    quality: tuple[Path, ...],
+    bins: int,
+    seed: int,
+    record: bool,
+    rounds: int,
+) -> None:
+    """Hold every VARIANT against its PARENT: size, p(x1 | xt) at every t, whole generations from
+    the same seeds, speed.
+    Interrupted and called again, it goes on where it was.
+
+    \b
+    nextomni-edge report demo/bundle demo/int8 demo/int4 \\
+        --prompts examples/emoji/heldout/prompts.jsonl -o demo/report
+    """
+    with needs_extra("quantize", "onnx_ir", "onnxruntime"):
+        from nextomni_edge.calibration.data.collect import Planned, Prompted
+        from nextomni_edge.calibration.report.kept import remove_kept
+        from nextomni_edge.calibration.report.page import text, write_report
+        from nextomni_edge.calibration.report.report import load_variants, measured
+        from nextomni_edge.calibration.report.report import report as measure
+    from nextomni_edge.bundle import write_measured
+    from nextomni_edge.files import resumable_directory
+
+    if quality and len(quality) != len(bundles):
+        raise UsageError(
+            f"{len(quality)} --quality files for {len(bundles)} bundles: give one for each, in"
+            " order"
+        )
+    measures = read_qualities(quality)
+    variants = load_variants(bundles)
+    for variant in variants[1:]:
+        if record and not os.access(variant.bundle.path, os.W_OK | os.X_OK):
+            raise UsageError(
+                f"{variant.bundle.path}: cannot be written; --no-record leaves the variants'"
+                " manifests as they are"
+            )
+
+    def source(variant: Variant) -> Source:
+        components = variant.bundle.manifest.components
+        return Prompted(variant.model, prompts) if prompts else Planned(variant.model, components)
+
+    with resumable_directory(output) as folder, console.progress("report") as advance:
+        data = measure(variants, source, folder, bins, seed, rounds, advance)
+        for bundle, found in zip(data["bundles"], measures, strict=False):
+            bundle["quality"] = found
+        write_report(folder, data)
+        remove_kept(folder)
+    for index, variant in enumerate(variants[1:] if record else (), 1):
+        write_measured(variant.bundle, measured(data, index))
+    console.result(
+        {"report": str(output / "index.html")} | data, f"{text(data)}\n{output / 'index.html'}"
+    )
+
+
+def read_qualities(paths: tuple[Path, ...]) -> list[dict[str, Any]]:
+    """Measures of evaluations, of the parent first. InputError: not all have the same."""
+    found = [read_quality(path) for path in paths]
+    for path, measures in zip(paths, found, strict=True):
+        for name in sorted(measures.keys() ^ found[0].keys()):
+            raise InputError(
+                f"{path}: measure {name!r} is not in both this and {paths[0]}; evaluate all bundles"
+                " alike"
+            )
+    return found
+
+
+def read_quality(path: Path) -> dict[str, Any]:
+    """Measures of an evaluation, {name: {"value", "ci95", "n"}}, the whole file or under
+    "measures". InputError: something else."""
+    from nextomni_edge.formats.strict_json import read_json
+
+    data = read_json(path, MAX_QUALITY)
+    measures = data.get("measures", data) if isinstance(data, dict) else None
+    if not isinstance(measures, dict) or not measures:
+        raise InputError(f"{path}: expected an object of named measures")
+    for name, found in measures.items():
+        interval = found.get("ci95") if isinstance(found, dict) else None
+        numbers = (
+            [found.get("value"), found.get("n"), *interval]
+            if isinstance(interval, list) and len(interval) == 2
+            else []
+        )
+        if not numbers or not all(isinstance(number, int | float) for number in numbers):
+            raise InputError(f"{path}: measure {name!r}: expected value, n and ci95 (two numbers)")
+    return {
+        name: {key: found[key] for key in ("value", "n", "ci95")}
+        for name, found in measures.items()
+    }

@@ -1,0 +1,128 @@
+"""`train`: run a recipe, a folder with a `train.py` that takes --out and --minutes and resumes what
+it finds in its --out."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.cli.library import needs_extra
+from nextomni_edge.errors import InputError, UsageError
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder for states, logs and the model.",
+)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Stop after this long; --resume goes on.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the run that is in --out.")
+@click.option(
+    "--init",
+    multiple=True,
+    metavar="LAYOUT=DIR",
+    help=(
+        "Begin from a published part: qwen2, llama, clip, siglip, whisper; or, without LAYOUT=,"
+        " from a model directory."
+    ),
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="One for each accelerator, or CPU socket.",
+)
+@common_options
+def train(
+    console: Console,
+    recipe: Path,
+    options: tuple[str, ...],
+    out: Path,
+    minutes: float | None,
+    resume: bool,
+    init: tuple[str, ...],
+    processes: int,
+) -> None:
+    """Train RECIPE's model; OPTIONS that are not listed here go to the recipe itself.
+
+    \b
+    nextomni-edge train examples/emoji --data data --out runs/emoji --minutes 30
+
+    The parts of --init must have the sizes of RECIPE's config.json; the recipe is given the
+    model that they make as --init.
+    """
+    script = recipe / "train.py"
+    if not script.is_file():
+        raise InputError(
+            f"{recipe}: no train.py in it; expected a recipe's folder, such as examples/emoji"
+        )
+    with needs_extra("train", "torch", "accelerate"):
+        pass  # the recipe imports them in its own process
+    started = out.is_dir() and next(out.rglob("state.safetensors"), None) is not None
+    if started and not resume:
+        raise UsageError(
+            f"{out} holds an earlier run; pass --resume to go on with it, or choose another --out"
+        )
+    if resume and not started:
+        raise UsageError(f"{out} holds no run to resume; leave --resume out to begin one")
+    given = ["--init", str(initial_model(console, recipe, out, init))] if init else []
+    limit = ["--minutes", str(minutes)] if minutes else []
+    launched = (
+        ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        if processes > 1
+        else []
+    )
+    command = [sys.executable, *launched, str(script), "--out", str(out), *limit, *given, *options]
+    code = run_recipe(command)
+    if code:
+        click.get_current_context().exit(code if 0 < code <= 5 or code == 130 else 1)
+    console.result({"out": str(out)}, str(out))
+
+
+def initial_model(console: Console, recipe: Path, out: Path, init: tuple[str, ...]) -> Path:
+    """The model directory that the recipe begins from: the one that is given, or one made of
+    published parts in `out`."""
+    if len(init) == 1 and "=" not in init[0]:
+        return Path(init[0])
+    from nextomni_edge.config import ModelConfig
+    from nextomni_edge.models.initial import read_part, write_initial
+
+    parts = [read_part(spec) for spec in init]
+    config = ModelConfig.load(recipe / "config.json")
+    folders = [recipe, out, *(part.path for part in parts)]
+    tokenizer = next(
+        (folder / "tokenizer.json" for folder in folders if (folder / "tokenizer.json").is_file()),
+        None,
+    )
+    for line in write_initial(config, parts, out / "initial", tokenizer):
+        console.note(f"not taken: {line}")
+    return out / "initial"
+
+
+def run_recipe(command: list[str]) -> int:
+    """The recipe's exit code. Its output goes to stderr; an interrupt is the recipe's to handle, as
+    it saves its state first."""
+    with subprocess.Popen(command, stdout=sys.stderr) as process:
+        # the terminal sends it to the recipe as well
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            return process.wait()
+        except BaseException:
+            process.terminate()
+            raise
+        finally:
+            signal.signal(signal.SIGINT, before)

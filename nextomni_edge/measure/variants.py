@@ -1,0 +1,196 @@
+"""Variants of one model, and how fast each was measured to be on this machine: `bench` writes it,
+`run --variant` chooses by it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+
+from nextomni_edge.bundle import Bundle, bundle_identity
+from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.files import atomic_write
+from nextomni_edge.formats.strict_json import read_dataclass, read_json
+from nextomni_edge.runtimes.base import Compute, Execution, threads
+from nextomni_edge.spec import ComponentName
+
+FORMAT: Final = "nextomni-edge-variants"
+VERSION: Final = 2
+NAME: Final = "variants.json"
+MAX_VARIANTS: Final = 2**20
+CPU_INFO: Final = Path("/proc/cpuinfo")
+SIZE: Final = re.compile("[1-9][0-9]{0,8}")
+MEASURE: Final = f"measure with `nextomni-edge bench BUNDLE... --save {NAME}`"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a measured time depends on besides the bundle: `cores` that the process may use,
+    `threads` that it does."""
+
+    processor: str
+    architecture: str
+    cores: int
+    threads: int
+
+    @classmethod
+    def here(cls) -> Machine:
+        cores = (
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
+        )
+        return cls(_processor(), platform.machine(), cores, threads() or cores)
+
+    def __str__(self) -> str:
+        return f"{self.processor}, {self.architecture}, {self.cores} cores, {self.threads} threads"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A bundle at `folder`, relative to the file. runtime: what its backbone was measured on.
+    Milliseconds: medians of a backbone forward by its number of rows, and of a whole generation of
+    the task."""
+
+    folder: str
+    identity: str
+    runtime: str
+    bytes: int
+    forward_ms: dict[str, float]
+    generation_ms: float
+
+    def at(self, rows: int) -> float:
+        """Milliseconds of a forward of so many rows: on the line between the two sizes next to it,
+        beyond all as the nearest."""
+        sizes = sorted(map(int, self.forward_ms))
+        return float(np.interp(rows, sizes, [self.forward_ms[str(size)] for size in sizes]))
+
+
+@dataclass(frozen=True)
+class Variants:
+    """What variants.json holds; all were measured in turn, by one run of `bench`, each on its own
+    runtime."""
+
+    format: Literal["nextomni-edge-variants"]
+    version: Literal[2]
+    machine: Machine
+    provider: str | None
+    compute: Compute
+    task: str
+    variants: tuple[Variant, ...]
+
+    def write(self, path: Path) -> None:
+        with atomic_write(path, "w") as file:
+            json.dump(dataclasses.asdict(self), file, indent=1, allow_nan=False)
+            file.write("\n")
+
+    @property
+    def smallest(self) -> Variant:
+        return min(self.variants, key=lambda variant: variant.bytes)
+
+    def fastest(self, rows: int) -> Variant:
+        return min(self.variants, key=lambda variant: variant.at(rows))
+
+    def check_machine(self, execution: Execution, where: Path) -> None:
+        """InputError: the times are not those of this machine, or of another way to run than is
+        asked for."""
+        here, runtimes = Machine.here(), {variant.runtime for variant in self.variants}
+        if self.machine != here:
+            raise InputError(
+                f"{where}: measured on another machine ({self.machine}; this is {here}); {MEASURE}"
+            )
+        other = execution.runtime is not None and runtimes != {execution.runtime}
+        if other or (self.provider, self.compute) != (execution.provider, execution.compute):
+            raise InputError(
+                f"{where}: measured with another --runtime, --provider or --compute than are asked"
+                f" for; {MEASURE}"
+            )
+
+
+def measured(
+    timed: Mapping[Path, tuple[Execution, dict[int, float], float]], task: str, where: Path
+) -> Variants:
+    """What is to be written to `where`, of how each bundle was run, seconds of its forwards by
+    rows, and of a generation. All were run on one provider in one arithmetic. UsageError: a model
+    directory, or bundles of several models."""
+    found, configs = list[Variant](), []
+    for path, (execution, forward, generation) in timed.items():
+        if not (path / "manifest.json").is_file():
+            raise UsageError(f"{path} is no bundle: variants to choose among are bundles")
+        bundle = Bundle.open(path, verify_hashes=False)
+        configs.append(bundle.config)
+        times = {str(rows): 1e3 * seconds for rows, seconds in forward.items()}
+        relative = Path(os.path.relpath(path, where.parent)).as_posix()
+        runtime = (
+            execution.of_format(bundle.manifest.components[ComponentName.BACKBONE].format).runtime
+            or ""
+        )
+        found.append(
+            Variant(
+                relative,
+                bundle_identity(path),
+                runtime,
+                stored_bytes(path),
+                times,
+                1e3 * generation,
+            )
+        )
+    if any(config != configs[0] for config in configs):
+        raise UsageError(
+            f"{', '.join(map(str, timed))}: bundles of several models; variants to choose among are"
+            " of one"
+        )
+    return Variants(
+        FORMAT, VERSION, Machine.here(), execution.provider, execution.compute, task, tuple(found)
+    )
+
+
+def read_variants(path: Path) -> tuple[Path, Variants]:
+    """variants.json at `path`, or in the folder `path`, and where it stands. InputError: absent, or
+    its bundles are others now."""
+    file = path / NAME if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"{path}: no {NAME} there, so no measurement to choose by; {MEASURE}")
+    data = read_json(file, MAX_VARIANTS)
+    if not isinstance(data, Mapping) or (data.get("format"), data.get("version")) != (
+        FORMAT,
+        VERSION,
+    ):
+        raise InputError(f"{file}: expected {FORMAT} version {VERSION}; {MEASURE}")
+    found = read_dataclass(Variants, data, str(file))
+    if not found.variants:
+        raise InputError(f"{file}: no variants; {MEASURE}")
+    for variant in found.variants:
+        bundle = file.parent / variant.folder
+        if not (bundle / "manifest.json").is_file():
+            raise InputError(f"{file}: {bundle} is no bundle any more; {MEASURE}")
+        if bundle_identity(bundle) != variant.identity:
+            raise InputError(f"{file}: {bundle} is another bundle than was measured; {MEASURE}")
+        if not variant.forward_ms or not all(SIZE.fullmatch(size) for size in variant.forward_ms):
+            raise InputError(
+                f"{file}: {variant.folder}: expected milliseconds by numbers of rows; {MEASURE}"
+            )
+    return file, found
+
+
+def stored_bytes(path: Path) -> int:
+    """Of every file of a bundle, or of a model directory."""
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def _processor() -> str:
+    """Its maker's name for it, where the system tells."""
+    try:
+        lines = CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,155 @@
+"""Whole generations of every kind that a model is for, small enough to run anywhere."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextomni_edge.generate.model import EdgeModel
+from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.spec import ComponentName, Modality
+from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, respond
+from nextomni_edge.tokens.sequence import Segment, Sequence
+
+STEPS: Final = 8
+FRAMES: Final = 2
+AUDIO_TOKENS: Final = 6
+PROMPTS: Final = {
+    "image": "draw a red cat",
+    "audio": "say a red cat",
+    "video": "a red cat spinning",
+    "text": "what is this?",
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A generation that can be run again from this alone."""
+
+    name: str
+    sequence: Sequence
+    options: GenerationOptions
+
+    @property
+    def modality(self) -> Modality:
+        """Of what is generated."""
+        return self.sequence.segments[self.sequence.generated()[0]].modality
+
+
+def media(model: EdgeModel, kind: Kind) -> NDArray[Any]:
+    """A smooth picture's pixels (3,size,size), a clip's log-mel (n,frames_per_token,mels), or
+    pixels of a video's frames."""
+    generator, config = np.random.default_rng(zlib.crc32(kind.encode())), model.config
+    if kind == "audio":
+        length = min(AUDIO_TOKENS, config.audio.max_positions)
+        waves = generator.uniform(
+            -0.5, 1.0, (length, config.audio.frames_per_token, config.audio.mels)
+        )
+        return waves.astype(np.float32)
+    axis = np.linspace(0.0, 2.0 * np.pi, config.image.size)
+    frames = []
+    for _ in range(min(FRAMES, config.image.max_frames)):
+        a, b, c = generator.uniform(0.5, 3.0, (3, 3, 1, 1))
+        frames.append(np.sin(a * axis[:, None] + b * axis + c).astype(np.float32))
+    return np.stack(frames) if kind == "video" else frames[0]
+
+
+def encoded(model: EdgeModel, kind: Kind) -> Part:
+    """The part that `media` becomes in the model's encoders."""
+    if kind == "audio":
+        return Part("audio", model.encode_audio(media(model, "audio")))
+    return Part(kind, model.encode_image(media(model, kind)))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A task before its media are encoded: what the user gives beside the text, what is answered,
+    and what was answered before."""
+
+    name: str
+    answer: Kind
+    given: tuple[Kind, ...] = ()
+    earlier: tuple[Kind, ...] = ()
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Every kind that the task's conversation holds."""
+        return (self.answer, *self.given, *self.earlier)
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """What making, running and decoding the task takes."""
+        shown = {_modality(kind) for kind in (*self.given, *self.earlier)}
+        answer = _modality(self.answer)
+        encoders = {f"{modality}_encoder" for modality in shown}
+        decoder = set() if answer == "text" else {f"{answer}_decoder"}
+        embedded = {"embed_text", f"embed_{answer}", *(f"embed_{modality}" for modality in shown)}
+        return tuple(
+            sorted(encoders | decoder | embedded | {ComponentName.BACKBONE, f"{answer}_head"})
+        )
+
+    def task(self, model: EdgeModel) -> Task:
+        """The task with media as the model's encoders read them."""
+        turns: list[Turn] = []
+        for kind in self.earlier:
+            turns += [
+                Turn("user", (Part("text", PROMPTS[kind]),)),
+                Turn("assistant", (encoded(model, kind),)),
+            ]
+        turns.append(
+            Turn(
+                "user",
+                (
+                    *(encoded(model, kind) for kind in self.given),
+                    Part("text", PROMPTS[self.answer]),
+                ),
+            )
+        )
+        config = model.config
+        counts = {
+            "audio": min(AUDIO_TOKENS, config.audio.max_positions),
+            "video": min(FRAMES, config.image.max_frames),
+        }
+        segments = conversation(model.tokenizer, turns, self.answer)
+        sequence = respond(
+            segments, self.answer, config, model.tokenizer, counts.get(self.answer, 1)
+        )
+        options = GenerationOptions.defaults(
+            config, self.answer, steps=STEPS, seed=zlib.crc32(self.name.encode())
+        )
+        return Task(self.name, sequence, options)
+
+
+def _modality(kind: Kind) -> Modality:
+    return "image" if kind == "video" else kind
+
+
+PLANS: Final = (
+    Plan("text-to-image", "image"),
+    Plan("image-to-text", "text", given=("image",)),
+    Plan("text-to-audio", "audio"),
+    Plan("audio-to-text", "text", given=("audio",)),
+    Plan("text-to-video", "video"),
+    Plan("video-to-text", "text", given=("video",)),
+    Plan("image-to-audio", "audio", given=("image",)),
+    Plan("audio-to-image", "image", given=("audio",)),
+    Plan("two-turn", "audio", earlier=("image",)),
+)
+
+
+def task_to_json(task: Task) -> dict[str, object]:
+    """All but the tokens, which stand in the trace's tensors."""
+    segments = [[segment.modality, segment.frozen] for segment in task.sequence.segments]
+    return {"segments": segments, "options": vars(task.options)}
+
+
+def task_from_json(name: str, data: dict[str, Any], tokens: list[NDArray[Any]]) -> Task:
+    segments = [
+        Segment(kind, ids, frozen)
+        for (kind, frozen), ids in zip(data["segments"], tokens, strict=True)
+    ]
+    return Task(name, Sequence(tuple(segments)), GenerationOptions(**data["options"]))

@@ -1,0 +1,180 @@
+"""ONNX Runtime."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import ClassVar, Final
+
+import numpy as np
+import onnxruntime
+from onnxruntime import OrtValue
+
+from nextomni_edge.errors import InputError, MissingRuntimeError, NextOmniError
+from nextomni_edge.runtimes.base import Array, Runtime, Session, threads
+from nextomni_edge.runtimes.onnx.state import BoundState
+from nextomni_edge.runtimes.state import Ids, whole_or_none
+from nextomni_edge.spec import GraphSpec, Wire
+
+DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
+
+# Providers whose tensors lie in a memory of their own, by ONNX Runtime's name of it.
+MEMORY: Final = {
+    "CUDAExecutionProvider": "cuda",
+    "TensorrtExecutionProvider": "cuda",
+    "DmlExecutionProvider": "dml",
+}
+# CUDA would round products to TF32 of itself: parity is in float32.
+PROVIDER_OPTIONS: Final = {"CUDAExecutionProvider": {"use_tf32": "0"}}
+
+
+class OnnxSession(Session):
+    """`library_session` runs the graph; ONNX Runtime falls back to the CPU silently, so the
+    provider is what it reports."""
+
+    def __init__(self, spec: GraphSpec, library_session: onnxruntime.InferenceSession) -> None:
+        super().__init__(spec, library_session.get_providers()[0])
+        self._session = library_session
+
+    def _run(self, inputs: Mapping[str, Array], outputs: list[str]) -> dict[str, Array]:
+        with self._naming():
+            return dict(zip(outputs, self._session.run(outputs, dict(inputs)), strict=True))
+
+    @contextlib.contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Say of a failure of the library whose it is."""
+        try:
+            yield
+        except NextOmniError:
+            raise
+        except Exception as error:  # the library's exceptions share no base but Exception
+            raise NextOmniError(f"{self.spec.name}: ONNX Runtime failed ({error})") from error
+
+
+class BoundSession(OnnxSession):
+    """Keeps its inputs and outputs in the provider's own memory: a call of the same shapes as the
+    one before it writes and reads the same buffers, so that no step of a loop allocates there. Each
+    thread that runs it has buffers of its own. Keys and values that a `step` keeps never leave that
+    memory."""
+
+    def __init__(
+        self, spec: GraphSpec, library_session: onnxruntime.InferenceSession, memory: str
+    ) -> None:
+        super().__init__(spec, library_session)
+        self._memory, self._mine = memory, threading.local()
+
+    def state(self, batch: int, columns: int) -> BoundState:
+        with self._naming():
+            return BoundState(self.spec, self._memory, self.provider, batch, columns)
+
+    def _run(self, inputs: Mapping[str, Array], outputs: list[str]) -> dict[str, Array]:
+        with self._naming():
+            self._bound(inputs, {}, outputs)
+            return dict(zip(outputs, self._mine.binding.copy_outputs_to_cpu(), strict=True))
+
+    def _step(
+        self, inputs: Mapping[str, Array], state: BoundState, sequences: Ids
+    ) -> dict[str, Array]:
+        """All columns of the state are read, in every step but one that sees none of them."""
+        positions, real = inputs[Wire.POSITIONS], inputs[Wire.ATTENTION_MASK]
+        given, sees = whole_or_none(self.spec, inputs, state.seen(sequences, positions, real))
+        outputs = [tensor.name for tensor in self.spec.outputs]
+        with self._naming():
+            values = self._bound(given, state.past(sequences) if sees else {}, outputs)
+            found = dict(zip(outputs, values, strict=True))
+            state.put(
+                {name: found.pop(own) for name, own in self.spec.states}, sequences, positions, real
+            )
+            return {name: value.numpy() for name, value in found.items()}
+
+    def _bound(
+        self, inputs: Mapping[str, Array], kept: Mapping[str, OrtValue], outputs: list[str]
+    ) -> list[OrtValue]:
+        """A call: `kept` are inputs that stand in the provider's memory; so do the outputs, until
+        the next call."""
+        places = {name: (value.data_ptr(), value.shape()) for name, value in kept.items()}
+        wanted = ({name: array.shape for name, array in inputs.items()}, places, outputs)
+        if getattr(self._mine, "bound", None) != wanted:
+            self._mine.bound = None  # until it is, as that may fail
+            self._bind(inputs, kept, outputs)
+            self._mine.bound = wanted
+        for name, array in inputs.items():
+            if array.size:
+                self._mine.inputs[name].update_inplace(np.ascontiguousarray(array))
+        self._session.run_with_iobinding(self._mine.binding)
+        found: list[OrtValue] = self._mine.binding.get_outputs()
+        return found
+
+    def _bind(
+        self, inputs: Mapping[str, Array], kept: Mapping[str, OrtValue], outputs: list[str]
+    ) -> None:
+        """Buffers for inputs of these shapes; the outputs' are made by the run that comes first."""
+        create, binding = OrtValue.ortvalue_from_shape_and_type, self._session.io_binding()
+        held = {
+            name: create(array.shape, array.dtype.type, self._memory)
+            for name, array in inputs.items()
+        }
+        for name, buffer in {**held, **kept}.items():
+            binding.bind_ortvalue_input(name, buffer)
+        for name in outputs:
+            binding.bind_output(name, self._memory)
+        self._mine.inputs, self._mine.binding = held, binding
+
+
+class OnnxRuntime(Runtime):
+    """Runs ONNX graphs on ONNX Runtime's execution providers."""
+
+    NAME: ClassVar = "ONNX Runtime"
+
+    def providers(self) -> list[str]:
+        return list(onnxruntime.get_available_providers())
+
+    def load(
+        self, component: str, file: Path, spec: GraphSpec, provider: str | None = None
+    ) -> Session:
+        provider = self.choose_provider(component, provider, "CPUExecutionProvider")
+        options = onnxruntime.SessionOptions()
+        # Prepacking stays on: it copies a memory-mapped weight and lets its pages go, while without
+        # it MatMulNBits widens the whole weight to float32 in every call (12 times as slow at 32
+        # rows of a 3584 × 75776 weight).
+        options.intra_op_num_threads = threads()
+        # warnings about what the optimiser could not fold mean nothing to a user
+        options.log_severity_level = 3
+        providers = [(provider, PROVIDER_OPTIONS.get(provider, {}))]
+        try:
+            session = onnxruntime.InferenceSession(str(file), options, providers=providers)
+        except Exception as error:  # the library's exceptions share no base but Exception
+            raise InputError(f"{component}: ONNX Runtime cannot load {file} ({error})") from error
+        found = session.get_providers()[0]
+        if found != provider and not self.execution.allow_fallback:
+            raise MissingRuntimeError(
+                f"{component}: provider {provider} was asked for, but {found} would run;"
+                " --allow-fallback lets it"
+            )
+        _check_interface(component, file, spec, session)
+        return (
+            BoundSession(spec, session, MEMORY[found])
+            if found in MEMORY
+            else OnnxSession(spec, session)
+        )
+
+
+def _check_interface(
+    component: str, file: Path, spec: GraphSpec, session: onnxruntime.InferenceSession
+) -> None:
+    """InputError: the graph's tensors are not those of the spec."""
+    for kind, specs, found in (
+        ("inputs", spec.inputs, session.get_inputs()),
+        ("outputs", spec.outputs, session.get_outputs()),
+    ):
+        expected = [(tensor.name, tensor.dtype) for tensor in specs]
+        actual = [(tensor.name, DTYPES.get(tensor.type, tensor.type)) for tensor in found]
+        if sorted(actual) != sorted(expected):
+            raise InputError(f"{component}: {file} has {kind} {actual}, expected {expected}")
