@@ -57,7 +57,7 @@ def test_a_weight_in_pieces_gives_the_same_bytes(
     model, layer = one_layer.graph(tmp_path, operator, one_layer.values(operator))
     whole, error = quantise_blocks(weight_of(model, layer), 32, 4, symmetric)
     int8, int8_error = quantise_channels(weight_of(model, layer))
-    monkeypatch.setattr(layers, "PIECE", 1)
+    monkeypatch.setattr("nextomni_edge.calibration.layers.PIECE", 1)
     pieces, again = quantise_blocks(weight_of(model, layer), 32, 4, symmetric)
     assert whole.keys() == pieces.keys() and all(
         np.array_equal(whole[name], pieces[name]) for name in whole
