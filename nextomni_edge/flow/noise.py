@@ -60,12 +60,6 @@ class Noise:
             out[:, code] = (philox.random_raw(positions) >> np.uint64(11)) * 2.0**-53
         return out
 
-    def start(self, segment: int, positions: int, codes: int, vocabulary: int) -> NDArray[np.int64]:
-        """x_0, uniform over the symbols: (positions, codes) int64 in [0, vocabulary)."""
-        # a uniform is at most 1 − 2^-53, and its product with a whole number then rounds to less
-        # than that number
-        return (self.uniform(segment, 0, Use.START, positions, codes) * vocabulary).astype(np.int64)
-
 
 def _check_word(name: str, value: int) -> None:
     if not 0 <= value < WORD:
