@@ -26,12 +26,12 @@ def chunks(length: int, width: int, elements: int | None = None) -> Iterator[sli
 
 
 def uniform_ids(uniform: Array, vocabulary: int) -> Array:
-    """Ids uniform over the symbols: `uniform` float64 in [0, 1) → int64 of its shape, in
+    """Ids uniform over the symbols: `uniform` in [0, 1) → int64 of its shape, in
     [0, vocabulary)."""
     # A uniform is at most 1 − 2^-53. Its product with a whole number rounds to less than that
-    # number.
+    # number in float64, not in float32.
     xp = array_namespace(uniform)
-    return xp.astype(uniform * vocabulary, xp.int64)
+    return xp.astype(xp.astype(uniform, xp.float64) * vocabulary, xp.int64)
 
 
 def inverse_cdf(weight: Array, uniform: Array) -> Array:
