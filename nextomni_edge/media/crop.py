@@ -76,7 +76,7 @@ def shape_crop(
 def whole_codes(picture: Image.Image, patch: int) -> Image.Image:
     """The picture with sides cut down to multiples of `patch` by Lanczos filtering, as aMUSEd's
     tokenizer takes it."""
-    sides = tuple(side - side % patch for side in picture.size)
-    if sides == picture.size:
+    sides = [side - side % patch for side in picture.size]
+    if tuple(sides) == picture.size:
         return picture
     return picture.resize(sides, Image.Resampling.LANCZOS)

@@ -17,7 +17,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from nextomni_edge.checkpoints.layouts.image_tokenizers import image_tokenizer
 from nextomni_edge.checkpoints.source import Source
 from nextomni_edge.config import ImageConfig
-from nextomni_edge.flow.sampling import guided
+from nextomni_edge.flow.guidance import guided
 from nextomni_edge.formats.strict_json import read_dataclass
 from nextomni_edge.formats.tensor_file import read_tensor
 from nextomni_edge.models import networks
