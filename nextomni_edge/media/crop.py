@@ -24,11 +24,10 @@ def centre(slack: int) -> int:
 def centre_crop(picture: Image.Image, size: int) -> Image.Image:
     """A square of `size`: the short side brought to it by bicubic filtering, the long one cut to
     whole pixels, then its middle."""
-    width, height = picture.size
-    short = min(width, height)
-    scaled = tuple(size if side == short else int(size * side / short) for side in (width, height))
-    resized = picture.resize(scaled, Image.Resampling.BICUBIC)
-    left, top = (centre(side - size) for side in scaled)
+    short = min(picture.size)
+    width, height = (size if side == short else int(size * side / short) for side in picture.size)
+    resized = picture.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = centre(width - size), centre(height - size)
     return resized.crop((left, top, left + size, top + size))
 
 
