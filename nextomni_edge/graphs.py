@@ -19,7 +19,7 @@ def graph_specs(config: ModelConfig) -> dict[str, GraphSpec]:
         _image_encoder(config), _image_decoder(config), _audio_encoder(config),
         _audio_decoder(config),
     ]  # fmt: skip
-    specs += [_image_quantiser(config)] if config.image.vq_encoder else []
+    specs += [_image_quantiser(config)] if config.quantises else []
     absent = {"text", "image", "audio"} - set(config.modalities)
     return {spec.name: spec for spec in specs if not absent & set(spec.name.split("_"))}
 

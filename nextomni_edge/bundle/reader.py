@@ -205,17 +205,17 @@ def _check_use(bundle: Bundle, weights: Iterable[str]) -> None:
 
 def _check_metric_tables(bundle: Bundle) -> None:
     file, config = TensorFile(bundle.path / bundle.manifest.metric_tables), bundle.config
-    if file.names() != sorted(config.modalities):
+    if file.names() != sorted(config.metric_modalities):
         raise InputError(
             f"{file.path}: tensors {', '.join(file.names())}, expected"
-            f" {', '.join(sorted(config.modalities))}"
+            f" {', '.join(sorted(config.metric_modalities))}"
         )
     shapes: dict[str, tuple[int, ...]] = {
         "text": (config.text.vocabulary_size, config.text.metric_dim)
     }
     for name, book in (("image", config.image.codebook), ("audio", config.audio.codebook)):
         shapes[name] = (book.codebooks, book.entries, book.code_dim)
-    for name, shape in ((name, shapes[name]) for name in config.modalities):
+    for name, shape in ((name, shapes[name]) for name in config.metric_modalities):
         location = file.location(name)
         if location.dtype != "float32" or location.shape != shape:
             raise InputError(

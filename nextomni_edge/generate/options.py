@@ -50,6 +50,18 @@ class GenerationOptions:
     guidance: float = 0.0
     """s in (1+s)·conditional − s·unconditional; 0 costs no second branch."""
 
+    guidance_image: float = 0.0
+    """The second scale, of a picture that is edited: how much it is kept. Models with two branches
+    for editing only."""
+
+    block: int | None = None
+    """Of the commit step: tokens of a block that is finished before the next begins; None is the
+    model's own number, 0 one block."""
+
+    threshold: float | None = None
+    """Of the commit step: write every row whose score is over it, in place of a fixed number a step
+    (arXiv 2505.22618); None is the model's own, 0 off."""
+
     seed: int = 0
     """Everything drawn is a pure function of it and of the place of the draw."""
 
@@ -154,6 +166,18 @@ class GenerationOptions:
                     not 0.0 <= self.guidance < math.inf,
                     f"guidance is {self.guidance}, expected a finite number from 0",
                 ),
+                (
+                    not 0.0 <= self.guidance_image < math.inf,
+                    f"guidance_image is {self.guidance_image}, expected a finite number from 0",
+                ),
+                (
+                    self.block is not None and self.block < 0,
+                    f"block is {self.block}, expected at least 0",
+                ),
+                (
+                    self.threshold is not None and not 0.0 <= self.threshold <= 1.0,
+                    f"threshold is {self.threshold}, expected 0 to 1",
+                ),
                 (not 0 <= self.seed < 2**64, f"seed is {self.seed}, expected 0 to 2**64 - 1"),
                 (self.lead_tokens < 0, f"lead_tokens is {self.lead_tokens}, expected at least 0"),
                 (
@@ -195,6 +219,11 @@ class GenerationOptions:
                 "grid does not rise from each time to the next",
             ),
         ]
+
+    @property
+    def guided(self) -> bool:
+        """Whether logits are compared with those of a prompt without its condition."""
+        return self.guidance > 0 or self.guidance_image > 0
 
     @property
     def all_steps(self) -> int:
@@ -296,6 +325,21 @@ class GenerationOptions:
                 (
                     self.stepper not in rules,
                     f"stepper is {self.stepper!r}: the path of {modality} has {', '.join(rules)}",
+                ),
+                (
+                    self.stepper != COMMIT and not (self.block is None and self.threshold is None),
+                    "block and threshold are for the stepper commit",
+                ),
+                *(
+                    (
+                        self.stepper == COMMIT and meant,
+                        f"{name} means nothing for the stepper commit: leave it out",
+                    )
+                    for name, meant in (
+                        ("max_blocks", blocks is not None),
+                        ("lead_tokens", lead > 0),
+                        ("grid", bool(self.grid)),
+                    )
                 ),
                 (
                     blocks is not None and not text,

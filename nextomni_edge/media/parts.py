@@ -43,6 +43,9 @@ class Lengths:
 
     def encode_image(self, pixels: NDArray[np.float32]) -> NDArray[Any]:
         image, width = self.config.image, self.config.backbone.hidden_size
+        if self.config.network == "unified":
+            sides = (pixels.shape[-2] // image.patch, pixels.shape[-1] // image.patch)
+            return np.zeros((*pixels.shape[:-3], *sides, 1), np.int64)
         features = image.given == "features"
         row, dtype = (width, np.float32) if features else (image.codebook.codebooks, np.int64)
         return np.zeros((*pixels.shape[:-3], image.positions, row), dtype)

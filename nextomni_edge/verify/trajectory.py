@@ -69,8 +69,11 @@ def run(model: EdgeModel, task: Task) -> Trajectory:
 def _decoded(model: EdgeModel, finished: Sequence, task: Task) -> tuple[Array, ...]:
     if task.modality == "text":
         return ()
+    tokens = [finished.segments[index].tokens for index in task.sequence.generated()]
+    if model.config.network == "unified":
+        return (model.decode_image(model.image_grid(tokens)),)
     decode = model.decode_image if task.modality == "image" else model.decode_audio
-    return tuple(decode(finished.segments[index].tokens) for index in task.sequence.generated())
+    return tuple(map(decode, tokens))
 
 
 def compare(name: str, found: Trajectory, expected: Trajectory, result: TaskResult) -> list[str]:
