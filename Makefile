@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo demo-7b eval bench test test-slow lint clean
+.PHONY: help demo demo-7b eval bench docs test test-slow lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make bench      measure, write benchmarks/*.json"
 	@echo "make test       the tests (make test-slow: the slow ones too)"
 	@echo "make lint       ruff and mypy"
+	@echo "make docs       the documentation site, in build/site"
 
 # torch comes first and pinned: resolved together with the rest, another build of it may be chosen.
 $(STAMP): pyproject.toml
@@ -66,6 +67,11 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Strict: a warning, a broken link or a broken anchor fails.
+docs: $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(VENV) build dist demo *.egg-info

@@ -6,7 +6,7 @@ tiles them, so that query heads meet another head's keys) and RMSNorm (it adds e
 division by the maximum).
 
 Row counts are free, within the spec's bounds, or enumerated, which the Neural Engine wants
-(docs/runtimes.md has the sources). Core ML has no size 0: `past` is at least 1, and the runtime
+(docs/devices.md has the sources). Core ML has no size 0: `past` is at least 1, and the runtime
 masks it. Keys and values are inputs and outputs, or a state.
 """
 
