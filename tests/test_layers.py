@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "nextomni_edge"
 
-BASE = {"errors", "spec", "config", "graphs", "files", "formats", "formats.gguf"}
+BASE = {"errors", "spec", "decoding", "config", "graphs", "files", "formats", "formats.gguf"}
 STORED = BASE | {"checkpoints", "bundle"}
 IMPORTING = {
     "checkpoints.importing",
@@ -33,7 +33,8 @@ MAY_IMPORT = {
     "files": {"errors"},
     "formats": {"errors"},
     "formats.gguf": {"errors", "formats", "spec", "config"},
-    "config": {"errors", "spec", "formats"},
+    "decoding": set[str](),
+    "config": {"errors", "spec", "decoding", "formats"},
     "graphs": {"config", "spec"},
     "checkpoints": BASE,
     **{
