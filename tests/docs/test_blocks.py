@@ -21,7 +21,7 @@ LANGUAGES = {"sh", "python", "text", "bash", "fish"}  # the last two are lines f
 EXPORT = "nextomni-edge export examples/emoji/checkpoint -o demo/bundle"
 PRINTS = re.compile(r"\s+# prints: (.+)$")
 # blocks that a test does not run, each with its reason in its title
-NOT_RUN = 12
+NOT_RUN = 13
 
 Made = Callable[[str, Callable[[Path], object]], Path]
 
@@ -70,31 +70,45 @@ def demo_bundle(made_once: Made, programs: Path) -> Path:
     return made_once("demo", make)
 
 
-@pytest.fixture
-def workspace(tmp_path: Path, demo_bundle: Path) -> Path:
-    """A copy of what the commands read."""
-    shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    shutil.copytree(demo_bundle, tmp_path / "demo" / "bundle")
-    (tmp_path / "build").mkdir()
-    return tmp_path
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory, demo_bundle: Path) -> Path:
+    """A copy of what the commands read, for all pages."""
+    folder = tmp_path_factory.mktemp("workspace")
+    shutil.copytree(ROOT / "examples", folder / "examples")
+    shutil.copytree(demo_bundle, folder / "demo" / "bundle")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done() -> set[str]:
+    """What has been run in the workspace; the fixture's command has."""
+    return {EXPORT}
+
+
+def run_page(page: Path, workspace: Path, programs: Path, done: set[str]) -> None:
+    """Run the blocks of a page in order, but for what an earlier page has run to the letter."""
+    for block in blocks(page):
+        if block.needs or block.language not in ("sh", "python"):
+            continue
+        python = block.language == "python"
+        for line in [block.text] if python else commands(block):
+            command, expected = PRINTS.sub("", line), PRINTS.search(line)
+            if command in done:
+                continue
+            shell = ["python", "-c"] if python else ["bash", "-c"]
+            printed = run(programs, workspace, [*shell, command])
+            done.add(command)
+            if expected and not python:
+                assert expected[1] in printed, line
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 @pytest.mark.timeout(900)
-def test_every_block_of_a_page_runs_in_order(page: Path, workspace: Path, programs: Path) -> None:
-    for block in blocks(page):
-        if block.needs or block.language not in ("sh", "python"):
-            continue
-        if block.language == "python":
-            run(programs, workspace, ["python", "-c", block.text])
-            continue
-        for line in commands(block):
-            command, expected = PRINTS.sub("", line), PRINTS.search(line)
-            if command.removesuffix(" --overwrite") == EXPORT:
-                continue  # the fixture has run it
-            printed = run(programs, workspace, ["bash", "-c", command])
-            if expected:
-                assert expected[1] in printed, line
+def test_every_block_of_a_page_runs_in_order(
+    page: Path, workspace: Path, programs: Path, done: set[str]
+) -> None:
+    for earlier in PAGES[: PAGES.index(page) + 1]:
+        run_page(earlier, workspace, programs, done)
 
 
 def test_every_block_has_a_language_and_those_that_do_not_run_are_counted() -> None:
