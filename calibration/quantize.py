@@ -220,7 +220,7 @@ def _finish(job: Job, writer: BundleWriter, made: Bundle, gate: dict[str, object
 
 
 def total_bytes(bundle: Bundle) -> int:
-    """The record of every file except the manifest."""
+    """Bytes of every file except the manifest."""
     return sum(file.size for file in bundle.manifest.files.values())
 
 

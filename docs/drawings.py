@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from nextomni_edge.files import atomic_write
-from nextomni_edge.flow.path import MetricPath
+from nextomni_edge.flow.distance import MetricTable
 from nextomni_edge.flow.schedule import MetricSchedule
 from nextomni_edge.flow.velocity import velocity
 
@@ -22,6 +22,7 @@ INK, GREY, BLUE, ORANGE, GREEN, PALE = (
     "#1f2937", "#6b7280", "#3b6fd4", "#e07b39", "#3a9d6a", "#eef2f9",
 )  # fmt: skip
 SYMBOLS, ANSWER, PRESENT = 16, 10, 3
+SCHEDULE = MetricSchedule()
 
 
 def text(
@@ -62,16 +63,16 @@ def svg(width: int, height: int, title: str, parts: list[str]) -> str:
     )
 
 
-def ring() -> MetricPath:
+def ring() -> MetricTable:
     """Symbols whose vectors stand on a circle, so that distance is distance along it."""
     angle = 2 * np.pi * np.arange(SYMBOLS) / SYMBOLS
     table = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
-    return MetricPath(table, MetricSchedule())
+    return MetricTable(table)
 
 
-def probability(path: MetricPath, t: float) -> np.ndarray:
+def probability(metric: MetricTable, t: float) -> np.ndarray:
     """p_t(x | x_1) of every symbol."""
-    weight = np.exp(-path.schedule(t)[0] * path.distance(np.array([ANSWER]))[0])
+    weight = np.exp(-SCHEDULE(t)[0] * metric.distance(np.array([ANSWER]))[0])
     return np.asarray(weight / weight.sum())
 
 
@@ -95,12 +96,12 @@ def bars(
 
 def path_drawing() -> str:
     """p_t over the symbols at five times."""
-    path, parts = ring(), [text(390, 30, "The path p_t(x | x_1): from noise to the answer", 17)]
+    metric, parts = ring(), [text(390, 30, "The path p_t(x | x_1): from noise to the answer", 17)]
     colours = [GREEN if symbol == ANSWER else BLUE for symbol in range(SYMBOLS)]
     for panel, t in enumerate((0.0, 0.1, 0.3, 0.9, 0.99)):
         left = 20 + 150 * panel
         parts += [box(left, 50, 140, 190, PALE), text(left + 70, 262, f"t = {t:g}")]
-        parts += bars(left + 6, 232, 128, 165, probability(path, t), colours)
+        parts += bars(left + 6, 232, 128, 165, probability(metric, t), colours)
         parts.append(text(left + 6 + 8 * ANSWER + 4, 62 + 12, "x_1", 11, GREEN) if t < 0.5 else "")
     parts.append(text(390, 292, "Each bar is one symbol. Symbols near x_1 in the metric table keep"
                       " their probability longest.", 13, GREY))  # fmt: skip
@@ -109,8 +110,8 @@ def path_drawing() -> str:
 
 def step_drawing() -> str:
     """The rates at which the present symbol leaves, and one step in boxes."""
-    path, t = ring(), 0.3
-    rate = np.asarray(velocity(np.array([PRESENT]), np.array([ANSWER]), t, path))[0]
+    metric, t = ring(), 0.3
+    rate = np.asarray(velocity(np.array([PRESENT]), np.array([ANSWER]), t, metric, SCHEDULE))[0]
     rate = np.where(np.arange(SYMBOLS) == PRESENT, 0.0, rate)
     colours = [GREEN if symbol == ANSWER else BLUE for symbol in range(SYMBOLS)]
     parts = [text(390, 30, "One step of one token", 17), box(20, 50, 330, 210, PALE)]

@@ -59,7 +59,7 @@ class Weight:
 
 
 def _dividing(length: int) -> int | None:
-    """Whether INT4 blocks fit: neither a gather nor an einsum can pad a block."""
+    """The largest INT4 block that divides `length`: neither a gather nor an einsum can pad one."""
     return max((size for size in BLOCK_SIZES if size <= BLOCK and length % size == 0), default=None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -100,3 +101,18 @@ def test_the_site_builds_strict_and_needs_no_outside_address(tmp_path: Path) -> 
             for address in loaded.findall(page.read_text(encoding="utf-8"))
             if "canonical" not in address
         ], page
+
+
+def test_the_drawings_are_what_the_script_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = importlib.util.spec_from_file_location("drawings", ROOT / "docs" / "drawings.py")
+    assert spec is not None and spec.loader is not None
+    drawings = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(drawings)
+    committed = drawings.OUT
+    monkeypatch.setattr(drawings, "OUT", tmp_path)
+    drawings.main()
+    for path in sorted(tmp_path.iterdir()):
+        assert path.read_text() == (committed / path.name).read_text(), path.name
+    assert len(list(tmp_path.iterdir())) == 4
