@@ -2,64 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
-import pytest
-
-from tests.test_layers import MODULES, PACKAGE, ROOT
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy of the files (a build writes beside its sources), without a network:
-    setuptools is in the environment."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    wanted = (
-        PACKAGE,
-        "calibration",
-        "export",
-        "runtimes",
-        "pyproject.toml",
-        "README.md",
-        "LICENSE",
-        "NOTICE",
-    )
-    for name in listed.stdout.splitlines():
-        path = ROOT / name
-        if name.split("/")[0] in wanted and (path.is_symlink() or path.is_file()):
-            target = source / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_symlink():
-                target.symlink_to(path.readlink())
-            else:
-                target.write_bytes(path.read_bytes())
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--no-deps",
-        "--no-build-isolation",
-        "--no-index",
-        "-q",
-        "-w",
-        out,
-        source,
-    ]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    (built,) = out.glob("*.whl")
-    return built
+from tests.sources import MODULES, PACKAGE
 
 
 def test_the_only_top_level_name_is_the_package(wheel: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nextomni_edge.runtimes.choice import MEASURED_ON
-from tests.cli.conftest import Invoke, answered, refused
+from tests.calls import Invoke, answered, refused
 
 Variant = Callable[[str], Path]
 PROMPT = ("--text", "what is this?", "--seed", "3")
