@@ -12,7 +12,7 @@ import pytest
 
 from tests.sources import MODULES, OURS, PACKAGE, ROOT, imports
 
-BASE = {"errors", "spec", "config", "graphs", "files", "formats", "formats.gguf"}
+BASE = {"errors", "spec", "decoding", "config", "graphs", "files", "formats", "formats.gguf"}
 STORED = BASE | {"checkpoints", "bundle"}
 IMPORTING = {
     "checkpoints.importing",
@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "files": {"errors"},
     "formats": {"errors"},
     "formats.gguf": {"errors", "formats", "spec", "config"},
-    "config": {"errors", "spec", "formats"},
+    "decoding": set[str](),
+    "config": {"errors", "spec", "decoding", "formats"},
     "graphs": {"config", "spec"},
     "checkpoints": BASE,
     **{
