@@ -11,7 +11,7 @@ from tests.sources import ROOT
 
 WITHOUT_POSIX = """
 import os, sys
-for name in ("fcntl", "grp", "posix", "pwd", "readline", "resource", "termios", "tty"):
+for name in ("fcntl", "grp", "pwd", "readline", "resource", "termios", "tty"):
     sys.modules[name] = None  # importing one raises
 for name in ("O_DIRECTORY", "O_NOFOLLOW", "getuid", "geteuid", "sched_getaffinity", "sysconf"):
     delattr(os, name)
