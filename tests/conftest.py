@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -177,49 +178,27 @@ def variant(
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy of the files (a build writes beside its sources), without a network:
-    setuptools is in the environment."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    wanted = (
-        PACKAGE,
-        "calibration",
-        "export",
-        "runtimes",
-        "pyproject.toml",
-        "README.md",
-        "LICENSE",
-        "NOTICE",
-    )
+def package_sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what is packaged: a build writes next to its sources."""
+    copy = tmp_path_factory.mktemp("sources")
+    command = ["git", "ls-files", "-co", "--exclude-standard", "--"]
+    command += [PACKAGE, "calibration", "export", "runtimes", "pyproject.toml"]
+    command += ["README.md", "LICENSE", "NOTICE"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     for name in listed.stdout.splitlines():
-        path = ROOT / name
-        if name.split("/")[0] in wanted and (path.is_symlink() or path.is_file()):
-            target = source / name
+        path, target = ROOT / name, copy / name
+        if path.is_symlink() or path.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_symlink():
-                target.symlink_to(path.readlink())
-            else:
-                target.write_bytes(path.read_bytes())
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--no-deps",
-        "--no-build-isolation",
-        "--no-index",
-        "-q",
-        "-w",
-        out,
-        source,
-    ]
+            shutil.copyfile(path, target, follow_symlinks=False)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def wheel(package_sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built without a network: setuptools is in the environment."""
+    out = tmp_path_factory.mktemp("wheel")
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "-q", "-w", out]
+    command = [sys.executable, "-m", "pip", "wheel", *options, package_sources]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     (built,) = out.glob("*.whl")

@@ -1,7 +1,11 @@
-"""The wheel holds the package, whole, and nothing beside it."""
+"""The wheel holds the whole package and nothing else; an editable install shows its types."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import venv
 import zipfile
 from pathlib import Path
 
@@ -62,3 +66,37 @@ def test_the_default_dependencies_are_a_devices(wheel: Path) -> None:
         "soundfile",
         "tokenizers",
     }
+
+
+USER = """
+from nextomni_edge.runtimes.base import RUNTIMES
+from nextomni_edge.spec import GraphSpec
+reveal_type((RUNTIMES, GraphSpec))
+"""
+
+
+def test_a_type_checker_reads_the_types_of_an_editable_install(
+    package_sources: Path, tmp_path: Path
+) -> None:
+    """As `pip install -e .` does it: the wheel that setuptools makes for an editable install,
+    unpacked into an environment of its own."""
+    build = "import sys, setuptools.build_meta as b; b.build_editable(sys.argv[1])"
+    command = [sys.executable, "-c", build, tmp_path]
+    subprocess.run(command, cwd=package_sources, capture_output=True, check=True)
+    venv.create(tmp_path / "venv", symlinks=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    (site,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as archive:
+        archive.extractall(site)
+    (tmp_path / "user.py").write_text(USER, encoding="utf-8")
+    options = ["--strict", "--python-executable", python, "--cache-dir", tmp_path / "cache"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "mypy", *options, "user.py"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout
+    assert "nextomni_edge.spec.GraphSpec" in ended.stdout and "Any" not in ended.stdout
