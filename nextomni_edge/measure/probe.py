@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from nextomni_edge.errors import MissingRuntimeError
 from nextomni_edge.formats.onnx_write import Value, one_node
 from nextomni_edge.measure.devices import Device
 from nextomni_edge.runtimes.base import runtime
@@ -41,7 +42,11 @@ def probe() -> Device:
         "int8": work / _graph(_int8()),
         "int4": work / _graph(_int4()),
     }
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = physical_memory()
+    if memory is None:
+        raise MissingRuntimeError(
+            "this system does not say how much memory it has; name another device (--device)"
+        )
     return Device(
         "this processor",
         memory,
@@ -51,6 +56,13 @@ def probe() -> Device:
         "measured here; reserve: an eighth",
         LOADED,
     )
+
+
+def physical_memory() -> int | None:
+    """Bytes of memory of this machine; None where the system does not say (Windows)."""
+    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return None
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _sweep() -> Callable[[], object]:

@@ -77,8 +77,8 @@ def test_readme_is_short_and_its_lines_are() -> None:
     assert max(map(len, lines)) <= 120
 
 
-def test_every_link_of_readme_and_contributing_points_to_a_file() -> None:
-    for page in every_page()[:2]:
+def test_every_link_of_a_page_outside_the_site_points_to_a_file() -> None:
+    for page in ROOT.glob("*.md"):
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
             assert target.startswith("https://") or (page.parent / target).exists(), target
 
