@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import ROOT, every_page
+from tests.docs.pages import ROOT
 
 CITATION = re.compile(r"\bMETHOD (\d+)(?:(?:,| and|\.) ?(\d+)\b)?(?:'s)?|\bMETHOD\b")
 DESIGN = re.compile(r"\bDESIGN\b(?:, ([a-z ]+))?")
