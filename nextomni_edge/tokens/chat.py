@@ -1,5 +1,5 @@
-"""Conversations as sequences, in ChatML or DeepSeek's template: the one place that knows them, for
-training and every device."""
+"""Conversations as sequences, in ChatML or DeepSeek's template. Training and every device use this
+module only."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def _text(*tokens: int) -> Segment:
 
 
 def part_segments(tokenizer: TextTokenizer, part: Part, frozen: bool = True) -> tuple[Segment, ...]:
-    """A part between its markers. Text has none. UsageError: a kind that the template has no
-    markers for."""
+    """A part between its markers. Text has none. UsageError: the template has no markers for this
+    kind."""
     special = tokenizer.special
     if not special.has(part.kind):
         raise UsageError(f"{part.kind}: this model's conversations hold no {part.kind}")
@@ -52,7 +52,7 @@ def part_segments(tokenizer: TextTokenizer, part: Part, frozen: bool = True) -> 
 def conversation(
     tokenizer: TextTokenizer, turns: Iterable[Turn], answer: Kind = "text"
 ) -> tuple[Segment, ...]:
-    """Everything said so far, frozen, and the opening of the assistant's next turn, which is to
+    """Everything said so far, frozen, and the opening of the assistant's next turn. That turn will
     hold an `answer`."""
     if tokenizer.template in MASKED:
         return masked.conversation(tokenizer, turns, answer)
@@ -77,8 +77,7 @@ def _deepseek(tokenizer: TextTokenizer, turns: Iterable[Turn], answer: Kind) -> 
     """Janus' form: <BOS>, the system's words before an answer in text, then "User: …", blank line,
     "Assistant: …", <EOS>.
 
-    Text that stands together is tokenised together, as a tokenizer's merges may cross from a role
-    to what is said.
+    Adjacent texts are tokenised together, because a tokenizer's merges may cross their border.
     """
     said = f"{tokenizer.system_prompt}\n\n" if answer == "text" and tokenizer.system_prompt else ""
     segments = [_text(tokenizer.special.bos)]
@@ -101,7 +100,7 @@ def _deepseek(tokenizer: TextTokenizer, turns: Iterable[Turn], answer: Kind) -> 
 
 
 def text_response(tokenizer: TextTokenizer, text: str, block_size: int) -> Ids:
-    """A response as it is trained: content, <EOS>, then <PAD> to a whole number of blocks."""
+    """A response in training's form: content, <EOS>, then <PAD> to a whole number of blocks."""
     ids = [*tokenizer.encode(text), tokenizer.special.eos]
     ids += [tokenizer.special.pad] * (-len(ids) % block_size)
     return np.asarray(ids, dtype=np.int64)
@@ -116,12 +115,12 @@ def respond(
     size: tuple[int, int] | None = None,
     length: int | None = None,
 ) -> Sequence:
-    """Append what is to be generated, all zero for now: `count` blocks of text, frames of video, or
-    tokens of audio. A masked model takes any `length` of text, and an image may have a `size`
+    """Append the segments to generate, all zero for now: `count` blocks of text, frames of video,
+    or tokens of audio. A masked model takes any `length` of text, and an image may have a `size`
     (width, height) in pixels; all of it is masked.
 
-    A model with a text canvas answers in all that the prompt leaves of it. UsageError: a kind or a
-    count that the model was not built for, or a prompt that leaves nothing.
+    With a text canvas, the answer takes everything that the prompt leaves of it. UsageError: a kind
+    or a count that the model does not support, or a prompt that leaves nothing.
     """
     if tokenizer.template in MASKED:
         tokens = (count or 1) * config.text.block_size if length is None else length
@@ -171,6 +170,6 @@ def respond(
 
 
 def embedding_sequence(tokenizer: TextTokenizer, part: Part) -> Sequence:
-    """A part and <EOS>: the backbone's hidden state at the last row is the part's embedding (METHOD
+    """A part and <EOS>. The backbone's hidden state at the last row is the part's embedding (METHOD
     4)."""
     return Sequence((*part_segments(tokenizer, part), _text(tokenizer.special.eos)))

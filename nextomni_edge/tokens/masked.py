@@ -185,7 +185,8 @@ def _grid(
     if width % patch or height % patch or min(size) < patch:
         near = " x ".join(str(max(patch, round(side / patch) * patch)) for side in size)
         raise UsageError(
-            f"a picture of {width} x {height} pixels: sides are multiples of {patch}, such as {near}"
+            f"a picture of {width} x {height} pixels: sides are multiples of {patch}, such as"
+            f" {near}"
         )
     if not by_rows and size != (image.size, image.size):
         raise UsageError(

@@ -13,8 +13,8 @@ Kind = Literal["text", "image", "audio", "video"]
 @dataclass(frozen=True)
 class Part:
     """One piece of a turn: text, sub-codes (n,K) of an image or a clip, or (frames,n,K) of a video.
-    An image of a masked model has its rows and columns (h,w,1). An image that is given has
-    continuous features (n,H) where the model sees those."""
+    An image of a masked model has its rows and columns (h,w,1). A given image may also hold
+    continuous features (n,H), where the model reads those."""
 
     kind: Kind
     value: str | NDArray[Any]

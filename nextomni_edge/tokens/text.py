@@ -19,8 +19,8 @@ ABSENT: Final = -1  # no id: the format has no such token
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """Ids of the tokens that the format itself uses; ABSENT where it has none. `null` stands for a
-    dropped condition in guidance (METHOD 3)."""
+    """Ids of the format's own tokens; ABSENT where it has none. `null` stands for a dropped
+    condition in guidance (METHOD 3)."""
 
     pad: int
     eos: int
@@ -55,8 +55,7 @@ class SpecialTokens:
 
     @property
     def markers(self) -> tuple[int, ...]:
-        """Tokens that stand before the sequence and around media; the unconditional branch keeps
-        them."""
+        """Tokens that open the sequence and surround media. The unconditional branch keeps them."""
         media = (
             self.image_start,
             self.image_end,
@@ -149,8 +148,8 @@ class TextTokenizer:
         self._ends = self.special.ends if masked else (self.special.eos,)
 
     def encode(self, text: str) -> Ids:
-        """Ids of a text, (n,) int64, special spellings split up so that they are ordinary
-        characters."""
+        """Ids of a text, (n,) int64. A special token's spelling becomes ordinary characters.
+        UsageError: the text holds the mask of a masked model."""
         mask = SPELLINGS[self.template].get("mask")
         if mask is not None and mask in text:
             raise UsageError(
