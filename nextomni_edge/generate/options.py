@@ -13,6 +13,8 @@ from nextomni_edge.errors import UsageError
 from nextomni_edge.flow.path import COMMIT, PATHS, steppers_of
 
 CACHES: Final = ("none", "prefix", "adaptive", "revised")
+# of the commit step only: Lumina-DiMOO's own (see logit_cache.py)
+LOGITS: Final = "logits"
 EXTEND: Final = ("first", "interleaved")
 SHORTCUTS: Final = (
     "skip_first_forward", "reuse_logits", "stop_early", "keep_embeddings", "draw_together",
@@ -99,6 +101,9 @@ class GenerationOptions:
     cache_share: float = 0.0
     """Of 'adaptive', in place of the threshold: compute this share of the rows anew, the least
     alike first; 0 is off."""
+
+    cache_warmup: float = 0.3
+    """Of 'logits': the share of the steps before anything is kept."""
 
     cache_drift: float = 0.0
     """Compute prompt and response anew once more tokens than this, for each row of the response,
@@ -220,6 +225,29 @@ class GenerationOptions:
             ),
         ]
 
+    def _commit_faults(self) -> list[tuple[bool, str]]:
+        """What belongs to the commit step only, and what means nothing for it."""
+        commits, given = self.stepper == COMMIT, self.block is not None
+        unmeant = {
+            "max_blocks": self.max_blocks is not None,
+            "lead_tokens": self.lead_tokens > 0,
+            "grid": bool(self.grid),
+        }
+        return [
+            (
+                not commits and (given or self.threshold is not None),
+                "block and threshold are for the stepper commit: leave them out",
+            ),
+            (
+                not commits and self.kv_cache == LOGITS,
+                "kv_cache 'logits' is for the stepper commit: take another",
+            ),
+            *(
+                (commits and meant, f"{name} means nothing for the stepper commit: leave it out")
+                for name, meant in unmeant.items()
+            ),
+        ]
+
     @property
     def guided(self) -> bool:
         """Whether logits are compared with those of a prompt without its condition."""
@@ -251,8 +279,8 @@ class GenerationOptions:
             ),
             (not 0.0 <= until <= 1.0, f"extend_until is {until}, expected 0 to 1"),
             (
-                self.kv_cache not in CACHES,
-                f"kv_cache is {self.kv_cache!r}, expected one of {', '.join(CACHES)}",
+                self.kv_cache not in (*CACHES, LOGITS),
+                f"kv_cache is {self.kv_cache!r}, expected one of {', '.join((*CACHES, LOGITS))}",
             ),
             (
                 self.refresh_prompt < 0,
@@ -285,8 +313,12 @@ class GenerationOptions:
                 "refresh means nothing where nothing is kept: name a kv_cache",
             ),
             (
-                share > 0.0 and not adaptive,
+                share > 0.0 and not adaptive and self.kv_cache != LOGITS,
                 "cache_share is for kv_cache 'adaptive': name it, or leave cache_share out",
+            ),
+            (
+                not 0.0 <= self.cache_warmup <= 1.0,
+                f"cache_warmup is {self.cache_warmup}, expected 0 to 1",
             ),
         ]
 
@@ -326,21 +358,7 @@ class GenerationOptions:
                     self.stepper not in rules,
                     f"stepper is {self.stepper!r}: the path of {modality} has {', '.join(rules)}",
                 ),
-                (
-                    self.stepper != COMMIT and not (self.block is None and self.threshold is None),
-                    "block and threshold are for the stepper commit",
-                ),
-                *(
-                    (
-                        self.stepper == COMMIT and meant,
-                        f"{name} means nothing for the stepper commit: leave it out",
-                    )
-                    for name, meant in (
-                        ("max_blocks", blocks is not None),
-                        ("lead_tokens", lead > 0),
-                        ("grid", bool(self.grid)),
-                    )
-                ),
+                *self._commit_faults(),
                 (
                     blocks is not None and not text,
                     f"max_blocks is for text, but {modality} is generated",

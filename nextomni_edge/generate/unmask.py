@@ -26,6 +26,7 @@ from nextomni_edge.flow.commit import (
 from nextomni_edge.flow.noise import Noise, Use
 from nextomni_edge.generate.batch import Batch, Mask
 from nextomni_edge.generate.draw import Draw
+from nextomni_edge.generate.logit_cache import LogitTrunk
 from nextomni_edge.generate.meter import STEP, Meter
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
@@ -135,8 +136,9 @@ class Unmasking:
             Progress.of(self.rule, batch.own(request, self.masked), options.steps)
             for request in range(len(batch))
         ]
+        trunk = LogitTrunk if options.kv_cache == "logits" else Trunk
         self.trunk, self.draw = (
-            Trunk(model, batch, options, meter),
+            trunk(model, batch, options, meter),
             Draw(model, batch, options, meter),
         )
 

@@ -183,7 +183,7 @@ def mmada_image_runs() -> Iterator[RecordedRun]:
 
 
 def lumina_image_runs(model: EdgeModel) -> Iterator[RecordedRun]:
-    """All but the one with the cache; prompts are built by our templates."""
+    """Prompts are built by our templates; the one with the cache has Lumina-DiMOO's own."""
     golden, texts, mask = arrays("lumina_dimoo"), read("lumina_dimoo", "texts.json"), 316
     rule = CommitConfig("cosine", "log_probability", score_noise="constant", early=True)
 
@@ -194,8 +194,6 @@ def lumina_image_runs(model: EdgeModel) -> Iterator[RecordedRun]:
 
     for name, settings in SETTINGS["lumina_image"].items():
         found = of_run("lumina_dimoo", name)
-        if settings.get("use_cache"):
-            continue
         x = found["x"]
         if name == "i2i":
             codes = golden["i2i.image_tokens"] - 336
@@ -213,6 +211,7 @@ def lumina_image_runs(model: EdgeModel) -> Iterator[RecordedRun]:
         options = GenerationOptions(
             steps=settings["steps"], stepper="commit", temperature=settings["temperature"],
             guidance=settings["cfg"], guidance_image=settings.get("cfg_img", 0.0),
+            **cache_options(settings),
         )  # fmt: skip
         masked = x[:, rows] == mask
         noise = Recorded(
@@ -220,6 +219,15 @@ def lumina_image_runs(model: EdgeModel) -> Iterator[RecordedRun]:
             found["uniform_mask"], masked,
         )  # fmt: skip
         yield RecordedRun("lumina_dimoo", name, sequence, options, rule, noise, states, states[-1])
+
+
+def cache_options(settings: dict[str, Any]) -> dict[str, Any]:
+    if not settings.get("use_cache"):
+        return {}
+    return {
+        "kv_cache": "logits", "cache_share": 1.0 - settings["cache_ratio"],
+        "refresh": settings["refresh_interval"], "cache_warmup": settings["warmup_ratio"],
+    }  # fmt: skip
 
 
 def dream_runs() -> Iterator[RecordedRun]:
