@@ -62,6 +62,10 @@ def backbone_tensors(layers: int, prefix: str, qkv_bias: bool) -> dict[str, tupl
 
 
 def _plan(source: Source, qkv_bias: bool, rope_base: float) -> Plan:
+    if str(source.config.get("model_type")).lower() == "dream":
+        raise InputError(
+            f"{source.path}: Dream is no autoregressive model: leave --layout out, or name dream"
+        )
     config = backbone_config(source, source.config, qkv_bias, rope_base)
     tied = bool(source.config.get("tie_word_embeddings", "lm_head.weight" not in source.tensors))
     tensors = backbone_tensors(config["layers"], "model.", qkv_bias)
