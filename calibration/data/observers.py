@@ -9,6 +9,7 @@ another.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Mapping
 from collections.abc import Sequence as Many
 from pathlib import Path
@@ -203,7 +204,7 @@ class _Replay:
                 calls.append(
                     (
                         f"{modality}_decoder",
-                        model.decode_image if modality == "image" else model.decode_audio,
+                        functools.partial(model.decode, modality),
                         tokens,
                     )
                 )

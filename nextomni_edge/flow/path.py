@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Protocol, Self
 
 from nextomni_edge.config import PathConfig
 from nextomni_edge.errors import InputError
 from nextomni_edge.flow.arrays import Array
-from nextomni_edge.flow.metric import MetricPath
 
 
 class Path(Protocol):
@@ -87,8 +87,11 @@ class Path(Protocol):
         ...
 
 
-# A path's name in a config (`flow.<modality>.kind`) and its class: a new path is a file and a line.
-PATHS: Mapping[str, type[Path]] = {"metric": MetricPath}
+# Adding a path is its file and one line here: a config's name for it (`flow.<modality>.kind`) →
+# "module:class".
+PATHS: Mapping[str, str] = {
+    "metric": "nextomni_edge.flow.metric:MetricPath",
+}  # fmt: skip
 
 
 def path_kind(settings: PathConfig) -> type[Path]:
@@ -97,7 +100,14 @@ def path_kind(settings: PathConfig) -> type[Path]:
         raise InputError(
             f"model config: a flow's kind is {settings.kind!r}, expected one of {', '.join(PATHS)}"
         )
-    return PATHS[settings.kind]
+    kind: type[Path] = pkgutil.resolve_name(PATHS[settings.kind])
+    return kind
+
+
+def step_rules() -> list[str]:
+    """The names of every path's step rules."""
+    kinds: list[type[Path]] = [pkgutil.resolve_name(name) for name in PATHS.values()]
+    return list(dict.fromkeys(rule for kind in kinds for rule in kind.rules))
 
 
 def paths_of(
