@@ -91,7 +91,9 @@ class Path(Protocol):
 # "module:class".
 PATHS: Mapping[str, str] = {
     "metric": "nextomni_edge.flow.metric:MetricPath",
+    "mixture": "nextomni_edge.flow.mixture:MixturePath",
 }  # fmt: skip
+COMMIT = "commit"  # the stepper that no path is a rule of: see generate/unmask.py
 
 
 def path_kind(settings: PathConfig) -> type[Path]:
@@ -104,10 +106,16 @@ def path_kind(settings: PathConfig) -> type[Path]:
     return kind
 
 
-def step_rules() -> list[str]:
-    """The names of every path's step rules."""
+def step_names() -> list[str]:
+    """The names of all steps: every path's rules, and the commit."""
     kinds: list[type[Path]] = [pkgutil.resolve_name(name) for name in PATHS.values()]
-    return list(dict.fromkeys(rule for kind in kinds for rule in kind.rules))
+    return [*dict.fromkeys(rule for kind in kinds for rule in kind.rules), COMMIT]
+
+
+def steppers_of(settings: PathConfig) -> tuple[str, ...]:
+    """The names of the steps that a modality can be sampled with, the default first."""
+    rules = path_kind(settings).rules
+    return rules if settings.commit is None else (COMMIT, *rules)
 
 
 def paths_of(

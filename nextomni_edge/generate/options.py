@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import UsageError
-from nextomni_edge.flow.path import path_kind, step_rules
+from nextomni_edge.flow.path import step_names, steppers_of
 
 CACHES: Final = ("none", "prefix", "adaptive", "revised")
 EXTEND: Final = ("first", "interleaved")
@@ -138,8 +138,8 @@ class GenerationOptions:
             [
                 (self.steps < 1, f"steps is {self.steps}, expected at least 1"),
                 (
-                    self.stepper not in step_rules(),
-                    f"stepper is {self.stepper!r}, expected one of {', '.join(step_rules())}",
+                    self.stepper not in step_names(),
+                    f"stepper is {self.stepper!r}, expected one of {', '.join(step_names())}",
                 ),
                 (
                     not 0.0 <= self.temperature < math.inf,
@@ -268,7 +268,7 @@ class GenerationOptions:
         path = config.path(modality)
         settings = {
             "steps": path.steps, "temperature": path.temperature, "guidance": path.guidance,
-            "stepper": path_kind(path).rules[0],
+            "stepper": steppers_of(path)[0],
         }  # fmt: skip
         return cls(
             **{**settings, **{name: value for name, value in given.items() if value is not None}}
@@ -283,7 +283,7 @@ class GenerationOptions:
             modality == "text",
         )
         most = None if blocks is None else blocks * config.text.block_size
-        rules = path_kind(config.path(modality)).rules
+        rules = steppers_of(config.path(modality))
         _refuse(
             [
                 (
