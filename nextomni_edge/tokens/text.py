@@ -21,9 +21,9 @@ ABSENT: Final = -1  # no id: the format has no such token
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """Ids of the tokens that the format itself uses; ABSENT where it has none. `null` stands for a
-    dropped condition in guidance (METHOD 3). `more` holds (name, id) of the markers of modalities
-    that have no field here."""
+    """Ids of the format's own tokens; ABSENT where it has none. `null` stands for a dropped
+    condition in guidance (METHOD 3). `more` holds (name, id) of the markers of modalities that have
+    no field here."""
 
     pad: int
     eos: int
@@ -47,8 +47,7 @@ class SpecialTokens:
 
     @property
     def markers(self) -> tuple[int, ...]:
-        """Tokens that stand before the sequence and around media; the unconditional branch keeps
-        them."""
+        """Tokens that open the sequence and surround media. The unconditional branch keeps them."""
         media = [token for name in MODALITIES for token in self.around(name)]
         return tuple(token for token in (self.bos, *media) if token != ABSENT)
 
@@ -117,8 +116,7 @@ class TextTokenizer:
         self.vocabulary_size: int = self._tokenizer.get_vocab_size()
 
     def encode(self, text: str) -> Ids:
-        """Ids of a text, (n,) int64, special spellings split up so that they are ordinary
-        characters."""
+        """Ids of a text, (n,) int64. A special token's spelling becomes ordinary characters."""
         for spelling in self._controls:
             text = text.replace(spelling, f"{spelling[0]} {spelling[1:]}")
         return np.asarray(
