@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-Kind = Literal["text", "image", "audio", "video"]
+from nextomni_edge.modalities.table import Kind
 
 
 @dataclass(frozen=True)

@@ -72,8 +72,7 @@ def _decoded(model: EdgeModel, finished: Sequence, task: Task) -> tuple[Array, .
     tokens = [finished.segments[index].tokens for index in task.sequence.generated()]
     if model.config.network == "unified":
         return (model.decode_image(model.image_grid(tokens)),)
-    decode = model.decode_image if task.modality == "image" else model.decode_audio
-    return tuple(map(decode, tokens))
+    return tuple(model.decode(task.modality, codes) for codes in tokens)
 
 
 def compare(name: str, found: Trajectory, expected: Trajectory, result: TaskResult) -> list[str]:
