@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo demo-7b eval bench test test-slow coverage check lint types fmt clean
+.PHONY: help demo demo-7b eval bench docs test test-slow coverage check lint types fmt clean
 .DELETE_ON_ERROR:
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make lint       ruff (make types: mypy, strict; make fmt: mend what can be mended)"
 	@echo "make coverage   the tests, and how much of the package they run"
 	@echo "make clean      remove .venv and all that the other targets wrote"
+	@echo "make docs       the documentation site, in build/site"
 
 # torch comes first and pinned: resolved together with the rest, another build of it may be chosen.
 $(STAMP): pyproject.toml
@@ -69,7 +70,7 @@ test-slow: $(STAMP)
 	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet -e '.[gguf]'
 	$(BIN)/python -m pytest
 
-check: lint types test
+check: lint types docs test
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -77,6 +78,11 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy
+
+# Strict: a warning, a broken link or a broken anchor fails.
+docs: $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 fmt: $(STAMP)
 	$(BIN)/ruff check --fix .

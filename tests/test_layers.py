@@ -1,5 +1,5 @@
-"""Who imports whom, read from the sources: the direction of DESIGN, and no torch on the way that a
-device goes."""
+"""Who imports whom, read from the sources (DESIGN, import direction), and no torch on the way that
+a device goes."""
 
 from __future__ import annotations
 

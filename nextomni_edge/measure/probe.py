@@ -24,7 +24,7 @@ BLOCK: Final = 32
 REPEATS: Final = 5
 SWEEP: Final = 64 * 2**20  # float32 values read for the bandwidth: no cache holds them
 # ONNX Runtime widens float16 when it loads; MatMulNBits keeps a block's 16 bytes with three float32
-# (the scale, once more packed beside the integers, and the block's sum) in place of its one
+# (the scale, once more packed with the integers, and the block's sum) in place of its one
 # float16.
 LOADED: Final = {"float16": 2.0, "int4": (16 + 3 * 4) / (16 + 2)}
 

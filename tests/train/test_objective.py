@@ -165,5 +165,5 @@ def test_a_causal_model_learns_the_next_token_up_to_the_end(tmp_path: Path) -> N
         loss.backward()
         optimizer.step()
     assert metrics["text"] < 0.2 * float(expected.detach())
-    with pytest.raises(UsageError, match="trained to answer in text alone"):
+    with pytest.raises(UsageError, match="only learns to answer in text"):
         objective(Draw("all", lambda _, __: (sequences(model, tokenizer),)), rng, False)
