@@ -196,7 +196,12 @@ MEASURED = """<script>
   const cells = [...document.querySelectorAll(".grid td, .examples figure, .said, dd")];
   const root = parent.document.documentElement;
   root.dataset.wide = innerWidth + " " + document.documentElement.scrollWidth;
-  root.dataset.over = cells.filter((cell) => cell.scrollWidth > cell.clientWidth + 1).length;
+  const width = (cell) => {
+    const range = document.createRange();
+    range.selectNodeContents(cell);
+    return range.getBoundingClientRect().width;
+  };
+  root.dataset.over = cells.filter((cell) => width(cell) > cell.clientWidth + 1).length;
 </script></body>"""
 
 
