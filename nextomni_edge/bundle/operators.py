@@ -16,7 +16,7 @@ from nextomni_edge.formats.onnx_read import Attribute, Node, OnnxFile
 
 MICROSOFT: Final = "com.microsoft"
 # first and last opset that is read, by domain: what ONNX Runtime 1.23 and later know
-OPSETS: Final[Mapping[str, tuple[int, int]]] = {"": (18, 23), MICROSOFT: (1, 1)}
+OPSETS: Final[Mapping[str, tuple[int, int]]] = {"": (21, 23), MICROSOFT: (1, 1)}
 MAX_NODES: Final = 20_000
 SIZE: Final = 2**24  # of a kernel, a stride, a padding or a block
 
@@ -126,6 +126,12 @@ OPERATORS: Final[Mapping[tuple[str, str], Operator]] = {
     ("", "Floor"): _ONE,
     ("", "Gather"): Operator((2, 2), attributes={"axis": _AXIS}),
     ("", "Gelu"): Operator((1, 1), attributes={"approximate": Words(("none", "tanh"))}),
+    ("", "GroupNormalization"): Operator(
+        (3, 3),
+        attributes={
+            "epsilon": Real(0, 1), "num_groups": Integers(1, SIZE), "stash_type": Integers(1, 1),
+        },
+    ),
     ("", "LayerNormalization"): Operator((2, 3), attributes=_NORM),
     ("", "MatMul"): _TWO,
     ("", "MatMulInteger"): Operator((2, 4)),
@@ -142,6 +148,15 @@ OPERATORS: Final[Mapping[tuple[str, str], Operator]] = {
     ("", "ReduceL2"): Operator((1, 2), attributes=_REDUCED),
     ("", "ReduceMax"): Operator((1, 2), attributes=_REDUCED),
     ("", "Reshape"): Operator((2, 2), attributes={"allowzero": _FLAG}),
+    ("", "Resize"): Operator(
+        (3, 3),
+        attributes={
+            "antialias": Integers(0, 0), "coordinate_transformation_mode": Words(("asymmetric",)),
+            "cubic_coeff_a": Real(-1, 0), "exclude_outside": Integers(0, 0),
+            "extrapolation_value": Real(0, 0), "keep_aspect_ratio_policy": Words(("stretch",)),
+            "mode": Words(("nearest",)), "nearest_mode": Words(("floor",)),
+        },
+    ),
     ("", "Shape"): Operator((1, 1), attributes={"start": _AXIS, "end": _AXIS}),
     ("", "Sigmoid"): _ONE,
     ("", "Sign"): _ONE,

@@ -364,6 +364,14 @@ def _to_space(node: Node, given: Given) -> list[Known]:
     return [Known(value.element, (batch, channels / block**2, height * block, width * block))]
 
 
+def _resize(node: Node, given: Given) -> list[Known]:
+    value, scales = _value(given, 0), _content(given, 2, "scales")
+    if len(scales) != len(value.dims) or not (scales > 0).all():
+        raise InputError("scales that are not one above 0 for each axis")
+    dims = (np.floor(dim * scale) for dim, scale in zip(value.dims, scales, strict=True))
+    return [Known(value.element, tuple(dims))]
+
+
 def _einsum(node: Node, given: Given) -> list[Known]:
     operands, _, result = str(node.attributes["equation"]).partition("->")
     sizes: dict[str, Sizes] = {}
@@ -417,6 +425,6 @@ RULES: Final[Mapping[str, Rule]] = {
     "MatMul": _product, "MatMulInteger": _product, "MatMulNBits": _product_of_blocks,
     "Max": _arithmetic, "Mul": _arithmetic, "Pad": _pad, "Pow": _arithmetic,
     "QuantizeLinear": _quantised, "Range": _range, "ReduceL2": _reduced, "ReduceMax": _reduced,
-    "Reshape": _reshape, "Shape": _shape, "Slice": _slice, "Split": _split, "Squeeze": _squeeze,
+    "Reshape": _reshape, "Resize": _resize, "Shape": _shape, "Slice": _slice, "Split": _split, "Squeeze": _squeeze,
     "Sub": _arithmetic, "Transpose": _transpose, "Unsqueeze": _unsqueeze,
 }  # fmt: skip

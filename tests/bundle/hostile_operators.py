@@ -313,6 +313,17 @@ CASES: list[Case] = [
         " most 3 numbers of 1 to 16777216",
     ),
     (
+        "a picture enlarged to terabytes",
+        node("Resize", ["embeddings", "", "f"], constants={"f": [1.0, 2.0**12, 2.0**12]}),
+        GRAPH + "operator 0 (Resize): 536870912 bytes of values at batch 1, rows 1, past 0,"
+        " attended 1, at most 16792704 fit the interface",
+    ),
+    (
+        "a picture enlarged NaN times",
+        node("Resize", ["embeddings", "", "f"], constants={"f": [1.0, float("nan"), 1.0]}),
+        GRAPH + "operator 0 (Resize): scales that are not one above 0 for each axis",
+    ),
+    (
         "inputs too many",
         node("Abs", ["embeddings", "embeddings"]),
         GRAPH + "operator Abs: 2 inputs, expected 1",
@@ -346,9 +357,9 @@ CASES: list[Case] = [
     (
         "an opset beyond any",
         opset(2**62),
-        GRAPH + "opset 4611686018427387904 of domain '', expected 18 to 23",
+        GRAPH + "opset 4611686018427387904 of domain '', expected 21 to 23",
     ),
-    ("an opset below 0", opset(-1), GRAPH + "opset -1 of domain '', expected 18 to 23"),
+    ("an opset below 0", opset(-1), GRAPH + "opset -1 of domain '', expected 21 to 23"),
     (
         "an opset of Microsoft's beyond any",
         opset(2**40, "com.microsoft"),

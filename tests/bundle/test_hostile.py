@@ -16,6 +16,7 @@ from tests.bundle import (
     hostile_manifest,
     hostile_operators,
     hostile_tensors,
+    hostile_tokenizers,
 )
 from tests.bundle.build import small_bundle
 from tests.bundle.damage import Damage
@@ -26,6 +27,7 @@ CASES = [
     *hostile_graphs.CASES,
     *hostile_operators.CASES,
     *hostile_tensors.CASES,
+    *hostile_tokenizers.CASES,
 ]
 
 
