@@ -15,7 +15,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nextomni_edge.bundle.size_rules import RULES, Known, Sizes, same
+from nextomni_edge.bundle.size_rules import RULES, same
+from nextomni_edge.bundle.size_values import Known, Sizes
 from nextomni_edge.errors import InputError
 from nextomni_edge.formats.onnx_read import Node, OnnxFile, Tensor
 from nextomni_edge.spec import Dim, GraphSpec, TensorSpec

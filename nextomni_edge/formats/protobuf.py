@@ -12,8 +12,8 @@ from typing import Final
 
 from nextomni_edge.errors import InputError
 
-# of one file: four times what the Core ML program of a 28-layer model holds
-MAX_FIELDS: Final = 2**19
+# of one file: twice what the Core ML program of a 28-layer model holds
+MAX_FIELDS: Final = 2**18
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 

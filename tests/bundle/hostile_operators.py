@@ -382,18 +382,18 @@ CASES: list[Case] = [
     ),
     (
         "fields without end",
-        rewrite("backbone.onnx", lambda content: content + fields(2**19)),
-        GRAPH + "more than 524288 fields, the most that are read",
+        rewrite("backbone.onnx", lambda content: content + fields(2**18)),
+        GRAPH + "more than 262144 fields, the most that are read",
     ),
     (
         "sixteen megabytes of empty fields",
         rewrite("backbone.onnx", lambda content: fields(2**23)),
-        GRAPH + "more than 524288 fields, the most that are read",
+        GRAPH + "more than 262144 fields, the most that are read",
     ),
     (
         "dims without end",
         rewrite("backbone.onnx", inside(7, inside(5, inside(1, b"\x01" * 2**22)))),
-        GRAPH + "more than 524288 fields, the most that are read",
+        GRAPH + "more than 262144 fields, the most that are read",
     ),
     (
         "data that no size bounds",
