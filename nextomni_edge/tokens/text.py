@@ -23,8 +23,8 @@ ABSENT: Final = -1  # no id: the format has no such token
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """Ids of the tokens that the format itself uses; ABSENT where it has none. `null` stands for a
-    dropped condition in guidance (METHOD 3)."""
+    """Ids of the format's own tokens; ABSENT where it has none. `null` stands for a dropped
+    condition in guidance (METHOD 3)."""
 
     pad: int
     eos: int
@@ -41,8 +41,7 @@ class SpecialTokens:
 
     @property
     def markers(self) -> tuple[int, ...]:
-        """Tokens that stand before the sequence and around media; the unconditional branch keeps
-        them."""
+        """Tokens that open the sequence and surround media. The unconditional branch keeps them."""
         media = (
             self.image_start,
             self.image_end,
@@ -110,8 +109,8 @@ class TextTokenizer:
         self.vocabulary_size: int = self._tokenizer.get_vocab_size()
 
     def encode(self, text: str) -> Ids:
-        """Ids of a text, (n,) int64, special spellings split up so that they are ordinary
-        characters. UsageError: the text is longer than any model reads."""
+        """Ids of a text, (n,) int64. A special token's spelling becomes ordinary characters.
+        UsageError: the text is longer than any model reads."""
         if len(text) > MAX_TEXT:
             raise UsageError(
                 f"a text of {len(text)} characters, at most {MAX_TEXT} are read; shorten it"
