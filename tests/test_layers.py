@@ -12,7 +12,17 @@ import pytest
 
 from tests.sources import MODULES, OURS, PACKAGE, ROOT, imports
 
-BASE = {"errors", "spec", "decoding", "config", "graphs", "files", "formats", "formats.gguf"}
+BASE = {
+    "errors",
+    "spec",
+    "decoding",
+    "config",
+    "modalities",
+    "graphs",
+    "files",
+    "formats",
+    "formats.gguf",
+}
 STORED = BASE | {"checkpoints", "bundle"}
 IMPORTING = {
     "checkpoints.importing",
@@ -34,7 +44,8 @@ MAY_IMPORT = {
     "formats.gguf": {"errors", "formats", "spec", "config"},
     "decoding": set[str](),
     "config": {"errors", "spec", "decoding", "formats"},
-    "graphs": {"config", "spec"},
+    "graphs": {"config", "modalities", "spec"},
+    "modalities": {"errors", "config", "spec"},
     "checkpoints": BASE,
     **{
         f"checkpoints.{name}": BASE | {"checkpoints"} | IMPORTING
