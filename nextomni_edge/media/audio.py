@@ -26,14 +26,16 @@ RESAMPLER_TAIL_SECONDS = 0.005
 
 
 def max_samples(config: AudioConfig) -> int:
-    """Samples of the longest clip that the model takes."""
+    """The number of samples in the longest clip that the model takes."""
     return config.max_positions * config.hop * config.frames_per_token
 
 
 def read_audio(path: Path, config: AudioConfig, trim: bool = False) -> Float32:
-    """A sound as (samples,) float32 at `config.sample_rate`, channels averaged. A clip longer than
-    the model takes is cut with `trim`, otherwise an InputError, as are files without sound and
-    samples that are not finite."""
+    """A sound as (samples,) float32 at `config.sample_rate`, with the channels averaged.
+
+    With `trim`, a clip that is longer than the model takes is cut. InputError: a longer clip
+    without `trim`, a file without sound, or samples that are not finite.
+    """
     check_file(path)
     limit = max_samples(config)
     # enough to tell that a clip is too long

@@ -23,8 +23,8 @@ MODALITY = {"text": "text", "image": "image", "audio": "audio", "video": "image"
 
 
 class Encoder(Protocol):
-    """What turning media into sub-codes (or features) needs of a model. `encode_image` takes
-    (3,S,S), or several with one more axis in front."""
+    """The part of a model that turns media into sub-codes or features. `encode_image` takes
+    (3,S,S), or several with one more leading axis."""
 
     @property
     def config(self) -> ModelConfig: ...
@@ -35,8 +35,8 @@ class Encoder(Protocol):
 
 
 class Lengths:
-    """Stands in for a model where only the number of positions counts: zeros in the shapes that its
-    encoders give."""
+    """A stand-in for a model where only the number of positions counts: zeros in its encoders'
+    shapes."""
 
     def __init__(self, config: ModelConfig) -> None:
         self.config = config
@@ -56,8 +56,8 @@ def text_part(text: str) -> Part:
 
 
 def file_part(encoder: Encoder, kind: Kind, path: Path, trim: bool = False) -> Part:
-    """The file as a part of the given kind. InputError: the file is not of that kind, damaged or
-    too long. UsageError: the model takes no such kind."""
+    """The file as a part of the given kind. InputError: the file has another kind, is damaged or
+    too long. UsageError: the model does not read this kind."""
     config = encoder.config
     if (
         MODALITY[kind] if kind != "video" or config.image.given == "codes" else kind

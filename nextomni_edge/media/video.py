@@ -38,8 +38,8 @@ def sampled(total: int, count: int) -> list[int]:
 
 def read_video(path: Path, size: int, max_frames: int) -> Float32:
     """Up to `max_frames` uniformly spaced frames, (frames, 3, size, size) float32 in [-1, 1], each
-    as read_image gives a picture. InputError: neither a film nor an animated picture, damaged, too
-    large."""
+    as `read_image` gives a picture. InputError: neither a film nor an animated picture, damaged, or
+    too large."""
     check_file(path)
     if _is_picture(path):
         return _read_animation(path, size, max_frames)
@@ -68,8 +68,8 @@ def _read_animation(path: Path, size: int, max_frames: int) -> Float32:
 
 @contextlib.contextmanager
 def open_container(path: Path, kind: Kind) -> Iterator[InputContainer]:
-    """The file opened by FFmpeg, which may open nothing else (playlists name other files); faults
-    are InputErrors."""
+    """The file, opened by FFmpeg, which may open no other file (playlists name some). Faults are
+    InputErrors."""
     import av
 
     try:
