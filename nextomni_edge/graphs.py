@@ -25,8 +25,8 @@ def graph_specs(config: ModelConfig) -> dict[str, GraphSpec]:
 
 
 def without_states(spec: GraphSpec) -> GraphSpec:
-    """The interface of a component whose runtime keeps its states inside: nothing stands before the
-    rows on the wire, and padding stands behind them."""
+    """The interface of a component whose runtime keeps its states inside: no past is passed, and
+    padding comes after the rows."""
     if not spec.states:
         return spec
     taken, given = ({pair[side] for pair in spec.states} for side in (0, 1))
@@ -124,8 +124,8 @@ def _text_head(config: ModelConfig) -> GraphSpec:
 
 
 def _code_head(config: ModelConfig, component: str) -> GraphSpec:
-    """An autoregressive head also reads the sub-codes: logits of sub-code k depend on the sub-codes
-    before k alone."""
+    """An autoregressive head also reads the sub-codes: the logits of sub-code k only depend on the
+    sub-codes before k."""
     batch, rows = _batch(), _rows(config)
     codebook, head = _codebook(config, component)
     inputs = [TensorSpec(Wire.HIDDEN, "float32", (batch, rows, config.backbone.hidden_size))]
@@ -155,7 +155,7 @@ def _image_codes(config: ModelConfig) -> TensorSpec:
 
 
 def _image_encoder(config: ModelConfig) -> GraphSpec:
-    """Pixels to codes, or to the rows that the backbone sees of an image that is given."""
+    """Pixels to codes, or to the rows that the backbone reads for a given image."""
     features = TensorSpec(
         Wire.EMBEDDINGS, "float32", (_batch(), config.image.positions, config.backbone.hidden_size)
     )
@@ -164,8 +164,8 @@ def _image_encoder(config: ModelConfig) -> GraphSpec:
 
 
 def _image_quantiser(config: ModelConfig) -> GraphSpec:
-    """Pixels to codes where the backbone sees features of a given image: the codes that the decoder
-    turns back."""
+    """Pixels to codes where the backbone reads features of a given image: the codes that the
+    decoder turns back."""
     return GraphSpec(ComponentName.IMAGE_QUANTISER, (_pixels(config),), (_image_codes(config),))
 
 
@@ -184,8 +184,8 @@ def _audio_length(config: ModelConfig) -> Dim:
 
 
 def _audio_encoder(config: ModelConfig) -> GraphSpec:
-    """Log-mel arrives cut in tokens, (batch, length, frames_per_token, mels), so that any length is
-    a whole number of tokens."""
+    """Log-mel arrives cut into tokens, (batch, length, frames_per_token, mels), so that any length
+    is a whole number of tokens."""
     audio = config.audio
     log_mel = TensorSpec(
         Wire.LOG_MEL,

@@ -28,7 +28,7 @@ PROMPTS: Final = {
 
 @dataclass(frozen=True)
 class Task:
-    """A generation that can be run again from this alone."""
+    """A generation with everything that is needed to run it again."""
 
     name: str
     sequence: Sequence
@@ -36,7 +36,7 @@ class Task:
 
     @property
     def modality(self) -> Modality:
-        """Of what is generated."""
+        """The modality of what is generated."""
         return self.sequence.segments[self.sequence.generated()[0]].modality
 
 
@@ -59,7 +59,7 @@ def media(model: EdgeModel, kind: Kind) -> NDArray[Any]:
 
 
 def encoded(model: EdgeModel, kind: Kind) -> Part:
-    """The part that `media` becomes in the model's encoders."""
+    """The part that the model's encoders make of `media`."""
     if kind == "audio":
         return Part("audio", model.encode_audio(media(model, "audio")))
     return Part(kind, model.encode_image(media(model, kind)))
@@ -67,8 +67,8 @@ def encoded(model: EdgeModel, kind: Kind) -> Part:
 
 @dataclass(frozen=True)
 class Plan:
-    """A task before its media are encoded: what the user gives beside the text, what is answered,
-    and what was answered before."""
+    """A task before its media are encoded: what the user gives besides the text, the kind of
+    answer, and the earlier answers."""
 
     name: str
     answer: Kind
@@ -77,12 +77,12 @@ class Plan:
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        """Every kind that the task's conversation holds."""
+        """Every kind of part in the task's conversation."""
         return (self.answer, *self.given, *self.earlier)
 
     @property
     def components(self) -> tuple[str, ...]:
-        """What making, running and decoding the task takes."""
+        """The components that making, running and decoding the task needs."""
         shown = {_modality(kind) for kind in (*self.given, *self.earlier)}
         answer = _modality(self.answer)
         encoders = {f"{modality}_encoder" for modality in shown}
@@ -142,7 +142,7 @@ PLANS: Final = (
 
 
 def task_to_json(task: Task) -> dict[str, object]:
-    """All but the tokens, which stand in the trace's tensors."""
+    """Everything but the tokens, which are in the trace's tensors."""
     segments = [[segment.modality, segment.frozen] for segment in task.sequence.segments]
     return {"segments": segments, "options": vars(task.options)}
 

@@ -1,4 +1,4 @@
-"""What the loop reports about its steps, to observers and in errors."""
+"""What the loop tells of its steps, to those who watch it and those whom it fails."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ NOT_DRAWN = -1  # in place of x_1 where none is drawn
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One step of one request, per generated segment: x_t before it, and the predicted x_1 (None
-    where it was not computed).
+    """One step of one request, per generated segment: x_t before it, x_1 predicted (None where it
+    was not asked for).
 
-    `margins` holds, for each x_1, how near its draw was to another outcome (see draw.py). `margin`
-    is the smallest, infinite without a draw. Everything else in a step follows from the same
-    numbers on every runtime.
+    `margins` holds, beside each x_1, how near its draw was to another outcome (see margin.py),
+    `margin` the smallest, infinite where there was no draw: all else in a step is computed from the
+    same numbers on every runtime.
     """
 
     request: int
@@ -42,8 +42,8 @@ Observe = Callable[[StepRecord], None]
 
 
 class StoppedError(NonFiniteError):
-    """A run met NaN or infinity. `partial` holds the sequences with their tokens before that
-    step."""
+    """A run met NaN or infinity; `partial` holds the sequences with their tokens as they stood
+    before that step."""
 
     exit_code = 1
 
