@@ -107,7 +107,7 @@ class TransformerConfig:
     Whisper's block).
 
     CLIP's has a `class_token` before the patches and a `first_norm` before the blocks; nothing is
-    read from the class token's row.
+    read from the class token's row. `mlp_width` None is four times the width.
     """
 
     width: int = 1024
@@ -119,6 +119,7 @@ class TransformerConfig:
     )
     class_token: bool = field(default=False, metadata=OPTIONAL)
     first_norm: bool = field(default=False, metadata=OPTIONAL)
+    mlp_width: int | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True)
@@ -273,11 +274,31 @@ class ModelConfig:
                 not self.causal or self.logit_shift == 1,
                 "logit_shift must be 1 with backbone.attention causal: a row sees itself",
             ),
+            *self._head_checks(),
             *self._network_checks(),
         ]
         for holds, sentence in checks:
             if not holds:
                 raise InputError(f"model config: {sentence}")
+
+    def _head_checks(self) -> list[tuple[bool, str]]:
+        """Every width is a whole number of heads."""
+        stacks: dict[str, TransformerConfig | HeadConfig] = {"image.encoder": self.image.encoder}
+        if self.network == "native":
+            stacks |= {
+                "image.decoder": self.image.decoder,
+                "audio.encoder": self.audio.encoder,
+                "audio.decoder": self.audio.decoder,
+            }
+            heads = {"image.head": self.image.head, "audio.head": self.audio.head}
+            stacks |= {name: head for name, head in heads.items() if head.kind != "parallel"}
+        return [
+            (
+                stack.width % stack.heads == 0,
+                f"{name}.width, {stack.width}, must be a multiple of its heads, {stack.heads}",
+            )
+            for name, stack in stacks.items()
+        ]
 
     def _network_checks(self) -> list[tuple[bool, str]]:
         """What each network is built of, and what its text must fit in."""

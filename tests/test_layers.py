@@ -15,12 +15,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "nextomni_edge"
 
-BASE = {"errors", "spec", "config", "graphs", "files", "formats", "formats.gguf"}
+BASE = {"errors", "spec", "config", "graphs", "files", "outputs", "formats", "formats.gguf"}
 STORED = BASE | {"checkpoints", "bundle"}
 IMPORTING = {
     "checkpoints.importing",
     "checkpoints.layouts",
     "checkpoints.pickled",
+    "checkpoints.published_config",
     "checkpoints.source",
 }
 RUN = STORED | {"tokens", "flow", "generate", "tasks", "runtimes.base", "runtimes.state"}
@@ -31,6 +32,7 @@ MAY_IMPORT = {
     "errors": set[str](),
     "spec": set[str](),
     "files": {"errors"},
+    "outputs": {"errors", "files"},
     "formats": {"errors"},
     "formats.gguf": {"errors", "formats", "spec", "config"},
     "config": {"errors", "spec", "formats"},
@@ -38,7 +40,7 @@ MAY_IMPORT = {
     "checkpoints": BASE,
     **{
         f"checkpoints.{name}": BASE | {"checkpoints"} | IMPORTING
-        for name in ("hub", "importing", "layouts", "pickled", "source")
+        for name in ("hub", "importing", "layouts", "pickled", "published_config", "source")
     },
     "bundle": BASE | {"checkpoints"},
     "bundle.onnx_graph": STORED,

@@ -13,7 +13,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nextomni_edge.checkpoints.directory import Checkpoint, file_sha256, open_import
+from nextomni_edge.checkpoints.directory import (
+    METRIC_TABLES,
+    MODEL_DIRECTORY,
+    Checkpoint,
+    file_sha256,
+    open_import,
+)
 from nextomni_edge.checkpoints.layouts.encoders import CLIP, SIGLIP, WHISPER
 from nextomni_edge.checkpoints.layouts.fudoki import FUDOKI
 from nextomni_edge.checkpoints.layouts.llama import LLAMA, QWEN2
@@ -23,13 +29,18 @@ from nextomni_edge.checkpoints.record import RECORD, ImportRecord, Origin, Piece
 from nextomni_edge.checkpoints.source import Layout, Plan, Source
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError, UsageError
-from nextomni_edge.files import atomic_directory
-from nextomni_edge.formats.tensor_file import Location, all_finite, map_tensor, write_tensors
+from nextomni_edge.formats.tensor_file import (
+    FLOATS,
+    Location,
+    all_finite,
+    map_tensor,
+    write_tensors,
+)
+from nextomni_edge.outputs import check_output_directory, output_directory
 
 LAYOUTS: Final = {
     layout.name: layout for layout in (FUDOKI, QWEN2, LLAMA, CLIP, SIGLIP, WHISPER, NATIVE)
 }
-TABLES: Final = "metric_tables.safetensors"
 BLOCK: Final = 2**24  # bytes compared at a time
 Shape = tuple[int, ...]
 Expected = Callable[[ModelConfig], Mapping[str, Shape]]  # the tensors of a config's network
@@ -66,6 +77,7 @@ def import_model(
     must be.
     """
     _check_name(layout)
+    check_output_directory(out, MODEL_DIRECTORY, [source], overwrite)
     opened = Source(source.resolve())
     name, made = _choose(opened, layout)
     shapes = _shapes(made, expected)
@@ -73,7 +85,7 @@ def import_model(
         ours: _origin(opened, ours, pieces, shapes[ours]) for ours, pieces in made.tensors.items()
     }
     unused = _unused(opened, name, made)
-    with atomic_directory(out, overwrite) as part:
+    with output_directory(out, MODEL_DIRECTORY, [source], overwrite) as part:
         origins, notes = _tables(opened, made, shapes, origins, part)
         record = _record(opened, name, made, origins, unused | notes, part, copy)
         if not made.part:
@@ -132,6 +144,11 @@ def _origin(source: Source, name: str, pieces: tuple[str | None, ...], shape: Sh
                 f"{source.path}: tensor {piece} is missing, expected with shape {part} (the model's"
                 f" {name})"
             )
+        if (dtype := source.tensors[piece].dtype) not in FLOATS:
+            raise InputError(
+                f"{source.path}: tensor {piece} has dtype {dtype}, expected one of"
+                f" {', '.join(FLOATS)}"
+            )
         found = source.tensors[piece].shape
         if [size for size in found if size != 1] != [size for size in part if size != 1]:
             raise InputError(
@@ -141,7 +158,9 @@ def _origin(source: Source, name: str, pieces: tuple[str | None, ...], shape: Sh
     return Origin(
         shape,
         tuple(
-            Piece(None if piece is None else source.tensors[piece].file.name, piece or "")
+            Piece(None, "")
+            if piece is None
+            else Piece(source.tensors[piece].file.name, piece, source.tensors[piece].dtype)
             for piece in pieces
         ),
     )
@@ -183,16 +202,18 @@ def _tables(
                 f" {shape} (the model's {name})"
             )
         if _same(location, source.tensors[twin]):
-            found[name] = Origin(shape, (Piece(source.tensors[twin].file.name, twin),))
+            found[name] = Origin(
+                shape, (Piece(source.tensors[twin].file.name, twin, location.dtype),)
+            )
             notes[file] = f"the same numbers as {twin}"
         else:
             converted[name] = map_tensor(location, name)
             if not all_finite(converted[name]):
                 raise InputError(f"{location.file}: the table has values that are not finite")
-            found[name] = Origin(shape, (Piece(TABLES, name),))
-            notes[file] = f"converted to {TABLES}"
+            found[name] = Origin(shape, (Piece(METRIC_TABLES, name),))
+            notes[file] = f"converted to {METRIC_TABLES}"
     if converted:
-        with (part / TABLES).open("wb") as out:
+        with (part / METRIC_TABLES).open("wb") as out:
             write_tensors(out, converted)
     return found, notes
 
@@ -229,7 +250,7 @@ def _record(
     names |= {plan.tokenizer} if plan.tokenizer else set()
     files: dict[str, SourceFile] = {}
     for name in sorted(names):
-        original = part / name if name == TABLES else source.path / name
+        original = part / name if name == METRIC_TABLES else source.path / name
         if not original.is_file():
             raise InputError(f"{original}: no such file, expected beside the weights")
         if copy and original.parent != part:

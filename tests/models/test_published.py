@@ -230,9 +230,9 @@ def test_a_tokenizer_of_its_own_keeps_its_own_tables(tmp_path: Path) -> None:
     [
         (
             {"intermediate_size": 96},
-            "intermediate_size is 96, expected four times hidden_size, 128",
+            "mlp.fc1.weight has shape (128, 32), config.json asks for (96, 32)",
         ),
-        ({"hidden_act": "relu"}, "activation 'relu', expected one of"),
+        ({"hidden_act": "relu"}, "hidden_act is 'relu', expected one of"),
         ({"num_hidden_layers": 3}, "layers.2.layer_norm1.weight is missing"),
         (
             {"patch_size": 12},
