@@ -15,7 +15,17 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "nextomni_edge"
 
-BASE = {"errors", "spec", "config", "graphs", "files", "outputs", "formats", "formats.gguf"}
+BASE = {
+    "errors",
+    "spec",
+    "decoding",
+    "config",
+    "graphs",
+    "files",
+    "outputs",
+    "formats",
+    "formats.gguf",
+}
 STORED = BASE | {"checkpoints", "bundle"}
 IMPORTING = {
     "checkpoints.importing",
@@ -35,7 +45,8 @@ MAY_IMPORT = {
     "outputs": {"errors", "files"},
     "formats": {"errors"},
     "formats.gguf": {"errors", "formats", "spec", "config"},
-    "config": {"errors", "spec", "formats"},
+    "decoding": set[str](),
+    "config": {"errors", "spec", "decoding", "formats"},
     "graphs": {"config", "spec"},
     "checkpoints": BASE,
     **{

@@ -49,9 +49,20 @@ def test_every_value_is_philox_of_what_it_is_for(
 
 
 def test_the_values_of_a_seed_never_change() -> None:
-    assert {use.name: int(use) for use in Use} == {"START": 0, "X_1": 1, "JUMP": 2, "TARGET": 3}
+    names = ["START", "X_1", "JUMP", "TARGET", "SYMBOL", "SCORE"]
+    assert {use.name: int(use) for use in Use} == {name: at for at, name in enumerate(names)}
     expected = [[0.9591886253077674, 0.2095527141383794], [0.8765099748636109, 0.8556101240162215]]
     np.testing.assert_array_equal(Noise(7).uniform(1, 2, Use.JUMP, 2, 2), expected)
+
+
+@tried
+@given(seed=st.integers(0, 2**64 - 1), row=st.integers(0, 9), vocabulary=st.integers(0, 70))
+def test_a_row_of_symbols_is_the_column_of_its_sub_code(
+    seed: int, row: int, vocabulary: int
+) -> None:
+    noise = Noise(seed)
+    column = noise.uniform(2, 3, Use.SYMBOL, vocabulary, row + 1)[:, row]
+    np.testing.assert_array_equal(noise.symbols(2, 3, Use.SYMBOL, row, vocabulary), column)
 
 
 @tried
