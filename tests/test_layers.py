@@ -41,6 +41,7 @@ MODEL = BASE | {"checkpoints", "tokens", "flow", "models"}
 MAY_IMPORT = {
     "errors": set[str](),
     "spec": set[str](),
+    "privacy": set[str](),
     "files": {"errors"},
     "outputs": {"errors", "files"},
     "formats": {"errors"},
