@@ -34,7 +34,9 @@ IMPORTING = {
     "checkpoints.published_config",
     "checkpoints.source",
 }
-RUN = STORED | {"tokens", "flow", "generate", "tasks", "runtimes.base", "runtimes.state"}
+RUN = STORED | {
+    "tokens", "flow", "generate", "tasks", "runtimes.base", "runtimes.machine", "runtimes.state",
+}  # fmt: skip
 MODEL = BASE | {"checkpoints", "tokens", "flow", "models"}
 # What each part may import besides itself. Nobody imports cli; a concrete runtime is loaded by
 # name, through runtimes.base alone.
@@ -63,7 +65,8 @@ MAY_IMPORT = {
     "tasks": RUN,
     "runtimes": STORED,
     "runtimes.base": STORED | {"runtimes.state"},
-    "runtimes.choice": STORED | {"runtimes.base"},
+    "runtimes.choice": STORED | {"runtimes.base", "runtimes.machine"},
+    "runtimes.machine": BASE | {"runtimes.base"},
     "runtimes.coreml": STORED | {"runtimes.base", "runtimes.state"},
     "runtimes.llamacpp": STORED | {"runtimes.base", "runtimes.state"},
     "runtimes.onnx": STORED | {"runtimes.base", "runtimes.state"},
@@ -77,7 +80,8 @@ MAY_IMPORT = {
     "train": MODEL | {"media"},
     "search": RUN | {"media"},
     "measure": RUN,
-    "verify": RUN | {"bundle.onnx_graph", "models", "runtimes.coreml", "runtimes.torch"},
+    "verify": RUN
+    | {"bundle.onnx_graph", "models", "runtimes.choice", "runtimes.coreml", "runtimes.torch"},
     "export": RUN | {"models", "verify"},
     "calibration": RUN | {"bundle.onnx_graph", "measure", "media", "verify"},
     "pack": STORED,
@@ -123,6 +127,7 @@ DEVICE = BASE | {
     "runtimes.choice",
     "runtimes.coreml",
     "runtimes.llamacpp",
+    "runtimes.machine",
     "runtimes.onnx",
     "runtimes.openvino",
     "runtimes.state",

@@ -12,8 +12,7 @@ from array_api_compat import array_namespace, device
 
 from nextomni_edge.decoding import CommitConfig
 from nextomni_edge.errors import InputError, UsageError
-from nextomni_edge.flow.path import chunks
-from nextomni_edge.flow.schedule import Array
+from nextomni_edge.flow.arrays import Array, chunks
 
 SMALLEST = 1e-20  # under which a probability or a uniform is not told from 0 in a logarithm
 ENTROPY_FLOOR = 1e-10  # Dream's: sum p·ln(p + floor)
@@ -50,7 +49,7 @@ def propose(
     x_1 ~ softmax(l / T), truncated to rule.top_p and then to rule.top_k. LLaDA's exp(l)/(−ln u)^T,
     Lumina-DiMOO's l/T + G and MMaDA's p/E (where G = −ln E) are this argmax. A logit of −inf bans
     its symbol. InputError: a row with a NaN, a +inf, or nothing but bans. Memory is bounded by
-    `path.CHUNK` whatever N and V.
+    `arrays.CHUNK` whatever N and V.
     """
     xp = array_namespace(logits)
     if logits.ndim != 2 or 0 in logits.shape[1:]:

@@ -10,7 +10,7 @@ from typing import Literal
 from array_api_compat import array_namespace
 
 from nextomni_edge.errors import InputError, UsageError
-from nextomni_edge.flow.schedule import Array
+from nextomni_edge.flow.arrays import Array
 
 Kappa = Literal["linear", "cosine", "shifted"]
 ROUNDING = 1e-6  # by how much t + h may pass 1: a float32 grid's own rounding

@@ -76,12 +76,6 @@ class Noise:
         words: NDArray[np.uint64] = philox.random_raw(vocabulary) >> np.uint64(11)
         return words.astype(np.float64) * 2.0**-53
 
-    def start(self, segment: int, positions: int, codes: int, vocabulary: int) -> NDArray[np.int64]:
-        """x_0, uniform over the symbols: (positions, codes) int64 in [0, vocabulary)."""
-        # a uniform is at most 1 − 2^-53, and its product with a whole number then rounds to less
-        # than that number
-        return (self.uniform(segment, 0, Use.START, positions, codes) * vocabulary).astype(np.int64)
-
 
 def _check_word(name: str, value: int) -> None:
     if not 0 <= value < WORD:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nextomni_edge.errors import UsageError
 from nextomni_edge.flow.noise import Noise, Use
-from tests.flow.tables import tried
+from tests.flow.tables import start, tried
 
 DRAWS = 100_000
 
@@ -77,8 +77,8 @@ def test_more_positions_or_codes_never_change_the_earlier_values(
     )
     np.testing.assert_array_equal(few, many[:positions, :codes])
     np.testing.assert_array_equal(
-        noise.start(1, positions, codes, 999),
-        noise.start(1, positions + more, codes + more, 999)[:positions, :codes],
+        start(noise, 1, positions, codes, 999),
+        start(noise, 1, positions + more, codes + more, 999)[:positions, :codes],
     )
 
 
@@ -118,7 +118,7 @@ def test_values_are_uniform(use: Use) -> None:
 
 @pytest.mark.parametrize("vocabulary", [1, 2, 97, 4096])
 def test_the_start_is_uniform_over_the_symbols(vocabulary: int) -> None:
-    ids = Noise(6).start(0, DRAWS, 2, vocabulary)
+    ids = start(Noise(6), 0, DRAWS, 2, vocabulary)
     assert ids.dtype == np.int64
     assert ids.min() >= 0
     counts = np.bincount(ids.ravel(), minlength=vocabulary)
@@ -132,7 +132,7 @@ def test_the_largest_uniform_never_starts_past_the_vocabulary(
 ) -> None:
     monkeypatch.setattr(Noise, "uniform", lambda *_: np.full((4, 1), 1.0 - 2.0**-53))
     for vocabulary in (1, 2, 3, 5, 97, 4096, 4097, 131_071, 131_072, 152_064):
-        assert Noise(0).start(0, 4, 1, vocabulary).max() == vocabulary - 1
+        assert start(Noise(0), 0, 4, 1, vocabulary).max() == vocabulary - 1
 
 
 def test_arguments_that_no_counter_word_holds_are_refused() -> None:
