@@ -143,6 +143,7 @@ DEVICE_LIBRARIES = {
     "click",
     "rich",
     "PIL",
+    "pillow_heif",
     "soundfile",
     "av",
     "onnxruntime",
