@@ -10,19 +10,20 @@ import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from nextomni_edge.config import Fitting
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.files import atomic_write
+from nextomni_edge.media.crop import centre_crop, shape_crop, shapes
 from nextomni_edge.media.kinds import check_file, wrong_kind
 
 Float32 = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]
-Fitting = Literal["white", "janus"]
 
 DEEPEST: Final = 2**32 - 1
 _SAMPLE_FORMAT: Final = 339  # TIFF's tag: 1 unsigned, 2 signed
@@ -42,9 +43,9 @@ _REFUSED_FORMATS = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
 
 
 def read_image(path: Path, size: int, fitting: Fitting = "white") -> Float32:
-    """A picture as (3, size, size) float32 in [-1, 1]: EXIF orientation applied, transparency on
-    white, aspect kept, padded around its centre. The first frame of an animation. InputError: not a
-    picture, damaged, too large."""
+    """A picture as (3, size, size) float32 in [-1, 1], in "buckets" (3, height, width) of at most
+    that area: EXIF orientation applied, transparency on white, then as `fit` says. The first frame
+    of an animation. InputError: not a picture, damaged, too large."""
     with open_image(path, size) as image:
         return fit(image, size, fitting)
 
@@ -111,10 +112,13 @@ def fit(image: Image.Image, size: int, fitting: Fitting = "white", aspect: float
     width of a pixel over its height.
 
     "white": bicubic, on white. "janus": as Janus and FUDOKI were trained, bilinear, sides cut to
-    whole pixels, on grey 127.
+    whole pixels, on grey 127. "crop" and "buckets": as media/crop.py says.
     """
-    janus = fitting == "janus"
-    picture = on_white(ImageOps.exif_transpose(image), _signed(image))
+    whole = on_white(ImageOps.exif_transpose(image), _signed(image))
+    if fitting in ("crop", "buckets"):
+        cut = centre_crop(whole, size) if fitting == "crop" else shape_crop(whole, shapes(size))
+        return (np.asarray(cut, dtype=np.float32) / np.float32(255) * 2 - 1).transpose(2, 0, 1)
+    picture, janus = whole, fitting == "janus"
     sides = (picture.width * max(1.0, aspect), picture.height * max(1.0, 1.0 / aspect))
     scale = size / max(sides)
     width, height = (max(1, int(side * scale) if janus else round(side * scale)) for side in sides)
@@ -169,18 +173,21 @@ def _deep_transparency(image: Image.Image) -> bool:
     return image.mode == "RGB" and isinstance(clear, tuple) and max(clear) > 255
 
 
-def to_bytes(pixels: Float32) -> UInt8:
-    """(3, height, width) in [-1, 1] to (height, width, 3) in 0..255."""
-    levels = np.rint((pixels.transpose(1, 2, 0) + 1.0) * 127.5)
+def to_bytes(pixels: Float32, truncated: bool = False) -> UInt8:
+    """(3, height, width) in [-1, 1] to (height, width, 3) in 0..255, rounded or cut off."""
+    levels = (pixels.transpose(1, 2, 0) + np.float32(1)) * np.float32(127.5)
+    levels = np.floor(levels) if truncated else np.rint(levels)
     return np.asarray(np.clip(levels, 0, 255), dtype=np.uint8)
 
 
-def write_image(path: Path, pixels: Float32) -> None:
+def write_image(path: Path, pixels: Float32, truncated: bool = False) -> None:
     """Write (3, height, width) pixels in [-1, 1]; the suffix chooses the format. UsageError: an
     unknown suffix."""
     buffer = io.BytesIO()
     options = {"lossless": True} if path.suffix.lower() == ".webp" else {}
-    Image.fromarray(to_bytes(pixels), "RGB").save(buffer, format_of(path, IMAGE_FORMATS), **options)
+    Image.fromarray(to_bytes(pixels, truncated), "RGB").save(
+        buffer, format_of(path, IMAGE_FORMATS), **options
+    )
     with atomic_write(path) as file:
         file.write(buffer.getvalue())
 

@@ -258,7 +258,7 @@ def _animation(pictures: list[NDArray[np.uint8]], frames_per_second: float, name
 
 def _apart(pictures: list[NDArray[np.uint8]], name: str) -> list[NDArray[np.uint8]]:
     """Pillow merges frames that repeat, and makes a film of one picture alone a still picture. One
-    level of one corner keeps them apart. It would not survive a GIF's palette: that has a comment."""
+    level of one corner keeps them apart. A GIF's palette would lose it: that has a comment."""
     apart = pictures[:1]
     for picture in pictures[1:]:
         repeats = name != "GIF" and np.array_equal(picture, apart[-1])

@@ -1,4 +1,4 @@
-"""Media that a careless reader reads half: times, turns, odd pixels, headers that lie, and depth."""
+"""Media that a careless reader reads half: times, turns, odd pixels, lying headers, depth."""
 
 from __future__ import annotations
 

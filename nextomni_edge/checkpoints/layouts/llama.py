@@ -3,7 +3,7 @@ q, k and v)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,11 +51,13 @@ ROPE_FIXED: Final[Mapping[str, tuple[Any, ...]]] = {
 }
 
 
-def backbone_config(source: Source, section: Mapping[str, Any], kind: str) -> dict[str, Any]:
+def backbone_config(
+    source: Source, section: Mapping[str, Any], kind: str, unread: Collection[str] = ()
+) -> dict[str, Any]:
     """Our `backbone` section; what the file leaves out has the default of `transformers`' class of
-    this kind, "qwen2" or "llama"."""
+    this kind, "qwen2" or "llama". `unread`: keys that the layout reads elsewhere or need not."""
     where = source.path / "config.json"
-    check_keys(where, section, READ, FIXED)
+    check_keys(where, section, READ, FIXED, unread)
     given = present(section, DEFAULTS[kind])
     _check_windows(where, section, given, kind)
     hidden, heads = source.size(given, "hidden_size"), source.size(given, "num_attention_heads")
