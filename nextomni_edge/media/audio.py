@@ -43,8 +43,8 @@ def max_samples(config: AudioConfig) -> int:
 
 def read_audio(path: Path, config: AudioConfig, trim: bool = False) -> Float32:
     """A sound as (samples,) float32 at `config.sample_rate`, one channel (see `mono`). A clip
-    longer than the model takes is cut with `trim`, otherwise an InputError, as are files without sound,
-    files that were cut off, and samples that are not finite."""
+    longer than the model takes is cut with `trim`, otherwise an InputError, as are files without
+    sound, files that were cut off, and samples that are not finite."""
     check_file(path)
     limit = max_samples(config)
     # enough to tell that a clip is too long

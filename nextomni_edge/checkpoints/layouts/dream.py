@@ -11,8 +11,8 @@ from nextomni_edge.errors import InputError
 
 MASK: Final = "<|mask|>"
 TOKENS: Final = 128
-# the published code, which this layout stands for, and the mask, which is read above
-UNREAD: Final = ("auto_map", "mask_token_id")
+# the published code, which this layout stands for; the mask, which is read above; a size of work
+UNREAD: Final = ("auto_map", "mask_token_id", "chunk_size")
 # transformers' defaults, which Dream's generation config inherits, and Dream's own
 TOP_K, TOP_P, TEMPERATURE = 50, 0.95, 0.2
 
