@@ -1,4 +1,4 @@
-"""The model's configuration: every size and constant that METHOD marks (cfg), as frozen dataclasses
+"""The model's configuration: every size and constant of a model, as frozen dataclasses that are
 read strictly from JSON."""
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from nextomni_edge.checkpoints.source import Source
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
 from nextomni_edge.models.networks import expected_shapes, load
-from tests.models.test_published import LANGUAGE, VISION, native, published
+from tests.models.published import LANGUAGE, VISION, native, published
 from tests.tiny import tiny_config
 
 LANGUAGES = {"qwen2": Qwen2Config, "llama": LlamaConfig}

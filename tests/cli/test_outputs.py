@@ -16,7 +16,7 @@ from nextomni_edge.cli.console import Output
 from nextomni_edge.cli.root import VERBS, Verbs, root
 from nextomni_edge.errors import UsageError
 from nextomni_edge.outputs import OutputKind, check_output_directory, refuse_overlap
-from tests.cli.conftest import Invoke, refused
+from tests.calls import Invoke, refused
 from tests.models.fudoki_oracle import fudoki_source
 
 ROOT = Path(__file__).parents[2]
