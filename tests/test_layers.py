@@ -17,6 +17,7 @@ BASE = {
     "spec",
     "decoding",
     "config",
+    "modalities",
     "graphs",
     "files",
     "outputs",
@@ -47,7 +48,8 @@ MAY_IMPORT = {
     "formats.gguf": {"errors", "formats", "spec", "config"},
     "decoding": set[str](),
     "config": {"errors", "spec", "decoding", "formats"},
-    "graphs": {"config", "spec"},
+    "graphs": {"config", "modalities", "spec"},
+    "modalities": {"errors", "config", "spec"},
     "checkpoints": BASE,
     **{
         f"checkpoints.{name}": BASE | {"checkpoints"} | IMPORTING

@@ -16,10 +16,11 @@ from nextomni_edge.errors import InputError
 from nextomni_edge.files import atomic_write
 from nextomni_edge.media.image import format_of
 from nextomni_edge.media.kinds import check_file, wrong_kind
+from nextomni_edge.modalities.audio import AUDIO
 
 Float32 = NDArray[np.float32]
 
-AUDIO_FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG"}
+AUDIO_FORMATS = AUDIO.formats
 MAX_SOURCE_RATE = 384_000
 MAX_CHANNELS = 16
 # resampling may end a few samples late; that is not a clip that is too long

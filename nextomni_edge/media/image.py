@@ -21,6 +21,7 @@ from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.files import atomic_write
 from nextomni_edge.media.crop import centre_crop, shape_crop, shapes
 from nextomni_edge.media.kinds import check_file, wrong_kind
+from nextomni_edge.modalities.image import IMAGE
 
 Float32 = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]
@@ -28,14 +29,7 @@ UInt8 = NDArray[np.uint8]
 DEEPEST: Final = 2**32 - 1
 _SAMPLE_FORMAT: Final = 339  # TIFF's tag: 1 unsigned, 2 signed
 MAX_PIXELS = 1 << 26  # a phone's panorama fits; a decompression bomb does not
-IMAGE_FORMATS = {
-    ".png": "PNG",
-    ".webp": "WEBP",
-    ".gif": "GIF",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".bmp": "BMP",
-}
+IMAGE_FORMATS = IMAGE.formats
 HEIF_SUFFIXES: Final = (".heic", ".heif", ".hif", ".avif")
 # EPS hands the file to Ghostscript, a program; the others are recognised by Pillow but not decoded
 # by it.

@@ -20,6 +20,7 @@ from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.files import atomic_write
 from nextomni_edge.media.image import MAX_PIXELS, check_pixels, fit, format_of, open_image, to_bytes
 from nextomni_edge.media.kinds import check_file, wrong_kind
+from nextomni_edge.modalities.video import VIDEO
 from nextomni_edge.tokens.chat import Kind
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 Float32 = NDArray[np.float32]
 
-VIDEO_FORMATS = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG", ".mp4": "MP4"}
+VIDEO_FORMATS = VIDEO.formats
 MAX_FRAMES = 1_000_000
 # How many frames a GIF of ours had before those that repeat were merged.
 FRAMES_TOLD: Final = re.compile(rb"([1-9]\d{0,5}) frames")
