@@ -6,12 +6,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import os
 import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,12 +34,28 @@ from nextomni_edge.bundle.measured import Measured
 from nextomni_edge.bundle.reader import MAX_MANIFEST, Bundle, walk
 from nextomni_edge.checkpoints.directory import file_sha256
 from nextomni_edge.config import ModelConfig
-from nextomni_edge.errors import InputError, UsageError
-from nextomni_edge.files import atomic_directory, atomic_write, link_or_copy
+from nextomni_edge.errors import InputError
+from nextomni_edge.files import atomic_write, link_or_copy
 from nextomni_edge.formats.strict_json import read_json
 from nextomni_edge.formats.tensor_file import little_endian, write_tensors
+from nextomni_edge.outputs import OutputKind, check_output_directory, output_directory
 
 Bytes = bytes | bytearray | memoryview
+
+
+def _contents(folder: Path) -> frozenset[str] | None:
+    """The names that a bundle's manifest lists, whether or not the bundle is sound."""
+    try:
+        data = read_json(folder / MANIFEST, MAX_MANIFEST)
+    except InputError:
+        return None
+    files = data.get("files") if isinstance(data, dict) else None
+    if not isinstance(files, dict) or data.get("format") != FORMAT:
+        return None
+    return frozenset((MANIFEST, *files))
+
+
+BUNDLE: Final = OutputKind("bundle", MANIFEST, _contents)
 
 
 class BundleWriter:
@@ -53,16 +68,11 @@ class BundleWriter:
     False, `out` is no bundle, or its place is full.
     """
 
-    def __init__(self, out: Path, overwrite: bool = False) -> None:
-        if overwrite and out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
-            raise UsageError(
-                f"{out} is no bundle (it has no {MANIFEST}); it is not overwritten: choose another"
-                " name"
-            )
-        if overwrite and os.path.lexists(out) and (out.is_symlink() or not out.is_dir()):
-            raise UsageError(f"{out} is no directory; it is not overwritten: choose another name")
-        self._out = out
-        self._directory = atomic_directory(out, overwrite)
+    def __init__(self, out: Path, overwrite: bool = False, inputs: Iterable[Path] = ()) -> None:
+        self._out, inputs = out, tuple(inputs)
+        if overwrite:  # before a caller does any work
+            check_output_directory(out, BUNDLE, inputs, overwrite)
+        self._directory = output_directory(out, BUNDLE, inputs, overwrite)
         self._hashes: dict[str, str] = {}
         self._components: dict[str, ComponentRecord] = {}
         self._finished = False

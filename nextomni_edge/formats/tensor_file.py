@@ -22,6 +22,7 @@ DTYPES: Final = {
     "I64": ("int64", 8), "I32": ("int32", 4), "I16": ("int16", 2), "I8": ("int8", 1),
     "U8": ("uint8", 1), "BOOL": ("bool", 1),
 }  # fmt: skip
+FLOATS: Final = ("float64", "float32", "float16", "bfloat16")
 WIDTHS: Final = dict(DTYPES.values())  # bytes of a value, by dtype
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import UsageError
-from nextomni_edge.flow.path import COMMIT, PATHS, steppers_of
+from nextomni_edge.flow.path import step_names, steppers_of
 
 CACHES: Final = ("none", "prefix", "adaptive", "revised")
 EXTEND: Final = ("first", "interleaved")
@@ -142,8 +142,8 @@ class GenerationOptions:
             [
                 (self.steps < 1, f"steps is {self.steps}, expected at least 1"),
                 (
-                    self.stepper not in steppers(),
-                    f"stepper is {self.stepper!r}, expected one of {', '.join(steppers())}",
+                    self.stepper not in step_names(),
+                    f"stepper is {self.stepper!r}, expected one of {', '.join(step_names())}",
                 ),
                 (
                     not 0.0 <= self.temperature < math.inf,
@@ -267,9 +267,9 @@ class GenerationOptions:
 
     @classmethod
     def defaults(cls, config: ModelConfig, modality: str, **given: Any) -> GenerationOptions:
-        """The config's steps, temperature and guidance for a modality ('video' too). Values that
-        are given and not None replace them."""
-        path = config.flow.of(modality)
+        """The config's steps, temperature and guidance of a modality ('video' too); what is given
+        and not None goes before."""
+        path = config.path(modality)
         settings = {
             "steps": path.steps, "temperature": path.temperature, "guidance": path.guidance,
             "stepper": steppers_of(path)[0],
@@ -287,7 +287,7 @@ class GenerationOptions:
             modality == "text",
         )
         most = None if blocks is None else blocks * config.text.block_size
-        rules = steppers_of(config.flow.of(modality))
+        rules = steppers_of(config.path(modality))
         _refuse(
             [
                 (
@@ -328,11 +328,6 @@ class GenerationOptions:
                 ),
             ]
         )
-
-
-def steppers() -> list[str]:
-    """Every path's step rules by name. `check` says which of them a modality's path has."""
-    return [*dict.fromkeys(rule for path in PATHS.values() for rule in path.rules), COMMIT]
 
 
 def _refuse(faults: list[tuple[bool, str]]) -> None:
