@@ -52,7 +52,7 @@ class Message:
         return [value for value in found if isinstance(value, memoryview)]
 
     def message(self, number: int) -> memoryview | None:
-        """A field that may stand once: protobuf libraries merge or drop repeats, so a repeat could
+        """A field that may occur once. Protobuf libraries merge or drop repeats, so a repeat could
         hide a second meaning."""
         found = self.messages(number)
         if len(found) > 1:
