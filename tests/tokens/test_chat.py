@@ -1,7 +1,6 @@
 """Conversations as sequences: what stands where, what guidance drops, and that a user's text is
 never control."""
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +38,7 @@ def test_text_comes_back_and_never_becomes_a_special_token(
     tokenizer: TextTokenizer, text: str
 ) -> None:
     ids = tokenizer.encode(text)
-    assert not np.isin(ids, dataclasses.astuple(tokenizer.special)).any()
+    assert not np.isin(ids, tokenizer.special.ids).any()
     assert tokenizer.decode(ids) == text.replace("<|", "< |").strip()
 
 
@@ -115,5 +114,5 @@ def test_a_segment_of_the_wrong_rank_is_refused() -> None:
 def test_a_file_that_is_no_tokenizer_is_one_clear_line(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     path.write_text("{}")
-    with pytest.raises(InputError, match="not a tokenizer file"):
+    with pytest.raises(InputError, match="not a tokenizer"):
         TextTokenizer(path)
