@@ -38,8 +38,9 @@ def device_tests() -> list[Path]:
 @pytest.mark.parametrize("path", device_tests(), ids=lambda path: path.stem)
 def test_the_tests_of_a_device_need_what_a_device_has(path: Path) -> None:
     libraries = {name.split(".")[0] for name, _ in imports(path, top=False)}
-    allowed = {*sys.stdlib_module_names, PACKAGE, "tests", "pytest", "hypothesis"}
-    assert libraries <= allowed | {"av", "click", "numpy", "PIL", "rich", "soundfile"}
+    tools = {*sys.stdlib_module_names, PACKAGE, "tests", "pytest", "hypothesis"}
+    device = {"av", "click", "numpy", "PIL", "rich", "safetensors", "soundfile", "tokenizers"}
+    assert libraries <= tools | device
 
 
 def hooks() -> str:
