@@ -24,12 +24,18 @@ from nextomni_edge.cli.library import needs_extra
     default="auto",
     show_default=True,
     metavar="NAME",
-    help="fudoki, qwen2, llama, clip, siglip, whisper, native.",
+    help="fudoki, llada, dream, qwen2, llama, clip, siglip, whisper, native.",
 )
 @click.option(
     "--copy",
     is_flag=True,
     help="Copy the files that are used; without it the model refers to them where they are.",
+)
+@click.option(
+    "--image-tokenizer",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Of MMaDA or Lumina-DiMOO, where it is published apart; vqvae and magvitv2 are found.",
 )
 @click.option("--revision", metavar="COMMIT", help="Of a hub id, the 40 hex digits of a commit.")
 @click.option(
@@ -42,6 +48,7 @@ def import_(
     output: Path,
     layout: str,
     copy: bool,
+    image_tokenizer: Path | None,
     revision: str | None,
     overwrite: bool,
 ) -> None:
@@ -60,7 +67,7 @@ def import_(
     if not folder.exists() and REPOSITORY.fullmatch(source) and not source.startswith("."):
         console.note(f"fetching {source} at {revision}", level=1)
         folder = fetch(source, revision)
-    report = import_model(folder, output, expected_shapes, layout, copy, overwrite)
+    report = import_model(folder, output, expected_shapes, layout, copy, overwrite, image_tokenizer)
     lines = [
         f"{report.tensors} tensors, {report.parameters:,} parameters, layout {report.layout}",
         f"{report.referenced:,} bytes referred to in {folder}, {report.copied:,} in {output}",
