@@ -55,8 +55,8 @@ def import_(
     """Import SOURCE, a published checkpoint's folder (or a hub id), to a model directory.
 
     Nothing is loaded and no code of SOURCE is run: the directory holds a config, and the names of
-    SOURCE's tensors with the digests of its files. A layout other than fudoki and native makes a
-    part of a model, for `train --init`.
+    SOURCE's tensors with the digests of its files. The layouts qwen2, llama, clip, siglip and
+    whisper make a part of a model, for `train --init`.
     """
     with needs_extra("train", "torch"):
         from nextomni_edge.models.networks import expected_shapes
