@@ -173,9 +173,14 @@ class Checkpoint(TensorStore):
                 " whole model"
             )
         config = ModelConfig.from_json(read_json(path / "config.json", MAX_JSON))
+        store = _open_own(path) if record is None else open_import(path)
+        if config.backbone.layers > len(store.names()):  # before anything is built of them
+            raise InputError(
+                f"{path}: backbone.layers is {config.backbone.layers}, its files hold"
+                f" {len(store.names())} tensors"
+            )
         if record is None:
-            return cls(_open_own(path), config, path / "tokenizer.json")
-        store = open_import(path)
+            return cls(store, config, path / "tokenizer.json")
         return cls(
             store,
             config,
