@@ -5,7 +5,6 @@ from __future__ import annotations
 from tests.bundle.damage import Case, Damage, manifest
 
 
-
 def config(**parts: dict[str, object]) -> Damage:
     """Other values in sections of the config; `flow_text` is flow.text."""
 
