@@ -123,6 +123,10 @@ class Plan:
         return Task(self.name, sequence, options)
 
 
+# What a model of text only is tried with, and one that edits pictures besides.
+TEXT_ONLY: Final = Plan("text-to-text", "text")
+EDITING: Final = Plan("image-to-image", "image", given=("image",))
+
 PLANS: Final = (
     Plan("text-to-image", "image"),
     Plan("image-to-text", "text", given=("image",)),

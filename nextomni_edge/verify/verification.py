@@ -84,7 +84,7 @@ def _compare(
     comparison = _Comparison(bundle, execution, model, reference, report, GoldenTrace())
     steps: list[tuple[str, Callable[[], None]]] = [
         *((name, partial(comparison.component, name)) for name in bundle.manifest.components),
-        *((plan.name, partial(comparison.task, plan)) for plan in PLANS),
+        *((plan.name, partial(comparison.task, plan)) for plan in plans_of(bundle.config)),
     ]
     for index, (name, step) in enumerate(steps):
         if progress:
