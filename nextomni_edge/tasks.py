@@ -140,6 +140,13 @@ PLANS: Final = (
 )
 
 
+def plans_of(config: ModelConfig) -> tuple[Plan, ...]:
+    """The tasks that a model is tried with; it may still lack what some of them need."""
+    if config.modalities == ("text",) and not config.causal:
+        return (TEXT_ONLY, *PLANS)
+    return (*PLANS, EDITING) if config.text.template == "lumina" else PLANS
+
+
 def unable(
     plan: Plan, components: Container[str], special: SpecialTokens, config: ModelConfig
 ) -> str | None:

@@ -11,7 +11,7 @@ import numpy as np
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.errors import InputError
 from nextomni_edge.spec import GraphSpec, TensorSpec
-from nextomni_edge.tasks import PLANS, Task, unable
+from nextomni_edge.tasks import Task, plans_of, unable
 from nextomni_edge.tokens.text import TextTokenizer
 from nextomni_edge.verify.comparison import Array
 from nextomni_edge.verify.components import MARGINS
@@ -50,7 +50,8 @@ def check_trace(
             )
     special = TextTokenizer(bundle.tokenizer_path, bundle.config.text).special
     components = bundle.manifest.components
-    able = [plan.name for plan in PLANS if not unable(plan, components, special, bundle.config)]
+    config = bundle.config
+    able = [plan.name for plan in plans_of(config) if not unable(plan, components, special, config)]
     _same_names("task", tasks, able)
     for name, (task, trajectory) in tasks.items():
         _check_task(f"task {name}", task, trajectory)

@@ -12,7 +12,7 @@ from nextomni_edge.bundle import Bundle
 from nextomni_edge.errors import NextOmniError
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.runtimes.base import Execution
-from nextomni_edge.tasks import PLANS, Plan, unable
+from nextomni_edge.tasks import Plan, plans_of, unable
 from nextomni_edge.verify import components, golden, trajectory
 from nextomni_edge.verify.cases import cases
 from nextomni_edge.verify.comparison import Report
