@@ -57,6 +57,8 @@ def _arithmetic(node: Node, given: Given) -> list[Known]:
             content = one.content + other.content
         elif node.operator == "Mul":
             content = one.content * other.content
+        elif node.operator == "Div" and one.element == INT64 and (one.content >= 0).all():
+            content = one.content // other.content
     return [Known(one.element, dims, exact(content))]
 
 
