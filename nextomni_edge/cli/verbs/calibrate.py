@@ -10,6 +10,7 @@ import click
 from nextomni_edge.cli.console import Console, common_options
 from nextomni_edge.cli.library import needs_extra
 from nextomni_edge.errors import UsageError
+from nextomni_edge.files import check_output
 
 if TYPE_CHECKING:
     from nextomni_edge.calibration.data.samples import CalibrationSet
@@ -69,6 +70,7 @@ def calibrate(
     A line of the file: {"task": "what is it", "answer": "text", "turns": [{"role": "user", "parts":
     [{"kind": "image", "value": "a.png"}, {"kind": "text", "value": "what is this?"}]}]}
     """
+    check_output(output)
     with needs_extra("quantize", "onnx_ir", "onnxruntime"):
         from nextomni_edge.calibration.data.collect import Prompted, Random, collect
     from nextomni_edge.bundle import Bundle

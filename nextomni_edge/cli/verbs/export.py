@@ -9,10 +9,12 @@ import click
 
 from nextomni_edge.cli.console import Console, common_options
 from nextomni_edge.cli.library import needs_extra
+from nextomni_edge.cli.parity import parity_lines
 from nextomni_edge.cli.verbs.compile import as_json as engines_as_json
 from nextomni_edge.cli.verbs.compile import as_text as engines_as_text
 from nextomni_edge.cli.verbs.compile import compiled
 from nextomni_edge.errors import UsageError
+from nextomni_edge.files import check_output
 
 if TYPE_CHECKING:
     from nextomni_edge.export import ExportReport
@@ -108,6 +110,8 @@ def export(
 ) -> None:
     """Export MODEL, a model directory, to a bundle of one graph per component, and verify it before
     it gets its name."""
+    if not dry_run:
+        check_output(output, overwrite)
     with needs_extra("export", "torch", "onnx", "onnxscript", "onnxruntime"):
         from nextomni_edge.bundle import Bundle
         from nextomni_edge.export import CoreMlOptions, export_bundle
@@ -203,6 +207,6 @@ def as_text(report: ExportReport, dry_run: bool) -> str:
         for name, count in report.parameters.items()
     ]
     ending = "would be written to" if dry_run else "written to"
-    return "\n".join(
-        [*lines, f"{report.total_weight_bytes:,} bytes of weights {ending} {report.out}"]
-    )
+    parity = [] if dry_run else parity_lines(report.parity)
+    total = f"{report.total_weight_bytes:,} bytes of weights {ending} {report.out}"
+    return "\n".join([*lines, *parity, total])

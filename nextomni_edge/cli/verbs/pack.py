@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.files import check_output
 from nextomni_edge.pack import TARGETS
 
 
@@ -27,6 +28,7 @@ from nextomni_edge.pack import TARGETS
 @common_options
 def pack(console: Console, bundle: Path, target: str, output: Path, overwrite: bool) -> None:
     """Wrap BUNDLE, with all that a device needs to run it, for that device."""
+    check_output(output, overwrite)
     from nextomni_edge.bundle import Bundle
     from nextomni_edge.pack import pack as run_pack
 

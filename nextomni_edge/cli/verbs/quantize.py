@@ -9,6 +9,7 @@ import click
 
 from nextomni_edge.cli.console import Console, common_options
 from nextomni_edge.cli.library import needs_extra
+from nextomni_edge.files import check_output
 
 if TYPE_CHECKING:
     from nextomni_edge.calibration.quantize import QuantReport
@@ -85,6 +86,7 @@ def quantize(
 ) -> None:
     """Write BUNDLE with its weights as integers, and measure its divergence from BUNDLE. Needs no
     PyTorch."""
+    check_output(output, overwrite)
     with needs_extra("quantize", "onnx_ir", "onnxruntime"):
         from nextomni_edge.calibration import quantize as run_quantize
 

@@ -11,6 +11,7 @@ import click
 from nextomni_edge.cli.console import Console, common_options
 from nextomni_edge.cli.library import needs_extra
 from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.files import check_output
 
 if TYPE_CHECKING:
     from nextomni_edge.calibration.data.collect import Source
@@ -78,6 +79,7 @@ def report(
     nextomni-edge report demo/bundle demo/int8 demo/int4 \\
         --prompts examples/emoji/heldout/prompts.jsonl -o demo/report
     """
+    check_output(output)
     with needs_extra("quantize", "onnx_ir", "onnxruntime"):
         from nextomni_edge.calibration.data.collect import Planned, Prompted
         from nextomni_edge.calibration.report.kept import remove_kept
