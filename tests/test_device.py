@@ -16,8 +16,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.test_wheel import wheel as wheel  # the fixture
-
 ABSENT = [
     "torch",
     "onnx",

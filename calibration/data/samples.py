@@ -44,7 +44,7 @@ MAX_PROVENANCE: Final = 64 * 2**20
 
 @dataclass(frozen=True)
 class TrajectoryRecord:
-    """One trajectory's task, what it answers with, and the digest of its file."""
+    """One trajectory's task, the modality of its answer, and the digest of its file."""
 
     task: str
     answer: Kind
@@ -53,9 +53,12 @@ class TrajectoryRecord:
 
 @dataclass(frozen=True)
 class CalibrationRecord:
-    """provenance.json. `model` is the SHA-256 of the bundle's manifest; `random` marks a set of
-    random numbers, for ever; `prompts` is the list's SHA-256; `generation` has the settings by what
-    is answered; `counts` the samples of each task and branch in each bin."""
+    """provenance.json.
+
+    `model` is the SHA-256 of the bundle's manifest. `random` marks a set of random numbers for
+    good. `prompts` is the list's SHA-256. `generation` has the settings by modality of the answer.
+    `counts` has the samples of each task and branch in each bin.
+    """
 
     format: Literal["nextomni-edge-calibration"]
     version: Literal[1]
@@ -71,7 +74,7 @@ class CalibrationRecord:
 
 @dataclass(frozen=True)
 class Sample:
-    """A whole sequence at time t, in one branch of guidance, and the x_1 (n[,K]) drawn there for
+    """A whole sequence at time t in one branch of guidance, and the x_1 (n[,K]) drawn there for
     each generated segment."""
 
     branch: Branch
@@ -83,8 +86,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """One generation: a moment of each bin (see the module). `sequence` has zeros where it
-    generates."""
+    """One generation: a moment of each bin (see the module). `sequence` has zeros in generated
+    segments."""
 
     sequence: Sequence
     t: NDArray[np.float64]
@@ -95,8 +98,8 @@ class Trajectory:
     log_mel: tuple[Float32, ...]
 
     def samples(self, guided: bool, special: SpecialTokens) -> list[Sample]:
-        """The sample of each bin, and where the generation was guided its unconditional branch
-        after it."""
+        """The sample of each bin. Where the generation was guided, its unconditional branch
+        follows."""
         found = []
         for b, t in enumerate(self.t):
             sequence, x_1 = (
@@ -118,7 +121,7 @@ class Trajectory:
         return sequence
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """What the trajectory's file holds."""
+        """The tensors of the trajectory's file."""
         found: dict[str, NDArray[Any]] = {"t": self.t, "pixels": self.pixels}
         found |= {f"log_mel/{index}": mel for index, mel in enumerate(self.log_mel)}
         for index, segment in enumerate(self.sequence.segments):
@@ -134,7 +137,7 @@ class Trajectory:
 
 
 def read_trajectory(path: Path) -> Trajectory:
-    """Read one trajectory's file. InputError: it is not one."""
+    """Read one trajectory's file. InputError: it is no such file."""
     file = TensorFile(path)
     arrays = {name: file.tensor(name) for name in file.names()}
     try:
@@ -186,8 +189,8 @@ class CalibrationSet:
 
     @classmethod
     def open(cls, path: Path) -> CalibrationSet:
-        """Read and check. InputError: the folder is no calibration set, or a file of it is not the
-        one that was written."""
+        """Read and check a set. InputError: the folder is no calibration set, or one of its files
+        has changed."""
         if not (path / PROVENANCE).is_file():
             raise InputError(
                 f"{path}: no {PROVENANCE} inside; expected a calibration set, as `nextomni-edge"
@@ -211,7 +214,7 @@ class CalibrationSet:
 
     @property
     def sha256(self) -> str:
-        """Digest of the provenance, which has the digest of every trajectory."""
+        """The digest of the provenance, which holds the digest of every trajectory."""
         return file_sha256(self.path / PROVENANCE)
 
     def __len__(self) -> int:
@@ -227,8 +230,8 @@ class CalibrationSet:
             yield record, read_trajectory(self.file(index))
 
     def spread(self, count: int) -> list[int]:
-        """Indices of at most `count` trajectories, ascending: as many of each task as can be, and
-        these spread over the task's."""
+        """Indices of at most `count` trajectories, ascending: equally many of each task where
+        possible, spread over the task's."""
         by_task: dict[str, list[int]] = {}
         for index, record in enumerate(self.record.trajectories):
             by_task.setdefault(record.task, []).append(index)
@@ -250,8 +253,7 @@ class CalibrationSet:
         return self.record.generation[record.answer]["guidance"] > 0
 
     def require(self, bundle: Bundle, bins: int = FEWEST_BINS) -> CalibrationSet:
-        """The set itself. InputError: it was made with another model, or has fewer than `bins`
-        bins."""
+        """The set itself. InputError: another model made it, or it has fewer than `bins` bins."""
         found = bundle_identity(bundle.path)
         if self.record.model != found:
             raise InputError(

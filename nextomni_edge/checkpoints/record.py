@@ -1,5 +1,5 @@
-"""import.json: how a model directory refers to the files of a published checkpoint instead of
-holding weights of its own."""
+"""import.json: a model directory that refers to the files of a published checkpoint and holds no
+weights itself."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ MAX_RECORD: Final = 64 * 2**20
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file that is referred to: `path` absolute, or the plain name of one beside import.json; its
-    digest and size at import."""
+    """A file of the imported checkpoint: `path` is absolute, or a plain name next to import.json.
+    Its digest and size are those at import."""
 
     path: str
     sha256: str
@@ -37,18 +37,20 @@ class Piece:
 
 @dataclass(frozen=True)
 class Origin:
-    """A tensor of ours: its shape, and the pieces, equal in size, that make it up end to end along
-    the first axis."""
+    """A tensor of ours: its shape, and equally large pieces that make it up along the first axis.
+    With `first`, it is the rows of one piece from that row on."""
 
     shape: tuple[int, ...]
     pieces: tuple[Piece, ...]
+    first: int | None = None
 
 
 @dataclass(frozen=True)
 class ImportRecord:
-    """The whole of import.json. `unused` gives each source tensor that the model does not need, and
-    why. `part` is set where the source is not a whole model: the sections of a model config that it
-    fixes."""
+    """The whole of import.json. `unused` gives each unused source tensor with the reason.
+
+    `part` is set where the source is not a whole model: the config sections that it determines.
+    """
 
     format: Literal["nextomni-edge-import"]
     version: Literal[1]
@@ -60,15 +62,18 @@ class ImportRecord:
     part: dict[str, object] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        data = dataclasses.asdict(self)
+        for origin in data["tensors"].values():
+            if origin["first"] is None:
+                del origin["first"]
+        return data
 
 
 Pieces = tuple[Location | None, ...]
 
 
 def read_record(path: Path) -> ImportRecord:
-    """The record of a model directory. InputError: it is not one, or what it says does not fit
-    together."""
+    """The record of a model directory. InputError: it is no record, or it contradicts itself."""
     record = read_dataclass(ImportRecord, read_json(path / RECORD, MAX_RECORD), str(path / RECORD))
     for name, origin in record.tensors.items():
         for piece in origin.pieces:
@@ -77,6 +82,8 @@ def read_record(path: Path) -> ImportRecord:
                     f"{path / RECORD}: tensor {name} is in {piece.file[:80]!r}, which is not listed"
                     " under files"
                 )
+        if origin.first is not None and (origin.first < 0 or len(origin.pieces) != 1):
+            raise InputError(f"{path / RECORD}: tensor {name} must be rows of one tensor from 0 on")
         if not origin.pieces or (
             len(origin.pieces) > 1 and (not origin.shape or origin.shape[0] % len(origin.pieces))
         ):
@@ -92,8 +99,8 @@ def read_record(path: Path) -> ImportRecord:
 
 
 def referenced(path: Path, record: ImportRecord) -> dict[str, Path]:
-    """The files of a record by their keys. InputError: one is gone, or has another size than at
-    import."""
+    """The files of a record by their keys. InputError: one is gone, or its size has changed since
+    the import."""
     found: dict[str, Path] = {}
     for key, file in record.files.items():
         target = Path(file.path) if Path(file.path).is_absolute() else path / Path(file.path).name
@@ -112,7 +119,7 @@ def referenced(path: Path, record: ImportRecord) -> dict[str, Path]:
 
 
 def locate(path: Path, record: ImportRecord) -> dict[str, tuple[Pieces, tuple[int, ...]]]:
-    """Where each tensor's pieces stand, and its shape. InputError: a file does not hold what the
+    """The place of each tensor's pieces, and its shape. InputError: a file does not hold what the
     record says."""
     files = referenced(path, record)
     wanted = {
@@ -125,7 +132,9 @@ def locate(path: Path, record: ImportRecord) -> dict[str, tuple[Pieces, tuple[in
     found: dict[str, tuple[Pieces, tuple[int, ...]]] = {}
     for name, origin in record.tensors.items():
         pieces = tuple(
-            opened[piece.file].location(piece.tensor) if piece.file else None
+            _rows(opened[piece.file].location(piece.tensor), piece.tensor, origin)
+            if piece.file
+            else None
             for piece in origin.pieces
         )
         for piece, location in zip(origin.pieces, pieces, strict=True):
@@ -139,3 +148,23 @@ def locate(path: Path, record: ImportRecord) -> dict[str, tuple[Pieces, tuple[in
                 )
         found[name] = (pieces, origin.shape)
     return found
+
+
+def _rows(location: Location, name: str, origin: Origin) -> Location:
+    """The rows that an origin names of a tensor, or all of it. InputError: the tensor has not so
+    many, or rows of another size."""
+    if origin.first is None:
+        return location
+    count = origin.shape[0] if origin.shape else 0
+    if location.shape[1:] != origin.shape[1:] or origin.first + count > location.shape[0]:
+        raise InputError(
+            f"{location.file}: tensor {name} has shape {location.shape}, expected rows"
+            f" {origin.first} to {origin.first + count} of {origin.shape[1:]}"
+        )
+    row = location.nbytes // location.shape[0]
+    return dataclasses.replace(
+        location,
+        offset=location.offset + origin.first * row,
+        nbytes=count * row,
+        shape=origin.shape,
+    )

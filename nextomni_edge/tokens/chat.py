@@ -1,5 +1,5 @@
-"""Conversations as sequences, in ChatML or DeepSeek's template: the one place that knows them, for
-training and every device."""
+"""Conversations as sequences, in ChatML or DeepSeek's template. Training and every device use this
+module only."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Kind = Literal["text", "image", "audio", "video"]
 
 @dataclass(frozen=True)
 class Part:
-    """One piece of a turn: text, sub-codes (n,K) of an image or a clip, or (frames,n,K) of a video;
-    of an image that is given, continuous features (n,H) where the model sees those."""
+    """One piece of a turn: text, sub-codes (n,K) of an image or a clip, or (frames,n,K) of a video.
+    A given image may also hold continuous features (n,H), where the model reads those."""
 
     kind: Kind
     value: str | NDArray[Any]
@@ -38,8 +38,8 @@ def _text(*tokens: int) -> Segment:
 
 
 def part_segments(tokenizer: TextTokenizer, part: Part, frozen: bool = True) -> tuple[Segment, ...]:
-    """A part between its markers. Text has none. UsageError: a kind that the template has no
-    markers for."""
+    """A part between its markers. Text has none. UsageError: the template has no markers for this
+    kind."""
     special = tokenizer.special
     if not special.has(part.kind):
         raise UsageError(f"{part.kind}: this model's conversations hold no {part.kind}")
@@ -68,7 +68,7 @@ def part_segments(tokenizer: TextTokenizer, part: Part, frozen: bool = True) -> 
 def conversation(
     tokenizer: TextTokenizer, turns: Iterable[Turn], answer: Kind = "text"
 ) -> tuple[Segment, ...]:
-    """Everything said so far, frozen, and the opening of the assistant's next turn, which is to
+    """Everything said so far, frozen, and the opening of the assistant's next turn. That turn will
     hold an `answer`."""
     if tokenizer.template == "deepseek":
         return _deepseek(tokenizer, turns, answer)
@@ -91,8 +91,7 @@ def _deepseek(tokenizer: TextTokenizer, turns: Iterable[Turn], answer: Kind) -> 
     """Janus' form: <BOS>, the system's words before an answer in text, then "User: …", blank line,
     "Assistant: …", <EOS>.
 
-    Text that stands together is tokenised together, as a tokenizer's merges may cross from a role
-    to what is said.
+    Adjacent texts are tokenised together, because a tokenizer's merges may cross their border.
     """
     said = f"{tokenizer.system_prompt}\n\n" if answer == "text" and tokenizer.system_prompt else ""
     segments = [_text(tokenizer.special.bos)]
@@ -115,7 +114,7 @@ def _deepseek(tokenizer: TextTokenizer, turns: Iterable[Turn], answer: Kind) -> 
 
 
 def text_response(tokenizer: TextTokenizer, text: str, block_size: int) -> Ids:
-    """A response as it is trained: content, <EOS>, then <PAD> to a whole number of blocks."""
+    """A response in training's form: content, <EOS>, then <PAD> to a whole number of blocks."""
     ids = [*tokenizer.encode(text), tokenizer.special.eos]
     ids += [tokenizer.special.pad] * (-len(ids) % block_size)
     return np.asarray(ids, dtype=np.int64)
@@ -128,11 +127,11 @@ def respond(
     tokenizer: TextTokenizer,
     count: int | None = None,
 ) -> Sequence:
-    """Append what is to be generated, all zero for now: `count` blocks of text, frames of video, or
-    tokens of audio.
+    """Append the segments to generate, all zero for now: `count` blocks of text, frames of video,
+    or tokens of audio.
 
-    A model with a text canvas answers in all that the prompt leaves of it. UsageError: a kind or a
-    count that the model was not built for, or a prompt that leaves nothing.
+    With a text canvas, the answer takes everything that the prompt leaves of it. UsageError: a kind
+    or a count that the model does not support, or a prompt that leaves nothing.
     """
     limits = {
         "text": config.text.max_blocks,
@@ -177,6 +176,6 @@ def respond(
 
 
 def embedding_sequence(tokenizer: TextTokenizer, part: Part) -> Sequence:
-    """A part and <EOS>: the backbone's hidden state at the last row is the part's embedding (METHOD
+    """A part and <EOS>. The backbone's hidden state at the last row is the part's embedding (METHOD
     4)."""
     return Sequence((*part_segments(tokenizer, part), _text(tokenizer.special.eos)))

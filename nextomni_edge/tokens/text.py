@@ -19,8 +19,8 @@ ABSENT: Final = -1  # no id: the format has no such token
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """Ids of the tokens that the format itself uses; ABSENT where it has none. `null` stands for a
-    dropped condition in guidance (METHOD 3)."""
+    """Ids of the format's own tokens; ABSENT where it has none. `null` stands for a dropped
+    condition in guidance (METHOD 3)."""
 
     pad: int
     eos: int
@@ -37,8 +37,7 @@ class SpecialTokens:
 
     @property
     def markers(self) -> tuple[int, ...]:
-        """Tokens that stand before the sequence and around media; the unconditional branch keeps
-        them."""
+        """Tokens that open the sequence and surround media. The unconditional branch keeps them."""
         media = (
             self.image_start,
             self.image_end,
@@ -104,8 +103,7 @@ class TextTokenizer:
         self.vocabulary_size: int = self._tokenizer.get_vocab_size()
 
     def encode(self, text: str) -> Ids:
-        """Ids of a text, (n,) int64, special spellings split up so that they are ordinary
-        characters."""
+        """Ids of a text, (n,) int64. A special token's spelling becomes ordinary characters."""
         for spelling in self._controls:
             text = text.replace(spelling, f"{spelling[0]} {spelling[1:]}")
         return np.asarray(

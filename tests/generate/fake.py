@@ -20,6 +20,7 @@ from nextomni_edge.tokens.text import TextTokenizer
 from nextomni_edge.tokens.train import train_tokenizer
 from tests.tiny import CORPUS, tiny_config
 
+BLOCK = 4  # rows of text in a block of tiny_config
 Function = Callable[[Mapping[str, Array]], Array]
 
 
@@ -147,3 +148,17 @@ class Fake:
             self.model.tokenizer,
             count,
         )
+
+
+def end_at(fake: Fake, row: int) -> None:
+    """Let <EOS> be all but certain `row` rows into a response, by marking that position in the
+    hidden state."""
+    start = fake.ask("text").spans()[-1][0]
+    fake.sessions["backbone"].function = lambda inputs: np.repeat(
+        (inputs[Wire.POSITIONS] == start + row)[:, :, None], fake.network.hidden_size, axis=2
+    )
+    eos = fake.model.tokenizer.special.eos
+    fake.sessions["text_head"].function = lambda inputs: (
+        20.0
+        * (inputs[Wire.HIDDEN][:, :, :1] * (np.arange(fake.config.text.vocabulary_size) == eos))
+    )
