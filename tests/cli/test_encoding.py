@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nextomni_edge.cli.encoding import ERRORS, tolerate_consoles
-from tests.cli.conftest import ROOT
+from tests.sources import ROOT
 
 tolerate_consoles()
 

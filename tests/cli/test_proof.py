@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nextomni_edge.runtimes import choice
 from nextomni_edge.tasks import PLANS
-from tests.cli.conftest import Invoke, answered, refused
+from tests.calls import Invoke, answered, refused
 from tests.verify import tamper
 
 Variant = Callable[[str], Path]
@@ -76,7 +76,7 @@ def test_bisect_names_where_each_component_parts_and_keeps_the_failures(
     path = tamper.copy(tiny_bundle, tmp_path / "bundle")
     for component, weight in (
         ("backbone", "layers.1.self_attn.v_proj.bias"),
-        ("image_decoder", "refine.0.bias"),
+        ("image_decoder", "refine.1.bias"),
     ):
         tamper.tensor(path, component, weight, shift)
     result = invoke("verify", path, "--against", tiny_checkpoint, "--bisect")

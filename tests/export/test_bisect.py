@@ -38,7 +38,7 @@ def test_a_sound_component_has_no_divergence(
         ("embed_image", "projector.0.bias", "linear (Add)"),
         ("backbone", "layers.1.self_attn.k_proj.bias", "linear_8 (Add)"),
         ("image_encoder", "transformer.blocks.0.qkv.bias", "linear (Add)"),
-        ("image_decoder", "refine.0.bias", "conv2d (Conv)"),
+        ("image_decoder", "refine.1.bias", "conv2d (Conv)"),
         ("audio_encoder", "transformer.blocks.0.mlp.0.bias", "linear_2 (Add)"),
         ("audio_decoder", "transformer.blocks.0.norm1.bias", "layer_norm (LayerNormalization)"),
     ],
