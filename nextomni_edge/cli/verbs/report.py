@@ -35,17 +35,17 @@ MAX_QUALITY = 2**20
     "--prompts",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Held-out prompts; verify's nine tasks without.",
+    help="Held-out prompts. Without them, the nine tasks of `verify`.",
 )
 @click.option(
     "--quality",
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="FILE",
-    help="An evaluation's JSON, one for each bundle.",
+    help="The JSON of an evaluation. Give one for each bundle, in order.",
 )
-@click.option("--bins", type=int, default=8, show_default=True, help="Of the flow time.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Of every generation.")
+@click.option("--bins", type=int, default=8, show_default=True, help="Bins of the flow time t.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of every generation.")
 @click.option(
     "--record/--no-record",
     default=True,
@@ -57,7 +57,7 @@ MAX_QUALITY = 2**20
     type=click.IntRange(1, 1000),
     default=15,
     show_default=True,
-    help="Timed forwards of each.",
+    help="Timed forwards of each bundle.",
 )
 @common_options
 def report(
@@ -71,9 +71,10 @@ def report(
     record: bool,
     rounds: int,
 ) -> None:
-    """Hold every VARIANT against its PARENT: size, p(x1 | xt) at every t, whole generations from
-    the same seeds, speed.
-    Interrupted and called again, it goes on where it was.
+    """Compare every VARIANT with its PARENT: size, p(x1 | xt) at every t, whole generations from
+    the same seeds, and speed.
+
+    An interrupted report continues when you call it again.
 
     \b
     nextomni-edge report demo/bundle demo/int8 demo/int4 \\
