@@ -5,13 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 Dtype = Literal["float32", "float16", "int64", "bool"]
 # of stored weights; the last four are llama.cpp's
 Precision = Literal["float32", "float16", "q8_0", "q6_k", "q4_k_m", "q4_0"]
-# what a segment can be; a video is image segments between video markers
-Modality = Literal["text", "image", "audio"]
+# what a segment can be: a name of modalities/table.py; a video is image segments between video
+# markers
+Modality: TypeAlias = str
+
+MAX_BATCH: Final = 64  # media or sequences of one call of a component
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Dim:
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One tensor of a graph: its wire name, its dtype, and per axis an exact size or a `Dim`."""
+    """One tensor of a graph: its name, its dtype, and per axis an exact size or a `Dim`."""
 
     name: str
     dtype: Dtype
@@ -104,7 +107,7 @@ class GraphSpec:
 
 
 class Wire:
-    """The names that tensors bear on the wire, in every graph format."""
+    """The names of the graphs' inputs and outputs, in every format."""
 
     TOKENS: Final = "tokens"
     CODES: Final = "codes"
@@ -124,7 +127,7 @@ class Wire:
 
 
 class ComponentName:
-    """The components a model leaves PyTorch as (METHOD 2), one graph each."""
+    """The components that leave PyTorch (METHOD 2), one graph each."""
 
     EMBED_TEXT: Final = "embed_text"
     EMBED_IMAGE: Final = "embed_image"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.modalities.table import MODALITIES
 from nextomni_edge.spec import ComponentName, Modality
 from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, respond
 from nextomni_edge.tokens.sequence import Segment, Sequence
@@ -18,6 +19,7 @@ from nextomni_edge.tokens.sequence import Segment, Sequence
 STEPS: Final = 8
 FRAMES: Final = 2
 AUDIO_TOKENS: Final = 6
+LENGTHS: Final = {"audio": AUDIO_TOKENS, "video": FRAMES}
 PROMPTS: Final = {
     "image": "draw a red cat",
     "audio": "say a red cat",
@@ -28,7 +30,7 @@ PROMPTS: Final = {
 
 @dataclass(frozen=True)
 class Task:
-    """A generation that can be run again from this alone."""
+    """A generation with everything that is needed to run it again."""
 
     name: str
     sequence: Sequence
@@ -36,7 +38,7 @@ class Task:
 
     @property
     def modality(self) -> Modality:
-        """Of what is generated."""
+        """The modality of what is generated."""
         return self.sequence.segments[self.sequence.generated()[0]].modality
 
 
@@ -60,15 +62,13 @@ def media(model: EdgeModel, kind: Kind) -> NDArray[Any]:
 
 def encoded(model: EdgeModel, kind: Kind) -> Part:
     """The part that `media` becomes in the model's encoders."""
-    if kind == "audio":
-        return Part("audio", model.encode_audio(media(model, "audio")))
-    return Part(kind, model.encode_image(media(model, kind)))
+    return Part(kind, model.encode(kind, media(model, kind)))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A task before its media are encoded: what the user gives beside the text, what is answered,
-    and what was answered before."""
+    """A task before its media are encoded: what the user gives besides the text, the kind of
+    answer, and the earlier answers."""
 
     name: str
     answer: Kind
@@ -77,16 +77,16 @@ class Plan:
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        """Every kind that the task's conversation holds."""
+        """Every kind of part in the task's conversation."""
         return (self.answer, *self.given, *self.earlier)
 
     @property
     def components(self) -> tuple[str, ...]:
         """What making, running and decoding the task takes."""
-        shown = {_modality(kind) for kind in (*self.given, *self.earlier)}
-        answer = _modality(self.answer)
+        shown = {MODALITIES[kind].segments for kind in (*self.given, *self.earlier)}
+        answer = MODALITIES[self.answer].segments
         encoders = {f"{modality}_encoder" for modality in shown}
-        decoder = set() if answer == "text" else {f"{answer}_decoder"}
+        decoder = {f"{answer}_decoder"} if MODALITIES[answer].codec else set()
         embedded = {"embed_text", f"embed_{answer}", *(f"embed_{modality}" for modality in shown)}
         return tuple(
             sorted(encoders | decoder | embedded | {ComponentName.BACKBONE, f"{answer}_head"})
@@ -110,22 +110,14 @@ class Plan:
             )
         )
         config = model.config
-        counts = {
-            "audio": min(AUDIO_TOKENS, config.audio.max_positions),
-            "video": min(FRAMES, config.image.max_frames),
-        }
+        most = MODALITIES[self.answer].most(config)
+        count = min(LENGTHS.get(self.answer, 1), most)
         segments = conversation(model.tokenizer, turns, self.answer)
-        sequence = respond(
-            segments, self.answer, config, model.tokenizer, counts.get(self.answer, 1)
-        )
+        sequence = respond(segments, self.answer, config, model.tokenizer, count)
         options = GenerationOptions.defaults(
             config, self.answer, steps=STEPS, seed=zlib.crc32(self.name.encode())
         )
         return Task(self.name, sequence, options)
-
-
-def _modality(kind: Kind) -> Modality:
-    return "image" if kind == "video" else kind
 
 
 PLANS: Final = (
@@ -142,7 +134,7 @@ PLANS: Final = (
 
 
 def task_to_json(task: Task) -> dict[str, object]:
-    """All but the tokens, which stand in the trace's tensors."""
+    """Everything but the tokens, which are in the trace's tensors."""
     segments = [[segment.modality, segment.frozen] for segment in task.sequence.segments]
     return {"segments": segments, "options": vars(task.options)}
 

@@ -12,12 +12,24 @@ import pytest
 
 from tests.sources import MODULES, OURS, PACKAGE, ROOT, imports
 
-BASE = {"errors", "spec", "decoding", "config", "graphs", "files", "formats", "formats.gguf"}
+BASE = {
+    "errors",
+    "spec",
+    "decoding",
+    "config",
+    "modalities",
+    "graphs",
+    "files",
+    "outputs",
+    "formats",
+    "formats.gguf",
+}
 STORED = BASE | {"checkpoints", "bundle"}
 IMPORTING = {
     "checkpoints.importing",
     "checkpoints.layouts",
     "checkpoints.pickled",
+    "checkpoints.published_config",
     "checkpoints.source",
 }
 RUN = STORED | {
@@ -29,16 +41,19 @@ MODEL = BASE | {"checkpoints", "tokens", "flow", "models"}
 MAY_IMPORT = {
     "errors": set[str](),
     "spec": set[str](),
+    "privacy": set[str](),
     "files": {"errors"},
+    "outputs": {"errors", "files"},
     "formats": {"errors"},
     "formats.gguf": {"errors", "formats", "spec", "config"},
     "decoding": set[str](),
     "config": {"errors", "spec", "decoding", "formats"},
-    "graphs": {"config", "spec"},
+    "graphs": {"config", "modalities", "spec"},
+    "modalities": {"errors", "config", "spec"},
     "checkpoints": BASE,
     **{
         f"checkpoints.{name}": BASE | {"checkpoints"} | IMPORTING
-        for name in ("hub", "importing", "layouts", "pickled", "source")
+        for name in ("hub", "importing", "layouts", "pickled", "published_config", "source")
     },
     "bundle": BASE | {"checkpoints"},
     "bundle.onnx_graph": STORED,
@@ -127,6 +142,7 @@ DEVICE_LIBRARIES = {
     "click",
     "rich",
     "PIL",
+    "pillow_heif",
     "soundfile",
     "av",
     "onnxruntime",

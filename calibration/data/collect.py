@@ -43,6 +43,7 @@ from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.generate.steps import StepRecord
 from nextomni_edge.media.parts import file_part, text_part
+from nextomni_edge.modalities.table import MODALITIES
 from nextomni_edge.tasks import PLANS, Plan, media
 from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, respond
 from nextomni_edge.tokens.sequence import Ids, Sequence
@@ -182,13 +183,12 @@ class _Reader:
             else file_part(self, part.kind, folder / part.value)
         )
 
-    def encode_image(self, pixels: Float32) -> Ids:
-        self.pixels = np.concatenate([self.pixels, pixels.reshape(-1, *self.pixels.shape[1:])])
-        return self._model.encode_image(pixels)
-
-    def encode_audio(self, log_mel: Float32) -> Ids:
-        self.log_mel.append(log_mel)
-        return self._model.encode_audio(log_mel)
+    def encode(self, modality: str, media: Float32) -> Ids:
+        if MODALITIES[modality].segments == "image":
+            self.pixels = np.concatenate([self.pixels, media.reshape(-1, *self.pixels.shape[1:])])
+        else:
+            self.log_mel.append(media)
+        return self._model.encode(modality, media)
 
 
 class _Moments:
@@ -244,7 +244,7 @@ class Random(Source):
         asked = self.asked(index)
 
         def drawn(modality: str, shape: tuple[int, ...]) -> Ids:
-            _, entries = self.model.symbols(modality)  # type: ignore[arg-type]
+            _, entries = self.model.symbols(modality)
             return generator.integers(0, entries, shape)
 
         segments = asked.sequence.segments
@@ -272,7 +272,7 @@ def planned(model: EdgeModel, plan: Plan) -> Asked:
     pixels = [
         media(model, kind).reshape(-1, 3, size, size)
         for kind in shown
-        if kind in ("image", "video")
+        if MODALITIES[kind].segments == "image"
     ]
     log_mel = tuple(media(model, "audio") for kind in shown if kind == "audio")
     return Asked(

@@ -8,6 +8,7 @@ result (a Hessian has in² · 8 bytes). Observe the components of a large model 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Mapping
 from collections.abc import Sequence as Many
 from pathlib import Path
@@ -200,7 +201,7 @@ class _Replay:
                 calls.append(
                     (
                         f"{modality}_decoder",
-                        model.decode_image if modality == "image" else model.decode_audio,
+                        functools.partial(model.decode, modality),
                         tokens,
                     )
                 )

@@ -28,6 +28,7 @@ from nextomni_edge.checkpoints.directory import file_sha256
 from nextomni_edge.errors import InputError
 from nextomni_edge.formats.strict_json import read_dataclass, read_json
 from nextomni_edge.formats.tensor_file import TensorFile
+from nextomni_edge.modalities.table import MODALITIES
 from nextomni_edge.tokens.chat import Kind
 from nextomni_edge.tokens.sequence import Ids, Segment, Sequence, unconditional
 from nextomni_edge.tokens.text import SpecialTokens
@@ -175,10 +176,10 @@ def _trajectory(arrays: Mapping[str, NDArray[Any]]) -> Trajectory:
     return Trajectory(sequence, t, x_t, x_1, finished, arrays["pixels"], log_mel)
 
 
-def _modality(name: str) -> Literal["text", "image", "audio"]:
-    if name not in ("text", "image", "audio"):
+def _modality(name: str) -> str:
+    if name not in MODALITIES or MODALITIES[name].frames_of:
         raise ValueError(f"modality {name!r}")
-    return name  # type: ignore[return-value]
+    return name
 
 
 class CalibrationSet:

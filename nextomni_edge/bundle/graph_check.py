@@ -1,5 +1,5 @@
-"""An ONNX graph held against its GraphSpec and against the bundle's files, before a vendor library
-sees it."""
+"""An ONNX graph, checked against its GraphSpec and the bundle's files before a vendor library sees
+it."""
 
 from __future__ import annotations
 
@@ -47,8 +47,7 @@ _DIGITS = re.compile(r"[0-9]{1,18}")
 
 
 def check_graph(path: Path, spec: GraphSpec, files: Mapping[str, FileRecord]) -> set[str]:
-    """Names of the files that the graph's external data stands in. InputError names the graph and
-    what does not fit."""
+    """Names of the files of the graph's external data. InputError names the graph and the fault."""
     try:
         size = path.stat().st_size
         if size > MAX_GRAPH:
@@ -72,8 +71,8 @@ def check_graph(path: Path, spec: GraphSpec, files: Mapping[str, FileRecord]) ->
 
 
 def regions(path: Path) -> list[tuple[str, int, int]]:
-    """(file, first byte, byte after the last) of each tensor that stands outside of a graph that
-    `check_graph` has passed."""
+    """(file, first byte, byte after the last) of each external tensor of a graph that `check_graph`
+    has passed."""
     entries = [
         dict(tensor.entries)
         for tensor in read_onnx(path.read_bytes()).tensors
@@ -128,7 +127,7 @@ def _check_value(kind: str, spec: TensorSpec, value: Value) -> None:
 
 
 def _check_tensor(tensor: Tensor, files: Mapping[str, FileRecord]) -> str | None:
-    """Size against dims and dtype; for external data, the file it stands in."""
+    """Check a tensor's size against dims and dtype, and for external data against its file."""
     if (
         any(not 0 <= dim < 2**40 for dim in tensor.dims)
         or len(tensor.dims) > 16

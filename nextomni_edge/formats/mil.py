@@ -1,5 +1,5 @@
-"""Reads a Core ML model file (an ML Program) from protobuf's wire format: no vendor's library, and
-no byte trusted.
+"""Reads a Core ML model file (an ML Program) from protobuf's wire format. No vendor library is
+used, and no byte is trusted.
 
 Field numbers are those of coremltools' Model.proto, FeatureTypes.proto and MIL.proto. Every fault
 is an InputError.
@@ -32,8 +32,8 @@ _MAIN: Final = "main"
 
 @dataclass(frozen=True)
 class Feature:
-    """An input, output or state: its dtype, of an input the bounds of each axis (inclusive), and
-    its shapes where those are enumerated."""
+    """An input, output or state: its dtype, an input's bounds for each axis (inclusive), and its
+    shapes where those are enumerated."""
 
     name: str
     dtype: str
@@ -43,7 +43,7 @@ class Feature:
 
 @dataclass(frozen=True)
 class Blob:
-    """A constant that stands in the package's weights, `offset` bytes into the file."""
+    """A constant in the package's weights, `offset` bytes into the file."""
 
     file: str
     offset: int
@@ -51,7 +51,7 @@ class Blob:
 
 @dataclass(frozen=True)
 class Constant:
-    """A value that the program holds: numbers, a text, or where they stand."""
+    """A value that the program holds: numbers, a text, or a place in the weights."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -71,8 +71,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class MilProgram:
-    """A model file. `results` are the values that the outputs are, in order and under their
-    names."""
+    """A model file. `results` are the values of the outputs, in order and with their names."""
 
     inputs: tuple[Feature, ...]
     outputs: tuple[Feature, ...]
@@ -90,8 +89,8 @@ class MilProgram:
 
 
 def read_program(data: bytes) -> MilProgram:
-    """Parse a model file. InputError: no ML Program of this specification, or one with parts that
-    we do not write."""
+    """Parse a model file. InputError: no ML Program of this specification, or one with unsupported
+    parts."""
     model = Message(memoryview(data))
     if model.integer(1) != SPECIFICATION:
         raise InputError(
@@ -124,7 +123,7 @@ def _required(message: Message, number: int, what: str) -> memoryview:
 
 
 def _required_key(message: Message, number: int, key: str) -> memoryview:
-    """The one entry of a map."""
+    """The only entry of a map."""
     entries = _map(message, number)
     if entries.keys() != {key}:
         raise InputError(f"entries {sorted(entries)[:4]}, expected {key!r} alone")
@@ -247,7 +246,7 @@ def _numbers(tensor: Message, dtype: str, count: int) -> NDArray[Any]:
 
 
 def numpy_dtype(dtype: str) -> str:
-    """What holds the values of a dtype here."""
+    """The numpy dtype that holds the values of a dtype."""
     return dtype if dtype not in BITS else "int8" if dtype == "int4" else "uint8"
 
 

@@ -1,5 +1,5 @@
-"""Reads of an ONNX file what a bundle's checks need, from protobuf's wire format: no onnx package,
-and no byte trusted.
+"""Reads the parts of an ONNX file that a bundle's checks need, from protobuf's wire format. The
+onnx package is not used, and no byte is trusted.
 
 Field numbers are those of onnx.proto. Every fault is an InputError.
 """
@@ -29,7 +29,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Tensor:
-    """A constant. `entries` are its external_data pairs, None where the data stands inside the file
+    """A constant. `entries` are its external_data pairs, None where the data is inside the file
     (`raw` bytes of it, if raw)."""
 
     name: str

@@ -1,5 +1,5 @@
-"""Protobuf's wire format, read field by field: no library, and no byte trusted. Every fault is an
-InputError."""
+"""Protobuf's wire format, read field by field. No library is used, and no byte is trusted. Every
+fault is an InputError."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Message:
         return [value for value in found if isinstance(value, memoryview)]
 
     def message(self, number: int) -> memoryview | None:
-        """A field that may stand once: protobuf libraries merge or drop repeats, so a repeat could
+        """A field that may occur once. Protobuf libraries merge or drop repeats, so a repeat could
         hide a second meaning."""
         found = self.messages(number)
         if len(found) > 1:

@@ -1,4 +1,4 @@
-"""A model as the device sees it: sessions by component, a tokenizer, metric paths. No PyTorch."""
+"""A model as the device runs it: sessions by component, a tokenizer, paths. No PyTorch."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from nextomni_edge.errors import UsageError
 from nextomni_edge.flow.path import Path as FlowPath
 from nextomni_edge.flow.path import paths_of
 from nextomni_edge.graphs import graph_specs
+from nextomni_edge.modalities.modality import TEXT, Codec
+from nextomni_edge.modalities.modality import Modality as ModalityRecord
+from nextomni_edge.modalities.table import MODALITIES
 from nextomni_edge.runtimes.base import Execution, Session
 from nextomni_edge.runtimes.base import runtime as named_runtime
 from nextomni_edge.runtimes.state import State, kept_arrays
@@ -36,9 +39,10 @@ KEPT_ROWS_BYTES = 1 << 26
 
 
 class EdgeModel:
-    """Components are loaded on first use, so that a run pays for what it needs. Threads may share a
-    model: it keeps nothing of a run but the metric rows, which lock themselves, and its sessions
-    keep nothing at all.
+    """Components are loaded on first use, so that a run only pays for what it needs.
+
+    Threads may share a model: it only keeps the metric rows of a run, which have a lock, and its
+    sessions keep nothing.
 
     load: component name → Session. table: modality → metric table, text (V,D), image and audio
     (K,C,D) float32.
@@ -61,9 +65,9 @@ class EdgeModel:
     def from_bundle(
         cls, bundle: Bundle, execution: Execution | None = None, components: Collection[str] = ()
     ) -> EdgeModel:
-        """Over a bundle's components, each on the runtime asked for where that reads its format,
-        else on its format's own; `components` are loaded at once. UsageError: the runtime reads
-        none of them."""
+        """A model of a bundle's components. Each runs on the requested runtime where that reads its
+        format, else on its format's own. `components` are loaded at once. UsageError: the runtime
+        reads none of them."""
         asked = execution or Execution()
         asked.check_reads({component.format for component in bundle.manifest.components.values()})
         runtimes = functools.cache(named_runtime)
@@ -85,7 +89,7 @@ class EdgeModel:
 
     @classmethod
     def from_checkpoint(cls, model_dir: Path) -> EdgeModel:
-        """Over a model directory, in the torch reference."""
+        """A model of a model directory, in the torch reference."""
         checkpoint = Checkpoint.open(model_dir)
         specs, reference = graph_specs(checkpoint.config), named_runtime("torch")
         return cls(
@@ -102,7 +106,7 @@ class EdgeModel:
         return self.sessions[component]
 
     def providers(self) -> list[str]:
-        """Where the components loaded so far really run."""
+        """The providers on which the loaded components actually run."""
         return sorted({session.provider for session in self.sessions.values()})
 
     def _paths(self, modality: Modality) -> tuple[FlowPath, ...]:
@@ -112,26 +116,26 @@ class EdgeModel:
         def tables() -> NDArray[Any]:
             return self._table(modality).reshape(codebooks, entries, -1)
 
-        settings = self.config.flow.of(modality)
+        settings = self.config.path(modality)
         return paths_of(settings, codebooks, entries, tables, KEPT_ROWS_BYTES)
 
     def symbols(self, modality: Modality) -> tuple[int, int]:
         """(K, C): sub-codes of a token and the number of values of each."""
-        if modality == "text":
+        if modality == TEXT:
             return 1, self.config.text.vocabulary_size
-        codebook = (self.config.image if modality == "image" else self.config.audio).codebook
+        codebook = self.config.coded(modality).codebook
         return codebook.codebooks, codebook.entries
 
     def autoregressive(self, modality: Modality) -> bool:
         """Whether the head predicts a position's sub-codes one after another."""
-        return modality != "text" and getattr(self.config, modality).head.kind == "autoregressive"
+        return modality != TEXT and self.config.coded(modality).head.kind == "autoregressive"
 
     def embeddings(self, modality: Modality, tokens: Ids) -> Float32:
-        """What the backbone sees of tokens (B,R) or (B,R,K): (B,R,H). Continuous features (B,R,H)
-        float32 are that already."""
+        """The backbone's input rows (B,R,H) for tokens (B,R) or (B,R,K). Continuous features
+        (B,R,H) float32 are such rows already."""
         if tokens.dtype == np.float32:
             return tokens.view(np.float32)
-        name = Wire.TOKENS if modality == "text" else Wire.CODES
+        name = Wire.TOKENS if modality == TEXT else Wire.CODES
         return self.session(f"embed_{modality}").run({name: tokens})[Wire.EMBEDDINGS]
 
     def sequence_embeddings(self, sequences: Many[Sequence]) -> Float32:
@@ -149,16 +153,16 @@ class EdgeModel:
         )
 
     def backbone(self, embeddings: Float32, attended: NDArray[np.bool_] | None = None) -> Float32:
-        """Hidden states (B,S,H) of whole sequences (B,S,H), nothing cached; `attended` (B,S) is
+        """Hidden states (B,S,H) of whole sequences (B,S,H), without a cache. `attended` (B,S) is
         False at padding."""
         return self.attend(embeddings, attended=attended)
 
     def most_rows(self, component: str) -> int:
-        """Rows that one call of a component takes."""
+        """The number of rows that one call of a component takes."""
         return self.session(component).spec.dims()["rows"].max
 
     def state(self, batch: int, columns: int) -> State:
-        """Room for the keys and values of so many sequences, of so many positions each."""
+        """Room for the keys and values of this many sequences and positions."""
         return self.session(ComponentName.BACKBONE).state(batch, columns)
 
     def attend(
@@ -169,11 +173,11 @@ class EdgeModel:
         state: State | None = None,
         sequences: Ids | None = None,
     ) -> Float32:
-        """Hidden states (B,R,H) of one forward of rows (B,R,H), whole sequences where no
-        `positions` (B,R) are given.
+        """Hidden states (B,R,H) of one forward of rows (B,R,H). Without `positions` (B,R) they are
+        whole sequences.
 
-        `attended` (B,R) is False at padding. With a `state`, rows see what it keeps of `sequences`
-        (B,) too, and are kept in it.
+        `attended` (B,R) is False at padding. With a `state`, rows also see the kept rows of their
+        `sequences` (B,), and are kept too.
         """
         batch, rows, _ = embeddings.shape
         session, limit = (
@@ -232,11 +236,26 @@ class EdgeModel:
         embedding: Float32 = self.embed_batch([sequence])[0]
         return embedding
 
+    def encode(self, modality: str, media: Float32) -> NDArray[Any]:
+        """Media as their codec takes them (pixels (3,size,size), log-mel (n,frames_per_token,mels))
+        → sub-codes (n,K), or features (n,H) float32 where the model sees those of a given image;
+        several at once with one more axis in front."""
+        record = MODALITIES[modality]
+        component, codec = f"{record.segments}_encoder", _codec(record)
+        (seen,) = self.session(component).spec.outputs
+        return self._media(component, codec.media, media, codec.rank, seen.name)
+
+    def decode(self, modality: str, codes: Ids) -> Float32:
+        """Sub-codes (n,K) → pixels (3,size,size) or a waveform (samples,) in [-1,1]; several at
+        once with one more axis in front."""
+        record = MODALITIES[modality]
+        component, codec = f"{record.segments}_decoder", _codec(record)
+        media: Float32 = self._media(component, Wire.CODES, codes, 2, codec.decoded)
+        return media.reshape(*media.shape[:-2], -1) if codec.waveform else media
+
     def encode_image(self, pixels: Float32) -> NDArray[Any]:
-        """Pixels (3,size,size) in [-1,1] → sub-codes (n,K), or features (n,H) float32 where the
-        model sees those of a given image; several at once with one more axis in front."""
-        seen = Wire.EMBEDDINGS if self.config.image.given == "features" else Wire.CODES
-        return self._media(ComponentName.IMAGE_ENCODER, Wire.PIXELS, pixels, 3, seen)
+        """`encode` of pixels (3,size,size) in [-1,1]."""
+        return self.encode("image", pixels)
 
     def quantise_image(self, pixels: Float32) -> Ids:
         """Pixels (3,size,size) in [-1,1] → the sub-codes (n,K) that `decode_image` turns back;
@@ -249,23 +268,18 @@ class EdgeModel:
         return self._media(component, Wire.PIXELS, pixels, 3, Wire.CODES)
 
     def decode_image(self, codes: Ids) -> Float32:
-        """Sub-codes (n,K) → pixels (3,size,size) in [-1,1]; several at once with one more axis in
-        front."""
-        return self._media(ComponentName.IMAGE_DECODER, Wire.CODES, codes, 2, Wire.PIXELS)
+        """`decode` to pixels (3,size,size) in [-1,1]."""
+        return self.decode("image", codes)
 
     def encode_audio(self, log_mel: Float32) -> Ids:
-        """Log-mel (n,frames_per_token,mels), or a waveform (samples,) at the config's rate →
-        sub-codes (n,K)."""
+        """`encode` of log-mel (n,frames_per_token,mels), or of a waveform (samples,) at the
+        config's rate."""
         mel = audio.log_mel(log_mel, self.config.audio) if log_mel.ndim == 1 else log_mel
-        return self._media(ComponentName.AUDIO_ENCODER, Wire.LOG_MEL, mel, 3, Wire.CODES)
+        return self.encode("audio", mel)
 
     def decode_audio(self, codes: Ids) -> Float32:
-        """Sub-codes (n,K) → waveform (samples,) in [-1,1] at the config's rate; several at once
-        with one more axis in front."""
-        waveform: Float32 = self._media(
-            ComponentName.AUDIO_DECODER, Wire.CODES, codes, 2, Wire.WAVEFORM
-        )
-        return waveform.reshape(*waveform.shape[:-2], -1)
+        """`decode` to a waveform (samples,) in [-1,1] at the config's rate."""
+        return self.decode("audio", codes)
 
     def _media(
         self, component: str, wire_in: str, array: NDArray[Any], rank: int, wire_out: str
@@ -275,15 +289,25 @@ class EdgeModel:
         return out[0] if single else out
 
     def response(self, sequence: Sequence) -> Part:
-        """What a finished sequence has generated: text up to <EOS>, sub-codes (n,K), or
+        """The generated content of a finished sequence: text up to <EOS>, sub-codes (n,K), or
         (frames,n,K) of a video."""
         special, first = self.tokenizer.special, sequence.generated()[0]
         segments = [sequence.segments[index] for index in sequence.generated()]
-        if segments[0].modality == "text":
-            return Part("text", self.tokenizer.decode(segments[0].tokens))
+        modality = segments[0].modality
+        if modality == TEXT:
+            return Part(TEXT, self.tokenizer.decode(segments[0].tokens))
         markers = [
             segment.tokens.tolist() for segment in sequence.segments[max(0, first - 2) : first]
         ]
-        if markers == [[special.video_start], [special.image_start]]:
-            return Part("video", np.stack([segment.tokens for segment in segments]))
-        return Part(segments[0].modality, segments[0].tokens)
+        for name, record in MODALITIES.items():
+            if record.frames_of != modality:
+                continue
+            if markers == [[special.around(kind)[0]] for kind in (name, modality)]:
+                return Part(name, np.stack([segment.tokens for segment in segments]))
+        return Part(modality, segments[0].tokens)
+
+
+def _codec(record: ModalityRecord) -> Codec:
+    if record.codec is None:
+        raise UsageError(f"{record.name}: the tokenizer reads and writes it, no encoder or decoder")
+    return record.codec

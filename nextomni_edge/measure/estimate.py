@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from nextomni_edge.bundle import Bundle
-from nextomni_edge.config import CodebookConfig, HeadConfig, ModelConfig
+from nextomni_edge.config import HeadConfig, ModelConfig
 from nextomni_edge.measure.devices import Device
 from nextomni_edge.measure.weights import Precision, component_weights
 from nextomni_edge.spec import ComponentName, Modality
@@ -188,8 +188,7 @@ def _head_operations(config: ModelConfig, step: Step) -> int:
 
 
 def _head(config: ModelConfig, step: Step) -> HeadConfig:
-    found: HeadConfig = getattr(config, step.modality).head
-    return found
+    return config.coded(step.modality).head
 
 
 def _activations(config: ModelConfig, step: Step) -> int:
@@ -200,6 +199,6 @@ def _activations(config: ModelConfig, step: Step) -> int:
     scores = step.rows * (4 * shape.hidden_size + shape.query_heads * length)
     symbols = config.text.vocabulary_size
     if step.modality != "text":
-        book: CodebookConfig = getattr(config, step.modality).codebook
+        book = config.coded(step.modality).codebook
         symbols = book.codebooks * book.entries
     return FLOAT * max(mlp, scores, step.generated * step.branches * symbols)

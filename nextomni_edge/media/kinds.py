@@ -1,70 +1,27 @@
-"""Which modality a file is, by its suffix, and the plain words for a file that is something
-else."""
+"""The modality of a file, by its suffix, and plain words for a file of another kind."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final
 
 from nextomni_edge.errors import InputError
-from nextomni_edge.tokens.chat import Kind
+from nextomni_edge.modalities.table import MODALITIES, Kind
 
-KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
-SUFFIXES: Final[dict[Kind, tuple[str, ...]]] = {
-    "text": (".txt", ".md"),
-    "image": (
-        ".png",
-        ".jpg",
-        ".jpeg",
-        ".webp",
-        ".gif",
-        ".bmp",
-        ".tif",
-        ".tiff",
-        ".avif",
-        ".jp2",
-        ".ico",
-        ".qoi",
-        ".tga",
-        ".ppm",
-    ),
-    "audio": (
-        ".wav",
-        ".flac",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".mp3",
-        ".m4a",
-        ".aac",
-        ".aif",
-        ".aiff",
-        ".au",
-        ".wma",
-    ),
-    "video": (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ogv", ".3gp"),
-}
+KINDS: Final[tuple[Kind, ...]] = tuple(MODALITIES)
 _BY_SUFFIX: Final[dict[str, Kind]] = {
-    suffix: kind for kind, suffixes in SUFFIXES.items() for suffix in suffixes
-}
-_ARTICLE = {"text": "a text", "image": "a picture", "audio": "a sound", "video": "a video"}
-_READERS = {
-    "text": "is UTF-8",
-    "image": "Pillow decodes",
-    "audio": "soundfile or PyAV decodes",
-    "video": "Pillow or PyAV decodes",
+    suffix: record.name for record in MODALITIES.values() for suffix in record.suffixes
 }
 
 
 def kind_of(path: Path) -> Kind | None:
-    """The modality that a file's suffix stands for, or None. An animated picture counts as an image
-    here."""
+    """The modality of a file's suffix, or None. An animated picture counts as an image here."""
     return _BY_SUFFIX.get(path.suffix.lower())
 
 
 def check_file(path: Path) -> None:
-    """InputError unless the path is an ordinary file with at least one byte; a pipe would block for
-    ever."""
+    """InputError unless the path is an ordinary file with at least one byte. A pipe would block
+    forever."""
     try:
         if not path.exists():
             raise InputError(f"{path}: no such file")
@@ -79,10 +36,8 @@ def check_file(path: Path) -> None:
 
 def wrong_kind(path: Path, wanted: Kind) -> str:
     """Why a file is not of the wanted modality, with the option to use where its suffix tells."""
-    sentence = f"not {_ARTICLE[wanted]} that {_READERS[wanted]}"
+    sentence = f"not {MODALITIES[wanted].title} that {MODALITIES[wanted].opened_by}"
     found = kind_of(path)
-    return sentence + (
-        f"; it looks like {_ARTICLE[found]}: give it as --{found}"
-        if found not in (None, wanted)
-        else ""
-    )
+    if found is None or found == wanted:
+        return sentence
+    return f"{sentence}; it looks like {MODALITIES[found].title}: give it as --{found}"

@@ -55,6 +55,10 @@ class FakeNetwork:
             "text": (1, config.text.vocabulary_size),
             "image": (config.image.codebook.codebooks, config.image.codebook.entries),
             "audio": (config.audio.codebook.codebooks, config.audio.codebook.entries),
+            **{
+                coded.name: (coded.codebook.codebooks, coded.codebook.entries)
+                for coded in config.more
+            },
         }
 
     def table(self, name: str, *shape: int) -> Array:
@@ -117,8 +121,11 @@ class FakeNetwork:
 class Fake:
     """An EdgeModel over a FakeNetwork, and what a test asks of it."""
 
-    def __init__(self, folder: Path, coupling: float = 1.0, **config: Any) -> None:
-        self.config = tiny_config(**config)
+    def __init__(
+        self, folder: Path, coupling: float = 1.0, whole: ModelConfig | None = None, **config: Any
+    ) -> None:
+        """`config`: what tiny_config is made of; or the `whole` config."""
+        self.config = whole or tiny_config(**config)
         train_tokenizer(CORPUS, self.config.text.vocabulary_size, folder / "tokenizer.json")
         self.network = FakeNetwork(self.config, coupling)
         specs, functions = graph_specs(self.config), self.network.functions()

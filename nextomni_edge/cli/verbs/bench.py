@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.generation import Request, generation_options
 from nextomni_edge.cli.model import choose_runtime, open_model, runtime_options
 from nextomni_edge.cli.verbs.choose import choose_and_keep
@@ -71,13 +71,13 @@ SWITCHES: Final = {"on": True, "off": False}
 )
 @click.option(
     "--save",
-    type=click.Path(path_type=Path),
+    type=OUTPUT,
     metavar="FILE",
     help="Write the measurement to FILE for `run --variant`.",
 )
 @click.option(
     "--trace",
-    type=click.Path(path_type=Path),
+    type=OUTPUT,
     metavar="FILE",
     help="Write a trace for Chrome or Perfetto.",
 )
@@ -286,13 +286,15 @@ def configured(
 
 def answered_sequence(model: EdgeModel, plan: Plan, request: Request) -> Any:
     """The plan's conversation, and an answer of the length asked for."""
+    from nextomni_edge.modalities.table import MODALITIES
     from nextomni_edge.tokens.chat import respond
 
     sequence, count = plan.task(model).sequence, request.count(model.config, plan.answer)
     if count is None:
         return sequence
     first = sequence.generated()[0]
-    markers = {"text": 0, "image": 1, "audio": 1, "video": 2}[plan.answer]
+    record = MODALITIES[plan.answer]
+    markers = bool(record.codec) + bool(record.frames_of)
     return respond(
         sequence.segments[: first - markers], plan.answer, model.config, model.tokenizer, count
     )

@@ -83,12 +83,12 @@ class Conversation:
 
         if not name:
             raise UsageError(f"/{kind} needs a file")
-        self.pending.append(file_part(self.model, kind, Path(name).expanduser()))  # type: ignore[arg-type]
+        self.pending.append(file_part(self.model, kind, Path(name).expanduser()))
 
     def aim(self, kind: str) -> None:
         if kind not in MODALITIES:
             raise UsageError(f"/to {kind}: expected one of {', '.join(MODALITIES)}")
-        self.kind = kind  # type: ignore[assignment]
+        self.kind = kind
 
     def save(self, name: str) -> None:
         from nextomni_edge.cli.answer import check_output
