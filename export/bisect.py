@@ -41,7 +41,7 @@ def first_divergence(bundle: Bundle, model_dir: Path, component: str) -> str | N
         raise UsageError(f"{component}: the bundle has no such component")
     if (kind := bundle.manifest.components[component].format) != "onnx":
         raise UsageError(
-            f"{component}: {kind} is not followed value by value, ONNX graphs alone are; leave"
+            f"{component}: {kind} is not followed value by value, only ONNX graphs are; leave"
             " --bisect out"
         )
     generator = np.random.default_rng(0)

@@ -147,7 +147,7 @@ def _in_form(component: Component, form: Form) -> Component:
     """The component with a module that has its package's interface."""
     module = component.module
     if form.keeps:
-        assert isinstance(module, Backbone)  # it alone has states
+        assert isinstance(module, Backbone)  # only it has states
         module = KeepingBackbone(module, state_shape(component.spec))
     return dataclasses.replace(component, module=module, spec=packaged(component.spec, form))
 

@@ -17,7 +17,7 @@ from nextomni_edge.spec import GraphSpec, TensorSpec
 MAX_GRAPH: Final = 64 * 2**20
 # operators that come with the runtime; any other would be somebody's library
 DOMAINS: Final = {"", "ai.onnx", "com.microsoft"}
-# Arithmetic alone: others of that domain run a vendor's binary or Python (EPContext, PythonOp).
+# Only arithmetic: others of that domain run a vendor's binary or Python (EPContext, PythonOp).
 MICROSOFT: Final = {
     "DequantizeLinear", "DynamicQuantizeMatMul", "FusedMatMul", "GatherBlockQuantized", "Gelu",
     "MatMulIntegerToFloat", "MatMulNBits", "MultiHeadAttention", "QLinearAdd", "QLinearMul",

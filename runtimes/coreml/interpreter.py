@@ -256,7 +256,7 @@ def conv(
         x = np.pad(x, [(0, 0), (0, 0), *(tuple(pair) for pair in pad.reshape(-1, 2))])
     else:
         _only("pad_type", pad_type, "valid")
-    windows = sliding_window_view(x, weight.shape[2:], axes)  # type: ignore[call-overload]  # numpy's stub knows one axis alone
+    windows = sliding_window_view(x, weight.shape[2:], axes)  # type: ignore[call-overload]  # numpy's stub knows only one axis
     windows = windows[
         (slice(None), slice(None), *(slice(None, None, stride) for stride in strides))
     ]

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     type=int,
     default=8,
     show_default=True,
-    help="Trajectories at a time; memory grows with it alone.",
+    help="Trajectories at a time; only this number makes memory grow.",
 )
 @common_options
 def calibrate(
