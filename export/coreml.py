@@ -88,7 +88,7 @@ def write_component(
     for weight in sorted(planned.keys() - decisions.keys()):
         raise InputError(
             f"the quantised bundle has a layer {weight!r} in {component.name}, which the model"
-            " has not"
+            " does not have"
         )
     return ComponentRecord("coreml", f"{component.name}{PACKAGE}", precision, decisions, form.keeps)
 

@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,13 +27,13 @@ from nextomni_edge.errors import InputError
 from nextomni_edge.formats.gguf import check_gguf
 from nextomni_edge.formats.strict_json import read_json
 from nextomni_edge.formats.tensor_file import TensorFile, all_finite, map_tensor
+from nextomni_edge.formats.tokenizer import read_tokenizer
 from nextomni_edge.graphs import graph_specs
 from nextomni_edge.modalities.modality import TEXT
 from nextomni_edge.spec import GraphSpec
 
 MAX_MANIFEST: Final = 16 * 2**20
 MAX_FOLDERS: Final = 4
-MAX_TOKENIZER: Final = 64 * 2**20
 
 
 class Bundle:
@@ -230,13 +230,9 @@ def _table_shape(config: ModelConfig, modality: str) -> tuple[int, ...]:
 
 
 def _check_tokenizer(bundle: Bundle) -> None:
-    data: Any = read_json(bundle.tokenizer_path, MAX_TOKENIZER)
-    if not isinstance(data, dict) or not isinstance(data.get("model"), dict):
-        raise InputError(f"{bundle.tokenizer_path}: not a tokenizer (no object 'model')")
-    vocabulary, added = data["model"].get("vocab"), data.get("added_tokens", [])
+    data = read_tokenizer(bundle.tokenizer_path)
+    vocabulary, added = data["model"]["vocab"], data.get("added_tokens", [])
     size = bundle.config.text.vocabulary_size
-    if not isinstance(vocabulary, (dict, list)) or not isinstance(added, list):
-        raise InputError(f"{bundle.tokenizer_path}: not a tokenizer (no 'vocab')")
     ids = (
         list(vocabulary.values()) if isinstance(vocabulary, dict) else list(range(len(vocabulary)))
     )

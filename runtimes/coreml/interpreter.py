@@ -57,7 +57,7 @@ class Interpreter:
             elif operation.type == WRITE_STATE and operation.inputs.get("input", ())[:1] not in {
                 (name,) for name in self._states
             }:
-                raise InputError("a state is written that the program has not")
+                raise InputError("the program writes a state that it does not declare")
             elif operation.type not in (*OPERATORS, WRITE_STATE):
                 raise InputError(
                     f"operator {operation.type[:80]!r} is not one that export writes:"
