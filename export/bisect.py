@@ -31,7 +31,7 @@ Values = dict[str, Array]
 
 DTYPES: Final = ("float32", "int64", "bool")
 # No activation is as large. Masks hold −infinity or float32's lowest number; a session refuses
-# infinities, and the error of what stands beside them would vanish in their scale.
+# infinities, and the error of what stands next to them would vanish in their scale.
 BEYOND: Final = 1e29
 # Before a value's name, of two outputs that a copy of the graph gives for it.
 VALUE, SHAPE = "value_of.", "shape_of."

@@ -110,7 +110,7 @@ class CoreMlOptions:
         manifest = Bundle.open(self.like, verify_hashes=False).manifest
         if manifest.quantisation is None or manifest.provenance.source != checkpoint.sha256():
             raise InputError(
-                f"{self.like}: made of another model than {checkpoint.path}, or not quantised;"
+                f"{self.like}: made from a model that is not {checkpoint.path}, or not quantised;"
                 " nothing was exported"
             )
         like = {"like": file_sha256(self.like / MANIFEST), "palettes": self.palettes}
@@ -174,7 +174,7 @@ def export_bundle(
     model = model if isinstance(model, Checkpoint) else Path(model)
     if target != "gguf" and precision not in ("float32", "float16"):
         raise UsageError(
-            f"precision {precision} is one of target gguf alone; {target} takes float32 or float16,"
+            f"only target gguf has precision {precision}; {target} takes float32 or float16,"
             " then `quantize`"
         )
     checkpoint = Checkpoint.open(model) if isinstance(model, Path) else model

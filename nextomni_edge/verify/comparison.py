@@ -61,7 +61,7 @@ class ComponentResult:
     arithmetic: Arithmetic = "float32"
     error: float = 0.0
     limit: float = LIMIT
-    # of a waveform: mean absolute difference of the log-mel, reported beside the samples' error
+    # of a waveform: mean absolute difference of the log-mel, reported next to the samples' error
     log_mel_error: float | None = None
     codes: int = 0
     near_ties: list[NearTie] = field(default_factory=list)

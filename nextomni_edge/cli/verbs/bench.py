@@ -191,7 +191,7 @@ def write_files(
         with atomic_write(trace, "w") as file:
             json.dump(chrome_trace(measurements), file)
     if save:
-        # a baseline stands beside each bundle
+        # a baseline runs next to each bundle
         generations = measurements[:: len(measurements) // len(ways)]
         whole = [measurement.median("seconds") or 0.0 for measurement in generations]
         timed = zip(ways.values(), forward, whole, strict=True)

@@ -47,7 +47,7 @@ def decisions(bundle: Bundle) -> dict[str, Decision]:
 def bits_text(decision: Decision) -> str:
     """Such as `4 bits, blocks of 32, gptq, weight error 0.071, 20,736 bytes`."""
     blocks = f" of {decision.block_size}" if decision.block_size else ""
-    cost = "" if decision.divergence is None else f", {decision.divergence:.2g} nats alone"
+    cost = "" if decision.divergence is None else f", {decision.divergence:.2g} nats by itself"
     return (
         f"{decision.bits} bits, {decision.scheme.replace('_', ' ')}{blocks}, {decision.method}, "
         f"weight error {decision.weight_error:.3f}{cost}, {decision.bytes:,} bytes"

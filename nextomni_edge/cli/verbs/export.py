@@ -180,7 +180,7 @@ def asked(output: Path, capability: str, precision: Precision) -> Asked:
     """The engines to build, refused before the work where they cannot be."""
     if precision not in ("float32", "float16"):
         raise UsageError(
-            f"precision {precision} is one of target gguf alone; tensorrt takes float32 or float16"
+            f"only target gguf has precision {precision}; tensorrt takes float32 or float16"
         )
     from nextomni_edge.runtimes.tensorrt.build import Asked, check_capability
     from nextomni_edge.runtimes.tensorrt.engine import engines_beside

@@ -124,7 +124,7 @@ def chosen(
         raise click.UsageError("give --recipe NAME or --config FILE, and not both")
     for option, value in (("--budget-mb", budget_mb), ("--measure-on", measure_on)):
         if recipe != "mixed" and value is not None:
-            raise click.UsageError(f"{option} goes with --recipe mixed alone")
+            raise click.UsageError(f"{option} only goes with --recipe mixed")
     if config is not None:
         return read_config(config)
     if recipe != "mixed":
