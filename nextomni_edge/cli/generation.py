@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nextomni_edge.tokens.text import TextTokenizer
 
 MODALITIES = ("text", "image", "audio", "video")
-LENGTHS = ("frames", "fps", "seconds")  # of a Request, what GenerationOptions have not
+LENGTHS = ("frames", "fps", "seconds")  # of a Request, without a place in GenerationOptions
 
 
 @dataclass(frozen=True)
@@ -143,23 +143,29 @@ def generation_options(command: Command) -> Command:
             ),
         ),
         click.option(
-            "--refresh-prompt", type=int, help="Compute the prompt's anew every so many forwards."
+            "--refresh-prompt",
+            type=int,
+            help="Compute the prompt's keys and values again every so many forwards.",
         ),
         click.option(
-            "--refresh", type=int, help="Compute the answer's anew every so many forwards."
+            "--refresh",
+            type=int,
+            help="Compute the answer's keys and values again every so many forwards.",
         ),
         click.option(
             "--cache-threshold",
             type=float,
-            help="adaptive: compute rows anew that are less alike than this.",
+            help="adaptive: compute rows again whose similarity is below this.",
         ),
         click.option(
-            "--cache-share", type=float, help="adaptive: compute this share anew, the least alike."
+            "--cache-share",
+            type=float,
+            help="adaptive: compute this share again, the least alike first.",
         ),
         click.option(
             "--cache-drift",
             type=float,
-            help="Compute all anew once so many tokens, for each of the answer's, have changed.",
+            help="Compute everything again once each token has changed this often on average.",
         ),
         click.option("--frames", type=int, help="Video: how many frames."),
         click.option(
@@ -263,6 +269,6 @@ def answer_sequence(
         whole = meter.rows + meter.rows_reused
         console.note(
             f"kept keys and values approximate: {meter.rows_reused:,} of {whole:,} positions were"
-            " not computed anew"
+            " not computed again"
         )
     return found

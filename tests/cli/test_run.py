@@ -320,7 +320,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
         "lead_tokens is for text, but image is generated",
     ),
     (["--text", "word " * 600], 2, "the model takes 512; shorten it"),
-    (["--text", "a", "--runtime", "onnx"], 2, "is a model directory: it runs in torch alone"),
+    (["--text", "a", "--runtime", "onnx"], 2, "is a model directory, which only torch runs"),
 ]
 
 
