@@ -116,9 +116,8 @@ def find_divergences(report: Report, bundle: Path, against: Path, progress: Prog
         except NextOmniError as error:
             report.divergences[name] = f"not found: {error}"
             continue
-        report.divergences[name] = found or (
-            "not found: its outputs are the same for the graph's own runtime; another runtime or"
-            " the rounding of codes differs"
+        report.divergences[name] = (found or "").removeprefix(f"{name}: ") or (
+            "not found: on the default runtime its outputs are PyTorch's"
         )
         report.first_divergence = report.first_divergence or found
 
