@@ -39,10 +39,11 @@ def first_divergence(bundle: Bundle, model_dir: Path, component: str) -> str | N
     """
     if component not in bundle.manifest.components:
         raise UsageError(f"{component}: the bundle has no such component")
-    if (kind := bundle.manifest.components[component].format) != "onnx":
+    record = bundle.manifest.components[component]
+    if not record.stored_as.onnx:
         raise UsageError(
-            f"{component}: {kind} is not followed value by value, ONNX graphs alone are; leave"
-            " --bisect out"
+            f"{component}: {record.format} is not followed value by value, ONNX graphs alone are;"
+            " leave --bisect out"
         )
     generator = np.random.default_rng(0)
     spec = graph_specs(bundle.config)[component]

@@ -36,7 +36,7 @@ def write(bundle: Bundle, out: Path, overwrite: bool) -> PackReport:
     if os.path.lexists(out) and not overwrite:
         raise UsageError(f"{out} exists; choose another name or pass --overwrite")
     for name, record in bundle.manifest.components.items():
-        if record.format != "onnx":
+        if "tensorrt" not in record.stored_as.runtimes:
             raise InputError(
                 f"{bundle.path}: {name} is {record.format}, TensorRT compiles ONNX graphs; export"
                 " with --target onnx"
