@@ -74,20 +74,20 @@ class Prefix:
 
     def prompt(self, view: CacheView) -> Mask:
         """The prompt's rows where they are due."""
-        every = self.options.refresh_prompt
+        every = self.options.cache.refresh_prompt
         due = ((view.prompt_age >= every) & (every > 0)) | self.drifted(view)
         return view.attended & ~view.response & due[:, None]
 
     def drifted(self, view: CacheView) -> Mask:
         """Requests (B,) of which all is due, as too many tokens have changed since: unlike a number
         of forwards, this counts what makes kept keys and values wrong."""
-        found: Mask = (view.drift > self.options.cache_drift) & (self.options.cache_drift > 0)
+        found: Mask = (view.drift > self.options.cache.drift) & (self.options.cache.drift > 0)
         return found
 
     def refreshed(self, view: CacheView, chosen: Mask) -> Mask:
         """`chosen` rows of the response, all of them every R_r forwards, and the prompt's where
         they are due."""
-        every = self.options.refresh
+        every = self.options.cache.refresh
         whole = ((view.response_age >= every) & (every > 0)) | self.drifted(view)
         return (view.response & (chosen | whole[:, None])) | self.prompt(view)
 
@@ -104,7 +104,7 @@ class Adaptive(Prefix):
     needs_similarity = any_rows = True
 
     def plan(self, view: CacheView) -> Mask:
-        threshold, share = self.options.cache_threshold, self.options.cache_share
+        threshold, share = self.options.cache.threshold, self.options.cache.share
         moved = self._least_alike(view) if share else view.similarity < threshold
         return self.refreshed(view, moved | view.ends)
 
@@ -112,7 +112,7 @@ class Adaptive(Prefix):
         """The share of each response's rows that is least alike; of those as alike, the oldest
         first."""
         rank = np.lexsort((-view.age, np.where(view.response, view.similarity, np.inf)), axis=1)
-        count = np.ceil(self.options.cache_share * view.response.sum(axis=1))
+        count = np.ceil(self.options.cache.share * view.response.sum(axis=1))
         found = np.zeros_like(view.response)
         np.put_along_axis(found, rank, np.arange(rank.shape[1]) < count[:, None], axis=1)
         return found
@@ -142,6 +142,6 @@ POLICIES: Mapping[str, type[Prefix]] = MappingProxyType(
 def cache_policy(options: GenerationOptions, prefix: bool = False) -> CachePolicy:
     """The policy that an option names. Where attention is `prefix`, keeping the prompt alone
     approximates nothing."""
-    if options.kv_cache in POLICIES:
-        return POLICIES[options.kv_cache](options)
-    return Prefix(options) if prefix and options.keep_prompt else NoCache()
+    if options.cache.policy in POLICIES:
+        return POLICIES[options.cache.policy](options)
+    return Prefix(options) if prefix and options.shortcuts.keep_prompt else NoCache()

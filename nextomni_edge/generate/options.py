@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,6 +21,81 @@ SHORTCUTS: Final = (
 )  # fmt: skip
 
 NO_DRAW: Final = "means nothing at temperature 0: raise the temperature or leave"
+
+
+@dataclass(frozen=True)
+class Shortcuts:
+    """Exact shortcuts (METHOD 6): on or off, the tokens are the same."""
+
+    skip_first_forward: bool = True
+    """Exact: nothing can jump at t = 0 with Euler, so x_1 is not asked for (METHOD 6)."""
+
+    reuse_logits: bool = True
+    """Exact: no forward while no token has changed since the last one."""
+
+    stop_early: bool = True
+    """Exact: end when x_t is the argmax everywhere and the argmax is what is taken."""
+
+    keep_embeddings: bool = True
+    """Exact: of the generated rows embed those alone whose token changed; the prompt is embedded
+    once in any case."""
+
+    draw_together: bool = True
+    """Exact: draw the sub-codes of an autoregressive head all at once, again only where an earlier
+    one came out otherwise."""
+
+    stream_logits: bool = True
+    """Exact: text logits are read in blocks of rows as they are computed, and not kept."""
+
+    keep_metric_rows: bool = True
+    """Exact: distances to an id of x_1 are kept, within a bound."""
+
+    reuse_buffers: bool = True
+    """Exact: a forward reads the embeddings where they stand, not a copy."""
+
+    keep_prompt: bool = True
+    """Exact: a model whose prompt sees nothing of the response (attention 'prefix') computes its
+    keys and values once."""
+
+    batch_guidance: bool = True
+    """Exact: both branches of guidance in one forward, or one after another; `bench` tells which is
+    faster here."""
+
+
+@dataclass(frozen=True)
+class CacheOptions:
+    """Which keys and values are kept over the steps (see cache.py). All but the policy 'none'
+    approximates."""
+
+    policy: str = "none"
+    """Approximate but for 'none': whose keys and values are kept over the steps (see cache.py)."""
+
+    refresh_prompt: int = 0
+    """R_p: compute the prompt's keys and values anew every so many forwards; 0 never."""
+
+    refresh: int = 0
+    """R_r: compute the response's rows all anew every so many forwards; 0 never."""
+
+    threshold: float = 0.95
+    """Of 'adaptive': compute rows anew whose features' cosine to the kept ones is lower."""
+
+    share: float = 0.0
+    """Of 'adaptive', in place of the threshold: compute this share of the rows anew, the least
+    alike first; 0 is off."""
+
+    drift: float = 0.0
+    """Compute prompt and response anew once more tokens than this, for each row of the response,
+    have changed since; 0 never."""
+
+
+# A setting's name, as the command line and every record has it → where it stands in
+# GenerationOptions.
+NESTED: Final[Mapping[str, tuple[str, str]]] = {
+    "kv_cache": ("cache", "policy"), "refresh_prompt": ("cache", "refresh_prompt"),
+    "refresh": ("cache", "refresh"), "cache_threshold": ("cache", "threshold"),
+    "cache_share": ("cache", "share"), "cache_drift": ("cache", "drift"),
+    **{field.name: ("shortcuts", field.name) for field in dataclasses.fields(Shortcuts)},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,63 +148,15 @@ class GenerationOptions:
     """Text only: denoise so many first tokens before the rest, which sees them as given (see
     lead.py); 0: all together."""
 
-    kv_cache: str = "none"
-    """Approximate but for 'none': whose keys and values are kept over the steps (see cache.py)."""
-
-    refresh_prompt: int = 0
-    """R_p: compute the prompt's keys and values anew every so many forwards; 0 never."""
-
-    refresh: int = 0
-    """R_r: compute the response's rows all anew every so many forwards; 0 never."""
-
-    cache_threshold: float = 0.95
-    """Of 'adaptive': compute rows anew whose features' cosine to the kept ones is lower."""
-
-    cache_share: float = 0.0
-    """Of 'adaptive', in place of the threshold: compute this share of the rows anew, the least
-    alike first; 0 is off."""
-
-    cache_drift: float = 0.0
-    """Compute prompt and response anew once more tokens than this, for each row of the response,
-    have changed since; 0 never."""
+    cache: CacheOptions = CacheOptions()
+    """Which keys and values are kept over the steps."""
 
     padding: float = 0.0
     """Of a forward's positions, the share that may be padding so that requests of different lengths
     share it; 0: none."""
 
-    skip_first_forward: bool = True
-    """Exact: nothing can jump at t = 0 with Euler, so x_1 is not asked for (METHOD 6)."""
-
-    reuse_logits: bool = True
-    """Exact: no forward while no token has changed since the last one."""
-
-    stop_early: bool = True
-    """Exact: end when x_t is the argmax everywhere and the argmax is what is taken."""
-
-    keep_embeddings: bool = True
-    """Exact: of the generated rows embed those alone whose token changed; the prompt is embedded
-    once in any case."""
-
-    draw_together: bool = True
-    """Exact: draw the sub-codes of an autoregressive head all at once, again only where an earlier
-    one came out otherwise."""
-
-    stream_logits: bool = True
-    """Exact: text logits are read in blocks of rows as they are computed, and not kept."""
-
-    keep_metric_rows: bool = True
-    """Exact: distances to an id of x_1 are kept, within a bound."""
-
-    reuse_buffers: bool = True
-    """Exact: a forward reads the embeddings where they stand, not a copy."""
-
-    keep_prompt: bool = True
-    """Exact: a model whose prompt sees nothing of the response (attention 'prefix') computes its
-    keys and values once."""
-
-    batch_guidance: bool = True
-    """Exact: both branches of guidance in one forward, or one after another; `bench` tells which is
-    faster here."""
+    shortcuts: Shortcuts = Shortcuts()
+    """What is left out without changing a token."""
 
     def __post_init__(self) -> None:
         """UsageError with every value that is out of its range."""
@@ -204,17 +232,44 @@ class GenerationOptions:
     def plain(self) -> GenerationOptions:
         """The same run without any shortcut: a whole forward every step, everything computed
         anew."""
-        off: dict[str, Any] = dict.fromkeys(SHORTCUTS, False)
-        return dataclasses.replace(self, **off)
+        return self.changed(**dict.fromkeys(SHORTCUTS, False))
+
+    def settings(self) -> dict[str, Any]:
+        """Every setting by its name on the command line, which is how records keep them."""
+        found: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if dataclasses.is_dataclass(value):
+                found |= {
+                    setting: getattr(value, inner)
+                    for setting, (group, inner) in NESTED.items()
+                    if group == name
+                }
+            else:
+                found[name] = value
+        return found
+
+    def changed(self, **settings: Any) -> GenerationOptions:
+        """The same options but for settings by name. TypeError: no such setting."""
+        own = {name: value for name, value in settings.items() if name not in NESTED}
+        for group in ("cache", "shortcuts"):
+            inner = {
+                NESTED[name][1]: value
+                for name, value in settings.items()
+                if NESTED.get(name, ("",))[0] == group
+            }
+            if inner:
+                own[group] = dataclasses.replace(getattr(self, group), **inner)
+        return dataclasses.replace(self, **own)
+
+    @classmethod
+    def of(cls, **settings: Any) -> GenerationOptions:
+        """Options of settings by name. TypeError: no such setting."""
+        return cls().changed(**settings)
 
     def _policy_faults(self) -> list[tuple[bool, str]]:
-        until, threshold, share, drift = (
-            self.extend_until,
-            self.cache_threshold,
-            self.cache_share,
-            self.cache_drift,
-        )
-        kept, adaptive = self.kv_cache != "none", self.kv_cache == "adaptive"
+        until, cache = self.extend_until, self.cache
+        threshold, share, drift = cache.threshold, cache.share, cache.drift
+        kept, adaptive = cache.policy != "none", cache.policy == "adaptive"
         return [
             (
                 self.extend not in EXTEND,
@@ -222,14 +277,14 @@ class GenerationOptions:
             ),
             (not 0.0 <= until <= 1.0, f"extend_until is {until}, expected 0 to 1"),
             (
-                self.kv_cache not in CACHES,
-                f"kv_cache is {self.kv_cache!r}, expected one of {', '.join(CACHES)}",
+                cache.policy not in CACHES,
+                f"kv_cache is {cache.policy!r}, expected one of {', '.join(CACHES)}",
             ),
             (
-                self.refresh_prompt < 0,
-                f"refresh_prompt is {self.refresh_prompt}, expected at least 0",
+                cache.refresh_prompt < 0,
+                f"refresh_prompt is {cache.refresh_prompt}, expected at least 0",
             ),
-            (self.refresh < 0, f"refresh is {self.refresh}, expected at least 0"),
+            (cache.refresh < 0, f"refresh is {cache.refresh}, expected at least 0"),
             (
                 not -1.0 <= threshold <= 1.0,
                 f"cache_threshold is {threshold}, expected -1 to 1, a cosine",
@@ -248,11 +303,11 @@ class GenerationOptions:
                 f"padding is {self.padding}, expected at least 0 and under 1",
             ),
             (
-                self.refresh_prompt > 0 and not kept,
+                cache.refresh_prompt > 0 and not kept,
                 "refresh_prompt means nothing where nothing is kept: name a kv_cache",
             ),
             (
-                self.refresh > 0 and not kept,
+                cache.refresh > 0 and not kept,
                 "refresh means nothing where nothing is kept: name a kv_cache",
             ),
             (
@@ -270,9 +325,8 @@ class GenerationOptions:
             "steps": path.steps, "temperature": path.temperature, "guidance": path.guidance,
             "stepper": steppers_of(path)[0],
         }  # fmt: skip
-        return cls(
-            **{**settings, **{name: value for name, value in given.items() if value is not None}}
-        )
+        asked = {name: value for name, value in given.items() if value is not None}
+        return cls.of(**{**settings, **asked})
 
     def check(self, config: ModelConfig, modality: str) -> None:
         """UsageError where the options don't go with what is generated."""
