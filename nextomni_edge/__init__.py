@@ -1,0 +1,3 @@
+from nextomni_edge import privacy
+
+privacy.switch_off()

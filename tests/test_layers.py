@@ -20,6 +20,7 @@ BASE = {
     "modalities",
     "graphs",
     "files",
+    "outputs",
     "formats",
     "formats.gguf",
 }
@@ -28,6 +29,7 @@ IMPORTING = {
     "checkpoints.importing",
     "checkpoints.layouts",
     "checkpoints.pickled",
+    "checkpoints.published_config",
     "checkpoints.source",
 }
 RUN = STORED | {
@@ -39,7 +41,9 @@ MODEL = BASE | {"checkpoints", "tokens", "flow", "models"}
 MAY_IMPORT = {
     "errors": set[str](),
     "spec": set[str](),
+    "privacy": set[str](),
     "files": {"errors"},
+    "outputs": {"errors", "files"},
     "formats": {"errors"},
     "formats.gguf": {"errors", "formats", "spec", "config"},
     "decoding": set[str](),
@@ -49,7 +53,7 @@ MAY_IMPORT = {
     "checkpoints": BASE,
     **{
         f"checkpoints.{name}": BASE | {"checkpoints"} | IMPORTING
-        for name in ("hub", "importing", "layouts", "pickled", "source")
+        for name in ("hub", "importing", "layouts", "pickled", "published_config", "source")
     },
     "bundle": BASE | {"checkpoints"},
     "bundle.onnx_graph": STORED,
@@ -138,6 +142,7 @@ DEVICE_LIBRARIES = {
     "click",
     "rich",
     "PIL",
+    "pillow_heif",
     "soundfile",
     "av",
     "onnxruntime",

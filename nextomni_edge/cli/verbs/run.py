@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.generation import MODALITIES, Request, answer_sequence, generation_options
 from nextomni_edge.cli.model import open_model, runtime_options
 from nextomni_edge.cli.variant import choose, variant_option
@@ -57,13 +57,13 @@ class InOrder(click.Command):
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=OUTPUT,
     help="File for the answer; its suffix chooses the format.",
 )
 @click.option("--trim", is_flag=True, help="Cut sounds that are longer than the model takes.")
 @click.option(
     "--save-trace",
-    type=click.Path(path_type=Path),
+    type=OUTPUT,
     metavar="FILE",
     help="Write x_t and x_1 of every step as safetensors.",
 )

@@ -73,10 +73,12 @@ def index(
     Sounds longer than the model takes are embedded by their beginning. Hidden files and links are
     left out.
     """
+    from nextomni_edge.outputs import refuse_overlap
     from nextomni_edge.search import INDEX_NAME, update_index
 
-    model = open_model(console, bundle, execution)
     path = index_file or folder / INDEX_NAME
+    refuse_overlap(path, [bundle])
+    model = open_model(console, bundle, execution)
     with console.progress("index") as advance:
         report = update_index(folder, path, model, identity(bundle), advance)
     for _, reason in report.skipped:
