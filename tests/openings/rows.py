@@ -37,7 +37,8 @@ class RowsSession(Session):
 
 
 class RowsRuntime(Runtime):
-    name = "rows"
+    def providers(self) -> list[str]:
+        return ["numpy"]
 
     def load(
         self, component: str, file: Path, spec: GraphSpec, provider: str | None = None
