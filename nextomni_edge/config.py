@@ -17,16 +17,29 @@ from nextomni_edge.formats.strict_json import read_dataclass, read_json
 from nextomni_edge.spec import Modality
 
 MAX_CONFIG: Final = 2**20
+# The largest size that any model needs, and more: what a config says is allocated.
+MOST: Final[Mapping[str, int]] = {
+    "layers": 2**10, "query_heads": 2**12, "kv_heads": 2**12, "heads": 2**12,
+    "hidden_size": 2**17, "mlp_size": 2**20, "width": 2**17, "channels": 2**14,
+    "residual_blocks": 2**8, "max_positions": 2**22, "vocabulary_size": 2**22, "metric_dim": 2**16,
+    "block_size": 2**16, "max_blocks": 2**16, "canvas": 2**20, "codebooks": 2**8, "entries": 2**20,
+    "code_dim": 2**14, "size": 2**13, "patch": 2**12, "max_frames": 2**12, "sample_rate": 2**20,
+    "n_fft": 2**16, "hop": 2**16, "mels": 2**12, "frames_per_token": 2**12, "steps": 2**16,
+}  # fmt: skip
+# bytes of the largest array that a config alone asks for, whatever is generated
+MAX_ARRAY: Final = 2**30
 # where neither "1 to 2³⁰" nor "a positive number" is the answer
 RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "logit_shift": (0, 1),
+    **{name: (1, most) for name, most in MOST.items()},
+    "c": (1e-30, 1e6),
+    "a": (1e-30, 50),  # (t/(1−t))^a stays a number at every t of a grid
     "vocoder_iterations": (0, 10_000),
     "max_seconds": (0.001, 86_400),
     "temperature": (0, 1e6),
     "guidance": (0, 1e6),
     "null_token": (0, 2**30),
     "offset": (0, 2**30),
-    "newline": (0, 2**30),
     "mask": (0, 2**30),
     "block": (0, 2**30),
     "top_k": (0, 2**30),
@@ -175,8 +188,7 @@ class ImageConfig:
     `max_frames` of them.
 
     Network "unified" takes other sizes too. `offset` is the id of code 0 in the vocabulary that it
-    shares with text. `newline` is the id after each row of codes, where rows have one. `truncated`:
-    pixels become bytes by cutting, not by rounding.
+    shares with text. `truncated`: pixels become bytes by cutting, not by rounding.
 
     `given`: the backbone's form of a given image: its codes, or continuous features of the encoder.
     `fitting`: how a picture comes into the square (see media/image.py). `vq` replaces `decoder`
@@ -195,7 +207,6 @@ class ImageConfig:
     vq: VqConfig | None = field(default=None, metadata=OPTIONAL)
     vq_encoder: VqConfig | None = field(default=None, metadata=OPTIONAL)
     offset: int | None = field(default=None, metadata=OPTIONAL)
-    newline: int | None = field(default=None, metadata=OPTIONAL)
     truncated: bool = field(default=False, metadata=OPTIONAL)
 
     @property
@@ -331,6 +342,7 @@ class ModelConfig:
             ),
             *self._head_checks(),
             *self._network_checks(),
+            *self._budget_checks(),
         ]
         for holds, sentence in checks:
             if not holds:
@@ -353,6 +365,32 @@ class ModelConfig:
                 f"{name}.width, {stack.width}, must be a multiple of its heads, {stack.heads}",
             )
             for name, stack in stacks.items()
+        ]
+
+    def _budget_checks(self) -> list[tuple[bool, str]]:
+        """What each size is fine for, and what they ask for together."""
+        backbone, text, image, audio = self.backbone, self.text, self.image, self.audio
+        width, samples = 4 * backbone.hidden_size, math.ceil(audio.max_seconds * audio.sample_rate)
+        arrays = {
+            "text.block_size × backbone.hidden_size": text.block_size * width,
+            "text.canvas × backbone.hidden_size": (text.canvas or 0) * width,
+            "text.vocabulary_size × text.metric_dim": 4 * text.vocabulary_size * text.metric_dim,
+            "image.size² × image.max_frames": 12 * image.size**2 * image.max_frames,
+            "image's positions × image.max_frames × backbone.hidden_size": image.positions
+            * image.max_frames
+            * width,
+            "audio.n_fft × audio.mels": 8 * audio.n_fft * audio.mels,
+            "audio.max_seconds × audio.sample_rate": 4 * samples,
+            "audio.max_seconds × mel frames × audio.mels": 4 * samples // audio.hop * audio.mels,
+            "audio.max_seconds × spectra of audio.n_fft": 4 * samples // audio.hop * audio.n_fft,
+            **{
+                f"{name}.codebook's tables": 4 * book.codebooks * book.entries * book.code_dim
+                for name, book in (("image", image.codebook), ("audio", audio.codebook))
+            },
+        }
+        return [
+            (size <= MAX_ARRAY, f"{name} asks for {size} bytes, expected at most {MAX_ARRAY}")
+            for name, size in arrays.items()
         ]
 
     def _network_checks(self) -> list[tuple[bool, str]]:
@@ -408,18 +446,24 @@ class ModelConfig:
     def _unified_checks(self) -> list[tuple[bool, str]]:
         """Of a network with one vocabulary for text and images."""
         image, size = self.image, self.text.vocabulary_size
-        ids = [("text.mask", self.flow.text.mask), ("image.newline", image.newline)]
+        mask = self.flow.text.mask
         checks = [
             (path.kind == "mixture", "flow of network unified must be of kind mixture")
             for path in (self.flow.text, *((self.flow.image,) * ("image" in self.modalities)))
         ]
-        checks += [
-            (found is None or found < size, f"{name} must be under text.vocabulary_size, {size}")
-            for name, found in ids
-        ]
+        checks.append(
+            (
+                mask is not None and mask < size,
+                f"flow.text.mask must be an id under text.vocabulary_size, {size}",
+            )
+        )
         if "image" in self.modalities:
             end = None if image.offset is None else image.offset + image.codebook.entries
             checks += [
+                (
+                    image.head.kind == "parallel",
+                    "network unified must have image.head.kind parallel",
+                ),
                 (
                     image.given == "codes" and None not in (image.vq, image.vq_encoder),
                     "network unified must have image.given codes, an image.vq and image.vq_encoder",
@@ -438,7 +482,7 @@ class ModelConfig:
         if self.image.vq and "image" in self.modalities:
             del data["image"]["decoder"]
         if self.network == "unified" and "image" in self.modalities:
-            del data["image"]["encoder"], data["image"]["head"]
+            del data["image"]["encoder"]
         return data
 
     def coded(self, modality: str) -> ImageConfig | AudioConfig | CodedConfig:
@@ -458,6 +502,17 @@ class ModelConfig:
         """Whether it is an autoregressive model of text. generate/autoregressive.py decodes such a
         model, and no flow samples from it."""
         return self.backbone.attention == "causal"
+
+    @property
+    def metric_modalities(self) -> tuple[Modality, ...]:
+        """Those whose path is defined by a metric table."""
+        return tuple(name for name in self.modalities if self.flow.of(name).kind == "metric")
+
+    @property
+    def quantises(self) -> bool:
+        """Whether codes of a picture come from a component of their own, as the backbone sees
+        features of it."""
+        return self.image.given == "features" and self.image.vq_encoder is not None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ModelConfig:

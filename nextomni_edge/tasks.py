@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nextomni_edge.config import ModelConfig
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.modalities.table import MODALITIES
 from nextomni_edge.spec import ComponentName, Modality
 from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, respond
 from nextomni_edge.tokens.sequence import Segment, Sequence
+from nextomni_edge.tokens.text import SpecialTokens
 
 STEPS: Final = 8
 FRAMES: Final = 2
@@ -120,6 +123,10 @@ class Plan:
         return Task(self.name, sequence, options)
 
 
+# What a model of text only is tried with, and one that edits pictures besides.
+TEXT_ONLY: Final = Plan("text-to-text", "text")
+EDITING: Final = Plan("image-to-image", "image", given=("image",))
+
 PLANS: Final = (
     Plan("text-to-image", "image"),
     Plan("image-to-text", "text", given=("image",)),
@@ -133,10 +140,30 @@ PLANS: Final = (
 )
 
 
+def plans_of(config: ModelConfig) -> tuple[Plan, ...]:
+    """The tasks that a model is tried with; it may still lack what some of them need."""
+    if config.modalities == ("text",) and not config.causal:
+        return (TEXT_ONLY, *PLANS)
+    return (*PLANS, EDITING) if config.text.template == "lumina" else PLANS
+
+
+def unable(
+    plan: Plan, components: Container[str], special: SpecialTokens, config: ModelConfig
+) -> str | None:
+    """Why a bundle of these components cannot do a task, or None."""
+    if config.causal and plan.answer != "text":
+        return "an autoregressive model answers in text"
+    if missing := [name for name in plan.components if name not in components]:
+        return f"the bundle has no {', '.join(missing)}"
+    if absent := [kind for kind in plan.kinds if not special.has(kind)]:
+        return f"the model's conversations hold no {', '.join(absent)}"
+    return None
+
+
 def task_to_json(task: Task) -> dict[str, object]:
     """Everything but the tokens, which are in the trace's tensors."""
     segments = [[segment.modality, segment.frozen] for segment in task.sequence.segments]
-    return {"segments": segments, "options": task.options.settings()}
+    return {"segments": segments, "options": task.options.to_json()}
 
 
 def task_from_json(name: str, data: dict[str, Any], tokens: list[NDArray[Any]]) -> Task:

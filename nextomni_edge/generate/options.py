@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from nextomni_edge.config import ModelConfig
+from nextomni_edge.decoding import OPTIONAL
 from nextomni_edge.errors import UsageError
-from nextomni_edge.flow.path import step_names, steppers_of
+from nextomni_edge.flow.path import COMMIT, step_names, steppers_of
+from nextomni_edge.generate.shortcuts import NESTED, CacheOptions, Shortcuts
 
 CACHES: Final = ("none", "prefix", "adaptive", "revised")
+# of the commit step only: Lumina-DiMOO's own (see logit_cache.py)
+LOGITS: Final = "logits"
 EXTEND: Final = ("first", "interleaved")
 SHORTCUTS: Final = (
     "skip_first_forward", "reuse_logits", "stop_early", "keep_embeddings", "draw_together",
@@ -21,81 +24,6 @@ SHORTCUTS: Final = (
 )  # fmt: skip
 
 NO_DRAW: Final = "means nothing at temperature 0: raise the temperature or leave"
-
-
-@dataclass(frozen=True)
-class Shortcuts:
-    """Exact shortcuts (METHOD 6): on or off, the tokens are the same."""
-
-    skip_first_forward: bool = True
-    """Nothing can jump at t = 0 with Euler, so x_1 is not asked for (METHOD 6)."""
-
-    reuse_logits: bool = True
-    """No forward while no token has changed since the last one."""
-
-    stop_early: bool = True
-    """End when x_t is the argmax everywhere and the draw takes the argmax."""
-
-    keep_embeddings: bool = True
-    """Embed only generated rows whose token changed. The prompt is embedded once in any
-    case."""
-
-    draw_together: bool = True
-    """Draw all sub-codes of an autoregressive head at once, and again only where an earlier
-    one differs."""
-
-    stream_logits: bool = True
-    """Read text logits in blocks of rows while they are computed, and do not keep them."""
-
-    keep_metric_rows: bool = True
-    """Keep distances to an id of x_1, within a bound."""
-
-    reuse_buffers: bool = True
-    """A forward reads the embeddings in place, without a copy."""
-
-    keep_prompt: bool = True
-    """A model whose prompt sees nothing of the response (attention 'prefix') computes its
-    keys and values once."""
-
-    batch_guidance: bool = True
-    """Both branches of guidance in one forward, or one after another. `bench` says which is
-    faster here."""
-
-
-@dataclass(frozen=True)
-class CacheOptions:
-    """Which keys and values are kept over the steps (see cache.py). All but the policy 'none'
-    approximates."""
-
-    policy: str = "none"
-    """Whose keys and values are kept."""
-
-    refresh_prompt: int = 0
-    """R_p: compute the prompt's keys and values again every this many forwards; 0 never."""
-
-    refresh: int = 0
-    """R_r: compute all of the response's rows again every this many forwards; 0 never."""
-
-    threshold: float = 0.95
-    """For 'adaptive': compute rows again when their features' cosine to the kept ones is lower."""
-
-    share: float = 0.0
-    """For 'adaptive', in place of the threshold: compute this share of the rows again, the least
-    alike first; 0 is off."""
-
-    drift: float = 0.0
-    """Compute prompt and response again once more tokens than this have changed, per row of the
-    response; 0 never."""
-
-
-# A setting's name, as the command line and every record has it → where it stands in
-# GenerationOptions.
-NESTED: Final[Mapping[str, tuple[str, str]]] = {
-    "kv_cache": ("cache", "policy"), "refresh_prompt": ("cache", "refresh_prompt"),
-    "refresh": ("cache", "refresh"), "cache_threshold": ("cache", "threshold"),
-    "cache_share": ("cache", "share"), "cache_drift": ("cache", "drift"),
-    **{field.name: ("shortcuts", field.name) for field in dataclasses.fields(Shortcuts)},
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -128,6 +56,18 @@ class GenerationOptions:
 
     guidance: float = 0.0
     """s in (1+s)·conditional − s·unconditional; 0 costs no second branch."""
+
+    guidance_image: float = field(default=0.0, metadata=OPTIONAL)
+    """The second scale, of a picture that is edited: how much it is kept. Models with two branches
+    for editing only."""
+
+    block: int | None = field(default=None, metadata=OPTIONAL)
+    """Of the commit step: tokens of a block that is finished before the next begins; None is the
+    model's own number, 0 one block."""
+
+    threshold: float | None = field(default=None, metadata=OPTIONAL)
+    """Of the commit step: write every row whose score is over it, in place of a fixed number a step
+    (arXiv 2505.22618); None is the model's own, 0 off."""
 
     seed: int = 0
     """Every draw is a pure function of the seed and of the draw's place."""
@@ -185,6 +125,18 @@ class GenerationOptions:
                     not 0.0 <= self.guidance < math.inf,
                     f"guidance is {self.guidance}, expected a finite number from 0",
                 ),
+                (
+                    not 0.0 <= self.guidance_image < math.inf,
+                    f"guidance_image is {self.guidance_image}, expected a finite number from 0",
+                ),
+                (
+                    self.block is not None and self.block < 0,
+                    f"block is {self.block}, expected at least 0",
+                ),
+                (
+                    self.threshold is not None and not 0.0 <= self.threshold <= 1.0,
+                    f"threshold is {self.threshold}, expected 0 to 1",
+                ),
                 (not 0 <= self.seed < 2**64, f"seed is {self.seed}, expected 0 to 2**64 - 1"),
                 (self.lead_tokens < 0, f"lead_tokens is {self.lead_tokens}, expected at least 0"),
                 (
@@ -227,6 +179,34 @@ class GenerationOptions:
             ),
         ]
 
+    def _commit_faults(self) -> list[tuple[bool, str]]:
+        """What belongs to the commit step only, and what means nothing for it."""
+        commits, given = self.stepper == COMMIT, self.block is not None
+        unmeant = {
+            "max_blocks": self.max_blocks is not None,
+            "lead_tokens": self.lead_tokens > 0,
+            "grid": bool(self.grid),
+        }
+        return [
+            (
+                not commits and (given or self.threshold is not None),
+                "block and threshold are for the stepper commit: leave them out",
+            ),
+            (
+                not commits and self.cache.policy == LOGITS,
+                "kv_cache 'logits' is for the stepper commit: take another",
+            ),
+            *(
+                (commits and meant, f"{name} means nothing for the stepper commit: leave it out")
+                for name, meant in unmeant.items()
+            ),
+        ]
+
+    @property
+    def guided(self) -> bool:
+        """Whether logits are compared with those of a prompt without its condition."""
+        return self.guidance > 0 or self.guidance_image > 0
+
     @property
     def all_steps(self) -> int:
         """The steps of a whole response: of both parts where it has two."""
@@ -250,6 +230,18 @@ class GenerationOptions:
             else:
                 found[name] = value
         return found
+
+    def to_json(self) -> dict[str, Any]:
+        """`settings` for a record, without the optional ones that are at their defaults."""
+        optional = {each.name: each.default for each in dataclasses.fields(self) if each.metadata}
+        for each in dataclasses.fields(CacheOptions):
+            if each.metadata:
+                optional[f"cache_{each.name}"] = each.default
+        return {
+            name: value
+            for name, value in self.settings().items()
+            if name not in optional or value != optional[name]
+        }
 
     def changed(self, **settings: Any) -> GenerationOptions:
         """The same options but for settings by name. TypeError: no such setting."""
@@ -280,8 +272,8 @@ class GenerationOptions:
             ),
             (not 0.0 <= until <= 1.0, f"extend_until is {until}, expected 0 to 1"),
             (
-                cache.policy not in CACHES,
-                f"kv_cache is {cache.policy!r}, expected one of {', '.join(CACHES)}",
+                cache.policy not in (*CACHES, LOGITS),
+                f"kv_cache is {cache.policy!r}, expected one of {', '.join((*CACHES, LOGITS))}",
             ),
             (
                 cache.refresh_prompt < 0,
@@ -314,8 +306,12 @@ class GenerationOptions:
                 "refresh means nothing where nothing is kept: name a kv_cache",
             ),
             (
-                share > 0.0 and not adaptive,
+                share > 0.0 and not adaptive and cache.policy != LOGITS,
                 "cache_share is for kv_cache 'adaptive': name it, or leave cache_share out",
+            ),
+            (
+                not 0.0 <= cache.warmup <= 1.0,
+                f"cache_warmup is {cache.warmup}, expected 0 to 1",
             ),
         ]
 
@@ -354,6 +350,7 @@ class GenerationOptions:
                     self.stepper not in rules,
                     f"stepper is {self.stepper!r}: the path of {modality} has {', '.join(rules)}",
                 ),
+                *self._commit_faults(),
                 (
                     blocks is not None and not text,
                     f"max_blocks is for text, but {modality} is generated",

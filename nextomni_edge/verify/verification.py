@@ -12,7 +12,7 @@ from nextomni_edge.bundle import Bundle
 from nextomni_edge.errors import NextOmniError
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.runtimes.base import Execution
-from nextomni_edge.tasks import PLANS, Plan
+from nextomni_edge.tasks import Plan, plans_of, unable
 from nextomni_edge.verify import components, golden, trajectory
 from nextomni_edge.verify.cases import cases
 from nextomni_edge.verify.comparison import Report
@@ -84,7 +84,7 @@ def _compare(
     comparison = _Comparison(bundle, execution, model, reference, report, GoldenTrace())
     steps: list[tuple[str, Callable[[], None]]] = [
         *((name, partial(comparison.component, name)) for name in bundle.manifest.components),
-        *((plan.name, partial(comparison.task, plan)) for plan in PLANS),
+        *((plan.name, partial(comparison.task, plan)) for plan in plans_of(bundle.config)),
     ]
     for index, (name, step) in enumerate(steps):
         if progress:
@@ -132,16 +132,9 @@ class _Comparison:
 
     def task(self, plan: Plan) -> None:
         report, reference, model = self.report, self.reference, self.model
-        if self.bundle.config.causal and plan.answer != "text":
-            report.skipped[plan.name] = "an autoregressive model answers in text"
-            return
-        if missing := [
-            name for name in plan.components if name not in self.bundle.manifest.components
-        ]:
-            report.skipped[plan.name] = f"the bundle has no {', '.join(missing)}"
-            return
-        if absent := [kind for kind in plan.kinds if not model.tokenizer.special.has(kind)]:
-            report.skipped[plan.name] = f"the model's conversations hold no {', '.join(absent)}"
+        components, special = self.bundle.manifest.components, model.tokenizer.special
+        if reason := unable(plan, components, special, self.bundle.config):
+            report.skipped[plan.name] = reason
             return
         report.tasks[plan.name] = result = task_result(self.bundle, self.execution)
         try:
