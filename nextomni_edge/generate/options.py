@@ -91,14 +91,14 @@ class GenerationOptions:
     """Text only: denoise this many first tokens before the rest, which sees them as given (see
     lead.py). 0: all together."""
 
-    cache: CacheOptions = CacheOptions()
+    cache: CacheOptions = field(default_factory=CacheOptions)
     """Which keys and values are kept over the steps."""
 
     padding: float = 0.0
     """The share of a forward's positions that may be padding, so that requests of different lengths
     share it; 0: none."""
 
-    shortcuts: Shortcuts = Shortcuts()
+    shortcuts: Shortcuts = field(default_factory=Shortcuts)
     """What is left out without changing a token."""
 
     def __post_init__(self) -> None:
