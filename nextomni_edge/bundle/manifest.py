@@ -243,7 +243,7 @@ def check_paths(paths: Iterable[str], where: str) -> None:
         check_path(path, where)
         other = seen.setdefault(path.lower(), path)
         if other != path:
-            raise InputError(f"{where}: paths {other!r} and {path!r} differ in case alone")
+            raise InputError(f"{where}: paths {other!r} and {path!r} only differ in case")
         if path.lower() == MANIFEST:
             raise InputError(f"{where}: the manifest lists itself")
 
@@ -285,17 +285,15 @@ def _check_format(component: ComponentRecord, place: str, where: str) -> None:
     for kind in (kind for kind in others if kind.ending):
         if component.file.endswith(kind.ending) != (kind is stored):
             raise InputError(
-                f"{where}: {component.file!r} of format {component.format}: {kind.ending} is the"
-                f" ending of {kind.name} alone"
+                f"{where}: {component.file!r} of format {component.format}: only {kind.name} uses"
+                f" the ending {kind.ending}"
             )
     if component.precision not in stored.precisions:
         able = [kind.name for kind in others if component.precision in kind.precisions]
-        raise InputError(
-            f"{place}: precision {component.precision} is one of {' and '.join(able)} alone"
-        )
+        raise InputError(f"{place}: only {' and '.join(able)} has precision {component.precision}")
     if component.keeps and stored.keeps != "recorded":
         able = [f"{kind.title}s" for kind in others if kind.keeps == "recorded"]
-        raise InputError(f"{place}: a state inside, which {' and '.join(able)} alone have")
+        raise InputError(f"{place}: a state inside; only {' and '.join(able)} have one")
     if component.quantisation and not stored.layers:
         raise InputError(f"{place}: layers listed as quantised; a {stored.title} says it of itself")
 
@@ -305,7 +303,7 @@ def _check_decision(decision: Decision, where: str) -> None:
     if (decision.scheme == "blocks") != (decision.block_size is not None):
         raise InputError(
             f"{where}: scheme {decision.scheme!r}, block size {decision.block_size}, expected one"
-            " for 'blocks' alone"
+            " only for 'blocks'"
         )
     if decision.block_size is not None and decision.block_size not in BLOCK_SIZES:
         raise InputError(
@@ -313,8 +311,8 @@ def _check_decision(decision: Decision, where: str) -> None:
         )
     if (decision.scheme in ("static", "float8")) != (decision.activation is not None):
         raise InputError(
-            f"{where}: scheme {decision.scheme!r}, expected an activation range for 'static' and"
-            " 'float8' alone"
+            f"{where}: scheme {decision.scheme!r}, expected an activation range only for"
+            " 'static' and 'float8'"
         )
     if decision.scheme == "float8" and (
         decision.operator not in ("matmul", "linear") or decision.bits != 8
@@ -326,7 +324,7 @@ def _check_decision(decision: Decision, where: str) -> None:
     if (decision.scheme == "static" and decision.operator == "conv") != (
         decision.output is not None
     ):
-        raise InputError(f"{where}: expected an output range for static convolutions alone")
+        raise InputError(f"{where}: expected an output range only for static convolutions")
     for name, pair in (("activation", decision.activation), ("output", decision.output)):
         if pair is not None and len(pair) != 2:
             raise InputError(

@@ -245,7 +245,7 @@ def _sharded(path: Path, index: object) -> dict[str, TensorFile]:
         ):
             raise InputError(
                 f"{path / INDEX}: tensor {name} is in {shard!r}, expected the plain name of a"
-                " .safetensors file beside it"
+                " .safetensors file next to it"
             )
         if shard not in files:
             files[shard] = TensorFile(path / shard)

@@ -293,7 +293,7 @@ def _record(
     for name in sorted(names):
         original = part / name if name == METRIC_TABLES else places.get(name, source.path / name)
         if not original.is_file():
-            raise InputError(f"{original}: no such file, expected beside the weights")
+            raise InputError(f"{original}: no such file, expected next to the weights")
         if copy and original.parent != part:
             shutil.copyfile(original, part / name)
         own = copy or original.parent == part

@@ -132,7 +132,7 @@ def check_gguf(
     from the config and the precision."""
     if spec.name != ComponentName.BACKBONE:
         raise InputError(
-            f"{path}: component {spec.name} as GGUF, which holds a {ComponentName.BACKBONE} alone"
+            f"{path}: component {spec.name} as GGUF, which only holds a {ComponentName.BACKBONE}"
         )
     if config.attention == "causal":
         raise InputError(

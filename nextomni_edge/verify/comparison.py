@@ -61,7 +61,7 @@ class ComponentResult:
     arithmetic: Arithmetic = "float32"
     error: float = 0.0
     limit: float = LIMIT
-    # of a waveform: mean absolute difference of the log-mel, reported beside the samples' error
+    # of a waveform: mean absolute difference of the log-mel, reported next to the samples' error
     log_mel_error: float | None = None
     codes: int = 0
     near_ties: list[NearTie] = field(default_factory=list)
@@ -69,29 +69,40 @@ class ComponentResult:
 
 @dataclass
 class TaskResult:
-    """One whole generation: steps compared, draws compared, and where it left the other run by a
-    tie (compared up to there)."""
+    """One whole generation: steps and draws that were compared, of `all_draws`, and where it left
+    the other run by a tie (it is compared up to there)."""
 
     steps: int = 0
     arithmetic: Arithmetic = "float32"
     draws: int = 0
+    all_draws: int = 0
     smallest_margin: float | None = None
     near_ties: list[NearTie] = field(default_factory=list)
 
 
 @dataclass
 class Report:
-    """What was compared with what, and every failure in one line each. `skipped` says what the
-    bundle has no components for."""
+    """What was compared with what, and every failure in one line each.
+
+    `runtime`, `providers` and `compute` say where the bundle ran. `skipped` says by name what was
+    not run, and why; those of it that the bundle can do are `unchecked`. `divergences` says by
+    component where it leaves PyTorch, or why that was not found. `notes` are for the reader and
+    fail nothing.
+    """
 
     against: str
     runtime: str
+    providers: list[str] = field(default_factory=list)
+    compute: str = "float32"
     digests: int = 0
     components: dict[str, ComponentResult] = field(default_factory=dict)
     tasks: dict[str, TaskResult] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    unchecked: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     first_divergence: str | None = None
+    divergences: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def near_ties(self) -> int:
@@ -102,6 +113,19 @@ class Report:
             for result in results.values()
         )
 
+    @property
+    def place(self) -> str:
+        """Where the bundle ran, such as `onnx (CPUExecutionProvider, float32)`."""
+        return f"{self.runtime} ({', '.join([*self.providers, self.compute])})"
+
+    def failing_components(self) -> list[str]:
+        """Components that differ by themselves, in order."""
+        return [
+            name
+            for name in self.components
+            if any(failure.startswith(f"{name}:") for failure in self.failures)
+        ]
+
     def to_json(self) -> dict[str, Any]:
         """As JSON has it: an error that is NaN becomes null, and stands under `failures`."""
         data = dataclasses.asdict(self)
@@ -109,21 +133,36 @@ class Report:
             result["error"] = result["error"] if np.isfinite(result["error"]) else None
         return data
 
-    def require(self) -> Report:
-        """The report itself. VerificationError: something differed."""
-        if self.failures:
+    def require(self, allow_unchecked: bool = False) -> Report:
+        """The report itself. VerificationError: something differed, or was not checked though the
+        bundle can do it, unless that is allowed."""
+        if self.failures or (self.unchecked and not allow_unchecked):
             raise VerificationError(self)
         return self
 
 
 class VerificationError(GateError):
-    """The bundle does not compute what it must; `report` holds every failure."""
+    """The bundle does not compute what it must, or nobody saw that it does; `report` holds every
+    failure."""
 
     def __init__(self, report: Report) -> None:
-        more = f" (and {len(report.failures) - 1} more)" if len(report.failures) > 1 else ""
-        where = f"; first divergence: {report.first_divergence}" if report.first_divergence else ""
-        super().__init__(f"not the same as {report.against}: {report.failures[0]}{more}{where}")
+        super().__init__(_failed(report) if report.failures else _not_checked(report))
         self.report = report
+
+
+def _failed(report: Report) -> str:
+    more = f" (and {len(report.failures) - 1} more)" if len(report.failures) > 1 else ""
+    where = f"; first divergence: {report.first_divergence}" if report.first_divergence else ""
+    return f"not the same as {report.against}: {report.failures[0]}{more}{where}"
+
+
+def _not_checked(report: Report) -> str:
+    first = report.unchecked[0]
+    return (
+        f"{len(report.unchecked)} of {len(report.unchecked) + len(report.tasks)} generations were"
+        f" not checked on {report.place}, {first} first: {report.skipped[first]};"
+        " --allow-unchecked accepts that"
+    )
 
 
 def error(found: Array, expected: Array) -> float:

@@ -51,7 +51,7 @@ class Reference:
         if any(
             component.precision == "float16" for component in bundle.manifest.components.values()
         ):
-            _round(self._omni)
+            round_to_float16(self._omni)
         quantised = fake_quantised_sessions(self._omni, bundle, execution)
         self._modules = {name: session.module for name, session in quantised.items()}
         self._sessions = (
@@ -105,7 +105,8 @@ def _margins(encoder: ImageEncoder | AudioEncoder, media: Array) -> Array:
     return best[..., 0] - best[..., 1]
 
 
-def _round(model: Model) -> None:
+def round_to_float16(model: Model) -> None:
+    """Round every weight that a bundle of precision "float16" stores so, in place."""
     with torch.no_grad():
         for name, tensor in networks.state_names(model).items():
             if not name.startswith("metric_tables.") and tensor.numel() * 4 >= INLINE:

@@ -82,6 +82,7 @@ def compare(name: str, found: Trajectory, expected: Trajectory, result: TaskResu
     A draw may differ where its margin in the expected run is within `tie`. What follows such a draw
     is another trajectory: it is not compared, and the tie is listed.
     """
+    result.all_draws = sum(int((x_1 != NOT_DRAWN).sum()) for x_1 in expected.x_1)
     steps = min(len(found.x_t[0]), len(expected.x_t[0]))
     for step in range(steps):
         for segment, (ours, theirs) in enumerate(zip(found.x_t, expected.x_t, strict=True)):
