@@ -38,7 +38,7 @@ def replay(
     """Run everything that the bundle's trace holds and compare; the report says what differs,
     `require()` raises it.
 
-    `check_digests` False looks at outputs alone. InputError: the bundle has no trace.
+    `check_digests` False only compares outputs. InputError: the bundle has no trace.
     MissingRuntimeError: the runtime.
     """
     trace = golden.read(bundle)

@@ -63,7 +63,7 @@ def compile(  # noqa: A001  (the verb's name)
     cache: Path | None,
 ) -> None:
     """Build TensorRT engines of BUNDLE's graphs. An engine runs with this version of the library on
-    that kind of GPU alone."""
+    that kind of GPU only."""
     from nextomni_edge.bundle import Bundle
     from nextomni_edge.runtimes.tensorrt.build import Asked
     from nextomni_edge.runtimes.tensorrt.engine import engines_beside

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     default="onnx",
     show_default=True,
     help=(
-        "Format of the graphs; gguf: the backbone's alone; tensorrt: ONNX, and engines beside the"
+        "Format of the graphs; gguf: only the backbone's; tensorrt: ONNX, and engines next to the"
         " bundle for --capability."
     ),
 )
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 @click.option(
     "--rows",
     metavar="N,...",
-    help="coreml: these counts of rows alone, a sequence at a time; others are padded to them.",
+    help="coreml: only these counts of rows, a sequence at a time; others are padded to them.",
 )
 @click.option(
     "--state",
