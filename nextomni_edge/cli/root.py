@@ -16,6 +16,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from nextomni_edge.cli.encoding import tolerate_consoles
 from nextomni_edge.errors import NextOmniError
 
 # Verb -> what it is for; the module of the same name under cli/verbs/ holds the command of the same
@@ -75,6 +76,7 @@ class Verbs(click.Group):
 
     def main(self, args: Sequence[str] | None = None, *positional: Any, **options: Any) -> Any:
         arguments = list(sys.argv[1:] if args is None else args)
+        tolerate_consoles()
         options["standalone_mode"] = False
         try:
             code = super().main(arguments, *positional, **options)

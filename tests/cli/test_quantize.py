@@ -17,7 +17,7 @@ def test_what_was_done_and_what_it_cost(invoke: Invoke, tiny_bundle: Path, tmp_p
     found = answered(invoke("quantize", tiny_bundle, "-o", tmp_path / "out", *RECIPE, "--json"))
     assert found["bytes"] < found["parent_bytes"] and 0.0 <= found["divergence"] < 0.1
     assert found["layers"]["backbone/layers.0.mlp.up_proj.weight"]["bits"] == 8
-    shown = invoke("inspect", tiny_bundle, "--diff", tmp_path / "out").stdout
+    shown = invoke("inspect", tiny_bundle, "--diff", tmp_path / "out", "-v").stdout
     assert (
         "layers.backbone/layers.0.mlp.up_proj.weight: float -> 8 bits, per token, rtn, weight error"
         in shown
