@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.generation import Request, generation_options
 from nextomni_edge.cli.model import choose_runtime, open_model, runtime_options
@@ -42,14 +43,14 @@ SWITCHES: Final = {"on": True, "off": False}
 )
 @click.option(
     "--repeats",
-    type=click.IntRange(1, 10_000),
+    type=numbers.Whole(1, 10_000),
     default=5,
     show_default=True,
     help="Timed generations of each bundle.",
 )
 @click.option(
     "--warm-up",
-    type=click.IntRange(0, 1000),
+    type=numbers.Whole(0, 1000),
     default=1,
     show_default=True,
     help="Untimed generations of each bundle before the timed ones.",
