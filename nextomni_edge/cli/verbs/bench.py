@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.generation import Request, generation_options
 from nextomni_edge.cli.model import choose_runtime, open_model, runtime_options
@@ -43,14 +44,14 @@ SWITCHES: Final = {"on": True, "off": False}
 )
 @click.option(
     "--repeats",
-    type=click.IntRange(1, 10_000),
+    type=numbers.Whole(1, 10_000),
     default=5,
     show_default=True,
     help="Timed generations of each bundle.",
 )
 @click.option(
     "--warm-up",
-    type=click.IntRange(0, 1000),
+    type=numbers.Whole(0, 1000),
     default=1,
     show_default=True,
     help="Untimed generations of each bundle before the timed ones.",
@@ -274,7 +275,7 @@ def answered_sequence(model: EdgeModel, plan: Plan, request: Request) -> Any:
 def changed(options: GenerationOptions, settings: str) -> GenerationOptions:
     """Options with settings such as `plain,steps=32` in place of their own. UsageError: unknown, or
     of another type."""
-    fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    fields = options.settings()
     given: dict[str, Any] = {}
     for setting in settings.split(","):
         name, equals, text = setting.partition("=")
@@ -292,7 +293,7 @@ def changed(options: GenerationOptions, settings: str) -> GenerationOptions:
             given[name] = value_like(fields[name], name, text)
     if given.get("steps", options.steps) != options.steps:
         given["grid"] = ()
-    return dataclasses.replace(options, **given)
+    return options.changed(**given)
 
 
 def value_like(now: object, name: str, text: str) -> bool | int | float | str | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import Console
 from nextomni_edge.errors import InputError, UsageError
 
@@ -60,7 +61,7 @@ def plan_options(command: Command) -> Command:
     )
     @click.option(
         "--given",
-        type=click.IntRange(0, 2**20),
+        type=numbers.OPTIONAL_COUNT,
         help="With --plan: positions of the prompt.  [default: 32]",
     )
     @functools.wraps(command)
