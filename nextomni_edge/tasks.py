@@ -64,7 +64,7 @@ def media(model: EdgeModel, kind: Kind) -> NDArray[Any]:
 
 
 def encoded(model: EdgeModel, kind: Kind) -> Part:
-    """The part that `media` becomes in the model's encoders."""
+    """The part that the model's encoders make of `media`."""
     return Part(kind, model.encode(kind, media(model, kind)))
 
 
@@ -85,7 +85,7 @@ class Plan:
 
     @property
     def components(self) -> tuple[str, ...]:
-        """What making, running and decoding the task takes."""
+        """The components that making, running and decoding the task needs."""
         shown = {MODALITIES[kind].segments for kind in (*self.given, *self.earlier)}
         answer = MODALITIES[self.answer].segments
         encoders = {f"{modality}_encoder" for modality in shown}

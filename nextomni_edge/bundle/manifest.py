@@ -279,7 +279,7 @@ def _check_references(manifest: Manifest, where: str) -> None:
             )
         if component.format == "gguf" and component.quantisation:
             raise InputError(
-                f"{where}: {component.file}: layers listed as quantised; a GGUF file says it of"
+                f"{where}: {component.file}: layers listed as quantised; a GGUF file says it by"
                 " itself"
             )
     seen: set[str] = set()
