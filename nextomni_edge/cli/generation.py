@@ -272,7 +272,7 @@ def answer_sequence(
             model, sequence, options, seen if observe or console.shows_progress else None, meter
         )
     console.note(f"{meter.forwards} forwards in {meter.steps} steps", level=1)
-    if options.kv_cache != "none":
+    if options.cache.policy != "none":
         whole = meter.rows + meter.rows_reused
         console.note(
             f"kept keys and values approximate: {meter.rows_reused:,} of {whole:,} positions were"
