@@ -295,7 +295,7 @@ def _check_format(component: ComponentRecord, place: str, where: str) -> None:
         able = [f"{kind.title}s" for kind in others if kind.keeps == "recorded"]
         raise InputError(f"{place}: a state inside; only {' and '.join(able)} have one")
     if component.quantisation and not stored.layers:
-        raise InputError(f"{place}: layers listed as quantised; a {stored.title} says it of itself")
+        raise InputError(f"{place}: layers listed as quantised; a {stored.title} says it by itself")
 
 
 def _check_decision(decision: Decision, where: str) -> None:
