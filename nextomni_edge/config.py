@@ -26,7 +26,7 @@ MOST: Final[Mapping[str, int]] = {
     "code_dim": 2**14, "size": 2**13, "patch": 2**12, "max_frames": 2**12, "sample_rate": 2**20,
     "n_fft": 2**16, "hop": 2**16, "mels": 2**12, "frames_per_token": 2**12, "steps": 2**16,
 }  # fmt: skip
-# bytes of the largest array that a config alone asks for, whatever is generated
+# bytes of the largest array that a config asks for, whatever is generated
 MAX_ARRAY: Final = 2**30
 # where neither "1 to 2³⁰" nor "a positive number" is the answer
 RANGES: Final[Mapping[str, tuple[float, float]]] = {

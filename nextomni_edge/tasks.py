@@ -64,7 +64,7 @@ def media(model: EdgeModel, kind: Kind) -> NDArray[Any]:
 
 
 def encoded(model: EdgeModel, kind: Kind) -> Part:
-    """The part that `media` becomes in the model's encoders."""
+    """The part that the model's encoders make of `media`."""
     return Part(kind, model.encode(kind, media(model, kind)))
 
 
@@ -85,7 +85,7 @@ class Plan:
 
     @property
     def components(self) -> tuple[str, ...]:
-        """What making, running and decoding the task takes."""
+        """The components that making, running and decoding the task needs."""
         shown = {MODALITIES[kind].segments for kind in (*self.given, *self.earlier)}
         answer = MODALITIES[self.answer].segments
         encoders = {f"{modality}_encoder" for modality in shown}
@@ -163,7 +163,7 @@ def unable(
 def task_to_json(task: Task) -> dict[str, object]:
     """Everything but the tokens, which are in the trace's tensors."""
     segments = [[segment.modality, segment.frozen] for segment in task.sequence.segments]
-    return {"segments": segments, "options": vars(task.options)}
+    return {"segments": segments, "options": task.options.to_json()}
 
 
 def task_from_json(name: str, data: dict[str, Any], tokens: list[NDArray[Any]]) -> Task:
@@ -171,4 +171,4 @@ def task_from_json(name: str, data: dict[str, Any], tokens: list[NDArray[Any]]) 
         Segment(kind, ids, frozen)
         for (kind, frozen), ids in zip(data["segments"], tokens, strict=True)
     ]
-    return Task(name, Sequence(tuple(segments)), GenerationOptions(**data["options"]))
+    return Task(name, Sequence(tuple(segments)), GenerationOptions.of(**data["options"]))

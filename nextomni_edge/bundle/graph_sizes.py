@@ -1,4 +1,4 @@
-"""How large every value of an ONNX graph becomes, from its interface alone, before a vendor library
+"""The size of every value of an ONNX graph, computed from its interface, before a vendor library
 sees it.
 
 The graph is computed on shapes instead of numbers, at a grid of sizes that covers the bounds of

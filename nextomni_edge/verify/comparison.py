@@ -1,4 +1,4 @@
-"""When two runs of one model count as the same, and the record of where they do not."""
+"""When two runs of one model count as the same, and the record of their differences."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ ROUND_THEMSELVES: Final = ("openvino",)
 
 @dataclass(frozen=True)
 class NearTie:
-    """A decision that fell differently because both outcomes were as good: where, and by how
-    little."""
+    """A decision that fell differently because both outcomes were equally good: its place and its
+    margin."""
 
     where: str
     margin: float
@@ -55,7 +55,7 @@ class NearTie:
 @dataclass
 class ComponentResult:
     """One component over its cases: the largest error of a float output (see `error`), its limit,
-    and codes that fell on a tie."""
+    and codes at a tie."""
 
     cases: int = 0
     arithmetic: Arithmetic = "float32"
@@ -106,7 +106,7 @@ class Report:
 
     @property
     def near_ties(self) -> int:
-        """Decisions that fell on a tie, in all."""
+        """The number of decisions at a tie."""
         return sum(
             len(result.near_ties)
             for results in (self.components, self.tasks)
@@ -127,7 +127,8 @@ class Report:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON has it: an error that is NaN becomes null, and stands under `failures`."""
+        """The report for JSON. An error that is NaN becomes null, and is listed under
+        `failures`."""
         data = dataclasses.asdict(self)
         for result in data["components"].values():
             result["error"] = result["error"] if np.isfinite(result["error"]) else None
@@ -175,8 +176,8 @@ def error(found: Array, expected: Array) -> float:
 
 
 def log_mel_error(found: Array, expected: Array, config: AudioConfig) -> float:
-    """Mean absolute difference of waveforms' log-mel, (batch,…) each, in Whisper's units: what is
-    heard of it. NaN in, NaN out."""
+    """Mean absolute difference of waveforms' log-mel, (batch,…) each, in Whisper's units: the
+    audible difference. NaN in, NaN out."""
     if not (np.isfinite(found).all() and np.isfinite(expected).all()):
         return float("nan")
     pairs = zip(found, expected, strict=True)
@@ -197,12 +198,12 @@ def rounds_itself(record: ComponentRecord, execution: Execution | None) -> bool:
 
 
 def arithmetic_of(record: ComponentRecord, execution: Execution | None) -> Arithmetic:
-    """What a component computes in where it is to run."""
+    """The arithmetic of a component in its runtime."""
     return "int8" if rounds_itself(record, execution) else record.arithmetic
 
 
 def limit(component: str, arithmetic: Arithmetic = "float32") -> float:
-    """How far a float output of a component may be from the reference's, relative to its scale."""
+    """The largest allowed error of a component's float output, relative to its scale."""
     if arithmetic == "int8":
         return INT8_LIMIT
     if arithmetic == "float16":
@@ -221,8 +222,8 @@ def within(measured: float, limit: float) -> bool:
 
 
 def first_differences(found: Array, expected: Array) -> Array:
-    """Of tokens (n,) or (n,K), the places of the first differing sub-code of each position: later
-    ones may follow from it."""
+    """The place of the first differing sub-code of each position, out of tokens (n,) or (n,K).
+    Later ones may follow from it."""
     differs = (found != expected).reshape(len(expected), -1)
     rows = np.flatnonzero(differs.any(axis=1))
     columns = differs[rows].argmax(axis=1)

@@ -1,4 +1,4 @@
-"""The checkpoint in PyTorch, as the one that a bundle must agree with."""
+"""The checkpoint in PyTorch, as the reference of a bundle."""
 
 from __future__ import annotations
 
@@ -32,10 +32,13 @@ from nextomni_edge.verify.gguf_reference import RuntimeInLockstep, gguf_sessions
 
 
 class Reference:
-    """`model` runs in PyTorch in float32. Weights that the bundle stores as float16 are rounded so
-    here too, and a quantised bundle's layers compute with its own integers (see fake_quantised.py):
-    a bundle may narrow a weight, as the manifest says, but must not compute anything else with it.
-    InputError, GateError: the integers are not this model's."""
+    """`model` runs in PyTorch in float32.
+
+    A bundle may narrow a weight, as the manifest says, but must not compute anything else with it.
+    So weights that the bundle stores as float16 are rounded here too, and a quantised bundle's
+    layers compute with its own integers (see fake_quantised.py). InputError, GateError: the
+    integers are not this model's.
+    """
 
     def __init__(self, bundle: Bundle, model_dir: Path, execution: Execution | None = None) -> None:
         checkpoint = Checkpoint.open(model_dir)
@@ -69,8 +72,8 @@ class Reference:
         )
 
     def run(self, component: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Outputs of a component, and of an encoder the margins of its codes. NonFiniteError: a
-        float output is not finite."""
+        """Outputs of a component, and the margins of an encoder's codes. NonFiniteError: a float
+        output is not finite."""
         found = run_reference(self._sessions[component], inputs)
         module = self._modules.get(component) or self._omni.get_submodule(component)
         if isinstance(module, ImageEncoder | AudioEncoder):
@@ -97,8 +100,7 @@ def _in_lockstep(
 
 
 def _margins(encoder: ImageEncoder | AudioEncoder, media: Array) -> Array:
-    """How much more alike the chosen entry was than the next, as a difference of cosines, (B,N,K)
-    float32."""
+    """The cosine of the chosen entry minus that of the next one, (B,N,K) float32."""
     with torch.inference_mode():
         similarity = encoder.codebook.similarity(encoder.latents(torch.tensor(media)))
         best: Array = similarity.topk(2, dim=-1).values.numpy()

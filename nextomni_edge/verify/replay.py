@@ -96,13 +96,13 @@ def ran_on(bundle: Bundle, execution: Execution | None) -> str:
 def component_result(
     bundle: Bundle, component: str, execution: Execution | None
 ) -> ComponentResult:
-    """An empty result, with the limit of what the component computes in."""
+    """An empty result, with the limit of the component's arithmetic."""
     arithmetic = arithmetic_of(bundle.manifest.components[component], execution)
     return ComponentResult(arithmetic=arithmetic, limit=limit(component, arithmetic))
 
 
 def task_result(bundle: Bundle, execution: Execution | None) -> TaskResult:
-    """An empty result; a whole generation is as coarse as its coarsest component."""
+    """An empty result. A whole generation is as coarse as its coarsest component."""
     found = {
         arithmetic_of(component, execution) for component in bundle.manifest.components.values()
     }
@@ -112,8 +112,8 @@ def task_result(bundle: Bundle, execution: Execution | None) -> TaskResult:
 def compare_runs(
     name: str, found: Trajectory, expected: Trajectory, result: TaskResult, config: AudioConfig
 ) -> list[str]:
-    """`trajectory.compare`, and where the same tokens came out of both, what they decode to: in
-    float16 a sound by its log-mel."""
+    """`trajectory.compare`, followed by a comparison of the decoded media where the tokens are the
+    same. In float16 a sound is compared by its log-mel."""
     failures = trajectory.compare(name, found, expected, result)
     if failures or result.near_ties:
         return failures

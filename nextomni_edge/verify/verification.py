@@ -1,4 +1,4 @@
-"""A bundle against the checkpoint that it was made of, and the recording of the golden trace."""
+"""A bundle against its checkpoint, and the recording of the golden trace."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ def against_checkpoint(
 
 
 def record(bundle: Bundle, progress: Progress | None = None) -> tuple[Report, GoldenTrace]:
-    """The trace of a bundle that nothing is compared with: the report only says that every output
-    is finite."""
+    """The trace of a bundle without a comparison. The report only says that every output is
+    finite."""
     return _compare(bundle, None, None, progress)
 
 
@@ -127,7 +127,7 @@ def _compare(
 
 @dataclass(frozen=True)
 class _Comparison:
-    """One run of both; what it finds goes to `report` and `trace`."""
+    """One run of both. Its findings go to `report` and `trace`."""
 
     bundle: Bundle
     execution: Execution | None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.library import needs_extra
 from nextomni_edge.errors import UsageError
@@ -33,21 +34,23 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--random",
-    type=click.IntRange(min=1),
+    type=numbers.COUNT,
     metavar="N",
     help="N trajectories of random numbers for each task instead. The set stays marked as random.",
 )
 @click.option(
     "--bins",
-    type=int,
+    type=numbers.BINS,
     default=8,
     show_default=True,
     help="Bins of the flow time t. Every trajectory gives one moment to each.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same set.")
+@click.option(
+    "--seed", type=numbers.SEED, default=0, show_default=True, help="Same seed, same set."
+)
 @click.option(
     "--batch",
-    type=int,
+    type=numbers.Whole(1, 64, "trajectories"),
     default=8,
     show_default=True,
     help="Trajectories at a time. Memory grows with this number.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.library import needs_extra
 
@@ -34,14 +35,14 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--max-batch",
-    type=click.IntRange(min=1),
+    type=numbers.COUNT,
     default=8,
     show_default=True,
     help="The most sequences at once, those of guidance included.",
 )
 @click.option(
     "--max-rows",
-    type=click.IntRange(min=1),
+    type=numbers.COUNT,
     help="The most positions of a sequence. The default is the model's limit.",
 )
 @click.option("--components", metavar="NAME,...", help="Build only these components.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.library import needs_extra
 from nextomni_edge.cli.parity import parity_lines
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--chunk-mb",
-    type=click.IntRange(1),
+    type=numbers.COUNT,
     metavar="MIB",
     help="coreml: split the backbone into packages of at most this size.",
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.library import needs_extra
 from nextomni_edge.files import check_output
@@ -40,18 +41,18 @@ MEGABYTE = 10**6
 )
 @click.option(
     "--budget-mb",
-    type=click.FloatRange(min=0, min_open=True),
+    type=numbers.MEGABYTES,
     help="Recipe mixed: the size of all files, in megabytes (10^6 bytes).",
 )
 @click.option(
     "--measure-on",
-    type=click.IntRange(min=1),
+    type=numbers.COUNT,
     metavar="N",
     help="Recipe mixed: trajectories on which each layer is measured.  [default: 20]",
 )
 @click.option(
     "--max-kl",
-    type=click.FloatRange(min=0),
+    type=numbers.SETTING,
     help=(
         "The gate: the largest divergence from the parent that is accepted, in nats per draw."
         " Recipe mixed uses all of it."

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.library import needs_extra
 from nextomni_edge.errors import InputError, UsageError
@@ -44,8 +45,12 @@ MAX_QUALITY = 2**20
     metavar="FILE",
     help="The JSON of an evaluation. Give one for each bundle, in order.",
 )
-@click.option("--bins", type=int, default=8, show_default=True, help="Bins of the flow time t.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Seed of every generation.")
+@click.option(
+    "--bins", type=numbers.BINS, default=8, show_default=True, help="Bins of the flow time t."
+)
+@click.option(
+    "--seed", type=numbers.SEED, default=1, show_default=True, help="Seed of every generation."
+)
 @click.option(
     "--record/--no-record",
     default=True,
@@ -54,7 +59,7 @@ MAX_QUALITY = 2**20
 )
 @click.option(
     "--rounds",
-    type=click.IntRange(1, 1000),
+    type=numbers.Whole(1, 1000),
     default=15,
     show_default=True,
     help="Timed forwards of each bundle.",
