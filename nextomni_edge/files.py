@@ -16,6 +16,8 @@ from typing import IO, Any, Final
 
 from nextomni_edge.errors import UsageError
 
+StrPath = str | os.PathLike[str]  # a path, as every public call takes it
+
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2

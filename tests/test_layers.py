@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "nextomni_edge"
 
-BASE = {"errors", "spec", "config", "graphs", "files", "formats", "formats.gguf"}
+BASE = {"errors", "extras", "spec", "config", "graphs", "files", "formats", "formats.gguf"}
 STORED = BASE | {"checkpoints", "bundle"}
 IMPORTING = {
     "checkpoints.importing",
@@ -29,6 +29,7 @@ MODEL = BASE | {"checkpoints", "tokens", "flow", "models"}
 # name, through runtimes.base alone.
 MAY_IMPORT = {
     "errors": set[str](),
+    "extras": {"errors"},
     "spec": set[str](),
     "files": {"errors"},
     "formats": {"errors"},
@@ -62,6 +63,7 @@ MAY_IMPORT = {
     "models.initial": MODEL | IMPORTING,
     "train": MODEL | {"media"},
     "search": RUN | {"media"},
+    "api": RUN | {"media", "search", "runtimes.choice", "measure"},
     "measure": RUN,
     "verify": RUN | {"bundle.onnx_graph", "models", "runtimes.coreml", "runtimes.torch"},
     "export": RUN | {"models", "verify"},
@@ -76,6 +78,7 @@ MAY_IMPORT = {
             "checkpoints.hub",
             "checkpoints.importing",
             "media",
+            "api",
             "search",
             "models",
             "models.initial",
@@ -102,6 +105,7 @@ DEVICE = BASE | {
     "tasks",
     "media",
     "search",
+    "api",
     "measure",
     "pack",
     "runtimes",

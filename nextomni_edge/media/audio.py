@@ -18,7 +18,9 @@ from nextomni_edge.media.kinds import check_file, wrong_kind
 
 Float32 = NDArray[np.float32]
 
-AUDIO_FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG"}
+AUDIO_FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3"}
+# the rates that MPEG audio layer III has
+MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 MAX_SOURCE_RATE = 384_000
 MAX_CHANNELS = 16
 # resampling may end a few samples late; that is not a clip that is too long
@@ -112,14 +114,22 @@ def _read_av(path: Path, sample_rate: int, seconds: float) -> Float32:
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
 
 
-def write_audio(path: Path, waveform: Float32, sample_rate: int) -> None:
-    """Write (samples,) in [-1, 1], values beyond clipped; the suffix chooses the format.
-    UsageError: an unknown suffix."""
+def audio_bytes(waveform: Float32, sample_rate: int, name: Path) -> bytes:
+    """A file of (samples,) in [-1, 1], values beyond clipped; the suffix of `name` chooses the
+    format. UsageError: an unknown suffix."""
     import soundfile
 
-    name = format_of(path, AUDIO_FORMATS)
+    form = format_of(name, AUDIO_FORMATS)
+    if form == "MP3" and sample_rate not in MP3_RATES:
+        waveform, sample_rate = resample(waveform, sample_rate, MP3_RATES[-1]), MP3_RATES[-1]
     buffer = io.BytesIO()
-    subtype = "VORBIS" if name == "OGG" else "PCM_16"
-    soundfile.write(buffer, np.clip(waveform, -1.0, 1.0), sample_rate, format=name, subtype=subtype)
+    subtype = {"OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}.get(form, "PCM_16")
+    soundfile.write(buffer, np.clip(waveform, -1.0, 1.0), sample_rate, format=form, subtype=subtype)
+    return buffer.getvalue()
+
+
+def write_audio(path: Path, waveform: Float32, sample_rate: int) -> None:
+    """Write what `audio_bytes` gives, in one step."""
+    encoded = audio_bytes(waveform, sample_rate, path)
     with atomic_write(path) as file:
-        file.write(buffer.getvalue())
+        file.write(encoded)

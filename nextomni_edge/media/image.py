@@ -120,14 +120,33 @@ def to_bytes(pixels: Float32) -> UInt8:
     return np.asarray(np.clip(levels, 0, 255), dtype=np.uint8)
 
 
-def write_image(path: Path, pixels: Float32) -> None:
-    """Write (3, height, width) pixels in [-1, 1]; the suffix chooses the format. UsageError: an
-    unknown suffix."""
+def image_bytes(pixels: Float32, name: Path) -> bytes:
+    """A file of (3, height, width) pixels in [-1, 1]; the suffix of `name` chooses the format.
+    UsageError: an unknown suffix."""
     buffer = io.BytesIO()
-    options = {"lossless": True} if path.suffix.lower() == ".webp" else {}
-    Image.fromarray(to_bytes(pixels), "RGB").save(buffer, format_of(path, IMAGE_FORMATS), **options)
+    options = {"lossless": True} if name.suffix.lower() == ".webp" else {}
+    Image.fromarray(to_bytes(pixels), "RGB").save(buffer, format_of(name, IMAGE_FORMATS), **options)
+    return buffer.getvalue()
+
+
+def write_image(path: Path, pixels: Float32) -> None:
+    """Write what `image_bytes` gives, in one step."""
+    encoded = image_bytes(pixels, path)
     with atomic_write(path) as file:
-        file.write(buffer.getvalue())
+        file.write(encoded)
+
+
+def enlarged(pixels: Float32, scale: int) -> Float32:
+    """Pictures (..., height, width) with each pixel as a square of `scale` by `scale` pixels.
+    UsageError: no whole factor from 1, or more than MAX_PIXELS pixels."""
+    if scale < 1:
+        raise UsageError(f"scale is {scale}, expected a whole number from 1")
+    height, width = pixels.shape[-2:]
+    if height * width * scale**2 > MAX_PIXELS:
+        raise UsageError(
+            f"scale {scale} of {width}x{height} is more than {MAX_PIXELS} pixels; choose less"
+        )
+    return pixels.repeat(scale, axis=-2).repeat(scale, axis=-1)
 
 
 def format_of(path: Path, formats: dict[str, str]) -> str:

@@ -59,23 +59,29 @@ def file_part(encoder: Encoder, kind: Kind, path: Path, trim: bool = False) -> P
     """The file as a part of the given kind. InputError: the file is not of that kind, damaged or
     too long. UsageError: the model takes no such kind."""
     config = encoder.config
-    if (
-        MODALITY[kind] if kind != "video" or config.image.given == "codes" else kind
-    ) not in config.modalities:
-        raise UsageError(f"{path}: this model takes {' and '.join(config.modalities)}, no {kind}")
+    check_takes(config, kind, str(path))
     if kind == "text":
         return text_part(read_text(path))
     if kind == "image":
-        return Part(
-            "image", encoder.encode_image(read_image(path, config.image.size, config.image.fitting))
-        )
+        return media_part(encoder, kind, read_image(path, config.image.size, config.image.fitting))
     if kind == "audio":
-        return Part(
-            "audio",
-            encoder.encode_audio(log_mel(read_audio(path, config.audio, trim), config.audio)),
-        )
-    frames = read_video(path, config.image.size, config.image.max_frames)
-    return Part("video", encoder.encode_image(frames))
+        return media_part(encoder, kind, read_audio(path, config.audio, trim))
+    return media_part(encoder, kind, read_video(path, config.image.size, config.image.max_frames))
+
+
+def check_takes(config: ModelConfig, kind: Kind, name: str) -> None:
+    """UsageError where the model takes nothing of this kind; `name` says what was given."""
+    needed = MODALITY[kind] if kind != "video" or config.image.given == "codes" else kind
+    if needed not in config.modalities:
+        raise UsageError(f"{name}: this model takes {' and '.join(config.modalities)}, no {kind}")
+
+
+def media_part(encoder: Encoder, kind: Kind, media: NDArray[np.float32]) -> Part:
+    """Media as the encoders take them: pixels (3,S,S), a waveform (samples,) or frames
+    (F,3,S,S)."""
+    if kind == "audio":
+        return Part(kind, encoder.encode_audio(log_mel(media, encoder.config.audio)))
+    return Part(kind, encoder.encode_image(media))
 
 
 def read_text(path: Path) -> str:

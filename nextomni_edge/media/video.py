@@ -7,7 +7,7 @@ import contextlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,24 @@ from nextomni_edge.tokens.chat import Kind
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.video.stream import VideoStream
 
 Float32 = NDArray[np.float32]
 
-VIDEO_FORMATS = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG", ".mp4": "MP4"}
+VIDEO_FORMATS = {
+    ".gif": "GIF",
+    ".webp": "WEBP",
+    ".png": "PNG",
+    ".mp4": "MP4",
+    ".mov": "MOV",
+    ".webm": "WEBM",
+}
+# of each container: FFmpeg's encoder, and its options for good quality
+FILM_CODECS: Final[dict[str, tuple[str, dict[str, object]]]] = {
+    "MP4": ("libx264", {"crf": "16"}),
+    "MOV": ("libx264", {"crf": "16"}),
+    "WEBM": ("libvpx-vp9", {"crf": "16", "b": "0"}),
+}
 MAX_FRAMES = 1_000_000
 
 
@@ -118,16 +132,17 @@ def _read_film(path: Path, size: int, max_frames: int) -> Float32:
     return np.stack(frames)
 
 
+def video_bytes(frames: Float32, frames_per_second: float, name: Path) -> bytes:
+    """A file of (frames, 3, height, width) in [-1, 1]; the suffix of `name` chooses the format.
+    UsageError: an unknown suffix."""
+    form = format_of(name, VIDEO_FORMATS)
+    write = _film if form in FILM_CODECS else _animation
+    return write([to_bytes(frame) for frame in frames], frames_per_second, form)
+
+
 def write_video(path: Path, frames: Float32, frames_per_second: float) -> None:
-    """Write (frames, 3, height, width) in [-1, 1]; the suffix chooses the format. UsageError: an
-    unknown suffix."""
-    name = format_of(path, VIDEO_FORMATS)
-    pictures = [to_bytes(frame) for frame in frames]
-    encoded = (
-        _film(pictures, frames_per_second)
-        if name == "MP4"
-        else _animation(pictures, frames_per_second, name)
-    )
+    """Write what `video_bytes` gives, in one step."""
+    encoded = video_bytes(frames, frames_per_second, path)
     with atomic_write(path) as file:
         file.write(encoded)
 
@@ -143,23 +158,23 @@ def _animation(pictures: list[NDArray[np.uint8]], frames_per_second: float, name
     return buffer.getvalue()
 
 
-def _film(pictures: list[NDArray[np.uint8]], frames_per_second: float) -> bytes:
+def _film(pictures: list[NDArray[np.uint8]], frames_per_second: float, name: str) -> bytes:
     from fractions import Fraction
 
     import av
 
     buffer = io.BytesIO()
     height, width, _ = pictures[0].shape
-    with av.open(buffer, "w", format="mp4") as container:
-        stream = container.add_stream(
-            "libx264", rate=Fraction(frames_per_second).limit_denominator(1000)
-        )
+    codec, options = FILM_CODECS[name]
+    with av.open(buffer, "w", format=name.lower()) as container:
+        rate = Fraction(frames_per_second).limit_denominator(1000)
+        stream = cast("VideoStream", container.add_stream(codec, rate=rate))
         stream.width, stream.height, stream.pix_fmt = (
             width + width % 2,
             height + height % 2,
             "yuv420p",
         )
-        stream.options = {"crf": "16"}
+        stream.options = options
         for picture in pictures:
             # 4:2:0 needs even sides
             even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from nextomni_edge.cli.console import Console, common_options
-from nextomni_edge.cli.generation import Request, generation_options
+from nextomni_edge.cli.generation import generation_options, request_of
 from nextomni_edge.cli.model import choose_runtime, open_model, runtime_options
 from nextomni_edge.cli.verbs.plan import Planned, plan_options, print_plan
 from nextomni_edge.errors import UsageError
 
 if TYPE_CHECKING:
+    from nextomni_edge.api.settings import Request
     from nextomni_edge.generate.model import EdgeModel
     from nextomni_edge.generate.options import GenerationOptions
     from nextomni_edge.measure.timing import Configuration, Measurement
@@ -118,7 +119,7 @@ def bench(
     check_files(trace, save, bundles, task_name)
     ways = {bundle: choose_runtime(console, bundle, execution) for bundle in bundles}
     each = [
-        configured(console, bundle, ways[bundle], plan, Request(**request), baseline)
+        configured(console, bundle, ways[bundle], plan, request_of(plan.answer, request), baseline)
         for bundle in bundles
     ]
     models = [configurations[0].model for configurations in each]
@@ -142,12 +143,12 @@ def check_files(
 ) -> None:
     """UsageError, before anything takes long: a file could not be written, or the bundles are no
     variants of one model."""
-    from nextomni_edge.cli.answer import check_output
+    from nextomni_edge.api.output import check_place
     from nextomni_edge.measure.variants import measured
     from nextomni_edge.runtimes.base import Execution
 
     for path in (path for path in (trace, save) if path):
-        check_output("text", path)
+        check_place(path)
     if save:
         if len(set(bundles)) < len(bundles):
             raise UsageError(
@@ -248,7 +249,6 @@ def configured(
 ) -> list[Configuration]:
     """The bundle with what was asked for, and with the baseline's settings in its place where there
     is one."""
-    from nextomni_edge.generate.options import GenerationOptions
     from nextomni_edge.measure.timing import Configuration
 
     began = time.perf_counter()
@@ -257,7 +257,7 @@ def configured(
         model.session(name)
     seconds = time.perf_counter() - began
     sequence = answered_sequence(model, plan, request)
-    options = GenerationOptions.defaults(model.config, plan.answer, **request.settings())
+    options = request.options(model.config)
     found = [Configuration(str(bundle), model, sequence, options, seconds)]
     if baseline is not None:
         found.append(
@@ -272,7 +272,7 @@ def answered_sequence(model: EdgeModel, plan: Plan, request: Request) -> Any:
     """The plan's conversation, and an answer of the length asked for."""
     from nextomni_edge.tokens.chat import respond
 
-    sequence, count = plan.task(model).sequence, request.count(model.config, plan.answer)
+    sequence, count = plan.task(model).sequence, request.count(model.config)
     if count is None:
         return sequence
     first = sequence.generated()[0]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from nextomni_edge.cli.console import Console, common_options
-from nextomni_edge.cli.library import needs_extra
+from nextomni_edge.extras import needs_extra
 
 if TYPE_CHECKING:
     from nextomni_edge.bundle import Bundle

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from nextomni_edge.cli.console import Console, common_options
-from nextomni_edge.cli.library import needs_extra
 from nextomni_edge.cli.verbs.compile import as_json as engines_as_json
 from nextomni_edge.cli.verbs.compile import as_text as engines_as_text
 from nextomni_edge.cli.verbs.compile import compiled
 from nextomni_edge.errors import UsageError
+from nextomni_edge.extras import needs_extra
 
 if TYPE_CHECKING:
     from nextomni_edge.export import ExportReport

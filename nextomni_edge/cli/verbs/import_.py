@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from nextomni_edge.cli.console import Console, common_options
-from nextomni_edge.cli.library import needs_extra
+from nextomni_edge.extras import needs_extra
 
 
 @click.command(name="import")

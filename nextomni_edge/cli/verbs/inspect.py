@@ -54,9 +54,9 @@ def inspect(console: Console, bundle: Path, other: Path | None, no_hashes: bool)
 
 def describe(bundle: Bundle) -> dict[str, Any]:
     """The bundle as JSON data."""
+    from nextomni_edge.api.opening import identity
     from nextomni_edge.bundle.coreml_interface import Form
     from nextomni_edge.bundle.coreml_package import operator_counts, read_package
-    from nextomni_edge.cli.model import identity
 
     manifest = bundle.manifest
     components = {}

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nextomni_edge.cli.console import Console, common_options
-from nextomni_edge.cli.library import needs_extra
 from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.extras import needs_extra
 
 if TYPE_CHECKING:
     from nextomni_edge.calibration.data.collect import Source
