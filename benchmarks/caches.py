@@ -27,7 +27,7 @@ from nextomni_edge.generate.denoiser import Denoiser
 from nextomni_edge.generate.meter import Meter
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
-from nextomni_edge.generate.stepper import Stepper
+from nextomni_edge.generate.stepper import stepper
 from nextomni_edge.tasks import PLANS, Plan
 
 DEMO = Path(__file__).resolve().parents[1] / "demo" / "bundle"
@@ -52,23 +52,23 @@ def compared(model: EdgeModel, plan: Plan, seeds: int) -> dict[str, dict[str, fl
         model.config, plan.answer, stop_early=False, reuse_logits=False
     )
     batch = Batch([plan.task(model).sequence] * seeds, list(range(seeds)))
-    codebooks, entries = model.symbols(batch.modality)
-    noise, stepper = BatchNoise(batch, codebooks), Stepper(options, model.paths(batch.modality))
+    paths = model.paths(batch.modality)
+    noise, step_on = BatchNoise(batch, len(paths)), stepper(options, paths)
     exact, meters = Denoiser(model, batch, options, Meter()), [Meter() for _ in POLICIES]
     settings = [dataclasses.replace(options, **policy) for policy in POLICIES]
     kept = [
         Denoiser(model, batch, given, meter) for given, meter in zip(settings, meters, strict=True)
     ]
-    wrong, read, x_t = np.zeros(len(POLICIES)), 0, noise.start(entries)
+    wrong, read, x_t = np.zeros(len(POLICIES)), 0, noise.start(paths)
     for step in range(1, options.steps):
-        draw, jump, target = (noise.uniform(step, use) for use in (Use.X_1, Use.JUMP, Use.TARGET))
+        draw = noise.uniform(step, Use.X_1)
         last = step == options.steps - 1
         x_1, _ = exact.predict(x_t, draw, last=last)
-        x_next = stepper(x_t, x_1, step, jump, target)
+        x_next = step_on(x_t, x_1, step, noise)
         reads = np.ones_like(x_t, np.bool_) if last else x_next != x_t
         read += int(reads.sum())
         for index, denoiser in enumerate(kept):
-            due = stepper.due(x_t, denoiser.x_1, step, jump)
+            due = step_on.due(x_t, denoiser.x_1, step, noise)
             found, _ = denoiser.predict(x_t, draw, due=due, last=last)
             wrong[index] += (found != x_1)[reads].sum()
         x_t = x_next

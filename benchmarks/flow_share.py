@@ -24,14 +24,14 @@ from typing import Any
 import numpy as np
 
 from nextomni_edge.files import atomic_write
+from nextomni_edge.flow.metric import MetricPath
 from nextomni_edge.flow.noise import Use
-from nextomni_edge.flow.path import MetricPath
 from nextomni_edge.flow.sampling import sample_x_1
 from nextomni_edge.flow.schedule import MetricSchedule
 from nextomni_edge.generate.batch import Batch, BatchNoise
 from nextomni_edge.generate.model import KEPT_ROWS_BYTES
 from nextomni_edge.generate.options import GenerationOptions
-from nextomni_edge.generate.stepper import Stepper
+from nextomni_edge.generate.stepper import stepper
 from nextomni_edge.tokens.sequence import Segment, Sequence
 
 PROMPT = 128
@@ -124,7 +124,7 @@ def trajectory(case: Case, steps: int) -> tuple[list[float], list[float], int]:
     noise = BatchNoise(
         Batch([Sequence((Segment(modality, tokens, frozen=False),))], [0]), case.codebooks
     )
-    stepper, x_t = Stepper(options, paths), noise.start(case.entries)
+    step_on, x_t = stepper(options, paths), noise.start(paths)
     x_1 = rng.integers(0, case.entries, x_t.shape)
     logits = rng.standard_normal((case.rows * case.codebooks, case.entries), np.float32)
     flow, draws, jumps = [], [], 0
@@ -133,9 +133,7 @@ def trajectory(case: Case, steps: int) -> tuple[list[float], list[float], int]:
             rng.random(x_t.shape) < case.changes, rng.integers(0, case.entries, x_t.shape), x_1
         )
         began = time.process_time()
-        x_next = stepper(
-            x_t, x_1, step, noise.uniform(step, Use.JUMP), noise.uniform(step, Use.TARGET)
-        )
+        x_next = step_on(x_t, x_1, step, noise)
         flow.append(time.process_time() - began)
         began = time.process_time()
         sample_x_1(logits, noise.uniform(step, Use.X_1).ravel(), 0.0 if modality == "text" else 1.0)

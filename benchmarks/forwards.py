@@ -34,7 +34,7 @@ from tasks import GENERATION_VOICES, WHAT_IS_THIS, draw_prompt, say_prompt  # no
 
 from nextomni_edge.bundle import Bundle, bundle_identity  # noqa: E402
 from nextomni_edge.files import atomic_write  # noqa: E402
-from nextomni_edge.flow.step import grid  # noqa: E402
+from nextomni_edge.flow.schedule import grid  # noqa: E402
 from nextomni_edge.generate.grid import count_jumps, equal_jumps  # noqa: E402
 from nextomni_edge.generate.loop import generate_batch  # noqa: E402
 from nextomni_edge.generate.meter import Meter  # noqa: E402

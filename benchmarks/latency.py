@@ -31,7 +31,8 @@ from nextomni_edge.files import atomic_write
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.measure.timing import ROWS, Configuration, forwards, measure, peak_alone
-from nextomni_edge.measure.variants import Machine, stored_bytes
+from nextomni_edge.measure.variants import stored_bytes
+from nextomni_edge.runtimes.machine import Machine
 from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, respond
 
 FLOAT: Final = "float32"

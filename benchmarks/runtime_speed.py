@@ -35,7 +35,7 @@ from contenders import Contender, answer_all, parser, started
 from numpy.typing import NDArray
 
 from nextomni_edge.files import atomic_write
-from nextomni_edge.measure.variants import Machine
+from nextomni_edge.runtimes.machine import Machine
 from nextomni_edge.spec import ComponentName, GraphSpec, Wire
 
 Array = NDArray[Any]

@@ -204,9 +204,13 @@ class AudioConfig:
 
 @dataclass(frozen=True)
 class PathConfig:
-    """Metric-induced path of one modality and its published sampling defaults (METHOD 3): beta_t =
-    c·(t/(1−t))^a."""
+    """The path of one modality and its published sampling defaults (METHOD 3 and 9).
 
+    `kind` is a name of `flow.path.PATHS`. `c` and `a` belong to the metric path: beta_t =
+    c·(t/(1−t))^a.
+    """
+
+    kind: str = field(default="metric", metadata=OPTIONAL, kw_only=True)
     c: float = 3.0
     a: float = 0.9
     steps: int = 32

@@ -9,6 +9,7 @@ import glob
 import os
 import secrets
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,6 +108,24 @@ def remove_leftovers(path: Path) -> None:
                 with left.open("rb") as file:
                     if _lock(file.fileno()):
                         left.unlink()
+
+
+def user_cache() -> Path:
+    """This package's folder for what can be made again, in the place that the system has for it:
+    XDG_CACHE_HOME or ~/.cache, ~/Library/Caches on macOS, LOCALAPPDATA on Windows. Nothing is
+    made there by asking. UsageError: there is no home folder."""
+    try:
+        home = Path.home()
+    except RuntimeError as error:
+        raise UsageError(f"no home folder for a cache ({error}); set HOME") from error
+    if sys.platform == "win32":
+        place = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        place = home / "Library" / "Caches"
+    else:  # the XDG base directory specification: a relative path there is to be ignored
+        named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+        place = named if named.is_absolute() else home / ".cache"
+    return place / "nextomni-edge"
 
 
 def link_or_copy(source: Path, target: Path) -> None:

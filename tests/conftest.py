@@ -42,6 +42,12 @@ def sources() -> str:
     return found.hexdigest()[:16]
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's own cache folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture(scope="session")
 def made_once() -> Callable[[str, Callable[[Path], object]], Path]:
     """Make a directory of this name unless an earlier session made it from the same sources:

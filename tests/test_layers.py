@@ -15,7 +15,17 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "nextomni_edge"
 
-BASE = {"errors", "extras", "spec", "config", "graphs", "files", "formats", "formats.gguf"}
+BASE = {
+    "errors",
+    "extras",
+    "spec",
+    "decoding",
+    "config",
+    "graphs",
+    "files",
+    "formats",
+    "formats.gguf",
+}
 STORED = BASE | {"checkpoints", "bundle"}
 IMPORTING = {
     "checkpoints.importing",
@@ -23,7 +33,9 @@ IMPORTING = {
     "checkpoints.pickled",
     "checkpoints.source",
 }
-RUN = STORED | {"tokens", "flow", "generate", "tasks", "runtimes.base", "runtimes.state"}
+RUN = STORED | {
+    "tokens", "flow", "generate", "tasks", "runtimes.base", "runtimes.machine", "runtimes.state",
+}  # fmt: skip
 MODEL = BASE | {"checkpoints", "tokens", "flow", "models"}
 # What each part may import besides itself. Nobody imports cli; a concrete runtime is loaded by
 # name, through runtimes.base alone.
@@ -34,7 +46,8 @@ MAY_IMPORT = {
     "files": {"errors"},
     "formats": {"errors"},
     "formats.gguf": {"errors", "formats", "spec", "config"},
-    "config": {"errors", "spec", "formats"},
+    "decoding": set[str](),
+    "config": {"errors", "spec", "decoding", "formats"},
     "graphs": {"config", "spec"},
     "checkpoints": BASE,
     **{
@@ -50,7 +63,8 @@ MAY_IMPORT = {
     "tasks": RUN,
     "runtimes": STORED,
     "runtimes.base": STORED | {"runtimes.state"},
-    "runtimes.choice": STORED | {"runtimes.base"},
+    "runtimes.choice": STORED | {"runtimes.base", "runtimes.machine"},
+    "runtimes.machine": BASE | {"runtimes.base"},
     "runtimes.coreml": STORED | {"runtimes.base", "runtimes.state"},
     "runtimes.llamacpp": STORED | {"runtimes.base", "runtimes.state"},
     "runtimes.onnx": STORED | {"runtimes.base", "runtimes.state"},
@@ -65,7 +79,8 @@ MAY_IMPORT = {
     "search": RUN | {"media"},
     "api": RUN | {"media", "search", "runtimes.choice", "measure"},
     "measure": RUN,
-    "verify": RUN | {"bundle.onnx_graph", "models", "runtimes.coreml", "runtimes.torch"},
+    "verify": RUN
+    | {"bundle.onnx_graph", "models", "runtimes.choice", "runtimes.coreml", "runtimes.torch"},
     "export": RUN | {"models", "verify"},
     "calibration": RUN | {"bundle.onnx_graph", "measure", "media", "verify"},
     "pack": STORED,
@@ -113,6 +128,7 @@ DEVICE = BASE | {
     "runtimes.choice",
     "runtimes.coreml",
     "runtimes.llamacpp",
+    "runtimes.machine",
     "runtimes.onnx",
     "runtimes.openvino",
     "runtimes.state",

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextomni_edge.calibration.data.samples import CalibrationSet, Float32, Trajectory
-from nextomni_edge.flow.path import chunks
-from nextomni_edge.flow.sampling import guided
+from nextomni_edge.flow.arrays import chunks
+from nextomni_edge.flow.guidance import guided
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.rows import Layout
 from nextomni_edge.spec import Modality

@@ -26,7 +26,7 @@ from nextomni_edge.generate.loop import generate
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.measure.timing import Configuration, forwards, measure, peak_alone, row_sizes
-from nextomni_edge.measure.variants import Machine
+from nextomni_edge.runtimes.machine import Machine
 from nextomni_edge.spec import Modality
 from nextomni_edge.tokens.chat import Kind
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nextomni_edge.api.answer import Answer
 from nextomni_edge.api.chat import Chat
-from nextomni_edge.api.opening import fastest, identity, open_model
+from nextomni_edge.api.opening import chosen, identity, open_model
 from nextomni_edge.api.prompt import Item, Prompt, batch_of, listed, part_of, turn_of
 from nextomni_edge.api.settings import Request, Settings
 from nextomni_edge.api.step import Generation, Step
@@ -40,11 +40,13 @@ def load(
 ) -> Model:
     """Load a bundle, as `nextomni_edge.export` writes it. No PyTorch is needed.
 
-    runtime: onnx, openvino, coreml, llamacpp or tensorrt; None takes the fastest one that is
-    installed here and reads the bundle. device: where it runs, as the runtime names it, such as
-    "CUDAExecutionProvider" of onnx; None is the runtime's own choice. compute: the arithmetic; all
-    but "float32" approximates. cache: a folder for compiled models. allow_fallback: run on the
-    processor where the device is not here.
+    runtime: onnx, openvino, coreml, llamacpp or tensorrt; None takes that of the bundle's format,
+    or the one that `bench --choose` measured to be the fastest here.
+    device: where it runs, as the runtime names it, such as "CUDAExecutionProvider" of onnx; None is
+    the runtime's own choice.
+    compute: the arithmetic; all but "float32" approximates.
+    cache: a folder for compiled models.
+    allow_fallback: run on the processor where the device is not available.
 
     A model directory (config.json and safetensors) loads too, in PyTorch.
 
@@ -59,7 +61,7 @@ def load(
     where = Path(path)
     folder = None if cache is None else Path(cache)
     asked = Execution(runtime, device, compute, folder, allow_fallback)
-    return Model.open(where, fastest(where, asked))
+    return Model.open(where, chosen(where, asked).execution)
 
 
 class Model:

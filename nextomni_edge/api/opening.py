@@ -13,7 +13,7 @@ from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.runtimes.base import Execution
 from nextomni_edge.runtimes.base import runtime as named_runtime
-from nextomni_edge.runtimes.choice import with_fastest
+from nextomni_edge.runtimes.choice import Choice, choose
 from nextomni_edge.spec import ComponentName
 
 
@@ -36,14 +36,14 @@ def is_bundle(path: Path) -> bool:
     )
 
 
-def fastest(path: Path, execution: Execution) -> Execution:
-    """How to run what is at `path`: on the fastest runtime for it where none is asked for.
+def chosen(path: Path, execution: Execution) -> Choice:
+    """How to run what is at `path`: as asked; else as `runtimes.choice` decides for a bundle.
 
     InputError: neither a bundle nor a model directory.
     """
     if not is_bundle(path):
-        return execution
-    return with_fastest(Bundle.open(path, verify_hashes=False), execution)
+        return Choice(execution)
+    return choose(Bundle.open(path, verify_hashes=False), execution)
 
 
 def open_model(path: Path, execution: Execution) -> EdgeModel:

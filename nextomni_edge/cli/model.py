@@ -26,32 +26,32 @@ def runtime_options(command: Command) -> Command:
             "--runtime",
             metavar="NAME",
             help=(
-                "Runtime to use. By default the bundle's format tells; `run`, `chat` and `bench`"
-                " take the fastest one here."
+                "Runtime to use. By default that of the bundle's format, or the one that `bench"
+                " --choose` measured to be the fastest here."
             ),
         ),
         option(
             "--provider",
             metavar="NAME",
-            help="Execution provider; it is an error if another one would run.",
+            help="Execution provider of the runtime. It is an error where another one runs.",
         ),
         option(
             "--compute",
             type=click.Choice(["float32", "bfloat16", "float16"]),
             default="float32",
             show_default=True,
-            help="Arithmetic, where the runtime has a choice; all but float32 approximates.",
+            help="Arithmetic, where the runtime has a choice. All but float32 approximate.",
         ),
         option(
             "--cache",
             type=click.Path(path_type=Path),
             metavar="DIR",
-            help="Keep compiled models there, where the runtime compiles.",
+            help="Folder for compiled models, where the runtime compiles.",
         ),
         option(
             "--allow-fallback",
             is_flag=True,
-            help="Run on the processor where the provider is not here.",
+            help="Run on the processor where the provider is not available.",
         ),
     ]
 
@@ -71,20 +71,19 @@ def runtime_options(command: Command) -> Command:
 
 
 def choose_runtime(console: Console, path: Path, execution: Execution) -> Execution:
-    """How to run what is at `path`: on the fastest runtime for it, where none is asked for, which
-    is then said.
+    """How to run what is at `path`: `runtimes.choice.choose` decides for a bundle, and a note says
+    where it takes another runtime than the default of the bundle's format.
 
     InputError: neither a bundle nor a model directory.
     """
-    from nextomni_edge.api.opening import fastest
+    from nextomni_edge.api.opening import chosen
 
-    chosen = fastest(path, execution)
-    if chosen != execution:
+    choice = chosen(path, execution)
+    if choice.reason:
         console.note(
-            f"{path} on {chosen.runtime}, the fastest runtime here for this bundle; --runtime names"
-            " another"
+            f"{path} runs on {choice.execution.runtime}: {choice.reason}; --runtime names another"
         )
-    return chosen
+    return choice.execution
 
 
 def load_model(console: Console, path: Path, execution: Execution) -> Model:

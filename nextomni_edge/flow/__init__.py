@@ -1,1 +1,1 @@
-"""Discrete flow matching with a metric-induced path (METHOD 3), for numpy and torch alike."""
+"""Discrete flow matching over a probability path, for numpy and torch alike (METHOD 3 and 9)."""

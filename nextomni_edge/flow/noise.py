@@ -21,6 +21,8 @@ class Use(enum.IntEnum):
     X_1 = 1  # the draw of x_1 from the head's logits
     JUMP = 2  # whether a symbol jumps
     TARGET = 3  # whereto
+    SYMBOL = 4  # which symbol a masked row draws: one value for each of the vocabulary
+    SCORE = 5  # the noise on a masked row's score
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,19 @@ class Noise:
             out[:, code] = (philox.random_raw(positions) >> np.uint64(11)) * 2.0**-53
         return out
 
-    def start(self, segment: int, positions: int, codes: int, vocabulary: int) -> NDArray[np.int64]:
-        """x_0, uniform over the symbols: (positions, codes) int64 in [0, vocabulary)."""
-        # a uniform is at most 1 − 2^-53, and its product with a whole number then rounds to less
-        # than that number
-        return (self.uniform(segment, 0, Use.START, positions, codes) * vocabulary).astype(np.int64)
+    def symbols(
+        self, segment: int, step: int, use: Use, row: int, vocabulary: int
+    ) -> NDArray[np.float64]:
+        """Uniform in [0, 1), one for each symbol of one row, (vocabulary,) float64: those that
+        `uniform` gives to `vocabulary` positions of the sub-code `row`. UsageError as there."""
+        for name, value in (("segment", segment), ("step", step), ("row", row)):
+            _check_word(name, value)
+        philox = np.random.Philox(
+            key=np.array([self.seed, int(use)], dtype=np.uint64),
+            counter=np.array([0, row, step, segment], dtype=np.uint64),
+        )
+        words: NDArray[np.uint64] = philox.random_raw(vocabulary) >> np.uint64(11)
+        return words.astype(np.float64) * 2.0**-53
 
 
 def _check_word(name: str, value: int) -> None:

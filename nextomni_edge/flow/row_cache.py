@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from array_api_compat import array_namespace, device
 
-from nextomni_edge.flow.schedule import Array
+from nextomni_edge.flow.arrays import Array
 
 
 class RowCache:

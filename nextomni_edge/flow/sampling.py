@@ -1,4 +1,4 @@
-"""From a head's logits to x_1: guidance, temperature, top-k, top-p, argmax (METHOD 3)."""
+"""From a head's logits to x_1: temperature, top-k, top-p, argmax (METHOD 3)."""
 
 from __future__ import annotations
 
@@ -7,21 +7,7 @@ import math
 from array_api_compat import array_namespace
 
 from nextomni_edge.errors import InputError, UsageError
-from nextomni_edge.flow.path import chunks, inverse_cdf
-from nextomni_edge.flow.schedule import Array
-
-
-def guided(conditional: Array, unconditional: Array, scale: float) -> Array:
-    """Classifier-free guidance: (1+s)·conditional − s·unconditional, logits of one shape and dtype,
-    s ≥ 0. UsageError otherwise."""
-    if not (0.0 <= scale < math.inf):
-        raise UsageError(f"guidance: {scale}, expected a finite number of at least 0")
-    if tuple(conditional.shape) != tuple(unconditional.shape):
-        raise InputError(
-            f"guidance: logits of shapes {tuple(conditional.shape)} and"
-            f" {tuple(unconditional.shape)}, expected one"
-        )
-    return (1.0 + scale) * conditional - scale * unconditional
+from nextomni_edge.flow.arrays import Array, chunks, inverse_cdf
 
 
 def sample_x_1(

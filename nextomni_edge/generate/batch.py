@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextomni_edge.flow.noise import Noise, Use
+from nextomni_edge.flow.path import Path
 from nextomni_edge.generate.rows import Float, Ids, Layout
 from nextomni_edge.spec import Modality
 from nextomni_edge.tokens.sequence import Sequence
@@ -80,13 +81,12 @@ class BatchNoise:
             own[: len(layout.rows)] = np.concatenate(draws)
         return out
 
-    def start(self, entries: int) -> Ids:
-        """x_0 (B,R,K), uniform over the symbols; 0 at padding."""
-        out = np.zeros((*self.batch.real.shape, self.codebooks), np.int64)
-        for own, noise, layout in zip(out, self.noises, self.batch.layouts, strict=True):
-            own[: len(layout.rows)] = np.concatenate(
-                [noise.start(at, n, self.codebooks, entries) for at, n in layout.places]
-            )
+    def start(self, paths: Many[Path]) -> Ids:
+        """x_0 (B,R,K) of the K sub-codes' paths; 0 at padding."""
+        uniform = self.uniform(0, Use.START)
+        out = np.zeros(uniform.shape, np.int64)
+        for k, path in enumerate(paths):
+            out[self.batch.real, k] = path.start(uniform[self.batch.real, k])
         return out
 
 

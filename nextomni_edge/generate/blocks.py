@@ -55,9 +55,7 @@ class BlockPolicy:
             and t <= self.options.extend_until
         )
 
-    def extend(
-        self, batch: Batch, x_t: Ids, denoiser: Denoiser, entries: int
-    ) -> tuple[Batch, Ids] | None:
+    def extend(self, batch: Batch, x_t: Ids, denoiser: Denoiser) -> tuple[Batch, Ids] | None:
         """The batch and its tokens x_t with one more block for each request that is confident of no
         <EOS>; None where none is.
 
@@ -76,7 +74,7 @@ class BlockPolicy:
             [self._add_block(sequence) if more else sequence for sequence, more in pairs],
             batch.seeds,
         )
-        x_next = BatchNoise(longer, 1).start(entries)
+        x_next = BatchNoise(longer, 1).start(self.model.paths("text"))
         x_next[:, : x_t.shape[1]] = np.where(batch.real[..., None], x_t, x_next[:, : x_t.shape[1]])
         return longer, x_next
 
@@ -96,7 +94,7 @@ class BlockPolicy:
             batch = Batch(
                 [sequences[index] for index in indices], [seeds[index] for index in indices]
             )
-            x_0 = BatchNoise(batch, 1).start(self.model.config.text.vocabulary_size)
+            x_0 = BatchNoise(batch, 1).start(self.model.paths("text"))
             try:
                 found = Denoiser(self.model, batch, self.options, self.meter).confidence(
                     x_0, self.eos

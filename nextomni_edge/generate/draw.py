@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nextomni_edge.flow.path import chunks
-from nextomni_edge.flow.sampling import guided, sample_x_1, truncated_weight
+from nextomni_edge.flow.arrays import chunks
+from nextomni_edge.flow.guidance import guided
+from nextomni_edge.flow.sampling import sample_x_1, truncated_weight
 from nextomni_edge.generate.batch import Batch
 from nextomni_edge.generate.meter import Meter
 from nextomni_edge.generate.model import EdgeModel

@@ -8,7 +8,7 @@ from collections.abc import Sequence as Many
 import numpy as np
 
 from nextomni_edge.errors import UsageError
-from nextomni_edge.flow.step import grid
+from nextomni_edge.flow.schedule import grid
 from nextomni_edge.generate.loop import generate_batch
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions

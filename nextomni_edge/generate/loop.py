@@ -16,7 +16,7 @@ from nextomni_edge.generate.meter import STEP, Meter
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.generate.rows import Float, Ids, Layout
-from nextomni_edge.generate.stepper import Stepper
+from nextomni_edge.generate.stepper import stepper
 from nextomni_edge.generate.steps import Observe, StepRecord, Steps, StoppedError, run_through
 from nextomni_edge.graphs import MAX_BATCH
 from nextomni_edge.runtimes.base import NonFiniteError
@@ -146,11 +146,11 @@ class Run:
             blocks,
             meter,
         )
-        self.codebooks, self.entries = model.symbols(batch.modality)
-        self.stepper = Stepper(options, model.paths(batch.modality))
+        paths = model.paths(batch.modality)
+        self.codebooks, self.stepper = len(paths), stepper(options, paths)
         self.noise = BatchNoise(batch, self.codebooks)
         self.denoiser = Denoiser(model, batch, options, meter)
-        self.x_t = self.noise.start(self.entries)
+        self.x_t = self.noise.start(paths)
 
     def steps(self, names: Many[int], margins: bool) -> Iterator[StepRecord]:
         """All steps, with the records of each. NonFiniteError names the step."""
@@ -164,10 +164,10 @@ class Run:
         self, step: int, names: Many[int], with_margins: bool
     ) -> Generator[StepRecord, None, bool]:
         """One step; its value is False where nothing can move any more."""
-        options, stepper = self.options, self.stepper
+        options = self.options
         self.meter.steps += len(self.batch)
         x_1, margins = None, None
-        if not (options.skip_first_forward and stepper.idle(step)):
+        if not (options.skip_first_forward and self.stepper.idle(step)):
             try:
                 x_1, margins = self._predict(step, with_margins)
             except NonFiniteError as error:
@@ -175,11 +175,10 @@ class Run:
         yield from self._records(names, step, x_1, margins)
         if x_1 is None:
             return True
-        if options.stop_early and options.temperature == 0 and (x_1 == self.x_t).all():
+        if options.stop_early and self.stepper.settled(self.x_t, x_1):
             return False
-        jump, target = self.noise.uniform(step, Use.JUMP), self.noise.uniform(step, Use.TARGET)
         with self.meter.part("flow"):
-            x_next = stepper(self.x_t, x_1, step, jump, target)
+            x_next = self.stepper(self.x_t, x_1, step, self.noise)
         self.meter.jumps += int((x_next != self.x_t).sum())
         self.x_t = x_next
         return True
@@ -189,9 +188,7 @@ class Run:
             self._extend()
         due = None
         if self.denoiser.needs_due:
-            due = self.stepper.due(
-                self.x_t, self.denoiser.x_1, step, self.noise.uniform(step, Use.JUMP)
-            )
+            due = self.stepper.due(self.x_t, self.denoiser.x_1, step, self.noise)
         last = step == self.options.steps - 1
         return self.denoiser.predict(
             self.x_t, self.noise.uniform(step, Use.X_1), with_margins, due, last
@@ -199,7 +196,7 @@ class Run:
 
     def _extend(self) -> None:
         """Let responses that need it grow by a block."""
-        longer = self.blocks.extend(self.batch, self.x_t, self.denoiser, self.entries)
+        longer = self.blocks.extend(self.batch, self.x_t, self.denoiser)
         if longer is not None:
             self.batch, self.x_t = longer
             self.noise = BatchNoise(self.batch, self.codebooks)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from nextomni_edge.checkpoints.directory import Checkpoint
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import UsageError
-from nextomni_edge.flow.path import MetricPath
-from nextomni_edge.flow.schedule import MetricSchedule
+from nextomni_edge.flow.path import Path as FlowPath
+from nextomni_edge.flow.path import paths_of
 from nextomni_edge.graphs import graph_specs
 from nextomni_edge.runtimes.base import Execution, Session
 from nextomni_edge.runtimes.base import runtime as named_runtime
@@ -105,12 +105,15 @@ class EdgeModel:
         """Where the components loaded so far really run."""
         return sorted({session.provider for session in self.sessions.values()})
 
-    def _paths(self, modality: Modality) -> tuple[MetricPath, ...]:
+    def _paths(self, modality: Modality) -> tuple[FlowPath, ...]:
         """One path for each of the K sub-codes of a modality's token."""
-        settings, table = self.config.flow.of(modality), self._table(modality)
-        tables = table[None] if modality == "text" else table
-        schedule, kept = MetricSchedule(settings.c, settings.a), KEPT_ROWS_BYTES // len(tables)
-        return tuple(MetricPath(rows, schedule, kept) for rows in tables)
+        codebooks, entries = self.symbols(modality)
+
+        def tables() -> NDArray[Any]:
+            return self._table(modality).reshape(codebooks, entries, -1)
+
+        settings = self.config.flow.of(modality)
+        return paths_of(settings, codebooks, entries, tables, KEPT_ROWS_BYTES)
 
     def symbols(self, modality: Modality) -> tuple[int, int]:
         """(K, C): sub-codes of a token and the number of values of each."""

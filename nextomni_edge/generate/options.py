@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import UsageError
-from nextomni_edge.flow.step import STEP_RULES
+from nextomni_edge.flow.path import PATHS, path_kind
 
 CACHES: Final = ("none", "prefix", "adaptive", "revised")
 EXTEND: Final = ("first", "interleaved")
@@ -138,8 +138,8 @@ class GenerationOptions:
             [
                 (self.steps < 1, f"steps is {self.steps}, expected at least 1"),
                 (
-                    self.stepper not in STEP_RULES,
-                    f"stepper is {self.stepper!r}, expected one of {', '.join(STEP_RULES)}",
+                    self.stepper not in steppers(),
+                    f"stepper is {self.stepper!r}, expected one of {', '.join(steppers())}",
                 ),
                 (
                     not 0.0 <= self.temperature < math.inf,
@@ -266,7 +266,10 @@ class GenerationOptions:
         """The config's steps, temperature and guidance of a modality ('video' too); what is given
         and not None goes before."""
         path = config.flow.of(modality)
-        settings = {"steps": path.steps, "temperature": path.temperature, "guidance": path.guidance}
+        settings = {
+            "steps": path.steps, "temperature": path.temperature, "guidance": path.guidance,
+            "stepper": path_kind(path).rules[0],
+        }  # fmt: skip
         return cls(
             **{**settings, **{name: value for name, value in given.items() if value is not None}}
         )
@@ -280,6 +283,7 @@ class GenerationOptions:
             modality == "text",
         )
         most = None if blocks is None else blocks * config.text.block_size
+        rules = path_kind(config.flow.of(modality)).rules
         _refuse(
             [
                 (
@@ -288,6 +292,10 @@ class GenerationOptions:
                         "this model is autoregressive, there is no flow to sample: decode it a"
                         " token at a time"
                     ),
+                ),
+                (
+                    self.stepper not in rules,
+                    f"stepper is {self.stepper!r}: the path of {modality} has {', '.join(rules)}",
                 ),
                 (
                     blocks is not None and not text,
@@ -316,6 +324,11 @@ class GenerationOptions:
                 ),
             ]
         )
+
+
+def steppers() -> list[str]:
+    """Every path's step rules by name; `check` says which of them a modality's path has."""
+    return list(dict.fromkeys(rule for path in PATHS.values() for rule in path.rules))
 
 
 def _refuse(faults: list[tuple[bool, str]]) -> None:

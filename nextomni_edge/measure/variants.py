@@ -6,7 +6,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import platform
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,39 +18,16 @@ from nextomni_edge.bundle import Bundle, bundle_identity
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.files import atomic_write
 from nextomni_edge.formats.strict_json import read_dataclass, read_json
-from nextomni_edge.runtimes.base import Compute, Execution, threads
+from nextomni_edge.runtimes.base import Compute, Execution
+from nextomni_edge.runtimes.machine import Machine
 from nextomni_edge.spec import ComponentName
 
 FORMAT: Final = "nextomni-edge-variants"
 VERSION: Final = 2
 NAME: Final = "variants.json"
 MAX_VARIANTS: Final = 2**20
-CPU_INFO: Final = Path("/proc/cpuinfo")
 SIZE: Final = re.compile("[1-9][0-9]{0,8}")
 MEASURE: Final = f"measure with `nextomni-edge bench BUNDLE... --save {NAME}`"
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What a measured time depends on besides the bundle: `cores` that the process may use,
-    `threads` that it does."""
-
-    processor: str
-    architecture: str
-    cores: int
-    threads: int
-
-    @classmethod
-    def here(cls) -> Machine:
-        cores = (
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
-        )
-        return cls(_processor(), platform.machine(), cores, threads() or cores)
-
-    def __str__(self) -> str:
-        return f"{self.processor}, {self.architecture}, {self.cores} cores, {self.threads} threads"
 
 
 @dataclass(frozen=True)
@@ -184,13 +160,3 @@ def read_variants(path: Path) -> tuple[Path, Variants]:
 def stored_bytes(path: Path) -> int:
     """Of every file of a bundle, or of a model directory."""
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-
-
-def _processor() -> str:
-    """Its maker's name for it, where the system tells."""
-    try:
-        lines = CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nextomni_edge.config import ModelConfig, PathConfig
-from nextomni_edge.flow.path import MetricPath
-from nextomni_edge.flow.schedule import MetricSchedule
+from nextomni_edge.config import ModelConfig
+from nextomni_edge.flow.path import Path, paths_of
 from nextomni_edge.models.omni import MetricTables, OmniModel
 from nextomni_edge.train.batch import Batch, CodeRows, embed
 
@@ -22,12 +21,12 @@ class Corruption:
     """Draws x_t ~ p_t(· | x_1) for every modality's generated rows, each sample at its own t."""
 
     def __init__(self, config: ModelConfig, tables: MetricTables) -> None:
-        def path(table: Tensor, settings: PathConfig) -> MetricPath:
-            return MetricPath(table, MetricSchedule(settings.c, settings.a))
+        def paths(modality: str, tables: Tensor) -> tuple[Path, ...]:
+            codebooks, entries = tables.shape[:2]
+            return paths_of(config.flow.of(modality), codebooks, entries, lambda: tables)
 
-        self.text = path(tables.text, config.flow.text)
-        self.image = [path(table, config.flow.image) for table in tables.image]
-        self.audio = [path(table, config.flow.audio) for table in tables.audio]
+        (self.text,) = paths("text", tables.text[None])
+        self.image, self.audio = paths("image", tables.image), paths("audio", tables.audio)
 
     def __call__(self, batch: Batch, t: Tensor, generator: torch.Generator) -> Batch:
         """The batch with its generated rows at time `t` (B,)."""
@@ -35,7 +34,7 @@ class Corruption:
         where = batch.text_generated.nonzero(as_tuple=True)
         if len(where[0]):
             uniform = torch.rand(len(where[0]), generator=generator)
-            tokens[where] = self.text.sample(batch.tokens[where], t[where[0]], uniform)
+            tokens[where] = self.text.corrupt(batch.tokens[where], t[where[0]], uniform)
         return dataclasses.replace(
             batch,
             tokens=tokens,
@@ -45,14 +44,14 @@ class Corruption:
 
     @staticmethod
     def _codes(
-        rows: CodeRows, paths: list[MetricPath], t: Tensor, generator: torch.Generator
+        rows: CodeRows, paths: tuple[Path, ...], t: Tensor, generator: torch.Generator
     ) -> CodeRows:
         codes, chosen = rows.codes.clone(), rows.generated
         if not chosen.any():
             return rows
         times, x_1 = t[rows.sample[chosen]], rows.codes[chosen]
         uniform = torch.rand(x_1.shape, generator=generator)
-        columns = [path.sample(x_1[:, k], times, uniform[:, k]) for k, path in enumerate(paths)]
+        columns = [path.corrupt(x_1[:, k], times, uniform[:, k]) for k, path in enumerate(paths)]
         codes[chosen] = torch.stack(columns, dim=1)
         return dataclasses.replace(rows, codes=codes)
 

@@ -121,9 +121,9 @@ def test_a_scale_that_cannot_be_is_refused(
 
 
 def test_an_mp3_of_a_rate_that_it_does_not_have_is_resampled() -> None:
-    from nextomni_edge.media.audio import audio_bytes
-
     import io
+
+    from nextomni_edge.media.audio import audio_bytes
 
     data = audio_bytes(np.zeros(5000, np.float32), 10_000, Path("a.mp3"))
     with soundfile.SoundFile(io.BytesIO(data)) as written:

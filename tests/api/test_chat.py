@@ -44,9 +44,8 @@ def test_a_stream_that_is_left_is_forgotten_and_one_that_ends_is_kept(model: ne.
     for _ in chat.stream("a cat"):
         break
     assert chat.turns == [] and chat.last is None
-    for step in chat.stream("a cat"):
-        pass
-    assert len(chat.turns) == 2 and chat.last is step.answer
+    steps = list(chat.stream("a cat"))
+    assert len(chat.turns) == 2 and chat.last is steps[-1].answer
 
 
 def test_progress_is_told_in_steps(model: ne.Model) -> None:

@@ -15,7 +15,10 @@ import nextomni_edge.api
 MODULES = [
     "nextomni_edge",
     "nextomni_edge.search",
-    *(f"nextomni_edge.api.{found.name}" for found in pkgutil.iter_modules(nextomni_edge.api.__path__)),
+    *(
+        f"nextomni_edge.api.{found.name}"
+        for found in pkgutil.iter_modules(nextomni_edge.api.__path__)
+    ),
 ]
 FINDER = doctest.DocTestFinder()
 EXAMPLES = [

@@ -44,9 +44,7 @@ def test_a_model_says_what_it_is(model: ne.Model, tiny_bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_modality_is_answered_and_saved(
-    model: ne.Model, tmp_path: Path, kind: Kind
-) -> None:
+def test_every_modality_is_answered_and_saved(model: ne.Model, tmp_path: Path, kind: Kind) -> None:
     answer = model.generate("a red rocket", to=kind, seed=3, **LENGTH[kind])
     assert answer.modality == kind
     for suffix in {"text": (".txt", ".md"), "image": (".png", ".jpg"), "audio": (".wav", ".mp3"),
@@ -67,9 +65,7 @@ def test_an_answer_is_had_as_what_it_is(model: ne.Model) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["text", "audio", "frames"])
-def test_asking_an_answer_for_another_modality_is_one_sentence(
-    model: ne.Model, wrong: str
-) -> None:
+def test_asking_an_answer_for_another_modality_is_one_sentence(model: ne.Model, wrong: str) -> None:
     with pytest.raises(UsageError, match=r"^the answer is a picture, not a \w+; ask for it with"):
         getattr(model.generate("a cat", to="image", steps=1), wrong)
 
@@ -149,9 +145,7 @@ def test_each_prompt_of_a_batch_gets_the_answer_that_it_gets_alone(model: ne.Mod
         ([(TONE, 16000), "a"], None),
     ],
 )
-def test_a_list_of_prompts_is_a_batch_and_a_tuple_is_one_prompt(
-    given: Any, prompts: Any
-) -> None:
+def test_a_list_of_prompts_is_a_batch_and_a_tuple_is_one_prompt(given: Any, prompts: Any) -> None:
     assert batch_of(given) == prompts
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from nextomni_edge.runtimes.choice import MEASURED_ON
+from nextomni_edge.files import user_cache
+from nextomni_edge.runtimes import choice
 from tests.cli.conftest import Invoke, answered, refused
 
 Variant = Callable[[str], Path]
@@ -173,19 +173,43 @@ def test_a_core_ml_bundle_runs_and_is_shown(
     )
 
 
-@pytest.mark.skipif(
-    platform.machine() not in MEASURED_ON, reason="the rule was measured on x86 alone"
-)
-def test_run_says_which_runtime_it_chose(
-    invoke: Invoke, openvino: None, variant: Variant, tiny_bundle: Path
+def test_run_stays_with_the_default_until_another_runtime_was_measured(
+    invoke: Invoke, openvino: None, variant: Variant
 ) -> None:
-    ended = invoke("run", variant("int4"), *PROMPT, "--json")
+    bundle = variant("int4")
+    ended = invoke("run", bundle, *PROMPT, "--json")
+    assert answered(ended)["provider"] == "CPUExecutionProvider" and ended.stderr == ""
+    choice.keep(bundle, "openvino", 1.5, {})
+    ended = invoke("run", bundle, *PROMPT, "--json")
     assert answered(ended)["provider"] == "CPU"
-    said = (
-        f"{variant('int4')} on openvino, the fastest runtime here for this bundle; --runtime names"
+    assert ended.stderr == (
+        f"{bundle} runs on openvino: measured 1.50 times as fast as onnx here; --runtime names"
         " another\n"
     )
-    assert ended.stderr.startswith(said)
-    named = invoke("run", variant("int4"), *PROMPT, "--json", "--runtime", "onnx")
-    assert answered(named)["provider"] == "CPUExecutionProvider" and "fastest" not in named.stderr
-    assert "fastest" not in invoke("run", tiny_bundle, *PROMPT).stderr
+    named = invoke("run", bundle, *PROMPT, "--json", "--runtime", "onnx")
+    assert answered(named)["provider"] == "CPUExecutionProvider" and named.stderr == ""
+
+
+def test_bench_measures_the_runtimes_and_keeps_which_to_take(
+    invoke: Invoke, openvino: None, tiny_bundle: Path
+) -> None:
+    found = answered(invoke("bench", tiny_bundle, "--choose", "--json"))["choices"][0]
+    assert found["seconds"].keys() >= {"onnx", "openvino"} and found["default"] == "onnx"
+    assert found["times_as_fast"]["onnx"] == 1.0
+    for tasks in found["seconds"].values():
+        assert tasks.keys() == {"text-to-image", "image-to-text", "text-to-audio"}
+        assert all(own["answer"] > own["load"] > 0 for own in tasks.values())
+    kept = choice.kept(tiny_bundle)
+    assert kept is not None and kept.runtime == found["runtime"]
+    assert str(found["kept"]).startswith(str(user_cache()))
+
+
+def test_what_bench_cannot_choose_for_is_refused(
+    invoke: Invoke, tiny_bundle: Path, tiny_checkpoint: Path
+) -> None:
+    refused(
+        invoke("bench", tiny_bundle, "--choose", "--runtime", "onnx"),
+        2,
+        "--choose compares the runtimes as they run by default",
+    )
+    refused(invoke("bench", tiny_checkpoint, "--choose"), 2, "it runs on PyTorch only")

@@ -17,6 +17,7 @@ from nextomni_edge.calibration.recipes.config import Int8Dynamic
 from nextomni_edge.cli import root
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.measure import variants
+from nextomni_edge.runtimes import choice
 from nextomni_edge.spec import ComponentName
 from tests.cli.conftest import Invoke, answered, refused
 
@@ -292,13 +293,14 @@ def test_what_was_measured_on_a_runtime_runs_on_it(
     tmp_path: Path,
     ran_on: list[str | None],
 ) -> None:
-    """A backbone of 4-bit blocks goes to OpenVINO in `run` and so in `bench`; measured on ONNX
-    Runtime it stays there."""
+    """`bench` measures each bundle on the runtime that `run` takes for it, or on the one that is
+    named; a variant then runs on the one that it was measured on."""
     pytest.importorskip(
         "openvino", reason="OpenVINO is not installed: there is one runtime to measure on"
     )
     for name in ("float32", "int4"):
         shutil.copytree(tiny_bundle if name == "float32" else variant(name), tmp_path / name)
+    choice.keep(tmp_path / "int4", "openvino", 1.5, {})
     few = (
         tmp_path / "float32",
         tmp_path / "int4",

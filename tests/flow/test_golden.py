@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from nextomni_edge.flow.path import MetricPath
+from nextomni_edge.flow.metric import MetricPath
 from nextomni_edge.flow.schedule import MetricSchedule
-from nextomni_edge.flow.step import euler_step
 from nextomni_edge.flow.velocity import intensity, jump_weight, velocity
+from tests.flow.tables import STEPS
 
 GOLDEN = {
     name: array.astype(np.int64) if array.dtype == np.int16 else array
@@ -38,7 +38,9 @@ def test_schedule() -> None:
 @modalities
 def test_distance_and_path(table: str, name: str) -> None:
     path, x_1 = golden_path(table), GOLDEN[f"flow.{name}.x_1"]
-    np.testing.assert_allclose(path.distance(x_1), GOLDEN[f"flow.{name}.distance"], atol=2e-5)
+    np.testing.assert_allclose(
+        path.metric.distance(x_1), GOLDEN[f"flow.{name}.distance"], atol=2e-5
+    )
     for t, p_t in zip(TIMES, GOLDEN[f"flow.{name}.p_t"], strict=True):
         np.testing.assert_allclose(path.probability(x_1, t), p_t, atol=1e-5)
 
@@ -49,8 +51,8 @@ def test_velocity_and_intensity(table: str, name: str) -> None:
     for t, u, total in zip(
         TIMES, GOLDEN[f"flow.{name}.u"], GOLDEN[f"flow.{name}.intensity"], strict=True
     ):
-        assert_close(velocity(x_t, x_1, t, path), u)
-        assert_close(intensity(x_t, x_1, t, path), total)
+        assert_close(velocity(x_t, x_1, t, path.metric, path.schedule), u)
+        assert_close(intensity(x_t, x_1, t, path.metric, path.schedule), total)
 
 
 @pytest.mark.parametrize(("table", "run"), [("image", "traj_gen"), ("text", "traj_und")])
@@ -71,7 +73,7 @@ def test_a_recorded_trajectory_replays_exactly(table: str, run: str) -> None:
         target = golden["target"][i] if not last else x_1
         # a uniform that makes the inverse CDF draw the recorded target: the middle of its stretch
         weight = (
-            jump_weight(path.distance(x_1), x_t, MetricSchedule(3.0, 0.9)(t)[0])
+            jump_weight(path.metric.distance(x_1), x_t, MetricSchedule(3.0, 0.9)(t)[0])
             if not last
             else np.ones((len(x_1), 1))
         )
@@ -85,8 +87,12 @@ def test_a_recorded_trajectory_replays_exactly(table: str, run: str) -> None:
         middle = cumulative[rows, symbol] - 0.5 * weight[rows, symbol] / np.maximum(
             weight.sum(axis=1), 1e-300
         )
-        x_next = euler_step(x_t, x_1, t, h, path, uniform, np.clip(middle, 0.0, 1.0 - 1e-9), last)
+        x_next = STEPS["euler"](
+            x_t, x_1, t, h, path, uniform, np.clip(middle, 0.0, 1.0 - 1e-9), last
+        )
         np.testing.assert_array_equal(x_next, states[i + 1])
         if not last:
-            assert_close(intensity(x_t, x_1, t, path), GOLDEN[f"{run}.intensity"][i])
+            assert_close(
+                intensity(x_t, x_1, t, path.metric, path.schedule), GOLDEN[f"{run}.intensity"][i]
+            )
             np.testing.assert_array_equal(x_next != x_t, golden["jump"][i])

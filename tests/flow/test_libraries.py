@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from nextomni_edge.flow.metric import MetricPath
 from nextomni_edge.flow.noise import Noise, Use
-from nextomni_edge.flow.path import MetricPath, boltzmann
 from nextomni_edge.flow.sampling import sample_x_1, truncated_weight
 from nextomni_edge.flow.schedule import MetricSchedule
-from nextomni_edge.flow.step import STEP_RULES
-from nextomni_edge.flow.velocity import intensity, jump_weight
-from tests.flow.tables import random_table, tied_table
+from nextomni_edge.flow.velocity import boltzmann, intensity, jump_weight
+from tests.flow.tables import STEPS, random_table, start, tied_table
 
 ROWS, NEAR = 2000, 1e-9  # float64 sums of float32 distances: far fewer digits than this can differ
 
@@ -43,9 +42,9 @@ def test_samples_of_the_path(table: np.ndarray, t: float) -> None:
         paths[1].probability(torch.tensor(x_1), t).numpy(), paths[0].probability(x_1, t), atol=1e-7
     )
     beta = np.full(ROWS, min(MetricSchedule()(t)[0], 1e30))
-    margin = edge_distance(boltzmann(paths[0].distance(x_1), beta), uniform)
-    drawn = paths[1].sample(torch.tensor(x_1), t, torch.tensor(uniform))
-    assert_equal_but_for_near_ties(paths[0].sample(x_1, t, uniform), drawn, margin)
+    margin = edge_distance(boltzmann(paths[0].metric.distance(x_1), beta), uniform)
+    drawn = paths[1].corrupt(torch.tensor(x_1), t, torch.tensor(uniform))
+    assert_equal_but_for_near_ties(paths[0].corrupt(x_1, t, uniform), drawn, margin)
 
 
 def test_an_array_of_times_in_float32() -> None:
@@ -56,30 +55,28 @@ def test_an_array_of_times_in_float32() -> None:
         MetricPath(table, MetricSchedule()),
         MetricPath(torch.tensor(table), MetricSchedule()),
     )
-    drawn = theirs.sample(torch.tensor(x_1), torch.tensor(times), torch.tensor(uniform))
-    margin = edge_distance(boltzmann(path.distance(x_1), beta), uniform.astype(np.float64))
-    assert_equal_but_for_near_ties(path.sample(x_1, times, uniform), drawn, margin)
+    drawn = theirs.corrupt(torch.tensor(x_1), torch.tensor(times), torch.tensor(uniform))
+    margin = edge_distance(boltzmann(path.metric.distance(x_1), beta), uniform.astype(np.float64))
+    assert_equal_but_for_near_ties(path.corrupt(x_1, times, uniform), drawn, margin)
 
 
-@pytest.mark.parametrize("name", STEP_RULES)
+@pytest.mark.parametrize("name", STEPS)
 @pytest.mark.parametrize(
     "table", [random_table(3, 64, 8), tied_table(3, 64)], ids=["random", "tied"]
 )
 @pytest.mark.parametrize("t", [0.0, 0.4, 0.9])
 def test_steps(name: str, table: np.ndarray, t: float) -> None:
     noise, h, schedule = Noise(3), 0.05, MetricSchedule()
-    x_t, x_1 = noise.start(0, ROWS, 2, 64).T
+    x_t, x_1 = start(noise, 0, ROWS, 2, 64).T
     jump, target = (noise.uniform(0, 1, use, ROWS)[:, 0] for use in (Use.JUMP, Use.TARGET))
     paths = [MetricPath(library, schedule) for library in (table, torch.tensor(table))]
     as_torch = [torch.tensor(array) for array in (x_t, x_1, jump, target)]
-    ours = STEP_RULES[name](x_t, x_1, t, h, paths[0], jump, target, False)
-    theirs = STEP_RULES[name](
-        as_torch[0], as_torch[1], t, h, paths[1], as_torch[2], as_torch[3], False
-    )
+    ours = STEPS[name](x_t, x_1, t, h, paths[0], jump, target, False)
+    theirs = STEPS[name](as_torch[0], as_torch[1], t, h, paths[1], as_torch[2], as_torch[3], False)
     beta, rate = schedule(t)[0], h * schedule(t)[1]
     if name == "corrected":
         beta, rate = schedule(t + h / 2)[0], schedule(t + h)[0] - schedule(t)[0]
-    weight = jump_weight(paths[0].distance(x_1), x_t, beta)
+    weight = jump_weight(paths[0].metric.distance(x_1), x_t, beta)
     jump_margin = np.abs(jump + np.expm1(-rate * weight.sum(axis=1)))
     moves = weight.sum(axis=1) > 0
     target_margin = np.ones(ROWS)
@@ -87,8 +84,8 @@ def test_steps(name: str, table: np.ndarray, t: float) -> None:
     assert_equal_but_for_near_ties(ours, theirs, np.minimum(jump_margin, target_margin))
     assert (ours != x_t).any() == (name == "corrected" or t > 0)
     np.testing.assert_allclose(
-        intensity(as_torch[0], as_torch[1], t, paths[1]).numpy(),
-        intensity(x_t, x_1, t, paths[0]),
+        intensity(as_torch[0], as_torch[1], t, paths[1].metric, paths[1].schedule).numpy(),
+        intensity(x_t, x_1, t, paths[0].metric, paths[0].schedule),
         rtol=1e-9,
     )
 

@@ -8,12 +8,11 @@ import itertools
 import numpy as np
 import pytest
 
+from nextomni_edge.flow.metric import MetricPath
 from nextomni_edge.flow.noise import Noise, Use
-from nextomni_edge.flow.path import MetricPath
 from nextomni_edge.flow.schedule import MetricSchedule
-from nextomni_edge.flow.step import STEP_RULES
 from tests.flow import reference
-from tests.flow.tables import random_table
+from tests.flow.tables import STEPS, random_table, start
 
 SYMBOLS, X_1 = 8, 3
 # near one another: p_t is spread at every t used
@@ -24,10 +23,10 @@ DISTANCE = reference.distances(TABLE, X_1)
 def simulate(name: str, chains: int, n: int, until: int) -> np.ndarray:
     """The empirical law of x at t = until/n over `chains` chains with x_1 fixed."""
     path, noise = MetricPath(TABLE, MetricSchedule()), Noise(11)
-    x, x_1 = noise.start(0, chains, 1, SYMBOLS)[:, 0], np.full(chains, X_1)
+    x, x_1 = start(noise, 0, chains, 1, SYMBOLS)[:, 0], np.full(chains, X_1)
     for step in range(until):
         jump, target = (noise.uniform(0, step, use, chains)[:, 0] for use in (Use.JUMP, Use.TARGET))
-        x = STEP_RULES[name](x, x_1, step / n, 1 / n, path, jump, target, step == n - 1)
+        x = STEPS[name](x, x_1, step / n, 1 / n, path, jump, target, step == n - 1)
     return np.bincount(x, minlength=SYMBOLS) / chains
 
 
@@ -40,7 +39,7 @@ def biases(name: str, n: int) -> list[float]:
     ]
 
 
-@pytest.mark.parametrize("name", STEP_RULES)
+@pytest.mark.parametrize("name", STEPS)
 @pytest.mark.parametrize("quarter", [1, 3])
 def test_simulated_marginals_are_p_t_up_to_sampling_and_step_bias(name: str, quarter: int) -> None:
     n, chains = 32, 30_000
@@ -57,14 +56,14 @@ def test_sub_codes_evolve_each_on_its_own_codebook() -> None:
     codebooks, chains, n, until = 3, 20_000, 8, 6
     tables = np.stack([random_table(30 + k, SYMBOLS, dimensions=3) for k in range(codebooks)])
     noise, x_1 = Noise(12), np.tile([1, 4, 6], (chains, 1))
-    x = noise.start(0, chains, codebooks, SYMBOLS)
+    x = start(noise, 0, chains, codebooks, SYMBOLS)
     for step in range(until):
         jump, target = (
             noise.uniform(0, step, use, chains, codebooks) for use in (Use.JUMP, Use.TARGET)
         )
         for k in range(codebooks):
             path = MetricPath(tables[k], MetricSchedule())
-            x[:, k] = STEP_RULES["corrected"](
+            x[:, k] = STEPS["corrected"](
                 x[:, k], x_1[:, k], step / n, 1 / n, path, jump[:, k], target[:, k], False
             )
     for k in range(codebooks):

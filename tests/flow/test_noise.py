@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nextomni_edge.errors import UsageError
 from nextomni_edge.flow.noise import Noise, Use
-from tests.flow.tables import tried
+from tests.flow.tables import start, tried
 
 DRAWS = 100_000
 
@@ -49,9 +49,20 @@ def test_every_value_is_philox_of_what_it_is_for(
 
 
 def test_the_values_of_a_seed_never_change() -> None:
-    assert {use.name: int(use) for use in Use} == {"START": 0, "X_1": 1, "JUMP": 2, "TARGET": 3}
+    names = ["START", "X_1", "JUMP", "TARGET", "SYMBOL", "SCORE"]
+    assert {use.name: int(use) for use in Use} == {name: at for at, name in enumerate(names)}
     expected = [[0.9591886253077674, 0.2095527141383794], [0.8765099748636109, 0.8556101240162215]]
     np.testing.assert_array_equal(Noise(7).uniform(1, 2, Use.JUMP, 2, 2), expected)
+
+
+@tried
+@given(seed=st.integers(0, 2**64 - 1), row=st.integers(0, 9), vocabulary=st.integers(0, 70))
+def test_a_row_of_symbols_is_the_column_of_its_sub_code(
+    seed: int, row: int, vocabulary: int
+) -> None:
+    noise = Noise(seed)
+    column = noise.uniform(2, 3, Use.SYMBOL, vocabulary, row + 1)[:, row]
+    np.testing.assert_array_equal(noise.symbols(2, 3, Use.SYMBOL, row, vocabulary), column)
 
 
 @tried
@@ -66,8 +77,8 @@ def test_more_positions_or_codes_never_change_the_earlier_values(
     )
     np.testing.assert_array_equal(few, many[:positions, :codes])
     np.testing.assert_array_equal(
-        noise.start(1, positions, codes, 999),
-        noise.start(1, positions + more, codes + more, 999)[:positions, :codes],
+        start(noise, 1, positions, codes, 999),
+        start(noise, 1, positions + more, codes + more, 999)[:positions, :codes],
     )
 
 
@@ -107,7 +118,7 @@ def test_values_are_uniform(use: Use) -> None:
 
 @pytest.mark.parametrize("vocabulary", [1, 2, 97, 4096])
 def test_the_start_is_uniform_over_the_symbols(vocabulary: int) -> None:
-    ids = Noise(6).start(0, DRAWS, 2, vocabulary)
+    ids = start(Noise(6), 0, DRAWS, 2, vocabulary)
     assert ids.dtype == np.int64
     assert ids.min() >= 0
     counts = np.bincount(ids.ravel(), minlength=vocabulary)
@@ -121,7 +132,7 @@ def test_the_largest_uniform_never_starts_past_the_vocabulary(
 ) -> None:
     monkeypatch.setattr(Noise, "uniform", lambda *_: np.full((4, 1), 1.0 - 2.0**-53))
     for vocabulary in (1, 2, 3, 5, 97, 4096, 4097, 131_071, 131_072, 152_064):
-        assert Noise(0).start(0, 4, 1, vocabulary).max() == vocabulary - 1
+        assert start(Noise(0), 0, 4, 1, vocabulary).max() == vocabulary - 1
 
 
 def test_arguments_that_no_counter_word_holds_are_refused() -> None:

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.flow.guidance import guided
 from nextomni_edge.flow.noise import Noise, Use
-from nextomni_edge.flow.sampling import guided, sample_x_1, truncated_weight
+from nextomni_edge.flow.sampling import sample_x_1, truncated_weight
 from tests.flow import reference
 from tests.flow.tables import tried
 
@@ -119,7 +120,7 @@ def test_the_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
         Noise(2).uniform(0, 0, Use.X_1, 50)[:, 0],
     )
     whole = sample_x_1(logits, uniform, 0.8, 9, 0.9)
-    monkeypatch.setattr("nextomni_edge.flow.path.CHUNK", 64)
+    monkeypatch.setattr("nextomni_edge.flow.arrays.CHUNK", 64)
     np.testing.assert_array_equal(sample_x_1(logits, uniform, 0.8, 9, 0.9), whole)
 
 

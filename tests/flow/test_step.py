@@ -6,15 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.flow.metric import MetricPath
 from nextomni_edge.flow.noise import Noise, Use
-from nextomni_edge.flow.path import MetricPath
-from nextomni_edge.flow.schedule import MetricSchedule
-from nextomni_edge.flow.step import STEP_RULES, StepRule, corrected_step, euler_step, grid
+from nextomni_edge.flow.schedule import MetricSchedule, grid
 from tests.flow import reference
-from tests.flow.tables import random_table, tied_table, tried
+from tests.flow.tables import STEPS, Step, random_table, tied_table, tried
 
 SCHEDULE = MetricSchedule()
-rules = pytest.mark.parametrize("rule", STEP_RULES.values(), ids=STEP_RULES)
+rules = pytest.mark.parametrize("rule", STEPS.values(), ids=STEPS)
 
 
 def uniforms(seed: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -31,7 +30,7 @@ def test_the_grid_has_n_steps_for_every_n_and_ends_at_1() -> None:
             grid(n)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", STEP_RULES)
+@pytest.mark.parametrize("name", STEPS)
 @pytest.mark.parametrize(("t", "h"), [(0.0, 0.1), (0.3, 0.05), (0.6, 0.1), (0.9, 0.09)])
 def test_one_step_follows_the_transition_law(name: str, t: float, h: float) -> None:
     symbols, draws, x_1 = 8, 15_000, 2
@@ -40,7 +39,7 @@ def test_one_step_follows_the_transition_law(name: str, t: float, h: float) -> N
         law = reference.transition(reference.distances(table, x_1), t, h, name)
         jump, target = uniforms(round(t * 100), symbols * draws)
         x_t = np.repeat(np.arange(symbols), draws)
-        x_next = STEP_RULES[name](x_t, np.full(x_t.shape, x_1), t, h, path, jump, target, False)
+        x_next = STEPS[name](x_t, np.full(x_t.shape, x_1), t, h, path, jump, target, False)
         for z in range(symbols):
             drawn = np.bincount(x_next[x_t == z], minlength=symbols) / draws
             assert reference.total_variation(drawn, law[:, z]) < reference.sampling_bound(
@@ -52,7 +51,7 @@ def test_one_step_follows_the_transition_law(name: str, t: float, h: float) -> N
 @tried
 @given(seed=st.integers(0, 999), tied=st.booleans(), n=st.integers(1, 64), data=st.data())
 def test_a_step_moves_toward_x_1_or_not_at_all(
-    rule: StepRule, seed: int, tied: bool, n: int, data: st.DataObject
+    rule: Step, seed: int, tied: bool, n: int, data: st.DataObject
 ) -> None:
     table = tied_table(seed, 16) if tied else random_table(seed, 16)
     path, rng, i = (
@@ -63,7 +62,7 @@ def test_a_step_moves_toward_x_1_or_not_at_all(
     x_t, x_1 = rng.integers(0, 16, 64), rng.integers(0, 16, 64)
     given_x_t, given_x_1 = x_t.copy(), x_1.copy()
     x_next = rule(x_t, x_1, i / n, 1 / n, path, *uniforms(seed, 64), False)
-    distance = path.distance(x_1)
+    distance = path.metric.distance(x_1)
     before, after = (np.take_along_axis(distance, ids[:, None], axis=1) for ids in (x_t, x_next))
     assert x_next.dtype == np.int64
     assert ((after < before)[:, 0] | (x_next == x_t)).all()
@@ -72,7 +71,7 @@ def test_a_step_moves_toward_x_1_or_not_at_all(
 
 
 @rules
-def test_the_last_step_gives_x_1(rule: StepRule) -> None:
+def test_the_last_step_gives_x_1(rule: Step) -> None:
     path, x_1 = MetricPath(tied_table(2, 16), SCHEDULE), np.arange(16)
     for n in (1, 49, 64):
         x_next = rule(
@@ -84,26 +83,30 @@ def test_the_last_step_gives_x_1(rule: StepRule) -> None:
 
 def test_nothing_jumps_in_the_first_euler_step_whatever_the_noise() -> None:
     path, x_t = MetricPath(random_table(3, 16), SCHEDULE), np.arange(16)
-    x_next = euler_step(x_t, x_t[::-1].copy(), 0.0, 0.9, path, np.zeros(16), np.zeros(16), False)
+    x_next = STEPS["euler"](
+        x_t, x_t[::-1].copy(), 0.0, 0.9, path, np.zeros(16), np.zeros(16), False
+    )
     np.testing.assert_array_equal(x_next, x_t)
     assert x_next is not x_t
-    moved = corrected_step(x_t, x_t[::-1].copy(), 0.0, 0.9, path, np.zeros(16), np.zeros(16), False)
+    moved = STEPS["corrected"](
+        x_t, x_t[::-1].copy(), 0.0, 0.9, path, np.zeros(16), np.zeros(16), False
+    )
     assert (moved != x_t).any()
 
 
 @rules
-def test_near_1_nothing_is_nan_and_every_symbol_but_a_tie_of_x_1_has_left(rule: StepRule) -> None:
+def test_near_1_nothing_is_nan_and_every_symbol_but_a_tie_of_x_1_has_left(rule: Step) -> None:
     table = tied_table(4, 16)
     path, (x_t, x_1) = MetricPath(table, SCHEDULE), np.divmod(np.arange(256), 16)
     h = 1e-9
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         x_next = rule(x_t, x_1, 1.0 - h, h, path, np.full(256, 0.999), np.full(256, 0.999), False)
-    distance = path.distance(x_1)
+    distance = path.metric.distance(x_1)
     np.testing.assert_array_equal(np.take_along_axis(distance, x_next[:, None], axis=1), 0.0)
 
 
 @rules
-def test_a_tie_of_x_1_never_jumps(rule: StepRule) -> None:
+def test_a_tie_of_x_1_never_jumps(rule: Step) -> None:
     table = np.repeat(random_table(5, 4), 2, axis=0)
     path, x_t = MetricPath(table, SCHEDULE), np.array([1, 3, 5, 7])
     np.testing.assert_array_equal(
@@ -113,13 +116,13 @@ def test_a_tie_of_x_1_never_jumps(rule: StepRule) -> None:
 
 @rules
 def test_rows_do_not_depend_on_their_neighbours_or_on_the_chunks(
-    rule: StepRule, monkeypatch: pytest.MonkeyPatch
+    rule: Step, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, rng = MetricPath(random_table(6, 40, dimensions=13), SCHEDULE), np.random.default_rng(6)
     x_t, x_1, (jump, target) = rng.integers(0, 40, 200), rng.integers(0, 40, 200), uniforms(6, 200)
     together = rule(x_t, x_1, 0.5, 0.05, path, jump, target, False)
     assert 20 < (together != x_t).sum() < 180
-    monkeypatch.setattr("nextomni_edge.flow.path.CHUNK", 100)
+    monkeypatch.setattr("nextomni_edge.flow.arrays.CHUNK", 100)
     np.testing.assert_array_equal(rule(x_t, x_1, 0.5, 0.05, path, jump, target, False), together)
     alone = [
         rule(
@@ -148,19 +151,21 @@ def test_the_comparison_is_strict() -> None:
         (probability * (1 + 1e-12), True),
         (1.0 - 2.0**-53, True),
     ):
-        x_next = euler_step(
+        x_next = STEPS["euler"](
             one, np.array([0]), 0.5, 0.01, path, np.array([uniform]), np.array([0.3]), False
         )
         assert (x_next[0] == 1) == stays
     # d = 0 gives probability 0, and 0 < 0 is false
     assert (
-        euler_step(one, np.array([1]), 0.5, 0.01, path, np.array([0.0]), np.array([0.0]), False)[0]
+        STEPS["euler"](
+            one, np.array([1]), 0.5, 0.01, path, np.array([0.0]), np.array([0.0]), False
+        )[0]
         == 1
     )
 
 
 @rules
-def test_what_cannot_be_a_step_is_refused(rule: StepRule) -> None:
+def test_what_cannot_be_a_step_is_refused(rule: Step) -> None:
     path, ids, half = MetricPath(random_table(7, 4), SCHEDULE), np.arange(4), np.full(4, 0.5)
     for t, h in ((-0.1, 0.1), (0.5, 0.0), (0.5, -0.1), (0.9, 0.2), (1.0, 0.1), (np.nan, 0.1)):
         with pytest.raises(UsageError, match="expected 0 <= t < t \\+ h <= 1"):

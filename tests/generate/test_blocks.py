@@ -82,7 +82,7 @@ def test_a_longer_response_starts_from_the_same_noise(fake: Fake) -> None:
     starts = []
     for blocks in (1, 2):
         batch = Batch([fake.ask("text", blocks)], [9])
-        starts.append(BatchNoise(batch, 1).start(fake.config.text.vocabulary_size)[0])
+        starts.append(BatchNoise(batch, 1).start(fake.model.paths("text"))[0])
     np.testing.assert_array_equal(starts[1][:BLOCK], starts[0])
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nextomni_edge.errors import UsageError
-from nextomni_edge.flow.step import grid
+from nextomni_edge.flow.schedule import grid
 from nextomni_edge.generate.grid import count_jumps, equal_jumps
 from nextomni_edge.generate.loop import generate
 from nextomni_edge.generate.options import GenerationOptions

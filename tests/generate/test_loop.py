@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 from nextomni_edge.errors import UsageError
+from nextomni_edge.flow.metric import MetricPath
 from nextomni_edge.flow.noise import Noise, Use
-from nextomni_edge.flow.path import MetricPath
 from nextomni_edge.flow.sampling import sample_x_1
 from nextomni_edge.flow.schedule import MetricSchedule
-from nextomni_edge.flow.step import corrected_step, euler_step
 from nextomni_edge.generate.loop import generate, generate_batch
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.generate.steps import StepRecord, StoppedError
 from nextomni_edge.runtimes.base import NonFiniteError
 from nextomni_edge.tokens.chat import Kind
 from nextomni_edge.tokens.sequence import Segment, Sequence, unconditional
+from tests.flow.tables import STEPS, start
 from tests.generate.fake import Fake
 
 KINDS: tuple[tuple[Kind, int | None], ...] = (
@@ -64,24 +64,23 @@ def plain_loop(fake: Fake, sequence: Sequence, given: GenerationOptions) -> list
     tables = fake.tables[modality].reshape(codebooks, entries, -1)
     paths = [MetricPath(table, MetricSchedule(settings.c, settings.a)) for table in tables]
     autoregressive = modality != "text" and getattr(config, modality).head.kind == "autoregressive"
-    step_rule = {"euler": euler_step, "corrected": corrected_step}[given.stepper]
 
     def shaped(tokens: np.ndarray) -> np.ndarray:
         return tokens[:, 0] if modality == "text" else tokens
 
     for index in indices:
-        start = noise.start(index, len(sequence.segments[index]), codebooks, entries)
-        sequence = sequence.with_tokens(index, shaped(start))
+        x_0 = start(noise, index, len(sequence.segments[index]), codebooks, entries)
+        sequence = sequence.with_tokens(index, shaped(x_0))
     trajectory = [[sequence.segments[index].tokens for index in indices]]
     for step in range(steps):
         hidden = plain_hidden(fake, sequence)
         without = plain_hidden(fake, unconditional(sequence, fake.model.tokenizer.special))
         following = sequence
         for index in indices:
-            start, stop = sequence.spans()[index]
-            rows = slice(start - config.logit_shift, stop - config.logit_shift)
-            x_t = sequence.segments[index].tokens.reshape(stop - start, codebooks)
-            uniform = {use: noise.uniform(index, step, use, stop - start, codebooks) for use in Use}
+            first, stop = sequence.spans()[index]
+            rows = slice(first - config.logit_shift, stop - config.logit_shift)
+            x_t = sequence.segments[index].tokens.reshape(stop - first, codebooks)
+            uniform = {use: noise.uniform(index, step, use, stop - first, codebooks) for use in Use}
             x_1, x_next = np.zeros_like(x_t), np.zeros_like(x_t)
             for k in range(codebooks):
                 codes = x_1[None] if autoregressive else None
@@ -90,7 +89,7 @@ def plain_loop(fake: Fake, sequence: Sequence, given: GenerationOptions) -> list
                     for h in (hidden, without)
                 ]
                 cond, uncond = (
-                    logits.reshape(stop - start, codebooks, entries)[:, k] for logits in both
+                    logits.reshape(stop - first, codebooks, entries)[:, k] for logits in both
                 )
                 logits = (
                     (1 + given.guidance) * cond - given.guidance * uncond
@@ -102,15 +101,10 @@ def plain_loop(fake: Fake, sequence: Sequence, given: GenerationOptions) -> list
                 )
             for k in range(codebooks):
                 draws = uniform[Use.JUMP][:, k], uniform[Use.TARGET][:, k]
-                x_next[:, k] = step_rule(
-                    x_t[:, k],
-                    x_1[:, k],
-                    step / steps,
-                    1 / steps,
-                    paths[k],
-                    *draws,
+                x_next[:, k] = STEPS[given.stepper](
+                    x_t[:, k], x_1[:, k], step / steps, 1 / steps, paths[k], *draws,
                     step == steps - 1,
-                )
+                )  # fmt: skip
             following = following.with_tokens(index, shaped(x_next))
         sequence = following
         trajectory.append([sequence.segments[index].tokens for index in indices])

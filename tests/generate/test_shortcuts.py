@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nextomni_edge.flow.metric import MetricPath
 from nextomni_edge.generate.loop import generate, generate_batch
 from nextomni_edge.generate.meter import Meter
 from nextomni_edge.generate.options import SHORTCUTS, GenerationOptions
@@ -193,7 +194,8 @@ def test_the_prompt_is_embedded_once(fake: Fake) -> None:
 def test_metric_rows_are_kept(fake: Fake) -> None:
     compared(fake, "image", "keep_metric_rows", steps=30)
     for path in fake.model.paths("image"):
-        assert path.kept is not None and path.kept.misses <= 16 < path.kept.hits
+        assert isinstance(path, MetricPath) and path.metric.kept is not None
+        assert path.metric.kept.misses <= 16 < path.metric.kept.hits
 
 
 def test_the_backbone_reads_the_embeddings_where_they_stand(fake: Fake) -> None:

@@ -12,8 +12,8 @@ from safetensors.numpy import load_file
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
 from nextomni_edge.checkpoints.importing import import_model
-from nextomni_edge.flow.path import MetricPath
-from nextomni_edge.flow.sampling import guided
+from nextomni_edge.flow.guidance import guided
+from nextomni_edge.flow.metric import MetricPath
 from nextomni_edge.flow.velocity import intensity
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.models.networks import expected_shapes
@@ -128,6 +128,7 @@ def replay(model: EdgeModel, run: str) -> float:
     branches = [whole, unconditional(whole, model.tokenizer.special)] if image else [whole]
     (place,) = whole.generated()
     rows, (path,) = np.arange(*whole.spans()[place]), model.paths(modality)
+    assert isinstance(path, MetricPath)
     states, difference = GOLDEN[f"{run}.x_t"], 0.0
     for step, h in enumerate(GOLDEN[f"{run}.h"]):
         now = states[step][:, None] if image else states[step]
@@ -163,7 +164,7 @@ def moved(path: MetricPath, run: str, step: int, h: float) -> np.ndarray:
     x_t, x_1 = GOLDEN[f"{run}.x_t"][step], GOLDEN[f"{run}.x_1"][step]
     if step == len(GOLDEN[f"{run}.h"]) - 1:
         return x_1
-    leaving = intensity(x_t, x_1, float(GOLDEN[f"{run}.t"][step]), path)
+    leaving = intensity(x_t, x_1, float(GOLDEN[f"{run}.t"][step]), path.metric, path.schedule)
     jumps = GOLDEN[f"{run}.uniform"][step] < -np.expm1(-h * leaving)
     np.testing.assert_array_equal(jumps, GOLDEN[f"{run}.jump"][step])
     return np.where(jumps, GOLDEN[f"{run}.target"][step], x_t)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from nextomni_edge.checkpoints.layouts.fudoki import vq_decoder_tensors
 from nextomni_edge.config import CodebookConfig, ImageConfig, VqConfig
-from nextomni_edge.flow.path import MetricPath
-from nextomni_edge.flow.sampling import guided
+from nextomni_edge.flow.guidance import guided
+from nextomni_edge.flow.metric import MetricPath
 from nextomni_edge.flow.schedule import MetricSchedule
 from nextomni_edge.flow.velocity import intensity, jump_weight, velocity
 from nextomni_edge.models import networks
@@ -189,15 +189,24 @@ def test_flow_quantities_of_the_model_s_own_tables(
     table = getattr(fudoki.metric_tables, modality).numpy()
     path = MetricPath(table if modality == "text" else table[0], MetricSchedule(3.0, 0.9))
     x_1, x_t = GOLDEN[f"flow.{name}.x_1"], GOLDEN[f"flow.{name}.x_t"]
-    assert relative(path.distance(x_1), GOLDEN[f"flow.{name}.distance"]) <= 1e-6
+    assert relative(path.metric.distance(x_1), GOLDEN[f"flow.{name}.distance"]) <= 1e-6
     for index, t in enumerate(GOLDEN["flow.t"].tolist()):
         assert relative(path.probability(x_1, t), GOLDEN[f"flow.{name}.p_t"][index]) <= 1e-6
         assert (
-            relative(intensity(x_t, x_1, t, path), GOLDEN[f"flow.{name}.intensity"][index]) <= 1e-6
+            relative(
+                intensity(x_t, x_1, t, path.metric, path.schedule),
+                GOLDEN[f"flow.{name}.intensity"][index],
+            )
+            <= 1e-6
         )
         beta, d_beta = path.schedule(t)
         u = d_beta * jump_weight(GOLDEN[f"flow.{name}.distance"], x_t, beta)
         assert relative(u, GOLDEN[f"flow.{name}.u"][index]) <= 1e-6
         # With our own distances, exact but for their last float32 digit as theirs are: beta, 100 at
         # the last t, multiplies that.
-        assert relative(velocity(x_t, x_1, t, path), GOLDEN[f"flow.{name}.u"][index]) <= 1e-5
+        assert (
+            relative(
+                velocity(x_t, x_1, t, path.metric, path.schedule), GOLDEN[f"flow.{name}.u"][index]
+            )
+            <= 1e-5
+        )

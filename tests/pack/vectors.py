@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from nextomni_edge.flow.metric import MetricPath
 from nextomni_edge.flow.noise import Noise, Use
-from nextomni_edge.flow.path import MetricPath
 from nextomni_edge.flow.sampling import sample_x_1
-from nextomni_edge.flow.schedule import MetricSchedule
-from nextomni_edge.flow.step import RISES, STEP_RULES
+from nextomni_edge.flow.schedule import RISES, MetricSchedule
 from nextomni_edge.generate.loop import generate
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.generate.steps import StepRecord
@@ -23,6 +22,7 @@ from nextomni_edge.pack.ios import options_json, rows
 from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, respond
 from nextomni_edge.tokens.text import TextTokenizer
 from nextomni_edge.tokens.train import train_tokenizer
+from tests.flow.tables import STEPS, start
 from tests.pack.integers import integer_model
 from tests.tiny import CORPUS, tiny_config
 
@@ -67,7 +67,7 @@ def noise() -> list[dict[str, Any]]:
             "seed": str(seed), "segment": segment, "step": step, "use": int(use),
             "positions": positions, "codes": codes,
             "uniform": Noise(seed).uniform(segment, step, use, positions, codes).tolist(),
-            "start": Noise(seed).start(segment, positions, codes, 1000).tolist(),
+            "start": start(Noise(seed), segment, positions, codes, 1000).tolist(),
         }
         for seed, segment, step, use, positions, codes in places
     ]  # fmt: skip
@@ -97,17 +97,17 @@ def steps() -> dict[str, Any]:
     symbol."""
     metric, generator = table(24, 6, seed=1), np.random.default_rng(2)
     path, found = MetricPath(metric, MetricSchedule()), []
-    for stepper, t in itertools.product(STEP_RULES, (0.0, 0.25, 0.6, 0.9)):
+    for stepper, t in itertools.product(STEPS, (0.0, 0.25, 0.6, 0.9)):
         x_t, x_1 = generator.integers(0, 24, (2, 40))
         jump, target = np.round(generator.uniform(size=(2, 40)), 6)
-        x_next = STEP_RULES[stepper](x_t, x_1, t, 0.1, path, jump, target)
+        x_next = STEPS[stepper](x_t, x_1, t, 0.1, path, jump, target)
         found.append({
             "stepper": stepper, "t": t, "h": 0.1, "from": x_t.tolist(), "toward": x_1.tolist(),
             "jump": jump.tolist(), "target": target.tolist(), "next": x_next.tolist(),
         })  # fmt: skip
     return {
         "table": metric.tolist(),
-        "distance": path.distance(np.array([3]))[0].tolist(),
+        "distance": path.metric.distance(np.array([3]))[0].tolist(),
         "steps": found,
     }
 

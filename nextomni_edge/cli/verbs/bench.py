@@ -14,6 +14,7 @@ import click
 from nextomni_edge.cli.console import Console, common_options
 from nextomni_edge.cli.generation import generation_options, request_of
 from nextomni_edge.cli.model import choose_runtime, open_model, runtime_options
+from nextomni_edge.cli.verbs.choose import choose_and_keep
 from nextomni_edge.cli.verbs.plan import Planned, plan_options, print_plan
 from nextomni_edge.errors import UsageError
 
@@ -81,6 +82,14 @@ SWITCHES: Final = {"on": True, "off": False}
     metavar="FILE",
     help="Write a trace for Chrome or Perfetto.",
 )
+@click.option(
+    "--choose",
+    is_flag=True,
+    help=(
+        "Only find the fastest runtime for each BUNDLE here, in about a minute, and keep it for"
+        " `run`, `chat`, `verify` and `doctor`."
+    ),
+)
 @plan_options
 @generation_options
 @runtime_options
@@ -95,6 +104,7 @@ def bench(
     rows: str | None,
     save: Path | None,
     trace: Path | None,
+    choose: bool,
     planned: Planned | None,
     execution: Execution,
     **request: Any,
@@ -108,6 +118,7 @@ def bench(
     nextomni-edge bench BUNDLE --kv-cache revised --baseline kv_cache=none --task image-to-text
     nextomni-edge bench BUNDLE INT8 --trace steps.json
     nextomni-edge bench BUNDLE INT8 INT4 --save variants.json
+    nextomni-edge bench BUNDLE --choose
     nextomni-edge bench --plan nextomni-7b --device orin-nano-8gb --precision int4
     """
     from nextomni_edge.measure.timing import forwards, measure
@@ -115,6 +126,9 @@ def bench(
     plan = named_plan(task_name)
     if planned:
         print_plan(console, bundles, plan, planned)
+        return
+    if choose:
+        choose_and_keep(console, bundles, execution)
         return
     check_files(trace, save, bundles, task_name)
     ways = {bundle: choose_runtime(console, bundle, execution) for bundle in bundles}
@@ -324,7 +338,7 @@ def results(task: str, measurements: list[Measurement]) -> dict[str, Any]:
     """All numbers, and each configuration against the last, which is the baseline where there is
     one."""
     from nextomni_edge.measure.timing import equal_tokens
-    from nextomni_edge.measure.variants import Machine
+    from nextomni_edge.runtimes.machine import Machine
 
     last = measurements[-1]
     compared = [

@@ -1,0 +1,46 @@
+"""The choices of the commit step, by which published masked models are decoded (METHOD 9). A leaf
+module: config.py stores them, flow/commit.py carries them out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+OPTIONAL: Final = {"optional": True}  # JSON leaves the key out where it is the default
+
+Count = Literal["even", "cosine", "linear", "time"]
+Score = Literal["probability", "log_probability", "margin", "entropy", "random"]
+ScoreNoise = Literal["none", "constant", "compounding"]
+
+
+@dataclass(frozen=True)
+class CommitConfig:
+    """
+    In each step every masked row draws x_1 and gets a score; the best rows are written and stay.
+
+    count: how many rows stay masked. "even": the masks of a block are shared out evenly over its
+    steps (LLaDA). "cosine", "linear": ⌊N·cos(π/2·r)⌋ or ⌊N·(1 − r)⌋ of N rows are masked after the
+    share r of the steps (MaskGIT). "time": int(masked·(1 − s/t)) are written, at least one (Dream).
+
+    score: of a drawn x_1, its probability p, ln p, p_1 − p_2, −entropy, or a uniform draw.
+    tempered: whether the score sees the temperature and the truncation that x_1 was drawn with.
+    score_noise: Gumbel noise on the score, at the temperature, or at one that shrinks by 1 − r each
+    step. block: rows of a block that is finished before the next begins; 0: one block. threshold:
+    write every row whose score is over it, at least the best one, in place of a count; 0: off.
+    never: ids that are not drawn. last: ids whose score is that of probability 0. total: what
+    N counts, the rows that were masked at the start, or all of them. early: whether the last masked
+    row may be written before the last step.
+    """
+
+    count: Count = "even"
+    score: Score = "probability"
+    tempered: bool = field(default=False, metadata=OPTIONAL)
+    score_noise: ScoreNoise = field(default="none", metadata=OPTIONAL)
+    block: int = field(default=0, metadata=OPTIONAL)
+    threshold: float = field(default=0.0, metadata=OPTIONAL)
+    top_k: int = field(default=0, metadata=OPTIONAL)
+    top_p: float = field(default=1.0, metadata=OPTIONAL)
+    never: tuple[int, ...] = field(default=(), metadata=OPTIONAL)
+    last: tuple[int, ...] = field(default=(), metadata=OPTIONAL)
+    total: Literal["masked", "all"] = field(default="masked", metadata=OPTIONAL)
+    early: bool = field(default=False, metadata=OPTIONAL)
