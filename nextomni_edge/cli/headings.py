@@ -35,7 +35,7 @@ class HeadedCommand(click.Command):
         sections: dict[str, list[tuple[str, str]]] = {}
         other: list[tuple[str, str]] = []
         for param in self.get_params(ctx):
-            record = param.get_help_record(ctx)
+            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
             if record is not None:
                 heading = param.heading if isinstance(param, HeadedOption) else None
                 rows = sections.setdefault(heading, []) if heading else other

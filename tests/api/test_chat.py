@@ -35,7 +35,7 @@ def test_a_turn_that_fails_is_forgotten(model: ne.Model) -> None:
     with pytest.raises(UsageError, match="no setting 'sed'"):
         chat.say("a cat", sed=1)  # type: ignore[call-arg]
     with pytest.raises(UsageError, match="one prompt at a time"):
-        chat.say(["a cat", "a dog"])  # type: ignore[arg-type]
+        chat.say(["a cat", "a dog"])
     assert len(chat.turns) == 2
 
 

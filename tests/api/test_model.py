@@ -257,7 +257,8 @@ def test_progress_is_told_in_steps(model: ne.Model) -> None:
 
 
 def test_threads_may_share_a_model(tiny_bundle: Path) -> None:
-    """Each thread gets the answers that a sequence of calls gets, from the first, which loads, on."""
+    """Each thread gets the answers that calls one after another get, on a model that loads its
+    components meanwhile."""
     fresh = ne.load(tiny_bundle)
     jobs: list[tuple[Kind, int]] = [(kind, seed) for seed in range(3) for kind in KINDS]
 

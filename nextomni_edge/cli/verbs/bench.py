@@ -115,7 +115,7 @@ def bench(
 
     \b
     nextomni-edge bench BUNDLE --baseline
-    nextomni-edge bench BUNDLE --kv-cache revised --baseline kv_cache=none --task image-to-text
+    nextomni-edge bench BUNDLE --kv-cache revised --baseline kv_cache=none
     nextomni-edge bench BUNDLE INT8 --trace steps.json
     nextomni-edge bench BUNDLE INT8 INT4 --save variants.json
     nextomni-edge bench BUNDLE --choose

@@ -66,8 +66,9 @@ def calibrate(
     networks read, from noise to data.
 
     \b
-    A line of the file: {"task": "what is it", "answer": "text", "turns": [{"role": "user", "parts":
-    [{"kind": "image", "value": "a.png"}, {"kind": "text", "value": "what is this?"}]}]}
+    A line of the file:
+      {"task": "what is it", "answer": "text", "turns": [{"role": "user", "parts":
+      [{"kind": "image", "value": "a.png"}, {"kind": "text", "value": "what?"}]}]}
     """
     with needs_extra("quantize", "onnx_ir", "onnxruntime"):
         from nextomni_edge.calibration.data.collect import Prompted, Random, collect

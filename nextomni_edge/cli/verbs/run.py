@@ -96,7 +96,7 @@ class Wanted:
         if self.stream and kind != "text":
             raise UsageError("--stream writes a film: name a file, such as -o film.gif")
         if kind != "text" and sys.stdout.isatty():
-            raise UsageError(f"-o - would write a {kind} to the terminal; pipe it, or name a file")
+            raise UsageError("-o - would write bytes to the terminal; pipe it, or name a file")
 
     def write(self, answer: Answer, film: Film | None, place: Path | None) -> None:
         """The answer, or the film of it, into the file `place`, or to standard output."""
