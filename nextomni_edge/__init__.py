@@ -109,14 +109,16 @@ def quantize(
     )
 
 
-def __getattr__(name: str) -> object:
-    if name == "__version__":
-        return _version()
-    if name in ("export", "search", "verify"):
-        return importlib.import_module(f"{__name__}.{name}")
-    if name in __all__:
-        return getattr(importlib.import_module(f"{__name__}.api"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # or a checker would take every name for one of the package
+
+    def __getattr__(name: str) -> object:
+        if name == "__version__":
+            return _version()
+        if name in ("export", "search", "verify"):
+            return importlib.import_module(f"{__name__}.{name}")
+        if name in __all__:
+            return getattr(importlib.import_module(f"{__name__}.api"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
