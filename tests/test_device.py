@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.test_wheel import wheel as wheel  # the fixture
+from tests.test_wheel import source as source  # the fixtures
+from tests.test_wheel import wheel as wheel
 
 ABSENT = [
     "torch",

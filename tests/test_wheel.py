@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -13,10 +14,9 @@ from tests.test_layers import MODULES, PACKAGE, ROOT
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy of the files (a build writes beside its sources), without a network:
-    setuptools is in the environment."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the files that a build reads: it writes next to them."""
+    source = tmp_path_factory.mktemp("source")
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"],
         cwd=ROOT,
@@ -43,6 +43,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 target.symlink_to(path.readlink())
             else:
                 target.write_bytes(path.read_bytes())
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built without a network: setuptools is in the environment."""
+    out = tmp_path_factory.mktemp("wheel")
     command = [
         sys.executable,
         "-m",
@@ -116,3 +123,28 @@ def test_the_default_dependencies_are_a_devices(wheel: Path) -> None:
         "soundfile",
         "tokenizers",
     }
+
+
+def test_a_type_checker_follows_an_editable_install(source: Path, tmp_path: Path) -> None:
+    """Installed as `pip install -e` does it, in an environment of its own."""
+    build = "import sys, setuptools.build_meta as backend; backend.build_editable(sys.argv[1])"
+    subprocess.run(
+        [sys.executable, "-c", build, tmp_path], cwd=source, check=True, capture_output=True
+    )
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "env"], check=True)
+    (site,) = (tmp_path / "env").glob("lib/python*/site-packages")
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as archive:
+        archive.extractall(site)
+    user = tmp_path / "user.py"
+    user.write_text("import nextomni_edge as ne\nreveal_type(ne.load('a'))\nne.load(7)\n")
+    python = str(tmp_path / "env" / "bin" / "python")
+    ended = subprocess.run(
+        [sys.executable, "-m", "mypy", "--python-executable", python, "user.py"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert 'Revealed type is "nextomni_edge.api.model.Model"' in ended.stdout, ended.stdout
+    assert 'user.py:3: error: Argument 1 to "load" has incompatible type "int"' in ended.stdout
