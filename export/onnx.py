@@ -30,7 +30,10 @@ DTYPES: Final = {
 }
 # All distinct and none below 2, so that no size is taken for a constant or for another; `attended`
 # is past + rows.
-EXAMPLE_SIZES: Final = {"batch": 2, "rows": 3, "past": 5, "attended": 8, "length": 3}
+EXAMPLE_SIZES: Final = {
+    "batch": 2, "rows": 3, "past": 5, "attended": 8, "length": 3,
+    "height": 4, "width": 6, "pixel_height": 64, "pixel_width": 96,
+}  # fmt: skip
 
 
 def write_component(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from nextomni_edge.decoding import OPTIONAL, CommitConfig
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.formats.strict_json import read_dataclass, read_json
 from nextomni_edge.spec import Modality
@@ -24,10 +25,22 @@ RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "temperature": (0, 1e6),
     "guidance": (0, 1e6),
     "null_token": (0, 2**30),
+    "offset": (0, 2**30),
+    "newline": (0, 2**30),
+    "mask": (0, 2**30),
+    "block": (0, 2**30),
+    "top_k": (0, 2**30),
+    "top_p": (1e-9, 1),
+    "threshold": (0, 1),
 }
-OPTIONAL: Final = {
-    "optional": True
-}  # a key that JSON leaves out where it is the default: models without use for it keep their files
+Template = Literal["chatml", "deepseek", "llada", "mmada", "lumina", "dream"]
+Fitting = Literal["white", "janus", "crop", "buckets"]
+
+MODALITIES_OF: Final[Mapping[str, tuple[tuple[Modality, ...], ...]]] = {
+    "native": (("text", "image", "audio"),),
+    "fudoki": (("text", "image"),),
+    "unified": (("text",), ("text", "image")),
+}
 
 
 @dataclass(frozen=True)
@@ -70,7 +83,7 @@ class TextConfig:
     max_blocks: int = 16
     tied_head: bool = False
     metric_dim: int = 64
-    template: Literal["chatml", "deepseek"] = field(default="chatml", metadata=OPTIONAL)
+    template: Template = field(default="chatml", metadata=OPTIONAL)
     system_prompt: str = field(default="", metadata=OPTIONAL)
     canvas: int | None = field(default=None, metadata=OPTIONAL)
     null_token: int | None = field(default=None, metadata=OPTIONAL)
@@ -125,20 +138,30 @@ class TransformerConfig:
 class VqConfig:
     """The convolutional encoder or decoder of a VQ-GAN (LlamaGen's VQ-16, arXiv 2406.06525):
     channels of level i are channels·multipliers[i], the resolution doubles from each level to the
-    one before it."""
+    one before it.
+
+    Of network "unified" only: `blocks` of each level in place of residual_blocks, `groups` of
+    GroupNorm, `attends` in the middle, `lookup` of a code (by the signs of its latent, MAGVIT-v2's
+    LFQ, arXiv 2310.05737; or the nearest row of a codebook), `pixels` as the network sees them.
+    """
 
     channels: int = 128
     multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)
     residual_blocks: int = 2
     latent_channels: int = 256
+    blocks: tuple[int, ...] = field(default=(), metadata=OPTIONAL)
+    groups: int = field(default=32, metadata=OPTIONAL)
+    attends: bool = field(default=True, metadata=OPTIONAL)
+    lookup: Literal["cosine", "sign", "nearest"] = field(default="cosine", metadata=OPTIONAL)
+    pixels: Literal["signed", "unit"] = field(default="signed", metadata=OPTIONAL)
 
     def fits(self, image: ImageConfig) -> bool:
-        """Whether the levels bring a grid of patches back to pixels, and GroupNorm's 32 groups are
+        """Whether the levels bring a grid of patches back to pixels, and GroupNorm's groups are
         whole."""
         whole = all(
-            1 <= multiplier < 2**20 and self.channels * multiplier % 32 == 0
+            1 <= multiplier < 2**20 and self.channels * multiplier % self.groups == 0
             for multiplier in self.multipliers
-        )
+        ) and (not self.blocks or len(self.blocks) == len(self.multipliers))
         return (
             whole
             and 0 < len(self.multipliers) <= 20
@@ -150,6 +173,10 @@ class VqConfig:
 class ImageConfig:
     """Square images of `size` pixels in patches of `patch`; (size/patch)² tokens. Video is up to
     `max_frames` of them.
+
+    Network "unified" takes other sizes too: `offset` is the id of code 0 in the vocabulary that it
+    shares with text, `newline` the id behind each row of codes, where rows have one. `truncated`:
+    pixels become bytes by cutting, not by rounding.
 
     `given`: what the backbone sees of an image that is given: its codes, or continuous features of
     the encoder. `fitting`: how a picture comes into the square (see media/image.py). `vq` replaces
@@ -164,9 +191,12 @@ class ImageConfig:
     decoder: TransformerConfig = field(default_factory=TransformerConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
     given: Literal["codes", "features"] = field(default="codes", metadata=OPTIONAL)
-    fitting: Literal["white", "janus"] = field(default="white", metadata=OPTIONAL)
+    fitting: Fitting = field(default="white", metadata=OPTIONAL)
     vq: VqConfig | None = field(default=None, metadata=OPTIONAL)
     vq_encoder: VqConfig | None = field(default=None, metadata=OPTIONAL)
+    offset: int | None = field(default=None, metadata=OPTIONAL)
+    newline: int | None = field(default=None, metadata=OPTIONAL)
+    truncated: bool = field(default=False, metadata=OPTIONAL)
 
     @property
     def grid(self) -> int:
@@ -207,10 +237,19 @@ class PathConfig:
     """The path of one modality and its published sampling defaults (METHOD 3 and 9).
 
     `kind` is a name of `flow.path.PATHS`. `c` and `a` belong to the metric path: beta_t =
-    c·(t/(1−t))^a.
+    c·(t/(1−t))^a. The mixture path has a `source`, which is the id `mask` (None: one behind the
+    symbols) or uniform, κ_t of the form `kappa` with its `shift`, and `commit`, by which rows are
+    written where that is how the model is decoded.
     """
 
     kind: str = field(default="metric", metadata=OPTIONAL, kw_only=True)
+    source: Literal["mask", "uniform"] = field(default="mask", metadata=OPTIONAL, kw_only=True)
+    mask: int | None = field(default=None, metadata=OPTIONAL, kw_only=True)
+    kappa: Literal["linear", "cosine", "shifted"] = field(
+        default="linear", metadata=OPTIONAL, kw_only=True
+    )
+    shift: float = field(default=1.0, metadata=OPTIONAL, kw_only=True)
+    commit: CommitConfig | None = field(default=None, metadata=OPTIONAL, kw_only=True)
     c: float = 3.0
     a: float = 0.9
     steps: int = 32
@@ -235,7 +274,8 @@ class FlowConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The whole model. `logit_shift` 1: position i is predicted from the hidden state of i−1
+    """The whole model. Network "unified" has one vocabulary for text and image codes, in one table
+    and one head. `logit_shift` 1: position i is predicted from the hidden state of i−1
     (METHOD 2).
 
     `network` names the modules that it is built of (see models/networks.py). What belongs to a
@@ -248,7 +288,7 @@ class ModelConfig:
     audio: AudioConfig = field(default_factory=AudioConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)
     logit_shift: Literal[0, 1] = 0
-    network: Literal["native", "fudoki"] = field(default="native", metadata=OPTIONAL)
+    network: Literal["native", "fudoki", "unified"] = field(default="native", metadata=OPTIONAL)
     modalities: tuple[Modality, ...] = field(default=("text", "image", "audio"), metadata=OPTIONAL)
 
     def __post_init__(self) -> None:
@@ -285,33 +325,28 @@ class ModelConfig:
 
     def _network_checks(self) -> list[tuple[bool, str]]:
         """What each network is built of, and what its text must fit in."""
-        text, image, native = self.text, self.image, self.network == "native"
-        modalities = ("text", "image", "audio") if native else ("text", "image")
-        parts = (
-            image.vq is None and image.given == "codes"
-            if native
-            else image.vq is not None and image.given == "features"
-        )
-        limit, null = self.backbone.max_positions, text.null_token
-        given = "codes and no" if native else "features and an"
-        levels = "must have log2 of image.patch and one levels, widths of whole groups of 32"
+        text, image, limit = self.text, self.image, self.backbone.max_positions
+        null, network = text.null_token, self.network
+        levels = "must have log2 of image.patch and one levels, widths of whole groups of"
+        allowed = MODALITIES_OF[network]
         return [
             (
-                self.modalities == modalities,
-                f"modalities of network {self.network} must be {', '.join(modalities)}",
+                self.modalities in allowed,
+                (
+                    f"modalities of network {network} must be"
+                    f" {' or '.join(', '.join(names) for names in allowed)}"
+                ),
             ),
+            *(self._unified_checks() if network == "unified" else self._separate_checks()),
             (
-                parts,
-                f"network {self.network} must have image.given {given} image.vq",
+                network == "native"
+                or "image" not in self.modalities
+                or image.codebook.codebooks == 1,
+                f"image.codebook.codebooks of network {network} must be 1",
             ),
-            (
-                native or image.codebook.codebooks == 1,
-                f"image.codebook.codebooks of network {self.network} must be 1",
-            ),
-            (image.vq is None or image.vq.fits(image), f"image.vq {levels}"),
-            (
-                image.vq_encoder is None or image.vq_encoder.fits(image),
-                f"image.vq_encoder {levels}",
+            *(
+                (part is None or part.fits(image), f"{name} {levels} {part and part.groups}")
+                for name, part in (("image.vq", image.vq), ("image.vq_encoder", image.vq_encoder))
             ),
             (
                 image.vq_encoder is None or image.vq is not None,
@@ -327,12 +362,51 @@ class ModelConfig:
             ),
         ]
 
+    def _separate_checks(self) -> list[tuple[bool, str]]:
+        """Of networks whose images have a vocabulary of their own."""
+        image, native = self.image, self.network == "native"
+        given = "codes and no" if native else "features and an"
+        parts = (
+            image.vq is None and image.given == "codes"
+            if native
+            else image.vq is not None and image.given == "features"
+        )
+        return [(parts, f"network {self.network} must have image.given {given} image.vq")]
+
+    def _unified_checks(self) -> list[tuple[bool, str]]:
+        """Of a network with one vocabulary for text and images."""
+        image, size = self.image, self.text.vocabulary_size
+        ids = [("text.mask", self.flow.text.mask), ("image.newline", image.newline)]
+        checks = [
+            (path.kind == "mixture", "flow of network unified must be of kind mixture")
+            for path in (self.flow.text, *((self.flow.image,) * ("image" in self.modalities)))
+        ]
+        checks += [
+            (found is None or found < size, f"{name} must be under text.vocabulary_size, {size}")
+            for name, found in ids
+        ]
+        if "image" in self.modalities:
+            end = None if image.offset is None else image.offset + image.codebook.entries
+            checks += [
+                (
+                    image.given == "codes" and None not in (image.vq, image.vq_encoder),
+                    "network unified must have image.given codes, an image.vq and image.vq_encoder",
+                ),
+                (
+                    end is not None and end <= size,
+                    f"image.offset and its codes must lie within text.vocabulary_size, {size}",
+                ),
+            ]
+        return checks
+
     def to_json(self) -> dict[str, Any]:
         data = _to_json(self)
         for modality in {"text", "image", "audio"} - set(self.modalities):
             del data[modality], data["flow"][modality]
-        if self.image.vq:
+        if self.image.vq and "image" in self.modalities:
             del data["image"]["decoder"]
+        if self.network == "unified" and "image" in self.modalities:
+            del data["image"]["encoder"], data["image"]["head"]
         return data
 
     @property

@@ -29,7 +29,8 @@ class CommitConfig:
     write every row whose score is over it, at least the best one, in place of a count; 0: off.
     never: ids that are not drawn. last: ids whose score is that of probability 0. total: what
     N counts, the rows that were masked at the start, or all of them. early: whether the last masked
-    row may be written before the last step.
+    row may be written before the last step. draw_temperature: of x_1, in place of the run's own,
+    which then is the score's.
     """
 
     count: Count = "even"
@@ -44,3 +45,4 @@ class CommitConfig:
     last: tuple[int, ...] = field(default=(), metadata=OPTIONAL)
     total: Literal["masked", "all"] = field(default="masked", metadata=OPTIONAL)
     early: bool = field(default=False, metadata=OPTIONAL)
+    draw_temperature: float | None = field(default=None, metadata=OPTIONAL)

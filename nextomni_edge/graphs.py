@@ -7,6 +7,7 @@ from nextomni_edge.config import CodebookConfig, HeadConfig, ModelConfig
 from nextomni_edge.spec import ComponentName, Dim, GraphSpec, TensorSpec, Wire
 
 MAX_BATCH = 64
+MAX_SIDE = 256  # rows and columns of a grid of image codes of any size
 
 
 def graph_specs(config: ModelConfig) -> dict[str, GraphSpec]:
@@ -135,14 +136,22 @@ def _code_head(config: ModelConfig, component: str) -> GraphSpec:
 
 
 def _pixels(config: ModelConfig) -> TensorSpec:
-    """RGB in [-1, 1]."""
-    return TensorSpec(Wire.PIXELS, "float32", (_batch(), 3, config.image.size, config.image.size))
+    """RGB in [-1, 1], of one size, or of `patch` pixels for each code of a grid of any size."""
+    image = config.image
+    if config.network != "unified":
+        return TensorSpec(Wire.PIXELS, "float32", (_batch(), 3, image.size, image.size))
+    sides = (
+        Dim(f"pixel_{side}", image.patch, MAX_SIDE * image.patch) for side in ("height", "width")
+    )
+    return TensorSpec(Wire.PIXELS, "float32", (_batch(), 3, *sides))
 
 
 def _image_codes(config: ModelConfig) -> TensorSpec:
-    return TensorSpec(
-        Wire.CODES, "int64", (_batch(), config.image.positions, config.image.codebook.codebooks)
-    )
+    codebooks = config.image.codebook.codebooks
+    if config.network != "unified":
+        return TensorSpec(Wire.CODES, "int64", (_batch(), config.image.positions, codebooks))
+    sides = (Dim(side, 1, MAX_SIDE) for side in ("height", "width"))
+    return TensorSpec(Wire.CODES, "int64", (_batch(), *sides, codebooks))
 
 
 def _image_encoder(config: ModelConfig) -> GraphSpec:

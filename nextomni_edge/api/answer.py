@@ -71,7 +71,8 @@ class Answer:
     def image(self) -> PIL.Image.Image:
         """The picture, RGB."""
         self._require("image")
-        return PIL.Image.fromarray(to_bytes(self.media), "RGB")
+        truncated = self._edge.config.image.truncated
+        return PIL.Image.fromarray(to_bytes(self.media, truncated), "RGB")
 
     @property
     def audio(self) -> tuple[Float32, int]:
@@ -123,8 +124,7 @@ class Answer:
             if scale != 1:
                 raise UsageError("scale is for pictures and videos, but the answer is a text")
             return f"{self.part.value}\n".encode()
-        rate = self._edge.config.audio.sample_rate
-        return encoded(self.modality, self.media, name, rate, fps, scale)
+        return encoded(self.modality, self.media, name, self._edge.config, fps, scale)
 
     def _require(self, kind: Kind) -> None:
         if self.modality != kind:

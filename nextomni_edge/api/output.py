@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import UsageError
 from nextomni_edge.media.audio import AUDIO_FORMATS, audio_bytes
 from nextomni_edge.media.image import IMAGE_FORMATS, enlarged, format_of, image_bytes
@@ -79,18 +80,18 @@ def encoded(
     kind: Kind,
     media: NDArray[np.float32],
     name: Path,
-    sample_rate: int,
+    config: ModelConfig,
     frames_per_second: float,
     scale: int,
 ) -> bytes:
-    """A file of pixels (3,S,S), a waveform (samples,) or frames (F,3,S,S), in the format of the
-    name's suffix. UsageError: the suffix is of another kind, or a sound is to be scaled."""
+    """A file of a model's pixels (3,S,S), waveform (samples,) or frames (F,3,S,S), in the format of
+    the name's suffix. UsageError: the suffix is of another kind, or a sound is to be scaled."""
     check_format(kind, name)
     if kind == "audio":
         if scale != 1:
             raise UsageError("scale is for pictures and videos, but the answer is a sound")
-        return audio_bytes(media, sample_rate, name)
+        return audio_bytes(media, config.audio.sample_rate, name)
     larger = enlarged(media, scale)
     if kind == "image":
-        return image_bytes(larger, name)
+        return image_bytes(larger, name, config.image.truncated)
     return video_bytes(larger, frames_per_second, name)

@@ -14,20 +14,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextomni_edge.checkpoints.directory import Checkpoint, file_sha256, open_import
+from nextomni_edge.checkpoints.layouts.dream import DREAM
 from nextomni_edge.checkpoints.layouts.encoders import CLIP, SIGLIP, WHISPER
 from nextomni_edge.checkpoints.layouts.fudoki import FUDOKI
+from nextomni_edge.checkpoints.layouts.llada import LLADA
 from nextomni_edge.checkpoints.layouts.llama import LLAMA, QWEN2
 from nextomni_edge.checkpoints.layouts.native import NATIVE
 from nextomni_edge.checkpoints.pickled import embedding_table
 from nextomni_edge.checkpoints.record import RECORD, ImportRecord, Origin, Piece, SourceFile
-from nextomni_edge.checkpoints.source import Layout, Plan, Source
+from nextomni_edge.checkpoints.source import IMAGE_TOKENIZER, Layout, Plan, Source
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.files import atomic_directory
 from nextomni_edge.formats.tensor_file import Location, all_finite, map_tensor, write_tensors
 
 LAYOUTS: Final = {
-    layout.name: layout for layout in (FUDOKI, QWEN2, LLAMA, CLIP, SIGLIP, WHISPER, NATIVE)
+    layout.name: layout
+    for layout in (FUDOKI, LLADA, DREAM, QWEN2, LLAMA, CLIP, SIGLIP, WHISPER, NATIVE)
+}
+# masked models by their model_type that share a name or a sampler with those that are read
+UNSUPPORTED: Final = {
+    "llada2_moe": "LLaDA2 is a mixture-of-experts block-diffusion model",
+    "llada_moe": "LLaDA-MoE is a mixture-of-experts model",
+    "llava_llada": "LLaDA-V reads images with a vision tower",
+    "dimple": "Dimple reads images with a vision tower",
+    "sdar": "SDAR is a block-diffusion model",
+    "sdar_moe": "SDAR is a mixture-of-experts block-diffusion model",
+    "bd3lm": "BD3-LM is a block-diffusion model",
 }
 TABLES: Final = "metric_tables.safetensors"
 BLOCK: Final = 2**24  # bytes compared at a time
@@ -56,21 +69,24 @@ def import_model(
     layout: str = "auto",
     copy: bool = False,
     overwrite: bool = False,
+    image_tokenizer: Path | None = None,
 ) -> ImportReport:
     """Write a model directory at `out`: a config, and import.json, which names the source's tensors
     and the digests of its files.
 
     Every tensor of the source is used, or listed as unused with the reason; nothing is written
     unless every tensor of the model is there in the shape that the config asks for. `copy` copies
-    the files too. UsageError: unknown layout, `out` exists. InputError: the source is not what it
+    the files too. `image_tokenizer` is the folder of a model's image tokenizer where that is
+    published apart. UsageError: unknown layout, `out` exists. InputError: the source is not what it
     must be.
     """
     _check_name(layout)
-    opened = Source(source.resolve())
+    opened = Source(source.resolve(), image_tokenizer and image_tokenizer.resolve())
     name, made = _choose(opened, layout)
     shapes = _shapes(made, expected)
     origins = {
-        ours: _origin(opened, ours, pieces, shapes[ours]) for ours, pieces in made.tensors.items()
+        ours: _origin(opened, ours, pieces, shapes[ours], made.rows.get(ours))
+        for ours, pieces in made.tensors.items()
     }
     unused = _unused(opened, name, made)
     with atomic_directory(out, overwrite) as part:
@@ -100,8 +116,13 @@ def _choose(source: Source, name: str) -> tuple[str, Plan]:
     if name != "auto":
         return name, LAYOUTS[name].plan(source)
     fitting: list[Layout] = [layout for layout in LAYOUTS.values() if layout.recognises(source)]
+    kind = source.config.get("model_type")
+    if isinstance(kind, str) and kind.lower() in UNSUPPORTED:
+        raise InputError(
+            f"{source.path}: {UNSUPPORTED[kind.lower()]}: not supported; layouts are"
+            f" {', '.join(LAYOUTS)}"
+        )
     if len(fitting) != 1:
-        kind = source.config.get("model_type")
         raise InputError(
             f"{source.path}: config.json has model_type {str(kind)[:40]!r}, which tells no layout;"
             " name one with --layout"
@@ -121,8 +142,15 @@ def _shapes(plan: Plan, expected: Expected) -> dict[str, Shape]:
     return {name: shapes[name] for name in made}
 
 
-def _origin(source: Source, name: str, pieces: tuple[str | None, ...], shape: Shape) -> Origin:
-    """InputError: a source tensor is missing, or has another shape but for axes of one."""
+def _origin(
+    source: Source,
+    name: str,
+    pieces: tuple[str | None, ...],
+    shape: Shape,
+    rows: tuple[int, int] | None,
+) -> Origin:
+    """InputError: a source tensor is missing, or has another shape but for axes of one, or has not
+    the `rows` (first, count) asked for."""
     part = shape if len(pieces) == 1 else (shape[0] // len(pieces), *shape[1:])
     for piece in pieces:
         if piece is None:
@@ -133,6 +161,8 @@ def _origin(source: Source, name: str, pieces: tuple[str | None, ...], shape: Sh
                 f" {name})"
             )
         found = source.tensors[piece].shape
+        if rows is not None and found[:1] >= (sum(rows),):
+            found = (rows[1], *found[1:])
         if [size for size in found if size != 1] != [size for size in part if size != 1]:
             raise InputError(
                 f"{source.path}: tensor {piece} has shape {found}, config.json asks for {part} (the"
@@ -141,10 +171,18 @@ def _origin(source: Source, name: str, pieces: tuple[str | None, ...], shape: Sh
     return Origin(
         shape,
         tuple(
-            Piece(None if piece is None else source.tensors[piece].file.name, piece or "")
+            Piece(None, "") if piece is None else Piece(_key(source, piece), piece.split("/")[-1])
             for piece in pieces
         ),
+        None if rows is None else rows[0],
     )
+
+
+def _key(source: Source, piece: str) -> str:
+    """The record's name for the file that holds a tensor: the image tokenizer's may be called as
+    the model's own."""
+    file = source.tensors[piece].file
+    return file.name if file.parent == source.path else f"{IMAGE_TOKENIZER}-{file.name}"
 
 
 def _unused(source: Source, layout: str, plan: Plan) -> dict[str, str]:
@@ -227,9 +265,10 @@ def _record(
         if piece.file is not None
     }
     names |= {plan.tokenizer} if plan.tokenizer else set()
+    places = {_key(source, name): location.file for name, location in source.tensors.items()}
     files: dict[str, SourceFile] = {}
     for name in sorted(names):
-        original = part / name if name == TABLES else source.path / name
+        original = part / name if name == TABLES else places.get(name, source.path / name)
         if not original.is_file():
             raise InputError(f"{original}: no such file, expected beside the weights")
         if copy and original.parent != part:

@@ -38,10 +38,11 @@ class Piece:
 @dataclass(frozen=True)
 class Origin:
     """A tensor of ours: its shape, and the pieces, equal in size, that make it up end to end along
-    the first axis."""
+    the first axis; or, with `first`, the rows of one piece from that one on."""
 
     shape: tuple[int, ...]
     pieces: tuple[Piece, ...]
+    first: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,11 @@ class ImportRecord:
     part: dict[str, object] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        data = dataclasses.asdict(self)
+        for origin in data["tensors"].values():
+            if origin["first"] is None:
+                del origin["first"]
+        return data
 
 
 Pieces = tuple[Location | None, ...]
@@ -77,6 +82,8 @@ def read_record(path: Path) -> ImportRecord:
                     f"{path / RECORD}: tensor {name} is in {piece.file[:80]!r}, which is not listed"
                     " under files"
                 )
+        if origin.first is not None and (origin.first < 0 or len(origin.pieces) != 1):
+            raise InputError(f"{path / RECORD}: tensor {name} must be rows of one tensor from 0 on")
         if not origin.pieces or (
             len(origin.pieces) > 1 and (not origin.shape or origin.shape[0] % len(origin.pieces))
         ):
@@ -125,7 +132,9 @@ def locate(path: Path, record: ImportRecord) -> dict[str, tuple[Pieces, tuple[in
     found: dict[str, tuple[Pieces, tuple[int, ...]]] = {}
     for name, origin in record.tensors.items():
         pieces = tuple(
-            opened[piece.file].location(piece.tensor) if piece.file else None
+            _rows(opened[piece.file].location(piece.tensor), piece.tensor, origin)
+            if piece.file
+            else None
             for piece in origin.pieces
         )
         for piece, location in zip(origin.pieces, pieces, strict=True):
@@ -139,3 +148,23 @@ def locate(path: Path, record: ImportRecord) -> dict[str, tuple[Pieces, tuple[in
                 )
         found[name] = (pieces, origin.shape)
     return found
+
+
+def _rows(location: Location, name: str, origin: Origin) -> Location:
+    """The rows that an origin names of a tensor, or all of it. InputError: the tensor has not so
+    many, or rows of another size."""
+    if origin.first is None:
+        return location
+    count = origin.shape[0] if origin.shape else 0
+    if location.shape[1:] != origin.shape[1:] or origin.first + count > location.shape[0]:
+        raise InputError(
+            f"{location.file}: tensor {name} has shape {location.shape}, expected rows"
+            f" {origin.first} to {origin.first + count} of {origin.shape[1:]}"
+        )
+    row = location.nbytes // location.shape[0]
+    return dataclasses.replace(
+        location,
+        offset=location.offset + origin.first * row,
+        nbytes=count * row,
+        shape=origin.shape,
+    )

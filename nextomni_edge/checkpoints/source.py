@@ -5,29 +5,84 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from nextomni_edge.checkpoints.directory import INDEX, MAX_JSON, WEIGHTS, tensor_files
 from nextomni_edge.errors import InputError
 from nextomni_edge.formats.strict_json import read_json
-from nextomni_edge.formats.tensor_file import Location
+from nextomni_edge.formats.tensor_file import Location, TensorFile
+
+IMAGE_TOKENIZER: Final = "image_tokenizer"
+# where published models keep the image tokenizer, below their own folder or named by the user
+TOKENIZER_FOLDERS: Final = ("vqvae", "magvitv2", IMAGE_TOKENIZER)
 
 
 class Source:
     """`config` is the folder's config.json, `tensors` where each tensor of its safetensors files
     stands; no weight is read."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, image_tokenizer: Path | None = None) -> None:
         if not path.is_dir():
             raise InputError(
                 f"{path}: no such folder; expected a checkpoint with config.json and {WEIGHTS} (or"
                 f" {INDEX})"
             )
-        self.path = path
+        self.path, self._tokenizer_folder = path, image_tokenizer
         self.config: dict[str, Any] = self.json("config.json")
+        _refuse_pickles(path)
         self.tensors: dict[str, Location] = {
             name: file.location(name) for name, file in tensor_files(path).items()
         }
+
+    def image_tokenizer(self) -> dict[str, Any] | None:
+        """The config.json of the image tokenizer, whose tensors stand in `tensors` from now on,
+        below "image_tokenizer/". It is the folder that the user names, or one of TOKENIZER_FOLDERS
+        inside this one; None where there is none. InputError: no such folder, or no weights."""
+        named = self._tokenizer_folder
+        found = named or next(
+            (self.path / name for name in TOKENIZER_FOLDERS if (self.path / name).is_dir()), None
+        )
+        if found is None:
+            return None
+        files = sorted(found.glob("*.safetensors"))
+        if len(files) != 1:
+            _refuse_pickles(found)
+            raise InputError(
+                f"{found}: {len(files)} .safetensors files, expected one, the image tokenizer's"
+            )
+        file = TensorFile(files[0])
+        self.tensors |= {f"{IMAGE_TOKENIZER}/{name}": file.location(name) for name in file.names()}
+        config = read_json(found / "config.json", MAX_JSON)
+        if not isinstance(config, dict):
+            raise InputError(f"{found / 'config.json'}: expected an object")
+        return config
+
+    def token_ids(self) -> dict[str, int]:
+        """Every token of tokenizer.json with its id. InputError: not such a file."""
+        data, path = self.json("tokenizer.json"), self.path / "tokenizer.json"
+        model, added = data.get("model"), data.get("added_tokens", [])
+        vocabulary = model.get("vocab") if isinstance(model, dict) else None
+        try:
+            found = {str(name): int(index) for name, index in dict(vocabulary or {}).items()}
+            found |= {str(token["content"]): int(token["id"]) for token in added}
+        except (TypeError, ValueError, KeyError) as error:
+            raise InputError(f"{path}: not a tokenizer file, its ids cannot be read") from error
+        return found
+
+    def agreed_id(self, key: str, spelling: str, size: int) -> int:
+        """The id of a special token, which config.json and tokenizer.json must agree on and which
+        must lie in a table of `size` rows. InputError otherwise."""
+        found, spelled = self.config.get(key), self.token_ids().get(spelling)
+        if type(found) is not int or found != spelled:
+            raise InputError(
+                f"{self.path}: config.json says {key} {str(found)[:40]}, but tokenizer.json has"
+                f" {spelling} {'nowhere' if spelled is None else f'at {spelled}'}"
+            )
+        if not 0 <= found < size:
+            raise InputError(
+                f"{self.path / 'config.json'}: {key} is {found}, expected an id under {size}"
+            )
+        return found
 
     def json(self, name: str) -> dict[str, Any]:
         """A JSON object beside the weights."""
@@ -82,6 +137,16 @@ class Source:
         return sum(name.isdecimal() for name in found)
 
 
+def _refuse_pickles(path: Path) -> None:
+    """InputError where a folder's weights stand in pickles only, which are never read."""
+    if not any(path.glob("*.safetensors")) and (found := sorted(path.glob("*.bin"))):
+        raise InputError(
+            f"{found[0]}: a pickle, which can run code and is not read; convert the weights to"
+            " .safetensors first, in their own library, with save_pretrained(...,"
+            " safe_serialization=True)"
+        )
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a layout makes of a source.
@@ -89,6 +154,7 @@ class Plan:
     config: of the whole model, or the sections that a `part` fixes. tensors: for each tensor of
     ours the source tensors that make it up end to end along the first axis, None for zeros. tables:
     metric tables that stand in pickles, with the source tensor that may hold the same numbers.
+    rows: for a tensor of ours that is part of one of theirs, its first row and how many follow.
     unused: prefixes of source tensors that are not needed, and why.
     """
 
@@ -98,6 +164,7 @@ class Plan:
     tables: dict[str, tuple[str, str]] = field(default_factory=dict)
     tokenizer: str | None = None
     part: bool = False
+    rows: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from nextomni_edge.config import PathConfig
 from nextomni_edge.errors import InputError
 from nextomni_edge.flow.arrays import Array
 from nextomni_edge.flow.metric import MetricPath
+from nextomni_edge.flow.mixture import MixturePath
 
 
 class Path(Protocol):
@@ -88,7 +89,8 @@ class Path(Protocol):
 
 
 # A path's name in a config (`flow.<modality>.kind`) and its class: a new path is a file and a line.
-PATHS: Mapping[str, type[Path]] = {"metric": MetricPath}
+PATHS: Mapping[str, type[Path]] = {"metric": MetricPath, "mixture": MixturePath}
+COMMIT = "commit"  # the stepper that no path is a rule of: see generate/unmask.py
 
 
 def path_kind(settings: PathConfig) -> type[Path]:
@@ -98,6 +100,12 @@ def path_kind(settings: PathConfig) -> type[Path]:
             f"model config: a flow's kind is {settings.kind!r}, expected one of {', '.join(PATHS)}"
         )
     return PATHS[settings.kind]
+
+
+def steppers_of(settings: PathConfig) -> tuple[str, ...]:
+    """The names of the steps that a modality can be sampled with, the default first."""
+    rules = path_kind(settings).rules
+    return rules if settings.commit is None else (COMMIT, *rules)
 
 
 def paths_of(

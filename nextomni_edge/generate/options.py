@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import UsageError
-from nextomni_edge.flow.path import PATHS, path_kind
+from nextomni_edge.flow.path import COMMIT, PATHS, steppers_of
 
 CACHES: Final = ("none", "prefix", "adaptive", "revised")
 EXTEND: Final = ("first", "interleaved")
@@ -268,7 +268,7 @@ class GenerationOptions:
         path = config.flow.of(modality)
         settings = {
             "steps": path.steps, "temperature": path.temperature, "guidance": path.guidance,
-            "stepper": path_kind(path).rules[0],
+            "stepper": steppers_of(path)[0],
         }  # fmt: skip
         return cls(
             **{**settings, **{name: value for name, value in given.items() if value is not None}}
@@ -283,7 +283,7 @@ class GenerationOptions:
             modality == "text",
         )
         most = None if blocks is None else blocks * config.text.block_size
-        rules = path_kind(config.flow.of(modality)).rules
+        rules = steppers_of(config.flow.of(modality))
         _refuse(
             [
                 (
@@ -328,7 +328,7 @@ class GenerationOptions:
 
 def steppers() -> list[str]:
     """Every path's step rules by name; `check` says which of them a modality's path has."""
-    return list(dict.fromkeys(rule for path in PATHS.values() for rule in path.rules))
+    return [*dict.fromkeys(rule for path in PATHS.values() for rule in path.rules), COMMIT]
 
 
 def _refuse(faults: list[tuple[bool, str]]) -> None:

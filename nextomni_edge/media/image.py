@@ -8,19 +8,19 @@ import io
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from nextomni_edge.config import Fitting
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.files import atomic_write
+from nextomni_edge.media.crop import centre_crop, shape_crop, shapes
 from nextomni_edge.media.kinds import check_file, wrong_kind
 
 Float32 = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]
-Fitting = Literal["white", "janus"]
 
 MAX_PIXELS = 1 << 26  # a phone's panorama fits; a decompression bomb does not
 IMAGE_FORMATS = {
@@ -37,9 +37,9 @@ _REFUSED_FORMATS = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
 
 
 def read_image(path: Path, size: int, fitting: Fitting = "white") -> Float32:
-    """A picture as (3, size, size) float32 in [-1, 1]: EXIF orientation applied, transparency on
-    white, aspect kept, padded around its centre. The first frame of an animation. InputError: not a
-    picture, damaged, too large."""
+    """A picture as (3, size, size) float32 in [-1, 1], in "buckets" (3, height, width) of at most
+    that area: EXIF orientation applied, transparency on white, then as `fit` says. The first frame
+    of an animation. InputError: not a picture, damaged, too large."""
     with open_image(path) as image:
         return fit(image, size, fitting)
 
@@ -83,8 +83,12 @@ def fit(image: Image.Image, size: int, fitting: Fitting = "white") -> Float32:
     """The picture's current frame in a square, (3, size, size) float32 in [-1, 1].
 
     "white": bicubic, on white. "janus": as Janus and FUDOKI were trained, bilinear, sides cut to
-    whole pixels, on grey 127.
+    whole pixels, on grey 127. "crop" and "buckets": as media/crop.py says.
     """
+    if fitting in ("crop", "buckets"):
+        whole = on_white(ImageOps.exif_transpose(image))
+        cut = centre_crop(whole, size) if fitting == "crop" else shape_crop(whole, shapes(size))
+        return (np.asarray(cut, dtype=np.float32) / np.float32(255) * 2 - 1).transpose(2, 0, 1)
     picture, janus = on_white(ImageOps.exif_transpose(image)), fitting == "janus"
     scale = size / max(picture.size)
     width, height = (
@@ -114,24 +118,26 @@ def on_white(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def to_bytes(pixels: Float32) -> UInt8:
-    """(3, height, width) in [-1, 1] to (height, width, 3) in 0..255."""
-    levels = np.rint((pixels.transpose(1, 2, 0) + 1.0) * 127.5)
+def to_bytes(pixels: Float32, truncated: bool = False) -> UInt8:
+    """(3, height, width) in [-1, 1] to (height, width, 3) in 0..255, rounded or cut off."""
+    levels = (pixels.transpose(1, 2, 0) + np.float32(1)) * np.float32(127.5)
+    levels = np.floor(levels) if truncated else np.rint(levels)
     return np.asarray(np.clip(levels, 0, 255), dtype=np.uint8)
 
 
-def image_bytes(pixels: Float32, name: Path) -> bytes:
+def image_bytes(pixels: Float32, name: Path, truncated: bool = False) -> bytes:
     """A file of (3, height, width) pixels in [-1, 1]; the suffix of `name` chooses the format.
-    UsageError: an unknown suffix."""
+    `truncated`: as `to_bytes`. UsageError: an unknown suffix."""
     buffer = io.BytesIO()
     options = {"lossless": True} if name.suffix.lower() == ".webp" else {}
-    Image.fromarray(to_bytes(pixels), "RGB").save(buffer, format_of(name, IMAGE_FORMATS), **options)
+    picture = Image.fromarray(to_bytes(pixels, truncated), "RGB")
+    picture.save(buffer, format_of(name, IMAGE_FORMATS), **options)
     return buffer.getvalue()
 
 
-def write_image(path: Path, pixels: Float32) -> None:
+def write_image(path: Path, pixels: Float32, truncated: bool = False) -> None:
     """Write what `image_bytes` gives, in one step."""
-    encoded = image_bytes(pixels, path)
+    encoded = image_bytes(pixels, path, truncated)
     with atomic_write(path) as file:
         file.write(encoded)
 

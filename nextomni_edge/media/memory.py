@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nextomni_edge.config import AudioConfig, ImageConfig
+from nextomni_edge.config import AudioConfig, Fitting, ImageConfig
 from nextomni_edge.errors import InputError
 from nextomni_edge.media.audio import MAX_CHANNELS, MAX_SOURCE_RATE, max_samples, resample
 from nextomni_edge.media.image import check_pixels, fit
@@ -24,7 +24,7 @@ Picture = Image.Image | NDArray[np.uint8]
 def given_image(picture: Picture, config: ImageConfig) -> Float32:
     """A PIL image, or uint8 (height,width) or (height,width,3 or 4), as pixels (3,S,S) in [-1,1].
     InputError: another array, or a picture without pixels."""
-    return fit(_opened(picture), config.size, config.fitting)
+    return _fitted(picture, config.size, config.fitting)
 
 
 def given_video(frames: Sequence[Picture], config: ImageConfig) -> Float32:
@@ -33,7 +33,7 @@ def given_video(frames: Sequence[Picture], config: ImageConfig) -> Float32:
     if not len(frames):
         raise InputError("a video without frames; give at least one")
     chosen = sampled(len(frames), config.max_frames)
-    return np.stack([fit(_opened(frames[index]), config.size) for index in chosen])
+    return np.stack([_fitted(frames[index], config.size) for index in chosen])
 
 
 def given_audio(
@@ -68,6 +68,15 @@ def given_audio(
         raise InputError("a sound with samples that are not finite numbers")
     mono = kept if kept.ndim == 1 else kept.mean(axis=1)
     return resample(mono, rate, config.sample_rate)[:limit]
+
+
+def _fitted(picture: Picture, size: int, fitting: Fitting = "white") -> Float32:
+    opened = _opened(picture)
+    try:
+        return fit(opened, size, fitting)
+    # Pillow's own types for a lazily opened file that is damaged
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"a picture: unreadable ({error})") from error
 
 
 def _opened(picture: Picture) -> Image.Image:

@@ -166,7 +166,9 @@ def _film(pictures: list[NDArray[np.uint8]], frames_per_second: float, name: str
     buffer = io.BytesIO()
     height, width, _ = pictures[0].shape
     codec, options = FILM_CODECS[name]
-    with av.open(buffer, "w", format=name.lower()) as container:
+    # without it, WebM's identifiers are random
+    same = {"fflags": "+bitexact"}
+    with av.open(buffer, "w", format=name.lower(), options=same) as container:
         rate = Fraction(frames_per_second).limit_denominator(1000)
         stream = cast("VideoStream", container.add_stream(codec, rate=rate))
         stream.width, stream.height, stream.pix_fmt = (

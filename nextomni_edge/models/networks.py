@@ -3,8 +3,9 @@ time."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import torch
 
@@ -13,13 +14,17 @@ from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
 from nextomni_edge.models.fudoki import FudokiModel
 from nextomni_edge.models.omni import OmniModel
+from nextomni_edge.models.unified import UnifiedModel
 
-Model: TypeAlias = OmniModel | FudokiModel
+Model: TypeAlias = OmniModel | FudokiModel | UnifiedModel
+NETWORKS: Final[Mapping[str, type[Model]]] = {
+    "native": OmniModel, "fudoki": FudokiModel, "unified": UnifiedModel
+}  # fmt: skip
 
 
 def build(config: ModelConfig) -> Model:
     """The network of a config with random weights, on the current default device."""
-    return FudokiModel(config) if config.network == "fudoki" else OmniModel(config)
+    return NETWORKS[config.network](config)
 
 
 def state_names(model: Model) -> dict[str, torch.Tensor]:

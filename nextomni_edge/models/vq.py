@@ -16,11 +16,11 @@ class ResidualBlock(nn.Module):
     """Two 3×3 convolutions, each after GroupNorm and SiLU, beside a shortcut: (B,in,h,w) →
     (B,out,h,w)."""
 
-    def __init__(self, channels_in: int, channels_out: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, groups: int = GROUPS) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(GROUPS, channels_in, eps=1e-6)
+        self.norm1 = nn.GroupNorm(groups, channels_in, eps=1e-6)
         self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
-        self.norm2 = nn.GroupNorm(GROUPS, channels_out, eps=1e-6)
+        self.norm2 = nn.GroupNorm(groups, channels_out, eps=1e-6)
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
         self.shortcut = (
             nn.Identity()
@@ -38,9 +38,9 @@ class GridAttention(nn.Module):
     """Attention of one head between all places of a grid, after GroupNorm, with a residual:
     (B,C,h,w) → (B,C,h,w)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, groups: int = GROUPS) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(GROUPS, channels, eps=1e-6)
+        self.norm = nn.GroupNorm(groups, channels, eps=1e-6)
         self.query = nn.Conv2d(channels, channels, 1)
         self.key = nn.Conv2d(channels, channels, 1)
         self.value = nn.Conv2d(channels, channels, 1)
@@ -87,15 +87,21 @@ class Level(nn.Module):
     `resize` to the next one."""
 
     def __init__(
-        self, channels_in: int, channels_out: int, blocks: int, attends: bool, resize: nn.Module
+        self,
+        channels_in: int,
+        channels_out: int,
+        blocks: int,
+        attends: bool,
+        resize: nn.Module,
+        groups: int = GROUPS,
     ) -> None:
         super().__init__()
         self.residual = nn.ModuleList(
-            ResidualBlock(channels_in if index == 0 else channels_out, channels_out)
+            ResidualBlock(channels_in if index == 0 else channels_out, channels_out, groups)
             for index in range(blocks)
         )
         self.attention = nn.ModuleList(
-            GridAttention(channels_out) if attends else nn.Identity() for _ in range(blocks)
+            GridAttention(channels_out, groups) if attends else nn.Identity() for _ in range(blocks)
         )
         self.resize = resize
 

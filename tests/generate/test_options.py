@@ -15,7 +15,7 @@ from tests.tiny import tiny_config
     ("given", "sentence"),
     [
         ({"steps": 0}, "steps is 0, expected at least 1"),
-        ({"stepper": "heun"}, "stepper is 'heun', expected one of euler, corrected"),
+        ({"stepper": "heun"}, "stepper is 'heun', expected one of euler, corrected, jump, commit"),
         ({"temperature": float("nan")}, "temperature is nan, expected a finite number from 0"),
         ({"temperature": -1.0}, "temperature is -1.0, expected a finite number from 0"),
         ({"top_k": -1}, "top_k is -1, expected at least 0"),
