@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -17,12 +17,6 @@ from nextomni_edge.files import StrPath
 from nextomni_edge.media.memory import Picture, given_audio, given_image, given_video
 from nextomni_edge.media.parts import Encoder, check_takes, file_part, media_part
 from nextomni_edge.tokens.chat import Part
-
-
-class Medium(Protocol):
-    """What a prompt may hold next to texts."""
-
-    def part(self, encoder: Encoder, trim: bool) -> Part: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +35,7 @@ class Image:
     def part(self, encoder: Encoder, trim: bool) -> Part:
         """The picture, encoded. InputError: it cannot be read."""
         if not isinstance(self.source, PIL.Image.Image | np.ndarray):
-            return file_part(encoder, "image", read_path(self.source, "Image"))
+            return file_part(encoder, "image", path_of(self.source, "Image"))
         check_takes(encoder.config, "image", "a picture")
         return media_part(encoder, "image", given_image(self.source, encoder.config.image))
 
@@ -68,7 +62,7 @@ class Audio:
         if not isinstance(self.source, np.ndarray):
             if self.rate is not None:
                 raise UsageError("Audio of a file has its own rate; leave the rate out")
-            return file_part(encoder, "audio", read_path(self.source, "Audio"), trim)
+            return file_part(encoder, "audio", path_of(self.source, "Audio"), trim)
         if self.rate is None:
             raise UsageError("Audio of samples needs their rate: give Audio(samples, rate)")
         check_takes(encoder.config, "audio", "a sound")
@@ -94,13 +88,13 @@ class Video:
     def part(self, encoder: Encoder, trim: bool) -> Part:
         """The video, encoded. InputError: it cannot be read."""
         if isinstance(self.source, str | os.PathLike):
-            return file_part(encoder, "video", read_path(self.source, "Video"))
+            return file_part(encoder, "video", path_of(self.source, "Video"))
         check_takes(encoder.config, "video", "a video")
         return media_part(encoder, "video", given_video(self.source, encoder.config.image))
 
 
-def read_path(path: object, of: str) -> Path:
-    """UsageError: not a path."""
-    if not isinstance(path, str | os.PathLike):
-        raise UsageError(f"{of} of {type(path).__name__}: expected a path, or what it says in help")
-    return Path(path)
+def path_of(source: object, name: str) -> Path:
+    """A medium's file. UsageError: not a path."""
+    if not isinstance(source, str | os.PathLike):
+        raise UsageError(f"{name} of {type(source).__name__}: expected a path; see help({name})")
+    return Path(source)

@@ -33,9 +33,14 @@ def request_of(kind: str, given: Mapping[str, Any]) -> Request:
 
 def generation_options(command: Command) -> Command:
     """The options that a Request is made of, and --fps."""
-    sampling, text = under("Sampling"), under("Length of a text")
-    media, cache = under("Length of a sound or a video"), under("Cache (approximates)")
-    options = [
+    for option in reversed([*_sampling(), *_lengths(), *_cache()]):
+        command = option(command)
+    return command
+
+
+def _sampling() -> list[Callable[[Command], Command]]:
+    sampling = under("Sampling")
+    return [
         sampling(
             "--seed",
             type=click.IntRange(min=0),
@@ -54,6 +59,12 @@ def generation_options(command: Command) -> Command:
             metavar="T,T,...",
             help="Times of the steps, rising from 0 to 1; evenly spaced by default.",
         ),
+    ]
+
+
+def _lengths() -> list[Callable[[Command], Command]]:
+    text, media = under("Length of a text"), under("Length of a sound or a video")
+    return [
         text("--max-blocks", type=int, help="Grow the answer up to this many blocks."),
         text(
             "--eos-threshold",
@@ -75,6 +86,12 @@ def generation_options(command: Command) -> Command:
             show_default=True,
             help="Frames per second of the video's file.",
         ),
+    ]
+
+
+def _cache() -> list[Callable[[Command], Command]]:
+    cache = under("Cache (approximates)")
+    return [
         cache("--kv-cache", help="Keep keys and values: none, prefix, adaptive or revised."),
         cache(
             "--refresh-prompt",
@@ -94,9 +111,6 @@ def generation_options(command: Command) -> Command:
             help="Recompute all once so many tokens, for each of the answer's, have changed.",
         ),
     ]
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 def watch(

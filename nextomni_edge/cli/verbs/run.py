@@ -198,23 +198,38 @@ def run(
     (asked,) = turns(model.edge)
     loaded = time.monotonic()
     answer = answer_and_write(console, model, asked.parts, request, wanted)
-    finished = time.monotonic()
+    seconds = {"load_seconds": loaded - started, "seconds": time.monotonic() - loaded}
+    tell(console, model, request, answer, output, seconds)
+
+
+def tell(
+    console: Console,
+    model: Model,
+    request: Request,
+    answer: Answer,
+    output: Path | None,
+    seconds: dict[str, float],
+) -> None:
+    """Print what was answered, or where it was written. What went to standard output stands there
+    alone, and an empty answer is no empty line."""
     providers = ", ".join(model.providers)
     console.note(
-        f"loaded in {loaded - started:.2f} s, answered in {finished - loaded:.2f} s on {providers}",
+        f"loaded in {seconds['load_seconds']:.2f} s, answered in {seconds['seconds']:.2f} s on"
+        f" {providers}",
         level=1,
     )
-    if output == STDOUT:
+    text = answer.text if request.kind == "text" else None
+    if output == STDOUT or not (console.as_json or output or (text or "").strip()):
         return
-    result: dict[str, object] = {
-        "modality": kind,
-        "text": answer.text if kind == "text" else None,
+    result = {
+        "modality": request.kind,
+        "text": text,
         "file": str(output) if output else None,
+        "seed": request.settings.get("seed", 0),
+        "provider": providers,
+        **{name: round(value, 3) for name, value in seconds.items()},
     }
-    times = {"load_seconds": round(loaded - started, 3), "seconds": round(finished - loaded, 3)}
-    result |= {"seed": request.settings.get("seed", 0), "provider": providers}
-    if console.as_json or output or answer.text.strip():  # an empty answer is no empty line
-        console.result(result | times, str(output) if output else answer.text)
+    console.result(result, str(output) if output else answer.text)
 
 
 def answer_and_write(
