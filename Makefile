@@ -1,10 +1,13 @@
-# Needs Python 3.11, make and a package registry; everything is installed into .venv.
-PYTHON ?= python3.11
+# Needs Python 3.11 or newer, make and a package registry; everything is installed into .venv.
+# PYTHON is the first of these that is new enough; `make PYTHON=/some/python` takes another one.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3 python; do \
+	$$name -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && echo $$name && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo demo-7b eval bench test test-slow lint clean
+.PHONY: help demo demo-7b eval bench docs test test-slow coverage check lint types fmt clean
 .DELETE_ON_ERROR:
 
 help:
@@ -13,10 +16,15 @@ help:
 	@echo "make eval       score demo/bundle (or BUNDLE=...) on the held-out split, write demo/eval.json"
 	@echo "make bench      measure, write benchmarks/*.json"
 	@echo "make test       the tests (make test-slow: the slow ones too)"
-	@echo "make lint       ruff and mypy"
+	@echo "make check      all that must hold before a commit: lint, types, docs, test"
+	@echo "make lint       ruff (make types: mypy, strict; make fmt: mend what can be mended)"
+	@echo "make coverage   the tests, and how much of the package they run"
+	@echo "make clean      remove .venv and all that the other targets wrote"
+	@echo "make docs       the documentation site, in build/site"
 
 # torch comes first and pinned: resolved together with the rest, another build of it may be chosen.
 $(STAMP): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer was found; install one, or name it: make PYTHON=/path/to/python" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet torch==2.13.0
 	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet -e '.[cpu,train,export,openvino,coreml,tensorrt,dev]'
@@ -62,10 +70,24 @@ test-slow: $(STAMP)
 	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet -e '.[gguf]'
 	$(BIN)/python -m pytest
 
+check: lint types docs test
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(STAMP)
 	$(BIN)/mypy
 
+# Strict: a warning, a broken link or a broken anchor fails.
+docs: $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+fmt: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Only what git ignores: no tracked file can go.
 clean:
-	rm -rf $(VENV) build dist demo *.egg-info
+	git clean -fdXq -- $(VENV) build dist demo '*.egg-info'

@@ -190,25 +190,23 @@ def verdicts(found: list[dict[str, Any]]) -> str:
                 " computed once"
             )
             fastest = (
-                f"one is {single['every time']:.1f} times faster, {single['once']:.1f} with the"
+                f"One is {single['every time']:.1f} times faster, {single['once']:.1f} with the"
                 " prompt computed once"
             )
-            enough = "; ".join(
+            enough = " ".join(
                 _enough(held, measure, at["fewest"].get(measure)) for measure in MEASURES
             )
             claim = f"{at['length']} tokens, {factor} times faster than {twin.removeprefix('ar ')}"
-            lines.append(f"- {claim}: up to {reach}; {fastest}; {enough}.")
+            lines.append(f"- {claim}: up to {reach}. {fastest}. {enough}")
     return "\n".join(lines)
 
 
 def _enough(held: dict[str, float], measure: str, n: int | None) -> str:
     if n is None:
-        return f"{measure}: at no number measured"
+        return f"{measure.capitalize()}: at no number measured."
     verdict = "it does not hold"
     if held["once"] >= n:
         verdict = (
-            "it holds"
-            if held["every time"] >= n
-            else "it holds with the prompt computed once alone"
+            "it holds" if held["every time"] >= n else "it holds only with the prompt computed once"
         )
-    return f"{measure} from {n}: {verdict}"
+    return f"{measure.capitalize()} from {n}: {verdict}."

@@ -1,5 +1,4 @@
-"""One quantisation: the parent, what is wanted of it, and the workspace where its finished layers
-stand."""
+"""One quantisation: the parent, the plan, and the workspace of finished layers."""
 
 from __future__ import annotations
 
@@ -35,7 +34,7 @@ SHARE: Final = 0.7  # of the time that layers take, as the progress shows it
 
 @dataclass(frozen=True)
 class Job:
-    """`progress` is told of every layer."""
+    """`progress` is called for every layer."""
 
     parent: Bundle
     config: QuantConfig
@@ -45,7 +44,7 @@ class Job:
 
     @functools.cached_property
     def layers(self) -> tuple[Layer, ...]:
-        """Of all components, in the manifest's order."""
+        """The layers of all components, in the manifest's order."""
         parts = self.parent.manifest.components
         return tuple(
             layer
@@ -54,10 +53,10 @@ class Job:
         )
 
     def entries(self, plan: Plan) -> dict[str, Entry]:
-        """The planned layers' parts, made now but for those that an earlier run left; one weight in
+        """The planned layers' parts. Those that an earlier run left are reused. One weight is in
         memory at a time.
 
-        UsageError: the plan needs a calibration set. InputError: a weight that is not finite (it is
+        UsageError: the plan needs a calibration set. InputError: a weight is not finite (it is
         named).
         """
         wanted = [layer for layer in self.layers if layer.name in plan]
@@ -79,8 +78,8 @@ class Job:
     def graph(
         self, component: str, entries: Entries, folder: Path
     ) -> tuple[ir.Model, dict[str, Entry]]:
-        """A component's graph with those of its layers that are in `entries` rewritten, for
-        `folder`, and these by weight."""
+        """A component's graph with the layers in `entries` rewritten, for `folder`, and these
+        layers by weight."""
         model, own = load_graph(self.parent, component), dict[str, Entry]()
         rewriter = Rewriter(model, folder)
         for layer in layers(component, model):
@@ -104,14 +103,14 @@ class Job:
             )
 
     def file(self, location: str) -> Path:
-        """Where external data stands: in the workspace, or in the parent."""
+        """The place of external data: the workspace or the parent."""
         made = self.workspace.path / Path(location).name
         return made if made.exists() else self.parent.path / location
 
     def size(self, entries: Entries) -> int:
-        """Bytes of all files but the manifest of the bundle that these layers make, or a little
-        more: its golden trace, which is not recorded yet, is taken to be at most an eighth larger
-        than the parent's."""
+        """Bytes of all files of the bundle that these layers make, without the manifest. It may be
+        a little too high: the golden trace is not recorded yet, and counts as an eighth larger than
+        the parent's."""
         manifest = self.parent.manifest
         graphs, used = 0, set[str]()
         with tempfile.TemporaryDirectory(dir=self.workspace.path) as name:
@@ -132,11 +131,11 @@ class Job:
 
 
 def external(model: ir.Model) -> set[str]:
-    """Every file that a graph's weights stand in."""
+    """Every file of a graph's weights."""
     values = (value.const_value for value in model.graph.initializers.values())
     return {str(tensor.location) for tensor in values if isinstance(tensor, ir.ExternalTensor)}
 
 
 def _key(layer: Layer, plan: Plan) -> str:
-    """What a finished layer is found by: a mixed recipe makes several of one."""
+    """The key of a finished layer: a mixed recipe makes several versions of one."""
     return f"{layer.name}@{plan[layer.name].bits}"

@@ -1,4 +1,4 @@
-"""A bundle's graph as the quantiser sees it: which weights are layers, what reads them, and their
+"""A bundle's graph as the quantiser sees it: its layers, the operators that read them, and their
 values in pieces."""
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ CONTRACTION: Final = "nkw,kwc->nkc"  # the one Einsum that a head has: a matrix 
 
 @dataclass(frozen=True)
 class Layer:
-    """A weight that can be quantised, and what reads it.
+    """A weight that can be quantised, and the operator that reads it.
 
     `shape` is the weight's in the graph: "matmul" (in, out); "linear" (out, in), transposed in the
     graph (a tied table); "gather" (rows, width); "conv" (out, in, …); "einsum" (K, in, out).
-    `input` names the value that it is multiplied with, `output` what the operator gives.
+    `input` names the value that it is multiplied with, `output` the operator's result.
     """
 
     component: str
@@ -44,7 +44,7 @@ class Layer:
 
     @property
     def name(self) -> str:
-        """Stable over variants of a model: component/weight."""
+        """A name that is stable over variants of a model: component/weight."""
         return f"{self.component}/{self.weight}"
 
     @property
@@ -54,12 +54,12 @@ class Layer:
 
     @property
     def features(self) -> int:
-        """Length of the axis that is summed over; of a gather, of its rows."""
+        """The length of the axis that is summed over; for a gather, of its rows."""
         return self.shape[0] if self.operator == "matmul" else self.shape[1]
 
     @property
     def after(self) -> Layer:
-        """What stands for a reader of a convolution's output, to have it observed."""
+        """A stand-in for a reader of a convolution's output, so that the output is observed."""
         return Layer(
             self.component,
             f"{self.weight} (output)",
@@ -97,8 +97,8 @@ def _layer(component: str, weight: ir.Value) -> Layer | None:
 
 
 def reader(weight: ir.Value) -> tuple[ir.Node | None, bool]:
-    """The one node that computes with a weight, and whether it reads it transposed; casts to
-    float32 are looked through."""
+    """The only node that computes with a weight, and whether it reads it transposed. Casts to
+    float32 do not count."""
     value, transposed = weight, False
     while True:
         uses = list(value.uses())
@@ -134,8 +134,8 @@ def _operator(node: ir.Node, shape: tuple[int, ...], transposed: bool) -> Operat
 
 
 class Weight:
-    """A layer's values, float32 whatever they are stored in. InputError: cut off, or not finite
-    (the tensor is named)."""
+    """A layer's values, widened to float32. InputError: cut off, or not finite (the tensor is
+    named)."""
 
     def __init__(self, layer: Layer, tensor: ir.ExternalTensor) -> None:
         self.layer, self.shape = layer, layer.shape
@@ -159,18 +159,18 @@ class Weight:
         return values
 
     def pieces(self, multiple: int = 1) -> Iterator[tuple[int, Float]]:
-        """(first row, rows), in order, each of a number of rows that `multiple` divides but for the
+        """(first row, rows), in order. `multiple` divides the number of rows of each but the
         last."""
         step = max(1, PIECE // math.prod(self.shape[1:]) // multiple) * multiple
         for start in range(0, self.shape[0], step):
             yield start, self.rows(start, min(start + step, self.shape[0]))
 
     def whole(self) -> Float:
-        """All of it, as the graph has it."""
+        """The whole weight in the graph's layout."""
         return self.rows(0, self.shape[0])
 
     def matrix(self) -> Float:
-        """All of it as the model has it, (out, in)."""
+        """The whole weight in the model's layout, (out, in)."""
         return (
             np.ascontiguousarray(self.whole().T)
             if self.layer.operator == "matmul"

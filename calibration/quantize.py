@@ -1,5 +1,4 @@
-"""One verb: a bundle becomes a smaller one, layer by layer, and is measured before it gets its
-name."""
+"""One verb: it makes a smaller bundle, layer by layer, and measures it before it gets its name."""
 
 from __future__ import annotations
 
@@ -33,10 +32,12 @@ from nextomni_edge.verify import golden, record
 
 @dataclass(frozen=True)
 class QuantReport:
-    """What was made: bytes of every file of the parent and of the bundle, per component the bytes
-    of its graph and weights before and after, each layer's decision by its name, the divergence
-    from the parent (None: nothing to measure it on), and whether the calibration was of random
-    numbers."""
+    """What was made.
+
+    Bytes of every file of the parent and of the bundle; per component, the bytes of its graph and
+    weights before and after. Each layer's decision by its name. The divergence from the parent
+    (None: there is nothing to measure it on), and whether the calibration held random numbers.
+    """
 
     out: Path
     parent_bytes: int
@@ -61,12 +62,15 @@ def quantize(
     """Quantise the bundle at `bundle` to one at `out`, one weight in memory at a time.
 
     The divergence from the parent is measured on the parent's golden trace, which calibrates
-    nothing, or where it has none on the calibration set; `max_kl` is the gate that it must pass, in
-    nats per draw. A run that was killed goes on where it stopped (unless `resume` is False) and
-    gives the same bytes. A parent without a golden trace is not run: neither is what is made of it.
-    GateError: the gate is not met; nothing is kept, unless `keep`. UsageError: `out` exists, a
-    budget that cannot be met, a recipe without the calibration that it needs. InputError: the
-    bundle, one quantised before, a weight that is not finite.
+    nothing. Without a trace it is measured on the calibration set. `max_kl` is the gate in nats per
+    draw.
+
+    A killed run continues (unless `resume` is False) and gives the same bytes. A parent without a
+    golden trace is not run, and neither is its variant.
+
+    GateError: the gate is not met; nothing is kept, unless `keep`. UsageError: `out` exists, the
+    budget cannot be met, or the recipe needs a calibration. InputError: the bundle, a bundle that
+    is quantised already, or a weight that is not finite.
     """
     check_skip(config.skip)
     parent = _quantisable(bundle)
@@ -92,7 +96,7 @@ def quantize(
 
 
 def _quantisable(path: Path) -> Bundle:
-    """The bundle at `path`. InputError: what this cannot quantise, by name."""
+    """The bundle at `path`. InputError: it cannot be quantised, and why."""
     if (path / "config.json").is_file() and not (path / MANIFEST).is_file():
         raise InputError(f"{path}: is a model directory; export it first, with --target onnx")
     parent = Bundle.open(path)
@@ -112,7 +116,7 @@ def _silent(_: str, __: float) -> None:
 
 
 def _met(divergence: float | None, max_kl: float | None) -> bool:
-    """NaN meets no gate."""
+    """Check the gate. NaN fails it."""
     return max_kl is None or (divergence is not None and divergence <= max_kl)
 
 
@@ -174,8 +178,8 @@ def _write(job: Job, writer: BundleWriter, max_kl: float | None, keep: bool) -> 
 
 
 def write_graphs(job: Job, writer: BundleWriter, entries: Entries) -> None:
-    """Every component's graph with its quantised layers, all weights that the graphs read, and the
-    parent's other files."""
+    """Write every component's graph with its quantised layers, all weights that the graphs read,
+    and the parent's other files."""
     manifest = job.parent.manifest
     for component, stored in manifest.components.items():
         model, own = job.graph(component, entries, writer.path)
@@ -216,11 +220,11 @@ def _finish(job: Job, writer: BundleWriter, made: Bundle, gate: dict[str, object
 
 
 def total_bytes(bundle: Bundle) -> int:
-    """Of every file but the manifest."""
+    """Bytes of every file except the manifest."""
     return sum(file.size for file in bundle.manifest.files.values())
 
 
 def weight_bytes(bundle: Bundle, component: str) -> int:
-    """Of a component's graph and of its external data, each file once."""
+    """Bytes of a component's graph and its external data, each file once."""
     graph, files = bundle.component_file(component), bundle.manifest.files
     return files[graph.name].size + sum(files[name].size for name in external(ir.load(graph)))

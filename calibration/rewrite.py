@@ -1,4 +1,4 @@
-"""A layer's node in its graph gives way to nodes that compute with the stored integers."""
+"""Replaces a layer's node in its graph by nodes that compute with the stored integers."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ DTYPES: Final = {
 
 @dataclass(frozen=True)
 class Site:
-    """A layer in its graph: the node that computes it, the value that the weight is multiplied
-    with, and the stored parts."""
+    """A layer in its graph: the node that computes it, the value that multiplies the weight, and
+    the stored parts."""
 
     layer: Layer
     decision: Decision
@@ -43,7 +43,7 @@ class Site:
 
 
 class Rewriter:
-    """Over one component's graph, whose external data stands in `folder`. Layers that read one
+    """Rewrites one component's graph, whose external data is in `folder`. Layers that read one
     value share its rounding."""
 
     def __init__(self, model: ir.Model, folder: Path) -> None:
@@ -51,7 +51,7 @@ class Rewriter:
         self._shared: dict[tuple[object, ...], Sequence[ir.Value]] = {}
 
     def replace(self, layer: Layer, decision: Decision, stored: Mapping[str, StoredPart]) -> None:
-        """Let the graph compute a layer with its stored parts."""
+        """Make the graph compute a layer with its stored parts."""
         weight = self.graph.initializers[layer.weight]
         node, _ = reader(weight)
         if node is None:
@@ -76,7 +76,7 @@ class Rewriter:
         _remove_unused(self.graph, weight)
 
     def _computed(self, site: Site) -> ir.Value:
-        """The value that stands for the node's output."""
+        """The value that replaces the node's output."""
         if site.layer.operator == "gather":
             return (
                 self._gathered_blocks(site)
@@ -120,8 +120,8 @@ class Rewriter:
         return self._before(site, "Mul", [self._integers(site, rounded, zero), scales])
 
     def _per_token(self, site: Site) -> ir.Value:
-        """Each row of the input by its own largest magnitude, so that no row's result depends on
-        another row."""
+        """Round each row of the input by its own largest magnitude, so that no row's result depends
+        on another row."""
         (magnitude,) = self._behind(site.source, "Abs", [site.source])
         (largest,) = self._behind(
             magnitude,
@@ -155,8 +155,8 @@ class Rewriter:
         )
 
     def _convolution(self, site: Site) -> None:
-        """The node itself, between rounded values: ONNX Runtime makes one of it that computes in
-        integers, for which it needs the output rounded as well."""
+        """The node itself, between rounded values. ONNX Runtime fuses it into one that computes in
+        integers, and needs a rounded output for that."""
         site.node.replace_input_with(0, self._rounded(site))
         site.node.replace_input_with(1, self._dequantised(site))
         whole = site.node.outputs[0]
@@ -180,8 +180,8 @@ class Rewriter:
     def _pair(
         self, value: str | None, activation: tuple[float, ...] | None, dtype: str
     ) -> list[ir.Value]:
-        """Scale and zero point of a value, as constants; the zero point's dtype is what the value
-        is rounded to."""
+        """Scale and zero point of a value, as constants. The zero point's dtype is the dtype of the
+        rounded value."""
         assert activation is not None  # the manifest's check
         scale, zero = activation
         name = f"{value}.{scale!r}.{zero!r}"
@@ -203,8 +203,11 @@ class Rewriter:
         return self._before(site, "DequantizeLinear", inputs, attributes)
 
     def _restored(self, site: Site) -> ir.Value:
-        """The weight in float32, computed when the graph is loaded. A DequantizeLinear would not
-        do: ONNX Runtime turns it and a product into one that rounds the other operand as well."""
+        """The weight in float32, computed when the graph is loaded.
+
+        A DequantizeLinear would not do: ONNX Runtime fuses it with a product into an operator that
+        also rounds the other operand.
+        """
         if site.decision.bits == 4:
             return self._dequantised(site)
         whole = self._before(
@@ -215,7 +218,7 @@ class Rewriter:
         return whole if site.layer.operator != "linear" else self._transposed(site, whole)
 
     def _transposed(self, site: Site, value: ir.Value) -> ir.Value:
-        """(in, out) of a weight stored (out, in): done once, when the graph is loaded."""
+        """(in, out) of a weight stored (out, in), computed once when the graph is loaded."""
         return (
             value
             if site.layer.operator == "matmul"
@@ -223,7 +226,7 @@ class Rewriter:
         )
 
     def _scale(self, site: Site) -> ir.Value:
-        """Scales in float32, in which the product is computed."""
+        """Scales in float32, the dtype of the product."""
         return self._before(site, "Cast", [site.parts[SCALE]], FLOAT)
 
     def _behind(
@@ -235,8 +238,8 @@ class Rewriter:
         after: ir.Value | None = None,
         key: str = "",
     ) -> Sequence[ir.Value]:
-        """A node right behind the one that computes `after`, or `source`; made for the first layer
-        that asks. `key` tells apart operands of one content that bear several names."""
+        """A node right after the one that computes `after`, or `source`. It is made for the first
+        layer that asks. `key` separates operands of equal content and different names."""
         asked = (source.name, operator, key or tuple(value.name for value in inputs))
         if asked not in self._shared:
             made = ir.node(operator, list(inputs), num_outputs=outputs)
@@ -290,7 +293,7 @@ class Rewriter:
 
 
 def read_back(path: Path, decisions: Mapping[str, Decision]) -> None:
-    """NextOmniError: the written graph does not say of a block-quantised layer what was decided."""
+    """NextOmniError: the written graph contradicts the decision for a block-quantised layer."""
     weights = ir.load(path).graph.initializers
     for weight, decision in decisions.items():
         if decision.scheme != "blocks":
@@ -316,7 +319,7 @@ def _zero_point(site: Site) -> list[ir.Value]:
 
 
 def _remove_unused(graph: ir.Graph, weight: ir.Value) -> None:
-    """Take a weight away that nothing computes with any more, and its cast and transposition."""
+    """Remove an unused weight with its cast and transposition."""
     value, between = weight, list[ir.Node]()
     while uses := list(value.uses()):
         between.append(uses[0][0])

@@ -1,9 +1,9 @@
-"""Where quantised layers wait until the bundle is whole: a folder beside it that outlives a kill,
+"""Where quantised layers wait until the bundle is whole: a folder next to it that survives a kill,
 so that no layer is done twice.
 
-A layer's entry is written last, under its own name, when its parts are whole; parts stand by
-content. The key of the folder is all that decides what the parts are: the parent's manifest, the
-config, the calibration.
+A layer's entry is written last, under its own name, when its parts are whole. Parts are named by
+content. The folder's key holds everything that decides the parts: the parent's manifest, the config
+and the calibration.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class StoredPart:
 
     @property
     def file(self) -> str:
-        """Its path in a bundle."""
+        """The part's path in a bundle."""
         return f"{WEIGHTS}/{self.digest}"
 
 
@@ -54,8 +54,8 @@ class Entry:
 
 
 class Workspace:
-    """`.NAME.quantise-KEY` beside the bundle NAME; others of that name, which are of other runs,
-    are removed."""
+    """`.NAME.quantise-KEY` next to the bundle NAME. Other folders of that name belong to other runs
+    and are removed."""
 
     def __init__(self, out: Path, key: Mapping[str, object], resume: bool) -> None:
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
@@ -66,7 +66,7 @@ class Workspace:
         self.path.mkdir(exist_ok=True)
 
     def load(self, layer: str) -> Entry | None:
-        """A layer done before, if its parts are as they were written."""
+        """A layer from an earlier run, if its parts are unchanged."""
         path = self._entry(layer)
         if not path.exists():
             return None
@@ -86,8 +86,8 @@ class Workspace:
         parts: Parts,
         shapes: Mapping[str, tuple[str, tuple[int, ...]]],
     ) -> Entry:
-        """Write a layer's parts, read them back, and mark it as done. `shapes` says of packed parts
-        what they are to onnx."""
+        """Write a layer's parts, read them back, and mark it as done. `shapes` gives packed parts
+        their onnx dtype and shape."""
         kept = {
             name: self._part(array, *shapes.get(name, (array.dtype.name, array.shape)))
             for name, array in parts.items()
@@ -101,7 +101,7 @@ class Workspace:
         )
 
     def mark(self, layer: str, entry: Entry) -> Entry:
-        """Note a layer as done, as the entry says."""
+        """Mark a layer as done, with its entry."""
         with atomic_write(self._entry(layer), "w") as file:
             json.dump(dataclasses.asdict(entry), file)
         return entry

@@ -1,5 +1,5 @@
-"""Where a graph leaves PyTorch: every value inside a component, in both, in the order in which they
-are computed."""
+"""Where a graph departs from PyTorch: every value inside a component, in both, in order of
+computation."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ DTYPES = ("float32", "int64", "bool")
 
 
 def first_divergence(bundle: Bundle, model_dir: Path, component: str) -> str | None:
-    """The first value that the component's graph, in its runtime, computes otherwise than PyTorch;
-    None if there is none.
+    """The first value for which the component's graph, in its runtime, differs from PyTorch; None
+    if there is none.
 
-    Values bear the names of the traced program. All weights of the component are held in memory
-    twice. UsageError: the bundle has no such component. NextOmniError: the graph cannot be run with
-    its values as outputs.
+    Values have the names of the traced program. All weights of the component are in memory twice.
+    UsageError: the bundle has no such component. NextOmniError: the graph cannot run with its
+    values as outputs.
     """
     if component not in bundle.manifest.components:
         raise UsageError(f"{component}: the bundle has no such component")
@@ -66,7 +66,7 @@ def first_divergence(bundle: Bundle, model_dir: Path, component: str) -> str | N
 
 
 class _Recorder(torch.fx.Interpreter):
-    """Runs a program and keeps what every node gave."""
+    """Runs a program and keeps the result of every node."""
 
     def __init__(self, module: torch.fx.GraphModule) -> None:
         super().__init__(module)
@@ -80,7 +80,7 @@ class _Recorder(torch.fx.Interpreter):
 
 
 def _in_pytorch(model_dir: Path, component: str, inputs: Mapping[str, NDArray[Any]]) -> Values:
-    """Every value of the traced program, and the outputs under their wire names."""
+    """Every value of the traced program, and the outputs under the graph's names."""
     part = components(networks.load(model_dir))[component]
     tensors = tuple(torch.tensor(inputs[tensor.name]) for tensor in part.spec.inputs)
     with torch.inference_mode():
@@ -100,8 +100,8 @@ def _in_runtime(
     inputs: Mapping[str, NDArray[Any]],
     wanted: Values,
 ) -> Values:
-    """The same values out of the graph: a copy that gives them as outputs is loaded by the bundle's
-    own runtime."""
+    """The same values from the graph. The bundle's own runtime loads a copy that gives them as
+    outputs."""
     spec = graph_specs(bundle.config)[component]
     inside = {
         name: value

@@ -1,4 +1,4 @@
-"""One call from a model directory to a bundle that was checked against PyTorch before it got its
+"""One call from a model directory to a bundle that is checked against PyTorch before it gets its
 name."""
 
 from __future__ import annotations
@@ -68,11 +68,14 @@ LIBRARIES: Final = (
 
 @dataclass(frozen=True)
 class CoreMlOptions:
-    """What Core ML packages alone have. `like`: a quantised bundle of ONNX graphs, whose layers are
-    compressed here as there, with the same integers; `palettes`: with 2^bits values by k-means in
-    their place. `chunk_mib`: the backbone in packages of no more weights than that, which run in
-    sequence. `rows`: counts of rows that shapes are enumerated for, ascending, one sequence at a
-    time; none: any count. `state`: keys and values stay in the backbone."""
+    """Options that only Core ML packages have.
+
+    `like`: a quantised bundle of ONNX graphs; the same layers are compressed with the same
+    integers. `palettes`: with 2^bits values by k-means in their place. `chunk_mib`: cut the
+    backbone into packages of at most this size, which run in sequence. `rows`: counts of rows to
+    enumerate shapes for, ascending, one sequence at a time; none: any count. `state`: keys and
+    values stay in the backbone.
+    """
 
     like: Path | None = None
     palettes: bool = False
@@ -97,8 +100,8 @@ class CoreMlOptions:
             )
 
     def made_of(self, checkpoint: Checkpoint) -> Quantisation | None:
-        """For the manifest: the bundle that decided, and by which recipe. InputError: it was made
-        of another model."""
+        """For the manifest: the deciding bundle and its recipe. InputError: it was made from
+        another model."""
         if self.like is None:
             return None
         manifest = Bundle.open(self.like, verify_hashes=False).manifest
@@ -115,9 +118,9 @@ class CoreMlOptions:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was exported, or would be: parameters and bytes per component (a shared tensor counts in
-    each that uses it), the bytes of the weights as stored once, and what verification measured
-    (None in a dry run)."""
+    """What was exported, or would be in a dry run: parameters and bytes of each component, the
+    bytes of all weights stored once, and the verification's result (None in a dry run). A shared
+    tensor counts in each component that uses it."""
 
     out: Path
     precision: Precision
@@ -140,17 +143,20 @@ def export_bundle(
     target: Target = "onnx",
     coreml: CoreMlOptions | None = None,
 ) -> ExportReport:
-    """Export a model directory to a bundle at `out`, of graphs in the format `target`; `components`
-    None means all. A checkpoint that stands in no directory (models/generated.py) has nothing that
-    PyTorch loads: `verify` "full" is not for it.
+    """Export a model directory to a bundle at `out`, with graphs in the format `target`.
+    `components` None means all.
 
-    Target "gguf" is the backbone for llama.cpp beside ONNX graphs of everything else; it alone has
-    the precisions in blocks, which are the backbone's. `verify`: "full" compares with PyTorch and
-    writes the golden trace; "golden" writes the trace from the exported graphs alone, unchecked;
-    "none" neither (for machines that cannot hold the model). The manifest says which. `precision`
-    "float16" halves the weights on disk; ONNX graphs compute in float32 either way, Core ML
-    programs then in float16. UsageError: unknown component, `out` exists, no space. InputError: the
-    checkpoint. GateError: the bundle is not the model.
+    Target "gguf" writes the backbone for llama.cpp next to ONNX graphs of everything else. Only it
+    has the precisions in blocks, and they apply to the backbone. `precision` "float16" halves the
+    weights on disk; ONNX graphs still compute in float32, Core ML programs in float16.
+
+    `verify` "full" compares with PyTorch and writes the golden trace. "golden" writes the trace of
+    the exported graphs without a comparison. "none" does neither, for machines that cannot hold the
+    model. The manifest records which. PyTorch cannot load a generated checkpoint
+    (models/generated.py), so "full" does not support it.
+
+    UsageError: unknown component, `out` exists, no space. InputError: the checkpoint. GateError:
+    the bundle is not the model.
     """
     if target != "gguf" and precision not in ("float32", "float16"):
         raise UsageError(
@@ -185,7 +191,7 @@ def _silent(_: str, __: float) -> None:
 
 
 def _choose(model: Model, names: Collection[str] | None) -> dict[str, Component]:
-    """The components asked for, in the model's order. UsageError: a name that is none."""
+    """The components asked for, in the model's order. UsageError: an unknown name."""
     found = components_of(model)
     for name in names or ():
         if name not in found:
@@ -217,7 +223,7 @@ def _plan(
 
 
 def _beside(precision: Precision) -> Stored:
-    """How ONNX graphs beside a backbone of this precision store their weights."""
+    """The stored precision of ONNX graphs next to a backbone of this precision."""
     return "float16" if precision == "float16" else "float32"
 
 
@@ -276,8 +282,8 @@ def _export(
 def _told(
     checkpoint: Checkpoint, writer: BundleWriter, report: ExportReport, progress: Progress
 ) -> tuple[WeightStream, Callable[[str], None]]:
-    """The stream, which tells the share of all weights that is stored after each of them, and what
-    names the component in hand."""
+    """The weight stream. It reports the stored share of all weights after each, and the component
+    in progress."""
     name, share = "", 0.0
 
     def stored(nbytes: int) -> None:
@@ -294,7 +300,7 @@ def _told(
 
 
 def _onnx(chosen: dict[str, Component], stream: WeightStream, precision: Precision) -> Write:
-    """Writes a component's graph, its weights into the store that all share."""
+    """Writes a component's graph, and its weights into the shared store."""
     stored = _beside(precision)
     uses = Counter(tensor for part in chosen.values() for tensor in set(part.weights.values()))
     tied = frozenset(tensor for tensor, count in uses.items() if count > 1)
@@ -324,7 +330,7 @@ def _coreml(stream: WeightStream, precision: Precision, options: CoreMlOptions) 
 
 
 def _gguf(chosen: dict[str, Component], stream: WeightStream, precision: Precision) -> Write:
-    """Writes the backbone's file, and the graphs of what llama.cpp does not run."""
+    """Writes the backbone's file, and the graphs of the components that llama.cpp does not run."""
     from nextomni_edge.export.gguf import write_backbone  # its library is another extra's
 
     graph = _onnx(

@@ -1,12 +1,11 @@
-"""Components to Core ML packages: ML Programs for iOS 18 and macOS 15, converted here, run on
-Apple's systems alone.
+"""Components to Core ML packages: ML Programs for iOS 18 and macOS 15, converted here. Only Apple's
+systems run them.
 
-What the converter does wrong without a word is spelled out in the program instead: grouped keys (it
-tiles them, so that query heads meet another head's keys) and RMSNorm (it adds epsilon after a
-division by the maximum).
+The program spells out what the converter silently gets wrong. It tiles grouped keys, so that query
+heads meet another head's keys. For RMSNorm it adds epsilon after a division by the maximum.
 
-Row counts are free, within the spec's bounds, or enumerated, which the Neural Engine wants
-(docs/runtimes.md has the sources). Core ML has no size 0: `past` is at least 1, and the runtime
+Row counts are free within the spec's bounds, or enumerated, which the Neural Engine wants
+(docs/devices.md has the sources). Core ML has no size 0: `past` is at least 1, and the runtime
 masks it. Keys and values are inputs and outputs, or a state.
 """
 
@@ -65,13 +64,13 @@ def write_component(
     chunk_mib: int | None = None,
     form: Form | None = None,
 ) -> ComponentRecord:
-    """Write one component, whose module holds its weights, as a package of the bundle; its layers
-    compressed as `like` has them.
+    """Write one component, whose module holds its weights, as a package of the bundle. Its layers
+    are compressed as `like` says.
 
-    A backbone over `chunk_mib` becomes several; it alone can keep a state, as `form` says.
-    `precision` is of weights and arithmetic; what crosses the border stays float32. NextOmniError:
-    the program is not the spec's. InputError: `like` has other layers. UsageError: a layer over
-    `chunk_mib`, rows that the model has not.
+    A backbone over `chunk_mib` becomes several packages. Only a backbone can keep a state, as
+    `form` says. `precision` is that of weights and arithmetic; inputs and outputs stay float32.
+    NextOmniError: the program differs from the spec. InputError: `like` has other layers.
+    UsageError: a layer over `chunk_mib`, or rows that the model does not have.
     """
     form = _form_of(component, form or Form())
     planned = (
@@ -95,7 +94,7 @@ def write_component(
 
 
 def _form_of(component: Component, form: Form) -> Form:
-    """What of a form concerns this component."""
+    """The part of a form that concerns this component."""
     dims = component.spec.dims()
     if form.rows and "rows" in dims and form.rows[-1] > dims["rows"].max:
         raise UsageError(
@@ -145,7 +144,7 @@ def _write_package(
 
 
 def _in_form(component: Component, form: Form) -> Component:
-    """The component whose module has the interface of its package."""
+    """The component with a module that has its package's interface."""
     module = component.module
     if form.keeps:
         assert isinstance(module, Backbone)  # it alone has states
@@ -174,7 +173,7 @@ def _program(component: Component) -> torch.export.ExportedProgram:
 
 
 class SpelledOut(TorchFunctionMode):
-    """While it is entered, grouped attention and RMSNorm are made of plain operators."""
+    """A context in which grouped attention and RMSNorm are made of plain operators."""
 
     def __torch_function__(
         self,
@@ -198,8 +197,8 @@ class SpelledOut(TorchFunctionMode):
 
 
 def _expanded(cache: Tensor, heads: int) -> Tensor:
-    """Keys or values (B,kv_heads,S,D), each head repeated in place for the query heads of its
-    group: (B,heads,S,D)."""
+    """Keys or values (B,kv_heads,S,D), with each head repeated for the query heads of its group:
+    (B,heads,S,D)."""
     own = cache.shape[1]
     return torch.cat(
         [cache[:, head : head + 1] for head in range(own) for _ in range(heads // own)], dim=1
@@ -207,8 +206,8 @@ def _expanded(cache: Tensor, heads: int) -> Tensor:
 
 
 def rms_norm(x: Tensor, shape: tuple[int, ...], weight: Tensor, eps: float) -> Tensor:
-    """RMSNorm over the last axis, divided by the largest magnitude before it is squared, so that
-    float16 does not overflow."""
+    """RMSNorm over the last axis. Values are divided by the largest magnitude before they are
+    squared, so that float16 does not overflow."""
     largest = x.abs().amax(dim=-1, keepdim=True).clamp_min(1e-4)
     scaled = x / largest
     # a number over a tensor would gain an epsilon of 1e-4
@@ -222,8 +221,8 @@ def rms_norm(x: Tensor, shape: tuple[int, ...], weight: Tensor, eps: float) -> T
 def _describe(
     model: Any, spec: GraphSpec, enumerated: Mapping[str, tuple[tuple[int, ...], ...]]
 ) -> None:
-    """Write the package's sizes over those that tracing assumed, and leave out what differs from
-    one conversion to the next."""
+    """Write the package's sizes over those of the trace, and remove what differs between two
+    conversions."""
     model.description.ClearField("metadata")
     by_name = {tensor.name: tensor for tensor in spec.inputs}
     found = [
@@ -249,7 +248,7 @@ def _describe(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hush the converter's progress and remarks; its errors are exceptions."""
+    """Silence the converter's progress and remarks; its errors are exceptions."""
     with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,5 +1,5 @@
-"""A backbone cut in packages of a limited size, which run one after another: the hidden states of
-one go into the next."""
+"""A backbone cut into packages of a limited size. They run one after another, and the hidden states
+of one go into the next."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ MIB: Final = 2**20
 
 
 class BackboneChunk(Backbone):
-    """Layers `first` to `last` of a backbone, under their own names; the norm stands behind the
-    last alone."""
+    """Layers `first` to `last` of a backbone, under their own names. Only the last chunk has the
+    norm."""
 
     def __init__(self, whole: Backbone, first: int, last: int) -> None:
         nn.Module.__init__(self)
@@ -33,11 +33,11 @@ class BackboneChunk(Backbone):
 def cut(
     component: Component, limit: int | None, width: int, stored: Mapping[str, int]
 ) -> list[Component]:
-    """The component, or where it is a backbone and larger than `limit` MiB its chunks, each of as
+    """The component, or the chunks of a backbone that is larger than `limit` MiB. Each chunk has as
     many layers as fit.
 
-    width: bytes of a value; stored: by weight, the bytes of those that are compressed. UsageError:
-    a layer that does not fit.
+    width: bytes of a value. stored: the bytes of compressed weights, by name. UsageError: a layer
+    does not fit.
     """
     if limit is None or not isinstance(component.module, Backbone):
         return [component]

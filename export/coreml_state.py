@@ -1,4 +1,4 @@
-"""A backbone that keeps its keys and values: as a Core ML state, not as inputs and outputs."""
+"""A backbone that keeps its keys and values as a Core ML state, not as inputs and outputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nextomni_edge.models.backbone import Backbone
 
 class KeepingBackbone(Backbone):
     """Buffers `keys` and `values` (layers,1,kv_heads,positions,head_dim) become the state. Its
-    layers bear their own names."""
+    layers have their own names."""
 
     keys: Tensor
     values: Tensor
@@ -24,9 +24,11 @@ class KeepingBackbone(Backbone):
     def forward(  # type: ignore[override]
         self, embeddings: Tensor, positions: Tensor, attention_mask: Tensor, held: Tensor
     ) -> Tensor:
-        """(1,S,H), (1,S), (1,P+S) bool, (positions,) → hidden (1,S,H). The rows see the first P
-        columns of the state; then each of its columns takes what `held` names of (the state, the
-        rows): a gather, as the converter scatters no free number of rows.
+        """(1,S,H), (1,S), (1,P+S) bool, (positions,) → hidden (1,S,H).
+
+        The rows see the first P columns of the state. Each column then takes the entry of (the
+        state, the rows) that `held` names. This is a gather, because the converter does not support
+        a scatter of a free number of rows.
         """
         past = attention_mask.shape[1] - embeddings.shape[1]
         kept = self.keys[:, :, :, :past], self.values[:, :, :, :past]

@@ -1,11 +1,10 @@
-"""A quantised bundle's integers in a Core ML program: what one decision made for ONNX, another
-format stores.
+"""A quantised bundle's integers in a Core ML program: one decision, stored in another format.
 
-coremltools.optimize would choose integers of its own. Here they are taken over as they are, in the
-operator that it writes too, so that both formats mean the same weights to the last bit (in a
-float16 program: to the rounding of scale and product). Rounding of activations is not carried over:
-weights alone are compressed. Palettes are coremltools.optimize's: k-means of the values of the same
-layers.
+coremltools.optimize would choose other integers. This module takes the bundle's integers unchanged,
+in the operator that coremltools writes too. So both formats mean the same weights to the last bit;
+in a float16 program, to the rounding of scale and product. Only weights are compressed: the
+rounding of activations does not carry over. Palettes are coremltools.optimize's k-means over the
+same layers.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ PASS: Final = "nextomni::stored_integers"
 
 @dataclass(frozen=True)
 class ShiftScale:
-    """Operands of constexpr_blockwise_shift_scale for a weight as the model has it: Ŵ = scale ·
+    """Operands of constexpr_blockwise_shift_scale for a weight in the model's layout: Ŵ = scale ·
     (data − offset)."""
 
     data: Array
@@ -59,8 +58,7 @@ class ShiftScale:
 
 
 def shift_scale(decision: Decision, parts: Parts, shape: tuple[int, ...]) -> ShiftScale:
-    """The operands that mean what `bundle.quantised.dequantise` gives for the same parts, value by
-    value."""
+    """The operands whose values equal those of `bundle.quantised.dequantise` for the same parts."""
     if decision.scheme == "blocks":
         return _from_blocks(decision, parts, shape)
     q, scale = parts[QUANTISED], parts[SCALE].astype(np.float32)
@@ -94,8 +92,8 @@ def _from_blocks(decision: Decision, parts: Parts, shape: tuple[int, ...]) -> Sh
 
 
 class Like:
-    """The decisions of a quantised bundle of ONNX graphs, and what they stored. InputError: the
-    bundle is none.
+    """The decisions of a quantised bundle of ONNX graphs, and its stored parts. InputError: it is
+    no such bundle.
 
     `palettes`: its layers get 2^bits values each in place of its integers.
     """
@@ -111,8 +109,8 @@ class Like:
         self.bundle, self.palettes, self.made = bundle, palettes, bundle.manifest.quantisation
 
     def layers(self, component: str) -> dict[str, tuple[Decision, Parts]]:
-        """By weight, the decision as Core ML keeps to it, and the parts. InputError: the bundle
-        lacks the component."""
+        """By weight, the decision in Core ML's terms, and the parts. InputError: the bundle lacks
+        the component."""
         stored = stored_layers(self.bundle.component_file(component))
         decisions = self.bundle.manifest.components[component].quantisation
         return {
@@ -137,13 +135,12 @@ class Like:
 
 @register_pass(namespace="nextomni")
 class stored_integers(AbstractGraphPass):  # type: ignore[misc]  # the registry takes the class's name for the pass's
-    """Puts `layers`, by the names of their constants, in the place of the constants. One conversion
-    at a time."""
+    """Replaces constants by `layers`, by the constants' names. One conversion at a time."""
 
     layers: ClassVar[Mapping[str, ShiftScale]] = {}  # the registry makes a new object each time
 
     def apply(self, program: Program) -> None:
-        """NextOmniError: a layer's weight is not a constant of the program, or has another shape
+        """NextOmniError: a layer's weight is no constant of the program, or has another shape
         there."""
         missing = dict(self.layers)
         for function in program.functions.values():
@@ -181,8 +178,8 @@ def _replace(block: Any, constant: Any, layer: ShiftScale) -> None:
 
 
 class Compression:
-    """What `like` makes of one component: give `pipeline` to the converter, then `finish` what it
-    made."""
+    """The compression of one component by `like`: give `pipeline` to the converter, then `finish`
+    its result."""
 
     def __init__(self, like: Like, component: Component) -> None:
         self._weights = dict(component.module.named_parameters(remove_duplicate=False))
@@ -202,7 +199,7 @@ class Compression:
             )
 
     def pipeline(self) -> coremltools.PassPipeline:
-        """The converter's passes, and after them the one that puts the integers in."""
+        """The converter's passes, followed by the one that inserts the integers."""
         pipeline = coremltools.PassPipeline()
         if not self.like.palettes:
             stored_integers.layers = {
@@ -215,7 +212,7 @@ class Compression:
         return pipeline
 
     def finish(self, model: Any, precision: str) -> Any:
-        """The converted model with its palettes, where those are asked for."""
+        """The converted model, with its palettes where asked for."""
         if not self.like.palettes or not self._layers:
             return model
         ending = HALF if precision == "float16" else ""
@@ -230,8 +227,8 @@ class Compression:
         return coremltools.optimize.coreml.palettize_weights(model, config)
 
     def decisions(self, package: Path) -> dict[str, Decision]:
-        """For the manifest, by weight, from the package as it was written: its error against the
-        model's weight, and its bytes."""
+        """For the manifest, by weight, from the written package: its error against the model's
+        weight, and its bytes."""
         found, decisions = {}, {weight: decision for weight, (decision, _) in self._layers.items()}
         for weight, stored in package_weights(package, decisions).items():
             error = weight_error(torch.tensor(stored.meant()), self._weights[weight])

@@ -1,5 +1,5 @@
-"""The backbone as a GGUF file for llama.cpp: weights stream into it as float32 or float16; its own
-quantiser makes the rest."""
+"""The backbone as a GGUF file for llama.cpp. Weights stream into it as float32 or float16, and
+llama.cpp's own quantiser makes the other formats."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ BLOCK: Final = 32  # values that the narrowest of llama.cpp's block formats roun
 def write_backbone(
     component: Component, stream: WeightStream, config: BackboneConfig, precision: Precision
 ) -> ComponentRecord:
-    """Write the backbone into the bundle; no value is changed but by the precision's rounding.
+    """Write the backbone into the bundle. Only the precision's rounding changes a value.
 
-    UsageError: its rows are no whole blocks, or its attention is causal. MissingRuntimeError:
+    UsageError: its rows are not whole blocks, or its attention is causal. MissingRuntimeError:
     quantising needs llama.cpp.
     """
     if config.attention == "causal":
@@ -97,8 +97,8 @@ def _write(
 
 
 def _zeros(name: str, shape: tuple[int, ...], dtype: Stored) -> Iterator[memoryview]:
-    """What no weight of the model stands for: the table that is never read, and biases of a model
-    without."""
+    """Tensors without a weight in the model: the table that nothing reads, and biases of a model
+    without biases."""
     if name != TABLE and not name.endswith(".bias"):
         raise InputError(f"backbone: the model has no weight for {name}")
     yield np.zeros(shape, dtype).reshape(-1).view(np.uint8).data

@@ -1,5 +1,5 @@
-"""Components to ONNX: traced on the meta device, where no weight exists, then given weights that
-stand in files of the bundle."""
+"""Components to ONNX. They are traced on the meta device, without weights, and then get weights in
+the bundle's files."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def write_component(
     """Write one component's graph to `out`, in the bundle's folder, and its weights into the
     bundle's store.
 
-    `tied` names the checkpoint's tensors that several components use: they are stored as they are,
-    so that one copy serves all. InputError: the checkpoint's tensors are not those of the config.
+    `tied` names tensors that several components use. They are stored untransposed, so that one copy
+    serves all. InputError: the checkpoint's tensors are not those of the config.
     """
     model = trace(component)
     for value in list(model.graph.initializers.values()):
@@ -72,10 +72,10 @@ def write_component(
 
 
 def trace(component: Component) -> ir.Model:
-    """The component's optimised graph; its weights are initializers without a value, named as in
-    the module's state.
+    """The component's optimised graph. Its weights are initializers without a value, with the names
+    of the module's state.
 
-    NextOmniError: the graph is not as the spec says, or holds a constant that has no value.
+    NextOmniError: the graph differs from the spec, or holds a constant without a value.
     """
     with _quiet():
         model = _exported(component, _examples(component.spec)).model
@@ -87,8 +87,8 @@ def trace(component: Component) -> ir.Model:
 
 
 def decomposed(component: Component, inputs: tuple[torch.Tensor, ...]) -> torch.fx.GraphModule:
-    """The program that a graph is made of, value by value under the same names, for a component
-    with its weights."""
+    """The traced program with the graph's names, value by value, for a component with its
+    weights."""
     with _quiet():
         program = _exported(component, inputs).exported_program
     if program is None:
@@ -113,8 +113,8 @@ def _exported(component: Component, inputs: tuple[torch.Tensor, ...]) -> torch.o
 
 
 def _hide_weights(component: Component, graph: ir.Graph) -> None:
-    """Take the weights' values, which are none on the meta device, away: what the optimiser cannot
-    read it leaves alone."""
+    """Remove the weights' values, which are empty on the meta device. The optimiser does not touch
+    values that it cannot read."""
     for name, value in graph.initializers.items():
         if name in component.weights:
             value.const_value = None
@@ -135,8 +135,8 @@ def _examples(spec: GraphSpec) -> tuple[torch.Tensor, ...]:
 
 
 def free_axes(spec: GraphSpec) -> tuple[dict[int, object], ...]:
-    """Per input, its axes of free size; torch infers how they depend on one another and refuses any
-    that it finds to be fixed."""
+    """The axes of free size of each input. torch infers how they depend on one another, and refuses
+    an axis that it finds to be fixed."""
     return tuple(
         {
             axis: torch.export.Dim.DYNAMIC
@@ -156,8 +156,8 @@ def _attach_weight(
     precision: Precision,
     folder: Path,
 ) -> None:
-    """Give a weight its data: inside the graph if small, else in a file, transposed and cast there
-    where the graph would do it."""
+    """Give a weight its data: inside the graph if small, else in a file. The file holds it
+    transposed and cast where the graph would do that."""
     expected, found = (
         tuple(value.shape.numpy()) if value.shape is not None else (),
         stream.checkpoint.shape(name),
@@ -178,7 +178,7 @@ def _attach_weight(
 
 
 def _only_transposed(value: ir.Value) -> ir.Node | None:
-    """The Transpose that is the only use of a matrix, if so."""
+    """The Transpose that is the only use of a matrix, or None."""
     users = [node for node, _ in value.uses()]
     if len(users) != 1 or users[0].op_type != "Transpose" or users[0].outputs[0].is_graph_output():
         return None
@@ -187,7 +187,7 @@ def _only_transposed(value: ir.Value) -> ir.Node | None:
 
 
 def _cast_to_float32(graph: ir.Graph, value: ir.Value) -> None:
-    """Float16 is how the weight is stored; the computation stays in float32."""
+    """Store the weight in float16. The computation stays in float32."""
     uses = list(value.uses())
     cast = ir.node("Cast", [value], {"to": ir.DataType.FLOAT})
     cast.outputs[0].name = f"{value.name}.float32"
@@ -198,7 +198,7 @@ def _cast_to_float32(graph: ir.Graph, value: ir.Value) -> None:
 
 
 def _point(value: ir.Value, stored: Stored, folder: Path) -> None:
-    """Let an initializer's data be a file of the bundle."""
+    """Make a file of the bundle the data of an initializer."""
     if value.dtype is None or value.name is None:
         raise NextOmniError(f"initializer {value.name} has no dtype")
     shape = ir.Shape(stored.shape)
@@ -209,8 +209,8 @@ def _point(value: ir.Value, stored: Stored, folder: Path) -> None:
 
 
 def _forget_origin(model: ir.Model) -> None:
-    """Leave out stack traces (they name files of the exporting machine) and shapes inside the
-    graph, which a runtime infers."""
+    """Remove stack traces, which name files of the exporting machine, and shapes inside the graph,
+    which a runtime infers."""
     model.metadata_props.clear()
     model.graph.metadata_props.clear()
     model.doc_string = model.graph.doc_string = None
@@ -227,8 +227,8 @@ def _forget_origin(model: ir.Model) -> None:
 
 
 def _name_dims(graph: ir.Graph, spec: GraphSpec) -> None:
-    """Inputs and outputs bear the spec's names for their free sizes. NextOmniError: the graph's
-    shape is not the spec's."""
+    """Give the free sizes of inputs and outputs the spec's names. NextOmniError: the graph's shape
+    differs from the spec's."""
     for values, tensors in ((graph.inputs, spec.inputs), (graph.outputs, spec.outputs)):
         for value, tensor in zip(values, tensors, strict=True):
             value.shape = _named(value, tensor, spec.name)
@@ -250,7 +250,7 @@ def _named(value: ir.Value, tensor: TensorSpec, component: str) -> ir.Shape:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hush the exporter's remarks on itself; its errors are exceptions."""
+    """Silence the exporter's remarks; its errors are exceptions."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir", "onnxscript")]
     levels = [logger.level for logger in loggers]
     try:

@@ -1,7 +1,7 @@
 """The weight stream: one tensor at a time from the checkpoint, through one transform, into the
 bundle's content store.
 
-Memory is bounded by `BLOCK` and `COLUMNS`, whatever a tensor's size: a text table of half a billion
+`BLOCK` and `COLUMNS` bound the memory, whatever a tensor's size. A text table of half a billion
 values passes in pieces.
 """
 
@@ -53,7 +53,7 @@ class WeightStream:
         writer: BundleWriter,
         told: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """`told` hears after every tensor how many bytes are stored."""
+        """`told` is called after every tensor with the number of stored bytes."""
         self.checkpoint, self.writer, self._told = checkpoint, writer, told
         self._stored: dict[tuple[str, Transform], Stored] = {}
         # by tensor: the largest change that a narrowing cast made

@@ -1,4 +1,4 @@
-"""The model's configuration: every size and constant that METHOD marks (cfg), as frozen dataclasses
+"""The model's configuration: every size and constant of a model, as frozen dataclasses that are
 read strictly from JSON."""
 
 from __future__ import annotations
@@ -273,6 +273,18 @@ class FlowConfig:
 
 
 @dataclass(frozen=True)
+class CodedConfig:
+    """A coded modality that has no config of its own here (see modalities/): `positions` tokens of
+    K sub-codes at most."""
+
+    name: str
+    positions: int
+    codebook: CodebookConfig = field(default_factory=CodebookConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    path: PathConfig = field(default_factory=PathConfig)
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """The whole model. Network "unified" has one vocabulary for text and image codes, in one table
     and one head. `logit_shift` 1: position i is predicted from the hidden state of i−1
@@ -290,6 +302,7 @@ class ModelConfig:
     logit_shift: Literal[0, 1] = 0
     network: Literal["native", "fudoki", "unified"] = field(default="native", metadata=OPTIONAL)
     modalities: tuple[Modality, ...] = field(default=("text", "image", "audio"), metadata=OPTIONAL)
+    more: tuple[CodedConfig, ...] = field(default=(), metadata=OPTIONAL)
 
     def __post_init__(self) -> None:
         """Refuse sizes that do not fit together, each in one sentence."""
@@ -328,10 +341,10 @@ class ModelConfig:
         text, image, limit = self.text, self.image, self.backbone.max_positions
         null, network = text.null_token, self.network
         levels = "must have log2 of image.patch and one levels, widths of whole groups of"
-        allowed = MODALITIES_OF[network]
+        allowed, more = MODALITIES_OF[network], tuple(coded.name for coded in self.more)
         return [
             (
-                self.modalities in allowed,
+                self.modalities in [(*names, *more) for names in allowed],
                 (
                     f"modalities of network {network} must be"
                     f" {' or '.join(', '.join(names) for names in allowed)}"
@@ -409,6 +422,18 @@ class ModelConfig:
             del data["image"]["encoder"], data["image"]["head"]
         return data
 
+    def coded(self, modality: str) -> ImageConfig | AudioConfig | CodedConfig:
+        """The config of a modality whose tokens are sub-codes. KeyError for any other."""
+        named: dict[str, ImageConfig | AudioConfig | CodedConfig] = {
+            "image": self.image, "audio": self.audio, **{coded.name: coded for coded in self.more}
+        }  # fmt: skip
+        return named[modality]
+
+    def path(self, modality: str) -> PathConfig:
+        """The path of a modality's tokens."""
+        own = {coded.name: coded.path for coded in self.more}
+        return own[modality] if modality in own else self.flow.of(modality)
+
     @property
     def causal(self) -> bool:
         """Whether it is an autoregressive model of text, which no flow samples from
@@ -431,10 +456,13 @@ def _to_json(part: Any) -> dict[str, Any]:
         for f in dataclasses.fields(part)
         if not f.metadata.get("optional") or getattr(part, f.name) != f.default
     }
-    return {
-        name: _to_json(value) if dataclasses.is_dataclass(value) else value
-        for name, value in values.items()
-    }
+    return {name: _value_to_json(value) for name, value in values.items()}
+
+
+def _value_to_json(value: Any) -> Any:
+    if isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
+        return [_to_json(part) for part in value]
+    return _to_json(value) if dataclasses.is_dataclass(value) else value
 
 
 def _check_numbers(part: Any, prefix: str) -> None:
@@ -442,7 +470,11 @@ def _check_numbers(part: Any, prefix: str) -> None:
     range where it has a meaning."""
     for f in dataclasses.fields(part):
         value = getattr(part, f.name)
-        if dataclasses.is_dataclass(value):
+        if isinstance(value, tuple):
+            for index, item in enumerate(value):
+                if dataclasses.is_dataclass(item):
+                    _check_numbers(item, f"{prefix}{f.name}[{index}].")
+        elif dataclasses.is_dataclass(value):
             _check_numbers(value, f"{prefix}{f.name}.")
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             low, high = RANGES.get(f.name, (1, 2**30) if isinstance(value, int) else (1e-30, 1e30))

@@ -1,5 +1,4 @@
-"""The package's exceptions. Each carries the exit code that the command line answers with (DESIGN:
-0 ok, 1 our fault)."""
+"""The package's exceptions. Each carries the exit code of the command line (DESIGN, exit codes)."""
 
 
 class NextOmniError(Exception):

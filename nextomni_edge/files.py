@@ -23,6 +23,8 @@ _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
 _NEWBORN: Final = 2.0  # seconds
+# Windows opens no directory, so a directory can be neither locked nor synced there.
+_OPENS_DIRECTORIES: Final = hasattr(os, "O_DIRECTORY")
 
 
 @contextlib.contextmanager
@@ -38,7 +40,9 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
         part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         try:
             with part.open(
-                mode.replace("w", "x"), encoding=None if "b" in mode else "utf-8"
+                mode.replace("w", "x"),
+                encoding=None if "b" in mode else "utf-8",
+                newline=None if "b" in mode else "\n",  # the same bytes on every system
             ) as file:
                 # without locks nobody removes parts: see remove_leftovers
                 with contextlib.suppress(ImportError, OSError):
@@ -138,7 +142,9 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def fsync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
+    """Make the names in a directory durable. It does nothing on Windows, which has no such call."""
+    if not _OPENS_DIRECTORIES:
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -150,7 +156,8 @@ def fsync_tree(path: Path) -> None:
     """Make every file and directory under `path` durable."""
     for folder, _, names in os.walk(path, topdown=False):
         for name in names:
-            with (Path(folder) / name).open("rb") as file:
+            # Windows syncs only what is open for writing
+            with (Path(folder) / name).open("rb" if _OPENS_DIRECTORIES else "r+b") as file:
                 os.fsync(file.fileno())
         fsync_directory(Path(folder))
 
@@ -178,8 +185,8 @@ def _writable(path: Path) -> Iterator[None]:
 
 def _lock(descriptor: int) -> bool:
     """Take the file's lock, which dies with its process; False where another holds it. OSError: the
-    file system has none."""
-    import fcntl  # absent on Windows, where bundles are read but not written
+    file system has none; ImportError: the system has none."""
+    import fcntl  # absent on Windows
 
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -190,9 +197,16 @@ def _lock(descriptor: int) -> bool:
 
 @contextlib.contextmanager
 def _locked(part: Path) -> Iterator[None]:
-    """Own the directory `part`, made where it is not there: a lock dies with its process."""
+    """Own the directory `part`, made where it is not there. UsageError: another process owns it."""
     if part.is_symlink() or part.is_file():
         raise UsageError(f"{part} is in the way; remove it")
+    with _directory_lock(part) if _OPENS_DIRECTORIES else _lock_file(part):
+        yield
+
+
+@contextlib.contextmanager
+def _directory_lock(part: Path) -> Iterator[None]:
+    """A lock on the directory itself, which dies with its process."""
     part.mkdir(exist_ok=True)
     descriptor = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
@@ -201,13 +215,34 @@ def _locked(part: Path) -> Iterator[None]:
             or not os.path.lexists(part)
             or not os.path.samestat(os.fstat(descriptor), os.lstat(part))
         ):
-            raise UsageError(
-                f"{part.with_name(part.stem[1:])} is being written by another process; wait until"
-                " it ends"
-            )
+            raise _busy(part)
         yield
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _lock_file(part: Path) -> Iterator[None]:
+    """A file that stands next to the directory while its writer lives: with O_TEMPORARY, Windows
+    removes the file when the process ends, however it ends."""
+    lock = part.with_name(f"{part.name}.lock")
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_TEMPORARY", 0)
+    try:
+        descriptor = os.open(lock, flags)
+    except (FileExistsError, PermissionError) as error:
+        raise _busy(part) from error
+    try:
+        part.mkdir(exist_ok=True)
+        yield
+    finally:
+        os.close(descriptor)
+        lock.unlink(missing_ok=True)
+
+
+def _busy(part: Path) -> UsageError:
+    return UsageError(
+        f"{part.with_name(part.stem[1:])} is being written by another process; wait until it ends"
+    )
 
 
 def _empty(part: Path) -> None:

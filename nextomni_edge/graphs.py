@@ -3,25 +3,29 @@ shapes and wire names."""
 
 from __future__ import annotations
 
-from nextomni_edge.config import CodebookConfig, HeadConfig, ModelConfig
+from nextomni_edge.config import ModelConfig
+from nextomni_edge.modalities.table import MODALITIES
+from nextomni_edge.spec import MAX_BATCH as MAX_BATCH
 from nextomni_edge.spec import ComponentName, Dim, GraphSpec, TensorSpec, Wire
 
-MAX_BATCH = 64
 MAX_SIDE = 256  # rows and columns of a grid of image codes of any size
 
 
 def graph_specs(config: ModelConfig) -> dict[str, GraphSpec]:
     """GraphSpec of every component of the model's modalities (METHOD 2), by component name."""
+    coded = [
+        (name, record.codec)
+        for name, record in MODALITIES.items()
+        if record.codec and name in config.modalities
+    ]
     specs = [
-        _embed_text(config), _embed_codes(config, ComponentName.EMBED_IMAGE),
-        _embed_codes(config, ComponentName.EMBED_AUDIO), _backbone(config), _text_head(config),
-        _code_head(config, ComponentName.IMAGE_HEAD), _code_head(config, ComponentName.AUDIO_HEAD),
-        _image_encoder(config), _image_decoder(config), _audio_encoder(config),
-        _audio_decoder(config),
+        _embed_text(config), *(_embed_codes(config, name) for name, _ in coded),
+        _backbone(config), _text_head(config), *(_code_head(config, name) for name, _ in coded),
+        *(spec for _, codec in coded for spec in codec.specs(config)),
     ]  # fmt: skip
-    specs += [_image_quantiser(config)] if config.image.vq_encoder else []
-    absent = {"text", "image", "audio"} - set(config.modalities)
-    return {spec.name: spec for spec in specs if not absent & set(spec.name.split("_"))}
+    if config.image.vq_encoder and "image" in config.modalities:
+        specs.append(_image_quantiser(config))
+    return {spec.name: spec for spec in specs}
 
 
 def without_states(spec: GraphSpec) -> GraphSpec:
@@ -55,15 +59,6 @@ def _rows(config: ModelConfig) -> Dim:
     return Dim("rows", 1, config.backbone.max_positions)
 
 
-def _codebook(config: ModelConfig, component: str) -> tuple[CodebookConfig, HeadConfig]:
-    part = (
-        config.image
-        if component in (ComponentName.EMBED_IMAGE, ComponentName.IMAGE_HEAD)
-        else config.audio
-    )
-    return part.codebook, part.head
-
-
 def _embed_text(config: ModelConfig) -> GraphSpec:
     batch, rows = _batch(), _rows(config)
     return GraphSpec(
@@ -73,11 +68,10 @@ def _embed_text(config: ModelConfig) -> GraphSpec:
     )
 
 
-def _embed_codes(config: ModelConfig, component: str) -> GraphSpec:
-    batch, rows = _batch(), _rows(config)
-    codebook, _ = _codebook(config, component)
+def _embed_codes(config: ModelConfig, modality: str) -> GraphSpec:
+    batch, rows, codebook = _batch(), _rows(config), config.coded(modality).codebook
     return GraphSpec(
-        component,
+        f"embed_{modality}",
         (TensorSpec(Wire.CODES, "int64", (batch, rows, codebook.codebooks)),),
         (TensorSpec(Wire.EMBEDDINGS, "float32", (batch, rows, config.backbone.hidden_size)),),
     )
@@ -123,16 +117,16 @@ def _text_head(config: ModelConfig) -> GraphSpec:
     )
 
 
-def _code_head(config: ModelConfig, component: str) -> GraphSpec:
-    """An autoregressive head also reads the sub-codes: logits of sub-code k depend on the sub-codes
-    before k alone."""
+def _code_head(config: ModelConfig, modality: str) -> GraphSpec:
+    """An autoregressive head also reads the sub-codes: logits of sub-code k depend only on the
+    sub-codes before k."""
     batch, rows = _batch(), _rows(config)
-    codebook, head = _codebook(config, component)
+    codebook, head = config.coded(modality).codebook, config.coded(modality).head
     inputs = [TensorSpec(Wire.HIDDEN, "float32", (batch, rows, config.backbone.hidden_size))]
     if head.kind == "autoregressive":
         inputs.append(TensorSpec(Wire.CODES, "int64", (batch, rows, codebook.codebooks)))
     logits = TensorSpec(Wire.LOGITS, "float32", (batch, rows, codebook.codebooks, codebook.entries))
-    return GraphSpec(component, tuple(inputs), (logits,))
+    return GraphSpec(f"{modality}_head", tuple(inputs), (logits,))
 
 
 def _pixels(config: ModelConfig) -> TensorSpec:
@@ -152,6 +146,11 @@ def _image_codes(config: ModelConfig) -> TensorSpec:
         return TensorSpec(Wire.CODES, "int64", (_batch(), config.image.positions, codebooks))
     sides = (Dim(side, 1, MAX_SIDE) for side in ("height", "width"))
     return TensorSpec(Wire.CODES, "int64", (_batch(), *sides, codebooks))
+
+
+def image_codec(config: ModelConfig) -> list[GraphSpec]:
+    """Encoder and decoder of images."""
+    return [_image_encoder(config), _image_decoder(config)]
 
 
 def _image_encoder(config: ModelConfig) -> GraphSpec:
@@ -181,6 +180,11 @@ def _audio_codes(config: ModelConfig) -> TensorSpec:
 
 def _audio_length(config: ModelConfig) -> Dim:
     return Dim("length", 1, config.audio.max_positions)
+
+
+def audio_codec(config: ModelConfig) -> list[GraphSpec]:
+    """Encoder and decoder of sounds."""
+    return [_audio_encoder(config), _audio_decoder(config)]
 
 
 def _audio_encoder(config: ModelConfig) -> GraphSpec:

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 Dtype = Literal["float32", "float16", "int64", "bool"]
 # of stored weights; the last four are llama.cpp's
 Precision = Literal["float32", "float16", "q8_0", "q6_k", "q4_k_m", "q4_0"]
-# what a segment can be; a video is image segments between video markers
-Modality = Literal["text", "image", "audio"]
+# what a segment can be: a name of modalities/table.py; a video is image segments between video
+# markers
+Modality: TypeAlias = str
+
+MAX_BATCH: Final = 64  # media or sequences of one call of a component
 
 
 @dataclass(frozen=True)

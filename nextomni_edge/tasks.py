@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.modalities.table import MODALITIES
 from nextomni_edge.spec import ComponentName, Modality
 from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, respond
 from nextomni_edge.tokens.sequence import Segment, Sequence
@@ -18,6 +19,7 @@ from nextomni_edge.tokens.sequence import Segment, Sequence
 STEPS: Final = 8
 FRAMES: Final = 2
 AUDIO_TOKENS: Final = 6
+LENGTHS: Final = {"audio": AUDIO_TOKENS, "video": FRAMES}
 PROMPTS: Final = {
     "image": "draw a red cat",
     "audio": "say a red cat",
@@ -60,9 +62,7 @@ def media(model: EdgeModel, kind: Kind) -> NDArray[Any]:
 
 def encoded(model: EdgeModel, kind: Kind) -> Part:
     """The part that `media` becomes in the model's encoders."""
-    if kind == "audio":
-        return Part("audio", model.encode_audio(media(model, "audio")))
-    return Part(kind, model.encode_image(media(model, kind)))
+    return Part(kind, model.encode(kind, media(model, kind)))
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,10 @@ class Plan:
     @property
     def components(self) -> tuple[str, ...]:
         """What making, running and decoding the task takes."""
-        shown = {_modality(kind) for kind in (*self.given, *self.earlier)}
-        answer = _modality(self.answer)
+        shown = {MODALITIES[kind].segments for kind in (*self.given, *self.earlier)}
+        answer = MODALITIES[self.answer].segments
         encoders = {f"{modality}_encoder" for modality in shown}
-        decoder = set() if answer == "text" else {f"{answer}_decoder"}
+        decoder = {f"{answer}_decoder"} if MODALITIES[answer].codec else set()
         embedded = {"embed_text", f"embed_{answer}", *(f"embed_{modality}" for modality in shown)}
         return tuple(
             sorted(encoders | decoder | embedded | {ComponentName.BACKBONE, f"{answer}_head"})
@@ -110,22 +110,14 @@ class Plan:
             )
         )
         config = model.config
-        counts = {
-            "audio": min(AUDIO_TOKENS, config.audio.max_positions),
-            "video": min(FRAMES, config.image.max_frames),
-        }
+        most = MODALITIES[self.answer].most(config)
+        count = min(LENGTHS.get(self.answer, 1), most)
         segments = conversation(model.tokenizer, turns, self.answer)
-        sequence = respond(
-            segments, self.answer, config, model.tokenizer, counts.get(self.answer, 1)
-        )
+        sequence = respond(segments, self.answer, config, model.tokenizer, count)
         options = GenerationOptions.defaults(
             config, self.answer, steps=STEPS, seed=zlib.crc32(self.name.encode())
         )
         return Task(self.name, sequence, options)
-
-
-def _modality(kind: Kind) -> Modality:
-    return "image" if kind == "video" else kind
 
 
 PLANS: Final = (

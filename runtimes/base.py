@@ -41,12 +41,12 @@ READERS: Final[Mapping[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Execution:
-    """How components are to be run. `runtime` None: that of the bundle's format; `provider` None:
-    the runtime's own choice.
+    """How to run components. `runtime` None: the one of the bundle's format. `provider` None: the
+    runtime's own choice.
 
-    compute: the arithmetic; all but float32 approximates. cache: a folder for compiled models,
-    where the runtime compiles. allow_fallback: where the provider is not here, the processor may
-    stand in; otherwise that is an error.
+    compute: the arithmetic; everything but float32 approximates. cache: a folder for compiled
+    models, where the runtime compiles. allow_fallback: where the provider is missing, the processor
+    may replace it; otherwise that is an error.
     """
 
     runtime: str | None = None
@@ -56,9 +56,9 @@ class Execution:
     allow_fallback: bool = False
 
     def of_format(self, name: str) -> Execution:
-        """How a component of this format is to be run: on the runtime asked for, where that reads
-        it, as it was asked; else on the format's own, which takes none of what was asked of
-        another."""
+        """How to run a component of this format. Where the requested runtime reads the format, it
+        runs as requested. Otherwise the format's own runtime takes it, without the options of the
+        request."""
         readers = READERS[name]
         if self.runtime in readers:
             return self
@@ -67,8 +67,7 @@ class Execution:
         return Execution(readers[0], allow_fallback=self.allow_fallback)
 
     def check_reads(self, formats: Collection[str]) -> None:
-        """UsageError: the runtime that was asked for is none, or reads none of a bundle's
-        formats."""
+        """UsageError: the requested runtime does not exist, or reads none of a bundle's formats."""
         if self.runtime is not None and not any(self.runtime in READERS[name] for name in formats):
             _check_known(self.runtime)
             able = sorted({reader for name in formats for reader in READERS[name]})
@@ -79,7 +78,7 @@ class Execution:
 
 
 class NonFiniteError(GateError):
-    """A component gave NaN or infinity; `index` is the first such place of its output."""
+    """A component gave NaN or infinity. `index` is the first such place of its output."""
 
     def __init__(self, line: str, index: tuple[int, ...] = ()) -> None:
         super().__init__(line)
@@ -87,7 +86,7 @@ class NonFiniteError(GateError):
 
 
 class Session(ABC):
-    """One loaded component. `provider` is where it really runs."""
+    """One loaded component. `provider` is where it actually runs."""
 
     def __init__(self, spec: GraphSpec, provider: str) -> None:
         self.spec, self.provider = spec, provider
@@ -95,11 +94,11 @@ class Session(ABC):
     def run(
         self, inputs: Mapping[str, Array], outputs: Collection[str] | None = None
     ) -> dict[str, Array]:
-        """Outputs by wire name: all, or those asked for.
+        """Outputs by name: all of them, or those asked for.
 
-        UsageError: inputs of other names, dtypes or shapes than the spec's. InputError: the
-        component's outputs are. NonFiniteError: a float output holds NaN or infinity; the component
-        and the place are named.
+        UsageError: inputs differ from the spec in names, dtypes or shapes. InputError: the
+        component's outputs differ. NonFiniteError: a float output holds NaN or infinity; component
+        and place are named.
         """
         wanted = [
             tensor for tensor in self.spec.outputs if outputs is None or tensor.name in outputs
@@ -110,20 +109,20 @@ class Session(ABC):
         )
 
     def state(self, batch: int, columns: int) -> State:
-        """Room for what `step` keeps of so many sequences, of so many positions each. UsageError:
+        """Room for `step` to keep keys and values of this many sequences and positions. UsageError:
         the component keeps nothing."""
         return HostState(self.spec, batch, columns)
 
     def step(
         self, inputs: Mapping[str, Array], state: State, sequences: Ids | None = None
     ) -> dict[str, Array]:
-        """`run` of rows that see one another and what `state` keeps of their sequences, and are
-        kept there from now on.
+        """`run` of rows that see one another and the kept rows of their sequences. The rows are
+        then kept too.
 
-        inputs: as `run`'s, but what the state holds; rows that the mask (b,rows) leaves out stand
-        behind. A row replaces what was kept of its position, which then none of the rows sees.
-        sequences (b,): whose rows they are; None: of all, in order. UsageError: as `run`'s;
-        positions that the state has no room for, or rows that it cannot take.
+        inputs: those of `run`, without what the state holds. Rows that the mask (b,rows) leaves out
+        come last. A row replaces what was kept at its position, and no row of this call sees the
+        old entry. sequences (b,): the sequence of each row; None: all, in order. UsageError: as
+        `run`; positions without room in the state, or rows that it does not support.
         """
         spec = without_states(self.spec)
         bound = self._checked_inputs(spec.inputs, inputs)
@@ -173,8 +172,7 @@ class Session(ABC):
         """The outputs of the given names, for inputs already checked."""
 
     def _step(self, inputs: Mapping[str, Array], state: Any, sequences: Ids) -> dict[str, Array]:
-        """The outputs that are no states, for inputs already checked and a state that `state`
-        made."""
+        """The outputs without the states, for checked inputs and a state that `state` made."""
         positions, real = inputs[Wire.POSITIONS], inputs[Wire.ATTENTION_MASK]
         seen = state.seen(sequences, positions, real)
         # no row reads what is kept behind
@@ -194,7 +192,8 @@ class Runtime(ABC):
     execution = Execution()
 
     def configure(self, execution: Execution) -> None:
-        """What `load` is to keep to. UsageError: this runtime has not what is asked for."""
+        """The execution that `load` follows. UsageError: this runtime does not support the
+        request."""
         if execution.compute not in self.COMPUTES:
             raise UsageError(
                 f"{self.NAME} computes in {' or '.join(self.COMPUTES)} here; {execution.compute}"
@@ -208,7 +207,7 @@ class Runtime(ABC):
         self.execution = execution
 
     def choose_provider(self, component: str, wanted: str | None, default: str) -> str:
-        """The provider to run on. MissingRuntimeError: it is not here, and nothing may stand in for
+        """The provider to run on. MissingRuntimeError: it is missing, and nothing may replace
         it."""
         if wanted is None or wanted in self.providers():
             return wanted or default
@@ -222,7 +221,7 @@ class Runtime(ABC):
 
     @abstractmethod
     def providers(self) -> list[str]:
-        """Where the library, as it is installed here, can run."""
+        """The providers on which the installed library can run."""
 
     @abstractmethod
     def load(
@@ -233,10 +232,9 @@ class Runtime(ABC):
 
 
 def runtime(name: str, execution: Execution | None = None) -> Runtime:
-    """The runtime of a name; its library is imported now.
+    """The runtime of a name. Its library is imported now.
 
-    UsageError: unknown, or it has not what `execution` asks for. MissingRuntimeError: not
-    installed.
+    UsageError: unknown, or it does not support `execution`. MissingRuntimeError: not installed.
     """
     _check_known(name)
     module, cls, extra = RUNTIMES[name]
@@ -258,7 +256,7 @@ def _check_known(name: str) -> None:
 
 def threads() -> int:
     """Threads from OMP_NUM_THREADS, which the vendors' own builds ignore; 0, all cores, where it is
-    not set."""
+    unset."""
     value = os.environ.get("OMP_NUM_THREADS", "")
     return int(value) if value.isdecimal() else 0
 
@@ -266,7 +264,7 @@ def threads() -> int:
 def _mismatch(
     specs: Collection[TensorSpec], tensors: Mapping[str, Array], bound: dict[str, int]
 ) -> str | None:
-    """Why the tensors are not exactly those that the specs declare, or None."""
+    """How the tensors differ from the specs, or None."""
     for name in sorted(tensors.keys() ^ {spec.name for spec in specs}):
         return f"{name} is {'unknown' if name in tensors else 'missing'}"
     reasons = (

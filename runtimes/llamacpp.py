@@ -1,9 +1,8 @@
-"""llama.cpp, through llama-cpp-python's bindings of its C interface: a backbone that a GGUF file
-holds.
+"""llama.cpp, through llama-cpp-python's bindings of its C interface: a backbone in a GGUF file.
 
-The library is made for tokens one after another; here embeddings go in, every row attends to every
-other of its sequence, and hidden states come out. It keeps keys and values itself and takes no rows
-but a sequence's last.
+The library is made for tokens one after another. Here embeddings go in, every row attends to every
+other row of its sequence, and hidden states come out. The library keeps keys and values itself, and
+only takes a sequence's last rows.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _NON_CAUSAL: Final = 1
 
 
 def _say_nothing(level: int, text: bytes, data: ctypes.c_void_p) -> None:
-    """What the library logs says nothing to a user; its errors are return values."""
+    """The library's log tells a user nothing; its errors are return values."""
 
 
 # kept: the library calls it as long as the process lives
@@ -41,7 +40,8 @@ _QUIET: Final = llama_cpp.llama_log_callback(_say_nothing)
 
 
 class Model:
-    """A loaded file. A context keeps its model, so that the library frees them in its order."""
+    """A loaded file. A context keeps its model alive, so that the library frees them in its
+    order."""
 
     def __init__(self, file: Path) -> None:
         wanted = llama_cpp.llama_model_default_params()
@@ -62,11 +62,10 @@ class Model:
 
 
 class LlamaSession(Session):
-    """A loaded file, and one context for whole sequences, whose room grows with them; threads take
-    turns.
+    """A loaded file, and one context for whole sequences that grows with them. Threads take turns.
 
-    Padding stands behind a sequence's rows, and hidden states are zero there. Sequences of as many
-    rows share a call.
+    Padding comes after a sequence's rows, and hidden states are zero there. Sequences with equally
+    many rows share a call.
     """
 
     def __init__(self, spec: GraphSpec, model: Model) -> None:
@@ -107,7 +106,7 @@ class LlamaSession(Session):
         return {Wire.HIDDEN: hidden}
 
     def _with_room(self, sequences: int, rows: int) -> LlamaState:
-        """A context for at least so many sequences and rows; room is never given back."""
+        """A context for at least this many sequences and rows. Its room is never given back."""
         have = self._whole.filled.shape if self._whole is not None else (1, MIN_ROWS)
         if self._whole is None or sequences > have[0] or rows > have[1]:
             room = [
@@ -120,7 +119,7 @@ class LlamaSession(Session):
 
 
 class LlamaState(State):
-    """A context of the library's: its keys and values of so many sequences, and the buffers of its
+    """A context of the library: its keys and values of this many sequences, and the buffers of its
     calls."""
 
     any_rows = False
@@ -192,7 +191,7 @@ class LlamaState(State):
 
 
 class LlamaCppRuntime(Runtime):
-    """Reads GGUF files, on the processor alone: no build with another backend was tried."""
+    """Reads GGUF files, only on the processor: no build with another backend was tried."""
 
     NAME: ClassVar = "llama.cpp"
 
@@ -225,7 +224,7 @@ class LlamaCppRuntime(Runtime):
 
 
 def _lengths(component: str, mask: Array, positions: Array) -> Array:
-    """Rows of each sequence, (B,). UsageError: what llama.cpp has no form for."""
+    """Rows of each sequence, (B,). UsageError: a form that llama.cpp does not support."""
     lengths: Array = mask.sum(axis=1)
     if (mask != (np.arange(mask.shape[1]) < lengths[:, None])).any():
         raise UsageError(
@@ -240,7 +239,8 @@ def _lengths(component: str, mask: Array, positions: Array) -> Array:
 
 
 def _check_last(component: str, first: int, length: int, kept: int) -> None:
-    """UsageError: rows that are no sequence's last, or leave a gap behind the `kept` ones."""
+    """UsageError: rows that are not a sequence's last, or that leave a gap after the `kept`
+    ones."""
     if length and not first <= kept <= first + length:
         raise UsageError(
             f"{component}: positions {first} to {first + length - 1} of a sequence of which {kept}"
@@ -249,8 +249,8 @@ def _check_last(component: str, first: int, length: int, kept: int) -> None:
 
 
 def _calls(lengths: Array) -> Iterator[tuple[Array, int]]:
-    """(indices of sequences of as many rows, that number), as one call takes them: the library
-    would cut others in pieces."""
+    """(indices of sequences with equally many rows, that number) for each call. The library would
+    cut other sequences into pieces."""
     for length in np.unique(lengths[lengths > 0]).tolist():
         alike = np.flatnonzero(lengths == length)
         most = max(1, TOGETHER // length)

@@ -1,4 +1,4 @@
-"""OpenVINO, reading the ONNX graphs: on an x86 processor the fastest."""
+"""OpenVINO, which reads the ONNX graphs."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ ONNX_FLOAT8: Final = 17  # E4M3
 
 @functools.cache
 def _core() -> openvino.Core:
-    """The one core of this process, kept for its whole life.
+    """The only core of this process, kept for its whole life.
 
-    Its CPU plugin gives the thread that loads it another signal stack and unmaps that again when
-    the last user of the plugin goes: with a second core, or in another thread, the stack in use is
-    the one unmapped, and the next Ctrl-C ends the process.
+    Its CPU plugin gives the loading thread another signal stack, and unmaps it with the plugin's
+    last user. With a second core, or in another thread, that would unmap a stack in use, and the
+    next Ctrl-C would end the process.
     """
     core = openvino.Core()
     core.add_extension(ConversionExtension("GatherBlockQuantized", "com.microsoft", _gather_blocks))
@@ -49,8 +49,7 @@ def _core() -> openvino.Core:
 
 
 class OpenVinoSession(Session):
-    """A compiled model; each thread that runs it has a request of its own, which holds the tensors
-    inside."""
+    """A compiled model. Each thread has its own request, which holds the tensors."""
 
     def __init__(self, spec: GraphSpec, compiled: openvino.CompiledModel) -> None:
         super().__init__(spec, compiled.get_property("EXECUTION_DEVICES")[0])
@@ -70,12 +69,11 @@ class OpenVinoSession(Session):
 
 
 class OpenVinoRuntime(Runtime):
-    """Providers are OpenVINO's devices. It would compute in bfloat16 of itself where the processor
-    can: float32 is asked for.
+    """Providers are OpenVINO's devices. By default OpenVINO computes in bfloat16 where the
+    processor can; this runtime asks for float32.
 
-    With a cache, a compiled model is kept under a key of its own: the graph with all its weights,
-    the library's version, the device and the settings. A file there that is not whole is compiled
-    again.
+    With a cache, a compiled model is kept under its own key: the graph with all its weights, the
+    library's version, the device and the settings. A damaged file there is compiled again.
     """
 
     NAME: ClassVar = "OpenVINO"
@@ -128,8 +126,8 @@ class OpenVinoRuntime(Runtime):
     def _check_runs_as_asked(
         self, component: str, compiled: openvino.CompiledModel, device: str
     ) -> None:
-        """MissingRuntimeError: another device would run than the one chosen, or in another
-        arithmetic than asked for."""
+        """MissingRuntimeError: another device than the chosen one would run, or in another
+        arithmetic."""
         found = compiled.get_property("EXECUTION_DEVICES")
         if found != [device] and not self.execution.allow_fallback:
             raise MissingRuntimeError(
@@ -148,7 +146,7 @@ class OpenVinoRuntime(Runtime):
     def _cached_file(
         self, component: str, file: Path, device: str, settings: dict[str, Any]
     ) -> Path | None:
-        """Where this model, compiled by this library for this device, is kept."""
+        """The file of this model, compiled by this library for this device."""
         if self.execution.cache is None:
             return None
         self.execution.cache.mkdir(parents=True, exist_ok=True)
@@ -165,8 +163,8 @@ class OpenVinoRuntime(Runtime):
     def _restore(
         self, kept: Path, device: str, settings: dict[str, Any]
     ) -> openvino.CompiledModel | None:
-        """The compiled model of a file that is whole; None where there is none, or the library does
-        not take it."""
+        """The compiled model of a whole file; None where there is none, or where the library
+        refuses it."""
         with contextlib.suppress(OSError, RuntimeError):
             content = kept.read_bytes()
             digest, blob = content[:32], content[32:]
@@ -176,9 +174,12 @@ class OpenVinoRuntime(Runtime):
 
 
 def _rounded_blocks(component: str, file: Path) -> int:
-    """What a product with 4-bit blocks reads is rounded to 8 bits in blocks of the same size, as
-    ONNX Runtime does it; elsewhere (0) nothing is but where the graph says so: of itself the
-    library would round what any stored integers are multiplied with."""
+    """The size of the blocks in which the input of a product is rounded to 8 bits.
+
+    With 4-bit weights it is the weights' block size, as in ONNX Runtime. Elsewhere it is 0: only
+    the graph rounds. By default the library would round the input of every product with stored
+    integers.
+    """
     try:
         stored = [parts[QUANTISED] for parts in stored_layers(file).values() if QUANTISED in parts]
     except (InputError, OSError) as error:
@@ -195,11 +196,10 @@ def _rounded_blocks(component: str, file: Path) -> int:
 
 
 def _gather_blocks(node: Any) -> list[Any]:
-    """Rows of a table of 4-bit blocks, (…, columns) float32, by plain operators: only the rows that
-    are read are widened.
+    """Rows of a table of 4-bit blocks, (…, columns) float32, by plain operators, which only widen
+    the rows that are read.
 
-    The library's own translation takes scales that are constants alone; ours are float16 behind a
-    cast.
+    The library's own translation needs constant scales; ours are float16 followed by a cast.
     """
     table, rows, scale = (node.get_input(index) for index in range(3))
     blocks, block_size = (
@@ -218,22 +218,21 @@ def _gather_blocks(node: Any) -> list[Any]:
 
 
 def _nibbles(packed: Any, rows: Any) -> Any:
-    """Of the rows that are read, the two 4-bit values of each byte, low one first, as float32 (…,
-    bytes, 2)."""
+    """The two 4-bit values of each byte of the rows, low one first, as float32 (…, bytes, 2)."""
     read = op.gather(packed, rows, np.int64(0))
     low, high = op.bitwise_and(read, np.uint8(15)), op.bitwise_right_shift(read, np.uint8(4))
     return op.convert(op.concat([op.unsqueeze(half, LAST) for half in (low, high)], -1), "f32")
 
 
 def _last_axis(values: Any, rows: Any, sizes: list[int]) -> Any:
-    """The values with their axes behind those of `rows` cut anew."""
+    """The values with the axes after those of `rows` reshaped."""
     return op.reshape(
         values, op.concat([op.shape_of(rows), np.array(sizes)], 0), special_zero=False
     )
 
 
 def _one_line(error: Exception) -> str:
-    """What the library says, without the places in its sources that stand first."""
+    """The library's message, without the leading places in its sources."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = [
         line
@@ -246,16 +245,16 @@ def _one_line(error: Exception) -> str:
 
 
 def _keep(kept: Path, compiled: openvino.CompiledModel) -> None:
-    """Write a compiled model after its digest. It is read back by its owner alone: it is as trusted
-    as a program."""
+    """Write a compiled model after its digest. Only its owner may read it back, because it is
+    trusted like a program."""
     blob = compiled.export_model().getvalue()
     with atomic_write(kept) as file:
         file.write(hashlib.sha256(blob).digest() + blob)
 
 
 def _check_grouped_heads(component: str, file: Path, model: openvino.Model) -> None:
-    """InputError: attention with fewer key than query heads, not expanded: it would read memory
-    that is not its own."""
+    """InputError: attention with fewer key than query heads that is not expanded. It would read
+    foreign memory."""
     for operation in model.get_ops():
         if operation.get_type_name() == "ScaledDotProductAttention":
             query, key = (operation.input(index).get_partial_shape()[1] for index in (0, 1))

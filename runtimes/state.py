@@ -1,5 +1,5 @@
-"""What a session keeps of sequences from one step to the next: keys and values, each row's at its
-position."""
+"""What a session keeps of sequences from one step to the next: the keys and values of each row, at
+its position."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Mask = NDArray[np.bool_]
 
 
 class State(ABC):
-    """Of B sequences of up to `columns` positions each, as `Session.state` makes it. What and where
-    is its session's affair.
+    """Keys and values of B sequences of up to `columns` positions each, from `Session.state`. Their
+    form and place are the session's affair.
 
-    filled (B,columns): the positions of which something is kept.
+    filled (B,columns): the positions that hold something.
     """
 
     # rows may be computed anew whatever stands behind them; else a sequence's last rows alone
@@ -34,10 +34,10 @@ class State(ABC):
     @property
     @abstractmethod
     def nbytes(self) -> int:
-        """Memory that it holds, filled or not."""
+        """The bytes that it holds, filled or not."""
 
     def trim(self, length: int, sequences: Ids | None = None) -> None:
-        """Forget the positions from `length` on, of these sequences or of all."""
+        """Forget the positions from `length` on, for these sequences or all."""
         self.filled[slice(None) if sequences is None else sequences, length:] = False
 
     def reset(self, sequences: Ids | None = None) -> None:
@@ -45,8 +45,8 @@ class State(ABC):
         self.trim(0, sequences)
 
     def seen(self, sequences: Ids, positions: Ids, real: Mask) -> Mask:
-        """Columns (b,columns) that rows at `positions` (b,n) see where `real`: all that are kept
-        but those that they replace."""
+        """Columns (b,columns) that rows at `positions` (b,n) see where `real`: all kept ones but
+        those that the rows replace."""
         kept: Mask = self.filled[sequences]
         place, row = np.nonzero(real)
         kept[place, positions[place, row]] = False
@@ -65,8 +65,8 @@ def check_keeps(spec: GraphSpec) -> None:
 
 
 def kept_arrays(spec: GraphSpec, batch: int, columns: int) -> dict[str, Array]:
-    """Zeros (layers,B,kv_heads,columns,head_dim) for each input that takes what a component keeps;
-    none, if that is nothing."""
+    """Zeros (layers,B,kv_heads,columns,head_dim) for each input that takes kept values; none, if
+    the component keeps nothing."""
     taken, sizes = {name for name, _ in spec.states}, {"batch": batch, "past": columns}
     return {
         tensor.name: np.zeros(tensor.shape(sizes), tensor.dtype)
@@ -78,9 +78,9 @@ def kept_arrays(spec: GraphSpec, batch: int, columns: int) -> dict[str, Array]:
 def whole_or_none(
     spec: GraphSpec, inputs: Mapping[str, Array], seen: Mask
 ) -> tuple[dict[str, Array], bool]:
-    """Inputs of a step that reads all columns of a state, its shapes the same every time, and True;
-    where the rows see none of them (`seen`, (b,columns)), those of a step without a past, and
-    False."""
+    """Inputs of a step that reads all columns of a state, with the same shapes every time, and
+    True. Where the rows see none of them (`seen`, (b,columns)), the inputs of a step without a
+    past, and False."""
     if seen.any():
         return {
             **inputs,
@@ -106,15 +106,14 @@ class HostState(State):
         return sum(array.nbytes for array in self.arrays.values())
 
     def past(self, sequences: Ids, columns: int) -> dict[str, Array]:
-        """The first columns of these sequences; no copy of all columns of sequences that stand
-        together."""
+        """The first columns of these sequences, without a copy where the sequences are adjacent."""
         first, last = int(sequences[0]), int(sequences[-1])
         together = np.array_equal(sequences, np.arange(first, last + 1))
         chosen = slice(first, last + 1) if together else sequences
         return {name: array[:, chosen, :, :columns] for name, array in self.arrays.items()}
 
     def put(self, sequences: Ids, positions: Ids, real: Mask, found: Mapping[str, Array]) -> None:
-        """Keep the rows (b,n) where `real` of the outputs that are states."""
+        """Keep the `real` rows (b,n) of the outputs that are states."""
         place, row = np.nonzero(real)
         for name, array in self.arrays.items():
             array[:, sequences[place], :, positions[place, row]] = found[self.outputs[name]][

@@ -34,7 +34,7 @@ class TorchSession(Session):
 
 
 def sessions(model: Model) -> dict[str, Session]:
-    """A session over every component of a model in memory; the weights stay shared with it."""
+    """A session over every component of a model in memory, which shares the model's weights."""
     return {name: TorchSession(component) for name, component in components(model).items()}
 
 

@@ -3,11 +3,12 @@ change."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import importlib.metadata
 import os
+import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,19 +16,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.tiny import tiny_model
+from tests.calls import Invoke
+from tests.sources import PACKAGE, ROOT
 
 if TYPE_CHECKING:
-    from nextomni_edge.calibration.data.samples import CalibrationSet
+    from click.testing import Result
 
-PACKAGE = Path(__file__).parents[1] / "nextomni_edge"
+    from nextomni_edge.calibration.data.samples import CalibrationSet
 
 
 def sources() -> str:
     """Digest of all that decides what the shared files hold: our sources, and the libraries that
     trace and run a model."""
     found = hashlib.sha256(Path(__file__).with_name("tiny.py").read_bytes())
-    for folder, _, names in sorted(os.walk(PACKAGE, followlinks=True)):
+    for folder, _, names in sorted(os.walk(ROOT / PACKAGE, followlinks=True)):
         for name in sorted(names):
             if name.endswith(".py") and Path(folder).name not in (
                 "api",
@@ -52,6 +54,8 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 def made_once() -> Callable[[str, Callable[[Path], object]], Path]:
     """Make a directory of this name unless an earlier session made it from the same sources:
     tracing takes a minute."""
+    import fcntl  # POSIX only, as is what makes bundles
+
     root = Path(tempfile.gettempdir()) / f"nextomni-edge-tests-{os.getuid()}" / sources()
 
     def path_of(name: str, make: Callable[[Path], object]) -> Path:
@@ -69,6 +73,8 @@ def made_once() -> Callable[[str, Callable[[Path], object]], Path]:
 @pytest.fixture(scope="session")
 def tiny_checkpoint(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """A model directory with random weights."""
+    from tests.tiny import tiny_model
+
     return made_once("model", tiny_model)
 
 
@@ -155,20 +161,13 @@ def fp8_bundle(
     return out
 
 
-def fill(disk: Path) -> Path:
-    """A file that takes all the room there is but a page."""
-    ballast, room = disk / "ballast", os.statvfs(disk)
-    ballast.write_bytes(b"\0" * (room.f_bavail * room.f_frsize - 4096))
-    return ballast
-
-
 @pytest.fixture
 def variant(
     tiny_bundle: Path, made_once: Callable[[str, Callable[[Path], object]], Path]
 ) -> Callable[[str], Path]:
-    """The quantised bundle of a config of test_quantize.py, by its name."""
+    """The quantised bundle of a config of calibration/configs.py, by its name."""
     from nextomni_edge.calibration import quantize
-    from tests.calibration.test_quantize import CONFIGS
+    from tests.calibration.configs import CONFIGS
 
     def path_of(name: str) -> Path:
         return made_once(
@@ -177,3 +176,46 @@ def variant(
         )
 
     return path_of
+
+
+@pytest.fixture(scope="session")
+def package_sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what is packaged: a build writes next to its sources."""
+    copy = tmp_path_factory.mktemp("sources")
+    command = ["git", "ls-files", "-co", "--exclude-standard", "--"]
+    command += [PACKAGE, "calibration", "export", "runtimes", "pyproject.toml"]
+    command += ["README.md", "LICENSE", "NOTICE"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    for name in listed.stdout.splitlines():
+        path, target = ROOT / name, copy / name
+        if path.is_symlink() or path.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target, follow_symlinks=False)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def wheel(package_sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built without a network: setuptools is in the environment."""
+    out = tmp_path_factory.mktemp("wheel")
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "-q", "-w", out]
+    command = [sys.executable, "-m", "pip", "wheel", *options, package_sources]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    (built,) = out.glob("*.whl")
+    return built
+
+
+@pytest.fixture
+def invoke() -> Invoke:
+    """Run a command line in this process; `stdin` is what is piped in."""
+    from click.testing import CliRunner
+
+    from nextomni_edge.cli import root
+
+    def call(*arguments: object, stdin: str | None = None) -> Result:
+        return CliRunner().invoke(
+            root, [str(argument) for argument in arguments], input=stdin, prog_name="nextomni-edge"
+        )
+
+    return call

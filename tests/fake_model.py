@@ -22,6 +22,9 @@ class FakeModel:
         self.tokenizer = TextTokenizer(checkpoint / "tokenizer.json")
         self.seconds, self.embedded = seconds, 0
 
+    def encode(self, modality: str, media: NDArray[np.float32]) -> NDArray[np.int64]:
+        return self.encode_audio(media) if modality == "audio" else self.encode_image(media)
+
     def encode_image(self, pixels: NDArray[np.float32]) -> NDArray[np.int64]:
         image = self.config.image
         codes = np.rint(

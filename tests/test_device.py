@@ -16,9 +16,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.test_wheel import source as source  # the fixtures
-from tests.test_wheel import wheel as wheel
-
 ABSENT = [
     "torch",
     "onnx",

@@ -1,19 +1,16 @@
-"""Who imports whom, read from the sources: the direction of DESIGN, and no torch on the way that a
-device goes."""
+"""Who imports whom, read from the sources (DESIGN, import direction), and no torch on the way that
+a device goes."""
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PACKAGE = "nextomni_edge"
+from tests.sources import MODULES, OURS, PACKAGE, ROOT, imports
 
 BASE = {
     "errors",
@@ -21,6 +18,7 @@ BASE = {
     "spec",
     "decoding",
     "config",
+    "modalities",
     "graphs",
     "files",
     "formats",
@@ -48,7 +46,8 @@ MAY_IMPORT = {
     "formats.gguf": {"errors", "formats", "spec", "config"},
     "decoding": set[str](),
     "config": {"errors", "spec", "decoding", "formats"},
-    "graphs": {"config", "spec"},
+    "graphs": {"config", "modalities", "spec"},
+    "modalities": {"errors", "config", "spec"},
     "checkpoints": BASE,
     **{
         f"checkpoints.{name}": BASE | {"checkpoints"} | IMPORTING
@@ -162,57 +161,6 @@ VENDORS = {
 }
 
 
-def modules() -> dict[str, Path]:
-    """Every module by its name below the package; links are followed as the import system does."""
-    found: dict[str, Path] = {}
-    for folder in (
-        ROOT / PACKAGE,
-        *(ROOT / name for name in ("export", "runtimes", "calibration")),
-    ):
-        prefix = "" if folder.name == PACKAGE else f"{folder.name}."
-        for path in sorted(folder.rglob("*.py")):
-            parts = path.relative_to(folder).with_suffix("").parts
-            found[prefix + ".".join(part for part in parts if part != "__init__")] = path
-    return {name.rstrip("."): path for name, path in found.items() if name}
-
-
-MODULES = modules()
-
-
-def imports(path: Path, top: bool) -> Iterator[tuple[str, int]]:
-    """(module, line) of each import: all of them, or those alone that run when the module is
-    imported."""
-    pending: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, node.lineno) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno}: relative import"
-            yield node.module or "", node.lineno
-            yield from (
-                (f"{node.module}.{alias.name}", node.lineno)
-                for alias in node.names
-                if f"{node.module}.{alias.name}" in OURS
-            )
-        skipped = top and (
-            isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-            or is_for_types(node)
-        )
-        pending += [] if skipped else list(ast.iter_child_nodes(node))
-
-
-def is_for_types(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.If)
-        and isinstance(node.test, ast.Name)
-        and node.test.id == "TYPE_CHECKING"
-    )
-
-
-OURS = {PACKAGE} | {f"{PACKAGE}.{name}" for name in MODULES}
-
-
 def part(module: str) -> str:
     """The part of MAY_IMPORT that a module below the package belongs to: the longest that its name
     begins with."""
@@ -272,18 +220,24 @@ def test_importing_the_device_path_reaches_no_module_that_imports_torch() -> Non
     assert not heavy
 
 
-def test_the_device_path_imports_where_torch_cannot_be() -> None:
+@pytest.mark.parametrize(
+    "absent",
+    [
+        ["torch", "onnx", "onnxscript", "transformers", "accelerate"],
+        # Windows has none of these
+        ["fcntl", "grp", "pwd", "readline", "resource", "termios", "tty"],
+    ],
+    ids=["libraries", "posix"],
+)
+def test_the_device_path_imports_where_these_cannot_be_imported(absent: list[str]) -> None:
     names = [
         f"{PACKAGE}.{module}"
         for module in MODULES
         if part(module) in DEVICE and module != "__main__"
     ]
-    if importlib.util.find_spec("llama_cpp") is None:  # compiled by `make test-slow` alone
+    if importlib.util.find_spec("llama_cpp") is None:  # only `make test-slow` compiles it
         names.remove(f"{PACKAGE}.runtimes.llamacpp")
-    blocked = (
-        "import sys; sys.modules.update(dict.fromkeys(['torch', 'onnx', 'onnxscript',"
-        " 'transformers', 'accelerate']))"
-    )
+    blocked = f"import sys; sys.modules.update(dict.fromkeys({absent!r}))"
     script = f"{blocked}\nimport importlib\nfor name in {names!r}: importlib.import_module(name)"
     ended = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False

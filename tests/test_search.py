@@ -30,8 +30,8 @@ from nextomni_edge.search import (
     save_index,
     update_index,
 )
-from tests.conftest import fill
 from tests.fake_model import FakeModel
+from tests.full_disk import fill
 
 ROOT = Path(__file__).parents[1]
 MODEL = "a" * 64

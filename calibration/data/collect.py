@@ -1,10 +1,10 @@
 """Calibration data: moments of the model's own trajectories, one in each bin of the flow time
 (METHOD 7).
 
-A trajectory goes from noise to data, and its activations with it, so each gives one sample to every
-bin, in both branches of guidance, and each task as many trajectories as it has prompts: a set is
-stratified over t, task and branch by the way it is made. Memory: one batch of trajectories at a
-time (tokens of every bin, and a forward of all of them), whatever the number of prompts.
+A trajectory goes from noise to data, and its activations with it. So each trajectory gives one
+sample to every bin, in both branches of guidance. Each task has as many trajectories as prompts.
+The set is therefore stratified over t, task and branch. Memory holds one batch of trajectories at a
+time: the tokens of every bin, and a forward of all of them.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.generate.steps import StepRecord
 from nextomni_edge.media.parts import file_part, text_part
+from nextomni_edge.modalities.table import MODALITIES
 from nextomni_edge.tasks import PLANS, Plan, media
 from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, respond
 from nextomni_edge.tokens.sequence import Ids, Sequence
@@ -56,7 +57,7 @@ SEEDS: Final = 2**32  # a set's seed and a trajectory's number make one seed of 
 
 @dataclass(frozen=True)
 class Asked:
-    """A sequence to complete, and what its media were to the encoders: (N,3,S,S) and
+    """A sequence to complete, and its media as the encoders read them: (N,3,S,S) and
     (n,frames_per_token,mels) each."""
 
     sequence: Sequence
@@ -65,7 +66,7 @@ class Asked:
 
 
 class Source(ABC):
-    """Where trajectories come from. `tasks` names each one's task and what it answers with."""
+    """A source of trajectories. `tasks` names each one's task and the modality of its answer."""
 
     random: bool
 
@@ -78,24 +79,24 @@ class Source(ABC):
 
     @abstractmethod
     def trajectories(self, indices: Many[int], bins: int, seed: int) -> list[Trajectory]:
-        """Those of one batch, which answer with one modality; each a function of its index and the
-        seed alone."""
+        """The beginnings of one batch, which answers in one modality. Each depends only on its
+        index and the seed."""
 
     @property
     def prompts(self) -> str | None:
-        """Digest of what was asked."""
+        """The digest of the source's prompts."""
         return None
 
     def options(self, answer: Kind) -> GenerationOptions:
-        """The model's own settings. No step is left out: a shortcut changes no token, but would
-        leave bins empty."""
+        """The model's own settings, without shortcuts: a shortcut changes no token, but would leave
+        bins empty."""
         return GenerationOptions.defaults(
             self.model.config, answer, skip_first_forward=False, stop_early=False
         )
 
 
 class Generated(Source):
-    """The model's own trajectories, from the settings that it has for what it answers with."""
+    """The model's own trajectories, with its own settings for the modality of the answer."""
 
     random = False
 
@@ -114,13 +115,13 @@ class Generated(Source):
         ]
 
     def steps(self, steps: int, bins: int, seed: int, index: int) -> list[int]:
-        """The steps whose moments are kept."""
+        """The steps whose moments are recorded."""
         return chosen_steps(steps, bins, seed, index)
 
 
 class Prompted(Generated):
-    """Over prompts, of the training split where it is for calibration; their files stand where the
-    list does."""
+    """Trajectories over prompts; for calibration, those of the training split. Files are relative
+    to the list."""
 
     def __init__(self, model: EdgeModel, path: Path) -> None:
         self._prompts, self._folder = read_prompts(path)
@@ -132,7 +133,7 @@ class Prompted(Generated):
         return self._digest
 
     def asked(self, index: int) -> Asked:
-        """InputError: a file that the prompt names is not there, or not of its kind."""
+        """InputError: a file that the prompt names is missing, or has another kind."""
         prompt, reader = self._prompts[index], _Reader(self.model)
         turns = [
             Turn(turn.role, tuple(reader.part(self._folder, part) for part in turn.parts))
@@ -146,14 +147,14 @@ class Prompted(Generated):
 
 
 def _fitting(model: EdgeModel, components: Collection[str]) -> list[Plan]:
-    """The tasks that the components can do and the model's conversations hold."""
+    """The tasks that the components can do and that the model's conversations support."""
     fits = [plan for plan in PLANS if set(plan.components) <= set(components)]
     return [plan for plan in fits if all(model.tokenizer.special.has(kind) for kind in plan.kinds)]
 
 
 class Planned(Generated):
-    """Over the tasks that verify runs, those that the components can do: for a model that no
-    prompts are at hand for."""
+    """Trajectories over the tasks that verify runs and the components can do, for a model without
+    prompts."""
 
     def __init__(self, model: EdgeModel, components: Collection[str]) -> None:
         self._plans = _fitting(model, components)
@@ -164,7 +165,7 @@ class Planned(Generated):
 
 
 class _Reader:
-    """Makes parts, and keeps what the encoders were given for it (see media.parts.Encoder)."""
+    """Makes parts, and keeps the encoders' inputs (see media.parts.Encoder)."""
 
     def __init__(self, model: EdgeModel) -> None:
         self._model, self.log_mel = model, list[Float32]()
@@ -182,13 +183,12 @@ class _Reader:
             else file_part(self, part.kind, folder / part.value)
         )
 
-    def encode_image(self, pixels: Float32) -> Ids:
-        self.pixels = np.concatenate([self.pixels, pixels.reshape(-1, *self.pixels.shape[1:])])
-        return self._model.encode_image(pixels)
-
-    def encode_audio(self, log_mel: Float32) -> Ids:
-        self.log_mel.append(log_mel)
-        return self._model.encode_audio(log_mel)
+    def encode(self, modality: str, media: Float32) -> Ids:
+        if MODALITIES[modality].segments == "image":
+            self.pixels = np.concatenate([self.pixels, media.reshape(-1, *self.pixels.shape[1:])])
+        else:
+            self.log_mel.append(media)
+        return self._model.encode(modality, media)
 
 
 class _Moments:
@@ -223,8 +223,8 @@ class _Moments:
 
 
 class Random(Source):
-    """Random ids in every segment, random media, `count` for each task of verify's plans that the
-    components can do: what a quantiser sees that is given no data."""
+    """Random ids in every segment and random media, `count` for each task of verify's plans that
+    the components can do. A quantiser without data would see this."""
 
     random = True
 
@@ -244,7 +244,7 @@ class Random(Source):
         asked = self.asked(index)
 
         def drawn(modality: str, shape: tuple[int, ...]) -> Ids:
-            _, entries = self.model.symbols(modality)  # type: ignore[arg-type]
+            _, entries = self.model.symbols(modality)
             return generator.integers(0, entries, shape)
 
         segments = asked.sequence.segments
@@ -266,13 +266,13 @@ class Random(Source):
 
 
 def planned(model: EdgeModel, plan: Plan) -> Asked:
-    """A task of verify's, with its synthetic media."""
+    """One of verify's tasks, with its synthetic media."""
     size = model.config.image.size
     shown = [*plan.given, *plan.earlier]
     pixels = [
         media(model, kind).reshape(-1, 3, size, size)
         for kind in shown
-        if kind in ("image", "video")
+        if MODALITIES[kind].segments == "image"
     ]
     log_mel = tuple(media(model, "audio") for kind in shown if kind == "audio")
     return Asked(
@@ -286,8 +286,8 @@ def chosen_steps(steps: int, bins: int, seed: int, index: int) -> list[int]:
     """One step of each bin, drawn by trajectory, ascending: step i of n is at t = i/n. UsageError:
     a bin would have none.
 
-    That nothing is forwarded at t = 0 when it counts (METHOD 6) costs no sample its truth: x_0 is
-    still there at the next step.
+    Shortcuts skip the forward at t = 0 (METHOD 6), and the sample is still true: x_0 is unchanged
+    at the next step.
     """
     if steps < bins:
         raise UsageError(
@@ -308,11 +308,11 @@ def collect(
     batch: int = BATCH,
     progress: Progress | None = None,
 ) -> CalibrationSet:
-    """Write a calibration set of `bundle` to the new folder `out`; an interrupted run goes on where
-    it was (see files).
+    """Write a calibration set of `bundle` to the new folder `out`. An interrupted run continues
+    (see files).
 
-    UsageError: `out` exists, an interrupted run had other settings, or options that cannot be
-    meant. InputError: a prompt's file.
+    UsageError: `out` exists, an interrupted run had other settings, or options that make no sense.
+    InputError: a prompt's file.
     """
     if not (1 <= bins <= 64 and 0 <= seed < SEEDS and batch >= 1):
         raise UsageError(
@@ -348,7 +348,7 @@ def collect(
 
 
 def _check_settings(part: Path, settings: dict[str, object]) -> None:
-    """Files that are there already are of these very settings."""
+    """Check that existing files belong to these very settings."""
     text = json.dumps(settings, sort_keys=True)
     if not (part / SETTINGS).exists():
         (part / "trajectories").mkdir(exist_ok=True)
@@ -364,8 +364,8 @@ def _check_settings(part: Path, settings: dict[str, object]) -> None:
 def _fill(
     part: Path, source: Source, bins: int, seed: int, batch: int, progress: Progress | None
 ) -> list[TrajectoryRecord]:
-    """Write every trajectory that is not there yet; a batch that was cut off is made again as a
-    whole, so nothing depends on it."""
+    """Write every missing trajectory. An incomplete batch is made again as a whole, so nothing
+    depends on the interruption."""
     done, total = 0, len(source.tasks)
     for indices in _batches([answer for _, answer in source.tasks], batch):
         if progress:
@@ -388,7 +388,7 @@ def _fill(
 
 
 def _batches(answers: list[Kind], batch: int) -> list[list[int]]:
-    """Trajectories that are made together, of one kind of answer each."""
+    """Batches of trajectories, each of one kind of answer."""
     alike: dict[Kind, list[int]] = {}
     for index, answer in enumerate(answers):
         alike.setdefault(answer, []).append(index)
@@ -402,7 +402,7 @@ def _batches(answers: list[Kind], batch: int) -> list[list[int]]:
 def _counts(
     records: Many[TrajectoryRecord], generation: Mapping[str, dict[str, float]], bins: int
 ) -> dict[str, dict[str, tuple[int, ...]]]:
-    """Samples of each task and branch in each bin: as many as trajectories."""
+    """The number of samples of each task and branch in each bin: as many as trajectories."""
     found: dict[str, dict[str, int]] = {}
     for record in records:
         branches = found.setdefault(record.task, {})

@@ -1,14 +1,14 @@
-"""What every layer reads while a calibration set is replayed through the bundle's own graphs, bin
-by bin (METHOD 7).
+"""The inputs of every layer while a calibration set is replayed through the bundle's own graphs,
+bin by bin (METHOD 7).
 
-The graphs run in ONNX Runtime with the layers' inputs as further outputs, through the same
-EdgeModel that generates. Memory: the inputs of all observed layers for SEQUENCES sequences, and
-what is returned (a Hessian is in² · 8 bytes): observe the components of a large model one after
-another.
+The graphs run in ONNX Runtime with the layers' inputs as additional outputs, through the EdgeModel
+that generates. Memory holds the inputs of all observed layers for SEQUENCES sequences, and the
+result (a Hessian has in² · 8 bytes). Observe the components of a large model one after another.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Mapping
 from collections.abc import Sequence as Many
 from pathlib import Path
@@ -47,11 +47,11 @@ def observe(
     smoothing: Mapping[str, NDArray[np.float32]] = MappingProxyType({}),
     progress: Progress | None = None,
 ) -> dict[str, LayerStatistics]:
-    """Statistics of each layer's input by the layer's name, and H of those that `hessian` names.
-    Tables read ids: they have none. `smoothing` (in,) by layer's name is what the layer multiplies
-    its input by: the product is observed then.
+    """Statistics of each layer's input by the layer's name, and H for those that `hessian` names.
+    Tables read ids and have none.
 
-    InputError: the set is not the bundle's, or a file of it is damaged.
+    `smoothing` (in,), by layer's name, multiplies the layer's input before it is observed.
+    InputError: the set belongs to another bundle, or a file of it is damaged.
     """
     calibration.require(bundle, bins=1)
     read = [layer for layer in layers if layer.operator != "gather"]
@@ -68,8 +68,8 @@ def observe(
 
 
 class _Watch:
-    """One value of a graph, which one or more layers read: they sum over `features`; `books` is the
-    K of an einsum."""
+    """One value of a graph that one or more layers read. They sum over `features`; `books` is the K
+    of an einsum."""
 
     def __init__(self, layer: Layer, place: int, bins: int) -> None:
         self.component, self.value, self.tap = layer.component, layer.input, f"observed/{place}"
@@ -82,12 +82,11 @@ class _Watch:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """What the value is brought to: (rows, in); of a convolution (batch, in, places)."""
+        """The value as (rows, in), or of a convolution as (batch, in, places)."""
         return (0, 0, -1) if self.operator == "conv" else (-1, self.features)
 
     def add(self, found: NDArray[np.float32], bins: Many[int]) -> None:
-        """A value of a batch whose sequences are of the given bins: rows of one sequence stand
-        together."""
+        """A value of a batch, split by its sequences' bins. Rows of one sequence are adjacent."""
         rows = (
             np.moveaxis(found, 1, -1).reshape(-1, self.features)
             if self.operator == "conv"
@@ -116,8 +115,7 @@ def _watches(
     smoothing: Mapping[str, NDArray[np.float32]],
     bins: int,
 ) -> list[_Watch]:
-    """One for each value that is read; layers that read the same one share it, and are smoothed
-    alike."""
+    """One for each value. Layers that read the same value share it and its smoothing."""
     found: dict[tuple[str, str, bool, int], _Watch] = {}
     for layer in layers:
         key = (layer.component, layer.input, layer.operator == "conv", layer.features)
@@ -131,8 +129,8 @@ def _watches(
 
 
 class _ObservedSession(Session):
-    """A component whose watched values are further outputs of its graph; `replay` knows which bins
-    a call is of."""
+    """A component whose graph also gives the watched values. `replay` tells it the bins of a
+    call."""
 
     def __init__(
         self, spec: GraphSpec, inside: Session, watches: list[_Watch], replay: _Replay
@@ -148,7 +146,7 @@ class _ObservedSession(Session):
 
 
 class _Replay:
-    """Runs trajectories through a bundle's model, as far as a watched component needs."""
+    """Runs trajectories through a bundle's model, as far as a watched component needs it."""
 
     def __init__(self, bundle: Bundle, watches: list[_Watch], folder: Path) -> None:
         self.model, self.bins = EdgeModel.from_bundle(bundle), list[int]()
@@ -161,7 +159,7 @@ class _Replay:
             )
 
     def trajectory(self, trajectory: Trajectory, guided: bool) -> None:
-        """Every sample's forward, and the encoders and decoders once."""
+        """The forward of every sample, and one call of each encoder and decoder."""
         samples = trajectory.samples(guided, self.model.tokenizer.special)
         for start in range(0, len(samples), SEQUENCES):
             self._forward(samples[start : start + SEQUENCES])
@@ -203,7 +201,7 @@ class _Replay:
                 calls.append(
                     (
                         f"{modality}_decoder",
-                        model.decode_image if modality == "image" else model.decode_audio,
+                        functools.partial(model.decode, modality),
                         tokens,
                     )
                 )

@@ -32,7 +32,7 @@ class PromptPart:
 
 @dataclass(frozen=True)
 class PromptTurn:
-    """What one side said."""
+    """One side's turn."""
 
     role: Literal["user", "assistant"]
     parts: tuple[PromptPart, ...]
@@ -49,10 +49,10 @@ class Prompt:
 
 
 def read_prompts(path: Path) -> tuple[list[Prompt], Path]:
-    """The prompts of a file, or of `prompts.jsonl` in a folder, and the folder that their paths
-    start from.
+    """The prompts of a file, or of `prompts.jsonl` in a folder, and the folder that their paths are
+    relative to.
 
-    InputError: no such file, no prompt in it, or a line that is not one; file and line are named.
+    InputError: no such file, no prompt in it, or a bad line. The error names file and line.
     """
     file = path / NAME if path.is_dir() else path
     check_file(file)

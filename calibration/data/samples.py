@@ -28,6 +28,7 @@ from nextomni_edge.checkpoints.directory import file_sha256
 from nextomni_edge.errors import InputError
 from nextomni_edge.formats.strict_json import read_dataclass, read_json
 from nextomni_edge.formats.tensor_file import TensorFile
+from nextomni_edge.modalities.table import MODALITIES
 from nextomni_edge.tokens.chat import Kind
 from nextomni_edge.tokens.sequence import Ids, Segment, Sequence, unconditional
 from nextomni_edge.tokens.text import SpecialTokens
@@ -44,7 +45,7 @@ MAX_PROVENANCE: Final = 64 * 2**20
 
 @dataclass(frozen=True)
 class TrajectoryRecord:
-    """One trajectory's task, what it answers with, and the digest of its file."""
+    """One trajectory's task, the modality of its answer, and the digest of its file."""
 
     task: str
     answer: Kind
@@ -53,9 +54,12 @@ class TrajectoryRecord:
 
 @dataclass(frozen=True)
 class CalibrationRecord:
-    """provenance.json. `model` is the SHA-256 of the bundle's manifest; `random` marks a set of
-    random numbers, for ever; `prompts` is the list's SHA-256; `generation` has the settings by what
-    is answered; `counts` the samples of each task and branch in each bin."""
+    """provenance.json.
+
+    `model` is the SHA-256 of the bundle's manifest. `random` marks a set of random numbers for
+    good. `prompts` is the list's SHA-256. `generation` has the settings by modality of the answer.
+    `counts` has the samples of each task and branch in each bin.
+    """
 
     format: Literal["nextomni-edge-calibration"]
     version: Literal[1]
@@ -71,7 +75,7 @@ class CalibrationRecord:
 
 @dataclass(frozen=True)
 class Sample:
-    """A whole sequence at time t, in one branch of guidance, and the x_1 (n[,K]) drawn there for
+    """A whole sequence at time t in one branch of guidance, and the x_1 (n[,K]) drawn there for
     each generated segment."""
 
     branch: Branch
@@ -83,8 +87,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """One generation: a moment of each bin (see the module). `sequence` has zeros where it
-    generates."""
+    """One generation: a moment of each bin (see the module). `sequence` has zeros in generated
+    segments."""
 
     sequence: Sequence
     t: NDArray[np.float64]
@@ -95,8 +99,8 @@ class Trajectory:
     log_mel: tuple[Float32, ...]
 
     def samples(self, guided: bool, special: SpecialTokens) -> list[Sample]:
-        """The sample of each bin, and where the generation was guided its unconditional branch
-        after it."""
+        """The sample of each bin. Where the generation was guided, its unconditional branch
+        follows."""
         found = []
         for b, t in enumerate(self.t):
             sequence, x_1 = (
@@ -118,7 +122,7 @@ class Trajectory:
         return sequence
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """What the trajectory's file holds."""
+        """The tensors of the trajectory's file."""
         found: dict[str, NDArray[Any]] = {"t": self.t, "pixels": self.pixels}
         found |= {f"log_mel/{index}": mel for index, mel in enumerate(self.log_mel)}
         for index, segment in enumerate(self.sequence.segments):
@@ -134,7 +138,7 @@ class Trajectory:
 
 
 def read_trajectory(path: Path) -> Trajectory:
-    """Read one trajectory's file. InputError: it is not one."""
+    """Read one trajectory's file. InputError: it is no such file."""
     file = TensorFile(path)
     arrays = {name: file.tensor(name) for name in file.names()}
     try:
@@ -172,10 +176,10 @@ def _trajectory(arrays: Mapping[str, NDArray[Any]]) -> Trajectory:
     return Trajectory(sequence, t, x_t, x_1, finished, arrays["pixels"], log_mel)
 
 
-def _modality(name: str) -> Literal["text", "image", "audio"]:
-    if name not in ("text", "image", "audio"):
+def _modality(name: str) -> str:
+    if name not in MODALITIES or MODALITIES[name].frames_of:
         raise ValueError(f"modality {name!r}")
-    return name  # type: ignore[return-value]
+    return name
 
 
 class CalibrationSet:
@@ -186,8 +190,8 @@ class CalibrationSet:
 
     @classmethod
     def open(cls, path: Path) -> CalibrationSet:
-        """Read and check. InputError: the folder is no calibration set, or a file of it is not the
-        one that was written."""
+        """Read and check a set. InputError: the folder is no calibration set, or one of its files
+        has changed."""
         if not (path / PROVENANCE).is_file():
             raise InputError(
                 f"{path}: no {PROVENANCE} inside; expected a calibration set, as `nextomni-edge"
@@ -211,7 +215,7 @@ class CalibrationSet:
 
     @property
     def sha256(self) -> str:
-        """Digest of the provenance, which has the digest of every trajectory."""
+        """The digest of the provenance, which holds the digest of every trajectory."""
         return file_sha256(self.path / PROVENANCE)
 
     def __len__(self) -> int:
@@ -227,8 +231,8 @@ class CalibrationSet:
             yield record, read_trajectory(self.file(index))
 
     def spread(self, count: int) -> list[int]:
-        """Indices of at most `count` trajectories, ascending: as many of each task as can be, and
-        these spread over the task's."""
+        """Indices of at most `count` trajectories, ascending: equally many of each task where
+        possible, spread over the task's."""
         by_task: dict[str, list[int]] = {}
         for index, record in enumerate(self.record.trajectories):
             by_task.setdefault(record.task, []).append(index)
@@ -250,8 +254,7 @@ class CalibrationSet:
         return self.record.generation[record.answer]["guidance"] > 0
 
     def require(self, bundle: Bundle, bins: int = FEWEST_BINS) -> CalibrationSet:
-        """The set itself. InputError: it was made with another model, or has fewer than `bins`
-        bins."""
+        """The set itself. InputError: another model made it, or it has fewer than `bins` bins."""
         found = bundle_identity(bundle.path)
         if self.record.model != found:
             raise InputError(

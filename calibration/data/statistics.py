@@ -1,5 +1,5 @@
-"""What a layer reads, accumulated sample by sample: ranges, magnitudes by channel, a histogram, and
-the Hessian."""
+"""Statistics of a layer's input, accumulated sample by sample: ranges, magnitudes by channel, a
+histogram, and the Hessian."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ LEVELS: Final = 256  # of an 8-bit activation
 
 
 class Histogram:
-    """Counts of values in 2·HALVES equal bins over [−reach, reach]; reach is a power of two, so
-    that doubling it merges pairs of bins exactly, and no value needs to be known beforehand."""
+    """Counts of values in 2·HALVES equal bins over [−reach, reach]. reach is a power of two, so
+    doubling it merges pairs of bins exactly. No value needs to be known in advance."""
 
     def __init__(self) -> None:
         self.reach = 0.0
@@ -55,8 +55,8 @@ class Histogram:
 
 @dataclass
 class BinStatistics:
-    """Of one layer's input in one bin of the flow time: `rows` seen, the range, per channel the
-    largest and the summed magnitude (in,) float64, and all values' histogram."""
+    """One layer's input in one bin of the flow time: the number of `rows`, the range, the largest
+    and the summed magnitude of each channel (in,) float64, and a histogram of all values."""
 
     absmax: Float64
     absum: Float64
@@ -84,8 +84,8 @@ class BinStatistics:
         return self.absum / self.rows
 
     def range(self, method: RangeMethod) -> tuple[float, float]:
-        """(low, high) to quantise to: all of it, what holds 99.99 % of the values, or what makes
-        the least squared error."""
+        """(low, high) to quantise to: the whole range, the range of 99.99 % of the values, or the
+        range of the least squared error."""
         if method == "minmax":
             return self.low, self.high
         if method == "percentile":
@@ -123,16 +123,19 @@ class BinStatistics:
 
 @dataclass
 class LayerStatistics:
-    """Of one layer's input in every bin of the flow time (a single one where t plays no part), and
-    H = E[x·xᵀ] where it was asked for: (in, in) float64, of an einsum one for each of its K
-    matrices. A stratified set has as many rows in every bin, so that each counts alike."""
+    """One layer's input in every bin of the flow time (one bin where t plays no part), and H =
+    E[x·xᵀ] on request.
+
+    H is (in, in) float64; for an einsum, one for each of its K matrices. A stratified set has
+    equally many rows in every bin, so each bin counts the same.
+    """
 
     bins: tuple[BinStatistics, ...]
     hessian: Float64 | None = None
 
     @property
     def seen(self) -> tuple[BinStatistics, ...]:
-        """The bins that hold anything; without any there is neither a range nor a magnitude."""
+        """The bins that are not empty. Without any there is neither a range nor a magnitude."""
         return tuple(each for each in self.bins if each.rows)
 
     @property
@@ -148,6 +151,6 @@ class LayerStatistics:
         return found
 
     def range(self, method: RangeMethod = "minmax") -> tuple[float, float]:
-        """The widest of the bins' ranges: a static range must do at every t."""
+        """The widest of the bins' ranges: a static range must serve every t."""
         ranges = [each.range(method) for each in self.seen]
         return min(low for low, _ in ranges), max(high for _, high in ranges)

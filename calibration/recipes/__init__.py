@@ -1,1 +1,1 @@
-"""What is done to a layer's weight, and who decides it."""
+"""What happens to a layer's weight, and who decides it."""

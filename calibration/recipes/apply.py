@@ -26,10 +26,9 @@ Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
 def quantise_weight(
     weight: Weight, decision: Decision, inputs: Inputs | None = None
 ) -> tuple[Decision, Parts, Shapes]:
-    """The decision with what was measured, the parts, and how onnx sees those that are packed.
+    """The decision with its measured error, the parts, and the onnx form of packed parts.
 
-    `inputs` is what calibration says, for the decisions that need it. InputError: the weight is not
-    finite.
+    `inputs` holds the calibration of decisions that need one. InputError: the weight is not finite.
     """
     inputs = inputs or Inputs()
     factor = None if inputs.smoothing is None else np.float32(1) / inputs.smoothing

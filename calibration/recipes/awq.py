@@ -1,8 +1,8 @@
-"""AWQ: channels that are read loudly are rounded finely (Lin et al., arXiv 2306.00978), in numpy.
+"""AWQ: channels with large inputs are rounded finely (Lin et al., arXiv 2306.00978), in numpy.
 
-Input channel i of a layer is divided by a_i and its weights are multiplied by it, which changes
-nothing but the rounding; with a_i = (mean |x_i|)^α one number α per layer balances loud channels
-against the others that share their block.
+Input channel i of a layer is divided by a_i, and its weights are multiplied by a_i. This only
+changes the rounding. With a_i = (mean |x_i|)^α, one number α per layer balances loud channels
+against the others of their block.
 """
 
 from __future__ import annotations
@@ -27,12 +27,11 @@ def awq_smoothing(
     bits: int = 4,
     symmetric: bool = True,
 ) -> Float:
-    """
-    (out, in) float32, H (in, in), mean |x| (in,) → what the layer's input is multiplied by, (in,)
-    float32: W is divided by it.
+    """(out, in) float32, H (in, in), mean |x| (in,) → the factor of the layer's input, (in,)
+    float32. W is divided by it.
 
-    The α with the least tr((W − Ŵ) H (W − Ŵ)ᵀ) on a grid; 1 everywhere where rounding to nearest is
-    the best. InputError: H or the means are not what they must be.
+    It takes the α of a grid with the least tr((W − Ŵ) H (W − Ŵ)ᵀ). The factor is 1 everywhere where
+    rounding to nearest is best. InputError: H or the means are invalid.
     """
     columns = weight.shape[1]
     check_hessian(hessian, columns)
@@ -54,7 +53,7 @@ def awq_smoothing(
 def smoothed_error(
     weight: Float, smoothing: Float, hessian: Float64, block_size: int, bits: int, symmetric: bool
 ) -> float:
-    """tr((W − Ŵ) H (W − Ŵ)ᵀ) where Ŵ was rounded as W / smoothing."""
+    """tr((W − Ŵ) H (W − Ŵ)ᵀ), where Ŵ is rounded as W / smoothing."""
     rounded = (
         values(round_blocks(weight / smoothing, block_size, bits, symmetric), weight.shape[1])
         * smoothing
@@ -63,7 +62,7 @@ def smoothed_error(
 
 
 def _smoothing(absmean: Float64, alpha: float) -> Float:
-    """1 / a, with the geometric mean of a's extremes 1."""
+    """1 / a, scaled so that the geometric mean of a's extremes is 1."""
     raised = (
         np.maximum(absmean, QUIETEST * absmean.max()) ** alpha if alpha else np.ones_like(absmean)
     )

@@ -1,5 +1,5 @@
-"""What calibration decides of a layer: ranges of static inputs, scales that move between inputs and
-weights, GPTQ's rounding."""
+"""What calibration decides for a layer: ranges of static inputs, scales that move between inputs
+and weights, and GPTQ's rounding."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ METHODS: Final = ("gptq", "awq", "smoothquant")
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a layer's input says of its quantisation: what it is multiplied by, (in,) float32; scale
-    and zero point of a static input, and of a static convolution's output; H (in, in) for GPTQ.
-    None where the layer's decision does without."""
+    """What calibration found for a layer. Its input's factor (in,) float32; scale and zero point of
+    a static input, and of a static convolution's output; H (in, in) for GPTQ. None where the
+    decision does not need it."""
 
     smoothing: Float | None = None
     activation: tuple[float, float] | None = None
@@ -49,11 +49,11 @@ def inputs_of(
     plan: Mapping[str, Decision],
     layers: Collection[Layer],
 ) -> dict[str, Inputs]:
-    """Inputs of the layers that need them, by name. The layers that read one value are smoothed
-    alike, so that it is done once.
+    """The calibration of layers that need one, by name. Layers that read one value get one
+    smoothing, so the value is multiplied once.
 
-    UsageError: one does, and there is no calibration set. InputError: the set never reaches a
-    layer.
+    UsageError: a layer needs one, and there is no calibration set. InputError: the set never
+    reaches a layer.
     """
     wanted = [
         layer for layer in layers if layer.name in plan and needs_calibration(plan[layer.name])
@@ -122,8 +122,7 @@ def _smoothing(
     statistics: Mapping[str, LayerStatistics],
     config: QuantConfig,
 ) -> dict[str, Float]:
-    """What the input of each smoothed layer is multiplied by; layers that read one value are
-    smoothed alike."""
+    """The factor of each smoothed layer's input. Layers that read one value share it."""
     found: dict[str, Float] = {}
     for group in groups:
         decision, seen = plan[group[0].name], statistics[group[0].name]
@@ -150,8 +149,7 @@ def _inputs(
     statistics: Mapping[str, LayerStatistics],
     config: QuantConfig,
 ) -> Inputs:
-    """`statistics` are of what the layer's product reads: of a static layer, after the
-    smoothing."""
+    """`statistics` describe the product's input; for a static layer, after the smoothing."""
     seen = statistics[layer.name]
     if isinstance(config, Fp8):
         return Inputs(activation=balanced(*seen.range(config.range), float(float8.LARGEST), 0.0))
@@ -168,20 +166,20 @@ def _inputs(
 
 
 def _static(config: QuantConfig) -> Int8Static:
-    """The part of a recipe that static inputs, and their smoothing, go by."""
+    """The recipe's settings of static inputs and their smoothing."""
     found = config.media if isinstance(config, Mixed) else config
     assert isinstance(found, Int8Static)  # no other makes such
     return found
 
 
 def _together(parent: Bundle, group: list[Layer]) -> Float:
-    """The weights of layers that read one value, over one another, (Σ out, in)."""
+    """The stacked weights of layers that read one value, (Σ out, in)."""
     model = load_graph(parent, group[0].component)
     return np.concatenate([weight_of(model, layer).matrix() for layer in group])
 
 
 def smoothquant(inputs: Float64, weights: Float, alpha: float) -> Float:
-    """Per channel the largest |x| (in,) and |W| (in,) → what x is multiplied by, (in,) float32:
+    """Largest |x| (in,) and |W| (in,) of each channel → the factor of x, (in,) float32:
     max|W|^(1−α) / max|x|^α."""
     x = np.maximum(inputs, QUIETEST * max(float(inputs.max()), 1e-30))
     w = np.maximum(weights, QUIETEST * max(float(weights.max()), 1e-30))
@@ -189,7 +187,7 @@ def smoothquant(inputs: Float64, weights: Float, alpha: float) -> Float:
 
 
 def affine(low: float, high: float) -> tuple[float, float]:
-    """Scale and zero point, 0 to 255, of a range; 0 is in it and exact."""
+    """Scale and zero point, 0 to 255, of a range. 0 is in it and exact."""
     low, high = min(low, 0.0), max(high, 0.0)
     scale = float(np.float32((high - low) / 255)) or 1.0
     return scale, float(np.clip(np.rint(-low / scale), 0, 255))
@@ -198,6 +196,6 @@ def affine(low: float, high: float) -> tuple[float, float]:
 def balanced(
     low: float, high: float, largest: float = 127.0, zero: float = 128.0
 ) -> tuple[float, float]:
-    """Scale and zero point of a range that reaches as far to either side of 0, to `largest`: of
-    uint8 1 to 255 are −127 to 127."""
+    """Scale and zero point of a symmetric range up to `largest`. In uint8, 1 to 255 stand for −127
+    to 127."""
     return float(np.float32(max(-low, high, 0.0) / largest)) or 1.0, zero

@@ -1,4 +1,4 @@
-"""What a person asks of the quantiser: one frozen dataclass per kind, named recipes, and configs
+"""What a person can ask of the quantiser: one frozen dataclass per kind, named recipes, and configs
 read strictly from JSON."""
 
 from __future__ import annotations
@@ -27,12 +27,11 @@ WEIGHTS_ALONE: Final = (
 
 @dataclass(frozen=True)
 class Int8Dynamic:
-    """INT8 weights per output channel, activations rounded to 8 bits when they are there.
+    """INT8 weights per output channel; activations are rounded to 8 bits while the graph runs.
 
-    `granularity` "token": each row by its own range, so that a row's result depends neither on what
-    else is in the batch nor on which rows a shortcut leaves out. "tensor": all rows by one range,
-    which is faster, less accurate, and has no such promise. `skip` names components to leave as
-    they are.
+    `granularity` "token" rounds each row by its own range. A row's result then depends neither on
+    the rest of the batch nor on rows that a shortcut skips. "tensor" rounds all rows by one range:
+    faster, less accurate, and without that promise. `skip` names components that stay unchanged.
     """
 
     granularity: Literal["token", "tensor"] = "token"
@@ -41,12 +40,14 @@ class Int8Dynamic:
 
 @dataclass(frozen=True)
 class Int8Static:
-    """INT8 weights and activations, the activations' ranges from calibration: `range` says how one
-    is read off the values that are rounded, the widest of the t-bins counting. `smoothing` α moves
-    outliers into the weights before that, 0 leaves them (SmoothQuant, arXiv 2211.10438).
-    `convolutions` "static" rounds what the decoders' convolutions read and give, "weights" leaves
-    them at INT8 weights; `encoders` says the same of all of an encoder's layers. `symmetric` ranges
-    reach as far below 0 as above: coarser, and all that TensorRT reads."""
+    """INT8 weights and activations, with the activations' ranges from calibration.
+
+    `range` is the way to read a range off the values; the widest t-bin counts. `smoothing` α first
+    moves outliers into the weights, 0 does not (SmoothQuant, arXiv 2211.10438). `convolutions`
+    "static" rounds inputs and outputs of the decoders' convolutions, "weights" only gives them INT8
+    weights. `encoders` does the same for all of an encoder's layers. `symmetric` ranges reach
+    equally far below and above 0: coarser, and the only ones that TensorRT reads.
+    """
 
     range: Literal["minmax", "percentile", "mse"] = "mse"
     smoothing: float = 0.5
@@ -62,9 +63,11 @@ class Int8Static:
 
 @dataclass(frozen=True)
 class Int4:
-    """INT4 weights in blocks along the summed axis; activations stay. `method`: round to nearest,
-    GPTQ (arXiv 2210.17323) or AWQ (arXiv 2306.00978). Tables and heads, which are large, choose
-    their own bits: 32 leaves them as they are."""
+    """INT4 weights in blocks along the summed axis; activations stay float.
+
+    `method`: round to nearest, GPTQ (arXiv 2210.17323) or AWQ (arXiv 2306.00978). Tables and heads
+    are large and have bits of their own; 32 leaves them unchanged.
+    """
 
     method: Literal["rtn", "gptq", "awq"] = "rtn"
     block_size: Literal[32, 64, 128] = 32
@@ -76,9 +79,12 @@ class Int4:
 
 @dataclass(frozen=True)
 class Fp8:
-    """E4M3 weights per output channel, and E4M3 inputs of products of matrices by one scale each
-    from calibration (FP8, arXiv 2209.05433): `range` says how the largest magnitude is read off,
-    the widest of the t-bins counting. Tables, convolutions and encoders have INT8 weights."""
+    """E4M3 weights per output channel, and E4M3 inputs of matrix products with one scale each from
+    calibration (FP8, arXiv 2209.05433).
+
+    `range` is the way to read the largest magnitude; the widest t-bin counts. Tables, convolutions
+    and encoders have INT8 weights.
+    """
 
     range: Literal["minmax", "percentile"] = "minmax"
     skip: tuple[str, ...] = ()
@@ -86,14 +92,13 @@ class Fp8:
 
 @dataclass(frozen=True)
 class Mixed:
-    """Each layer float, INT8 or INT4, by what quantising it alone was measured to cost: the
-    smallest divergence within `budget_bytes` (of all files together), or the fewest bytes within
-    `max_kl` (nats per draw). One of the two.
+    """Each layer in float, INT8 or INT4, by its measured cost: the smallest divergence within
+    `budget_bytes` (of all files), or the fewest bytes within `max_kl` (nats per draw). Give one of
+    the two.
 
-    `trajectories`: how many of a calibration set's each layer alone is measured on, spread over its
-    tasks; the bound on the whole is measured on what the gate is (see quantize). `media` quantises
-    encoders and decoders, on which p_{1|t} does not depend, in place of `int8`: with ranges of a
-    calibration set.
+    `trajectories`: how many of a calibration set measure each layer, spread over the tasks. The
+    bound on the whole is measured like the gate (see quantize). `media` quantises encoders and
+    decoders in place of `int8`, with ranges of a calibration set. p_{1|t} does not depend on them.
     """
 
     budget_bytes: int | None = None
@@ -133,8 +138,8 @@ RECIPES: Final = {
 
 
 def recipe(name: str, **values: Any) -> QuantConfig:
-    """The config of a recipe's name, with `values` over its own. UsageError: unknown (the nearest
-    name is offered)."""
+    """The config of a recipe's name, with `values` in place of its own. UsageError: unknown (the
+    nearest name is offered)."""
     if name not in RECIPES:
         raise UsageError(f"recipe {name!r}: {_nearest(name, RECIPES)}")
     kind, settings = RECIPES[name]
@@ -157,13 +162,13 @@ def read_config(path: Path) -> QuantConfig:
 
 
 def to_json(config: QuantConfig) -> dict[str, object]:
-    """What `read_config` reads."""
+    """The JSON that `read_config` reads."""
     kind = next(name for name, cls in KINDS.items() if type(config) is cls)
     return {"kind": kind, **dataclasses.asdict(config)}
 
 
 def check_skip(skip: tuple[str, ...]) -> None:
-    """UsageError: a component to skip that no model has."""
+    """UsageError: no model has a component that `skip` names."""
     for name in skip:
         if name not in ComponentName.ALL:
             raise UsageError(f"component {name!r} to skip: {_nearest(name, ComponentName.ALL)}")

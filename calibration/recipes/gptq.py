@@ -1,9 +1,9 @@
-"""GPTQ: rounding whose error each later column takes back (Frantar et al., arXiv 2210.17323), in
-numpy.
+"""GPTQ: each later column compensates the rounding error of the earlier ones (Frantar et al., arXiv
+2210.17323), in numpy.
 
 For a layer y = W·x the rounding Ŵ costs E‖(W − Ŵ)x‖² = tr((W − Ŵ) H (W − Ŵ)ᵀ) with H = E[x xᵀ].
-Columns are rounded one after another; with H⁻¹ = UᵀU, U upper triangular, the error of column i is
-undone as well as it can be by the columns after it.
+Columns are rounded one after another. With H⁻¹ = UᵀU, U upper triangular, the columns after column
+i compensate its error as well as possible.
 """
 
 from __future__ import annotations
@@ -26,13 +26,12 @@ DAMPING = 0.01
 def gptq(
     weight: Float, hessian: Float64, block_size: int, bits: int = 4, symmetric: bool = True
 ) -> Blocks:
-    """
-    (out, in) float32 and H (in, in) float64 → integers, scales and zero points, as
+    """(out, in) float32 and H (in, in) float64 → integers, scales and zero points, as
     `int4.round_blocks` gives them.
 
-    A block's grid is made when its first column is reached, of the values as they are by then. An
-    output row that rounding to nearest serves better, measured by H itself, is rounded so: the
-    error is never above it. InputError: H is not what it must be.
+    A block's grid is made when its first column is reached, from the values at that point. Where H
+    says that rounding to nearest is better for an output row, the row is rounded to nearest, so the
+    error is never larger. InputError: H is invalid.
     """
     check_hessian(hessian, weight.shape[1])
     nearest = round_blocks(weight, block_size, bits, symmetric)
@@ -58,7 +57,7 @@ def gptq(
 
 
 def row_error(weight: Float, blocks: Blocks, hessian: Float64) -> Float64:
-    """(W − Ŵ) H (W − Ŵ)ᵀ of every output row, (out,)."""
+    """(W − Ŵ) H (W − Ŵ)ᵀ for every output row, (out,)."""
     return squared_norm(weight.astype(np.float64) - values(blocks, weight.shape[1]), hessian)
 
 
@@ -76,8 +75,8 @@ def values(blocks: Blocks, columns: int) -> Float64:
 
 
 def inverse_factor(hessian: Float64) -> Float64:
-    """U, upper triangular, with H⁻¹ = UᵀU, of H damped; an input that was never there counts as one
-    of its own."""
+    """U, upper triangular, with H⁻¹ = UᵀU for the damped H. An input that never occurred counts as
+    one without correlation."""
     damped = hessian.copy()
     diagonal = np.einsum("ii->i", damped)
     diagonal[diagonal == 0] = 1.0

@@ -1,5 +1,5 @@
-"""From a config to a decision for each layer: the registry. A handler reads no weight; what it
-returns is what will be done."""
+"""From a config to a decision for each layer: the registry. A handler reads no weight and returns a
+plan."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HEADS: Final = (ComponentName.TEXT_HEAD, ComponentName.IMAGE_HEAD, ComponentName
 
 
 def decide(config: QuantConfig, layer: Layer) -> Decision | None:
-    """What a config makes of a layer; None leaves it as it is."""
+    """A config's plan for a layer; None leaves the layer unchanged."""
     return None if layer.component in config.skip else HANDLERS[type(config)](config, layer)
 
 
@@ -93,8 +93,8 @@ def _fp8(_: Fp8, layer: Layer) -> Decision | None:
 
 
 def dividing(block_size: int, length: int) -> int | None:
-    """The largest block size up to the one wanted that divides a row: neither a gather nor an
-    einsum can fill one up."""
+    """The largest block size, up to the wanted one, that divides a row: neither a gather nor an
+    einsum can pad a block."""
     return max(
         (size for size in BLOCK_SIZES if size <= block_size and length % size == 0), default=None
     )

@@ -1,5 +1,5 @@
-"""INT4 arrays in blocks along the summed axis, each with a float16 scale: what MatMulNBits and
-GatherBlockQuantized read."""
+"""INT4 arrays in blocks along the summed axis, each with a float16 scale: the form that MatMulNBits
+and GatherBlockQuantized read."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def block_scales(blocks: Float, bits: int, symmetric: bool) -> tuple[Float, Floa
     values.
 
     Symmetric: the value of largest magnitude becomes −2^(bits−1) exactly, whatever its sign (the
-    scale takes it), so that no integer is wasted; the zero point is 2^(bits−1). Else the block's
-    range, 0 included, is spread over all integers.
+    scale takes the sign), so no integer is wasted. The zero point is 2^(bits−1). Otherwise the
+    block's range, 0 included, is spread over all integers.
     """
     levels = 2**bits - 1
     if symmetric:
@@ -38,7 +38,7 @@ def block_scales(blocks: Float, bits: int, symmetric: bool) -> tuple[Float, Floa
 
 
 def rounded_scale(raw: Float) -> Float:
-    """Scales as float16 holds them, never 0 (a block of zeros has scale 1)."""
+    """Scales rounded to float16, never 0 (a block of zeros has scale 1)."""
     with np.errstate(over="ignore"):
         scale = raw.astype(np.float16).astype(np.float32)
     if not np.isfinite(scale).all():
@@ -60,7 +60,7 @@ def round_blocks(
 
 
 def in_blocks(matrix: Float, block_size: int) -> Float:
-    """(rows, in) → (rows, blocks, block_size), filled up with zeros."""
+    """(rows, in) → (rows, blocks, block_size), padded with zeros."""
     rows, columns = matrix.shape
     padded = np.pad(matrix, ((0, 0), (0, -columns % block_size)))
     return padded.reshape(rows, -1, block_size)
@@ -82,7 +82,7 @@ def quantise_blocks(
     """Round to nearest in blocks: a layer's parts, and ‖Ŵ − W‖ / ‖W‖. `factor` (in,) multiplies W
     first.
 
-    One pass in pieces: what is held is the packed result and one piece.
+    It works in pieces: memory holds the packed result and one piece.
     """
     rows, columns = weight.layer.model_shape
     count = -(-columns // block_size)

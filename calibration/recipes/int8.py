@@ -18,7 +18,7 @@ from nextomni_edge.formats import float8
 
 @dataclass(frozen=True)
 class Grid:
-    """What a channel's values are stored as: its largest magnitude becomes `largest`."""
+    """The stored dtype of a channel's values: its largest magnitude becomes `largest`."""
 
     largest: np.float32
     dtype: type[np.generic]

@@ -1,9 +1,9 @@
-"""Bits for each layer by what they cost: the divergence that each layer makes alone, measured,
-against the bytes that it saves.
+"""Bits for each layer by their cost: the measured divergence of each layer by itself, against the
+bytes that it saves.
 
-A layer goes from float to INT8 to INT4. Steps are taken in order of divergence per byte saved, the
-cheapest first, until the budget is met, or as long as the divergence of the whole, which is
-measured again, stays within its bound.
+A layer goes from float to INT8 to INT4. Steps are taken in order of divergence per saved byte, the
+cheapest first. They stop when the budget is met, or before the measured divergence of the whole
+passes its bound.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ WIDTHS: Final = {"float32": 4, "float16": 2}
 
 @dataclass(frozen=True)
 class Choice:
-    """One way to store a layer: `entry` None leaves it float. `divergence` is what it costs alone,
+    """One way to store a layer: `entry` None leaves it float. `divergence` is its cost by itself,
     in nats per draw."""
 
     bytes: int
@@ -47,7 +47,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Step:
-    """A layer goes on to a smaller choice."""
+    """One layer's step to a smaller choice."""
 
     layer: str
     choice: Choice
@@ -56,10 +56,10 @@ class Step:
 def solve(
     job: Job, config: Mixed, parent: EdgeModel, alone: Divergence, whole: Divergence
 ) -> dict[str, Entry]:
-    """The layers to quantise, as they are to be: `alone` measures one layer, `whole` what all of
-    them make together.
+    """The layers to quantise, with their choices. `alone` measures one layer, `whole` all of them
+    together.
 
-    UsageError: the budget cannot be met (the smallest possible size is said).
+    UsageError: the budget cannot be met (the smallest possible size is named).
     """
     eight, four = (job.entries(_plan(job, config, kind)) for kind in (config.int8, config.int4))
     fixed = {
@@ -99,14 +99,14 @@ def _plan(job: Job, config: Mixed, kind: QuantConfig) -> Plan:
 
 
 def float_bytes(job: Job, layer: Layer) -> int:
-    """What a layer takes as it is."""
+    """Bytes of a layer in float."""
     return (
         math.prod(layer.shape) * WIDTHS[job.parent.manifest.components[layer.component].precision]
     )
 
 
 def smallest(job: Job, layers: Many[Layer], ways: Mapping[str, list[Entry]]) -> dict[str, Entry]:
-    """Every layer in its smallest way, where that saves anything."""
+    """Every layer in its smallest form, where that saves anything."""
     least = {
         layer.name: min(ways[layer.name], key=lambda way: way.decision.bytes)
         for layer in layers
@@ -117,8 +117,8 @@ def smallest(job: Job, layers: Many[Layer], ways: Mapping[str, list[Entry]]) -> 
 
 
 def require_room(job: Job, budget: int, least: Entries) -> None:
-    """UsageError: not even the smallest bundle is within the budget; said before anything is
-    measured."""
+    """UsageError: not even the smallest bundle is within the budget. It is raised before anything
+    is measured."""
     size = job.size(least)
     if size > budget:
         raise UsageError(
@@ -129,7 +129,7 @@ def require_room(job: Job, budget: int, least: Entries) -> None:
 def _choices(
     job: Job, layer: Layer, entries: list[Entry], parent: EdgeModel, divergence: Divergence
 ) -> list[Choice]:
-    """Float first, then smaller and smaller; what an earlier run measured is not measured again."""
+    """The choices from float to the smallest. Results of an earlier run are not measured again."""
     found = [Choice(float_bytes(job, layer), 0.0)]
     for entry in {entry.decision.bits: entry for entry in entries}.values():
         key = f"{layer.name}@{entry.decision.bits}"
@@ -148,7 +148,8 @@ def _choices(
 
 
 def variant(job: Job, parent: EdgeModel, entries: Entries) -> EdgeModel:
-    """The parent with some layers quantised; components without any are the parent's own."""
+    """The parent with some layers quantised. Components without such layers are the parent's
+    own."""
     changed = {name.partition("/")[0] for name in entries}
     found = EdgeModel.from_bundle(job.parent)
     for component in job.parent.manifest.components:
@@ -162,8 +163,7 @@ def variant(job: Job, parent: EdgeModel, entries: Entries) -> EdgeModel:
 
 
 def path(choices: Mapping[str, list[Choice]]) -> list[Step]:
-    """Steps from all float to all as small as can be, at each the one that costs the least
-    divergence per byte saved."""
+    """Steps from all float to all smallest. Each takes the least divergence per saved byte."""
     current, steps = dict.fromkeys(choices, 0), list[Step]()
     while True:
         best: tuple[float, str, int] | None = None
@@ -181,8 +181,7 @@ def path(choices: Mapping[str, list[Choice]]) -> list[Step]:
 
 
 def _fewest(job: Job, budget: int, count: int, after: Callable[[int], dict[str, Entry]]) -> int:
-    """The fewest steps that meet the budget, which all of them do, by bisection: each makes the
-    bundle smaller."""
+    """The fewest steps that meet the budget, by bisection: each step makes the bundle smaller."""
     low, high = 0, count
     while low < high:
         middle = (low + high) // 2
@@ -201,8 +200,7 @@ def _most(
     parent: EdgeModel,
     divergence: Divergence,
 ) -> int:
-    """The most steps whose divergence, all taken together, is within the bound; none are always
-    within it."""
+    """The most steps whose joint divergence is within the bound. No steps always are."""
     low, high = 0, count
     while low < high:
         middle = (low + high + 1) // 2

@@ -1,4 +1,4 @@
-"""What quantising a layer gives: its stored parts, and how far they are from the weight."""
+"""The result of quantising a layer: its stored parts, and their error."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ Parts = dict[str, NDArray[Any]]  # by the names of bundle/quantised.py
 
 
 class ErrorSum:
-    """‖Ŵ − W‖ / ‖W‖ summed over pieces; Ŵ is divided by `factor` (in,) again where W was multiplied
-    by it."""
+    """‖Ŵ − W‖ / ‖W‖ summed over pieces. Ŵ is divided by `factor` (in,) where W was multiplied by
+    it."""
 
     def __init__(self, weight: Weight, factor: Float | None) -> None:
         self._weight, self._factor = weight, factor
         self._error = self._norm = 0.0
 
     def add(self, start: int, piece: Float, found: Float) -> None:
-        """Rows of the weight from `start` on, in the graph's layout, and what the integers say for
-        them."""
+        """Rows of the weight from `start` on, in the graph's layout, and their quantised values."""
         if self._factor is not None:
             by_row = self._factor[start : start + len(piece), None]
             found = found / (by_row if self._weight.layer.operator == "matmul" else self._factor)

@@ -1,1 +1,1 @@
-"""What a variant costs against its parent, measured and drawn."""
+"""The cost of a variant against its parent, measured and drawn."""

@@ -1,5 +1,5 @@
-"""How far a variant's p_{1|t} is from its parent's, at every time of the flow: on the parent's own
-x_t (METHOD 7)."""
+"""The divergence of a variant's p_{1|t} from its parent's at every time of the flow, on the
+parent's own x_t (METHOD 7)."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ class Mean:
         return cls(float(values.mean()) if n else math.nan, NORMAL_95 * spread, n)
 
     def to_json(self) -> dict[str, float | int | None]:
-        """As JSON has it: null for what is not a number."""
+        """The number for JSON: null where it is not finite."""
         half = None if math.isnan(self.half_width) else self.half_width
         return {"mean": None if math.isnan(self.value) else self.value, "ci95": half, "n": self.n}
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Per trajectory and bin, (n, bins) float64: the mean KL(parent ‖ variant) in nats of a draw of
-    x_1, and the share of draws whose likeliest symbol is the same. `modalities` (n,) are those that
-    were generated."""
+    """Per trajectory and bin, (n, bins) float64: the mean KL(parent ‖ variant) of a draw of x_1 in
+    nats, and the share of draws with the same likeliest symbol. `modalities` (n,) are the generated
+    ones."""
 
     modalities: tuple[Modality, ...]
     kl: Float64
@@ -86,8 +86,8 @@ def agreements(
     """Each variant against the parent over a set of the parent's trajectories, one in memory at a
     time. Video counts as image.
 
-    An autoregressive head is given the sub-codes that the parent drew. NonFiniteError: a variant
-    gives NaN or infinity.
+    An autoregressive head reads the sub-codes that the parent drew. NonFiniteError: a variant gives
+    NaN or infinity.
     """
     modalities: list[Modality] = []
     found: list[list[tuple[Float64, Float64]]] = [[] for _ in variants]

@@ -1,5 +1,5 @@
-"""What a variant costs: the mean KL(parent ‖ variant) of p_{1|t}, in nats per draw, over moments of
-the parent's trajectories."""
+"""The cost of a variant: the mean KL(parent ‖ variant) of p_{1|t}, in nats per draw, over moments
+of the parent's trajectories."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ KEPT: Final = 2**26
 
 @dataclass(frozen=True)
 class Moments:
-    """A trajectory's moments, and the guidance that it was generated with."""
+    """A trajectory's moments, and the guidance of its generation."""
 
     trajectory: Trajectory
     guidance: float
 
 
 class Divergence:
-    """Measures variants of one parent. Each trajectory counts alike, and in it each moment: the
-    moments are spread over t."""
+    """Measures variants of one parent. Each trajectory counts the same, and each moment in it does.
+    The moments are spread over t."""
 
     def __init__(self, parent: EdgeModel, moments: Many[Moments]) -> None:
         self._parent, self._moments = parent, moments
@@ -62,9 +62,9 @@ class Divergence:
 def moments(
     parent: Bundle, calibration: CalibrationSet | None, count: int | None = None
 ) -> list[Moments]:
-    """Of a calibration set, of `count` of its trajectories where that is given, or without a set of
-    the golden trace: whole generations of every kind that the bundle has the components for, a
-    moment at each step. None where there is neither."""
+    """The moments of a calibration set, or of `count` of its trajectories. Without a set, those of
+    the golden trace: whole generations of every kind that the components can do, a moment at each
+    step. None where there is neither."""
     if calibration is not None:
         guidance = {
             answer: settings["guidance"]
@@ -82,7 +82,8 @@ def moments(
 
 
 def held_out(parent: Bundle, calibration: CalibrationSet | None) -> list[Moments]:
-    """Moments that nothing was calibrated on, where the parent has any: its golden trace's."""
+    """The moments of the parent's golden trace, where it has one: nothing was calibrated on
+    them."""
     return moments(parent, None if parent.manifest.golden is not None else calibration)
 
 

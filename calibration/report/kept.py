@@ -1,4 +1,4 @@
-"""Results of long measuring that outlive an interruption."""
+"""Results of long measurements that survive an interruption."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ MEASURES: Final = "measures"
 
 
 class Kept:
-    """A folder in which each result is a file, named by all that decides it. What was made under
-    other settings is removed."""
+    """A folder with one file per result. A file's name holds everything that decides the result.
+    Results of other settings are removed."""
 
     def __init__(self, folder: Path, settings: Mapping[str, object]) -> None:
         self._folder, text = folder, json.dumps(settings, sort_keys=True)
@@ -35,8 +35,8 @@ class Kept:
         (folder / MEASURES).mkdir(exist_ok=True)
 
     def __call__(self, name: str, key: Mapping[str, object], make: Callable[[], Any]) -> Any:
-        """What an earlier run kept under this name and key, or else what `make` gives now, as JSON
-        data."""
+        """The JSON that an earlier run kept under this name and key, or else the new result of
+        `make`."""
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
         path = self._folder / MEASURES / f"{name}-{digest}.json"
         try:
@@ -49,6 +49,6 @@ class Kept:
 
 
 def remove_kept(folder: Path) -> None:
-    """All is made and written: what was kept goes."""
+    """Remove the kept results, once everything is written."""
     shutil.rmtree(folder / MEASURES)
     (folder / SETTINGS).unlink()

@@ -37,8 +37,8 @@ def write_report(folder: Path, data: Mapping[str, Any]) -> Path:
 
 
 def plots(data: Mapping[str, Any]) -> dict[str, bytes]:
-    """PNGs by name: KL against t of each modality, KL against size, and the measures of quality
-    against size that were given."""
+    """PNGs by name: KL against t for each modality, KL against size, and the given measures of
+    quality against size."""
     variants = data["bundles"][1:]
     found = {}
     for modality in variants[0]["agreement"]:
@@ -146,7 +146,7 @@ def tokens(data: Mapping[str, Any]) -> str:
 
 
 def quality(data: Mapping[str, Any]) -> str:
-    """What an evaluation measured, where its files were given."""
+    """An evaluation's results, where its files were given."""
     measures = data["bundles"][0].get("quality", {})
     rows = [
         [b["name"], *(estimate(b["quality"][measure]) for measure in measures)]
@@ -166,7 +166,7 @@ def estimate(found: Mapping[str, Any]) -> str:
 
 
 def mebibytes(value: int | None) -> str:
-    """–, where the machine does not tell."""
+    """The number, or – where the machine has no counter for it."""
     return "–" if value is None else f"{value / 2**20:,.0f}"
 
 

@@ -263,7 +263,9 @@ def table(tasks: dict[str, Any]) -> str:
             ]
     lines.append("")
     for task, found in tasks.items():
-        said = [f"{reading} {_fewest(found[key])}" for reading, key in READINGS.items()]
+        said = [
+            f"{reading.capitalize()}: {_fewest(found[key])}." for reading, key in READINGS.items()
+        ]
         parts = "for each of two parts" if found["lead_tokens"] else "in one part"
         first = found["flow"][f"euler {counts[0]}"]
         low, high = first["minus_twin_ci95"]
@@ -272,8 +274,8 @@ def table(tasks: dict[str, Any]) -> str:
             f" ({low:+.3f} to {high:+.3f})"
         )
         lines.append(
-            f"- {task}, {first['n']} answers: {difference}; fewest forwards {parts} as good as it:"
-            f" {'; '.join(said)}."
+            f"- {task}, {first['n']} answers: {difference}. The fewest forwards {parts}"
+            f" that are as good as the twin follow. {' '.join(said)}"
         )
     return "\n".join(lines)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,12 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from nextomni_edge.api.output import NAMED, check_output, encoded
+from nextomni_edge.api.output import check_output, scaled
 from nextomni_edge.errors import UsageError
-from nextomni_edge.files import StrPath, atomic_write
+from nextomni_edge.files import StrPath
 from nextomni_edge.media.image import to_bytes
+from nextomni_edge.modalities.modality import TEXT
+from nextomni_edge.modalities.table import MODALITIES
 from nextomni_edge.tokens.chat import Kind, Part
 from nextomni_edge.tokens.sequence import Ids, Sequence
 
@@ -92,9 +95,7 @@ class Answer:
         [-1,1]. NonFiniteError: the decoder gave NaN or infinity."""
         if isinstance(self.part.value, str):
             raise UsageError("the answer is a text, which has no media")
-        if self.modality == "audio":
-            return self._edge.decode_audio(self.part.value)
-        return self._edge.decode_image(self.part.value)
+        return self._edge.decode(self.modality, self.part.value)
 
     def decoded(self) -> Answer:
         """The answer itself, its media decoded now rather than when they are looked at."""
@@ -112,26 +113,21 @@ class Answer:
         """
         place = Path(path)
         check_output(self.modality, place)
-        data = self.encode(place.suffix, fps, scale)
-        with atomic_write(place) as file:
-            file.write(data)
+        whole = self.part.value if self.modality == TEXT else self.media
+        larger = scaled(self.modality, whole, scale)
+        MODALITIES[self.modality].write(place, larger, self._edge.config, fps)
 
     def encode(self, suffix: str, fps: float = 8.0, scale: int = 1) -> bytes:
         """What `save` writes into a file of this suffix."""
-        name = Path(f"answer{suffix}")
-        if self.modality == "text":
-            check_output("text", name)
-            if scale != 1:
-                raise UsageError("scale is for pictures and videos, but the answer is a text")
-            return f"{self.part.value}\n".encode()
-        return encoded(self.modality, self.media, name, self._edge.config, fps, scale)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / f"answer{suffix}"
+            self.save(file, fps, scale)
+            return file.read_bytes()
 
     def _require(self, kind: Kind) -> None:
         if self.modality != kind:
-            raise UsageError(
-                f"the answer is {NAMED[self.modality]}, not {NAMED[kind]}; ask for it with"
-                f' to="{kind}"'
-            )
+            has, wanted = MODALITIES[self.modality].title, MODALITIES[kind].title
+            raise UsageError(f'the answer is {has}, not {wanted}; ask for it with to="{kind}"')
 
     def __str__(self) -> str:
         """The text, or a description of the media."""
@@ -142,7 +138,7 @@ class Answer:
             return f"[sound, {seconds:.2f} s]"
         height, width = self.media.shape[-2:]
         frames = f", {len(self.media)} frames" if self.modality == "video" else ""
-        return f"[{NAMED[self.modality].removeprefix('a ')}, {width}x{height}{frames}]"
+        return f"[{MODALITIES[self.modality].title.removeprefix('a ')}, {width}x{height}{frames}]"
 
     def __repr__(self) -> str:
         return f"<Answer {self.part.value!r}>" if self.modality == "text" else f"<Answer {self}>"

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from nextomni_edge.errors import UsageError
 from nextomni_edge.files import StrPath
 from nextomni_edge.media.memory import Picture, given_audio, given_image, given_video
-from nextomni_edge.media.parts import Encoder, check_takes, file_part, media_part
+from nextomni_edge.media.parts import Encoder, check_takes, file_part
+from nextomni_edge.tokens.audio import log_mel
 from nextomni_edge.tokens.chat import Part
 
 
@@ -37,7 +38,8 @@ class Image:
         if not isinstance(self.source, PIL.Image.Image | np.ndarray):
             return file_part(encoder, "image", path_of(self.source, "Image"))
         check_takes(encoder.config, "image", "a picture")
-        return media_part(encoder, "image", given_image(self.source, encoder.config.image))
+        pixels = given_image(self.source, encoder.config.image)
+        return Part("image", encoder.encode("image", pixels))
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +69,8 @@ class Audio:
             raise UsageError("Audio of samples needs their rate: give Audio(samples, rate)")
         check_takes(encoder.config, "audio", "a sound")
         config = encoder.config.audio
-        return media_part(encoder, "audio", given_audio(self.source, self.rate, config, trim))
+        waveform = given_audio(self.source, self.rate, config, trim)
+        return Part("audio", encoder.encode("audio", log_mel(waveform, config)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +93,8 @@ class Video:
         if isinstance(self.source, str | os.PathLike):
             return file_part(encoder, "video", path_of(self.source, "Video"))
         check_takes(encoder.config, "video", "a video")
-        return media_part(encoder, "video", given_video(self.source, encoder.config.image))
+        frames = given_video(self.source, encoder.config.image)
+        return Part("video", encoder.encode("video", frames))
 
 
 def path_of(source: object, name: str) -> Path:

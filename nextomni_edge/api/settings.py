@@ -82,8 +82,10 @@ class Request:
     @classmethod
     def of(cls, kind: str, given: Mapping[str, Any]) -> Request:
         """UsageError: an unknown kind, or a setting that does not exist, with the nearest name."""
-        if kind not in MODALITIES:
-            raise UsageError(f"answer in {kind!r}: expected one of {', '.join(MODALITIES)}")
+        from nextomni_edge.modalities.table import MODALITIES as TABLE
+
+        if kind not in TABLE:
+            raise UsageError(f"answer in {kind!r}: expected one of {', '.join(TABLE)}")
         known = Settings.__annotations__
         for name in given.keys() - known.keys():
             near = difflib.get_close_matches(name, known, 1)

@@ -28,6 +28,7 @@ from nextomni_edge.formats.gguf import check_gguf
 from nextomni_edge.formats.strict_json import read_json
 from nextomni_edge.formats.tensor_file import TensorFile, all_finite, map_tensor
 from nextomni_edge.graphs import graph_specs
+from nextomni_edge.modalities.modality import TEXT
 from nextomni_edge.spec import GraphSpec
 
 MAX_MANIFEST: Final = 16 * 2**20
@@ -110,7 +111,7 @@ class Bundle:
         return self.manifest.components[name].interface(graph_specs(self.config)[name])
 
     def metric_table(self, name: str) -> NDArray[np.float32]:
-        """Metric table of "text" (V, D), "image" or "audio" (K, C, D), float32."""
+        """Metric table of a modality, float32: (V, D) of text, (K, C, D) of a coded one."""
         location = TensorFile(self.path / self.manifest.metric_tables).location(name)
         return map_tensor(location, name).astype(np.float32, copy=False)
 
@@ -210,12 +211,8 @@ def _check_metric_tables(bundle: Bundle) -> None:
             f"{file.path}: tensors {', '.join(file.names())}, expected"
             f" {', '.join(sorted(config.modalities))}"
         )
-    shapes: dict[str, tuple[int, ...]] = {
-        "text": (config.text.vocabulary_size, config.text.metric_dim)
-    }
-    for name, book in (("image", config.image.codebook), ("audio", config.audio.codebook)):
-        shapes[name] = (book.codebooks, book.entries, book.code_dim)
-    for name, shape in ((name, shapes[name]) for name in config.modalities):
+    for name in config.modalities:
+        shape = _table_shape(config, name)
         location = file.location(name)
         if location.dtype != "float32" or location.shape != shape:
             raise InputError(
@@ -224,6 +221,14 @@ def _check_metric_tables(bundle: Bundle) -> None:
             )
         if not all_finite(map_tensor(location, name)):
             raise InputError(f"{file.path}: table {name} has values that are not finite")
+
+
+def _table_shape(config: ModelConfig, modality: str) -> tuple[int, ...]:
+    """(V, D) of text, (K, C, D) of a coded modality."""
+    if modality == TEXT:
+        return config.text.vocabulary_size, config.text.metric_dim
+    book = config.coded(modality).codebook
+    return book.codebooks, book.entries, book.code_dim
 
 
 def _check_tokenizer(bundle: Bundle) -> None:

@@ -1,1 +1,1 @@
-"""Model directories and published checkpoints: read a tensor at a time, without torch."""
+"""Model directories and published checkpoints, read one tensor at a time, without torch."""

@@ -45,7 +45,7 @@ class TensorStore:
 
     @property
     def files(self) -> list[Path]:
-        """The files that make the model, those referred to included."""
+        """The model's files, with those of the imported checkpoint."""
         return sorted(self._files.values())
 
     def names(self) -> list[str]:
@@ -66,11 +66,11 @@ class TensorStore:
         return self._stored(name)[1]
 
     def dtype(self, name: str) -> str:
-        """What a tensor that can be streamed is stored in, in numpy's names, and "bfloat16"."""
+        """The stored dtype of a tensor that can be streamed, in numpy's names or "bfloat16"."""
         return self.location(name).dtype
 
     def values(self, name: str, start: int, count: int) -> NDArray[Any]:
-        """`count` values of a tensor from value `start` on, flat; float16 and bfloat16 are widened
+        """`count` values of a tensor from index `start` on, flat. float16 and bfloat16 are widened
         to float32."""
         return read_values(self.location(name), start, count)
 
@@ -92,20 +92,19 @@ class TensorStore:
         )
 
     def table(self, name: str) -> NDArray[np.float32]:
-        """One tensor as float32, not read before it is touched where the file holds it so."""
+        """One tensor as float32. Where the file holds float32, its bytes are only read on use."""
         pieces, shape = self._stored(name)
         if len(pieces) == 1 and pieces[0] is not None and pieces[0].dtype == "float32":
             return map_tensor(pieces[0], name).reshape(shape).view(np.float32)
         return self.tensor(name).astype(np.float32, copy=False)
 
     def sha256(self) -> dict[str, str]:
-        """Digest of each file, by its name. InputError: a file that is referred to is not the one
-        that was imported."""
+        """The digest of each file, by its name. InputError: a file has changed since the import."""
         return {name: self._digest(name) for name in sorted(self._files)}
 
     def check_referenced(self) -> None:
-        """Read every file that is referred to. InputError: one is not the file that was
-        imported."""
+        """Read every file of the imported checkpoint. InputError: one has changed since the
+        import."""
         for name in self._expected:
             self._digest(name)
 
@@ -125,7 +124,7 @@ class TensorStore:
 
 
 class Checkpoint(TensorStore):
-    """A whole model's directory. InputError: anything in it that is not what it must be."""
+    """A whole model's directory. InputError: anything in it is wrong."""
 
     def __init__(self, store: TensorStore, config: ModelConfig, tokenizer_path: Path) -> None:
         super().__init__(store.path, store._tensors, store._files, store._expected)
@@ -167,8 +166,8 @@ def _open_own(path: Path) -> TensorStore:
 
 
 def open_import(path: Path) -> TensorStore:
-    """The tensors of an imported model or part of one. InputError: a file that it refers to is gone
-    or another."""
+    """The tensors of an imported model or part of one. InputError: one of its files is gone or has
+    changed."""
     record = read_record(path)
     own = {name: path / name for name in ("config.json", RECORD) if (path / name).is_file()}
     expected = {key: file.sha256 for key, file in record.files.items()}
@@ -176,8 +175,8 @@ def open_import(path: Path) -> TensorStore:
 
 
 def tensor_files(path: Path) -> dict[str, TensorFile]:
-    """The file that holds each tensor of a folder, by the tensor's name: model.safetensors, or
-    shards as their index says."""
+    """The file of each tensor of a folder, by the tensor's name: model.safetensors, or shards as
+    their index says."""
     index = path / INDEX
     return _sharded(path, read_json(index, MAX_JSON)) if index.exists() else _single(path / WEIGHTS)
 

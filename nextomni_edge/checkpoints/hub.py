@@ -23,8 +23,7 @@ FILES: Final = (
 
 
 def fetch(repository: str, revision: str | None) -> Path:
-    """The folder of a repository's files in the hub's own cache, downloaded where they are not
-    there.
+    """The folder of a repository's files in the hub's own cache. Missing files are downloaded.
 
     UsageError: no revision, or a name that can move. InputError: the hub does not have it, or
     cannot be reached.

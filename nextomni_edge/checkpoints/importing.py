@@ -50,8 +50,8 @@ Expected = Callable[[ModelConfig], Mapping[str, Shape]]  # the tensors of a conf
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What was written: `referenced` bytes stand in the source's files, `copied` in the model
-    directory."""
+    """What was written. `referenced` bytes stay in the source's files, `copied` bytes are in the
+    model directory."""
 
     out: Path
     layout: str
@@ -71,14 +71,13 @@ def import_model(
     overwrite: bool = False,
     image_tokenizer: Path | None = None,
 ) -> ImportReport:
-    """Write a model directory at `out`: a config, and import.json, which names the source's tensors
-    and the digests of its files.
+    """Write a model directory at `out`: a config, and import.json with the source's tensors and the
+    digests of its files.
 
-    Every tensor of the source is used, or listed as unused with the reason; nothing is written
-    unless every tensor of the model is there in the shape that the config asks for. `copy` copies
-    the files too. `image_tokenizer` is the folder of a model's image tokenizer where that is
-    published apart. UsageError: unknown layout, `out` exists. InputError: the source is not what it
-    must be.
+    Every tensor of the source is used, or listed as unused with the reason. Nothing is written
+    unless every tensor of the model exists in the config's shape. `copy` copies the files too.
+    `image_tokenizer` is the folder of a model's image tokenizer, where that is published
+    separately. UsageError: unknown layout, `out` exists. InputError: the source is wrong.
     """
     _check_name(layout)
     opened = Source(source.resolve(), image_tokenizer and image_tokenizer.resolve())
@@ -112,7 +111,7 @@ def _check_name(name: str) -> None:
 
 
 def _choose(source: Source, name: str) -> tuple[str, Plan]:
-    """The layout asked for, or the only one that recognises the source, and what it makes of it."""
+    """The layout asked for, or the only one that recognises the source, and its plan."""
     if name != "auto":
         return name, LAYOUTS[name].plan(source)
     fitting: list[Layout] = [layout for layout in LAYOUTS.values() if layout.recognises(source)]
@@ -131,7 +130,8 @@ def _choose(source: Source, name: str) -> tuple[str, Plan]:
 
 
 def _shapes(plan: Plan, expected: Expected) -> dict[str, Shape]:
-    """The shape of every tensor that the plan makes: all of the network's, or of a part its own."""
+    """The shape of every tensor that the plan makes: all tensors of a network, or those of a
+    part."""
     shapes = dict(expected(ModelConfig.from_json(plan.config)))
     made = plan.tensors.keys() | plan.tables.keys()
     for name in sorted(made - shapes.keys() if plan.part else made ^ shapes.keys()):
@@ -149,8 +149,8 @@ def _origin(
     shape: Shape,
     rows: tuple[int, int] | None,
 ) -> Origin:
-    """InputError: a source tensor is missing, or has another shape but for axes of one, or has not
-    the `rows` (first, count) asked for."""
+    """InputError: a source tensor is missing, has another shape, or lacks the `rows` (first,
+    count). Axes of size one do not count."""
     part = shape if len(pieces) == 1 else (shape[0] // len(pieces), *shape[1:])
     for piece in pieces:
         if piece is None:
@@ -186,8 +186,8 @@ def _key(source: Source, piece: str) -> str:
 
 
 def _unused(source: Source, layout: str, plan: Plan) -> dict[str, str]:
-    """The source's other tensors with the reason why. InputError: one that the layout does not
-    know."""
+    """The source's other tensors, each with the reason why it is unused. InputError: the layout
+    does not know one."""
     used = {piece for pieces in plan.tensors.values() for piece in pieces}
     found: dict[str, str] = {}
     for name in sorted(source.tensors.keys() - used):
@@ -210,8 +210,8 @@ def _tables(
     origins: Mapping[str, Origin],
     part: Path,
 ) -> tuple[dict[str, Origin], dict[str, str]]:
-    """Metric tables out of their pickles: the tensor that holds the same numbers where one does,
-    else converted once."""
+    """Metric tables out of their pickles: a tensor with the same numbers where there is one, else a
+    converted copy."""
     found, notes, converted = dict(origins), dict[str, str](), dict[str, NDArray[Any]]()
     for name, (file, twin) in plan.tables.items():
         location, shape = embedding_table(source.path / file), shapes[name]

@@ -1,5 +1,5 @@
-"""import.json: how a model directory refers to the files of a published checkpoint instead of
-holding weights of its own."""
+"""import.json: a model directory that refers to the files of a published checkpoint and holds no
+weights itself."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ MAX_RECORD: Final = 64 * 2**20
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file that is referred to: `path` absolute, or the plain name of one beside import.json; its
-    digest and size at import."""
+    """A file of the imported checkpoint: `path` is absolute, or a plain name next to import.json.
+    Its digest and size are those at import."""
 
     path: str
     sha256: str
@@ -37,8 +37,8 @@ class Piece:
 
 @dataclass(frozen=True)
 class Origin:
-    """A tensor of ours: its shape, and the pieces, equal in size, that make it up end to end along
-    the first axis; or, with `first`, the rows of one piece from that one on."""
+    """A tensor of ours: its shape, and equally large pieces that make it up along the first axis.
+    With `first`, it is the rows of one piece from that row on."""
 
     shape: tuple[int, ...]
     pieces: tuple[Piece, ...]
@@ -47,9 +47,10 @@ class Origin:
 
 @dataclass(frozen=True)
 class ImportRecord:
-    """The whole of import.json. `unused` gives each source tensor that the model does not need, and
-    why. `part` is set where the source is not a whole model: the sections of a model config that it
-    fixes."""
+    """The whole of import.json. `unused` gives each unused source tensor with the reason.
+
+    `part` is set where the source is not a whole model: the config sections that it determines.
+    """
 
     format: Literal["nextomni-edge-import"]
     version: Literal[1]
@@ -72,8 +73,7 @@ Pieces = tuple[Location | None, ...]
 
 
 def read_record(path: Path) -> ImportRecord:
-    """The record of a model directory. InputError: it is not one, or what it says does not fit
-    together."""
+    """The record of a model directory. InputError: it is no record, or it contradicts itself."""
     record = read_dataclass(ImportRecord, read_json(path / RECORD, MAX_RECORD), str(path / RECORD))
     for name, origin in record.tensors.items():
         for piece in origin.pieces:
@@ -99,8 +99,8 @@ def read_record(path: Path) -> ImportRecord:
 
 
 def referenced(path: Path, record: ImportRecord) -> dict[str, Path]:
-    """The files of a record by their keys. InputError: one is gone, or has another size than at
-    import."""
+    """The files of a record by their keys. InputError: one is gone, or its size has changed since
+    the import."""
     found: dict[str, Path] = {}
     for key, file in record.files.items():
         target = Path(file.path) if Path(file.path).is_absolute() else path / Path(file.path).name
@@ -119,7 +119,7 @@ def referenced(path: Path, record: ImportRecord) -> dict[str, Path]:
 
 
 def locate(path: Path, record: ImportRecord) -> dict[str, tuple[Pieces, tuple[int, ...]]]:
-    """Where each tensor's pieces stand, and its shape. InputError: a file does not hold what the
+    """The place of each tensor's pieces, and its shape. InputError: a file does not hold what the
     record says."""
     files = referenced(path, record)
     wanted = {

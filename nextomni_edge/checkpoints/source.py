@@ -1,4 +1,4 @@
-"""A published checkpoint's folder, and what a layout makes of it."""
+"""A published checkpoint's folder, and a layout's plan for it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ TOKENIZER_FOLDERS: Final = ("vqvae", "magvitv2", IMAGE_TOKENIZER)
 
 
 class Source:
-    """`config` is the folder's config.json, `tensors` where each tensor of its safetensors files
-    stands; no weight is read."""
+    """`config` is the folder's config.json. `tensors` gives the place of each tensor in its
+    safetensors files. No weight is read."""
 
     def __init__(self, path: Path, image_tokenizer: Path | None = None) -> None:
         if not path.is_dir():
@@ -85,14 +85,14 @@ class Source:
         return found
 
     def json(self, name: str) -> dict[str, Any]:
-        """A JSON object beside the weights."""
+        """A JSON object from a file next to the weights."""
         data = read_json(self.path / name, MAX_JSON)
         if not isinstance(data, dict):
             raise InputError(f"{self.path / name}: found {type(data).__name__}, expected an object")
         return data
 
     def section(self, *keys: str) -> Mapping[str, Any]:
-        """A nested object of config.json. InputError: it is not there."""
+        """A nested object of config.json. InputError: it is missing."""
         found: Any = self.config
         for key in keys:
             found = found.get(key) if isinstance(found, dict) else None
@@ -101,8 +101,8 @@ class Source:
         return found
 
     def size(self, section: Mapping[str, Any], key: str, default: int | None = None) -> int:
-        """A positive whole number of a section. InputError: missing without a default, or no such
-        number."""
+        """A positive whole number of a section. InputError: it is missing and has no default, or is
+        no such number."""
         value = section.get(key, default)
         if type(value) is not int or not 1 <= value < 2**30:
             raise InputError(
@@ -149,7 +149,7 @@ def _refuse_pickles(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a layout makes of a source.
+    """A layout's plan for a source.
 
     config: of the whole model, or the sections that a `part` fixes. tensors: for each tensor of
     ours the source tensors that make it up end to end along the first axis, None for zeros. tables:
@@ -169,8 +169,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Layout:
-    """`recognises` looks at config.json and names alone; `plan` refuses with an InputError what the
-    layout cannot be."""
+    """`recognises` only looks at config.json and names. `plan` raises InputError where the source
+    does not fit the layout."""
 
     name: str
     recognises: Callable[[Source], bool]

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Protocol, Self
 
 from nextomni_edge.config import PathConfig
 from nextomni_edge.errors import InputError
 from nextomni_edge.flow.arrays import Array
-from nextomni_edge.flow.metric import MetricPath
-from nextomni_edge.flow.mixture import MixturePath
 
 
 class Path(Protocol):
@@ -88,8 +87,12 @@ class Path(Protocol):
         ...
 
 
-# A path's name in a config (`flow.<modality>.kind`) and its class: a new path is a file and a line.
-PATHS: Mapping[str, type[Path]] = {"metric": MetricPath, "mixture": MixturePath}
+# Adding a path is its file and one line here: a config's name for it (`flow.<modality>.kind`) →
+# "module:class".
+PATHS: Mapping[str, str] = {
+    "metric": "nextomni_edge.flow.metric:MetricPath",
+    "mixture": "nextomni_edge.flow.mixture:MixturePath",
+}  # fmt: skip
 COMMIT = "commit"  # the stepper that no path is a rule of: see generate/unmask.py
 
 
@@ -99,7 +102,14 @@ def path_kind(settings: PathConfig) -> type[Path]:
         raise InputError(
             f"model config: a flow's kind is {settings.kind!r}, expected one of {', '.join(PATHS)}"
         )
-    return PATHS[settings.kind]
+    kind: type[Path] = pkgutil.resolve_name(PATHS[settings.kind])
+    return kind
+
+
+def step_names() -> list[str]:
+    """The names of all steps: every path's rules, and the commit."""
+    kinds: list[type[Path]] = [pkgutil.resolve_name(name) for name in PATHS.values()]
+    return [*dict.fromkeys(rule for kind in kinds for rule in kind.rules), COMMIT]
 
 
 def steppers_of(settings: PathConfig) -> tuple[str, ...]:

@@ -17,6 +17,9 @@ from nextomni_edge.errors import UsageError
 from nextomni_edge.flow.path import Path as FlowPath
 from nextomni_edge.flow.path import paths_of
 from nextomni_edge.graphs import graph_specs
+from nextomni_edge.modalities.modality import TEXT, Codec
+from nextomni_edge.modalities.modality import Modality as ModalityRecord
+from nextomni_edge.modalities.table import MODALITIES
 from nextomni_edge.runtimes.base import Execution, Session
 from nextomni_edge.runtimes.base import runtime as named_runtime
 from nextomni_edge.runtimes.state import State, kept_arrays
@@ -112,26 +115,26 @@ class EdgeModel:
         def tables() -> NDArray[Any]:
             return self._table(modality).reshape(codebooks, entries, -1)
 
-        settings = self.config.flow.of(modality)
+        settings = self.config.path(modality)
         return paths_of(settings, codebooks, entries, tables, KEPT_ROWS_BYTES)
 
     def symbols(self, modality: Modality) -> tuple[int, int]:
         """(K, C): sub-codes of a token and the number of values of each."""
-        if modality == "text":
+        if modality == TEXT:
             return 1, self.config.text.vocabulary_size
-        codebook = (self.config.image if modality == "image" else self.config.audio).codebook
+        codebook = self.config.coded(modality).codebook
         return codebook.codebooks, codebook.entries
 
     def autoregressive(self, modality: Modality) -> bool:
         """Whether the head predicts a position's sub-codes one after another."""
-        return modality != "text" and getattr(self.config, modality).head.kind == "autoregressive"
+        return modality != TEXT and self.config.coded(modality).head.kind == "autoregressive"
 
     def embeddings(self, modality: Modality, tokens: Ids) -> Float32:
         """What the backbone sees of tokens (B,R) or (B,R,K): (B,R,H). Continuous features (B,R,H)
         float32 are that already."""
         if tokens.dtype == np.float32:
             return tokens.view(np.float32)
-        name = Wire.TOKENS if modality == "text" else Wire.CODES
+        name = Wire.TOKENS if modality == TEXT else Wire.CODES
         return self.session(f"embed_{modality}").run({name: tokens})[Wire.EMBEDDINGS]
 
     def sequence_embeddings(self, sequences: Many[Sequence]) -> Float32:
@@ -232,11 +235,26 @@ class EdgeModel:
         embedding: Float32 = self.embed_batch([sequence])[0]
         return embedding
 
+    def encode(self, modality: str, media: Float32) -> NDArray[Any]:
+        """Media as their codec takes them (pixels (3,size,size), log-mel (n,frames_per_token,mels))
+        → sub-codes (n,K), or features (n,H) float32 where the model sees those of a given image;
+        several at once with one more axis in front."""
+        record = MODALITIES[modality]
+        component, codec = f"{record.segments}_encoder", _codec(record)
+        (seen,) = self.session(component).spec.outputs
+        return self._media(component, codec.media, media, codec.rank, seen.name)
+
+    def decode(self, modality: str, codes: Ids) -> Float32:
+        """Sub-codes (n,K) → pixels (3,size,size) or a waveform (samples,) in [-1,1]; several at
+        once with one more axis in front."""
+        record = MODALITIES[modality]
+        component, codec = f"{record.segments}_decoder", _codec(record)
+        media: Float32 = self._media(component, Wire.CODES, codes, 2, codec.decoded)
+        return media.reshape(*media.shape[:-2], -1) if codec.waveform else media
+
     def encode_image(self, pixels: Float32) -> NDArray[Any]:
-        """Pixels (3,size,size) in [-1,1] → sub-codes (n,K), or features (n,H) float32 where the
-        model sees those of a given image; several at once with one more axis in front."""
-        seen = Wire.EMBEDDINGS if self.config.image.given == "features" else Wire.CODES
-        return self._media(ComponentName.IMAGE_ENCODER, Wire.PIXELS, pixels, 3, seen)
+        """`encode` of pixels (3,size,size) in [-1,1]."""
+        return self.encode("image", pixels)
 
     def quantise_image(self, pixels: Float32) -> Ids:
         """Pixels (3,size,size) in [-1,1] → the sub-codes (n,K) that `decode_image` turns back;
@@ -249,23 +267,18 @@ class EdgeModel:
         return self._media(component, Wire.PIXELS, pixels, 3, Wire.CODES)
 
     def decode_image(self, codes: Ids) -> Float32:
-        """Sub-codes (n,K) → pixels (3,size,size) in [-1,1]; several at once with one more axis in
-        front."""
-        return self._media(ComponentName.IMAGE_DECODER, Wire.CODES, codes, 2, Wire.PIXELS)
+        """`decode` to pixels (3,size,size) in [-1,1]."""
+        return self.decode("image", codes)
 
     def encode_audio(self, log_mel: Float32) -> Ids:
-        """Log-mel (n,frames_per_token,mels), or a waveform (samples,) at the config's rate →
-        sub-codes (n,K)."""
+        """`encode` of log-mel (n,frames_per_token,mels), or of a waveform (samples,) at the
+        config's rate."""
         mel = audio.log_mel(log_mel, self.config.audio) if log_mel.ndim == 1 else log_mel
-        return self._media(ComponentName.AUDIO_ENCODER, Wire.LOG_MEL, mel, 3, Wire.CODES)
+        return self.encode("audio", mel)
 
     def decode_audio(self, codes: Ids) -> Float32:
-        """Sub-codes (n,K) → waveform (samples,) in [-1,1] at the config's rate; several at once
-        with one more axis in front."""
-        waveform: Float32 = self._media(
-            ComponentName.AUDIO_DECODER, Wire.CODES, codes, 2, Wire.WAVEFORM
-        )
-        return waveform.reshape(*waveform.shape[:-2], -1)
+        """`decode` to a waveform (samples,) in [-1,1] at the config's rate."""
+        return self.decode("audio", codes)
 
     def _media(
         self, component: str, wire_in: str, array: NDArray[Any], rank: int, wire_out: str
@@ -279,11 +292,21 @@ class EdgeModel:
         (frames,n,K) of a video."""
         special, first = self.tokenizer.special, sequence.generated()[0]
         segments = [sequence.segments[index] for index in sequence.generated()]
-        if segments[0].modality == "text":
-            return Part("text", self.tokenizer.decode(segments[0].tokens))
+        modality = segments[0].modality
+        if modality == TEXT:
+            return Part(TEXT, self.tokenizer.decode(segments[0].tokens))
         markers = [
             segment.tokens.tolist() for segment in sequence.segments[max(0, first - 2) : first]
         ]
-        if markers == [[special.video_start], [special.image_start]]:
-            return Part("video", np.stack([segment.tokens for segment in segments]))
-        return Part(segments[0].modality, segments[0].tokens)
+        for name, record in MODALITIES.items():
+            if record.frames_of != modality:
+                continue
+            if markers == [[special.around(kind)[0]] for kind in (name, modality)]:
+                return Part(name, np.stack([segment.tokens for segment in segments]))
+        return Part(modality, segments[0].tokens)
+
+
+def _codec(record: ModalityRecord) -> Codec:
+    if record.codec is None:
+        raise UsageError(f"{record.name}: the tokenizer reads and writes it, no encoder or decoder")
+    return record.codec

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import UsageError
-from nextomni_edge.flow.path import COMMIT, PATHS, steppers_of
+from nextomni_edge.flow.path import step_names, steppers_of
 
 CACHES: Final = ("none", "prefix", "adaptive", "revised")
 EXTEND: Final = ("first", "interleaved")
@@ -138,8 +138,8 @@ class GenerationOptions:
             [
                 (self.steps < 1, f"steps is {self.steps}, expected at least 1"),
                 (
-                    self.stepper not in steppers(),
-                    f"stepper is {self.stepper!r}, expected one of {', '.join(steppers())}",
+                    self.stepper not in step_names(),
+                    f"stepper is {self.stepper!r}, expected one of {', '.join(step_names())}",
                 ),
                 (
                     not 0.0 <= self.temperature < math.inf,
@@ -265,7 +265,7 @@ class GenerationOptions:
     def defaults(cls, config: ModelConfig, modality: str, **given: Any) -> GenerationOptions:
         """The config's steps, temperature and guidance of a modality ('video' too); what is given
         and not None goes before."""
-        path = config.flow.of(modality)
+        path = config.path(modality)
         settings = {
             "steps": path.steps, "temperature": path.temperature, "guidance": path.guidance,
             "stepper": steppers_of(path)[0],
@@ -283,7 +283,7 @@ class GenerationOptions:
             modality == "text",
         )
         most = None if blocks is None else blocks * config.text.block_size
-        rules = steppers_of(config.flow.of(modality))
+        rules = steppers_of(config.path(modality))
         _refuse(
             [
                 (
@@ -324,11 +324,6 @@ class GenerationOptions:
                 ),
             ]
         )
-
-
-def steppers() -> list[str]:
-    """Every path's step rules by name; `check` says which of them a modality's path has."""
-    return [*dict.fromkeys(rule for path in PATHS.values() for rule in path.rules), COMMIT]
 
 
 def _refuse(faults: list[tuple[bool, str]]) -> None:

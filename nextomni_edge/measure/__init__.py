@@ -1,5 +1,5 @@
-"""What a model will take on a device, before it is there: bytes, whether they fit, and a bound on
-its speed."""
+"""What a model would need on a device that is not here: bytes, whether they fit, and a bound on its
+speed."""
 
 from nextomni_edge.measure.devices import DEVICES, Device
 from nextomni_edge.measure.estimate import (

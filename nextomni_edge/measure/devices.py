@@ -1,5 +1,7 @@
-"""What devices have, with the source of every figure. Operations are dense: makers advertise twice
-as many, for sparse weights."""
+"""What devices offer, with the source of every figure.
+
+Operations are dense. Makers advertise twice as many, for sparse weights.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,10 @@ TERA: Final = 10**12
 
 @dataclass(frozen=True)
 class Device:
-    """memory: bytes in all; reserved: of these, what the system keeps (our estimate where no source
-    says it); bandwidth: bytes/s; operations: additions and multiplications a second, by the
-    precision of the weights; loaded: bytes in memory to a byte stored, where the runtime keeps
-    weights otherwise than they are stored."""
+    """memory: all bytes. reserved: the bytes of these that the system keeps (our estimate where no
+    source says it). bandwidth: bytes/s. operations: additions and multiplications per second, by
+    the precision of the weights. loaded: bytes in memory per byte stored, where the runtime stores
+    weights differently in memory."""
 
     name: str
     memory: int
@@ -28,8 +30,8 @@ class Device:
 
 
 def _rates(float32: float, float16: float, int8: float) -> dict[str, float]:
-    """INT4 weights multiply in float16: no runtime here multiplies 4-bit integers with each other
-    on these."""
+    """INT4 weights multiply in float16: no runtime here multiplies two 4-bit integers on these
+    devices."""
     return {
         "float32": float32 * TERA,
         "float16": float16 * TERA,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from nextomni_edge.bundle import Bundle
-from nextomni_edge.config import CodebookConfig, HeadConfig, ModelConfig
+from nextomni_edge.config import HeadConfig, ModelConfig
 from nextomni_edge.measure.devices import Device
 from nextomni_edge.measure.weights import Precision, component_weights
 from nextomni_edge.spec import ComponentName, Modality
@@ -19,8 +19,8 @@ FLOAT: Final = 4  # bytes of an activation: the graphs compute in float32
 
 @dataclass(frozen=True)
 class Step:
-    """One forward with nothing cached: positions of the prompt and of the answer, in 1 branch, or
-    in 2 with guidance."""
+    """One forward without a cache: positions of the prompt and of the answer. It has 1 branch, or 2
+    with guidance."""
 
     modality: Modality
     given: int
@@ -34,10 +34,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes: `stored` of all components' weights, `resident` of those that the step and its loop
-    need, as the device holds them, `read` of those that a step reads whole; `states` keys and
-    values of all positions, were they kept; `activations` the largest set of values alive at once.
-    operations: of a step, a multiplication and an addition being two."""
+    """What a step needs.
+
+    Bytes: `stored` counts the weights of all components. `resident` counts those that the step and
+    its loop need, as the device holds them. `read` counts those that a step reads whole. `states`
+    counts the keys and values of all positions, if they were kept. `activations` is the largest set
+    of values alive at once.
+
+    `operations` of a step: a multiplication and an addition count as two.
+    """
 
     device: Device
     precision: Precision
@@ -112,7 +117,8 @@ def config_weights(config: ModelConfig, precision: Precision) -> dict[str, int]:
 
 
 def bundle_weights(bundle: Bundle) -> tuple[dict[str, int], Precision]:
-    """Bytes of the files that each component reads, and what its backbone multiplies in."""
+    """Bytes of the files that each component reads, and the precision in which its backbone
+    multiplies."""
     files, records = bundle.manifest.files, bundle.manifest.components
     sizes = {
         name: sum(files[file].size for file in bundle.component_weights(name)) for name in records
@@ -135,9 +141,11 @@ def estimate(
     step: Step,
     device: Device,
 ) -> Estimate:
-    """`weights`: bytes by component. The bound holds for any runtime that reads each weight once a
-    step, and multiplies in the precision that the device's rate is of; the runtimes' own costs come
-    on top."""
+    """`weights`: bytes by component.
+
+    The bound holds for any runtime that reads each weight once a step, and multiplies in the
+    precision of the device's rate. The runtime's own costs come on top.
+    """
     head = f"{step.modality}_head"
     read = weights[ComponentName.BACKBONE] + weights[head]
     resident = read + sum(
@@ -167,8 +175,8 @@ def _operations(config: ModelConfig, step: Step) -> int:
 
 
 def _head_operations(config: ModelConfig, step: Step) -> int:
-    """Of the answer's positions; an autoregressive head's blocks run on every sub-code, each output
-    once."""
+    """Operations of the heads on the answer's positions. An autoregressive head runs its blocks on
+    every sub-code, and each output once."""
     rows, name = step.generated * step.branches, f"{step.modality}_head"
     weights = component_weights(config)[name]
     matrices = [weight.values for weight in weights if weight.kind == "matmul"]
@@ -180,18 +188,17 @@ def _head_operations(config: ModelConfig, step: Step) -> int:
 
 
 def _head(config: ModelConfig, step: Step) -> HeadConfig:
-    found: HeadConfig = getattr(config, step.modality).head
-    return found
+    return config.coded(step.modality).head
 
 
 def _activations(config: ModelConfig, step: Step) -> int:
-    """The larger of: a row's residual, its normalisation and the MLP's three; attention's scores of
-    all heads; the logits."""
+    """The largest set of values alive at once. Either a row's residual, its normalisation and three
+    rows of the MLP; or attention's scores of all heads; or the logits."""
     shape, length = config.backbone, step.given + step.generated
     mlp = step.rows * (2 * shape.hidden_size + 3 * shape.mlp_size)
     scores = step.rows * (4 * shape.hidden_size + shape.query_heads * length)
     symbols = config.text.vocabulary_size
     if step.modality != "text":
-        book: CodebookConfig = getattr(config, step.modality).codebook
+        book = config.coded(step.modality).codebook
         symbols = book.codebooks * book.entries
     return FLOAT * max(mlp, scores, step.generated * step.branches * symbols)

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from nextomni_edge.errors import MissingRuntimeError
 from nextomni_edge.formats.onnx_write import Value, one_node
 from nextomni_edge.measure.devices import Device
 from nextomni_edge.runtimes.base import runtime
@@ -23,7 +24,7 @@ BLOCK: Final = 32
 REPEATS: Final = 5
 SWEEP: Final = 64 * 2**20  # float32 values read for the bandwidth: no cache holds them
 # ONNX Runtime widens float16 when it loads; MatMulNBits keeps a block's 16 bytes with three float32
-# (the scale, once more packed beside the integers, and the block's sum) in place of its one
+# (the scale, once more packed with the integers, and the block's sum) in place of its one
 # float16.
 LOADED: Final = {"float16": 2.0, "int4": (16 + 3 * 4) / (16 + 2)}
 
@@ -41,7 +42,11 @@ def probe() -> Device:
         "int8": work / _graph(_int8()),
         "int4": work / _graph(_int4()),
     }
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = physical_memory()
+    if memory is None:
+        raise MissingRuntimeError(
+            "this system does not say how much memory it has; name another device (--device)"
+        )
     return Device(
         "this processor",
         memory,
@@ -51,6 +56,13 @@ def probe() -> Device:
         "measured here; reserve: an eighth",
         LOADED,
     )
+
+
+def physical_memory() -> int | None:
+    """Bytes of memory of this machine; None where the system does not say (Windows)."""
+    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return None
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _sweep() -> Callable[[], object]:

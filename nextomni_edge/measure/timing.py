@@ -1,5 +1,5 @@
-"""How fast generations are: configurations run in turn, each timed by part, with what they saved
-and what memory they took."""
+"""How fast generations are. Configurations run in turn, and each is timed by part. Also what each
+saved, and its memory."""
 
 from __future__ import annotations
 
@@ -44,11 +44,13 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Timing:
-    """One generation. Seconds: the whole, of the processor (all threads), up to the end of the
-    first step that predicts, of each part, and of every step.
+    """One generation.
 
-    peak_bytes: the process's largest resident memory during it; joules: of the processor's
-    packages; None where the machine does not tell. tokens: of every generated segment, in one row.
+    Seconds: the whole; of the processor (all threads); up to the end of the first step that
+    predicts; of each part; of every step.
+
+    peak_bytes: the process's largest resident memory meanwhile. joules: of the processor's
+    packages, None where the machine has no counter. tokens: of every generated segment, in one row.
     """
 
     seconds: float
@@ -71,12 +73,12 @@ class Measurement:
     timings: list[Timing] = field(default_factory=list)
 
     def median(self, name: str) -> float | None:
-        """The median of a number of Timing; None where the machine does not tell it."""
+        """The median of a number of Timing; None where the machine has no counter for it."""
         values = [getattr(timing, name) for timing in self.timings]
         return None if None in values else statistics.median(values)
 
     def part(self, name: str) -> float:
-        """The median over the runs of a part's seconds per step that was run."""
+        """The median over the runs of a part's seconds per executed step."""
         return statistics.median(timing.parts[name] / len(timing.steps) for timing in self.timings)
 
     def to_json(self) -> dict[str, Any]:
@@ -100,8 +102,8 @@ class Measurement:
 def measure(
     configurations: Many[Configuration], repeats: int, warm_up: int = 1
 ) -> list[Measurement]:
-    """Time every configuration `repeats` times, in turn and with the order reversed every other
-    time, after runs that warm up.
+    """Time every configuration `repeats` times after warm-up runs. The configurations take turns,
+    in reverse order every other time.
 
     All generate from the same seeds: the r-th run of each has the options' seed + r. UsageError:
     nothing to repeat.
@@ -119,7 +121,7 @@ def measure(
 
 
 def timed(configuration: Configuration, repeat: int) -> Timing:
-    """One generation, from noise to tokens; what the answer decodes to is not part of it."""
+    """One generation from noise to tokens, without decoding the answer."""
     options = dataclasses.replace(configuration.options, seed=configuration.options.seed + repeat)
     meter = Meter(keeps_events=True)
     resets, before = _reset_peak(), _joules()
@@ -145,9 +147,12 @@ def timed(configuration: Configuration, repeat: int) -> Timing:
 
 
 def forwards(models: Many[EdgeModel], sizes: Many[int], rounds: int) -> list[dict[int, float]]:
-    """Of each model, the median seconds of a backbone forward of one sequence by its rows, the
-    models taking turns (the order reversed every other time) after one forward that warms up.
-    UsageError: nothing to repeat, or more rows than a model takes."""
+    """For each model, the median seconds of a backbone forward of one sequence, by its number of
+    rows.
+
+    The models take turns, in reverse order every other time, after one forward to warm up.
+    UsageError: nothing to repeat, or more rows than a model takes.
+    """
     if rounds < 1:
         raise UsageError(f"{rounds} rounds of forwards: expected at least 1")
     found: list[dict[int, float]] = [{} for _ in models]
@@ -169,14 +174,14 @@ def forwards(models: Many[EdgeModel], sizes: Many[int], rounds: int) -> list[dic
 
 
 def row_sizes(models: Many[EdgeModel]) -> tuple[int, ...]:
-    """ROWS, as far as every model takes so many."""
+    """Those of ROWS that every model takes."""
     limit = min(model.config.backbone.max_positions for model in models)
     return tuple(rows for rows in ROWS if rows <= limit)
 
 
 def peak_alone(bundle: Path, sequence: Sequence, options: GenerationOptions) -> int | None:
-    """Bytes: the largest resident memory of a process of its own in which a bundle is loaded and
-    generates this once."""
+    """Bytes: the largest resident memory of a new process that loads a bundle and generates this
+    once."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         return process.submit(_generate_alone, bundle, sequence, options).result()
 
@@ -187,7 +192,7 @@ def _generate_alone(bundle: Path, sequence: Sequence, options: GenerationOptions
 
 
 def equal_tokens(one: Measurement, other: Measurement) -> float | None:
-    """The share of generated sub-codes that came out the same from the same seeds; None where their
+    """The share of generated sub-codes that are the same for the same seeds; None where their
     numbers differ."""
     shares = []
     for ours, theirs in zip(one.timings, other.timings, strict=True):
@@ -216,7 +221,7 @@ def _complete_events(measurement: Measurement, process: int) -> Iterator[dict[st
 
 
 def _reset_peak() -> bool:
-    """Let the system count the largest resident memory from now on; False where it cannot."""
+    """Reset the system's count of the largest resident memory; False where that is impossible."""
     try:
         RESET_PEAK.write_text("5")
     except OSError:
@@ -233,8 +238,8 @@ def _peak() -> int | None:
 
 
 def _joules() -> float | None:
-    """What the processor's packages have used since some time past, where RAPL tells and may be
-    read."""
+    """Joules that the processor's packages have used since some time in the past, where RAPL is
+    readable."""
     try:
         counters = [(domain / "energy_uj").read_text() for domain in POWERCAP.glob("intel-rapl:?")]
     except OSError:

@@ -1,5 +1,5 @@
-"""Variants of one model, and how fast each was measured to be on this machine: `bench` writes it,
-`run --variant` chooses by it."""
+"""Variants of one model and their measured speed on this machine. `bench` writes it, and `run
+--variant` chooses by it."""
 
 from __future__ import annotations
 
@@ -32,9 +32,11 @@ MEASURE: Final = f"measure with `nextomni-edge bench BUNDLE... --save {NAME}`"
 
 @dataclass(frozen=True)
 class Variant:
-    """A bundle at `folder`, relative to the file. runtime: what its backbone was measured on.
-    Milliseconds: medians of a backbone forward by its number of rows, and of a whole generation of
-    the task."""
+    """A bundle at `folder`, relative to the file.
+
+    runtime: the one that its backbone was measured on. Milliseconds are medians: of a backbone
+    forward by its number of rows, and of a whole generation of the task.
+    """
 
     folder: str
     identity: str
@@ -44,15 +46,15 @@ class Variant:
     generation_ms: float
 
     def at(self, rows: int) -> float:
-        """Milliseconds of a forward of so many rows: on the line between the two sizes next to it,
-        beyond all as the nearest."""
+        """Milliseconds of a forward with this many rows: interpolated between the two nearest
+        sizes; outside all sizes, those of the nearest."""
         sizes = sorted(map(int, self.forward_ms))
         return float(np.interp(rows, sizes, [self.forward_ms[str(size)] for size in sizes]))
 
 
 @dataclass(frozen=True)
 class Variants:
-    """What variants.json holds; all were measured in turn, by one run of `bench`, each on its own
+    """What variants.json holds. One run of `bench` measured all of them in turn, each on its own
     runtime."""
 
     format: Literal["nextomni-edge-variants"]
@@ -76,8 +78,8 @@ class Variants:
         return min(self.variants, key=lambda variant: variant.at(rows))
 
     def check_machine(self, execution: Execution, where: Path) -> None:
-        """InputError: the times are not those of this machine, or of another way to run than is
-        asked for."""
+        """InputError: another machine took the times, or they belong to another way to run than the
+        one asked for."""
         here, runtimes = Machine.here(), {variant.runtime for variant in self.variants}
         if self.machine != here:
             raise InputError(
@@ -94,9 +96,12 @@ class Variants:
 def measured(
     timed: Mapping[Path, tuple[Execution, dict[int, float], float]], task: str, where: Path
 ) -> Variants:
-    """What is to be written to `where`, of how each bundle was run, seconds of its forwards by
-    rows, and of a generation. All were run on one provider in one arithmetic. UsageError: a model
-    directory, or bundles of several models."""
+    """The measurement to write to `where`: how each bundle was run, seconds of its forwards by
+    rows, and of a generation.
+
+    All ran on one provider in one arithmetic. UsageError: a model directory, or bundles of several
+    models.
+    """
     found, configs = list[Variant](), []
     for path, (execution, forward, generation) in timed.items():
         if not (path / "manifest.json").is_file():
@@ -130,8 +135,8 @@ def measured(
 
 
 def read_variants(path: Path) -> tuple[Path, Variants]:
-    """variants.json at `path`, or in the folder `path`, and where it stands. InputError: absent, or
-    its bundles are others now."""
+    """variants.json at `path` or in the folder `path`, and its place. InputError: it is absent, or
+    its bundles have changed."""
     file = path / NAME if path.is_dir() else path
     if not file.is_file():
         raise InputError(f"{path}: no {NAME} there, so no measurement to choose by; {MEASURE}")
@@ -158,5 +163,5 @@ def read_variants(path: Path) -> tuple[Path, Variants]:
 
 
 def stored_bytes(path: Path) -> int:
-    """Of every file of a bundle, or of a model directory."""
+    """The bytes of all files of a bundle or a model directory."""
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

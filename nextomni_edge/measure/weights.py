@@ -1,5 +1,5 @@
-"""Every weight of a native config, by component, and what each takes in a bundle: without PyTorch,
-from the config alone."""
+"""Every weight of a native config, by component, and its bytes in a bundle. It needs only the
+config, and no PyTorch."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ ENCODERS = (ComponentName.IMAGE_ENCODER, ComponentName.AUDIO_ENCODER)
 
 @dataclass(frozen=True)
 class Weight:
-    """`kind` says what reads it: "matmul" (out, in); "table", whose rows are gathered; "conv" (out,
-    in, …); "einsum", a matrix per sub-code (K, in, out); "other" is never quantised."""
+    """`kind` says what reads the weight: "matmul" (out, in); "table", whose rows are gathered;
+    "conv" (out, in, …); "einsum", a matrix per sub-code (K, in, out). "other" is never
+    quantised."""
 
     kind: Literal["matmul", "table", "conv", "einsum", "other"]
     shape: tuple[int, ...]
@@ -31,12 +32,12 @@ class Weight:
         return math.prod(self.shape)
 
     def nbytes(self, precision: Precision, component: str) -> int:
-        """Bytes that the weight is stored in; what an integer recipe leaves alone is float16 of the
-        parent.
+        """Bytes that the weight takes. A weight that an integer recipe does not touch has the
+        parent's float16.
 
         INT8: a float32 scale per output (a table's row, an einsum's column). INT4: blocks of 32
-        along `in`, the last filled up, with a float16 scale each; an einsum's scales are float32;
-        convolutions and encoders stay at INT8.
+        along `in`, the last padded, with a float16 scale each. An einsum's scales are float32.
+        Convolutions and encoders stay at INT8.
         """
         if self.values * 4 < INLINE:
             return 4 * self.values
@@ -58,7 +59,7 @@ class Weight:
 
 
 def _dividing(length: int) -> int | None:
-    """Neither a gather nor an einsum can fill a block up."""
+    """The largest INT4 block that divides `length`: neither a gather nor an einsum can pad one."""
     return max((size for size in BLOCK_SIZES if size <= BLOCK and length % size == 0), default=None)
 
 
@@ -66,8 +67,8 @@ Weights = tuple[Weight, ...]
 
 
 def component_weights(config: ModelConfig) -> dict[str, Weights]:
-    """By component's name; a codebook counts in each component that uses it. UsageError: not the
-    native network."""
+    """Weights by component's name. A codebook counts in each component that uses it. UsageError: a
+    network that is not native."""
     if config.network != "native":
         raise UsageError(f"a plan is made of network 'native', found {config.network!r}")
     hidden, name = config.backbone.hidden_size, ComponentName

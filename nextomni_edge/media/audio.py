@@ -15,10 +15,11 @@ from nextomni_edge.errors import InputError
 from nextomni_edge.files import atomic_write
 from nextomni_edge.media.image import format_of
 from nextomni_edge.media.kinds import check_file, wrong_kind
+from nextomni_edge.modalities.audio import AUDIO
 
 Float32 = NDArray[np.float32]
 
-AUDIO_FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3"}
+AUDIO_FORMATS = AUDIO.formats
 # the rates that MPEG audio layer III has
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 MAX_SOURCE_RATE = 384_000
@@ -114,22 +115,16 @@ def _read_av(path: Path, sample_rate: int, seconds: float) -> Float32:
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
 
 
-def audio_bytes(waveform: Float32, sample_rate: int, name: Path) -> bytes:
-    """A file of (samples,) in [-1, 1], values beyond clipped; the suffix of `name` chooses the
-    format. UsageError: an unknown suffix."""
+def write_audio(path: Path, waveform: Float32, sample_rate: int) -> None:
+    """Write (samples,) in [-1, 1], values beyond clipped; the suffix chooses the format.
+    UsageError: an unknown suffix."""
     import soundfile
 
-    form = format_of(name, AUDIO_FORMATS)
-    if form == "MP3" and sample_rate not in MP3_RATES:
+    name = format_of(path, AUDIO_FORMATS)
+    if name == "MP3" and sample_rate not in MP3_RATES:
         waveform, sample_rate = resample(waveform, sample_rate, MP3_RATES[-1]), MP3_RATES[-1]
     buffer = io.BytesIO()
-    subtype = {"OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}.get(form, "PCM_16")
-    soundfile.write(buffer, np.clip(waveform, -1.0, 1.0), sample_rate, format=form, subtype=subtype)
-    return buffer.getvalue()
-
-
-def write_audio(path: Path, waveform: Float32, sample_rate: int) -> None:
-    """Write what `audio_bytes` gives, in one step."""
-    encoded = audio_bytes(waveform, sample_rate, path)
+    subtype = {"OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}.get(name, "PCM_16")
+    soundfile.write(buffer, np.clip(waveform, -1.0, 1.0), sample_rate, format=name, subtype=subtype)
     with atomic_write(path) as file:
-        file.write(encoded)
+        file.write(buffer.getvalue())

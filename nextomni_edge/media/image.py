@@ -18,19 +18,13 @@ from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.files import atomic_write
 from nextomni_edge.media.crop import centre_crop, shape_crop, shapes
 from nextomni_edge.media.kinds import check_file, wrong_kind
+from nextomni_edge.modalities.image import IMAGE
 
 Float32 = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]
 
 MAX_PIXELS = 1 << 26  # a phone's panorama fits; a decompression bomb does not
-IMAGE_FORMATS = {
-    ".png": "PNG",
-    ".webp": "WEBP",
-    ".gif": "GIF",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".bmp": "BMP",
-}
+IMAGE_FORMATS = IMAGE.formats
 # EPS hands the file to Ghostscript, a program; the others are recognised by Pillow but not decoded
 # by it.
 _REFUSED_FORMATS = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
@@ -125,21 +119,16 @@ def to_bytes(pixels: Float32, truncated: bool = False) -> UInt8:
     return np.asarray(np.clip(levels, 0, 255), dtype=np.uint8)
 
 
-def image_bytes(pixels: Float32, name: Path, truncated: bool = False) -> bytes:
-    """A file of (3, height, width) pixels in [-1, 1]; the suffix of `name` chooses the format.
-    `truncated`: as `to_bytes`. UsageError: an unknown suffix."""
-    buffer = io.BytesIO()
-    options = {"lossless": True} if name.suffix.lower() == ".webp" else {}
-    picture = Image.fromarray(to_bytes(pixels, truncated), "RGB")
-    picture.save(buffer, format_of(name, IMAGE_FORMATS), **options)
-    return buffer.getvalue()
-
-
 def write_image(path: Path, pixels: Float32, truncated: bool = False) -> None:
-    """Write what `image_bytes` gives, in one step."""
-    encoded = image_bytes(pixels, path, truncated)
+    """Write (3, height, width) pixels in [-1, 1]; the suffix chooses the format. UsageError: an
+    unknown suffix."""
+    buffer = io.BytesIO()
+    options = {"lossless": True} if path.suffix.lower() == ".webp" else {}
+    Image.fromarray(to_bytes(pixels, truncated), "RGB").save(
+        buffer, format_of(path, IMAGE_FORMATS), **options
+    )
     with atomic_write(path) as file:
-        file.write(encoded)
+        file.write(buffer.getvalue())
 
 
 def enlarged(pixels: Float32, scale: int) -> Float32:

@@ -4,55 +4,14 @@ else."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final
 
 from nextomni_edge.errors import InputError
-from nextomni_edge.tokens.chat import Kind
+from nextomni_edge.modalities.table import MODALITIES, Kind
 
-KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
-SUFFIXES: Final[dict[Kind, tuple[str, ...]]] = {
-    "text": (".txt", ".md"),
-    "image": (
-        ".png",
-        ".jpg",
-        ".jpeg",
-        ".webp",
-        ".gif",
-        ".bmp",
-        ".tif",
-        ".tiff",
-        ".avif",
-        ".jp2",
-        ".ico",
-        ".qoi",
-        ".tga",
-        ".ppm",
-    ),
-    "audio": (
-        ".wav",
-        ".flac",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".mp3",
-        ".m4a",
-        ".aac",
-        ".aif",
-        ".aiff",
-        ".au",
-        ".wma",
-    ),
-    "video": (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ogv", ".3gp"),
-}
+KINDS: Final[tuple[Kind, ...]] = tuple(MODALITIES)
 _BY_SUFFIX: Final[dict[str, Kind]] = {
-    suffix: kind for kind, suffixes in SUFFIXES.items() for suffix in suffixes
-}
-_ARTICLE = {"text": "a text", "image": "a picture", "audio": "a sound", "video": "a video"}
-_READERS = {
-    "text": "is UTF-8",
-    "image": "Pillow decodes",
-    "audio": "soundfile or PyAV decodes",
-    "video": "Pillow or PyAV decodes",
+    suffix: record.name for record in MODALITIES.values() for suffix in record.suffixes
 }
 
 
@@ -79,10 +38,8 @@ def check_file(path: Path) -> None:
 
 def wrong_kind(path: Path, wanted: Kind) -> str:
     """Why a file is not of the wanted modality, with the option to use where its suffix tells."""
-    sentence = f"not {_ARTICLE[wanted]} that {_READERS[wanted]}"
+    sentence = f"not {MODALITIES[wanted].title} that {MODALITIES[wanted].opened_by}"
     found = kind_of(path)
-    return sentence + (
-        f"; it looks like {_ARTICLE[found]}: give it as --{found}"
-        if found not in (None, wanted)
-        else ""
-    )
+    if found is None or found == wanted:
+        return sentence
+    return f"{sentence}; it looks like {MODALITIES[found].title}: give it as --{found}"

@@ -17,6 +17,7 @@ from nextomni_edge.errors import InputError
 from nextomni_edge.files import atomic_write
 from nextomni_edge.media.image import MAX_PIXELS, check_pixels, fit, format_of, open_image, to_bytes
 from nextomni_edge.media.kinds import check_file, wrong_kind
+from nextomni_edge.modalities.video import VIDEO
 from nextomni_edge.tokens.chat import Kind
 
 if TYPE_CHECKING:
@@ -25,14 +26,7 @@ if TYPE_CHECKING:
 
 Float32 = NDArray[np.float32]
 
-VIDEO_FORMATS = {
-    ".gif": "GIF",
-    ".webp": "WEBP",
-    ".png": "PNG",
-    ".mp4": "MP4",
-    ".mov": "MOV",
-    ".webm": "WEBM",
-}
+VIDEO_FORMATS = VIDEO.formats
 # of each container: FFmpeg's encoder, and its options for good quality
 FILM_CODECS: Final[dict[str, tuple[str, dict[str, object]]]] = {
     "MP4": ("libx264", {"crf": "16"}),
@@ -132,17 +126,13 @@ def _read_film(path: Path, size: int, max_frames: int) -> Float32:
     return np.stack(frames)
 
 
-def video_bytes(frames: Float32, frames_per_second: float, name: Path) -> bytes:
-    """A file of (frames, 3, height, width) in [-1, 1]; the suffix of `name` chooses the format.
-    UsageError: an unknown suffix."""
-    form = format_of(name, VIDEO_FORMATS)
-    write = _film if form in FILM_CODECS else _animation
-    return write([to_bytes(frame) for frame in frames], frames_per_second, form)
-
-
 def write_video(path: Path, frames: Float32, frames_per_second: float) -> None:
-    """Write what `video_bytes` gives, in one step."""
-    encoded = video_bytes(frames, frames_per_second, path)
+    """Write (frames, 3, height, width) in [-1, 1]; the suffix chooses the format. UsageError: an
+    unknown suffix."""
+    name = format_of(path, VIDEO_FORMATS)
+    pictures = [to_bytes(frame) for frame in frames]
+    encode = _film if name in FILM_CODECS else _animation
+    encoded = encode(pictures, frames_per_second, name)
     with atomic_write(path) as file:
         file.write(encoded)
 

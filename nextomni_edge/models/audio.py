@@ -29,7 +29,7 @@ class AudioEncoder(nn.Module):
         self.latent = nn.Linear(width * (config.frames_per_token // 2), config.codebook.latent_dim)
 
     def features(self, log_mel: Tensor) -> Tensor:
-        """What Whisper's encoder gives, (B,N·frames_per_token/2,width)."""
+        """The output of Whisper's encoder, (B,N·frames_per_token/2,width)."""
         x = F.gelu(self.conv2(F.gelu(self.conv1(log_mel.flatten(1, 2).transpose(1, 2))))).transpose(
             1, 2
         )
@@ -141,7 +141,7 @@ class GriffinLim(nn.Module):
         for _ in range(self.config.vocoder_iterations):
             guess = transform(inverse(spectrum))
             real, imaginary = guess.chunk(2, dim=1)
-            # a tenth of the wanted magnitude under the root: a bin that is all but silent has no
+            # a tenth of the wanted magnitude under the root: an almost silent bin has no
             # phase worth amplifying
             size = (real.square() + imaginary.square() + 0.01 * magnitude.square() + 1e-8).sqrt()
             spectrum = both * guess / torch.cat((size, size), dim=1)

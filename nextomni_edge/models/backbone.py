@@ -1,5 +1,5 @@
-"""Qwen2-type backbone: every row attends to every attended column (METHOD 2), or in a causal one to
-those up to itself."""
+"""Qwen2-type backbone: every row attends to every attended column (METHOD 2). In a causal backbone
+it attends to the columns up to itself."""
 
 from __future__ import annotations
 
@@ -45,14 +45,13 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def causal_mask(rows: int, past: int, device: torch.device) -> Tensor:
-    """(rows, past + rows) bool: each row sees all of the past, which stands before the rows,
-    itself, and the rows before it."""
+    """(rows, past + rows) bool: each row sees the whole past, itself, and the rows before it."""
     columns = torch.arange(past + rows, device=device)
     return columns[None, :] <= past + torch.arange(rows, device=device)[:, None]
 
 
 class Attention(nn.Module):
-    """Grouped-query attention; the caller's past keys and values stand before the rows' own."""
+    """Grouped-query attention. The caller's past keys and values come before the rows' own."""
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
@@ -135,7 +134,7 @@ class Layer(nn.Module):
 
 
 class Backbone(nn.Module):
-    """The shared network. Its parameters bear the names that Qwen2 has in `transformers`."""
+    """The shared network. Its parameters have the names that `transformers` uses for Qwen2."""
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
@@ -151,10 +150,13 @@ class Backbone(nn.Module):
         past_keys: Tensor,
         past_values: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """(B,S,H), (B,S) int64, (B,P+S) bool, two of (layers,B,kv_heads,P,head_dim) → hidden
-        (B,S,H) after the final norm, and the rows' own keys (rotated) and values,
-        (layers,B,kv_heads,S,head_dim). P may be 0. In training the mask may be each row's own,
-        (B,S,P+S)."""
+        """(B,S,H), (B,S) int64, (B,P+S) bool, and past keys and values
+        (layers,B,kv_heads,P,head_dim).
+
+        Returns hidden states (B,S,H) after the final norm, and the rows' own keys (rotated) and
+        values, (layers,B,kv_heads,S,head_dim). P may be 0. In training the mask may differ by row,
+        (B,S,P+S).
+        """
         rope = rotary(positions, self.config.head_dim, self.config.rope_base)
         # ONNX Runtime's Attention broadcasts a mask over heads, but not over rows.
         shared = attention_mask.dim() == 2
@@ -173,6 +175,6 @@ class Backbone(nn.Module):
         return self.norm(x), torch.stack(keys), torch.stack(values)
 
     def empty_past(self, batch: int, device: torch.device | None = None) -> Tensor:
-        """Past keys (or values) of no position."""
+        """Past keys (or values) without any position."""
         config = self.config
         return torch.zeros(config.layers, batch, config.kv_heads, 0, config.head_dim, device=device)

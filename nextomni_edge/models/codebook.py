@@ -67,9 +67,9 @@ def quantisation_loss(codebook: Codebook, latents: Tensor) -> tuple[Tensor, Tens
     """Straight-through quantisation for training: (quantised (B,N,K·D), codes (B,N,K), L_VQ
     scalar).
 
-    L_VQ is codebook and commitment loss on the unit sphere, and an entropy term that keeps every
-    entry in use: rows that are seldom chosen are pulled toward the latents by the soft assignment
-    (the entropy penalty of arXiv 2310.05737).
+    L_VQ is the codebook and commitment loss on the unit sphere, with an entropy term that keeps
+    every entry in use. The soft assignment pulls rarely chosen rows toward the latents (the entropy
+    penalty of arXiv 2310.05737).
     """
     similarity = codebook.similarity(latents)
     codes = similarity.argmax(dim=-1)

@@ -1,5 +1,5 @@
-"""The model cut in the components that leave PyTorch: each a module, its interface, and its
-weights' names in the checkpoint."""
+"""The model as the components that leave PyTorch. Each has a module, an interface, and its weights'
+names in the checkpoint."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Component:
 
 def components(model: Model) -> dict[str, Component]:
     """Every component of a model, real or on the meta device. A shared tensor has one name: the
-    first that the model gives it."""
+    first in the model."""
     canonical: dict[int, str] = {}
     tensors = [*model.named_parameters(), *model.named_buffers()]
     for name, tensor in tensors:

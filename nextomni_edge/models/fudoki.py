@@ -1,9 +1,9 @@
 """FUDOKI (Wang et al., arXiv 2505.20147): a discrete-flow model of text and images on a LLaMA-type
 backbone.
 
-An image that is given enters as continuous features of SigLIP, an image that is generated as codes
-with an embedding of their own; four tables of the same symbols (the input embedding, the decoder's
-codebook, the head, the metric table) are tensors of their own.
+A given image enters as continuous features of SigLIP. A generated image enters as codes with their
+own embedding. Four tables of the same symbols are separate tensors: the input embedding, the
+decoder's codebook, the head and the metric table.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class VisionTower(nn.Module):
 
 
 class Projector(nn.Module):
-    """Two linear layers with GELU between, (…,in) → (…,H): what brings features and code vectors to
-    the backbone's size."""
+    """Two linear layers with GELU between, (…,in) → (…,H). They bring features and code vectors to
+    the backbone's width."""
 
     def __init__(self, size_in: int, hidden_size: int) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Projector(nn.Module):
 
 
 class FeatureEncoder(nn.Module):
-    """Pixels (B,3,size,size) in [-1,1] → the rows that the backbone sees of a given image,
+    """Pixels (B,3,size,size) in [-1,1] → the rows that the backbone reads for a given image,
     (B,N,H)."""
 
     def __init__(self, config: ImageConfig, hidden_size: int) -> None:
@@ -68,8 +68,8 @@ class FeatureEncoder(nn.Module):
 
 
 class GenerationEmbedding(nn.Module):
-    """Codes (B,S,1) int64 of a generated image → rows (B,S,H), through a table of its own that is
-    not normalised."""
+    """Codes (B,S,1) int64 of a generated image → rows (B,S,H), through a separate table that is not
+    normalised."""
 
     def __init__(self, config: ImageConfig, hidden_size: int) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class MetricTables(nn.Module):
 
 
 class FudokiModel(nn.Module):
-    """Submodules bear the names of `ComponentName`, their forwards the signatures of
+    """Submodules have the names of `ComponentName`, and their forwards the signatures of
     `graphs.graph_specs`."""
 
     def __init__(self, config: ModelConfig) -> None:

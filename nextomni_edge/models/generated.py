@@ -1,5 +1,4 @@
-"""A checkpoint that stands on no disk: tensors of a config's shapes, random, computed when they are
-read."""
+"""A checkpoint without files: random tensors of a config's shapes, computed when they are read."""
 
 from __future__ import annotations
 
@@ -20,9 +19,10 @@ PERIOD: Final = 4_194_301  # values of the pool; a prime, so that no matrix repe
 
 
 class GeneratedCheckpoint(Checkpoint):
-    """Deterministic in (config, seed). A tensor is a stretch of one pool of normal numbers, begun
-    where its name says, so that any part of it costs a copy: matrices scaled by 1/√fan-in, norms
-    about 1, biases small. For sizes and speed, not for answers.
+    """Deterministic in (config, seed). It serves sizes and speed, not answers.
+
+    A tensor is a stretch of one pool of normal numbers. Its name decides the start, so that reading
+    a part only costs a copy. Matrices are scaled by 1/√fan-in, norms are about 1, biases are small.
     """
 
     def __init__(self, config: ModelConfig, tokenizer: Path, seed: int = 0) -> None:
@@ -61,7 +61,7 @@ class GeneratedCheckpoint(Checkpoint):
         return self.tensor(name)
 
     def sha256(self) -> dict[str, str]:
-        """The tokenizer's digest, and that of all that decides the weights."""
+        """The tokenizer's digest, and a digest of everything that decides the weights."""
         decided = json.dumps(
             {"config": self.config.to_json(), "seed": self._seed, "period": PERIOD}, sort_keys=True
         )

@@ -50,10 +50,10 @@ class ParallelHead(nn.Module):
 
 
 class AutoregressiveHead(nn.Module):
-    """A small causal transformer over a position's sub-codes: logits of sub-code k see the hidden
-    state and sub-codes < k.
+    """A small causal transformer over a position's sub-codes: the logits of sub-code k see the
+    hidden state and the sub-codes before k.
 
-    hidden (B,R,H), codes (B,R,K) int64 → logits (B,R,K,C). The last sub-code is read by nothing.
+    hidden (B,R,H), codes (B,R,K) int64 → logits (B,R,K,C). Nothing reads the last sub-code.
     """
 
     def __init__(self, config: HeadConfig, codebook: CodebookConfig, hidden_size: int) -> None:
@@ -85,6 +85,6 @@ class AutoregressiveHead(nn.Module):
 
 
 def code_head(config: HeadConfig, codebook: CodebookConfig, hidden_size: int) -> nn.Module:
-    """The head of the kind that the config names."""
+    """The head that the config names."""
     kinds = {"parallel": ParallelHead, "autoregressive": AutoregressiveHead}
     return kinds[config.kind](config, codebook, hidden_size)

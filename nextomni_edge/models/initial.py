@@ -1,5 +1,5 @@
-"""The start of a native model from published parts: Qwen2's or LLaMA's backbone, CLIP's or SigLIP's
-and Whisper's encoders."""
+"""A native model that begins from published parts: Qwen2's or LLaMA's backbone, CLIP's or SigLIP's
+image encoder, Whisper's audio encoder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TABLES: Final = ("embed_text.weight", "text_head.weight")
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a published model: the sections of a config that it fixes, and its tensors under
+    """A part of a published model: the config sections that it determines, and its tensors under
     our names."""
 
     layout: str
@@ -38,8 +38,7 @@ class Part:
 def read_part(spec: str) -> Part:
     """The part that "LAYOUT=FOLDER" names: a published folder, or one that `import` wrote.
 
-    UsageError: not of that form. InputError: the folder is not what it must be, or holds a whole
-    model.
+    UsageError: another form. InputError: the folder is not such a part, or holds a whole model.
     """
     layout, equals, folder = spec.partition("=")
     if not equals or layout not in LAYOUTS:
@@ -72,7 +71,7 @@ def _tensors(store: TensorStore) -> dict[str, torch.Tensor]:
 
 
 def with_sections(config: ModelConfig, part: Part) -> ModelConfig:
-    """The config with the sections that a part fixes in place of its own, so that the part fits."""
+    """The config with the part's sections in place of its own, so that the part fits."""
     return ModelConfig.from_json(_merged(config.to_json(), part.sections))
 
 
@@ -85,10 +84,10 @@ def _merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any
 
 
 def initialise(model: OmniModel, part: Part) -> list[str]:
-    """Copy a part's tensors into the model; returns what was left out, a line each: tables of
-    another vocabulary.
+    """Copy a part's tensors into the model. Returns one line for each tensor that is left out:
+    tables of another vocabulary.
 
-    InputError: any other tensor has no place in the model, or another shape there.
+    InputError: another tensor has no place in the model, or has another shape there.
     """
     own, left = state_names(model), list[str]()
     for name, tensor in part.tensors.items():
@@ -117,11 +116,11 @@ def initialise(model: OmniModel, part: Part) -> list[str]:
 def write_initial(
     config: ModelConfig, parts: list[Part], out: Path, tokenizer: Path | None
 ) -> list[str]:
-    """Write a native model directory of a config whose weights are the parts' and random elsewhere;
-    returns what was left out.
+    """Write a native model directory whose weights are the parts' and random elsewhere. Returns
+    what was left out.
 
-    Its metric tables are the codebooks, and for text the text table where it has as many columns.
-    InputError: parts that do not fit the config, or that fix the same section.
+    Its metric tables are the codebooks. For text it is the text table, where the widths agree.
+    InputError: parts that do not fit the config, or two parts for one section.
     """
     torch.manual_seed(0)
     model, left = OmniModel(config), list[str]()

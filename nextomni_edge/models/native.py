@@ -30,8 +30,8 @@ def state(model: OmniModel, dtype: torch.dtype = torch.float32) -> dict[str, tor
 def save(
     model: OmniModel, tokenizer: Path | None, out: Path, dtype: torch.dtype = torch.float32
 ) -> None:
-    """Write a model directory, replacing one that is there as a whole; without a tokenizer it is
-    one to train from alone.
+    """Write a model directory. It replaces an existing one as a whole. Without a tokenizer it can
+    only start a training.
 
     UsageError: the place cannot be written.
     """
@@ -46,8 +46,8 @@ def save(
 
 
 def load(path: Path) -> OmniModel:
-    """Read a model directory in float32. InputError: a tensor missing, unknown, or of another shape
-    than the config says."""
+    """Read a model directory in float32. InputError: a tensor is missing, unknown, or has another
+    shape than the config says."""
     model = networks.load(path)
     if not isinstance(model, OmniModel):
         raise InputError(f"{path}: a model of network {model.config.network!r}, expected 'native'")

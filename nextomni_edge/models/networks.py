@@ -1,4 +1,4 @@
-"""The networks that a config can name: built empty, or read from a model directory, a tensor at a
+"""The networks that a config can name: built empty, or read from a model directory one tensor at a
 time."""
 
 from __future__ import annotations
@@ -33,14 +33,13 @@ def state_names(model: Model) -> dict[str, torch.Tensor]:
 
 
 def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Shape of every tensor of the config's network, by name; no memory is taken for them."""
+    """The shape of every tensor of the config's network, by name, without allocating one."""
     with torch.device("meta"):
         return {name: tuple(tensor.shape) for name, tensor in state_names(build(config)).items()}
 
 
 def check_tensors(checkpoint: Checkpoint) -> None:
-    """InputError: the checkpoint does not hold exactly the tensors of its config (one left behind
-    would be a model left behind)."""
+    """InputError: the checkpoint does not hold exactly the tensors of its config."""
     expected, present = expected_shapes(checkpoint.config), set(checkpoint.names())
     for name in sorted(present ^ expected.keys()):
         raise InputError(
@@ -55,8 +54,8 @@ def check_tensors(checkpoint: Checkpoint) -> None:
 
 
 def load(path: Path) -> Model:
-    """Read a model directory in float32. InputError: a tensor missing, unknown, or of another shape
-    than the config says."""
+    """Read a model directory in float32. InputError: a tensor is missing, unknown, or has another
+    shape than the config says."""
     checkpoint = Checkpoint.open(path)
     check_tensors(checkpoint)
     checkpoint.check_referenced()

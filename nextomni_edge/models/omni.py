@@ -27,10 +27,10 @@ class MetricTables(nn.Module):
 
 
 class OmniModel(nn.Module):
-    """Submodules bear the names of `ComponentName`, their forwards the signatures of
+    """Submodules have the names of `ComponentName`, and their forwards the signatures of
     `graphs.graph_specs`.
 
-    A modality's codebook is one parameter, shared by its projector, encoder and decoder; the text
+    A modality's codebook is one parameter, shared by its projector, encoder and decoder. The text
     head shares the text table where the config ties them.
     """
 
@@ -58,10 +58,11 @@ class OmniModel(nn.Module):
     def hidden(
         self, embeddings: Tensor, attention_mask: Tensor, response: Tensor | None = None
     ) -> Tensor:
-        """Hidden states (B,S,H) of whole sequences at positions 0 … S−1, nothing cached; mask (B,S)
-        bool.
+        """Hidden states (B,S,H) of whole sequences at positions 0 … S−1, without a cache. The mask
+        is (B,S) bool.
 
-        `response` (B,S) bool: rows that a model of prefix attention hides from those before them.
+        `response` (B,S) bool: rows that a model of prefix attention hides from the rows before
+        them.
         """
         if response is not None and self.config.backbone.attention == "prefix":
             attention_mask = attention_mask[:, None, :] & (

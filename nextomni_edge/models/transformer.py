@@ -1,5 +1,4 @@
-"""The plain pre-norm transformer block that encoders, decoders and the autoregressive head are made
-of."""
+"""The plain pre-norm transformer block of encoders, decoders and the autoregressive head."""
 
 from __future__ import annotations
 

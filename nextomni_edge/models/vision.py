@@ -33,8 +33,8 @@ class ImageEncoder(nn.Module):
         self.classes = int(config.encoder.class_token)
 
     def rows(self, pixels: Tensor) -> Tensor:
-        """What enters the blocks: the class token's row, where there is one, and the patches',
-        (B,classes+N,width)."""
+        """The input of the blocks: the class token's row, where there is one, and the patches'
+        rows, (B,classes+N,width)."""
         x = self.patch(pixels).flatten(2).transpose(1, 2)
         if self.classes:
             x = torch.cat((self.class_token.expand(x.shape[0], 1, -1), x), dim=1)

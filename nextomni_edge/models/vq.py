@@ -13,8 +13,8 @@ GROUPS = 32
 
 
 class ResidualBlock(nn.Module):
-    """Two 3×3 convolutions, each after GroupNorm and SiLU, beside a shortcut: (B,in,h,w) →
-    (B,out,h,w)."""
+    """Two 3×3 convolutions, each after GroupNorm and SiLU, in parallel with a shortcut: (B,in,h,w)
+    → (B,out,h,w)."""
 
     def __init__(self, channels_in: int, channels_out: int, groups: int = GROUPS) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Upsample(nn.Module):
 
 
 class Downsample(nn.Module):
-    """A 3×3 convolution of stride 2, padded on the right and below alone: (B,C,h,w) →
+    """A 3×3 convolution of stride 2, padded only on the right and below: (B,C,h,w) →
     (B,C,h/2,w/2)."""
 
     def __init__(self, channels: int) -> None:

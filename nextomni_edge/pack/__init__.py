@@ -1,5 +1,5 @@
-"""A bundle wrapped for a device: all that is needed there, in one archive or folder. Needs no
-PyTorch."""
+"""A bundle wrapped for a device: one archive or folder with everything that the device needs. Needs
+no PyTorch."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ TARGETS: Final = {
 
 @dataclass(frozen=True)
 class PackReport:
-    """What was written: number of files and bytes in `out`, and `next`, the one thing to do with
-    it, in a line."""
+    """What was written: the number of files and bytes in `out`. `next` is the next thing to do, in
+    one line."""
 
     out: Path
     files: int

@@ -1,7 +1,7 @@
-"""A Swift package for Xcode: the bundle's Core ML packages, its tokenizer, tables and golden trace,
-and the loop in plain Swift.
+"""A Swift package for Xcode: the bundle's Core ML packages, tokenizer, tables and golden trace, and
+the loop in plain Swift.
 
-The Swift sources stand in `swift/`, close to the Python line by line; numbers that the Python
+The Swift sources are in `swift/` and follow the Python line by line. Numbers that the Python code
 computed are their tests.
 """
 
@@ -34,8 +34,8 @@ MAX_TOKENIZER: Final = 64 * 2**20
 def write(bundle: Bundle, out: Path, overwrite: bool) -> PackReport:
     """Write the folder `out`. The same bundle gives the same bytes.
 
-    UsageError: `out` exists. InputError: components that are no Core ML packages, or a tokenizer or
-    a template that the Swift code does not know; a bundle without a golden trace.
+    UsageError: `out` exists. InputError: components that are not Core ML packages, a tokenizer or a
+    template that the Swift code does not support, or a bundle without a golden trace.
     """
     _check(bundle)
     trace = trace_json(bundle)
@@ -86,8 +86,7 @@ def _check(bundle: Bundle) -> None:
 
 
 def _known(tokenizer: Any) -> bool:
-    """Whether a tokenizer.json is one that Tokenizer.swift computes as the `tokenizers` library
-    does."""
+    """Whether Tokenizer.swift computes this tokenizer.json as the `tokenizers` library does."""
     before, model = tokenizer.get("pre_tokenizer") or {}, tokenizer["model"]
     steps = before.get("pretokenizers", [before])
     normalizer = (tokenizer.get("normalizer") or {}).get("type")
@@ -143,8 +142,8 @@ def _task(task: Task, trajectory: Trajectory) -> dict[str, Any]:
 
 
 def options_json(options: GenerationOptions) -> dict[str, Any]:
-    """The options that the Swift loop has. A seed may need more bits than a number in JSON holds
-    everywhere."""
+    """The options that the Swift loop supports. A seed is a string: JSON numbers may lose its last
+    bits."""
     return {
         "optionSteps": options.steps, "stepper": options.stepper,
         "temperature": options.temperature, "topK": options.top_k, "topP": options.top_p,

@@ -1,7 +1,7 @@
-"""An archive for a Jetson: the bundle, this package, and a script that installs both, compiles the
-engines and proves them there.
+"""An archive for a Jetson: the bundle, this package and a script. The script installs both,
+compiles the engines and verifies them on the device.
 
-Built, not executed: no Jetson was at hand; the script was run against stand-ins for its commands.
+Built, not executed: no Jetson was at hand. The script ran against stand-ins for its commands.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ ENDING: Final = ".tar"  # not compressed: weights hardly shrink
 
 
 def write(bundle: Bundle, out: Path, overwrite: bool) -> PackReport:
-    """Write the archive `out`: one folder of its name. The same bundle and package give the same
-    bytes.
+    """Write the archive `out`, which holds one folder of the same name. The same bundle and package
+    give the same bytes.
 
-    UsageError: `out` exists, or does not end in .tar. InputError: components that are no ONNX
+    UsageError: `out` exists, or does not end in .tar. InputError: components that are not ONNX
     graphs.
     """
     if out.suffix != ENDING:
@@ -49,7 +49,7 @@ def write(bundle: Bundle, out: Path, overwrite: bool) -> PackReport:
 
 
 def _write_archive(file: IO[bytes], bundle: Bundle, folder: str) -> int:
-    """The number of files written. Names are sorted, and of owners, times and modes nothing of this
+    """Write the files and return their number. Names are sorted, and no owner, time or mode of this
     machine is kept."""
     count = 0
     with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive:
@@ -68,7 +68,7 @@ def _write_archive(file: IO[bytes], bundle: Bundle, folder: str) -> int:
 
 
 def _contents(bundle: Bundle) -> Iterator[tuple[str, int, bytes | Path]]:
-    """(name, mode, content or the file that has it)"""
+    """(name, mode, content or the file that holds it) of each file."""
     yield SCRIPT, 0o755, Path(__file__).with_name(SCRIPT)
     name, wheel = package_wheel()
     yield name, 0o644, wheel

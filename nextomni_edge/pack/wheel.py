@@ -1,5 +1,5 @@
-"""This package as a wheel, made of the files it runs from: a device needs no registry that has it.
-Same files, same bytes."""
+"""This package as a wheel, made of the files that it runs from, so that a device needs no registry.
+The same files give the same bytes."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _WHEEL: Final = (
 
 
 def package_wheel() -> tuple[str, bytes]:
-    """(file name, content). InputError: the package is not installed, so that nothing says what it
-    depends on."""
+    """(file name, content). InputError: the package is not installed, so its requirements are
+    unknown."""
     try:
         installed = metadata.distribution(DISTRIBUTION)
     except metadata.PackageNotFoundError as error:
@@ -54,7 +54,7 @@ def package_wheel() -> tuple[str, bytes]:
 
 
 def _carried(installed: metadata.Distribution, names: tuple[str, ...]) -> bytes:
-    """The first of these files of the installed package that holds anything."""
+    """The first of these files of the installed package that is not empty."""
     for name in names:
         if text := installed.read_text(name):
             return text.encode()
@@ -79,7 +79,7 @@ def _sources() -> dict[str, bytes]:
 
 
 def _digest(content: bytes) -> str:
-    """As a wheel's RECORD writes it: base64 for URLs, not filled up."""
+    """A digest as a wheel's RECORD writes it: base64 for URLs, without padding."""
     return (
         "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
     )

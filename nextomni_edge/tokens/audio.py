@@ -1,4 +1,4 @@
-"""Whisper's log-mel spectrogram in numpy: what the audio encoder hears, on a device without
+"""Whisper's log-mel spectrogram in numpy: the audio encoder's input, on a device without
 PyTorch."""
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ def mel_filters(sample_rate: int, n_fft: int, mels: int) -> Float32:
 
 
 def log_mel(waveform: Float32, config: AudioConfig) -> Float32:
-    """Log-mel of a mono waveform (samples,) at `config.sample_rate`, cut in tokens: (length,
+    """Log-mel of a mono waveform (samples,) at `config.sample_rate`, cut into tokens: (length,
     frames_per_token, mels) float32.
 
     Power spectrum of a periodic Hann window with reflected borders, log10 floored at 1e-10 and at 8
-    under the clip's maximum, then (x + 4) / 4 (Radford et al., arXiv 2212.04356). The waveform is
-    padded with silence to a whole token. InputError: not one-dimensional, empty, not finite, or
-    longer than `max_seconds`.
+    under the clip's maximum, then (x + 4) / 4 (Radford et al., arXiv 2212.04356). Silence pads the
+    waveform to a whole token. InputError: not one-dimensional, empty, not finite, or longer than
+    `max_seconds`.
     """
     samples = check_waveform(waveform, config)
     token = config.hop * config.frames_per_token
@@ -70,7 +70,7 @@ def log_mel(waveform: Float32, config: AudioConfig) -> Float32:
 
 
 def check_waveform(waveform: Float32, config: AudioConfig) -> NDArray[np.float64]:
-    """The waveform as float64, or InputError in one line."""
+    """The waveform as float64. InputError: as `log_mel`."""
     samples = np.asarray(waveform, dtype=np.float64)
     if samples.ndim != 1 or samples.size == 0:
         raise InputError(

@@ -1,5 +1,5 @@
-"""Conversations as sequences, in ChatML or DeepSeek's template: the one place that knows them, for
-training and every device."""
+"""Conversations as sequences, in ChatML or DeepSeek's template. Training and every device use this
+module only."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from numpy.typing import NDArray
 
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import UsageError
+from nextomni_edge.modalities.modality import TEXT
+from nextomni_edge.modalities.table import MODALITIES
+from nextomni_edge.modalities.table import Kind as Kind
 from nextomni_edge.tokens.sequence import Ids, Segment, Sequence
 from nextomni_edge.tokens.text import TextTokenizer
-
-Kind = Literal["text", "image", "audio", "video"]
 
 
 @dataclass(frozen=True)
 class Part:
-    """One piece of a turn: text, sub-codes (n,K) of an image or a clip, or (frames,n,K) of a video;
-    of an image that is given, continuous features (n,H) where the model sees those."""
+    """One piece of a turn: text, sub-codes (n,K) of an image or a clip, or (frames,n,K) of a video.
+    A given image may also hold continuous features (n,H), where the model reads those."""
 
     kind: Kind
     value: str | NDArray[Any]
@@ -34,41 +35,29 @@ class Turn:
 
 
 def _text(*tokens: int) -> Segment:
-    return Segment("text", np.asarray(tokens, dtype=np.int64))
+    return Segment(TEXT, np.asarray(tokens, dtype=np.int64))
 
 
 def part_segments(tokenizer: TextTokenizer, part: Part, frozen: bool = True) -> tuple[Segment, ...]:
-    """A part between its markers. Text has none. UsageError: a kind that the template has no
-    markers for."""
+    """A part between its markers. Text has none. UsageError: the template has no markers for this
+    kind."""
     special = tokenizer.special
     if not special.has(part.kind):
         raise UsageError(f"{part.kind}: this model's conversations hold no {part.kind}")
     if isinstance(part.value, str):
-        return (Segment("text", tokenizer.encode(part.value), frozen),)
-    if part.kind == "image":
-        return (
-            _text(special.image_start),
-            Segment("image", part.value, frozen),
-            _text(special.image_end),
-        )
-    if part.kind == "audio":
-        return (
-            _text(special.audio_start),
-            Segment("audio", part.value, frozen),
-            _text(special.audio_end),
-        )
-    frames = [part_segments(tokenizer, Part("image", frame), frozen) for frame in part.value]
-    return (
-        _text(special.video_start),
-        *(segment for frame in frames for segment in frame),
-        _text(special.video_end),
-    )
+        return (Segment(TEXT, tokenizer.encode(part.value), frozen),)
+    start, end = special.around(part.kind)
+    frames_of = MODALITIES[part.kind].frames_of
+    if frames_of is None:
+        return (_text(start), Segment(part.kind, part.value, frozen), _text(end))
+    frames = [part_segments(tokenizer, Part(frames_of, frame), frozen) for frame in part.value]
+    return (_text(start), *(segment for frame in frames for segment in frame), _text(end))
 
 
 def conversation(
-    tokenizer: TextTokenizer, turns: Iterable[Turn], answer: Kind = "text"
+    tokenizer: TextTokenizer, turns: Iterable[Turn], answer: Kind = TEXT
 ) -> tuple[Segment, ...]:
-    """Everything said so far, frozen, and the opening of the assistant's next turn, which is to
+    """Everything said so far, frozen, and the opening of the assistant's next turn. That turn will
     hold an `answer`."""
     if tokenizer.template == "deepseek":
         return _deepseek(tokenizer, turns, answer)
@@ -91,14 +80,13 @@ def _deepseek(tokenizer: TextTokenizer, turns: Iterable[Turn], answer: Kind) -> 
     """Janus' form: <BOS>, the system's words before an answer in text, then "User: …", blank line,
     "Assistant: …", <EOS>.
 
-    Text that stands together is tokenised together, as a tokenizer's merges may cross from a role
-    to what is said.
+    Adjacent texts are tokenised together, because a tokenizer's merges may cross their border.
     """
-    said = f"{tokenizer.system_prompt}\n\n" if answer == "text" and tokenizer.system_prompt else ""
+    said = f"{tokenizer.system_prompt}\n\n" if answer == TEXT and tokenizer.system_prompt else ""
     segments = [_text(tokenizer.special.bos)]
 
     def spoken(text: str) -> list[Segment]:
-        return [Segment("text", tokenizer.encode(text))] if text else []
+        return [Segment(TEXT, tokenizer.encode(text))] if text else []
 
     for turn in turns:
         said += f"{turn.role.capitalize()}: "
@@ -115,7 +103,7 @@ def _deepseek(tokenizer: TextTokenizer, turns: Iterable[Turn], answer: Kind) -> 
 
 
 def text_response(tokenizer: TextTokenizer, text: str, block_size: int) -> Ids:
-    """A response as it is trained: content, <EOS>, then <PAD> to a whole number of blocks."""
+    """A response in training's form: content, <EOS>, then <PAD> to a whole number of blocks."""
     ids = [*tokenizer.encode(text), tokenizer.special.eos]
     ids += [tokenizer.special.pad] * (-len(ids) % block_size)
     return np.asarray(ids, dtype=np.int64)
@@ -128,55 +116,40 @@ def respond(
     tokenizer: TextTokenizer,
     count: int | None = None,
 ) -> Sequence:
-    """Append what is to be generated, all zero for now: `count` blocks of text, frames of video, or
-    tokens of audio.
+    """Append the segments to generate, all zero for now: `count` blocks of text, frames of video,
+    or tokens of audio; None is the modality's usual length.
 
-    A model with a text canvas answers in all that the prompt leaves of it. UsageError: a kind or a
-    count that the model was not built for, or a prompt that leaves nothing.
+    With a text canvas, the answer takes everything that the prompt leaves of it. UsageError: a kind
+    or a count that the model does not support, or a prompt that leaves nothing.
     """
-    limits = {
-        "text": config.text.max_blocks,
-        "image": 1,
-        "audio": config.audio.max_positions,
-        "video": config.image.max_frames,
-    }
-    if kind not in limits:
-        raise UsageError(f"modality {kind!r}: expected one of {', '.join(limits)}")
+    if kind not in MODALITIES:
+        raise UsageError(f"modality {kind!r}: expected one of {', '.join(MODALITIES)}")
     if not tokenizer.special.has(kind):
         raise UsageError(
             f"modality {kind!r}: this model answers in {' or '.join(config.modalities)}"
         )
-    default = {
-        "text": 1,
-        "image": 1,
-        "audio": config.audio.max_positions,
-        "video": config.image.max_frames,
-    }[kind]
-    count = default if count is None else count
-    if not 1 <= count <= limits[kind]:
-        raise UsageError(f"{kind} response of {count}: the model takes 1 to {limits[kind]}")
-    if kind == "text":
-        length = count * config.text.block_size
+    record = MODALITIES[kind]
+    count, most = record.usual(config) if count is None else count, record.most(config)
+    if not 1 <= count <= most:
+        raise UsageError(f"{kind} response of {count}: the model takes 1 to {most}")
+    shape = record.shape(config, count)
+    if kind == TEXT:
         if config.text.canvas is not None:
-            length = config.text.canvas - Sequence(segments).length
-            if length < 1:
-                raise UsageError(
-                    f"prompt of {config.text.canvas - length} positions: the model's canvas has"
-                    f" {config.text.canvas}"
-                )
-        return Sequence(
-            (*segments, Segment("text", np.zeros(length, dtype=np.int64), frozen=False))
-        )
-    shapes = {
-        "image": (config.image.positions, config.image.codebook.codebooks),
-        "audio": (count, config.audio.codebook.codebooks),
-        "video": (count, config.image.positions, config.image.codebook.codebooks),
-    }
-    empty = Part(kind, np.zeros(shapes[kind], dtype=np.int64))
+            shape = (_left_on_canvas(config.text.canvas, Sequence(segments).length),)
+        response = Segment(TEXT, np.zeros(shape, dtype=np.int64), frozen=False)
+        return Sequence((*segments, response))
+    empty = Part(kind, np.zeros(shape, dtype=np.int64))
     return Sequence((*segments, *part_segments(tokenizer, empty, frozen=False)))
 
 
+def _left_on_canvas(canvas: int, prompt: int) -> int:
+    """Positions that a prompt leaves of the canvas. UsageError: none."""
+    if prompt >= canvas:
+        raise UsageError(f"prompt of {prompt} positions: the model's canvas has {canvas}")
+    return canvas - prompt
+
+
 def embedding_sequence(tokenizer: TextTokenizer, part: Part) -> Sequence:
-    """A part and <EOS>: the backbone's hidden state at the last row is the part's embedding (METHOD
+    """A part and <EOS>. The backbone's hidden state at the last row is the part's embedding (METHOD
     4)."""
     return Sequence((*part_segments(tokenizer, part), _text(tokenizer.special.eos)))

@@ -1,4 +1,4 @@
-"""The one datum that crosses layers: a sequence of segments, each of one modality, given or to be
+"""The only datum that crosses layers: a sequence of segments, each of one modality, given or to be
 generated (METHOD 1)."""
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ Ids = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Segment:
-    """`tokens`: text ids (n,) or sub-codes (n,K), int64; of given media also continuous features
-    (n,H), float32, the rows that the backbone sees. `frozen` segments are given; the others are
-    generated."""
+    """`tokens`: text ids (n,) or sub-codes (n,K), int64. Given media may also hold continuous
+    features (n,H), float32: the rows that the backbone reads. `frozen` segments are given, the
+    others are generated."""
 
     modality: Modality
     tokens: NDArray[Any]
@@ -29,7 +29,7 @@ class Segment:
 
     @property
     def continuous(self) -> bool:
-        """Whether the tokens are features, which stand for no symbol."""
+        """Whether the tokens are continuous features instead of symbols."""
         return bool(self.tokens.dtype == np.float32)
 
     def __post_init__(self) -> None:
@@ -66,7 +66,7 @@ class Sequence:
 
     @property
     def prompt_length(self) -> int:
-        """Positions before the first that is generated; all of them where nothing is."""
+        """Positions before the first generated one; all positions where nothing is generated."""
         generated = self.generated()
         return self.spans()[generated[0]][0] if generated else self.length
 
@@ -78,9 +78,9 @@ class Sequence:
 
 
 def unconditional(sequence: Sequence, special: SpecialTokens) -> Sequence:
-    """The guidance branch without its condition: the given text, role words included, becomes the
-    null id at the same length; markers of media, the media themselves and everything generated stay
-    (METHOD 3)."""
+    """The guidance branch without its condition (METHOD 3). The given text, role words included,
+    becomes the null id at the same length. Markers of media, the media and everything generated
+    stay."""
     segments = []
     for segment in sequence.segments:
         if segment.frozen and segment.modality == "text":

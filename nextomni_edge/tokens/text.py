@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ from tokenizers import Tokenizer
 
 from nextomni_edge.config import TextConfig
 from nextomni_edge.errors import InputError
+from nextomni_edge.modalities.table import MODALITIES
 
 Ids = NDArray[np.int64]
 ABSENT: Final = -1  # no id: the format has no such token
@@ -19,8 +21,9 @@ ABSENT: Final = -1  # no id: the format has no such token
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """Ids of the tokens that the format itself uses; ABSENT where it has none. `null` stands for a
-    dropped condition in guidance (METHOD 3)."""
+    """Ids of the format's own tokens; ABSENT where it has none. `null` stands for a dropped
+    condition in guidance (METHOD 3). `more` holds (name, id) of the markers of modalities that have
+    no field here."""
 
     pad: int
     eos: int
@@ -34,24 +37,29 @@ class SpecialTokens:
     video_start: int = ABSENT
     video_end: int = ABSENT
     bos: int = ABSENT
+    more: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Every special id that the format has."""
+        own = [getattr(self, field.name) for field in dataclasses.fields(self)[:-1]]
+        return tuple(token for token in (*own, *dict(self.more).values()) if token != ABSENT)
 
     @property
     def markers(self) -> tuple[int, ...]:
-        """Tokens that stand before the sequence and around media; the unconditional branch keeps
-        them."""
-        media = (
-            self.image_start,
-            self.image_end,
-            self.audio_start,
-            self.audio_end,
-            self.video_start,
-            self.video_end,
-        )
+        """Tokens that open the sequence and surround media. The unconditional branch keeps them."""
+        media = [token for name in MODALITIES for token in self.around(name)]
         return tuple(token for token in (self.bos, *media) if token != ABSENT)
 
-    def has(self, kind: str) -> bool:
-        """Whether the format can hold a kind of media; text always."""
-        return kind == "text" or getattr(self, f"{kind}_start") != ABSENT
+    def around(self, modality: str) -> tuple[int, ...]:
+        """The tokens before and behind a modality, ABSENT where the format has none; text has no
+        such tokens."""
+        known = vars(self) | dict(self.more)
+        return tuple(known.get(name, ABSENT) for name in MODALITIES[modality].markers)
+
+    def has(self, modality: str) -> bool:
+        """Whether the format can hold a modality; text always."""
+        return ABSENT not in self.around(modality)
 
 
 # How special tokens are spelled in tokenizer.json, by template.
@@ -59,7 +67,7 @@ CHATML: Final = {
     name: f"<|{name}|>"
     for name in (
         "pad", "eos", "null", "im_start", "im_end",
-        "image_start", "image_end", "audio_start", "audio_end", "video_start", "video_end",
+        *(marker for record in MODALITIES.values() for marker in record.markers),
     )
 }  # fmt: skip
 DEEPSEEK: Final = {
@@ -84,17 +92,21 @@ class TextTokenizer:
         ids: dict[str, int] = (
             {"null": config.null_token} if config and config.null_token is not None else {}
         )
+        own = {field.name for field in dataclasses.fields(SpecialTokens)}
+        more: list[tuple[str, int]] = []
         for name, spelling in SPELLINGS[self.template].items():
             found = self._tokenizer.token_to_id(spelling)
-            if found is None:
+            if found is not None:
+                ids |= {name: found} if name in own else {}
+                more += [] if name in own else [(name, found)]
+            elif name in own:  # a tokenizer may be older than other modalities
                 raise InputError(f"{path}: special token {spelling} is missing")
-            ids[name] = found
         if "null" not in ids:
             raise InputError(
                 f"{path}: the template {self.template} names no null token; the config must say"
                 " text.null_token"
             )
-        self.special = SpecialTokens(**ids)
+        self.special = SpecialTokens(**ids, more=tuple(more))
         added = sorted(
             token.content
             for token in self._tokenizer.get_added_tokens_decoder().values()
@@ -104,8 +116,7 @@ class TextTokenizer:
         self.vocabulary_size: int = self._tokenizer.get_vocab_size()
 
     def encode(self, text: str) -> Ids:
-        """Ids of a text, (n,) int64, special spellings split up so that they are ordinary
-        characters."""
+        """Ids of a text, (n,) int64. A special token's spelling becomes ordinary characters."""
         for spelling in self._controls:
             text = text.replace(spelling, f"{spelling[0]} {spelling[1:]}")
         return np.asarray(

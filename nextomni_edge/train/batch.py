@@ -16,8 +16,8 @@ from nextomni_edge.tokens.sequence import Sequence
 
 @dataclass(frozen=True)
 class CodeRows:
-    """The rows of one coded modality in a batch: where they stand (n,), their sub-codes (n,K),
-    whether they are generated (n,)."""
+    """The rows of one coded modality in a batch: their places `sample` and `position` (n,), their
+    sub-codes (n,K), and whether they are generated (n,)."""
 
     sample: Tensor
     position: Tensor
@@ -30,9 +30,11 @@ class CodeRows:
 
 @dataclass(frozen=True)
 class Batch:
-    """`tokens` (B,S) int64 (0 at coded rows and pads), `attention`, `response` and `text_generated`
-    (B,S) bool, `last` (B,) the last row. The response is all from the first generated row on,
-    markers between and behind included."""
+    """`tokens` (B,S) int64 are 0 at coded rows and pads. `attention`, `response` and
+    `text_generated` are (B,S) bool. `last` (B,) is the last row.
+
+    The response is everything from the first generated row on, markers included.
+    """
 
     tokens: Tensor
     attention: Tensor

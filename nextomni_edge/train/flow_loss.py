@@ -23,7 +23,7 @@ class Corruption:
     def __init__(self, config: ModelConfig, tables: MetricTables) -> None:
         def paths(modality: str, tables: Tensor) -> tuple[Path, ...]:
             codebooks, entries = tables.shape[:2]
-            return paths_of(config.flow.of(modality), codebooks, entries, lambda: tables)
+            return paths_of(config.path(modality), codebooks, entries, lambda: tables)
 
         (self.text,) = paths("text", tables.text[None])
         self.image, self.audio = paths("image", tables.image), paths("audio", tables.audio)

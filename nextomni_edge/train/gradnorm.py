@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class GradNorm:
-    """λ for named losses, kept positive and summing to their number. `asymmetry` is the paper's
+    """λ for named losses, positive, with a sum equal to their number. `asymmetry` is the paper's
     α."""
 
     def __init__(self, names: tuple[str, ...], asymmetry: float = 0.5, rate: float = 0.02) -> None:

@@ -32,8 +32,8 @@ ON_CPU = not torch.accelerator.is_available()
 class StepFunction(Protocol):
     """Computes a batch's loss by calling `module`, as it is wrapped for its devices.
 
-    All that is drawn depends on the batch's number alone, as `rng` does: it does not matter which
-    process computes it.
+    Every draw depends only on the batch's number, as `rng` does. So it does not matter which
+    process computes the batch.
     """
 
     def __call__(
@@ -42,8 +42,8 @@ class StepFunction(Protocol):
 
 
 class Followed(Protocol):
-    """State beside the parameters, JSON: saved with them, and taken from the main process after
-    each step."""
+    """State next to the parameters, as JSON. It is saved with them, and taken from the main process
+    after each step."""
 
     def state(self) -> dict[str, Any]: ...
 
@@ -52,11 +52,11 @@ class Followed(Protocol):
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """`steps` fixes the learning-rate schedule (warm-up, constant, linear decay), `minutes` only
+    """`steps` fixes the learning-rate schedule (warm-up, constant, linear decay). `minutes` only
     ends this session.
 
-    A step's gradient is the mean over `accumulate` batches of each process: as a batch may be of
-    one modality, that mixes them.
+    A step's gradient is the mean over `accumulate` batches of each process. A batch may hold one
+    modality, so this mixes them.
     """
 
     steps: int
@@ -80,8 +80,8 @@ class TrainOptions:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Whether SIGINT or SIGTERM has come: a step is finished before the training stops, so that its
-    state can be saved."""
+    """Yields a function that says whether SIGINT or SIGTERM has come. The training finishes its
+    step first, so that the state can be saved."""
     seen: list[int] = []
     signals = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, lambda number, _: seen.append(number)) for number in signals]
@@ -123,8 +123,8 @@ class Trainer:
         self.step = 0
 
     def run(self, loss_of: StepFunction, report: Callable[[int, Metrics], None]) -> None:
-        """Train until the steps or the minutes are over, or an interrupt; the state is saved on the
-        way and at the end."""
+        """Train until the steps or the minutes are over, or until an interrupt. The state is saved
+        regularly and at the end."""
         started = saved = time.monotonic()
         with interruptible() as interrupted:
             while self.step < self.options.steps and not self._any(
@@ -143,8 +143,8 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def advance(self, loss_of: StepFunction) -> Metrics:
-        """One optimiser step. InputError where the loss is not finite: nothing is worth saving
-        after that."""
+        """One optimiser step. InputError: the loss is not finite. Then there is nothing worth
+        saving."""
         for group, base in zip(self.optimizer.param_groups, self.bases, strict=True):
             group["lr"] = base * self.options.rate_at(self.step)
         loss, metrics = self._gradients(loss_of)
@@ -164,8 +164,8 @@ class Trainer:
         return metrics
 
     def _gradients(self, loss_of: StepFunction) -> tuple[float, Metrics]:
-        """The mean loss of this step's batches over all processes, its gradients left in the
-        parameters; this process's metrics."""
+        """The mean loss of this step's batches over all processes, and this process's metrics. The
+        gradients are in the parameters."""
         count, processes = self.options.accumulate, self.accelerator.num_processes
         total, metrics = torch.zeros((), device=self.accelerator.device), Metrics()
         for index in range(count):
@@ -183,7 +183,7 @@ class Trainer:
         return float(self.accelerator.reduce(total, "mean")), metrics
 
     def _any(self, wish: bool) -> bool:
-        """Whether any process wishes it: all of them leave the loop at the same step."""
+        """Whether any process asks for it, so that all of them leave the loop at the same step."""
         return bool(
             self.accelerator.reduce(
                 torch.tensor(float(wish), device=self.accelerator.device), "sum"
@@ -199,8 +199,8 @@ class Trainer:
                 self.followed[name].load(state)
 
     def save(self) -> None:
-        """Write weights, average, optimiser and step to state.safetensors, which changes whole or
-        not at all."""
+        """Write weights, average, optimiser and step to state.safetensors. The file changes whole
+        or not at all."""
         if not self.accelerator.is_main_process:
             return
         tensors = {
@@ -219,8 +219,8 @@ class Trainer:
             )
 
     def resume(self) -> bool:
-        """Continue from state.safetensors where there is one; InputError where it belongs to
-        another model."""
+        """Continue from state.safetensors where it exists. InputError: it belongs to another
+        model."""
         path = self.out / "state.safetensors"
         if not path.exists():
             return False

@@ -26,8 +26,8 @@ Float32 = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Draw:
-    """What a recipe gives for one step: media to encode, and how sequences are built from their
-    sub-codes.
+    """What a recipe gives for one step: media to encode, and a function that builds sequences from
+    their sub-codes.
 
     `pixels` (n,3,S,S) in [-1,1], `log_mel` (n,N,F,mels). `build(image codes, audio codes)` returns
     one list of sequences for a flow task, or two aligned lists for a contrastive one.
@@ -50,8 +50,8 @@ class Objective(nn.Module):
         condition_dropout: float,
         t_power: float = 1.0,
     ) -> None:
-        """`t_power`: t = u^t_power of a uniform u. Over 1 it draws early times oftener, where the
-        condition alone tells x_1."""
+        """`t_power`: t = u^t_power for a uniform u. A value over 1 draws early times more often.
+        There only the condition determines x_1."""
         super().__init__()
         self.model = model
         self.special, self.condition_dropout, self.t_power = special, condition_dropout, t_power
@@ -117,15 +117,15 @@ class Objective(nn.Module):
         return flow_loss(self.model, clean.to(self.device), noisy.to(self.device))
 
     def next_token(self, sequences: list[Sequence]) -> tuple[Tensor, dict[str, float]]:
-        """The causal model's loss: cross-entropy of each token of the responses, up to <EOS>, given
-        all that stands before it.
+        """The causal model's loss: cross-entropy of each token of the responses up to <EOS>, given
+        everything before it.
 
         UsageError: a response that is not text.
         """
         clean = collate(sequences, self.model.config)
         if clean.image.generated.any() or clean.audio.generated.any():
             raise UsageError(
-                "an autoregressive model is trained to answer in text alone; leave out tasks that"
+                "an autoregressive model only learns to answer in text; leave out tasks that"
                 " ask for media"
             )
         answered = clean.text_generated & (clean.tokens != self.special.pad)
@@ -135,7 +135,7 @@ class Objective(nn.Module):
     def with_reconstruction(
         self, loss: Tensor, metrics: dict[str, float], draw: Draw
     ) -> tuple[Tensor, dict[str, float]]:
-        """Keep the reconstruction losses of the media at hand, balanced on the codebook that both
+        """Add the reconstruction losses of the batch's media, balanced on the codebook that both
         losses train."""
         kinds = (
             ("image", draw.pixels, image_reconstruction, self.model.embed_image.codebook),

@@ -58,7 +58,7 @@ def audio_reconstruction(
 
 def perplexity(codes: Tensor, entries: int) -> float:
     """Mean over codebooks of exp(entropy) of the sub-codes' use (B,N,K); `entries` where all are
-    used alike."""
+    used equally."""
     flat = codes.flatten(0, 1)
     values = []
     for column in flat.T:
@@ -68,8 +68,8 @@ def perplexity(codes: Tensor, entries: int) -> float:
 
 
 class SemanticHead(nn.Module):
-    """CLIP-style pairing of a medium's mean latent with its name's bag of tokens; used in warm-up
-    and then thrown away."""
+    """CLIP-style pairing of a medium's mean latent with its name's bag of tokens. Only the warm-up
+    uses it."""
 
     def __init__(self, config: ModelConfig, latent_dim: int, width: int = 64) -> None:
         super().__init__()

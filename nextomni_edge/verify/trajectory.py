@@ -69,8 +69,10 @@ def run(model: EdgeModel, task: Task) -> Trajectory:
 def _decoded(model: EdgeModel, finished: Sequence, task: Task) -> tuple[Array, ...]:
     if task.modality == "text":
         return ()
-    decode = model.decode_image if task.modality == "image" else model.decode_audio
-    return tuple(decode(finished.segments[index].tokens) for index in task.sequence.generated())
+    return tuple(
+        model.decode(task.modality, finished.segments[index].tokens)
+        for index in task.sequence.generated()
+    )
 
 
 def compare(name: str, found: Trajectory, expected: Trajectory, result: TaskResult) -> list[str]:

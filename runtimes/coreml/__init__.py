@@ -1,1 +1,1 @@
-"""Core ML packages: run by Apple's library on a Mac, by an interpreter of ours elsewhere."""
+"""Core ML packages: Apple's library runs them on a Mac, our interpreter elsewhere."""

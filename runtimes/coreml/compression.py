@@ -1,5 +1,5 @@
-"""Compressed weights of an ML Program (operators of iOS 18), as numbers: what Core ML computes when
-it loads a package."""
+"""Compressed weights of an ML Program (operators of iOS 18) as numbers: the values that Core ML
+computes when it loads a package."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Array = NDArray[Any]
 def constexpr_blockwise_shift_scale(
     data: Array, scale: Array, offset: Array | None = None
 ) -> Array:
-    """scale · (data − offset): integers of any rank, each axis of `scale` and `offset` cutting it
-    in blocks; float32."""
+    """scale · (data − offset) for integers of any rank; float32. Each axis of `scale` and `offset`
+    cuts the integers into blocks."""
     shifted = data.astype(np.float32)
     if offset is not None:
         shifted -= _per_value(offset.astype(np.float32), data.shape)
@@ -27,8 +27,8 @@ def constexpr_blockwise_shift_scale(
 
 
 def constexpr_lut_to_dense(indices: Array, lut: Array) -> Array:
-    """indices of rank n, lut of rank n + 2: of each block of the indices a table (entries, 1);
-    float32, the indices' shape."""
+    """indices of rank n, lut of rank n + 2 → float32 of the indices' shape. Each block of the
+    indices has a table (entries, 1)."""
     entries = lut.shape[-2]
     if lut.shape[-1] != 1:
         raise InputError(
@@ -42,8 +42,7 @@ def constexpr_lut_to_dense(indices: Array, lut: Array) -> Array:
 
 
 def _per_value(block: Array, shape: tuple[int, ...]) -> Array:
-    """Repeat along every axis until it is as long as `shape`'s. InputError: blocks that do not
-    divide it."""
+    """Repeat along every axis up to the length of `shape`. InputError: blocks do not divide it."""
     if block.ndim != len(shape) or any(
         not cut or size % cut for cut, size in zip(block.shape, shape, strict=True)
     ):

@@ -1,8 +1,8 @@
-"""ML Programs evaluated in numpy: the operators that the Core ML export writes, and no other.
+"""ML Programs evaluated in numpy: only the operators that the Core ML export writes.
 
-It checks what a package computes, off the device. Values that a program holds in float16 are kept
-as float32 rounded to float16, and sums run in float32: how a Neural Engine rounds within an
-operator is not imitated.
+It checks a package's numbers off the device. Values that a program holds in float16 are kept as
+float32 rounded to float16, and sums run in float32. How a Neural Engine rounds within an operator
+is not imitated.
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ _CASTS: Final = {
 
 
 class Interpreter:
-    """A program with its constants read. `blob` gives the numbers that stand in the package's
-    weights.
+    """A program with its constants read. `blob` gives the numbers in the package's weights.
 
     InputError: the program uses an operator, or an option of one, that export does not write.
     """
@@ -77,18 +76,17 @@ class Interpreter:
         self._constants = {name: value for name, value in self._constants.items() if name in used}
 
     def constant(self, name: str) -> Array | None:
-        """A value that the program computes with and does not compute; None: it is no such."""
+        """A value that the program reads without computing it; None: it is no such value."""
         return self._constants.get(name)
 
     def state(self) -> dict[str, Array]:
-        """What the program keeps from one call to the next, all zero; float16, as Core ML has no
-        other."""
+        """The program's state, all zero; float16, the only dtype of Core ML's states."""
         return {name: np.zeros(shape, np.float16) for name, shape in self._states.items()}
 
     def run(
         self, inputs: Mapping[str, Array], state: dict[str, Array] | None = None
     ) -> dict[str, Array]:
-        """The results by name; what the program writes to `state` is put there. Each value is
+        """The results by name. `state` receives what the program writes to it. Each value is
         dropped after its last use."""
         kept = self.state() if state is None else state
         values: dict[str, Value] = {**inputs, **kept}
@@ -116,7 +114,7 @@ class Interpreter:
         }
 
     def _decompress(self, operation: Operation, blob: Callable[[Blob], Array]) -> None:
-        """Such a weight is a constant, and so are its operands."""
+        """A compressed weight is a constant, and so are its operands."""
         given = {
             key: (
                 _read(values[0], blob)
@@ -181,7 +179,7 @@ def _held(constant: Constant) -> Value:
 
 
 def _only(name: str, found: object, expected: object) -> None:
-    """InputError: an option that the interpreter has not."""
+    """InputError: the interpreter does not support an option."""
     if not np.array_equal(found, expected):  # type: ignore[arg-type]
         raise InputError(f"option {name} is {found}, only {expected} is known here")
 
@@ -302,7 +300,7 @@ def slice_by_index(
     end_mask: Array | None = None,
     squeeze_mask: Array | None = None,
 ) -> Array:
-    """A mask that is set ignores the bound, or takes one place and drops the axis."""
+    """A set mask bit ignores the bound, or takes one place and drops the axis."""
 
     def of(mask: Array | None, axis: int) -> bool:
         return mask is not None and bool(mask[axis])

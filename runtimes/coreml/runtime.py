@@ -1,5 +1,5 @@
-"""Core ML packages: on a Mac through Apple's library, elsewhere by an interpreter of the reloaded
-program in numpy."""
+"""Core ML packages: through Apple's library on a Mac, elsewhere through an interpreter of the
+reloaded program in numpy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COMPUTE_UNITS: Final = ("CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE", "ALL")
 
 
 class Package(ABC):
-    """One package as it runs; `layers` of the backbone are in it, 0 of another component."""
+    """One loaded package. It holds `layers` layers of the backbone, 0 of another component."""
 
     def __init__(self, program: MilProgram, layers: int) -> None:
         self.layers = layers
@@ -37,8 +37,7 @@ class Package(ABC):
 
     @abstractmethod
     def predict(self, given: dict[str, Array], state: Any = None) -> dict[str, Array]:
-        """All outputs, as the package has them; `state` as `new_state` made it, which is
-        changed."""
+        """All outputs in the package's form. `state` comes from `new_state`, and is changed."""
 
     @abstractmethod
     def new_state(self) -> Any:
@@ -60,8 +59,8 @@ class InterpretedPackage(Package):
 
 
 class ApplePackage(Package):
-    """Apple's library, on the compute units that were asked for; which of them runs an operator is
-    the system's choice."""
+    """Apple's library, on the requested compute units. The system chooses which of them runs an
+    operator."""
 
     def __init__(self, program: MilProgram, layers: int, component: str, model: Any) -> None:
         super().__init__(program, layers)
@@ -84,10 +83,10 @@ class ApplePackage(Package):
 class CoreMlSession(Session):
     """A component in one package, or a backbone in several that run in sequence.
 
-    Gives a program what Core ML has: int32 for int64, numbers for truth values, a past that is
-    never empty; and where shapes are enumerated one sequence after another, padded to the smallest
-    that holds it. Nothing attends to padding, and no row reads a padded row of another component,
-    so that it changes nothing.
+    It gives a program Core ML's inputs: int32 for int64, numbers for truth values, and a past that
+    is never empty. Where shapes are enumerated, one sequence runs after another, padded to the
+    smallest shape that holds it. Nothing attends to padding, and no row reads a padded row of
+    another component, so padding changes nothing.
     """
 
     def __init__(self, spec: GraphSpec, provider: str, packages: list[Package], form: Form) -> None:
@@ -124,8 +123,8 @@ class CoreMlSession(Session):
         }
 
     def _fitted(self, given: Mapping[str, Array]) -> dict[str, Array]:
-        """`_predict` of inputs padded at the end of their rows and of their past to sizes that the
-        packages take."""
+        """`_predict` of inputs whose rows and past are padded at the end to sizes that the packages
+        take."""
         pairs = (
             pair
             for tensor in self.spec.inputs
@@ -147,22 +146,22 @@ class CoreMlSession(Session):
         return {tensor.name: _cut(tensor, found[tensor.name], rows) for tensor in self.spec.outputs}
 
     def _rows(self, rows: int) -> int:
-        """The smallest count of rows that holds so many."""
+        """The smallest count of rows that holds this many."""
         return next((count for count in self._form.rows if count >= rows), rows)
 
     def _columns(self, past: int) -> int:
-        """The smallest number of past columns that holds so many."""
+        """The smallest number of past columns that holds this many."""
         return max(past, 1) if past <= 1 or not self._form.rows else self._positions
 
     @property
     def _positions(self) -> int:
-        """Columns of the longest past."""
+        """The columns of the longest past."""
         return (
             self._packages[0].state_shape[3] if self._form.keeps else self.spec.dims()["past"].max
         )
 
     def _predict(self, given: dict[str, Array]) -> dict[str, Array]:
-        """Hidden states of one package go into the next, the past of its own layers with them."""
+        """The hidden states of one package go into the next, with the past of its own layers."""
         if len(self._packages) == 1:
             return self._packages[0].predict(given)
         found: dict[str, list[Array]] = {name: [] for name in KEPT}
@@ -181,8 +180,8 @@ class CoreMlSession(Session):
 
 
 class CoreMlState(State):
-    """Of each sequence what each package keeps: room for all positions that the model has, however
-    many are asked for."""
+    """Each package's state of each sequence: room for all positions of the model, however many are
+    asked for."""
 
     def __init__(self, packages: list[Package], batch: int, columns: int) -> None:
         super().__init__(batch, columns)
@@ -198,8 +197,8 @@ class CoreMlState(State):
 
 
 class KeepingSession(CoreMlSession):
-    """A backbone that keeps keys and values inside, in float16: sequence after sequence, as a state
-    is of one."""
+    """A backbone that keeps keys and values inside, in float16. A state holds one sequence, so
+    sequences run one after another."""
 
     def __init__(self, spec: GraphSpec, provider: str, packages: list[Package], form: Form) -> None:
         super().__init__(without_states(spec), provider, packages, form)
@@ -214,7 +213,7 @@ class KeepingSession(CoreMlSession):
         return CoreMlState(self._packages, batch, columns)
 
     def _run(self, inputs: Mapping[str, Array], outputs: list[str]) -> dict[str, Array]:
-        """Each sequence sees itself alone, and what it leaves in the state is read by none."""
+        """Each sequence only sees itself, and nothing reads what it leaves in the state."""
         batch, rows = inputs[Wire.ATTENTION_MASK].shape
         kept = [package.new_state() for package in self._packages]
         nothing, columns = np.zeros((batch, 0), np.bool_), np.tile(np.arange(rows), (batch, 1))
@@ -232,8 +231,8 @@ class KeepingSession(CoreMlSession):
     def _each(
         self, inputs: Mapping[str, Array], seen: Array, columns: Array, kept: list[list[Any]]
     ) -> Array:
-        """Hidden states (b,n,H), 0 at padding, of rows that see `seen` (b,columns) of what is
-        `kept` of their sequence, and are put at `columns` (b,n)."""
+        """Hidden states (b,n,H), 0 at padding. The rows see `seen` (b,columns) of their sequence's
+        `kept`, and are stored at `columns` (b,n)."""
         hidden = np.zeros_like(inputs[Wire.EMBEDDINGS])
         for place, real in enumerate(inputs[Wire.ATTENTION_MASK]):
             if real.any():
@@ -329,7 +328,7 @@ def _joined(parts: list[Array], axis: int) -> Array:
 
 
 def _longer(array: Array, axis: int, size: int) -> Array:
-    """Zeros behind along an axis."""
+    """Append zeros along an axis."""
     if array.shape[axis] == size:
         return array
     return np.pad(
@@ -346,7 +345,7 @@ def _padded(tensor: TensorSpec, array: Array, room: Mapping[str, int]) -> Array:
 
 
 def _cut(tensor: TensorSpec, array: Array, rows: int) -> Array:
-    """An output without the rows that were padding."""
+    """An output without its padded rows."""
     if not any(isinstance(dim, Dim) and dim.name == "rows" for dim in tensor.dims):
         return array
     cut = (slice(None),) * _axis(tensor, "rows") + (slice(rows),)

@@ -36,8 +36,8 @@ PROVIDER_OPTIONS: Final = {"CUDAExecutionProvider": {"use_tf32": "0"}}
 
 
 class OnnxSession(Session):
-    """`library_session` runs the graph; ONNX Runtime falls back to the CPU silently, so the
-    provider is what it reports."""
+    """`library_session` runs the graph. ONNX Runtime falls back to the CPU silently, so the
+    provider is the one that it reports."""
 
     def __init__(self, spec: GraphSpec, library_session: onnxruntime.InferenceSession) -> None:
         super().__init__(spec, library_session.get_providers()[0])
@@ -49,7 +49,7 @@ class OnnxSession(Session):
 
     @contextlib.contextmanager
     def _naming(self) -> Iterator[None]:
-        """Say of a failure of the library whose it is."""
+        """Name the component in a failure of the library."""
         try:
             yield
         except NextOmniError:
@@ -59,10 +59,12 @@ class OnnxSession(Session):
 
 
 class BoundSession(OnnxSession):
-    """Keeps its inputs and outputs in the provider's own memory: a call of the same shapes as the
-    one before it writes and reads the same buffers, so that no step of a loop allocates there. Each
-    thread that runs it has buffers of its own. Keys and values that a `step` keeps never leave that
-    memory."""
+    """Keeps its inputs and outputs in the provider's own memory.
+
+    A call with the shapes of the call before uses the same buffers, so no step of a loop allocates
+    there. Each thread has its own buffers. Keys and values that a `step` keeps never leave that
+    memory.
+    """
 
     def __init__(
         self, spec: GraphSpec, library_session: onnxruntime.InferenceSession, memory: str
@@ -82,7 +84,7 @@ class BoundSession(OnnxSession):
     def _step(
         self, inputs: Mapping[str, Array], state: BoundState, sequences: Ids
     ) -> dict[str, Array]:
-        """All columns of the state are read, in every step but one that sees none of them."""
+        """Every step reads all columns of the state, except one that sees none of them."""
         positions, real = inputs[Wire.POSITIONS], inputs[Wire.ATTENTION_MASK]
         given, sees = whole_or_none(self.spec, inputs, state.seen(sequences, positions, real))
         outputs = [tensor.name for tensor in self.spec.outputs]
@@ -97,8 +99,8 @@ class BoundSession(OnnxSession):
     def _bound(
         self, inputs: Mapping[str, Array], kept: Mapping[str, OrtValue], outputs: list[str]
     ) -> list[OrtValue]:
-        """A call: `kept` are inputs that stand in the provider's memory; so do the outputs, until
-        the next call."""
+        """A call. `kept` are inputs in the provider's memory. The outputs are there too, until the
+        next call."""
         places = {name: (value.data_ptr(), value.shape()) for name, value in kept.items()}
         wanted = ({name: array.shape for name, array in inputs.items()}, places, outputs)
         if getattr(self._mine, "bound", None) != wanted:
@@ -115,7 +117,7 @@ class BoundSession(OnnxSession):
     def _bind(
         self, inputs: Mapping[str, Array], kept: Mapping[str, OrtValue], outputs: list[str]
     ) -> None:
-        """Buffers for inputs of these shapes; the outputs' are made by the run that comes first."""
+        """Buffers for inputs of these shapes. The first run makes the outputs' buffers."""
         create, binding = OrtValue.ortvalue_from_shape_and_type, self._session.io_binding()
         held = {
             name: create(array.shape, array.dtype.type, self._memory)

@@ -1,5 +1,5 @@
-"""Keys and values in the memory of an ONNX Runtime provider, put there and picked by graphs of one
-operator that run on it."""
+"""Keys and values in the memory of an ONNX Runtime provider. Graphs of one operator write and read
+them there."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ COPIES_ON: Final = {"TensorrtExecutionProvider": "CUDAExecutionProvider"}
 
 
 class BoundState(State):
-    """Keys and values (layers,B,kv_heads,columns + 1,head_dim) in the provider's memory; what is no
-    row goes to the last column, which none sees. UsageError: a component without states."""
+    """Keys and values (layers,B,kv_heads,columns + 1,head_dim) in the provider's memory. Padding
+    goes to the last column, which no row sees. UsageError: a component without states."""
 
     def __init__(
         self, spec: GraphSpec, memory: str, provider: str, batch: int, columns: int
@@ -42,7 +42,7 @@ class BoundState(State):
         return np.pad(super().seen(sequences, positions, real), ((0, 0), (0, 1)))
 
     def past(self, sequences: Ids) -> Mapping[str, OrtValue]:
-        """What is kept of these sequences: no copy, if they are all."""
+        """The kept columns of these sequences, without a copy where they are all."""
         if np.array_equal(sequences, np.arange(len(self.filled))):
             return self._kept
         places = self._placed(sequences)
@@ -52,8 +52,8 @@ class BoundState(State):
         }
 
     def put(self, new: Mapping[str, OrtValue], sequences: Ids, positions: Ids, real: Mask) -> None:
-        """Keep the rows (b,n) where `real` of arrays (layers,b,kv_heads,n,head_dim), by the name of
-        the input that takes them."""
+        """Keep the `real` rows (b,n) of arrays (layers,b,kv_heads,n,head_dim), by the name of the
+        input that takes them."""
         layers, _, heads, columns, _ = next(iter(self._kept.values())).shape()
         places = np.empty((layers, len(sequences), heads, positions.shape[1], 4), np.int64)
         places[..., 0] = np.arange(layers)[:, None, None, None]

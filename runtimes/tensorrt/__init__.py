@@ -1,1 +1,1 @@
-"""TensorRT and TensorRT for RTX: engines built by `compile`, run on a GPU."""
+"""TensorRT and TensorRT for RTX: `compile` builds engines, and a GPU runs them."""

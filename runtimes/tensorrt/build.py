@@ -1,8 +1,8 @@
-"""Engines of TensorRT from a bundle's graphs: a strongly typed network, the spec's profile, and
-what the builder said of it.
+"""Engines of TensorRT from a bundle's graphs: a strongly typed network, the spec's profile, and the
+builder's report.
 
-With TensorRT for RTX an engine is built ahead of time for a named capability, without a GPU;
-JetPack's builds for the GPU that is there. Nothing of that is executed where this was written.
+TensorRT for RTX builds an engine ahead of time for a named capability, without a GPU. JetPack's
+library builds for the present GPU. None of this was executed here.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ _BOUND = re.compile(
 
 @dataclass(frozen=True)
 class Asked:
-    """What engines are to be: for which capability ("sm89"), in which arithmetic, taking how much;
-    timings are kept in `folder`."""
+    """The engines to build: their capability ("sm89"), arithmetic and sizes. Timings are kept in
+    `folder`."""
 
     capability: str
     compute: Compute
@@ -61,8 +61,8 @@ class Asked:
 
 
 def capabilities(trt: ModuleType) -> list[str]:
-    """What this library builds for ahead of time; none where it builds for the GPU that is
-    there."""
+    """The capabilities that this library builds for ahead of time; none where it builds for the
+    present GPU."""
     members = getattr(getattr(trt, "ComputeCapability", None), "__members__", {})
     return sorted(
         (name.lower() for name in members if name.startswith("SM")), key=capability_number
@@ -70,9 +70,9 @@ def capabilities(trt: ModuleType) -> list[str]:
 
 
 def check_capability(asked: Asked, here: str | None, float8: bool = False) -> None:
-    """`here`: this machine's own capability, None without a GPU; `float8`: the graphs compute in
-    FP8. UsageError, MissingRuntimeError: what cannot be built, and why.
-    """
+    """Check that the engines can be built. `here`: this machine's own capability, None without a
+    GPU. `float8`: the graphs compute in FP8. UsageError, MissingRuntimeError: what is impossible,
+    and why."""
     trt, number = library(), capability_number(asked.capability)
     known = capabilities(trt)
     if asked.capability != here and not known:
@@ -105,10 +105,10 @@ def check_capability(asked: Asked, here: str | None, float8: bool = False) -> No
 def build(
     component: str, file: Path, spec: GraphSpec, asked: Asked, graph: Path | None = None
 ) -> tuple[Description, Any]:
-    """(description, plan) of one component. `graph`: another form of `file`, of the same meaning,
+    """(description, plan) of one component. `graph`: another form of `file` with the same meaning
     that the library can read.
 
-    InputError: the library cannot parse or build it, or built something else than the spec.
+    InputError: the library cannot parse or build it, or the result differs from the spec.
     """
     trt, messages = library(), list[tuple[str, str]]()
     builder = trt.Builder(log_to(messages))
@@ -139,8 +139,7 @@ def build(
 def _parsed(
     trt: ModuleType, builder: Any, component: str, file: Path, messages: list[tuple[str, str]]
 ) -> Any:
-    """The graph as a strongly typed network: its own types decide the arithmetic, not the builder's
-    taste."""
+    """The graph as a strongly typed network: its types decide the arithmetic, not the builder."""
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log_to(messages))
     if not parser.parse_from_file(str(file)):
@@ -180,7 +179,7 @@ def _config(trt: ModuleType, builder: Any, ranges: dict[str, Range], asked: Aske
 
 
 def _keep_timings(config: Any, file: Path) -> None:
-    """What was measured of kernels, for the next build on this device."""
+    """Measured times of kernels, for the next build on this device."""
     with atomic_write(file) as out:
         out.write(bytes(config.get_timing_cache().serialize()))
 
@@ -202,8 +201,7 @@ def _tensors(trt: ModuleType, network: Any) -> tuple[Tensor, ...]:
 
 
 def _check_ranges(component: str, said: str, ranges: dict[str, Range]) -> None:
-    """InputError: the engine was built for other shapes than asked for, where the builder told
-    them."""
+    """InputError: the builder reports other shapes than those asked for."""
     for found in _BOUND.finditer(said):
         built = Range(
             *(
@@ -219,8 +217,8 @@ def _check_ranges(component: str, said: str, ranges: dict[str, Range]) -> None:
 
 
 def _layers(said: str) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
-    """(layers by type, data types that layers write, those that products read) of the list that the
-    builder ends with."""
+    """(layers by type, data types that layers write, data types that products read) from the list
+    at the end of the builder's log."""
     kinds, dtypes, products = Counter[str](), Counter[str](), Counter[str]()
     for found in _LAYER.finditer(said):
         kinds[found["kind"]] += 1

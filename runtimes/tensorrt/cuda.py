@@ -1,8 +1,8 @@
 """The few calls of NVIDIA's driver that an engine's session needs: memory, copies, a stream,
 captured graphs.
 
-The driver (libcuda) is there wherever a GPU can be used at all; the CUDA toolkit need not be.
-Built, not executed here: no GPU.
+Every usable GPU has the driver (libcuda); the CUDA toolkit is not needed. Built, not executed here:
+no GPU.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ OUT_OF_MEMORY: Final = 2
 
 
 class _Rows(ctypes.Structure):
-    """CUDA_MEMCPY2D: `height` rows of `width` bytes between two places of their own pitch."""
+    """CUDA_MEMCPY2D: `height` rows of `width` bytes between two places with pitches of their
+    own."""
 
     _fields_ = [
         (f"{side}{name}", kind)
@@ -66,7 +67,7 @@ _SIGNATURES: Final[dict[str, tuple[Any, ...]]] = {
 
 
 class Driver:
-    """NVIDIA's driver, its errors made ours."""
+    """NVIDIA's driver, with its errors turned into ours."""
 
     def __init__(self) -> None:
         try:
@@ -92,7 +93,7 @@ class Driver:
 
 
 class CudaDevice:
-    """One GPU and one stream of it; all work of a session goes there, in order. A `Device` (see
+    """One GPU and one stream of it. All work of a session goes there, in order. A `Device` (see
     device.py)."""
 
     def __init__(self, driver: Driver, ordinal: int) -> None:
@@ -164,7 +165,8 @@ class CudaDevice:
         self.driver.call("cuStreamBeginCapture_v2", self._stream, _THREAD_LOCAL)
 
     def end_capture(self) -> int:
-        """What was asked of the stream since, as one graph that can be launched again and again."""
+        """The work queued on the stream since then, as one graph that can be launched again and
+        again."""
         graph, executable = c_void_p(), c_void_p()
         self.driver.call("cuStreamEndCapture", self._stream, byref(graph))
         try:

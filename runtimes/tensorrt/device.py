@@ -1,9 +1,8 @@
-"""What the session of an engine asks of a GPU, and the buffers and states that it keeps there. No
-vendor library.
+"""What an engine's session asks of a GPU, and the buffers and states that it keeps there. No vendor
+library.
 
-Shapes, growth, which graph fits which shapes and where rows of keys and values go are decided here,
-on the host; `Device` carries it out. Tests put numpy in its place: that checks these decisions, and
-is no run.
+The host decides shapes, growth, which graph fits which shapes, and the place of keys and values;
+`Device` carries it out. Tests put numpy in its place. That checks these decisions, and is no run.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ class Copy:
 
 
 class Device(Protocol):
-    """A GPU's memory and one stream. Copies and graphs are asked for and done in order;
-    `synchronise` waits for all."""
+    """A GPU's memory and one stream. Copies and graphs are queued and run in order; `synchronise`
+    waits for all."""
 
     @property
     def stream(self) -> int: ...
@@ -63,7 +62,7 @@ class Buffer:
     capacity: int = 0
 
     def reserve(self, nbytes: int) -> None:
-        """Room for so many bytes."""
+        """Room for this many bytes."""
         if not self.address or nbytes > self.capacity:
             self.release()
             self.address, self.capacity = self.device.allocate(nbytes), nbytes
@@ -76,11 +75,11 @@ class Buffer:
 
 class DeviceState(State):
     """Keys and values (layers,B,kv_heads,columns,head_dim) that stay on the device between steps,
-    and go with this object.
+    and are freed with this object.
 
-    A forward of all sequences reads them where they stand, every column whatever it holds, so that
-    shapes and addresses are the same in every step and one graph serves them; which columns rows
-    see is the mask's affair. UsageError: a component without states.
+    A forward of all sequences reads every column in place. Shapes and addresses are then the same
+    in every step, and one graph serves them. The mask decides which columns a row sees. UsageError:
+    a component without states.
     """
 
     def __init__(self, device: Device, spec: GraphSpec, batch: int, columns: int) -> None:
@@ -103,8 +102,8 @@ class DeviceState(State):
         return len(self.buffers) * math.prod(self.shape[:-1]) * self._row
 
     def past(self, sequences: Ids, room: Mapping[str, Buffer]) -> Mapping[str, Buffer]:
-        """Where a forward of these sequences reads: where they stand, if they are all, else a copy
-        in `room`."""
+        """Where a forward of these sequences reads: in place, if they are all, else a copy in
+        `room`."""
         layers, batch, *plane = self.shape
         if np.array_equal(sequences, np.arange(batch)):
             return self.buffers
@@ -121,7 +120,7 @@ class DeviceState(State):
     def put(
         self, outputs: Mapping[str, Buffer], sequences: Ids, positions: Ids, real: Mask
     ) -> None:
-        """Keep the rows (b,n) where `real` of a forward's own keys and values, which stand in these
+        """Keep the `real` rows (b,n) of a forward's own keys and values, which are in these
         buffers."""
         columns, rows = self.shape[3], positions.shape[1]
         for name, kept in self.buffers.items():
@@ -146,8 +145,8 @@ class DeviceState(State):
         self, sequences: Ids, positions: Ids, real: Mask
     ) -> Iterator[tuple[int, int, int, int]]:
         """(place in the batch, first plane (columns,head_dim) of the new rows and of the kept ones,
-        how many planes): a copy serves all layers, heads and sequences where each sequence has the
-        same rows."""
+        number of planes). One copy serves all layers, heads and sequences where each sequence has
+        the same rows."""
         layers, batch, heads = self.shape[:3]
         alike = (positions == positions[0]).all() and (real == real[0]).all()
         if alike and np.array_equal(sequences, np.arange(batch)):

@@ -1,8 +1,8 @@
-"""Engine files of TensorRT: how one is named, what stands before it, and which one a machine may
-load. Needs no vendor library.
+"""Engine files of TensorRT: their names, their headers, and which one a machine may load. Needs no
+vendor library.
 
-A file holds a digest of all that follows, the length of a description, the description as JSON, and
-the library's own plan. It is read back by its owner alone: a plan is as trusted as a program.
+A file holds a digest of everything after it, the length of a description, the description as JSON,
+and the library's own plan. Only its owner may read it back: a plan is trusted like a program.
 """
 
 from __future__ import annotations
@@ -27,9 +27,8 @@ _DIGEST, _LENGTH = 32, 8
 
 @dataclass(frozen=True)
 class Identity:
-    """What an engine belongs to, and runs with alone: a graph with its weights (`content`), a
-    library and its version, a compute capability such as "sm89", and the arithmetic that it was
-    built for."""
+    """What an engine belongs to: a graph with its weights (`content`), a library and its version, a
+    compute capability such as "sm89", and its arithmetic. It runs with nothing else."""
 
     content: str
     library: str
@@ -38,14 +37,14 @@ class Identity:
     compute: str
 
     def file(self, component: str) -> str:
-        """The engine's name; everything that it belongs to is in it."""
+        """The engine's name, which holds everything that it belongs to."""
         made_for = f"{self.library}-{self.version}-{self.capability}-{self.compute}"
         return f"{component}-{self.content[:16]}-{made_for}{ENDING}"
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output of an engine; a free size is −1. Dtypes are the spec's."""
+    """An input or output of an engine. A free size is −1. Dtypes are the spec's."""
 
     name: str
     dtype: str
@@ -55,10 +54,10 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Description:
-    """An engine as its builder told it: tensors, the profile's range of each input, layers by type,
-    how many layers write which data type, bytes of weights and of working memory at the profile's
-    largest shapes (None: the builder did not say), and how many products of matrices read which
-    data type."""
+    """The builder's description of an engine: tensors, the profile's range of each input, layers by
+    type, and the number of layers by written data type. Bytes of weights and of working memory are
+    those at the profile's largest shapes (None: unknown). `products_reading` counts matrix products
+    by the data type that they read."""
 
     component: str
     identity: Identity
@@ -75,8 +74,8 @@ class Description:
 
 
 def engines_beside(bundle: Path) -> Path:
-    """Where a bundle's engines are kept if nobody names a folder: not inside it, for it holds what
-    its manifest lists alone."""
+    """The default folder of a bundle's engines. It is outside the bundle, which only holds what its
+    manifest lists."""
     return bundle.resolve().with_name(f"{bundle.resolve().name}.engines")
 
 
@@ -86,8 +85,8 @@ def content_key(digests: list[str]) -> str:
 
 
 def write_engine(folder: Path, description: Description, plan: bytes | memoryview) -> Path:
-    """Write an engine under its name in `folder`; an older one of that name stays whole until the
-    new one is."""
+    """Write an engine under its name in `folder`. An older one of that name stays whole until
+    then."""
     header = json.dumps(description.to_json()).encode()
     head = len(header).to_bytes(_LENGTH, "little") + header
     digest = hashlib.sha256(head)
@@ -100,7 +99,7 @@ def write_engine(folder: Path, description: Description, plan: bytes | memoryvie
 
 
 def read_engine(path: Path) -> tuple[Description, memoryview]:
-    """(description, plan). InputError: the file is not whole, or no engine."""
+    """(description, plan). InputError: the file is damaged, or no engine."""
     try:
         content = memoryview(path.read_bytes())
     except OSError as error:
@@ -118,8 +117,8 @@ def read_engine(path: Path) -> tuple[Description, memoryview]:
 
 
 def find_engine(folder: Path, component: str, identity: Identity) -> tuple[Description, memoryview]:
-    """The engine that belongs to `identity`. MissingRuntimeError: there is none, with the command
-    that builds it."""
+    """The engine that belongs to `identity`. MissingRuntimeError: there is none; the error names
+    the command that builds it."""
     path = folder / identity.file(component)
     if path.is_file():
         description, plan = read_engine(path)
@@ -164,7 +163,7 @@ def _free(dims: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 def parse_description(data: Mapping[str, Any]) -> Description:
-    """What `to_json` wrote."""
+    """The inverse of `to_json`."""
     given = dict(data)
     given["identity"] = Identity(**given["identity"])
     given["tensors"] = tuple(

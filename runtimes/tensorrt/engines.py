@@ -1,5 +1,4 @@
-"""All engines of a bundle: built one after another into a folder, those kept that are there
-already."""
+"""All engines of a bundle, built one after another into a folder. Existing ones are kept."""
 
 from __future__ import annotations
 
@@ -29,7 +28,7 @@ Form = Callable[[str], Path]
 
 @dataclass(frozen=True)
 class Engine:
-    """One engine of the folder. `built` False: it was there."""
+    """One engine of the folder. `built` False: it existed before."""
 
     file: Path
     bytes: int
@@ -40,11 +39,11 @@ class Engine:
 def compile_bundle(
     bundle: Bundle, asked: Asked, components: Collection[str] | None, form: Form, progress: Progress
 ) -> dict[str, Engine]:
-    """Engines of a bundle's components by name; None means all. One that is there for the same
+    """Engines of a bundle's components by name; None means all. An existing engine for the same
     graph, library, capability, arithmetic and shapes is kept.
 
-    UsageError: a component that the bundle has not, a capability that the library has not.
-    InputError: a graph that it cannot read.
+    UsageError: the bundle lacks a component, or the library a capability. InputError: the library
+    cannot read a graph.
     """
     for name in components or ():
         if name not in bundle.manifest.components:
@@ -80,7 +79,7 @@ def has_float8(bundle: Bundle, components: Collection[str]) -> bool:
 
 
 def _there(bundle: Bundle, component: str, asked: Asked) -> Engine | None:
-    """The engine that the folder holds, if it is whole and of the same shapes."""
+    """The folder's engine, if it is whole and has the same shapes."""
     identity = identity_of(
         library(), content_key(graph_content(bundle.component_file(component))), asked.capability,
         asked.compute

@@ -1,5 +1,5 @@
-"""Changes to a parsed network of TensorRT, where its types decide the arithmetic and its layers
-what the builder can do."""
+"""Changes to a parsed network of TensorRT. Its types decide the arithmetic, and its layers what the
+builder can do."""
 
 from __future__ import annotations
 
@@ -27,9 +27,12 @@ def readers_of(network: Any) -> Readers:
 
 
 def make_buildable(trt: ModuleType, network: Any) -> None:
-    """Let attention be computed by plain operators where no fused kernel takes its mask and head
-    size, which otherwise is an error, and write one sum of products as a product of matrices:
-    TensorRT for RTX 1.7 fails on it with an internal error."""
+    """Compute attention by plain operators where no fused kernel supports its mask and head size,
+    which is an error otherwise.
+
+    Also write one sum of products as a product of matrices: TensorRT for RTX 1.7 fails on it with
+    an internal error.
+    """
     readers = readers_of(network)
     for layer in layers_of(network):
         if layer.type == trt.LayerType.ATTENTION_OUTPUT:
@@ -55,11 +58,11 @@ def _replace_nearest(trt: ModuleType, network: Any, layer: Any, readers: Readers
 
 
 def narrow(trt: ModuleType, network: Any, dtype: Any) -> int:
-    """Let every product of float32 matrices take `dtype` ones and give float32 again; returns how
-    many there were.
+    """Make every product of float32 matrices read `dtype` and give float32 again; returns their
+    number.
 
-    Norms, attention, convolutions, sums over layers and what crosses the border stay in float32, so
-    that float16's range is met by the products with weights alone.
+    Norms, attention, convolutions, sums over layers, inputs and outputs stay in float32. So only
+    the products with weights must fit float16's range.
     """
     layers, readers = layers_of(network), readers_of(network)
     outputs = {network.get_output(index).name for index in range(network.num_outputs)}

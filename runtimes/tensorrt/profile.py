@@ -1,5 +1,5 @@
-"""Optimisation profiles of TensorRT from a component's spec: of every free size the least, the one
-to be fast at, and the most."""
+"""Optimisation profiles of TensorRT from a component's spec: the smallest, the preferred and the
+largest value of every free size."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ FAST: Final = {"batch": 2, "rows": 256, "past": 0}
 
 @dataclass(frozen=True)
 class Limits:
-    """What an engine must take: at most `batch` sequences at once (guidance doubles them), `rows`
-    positions of each and as many kept ones. None: what the spec allows. An engine's working memory
-    grows with them, whatever is then run."""
+    """The sizes that an engine must take: at most `batch` sequences at once (guidance doubles
+    them), and `rows` positions of each, with as many kept ones. None: what the spec allows. An
+    engine's working memory grows with them, whatever runs later."""
 
     batch: int | None = 8
     rows: int | None = None
@@ -26,7 +26,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Range:
-    """Shapes of one input: the least, the fast and the largest."""
+    """Shapes of one input: the smallest, the preferred and the largest."""
 
     min: tuple[int, ...]
     opt: tuple[int, ...]
@@ -34,7 +34,7 @@ class Range:
 
 
 def profile(spec: GraphSpec, limits: Limits) -> dict[str, Range]:
-    """The range of every input of a component. UsageError: limits outside of the spec's."""
+    """The range of every input of a component. UsageError: limits outside the spec's."""
     sizes = {name: _bounds(spec, name, limits) for name in spec.dims()}
     if "attended" in sizes:  # the columns that rows see: those kept, and themselves
         least, _, most = sizes["attended"]

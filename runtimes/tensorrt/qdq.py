@@ -1,9 +1,9 @@
-"""A quantised bundle's graph in ONNX's own operators alone, QuantizeLinear and DequantizeLinear:
-what TensorRT reads.
+"""A quantised bundle's graph in ONNX's own operators, QuantizeLinear and DequantizeLinear: the form
+that TensorRT reads.
 
-The integers stay what they are and are only written otherwise: int8 around 0 in place of uint8
-around 128, int4 in place of uint4 around 8. What has no such form is refused: blocks with zero
-points, and activations rounded while a graph runs.
+The integers keep their values and change their form: int8 around 0 in place of uint8 around 128,
+int4 in place of uint4 around 8. Two forms are refused: blocks with zero points, and activations
+that are rounded while a graph runs.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ SIGNED: Final = {4: ir.DataType.INT4, 8: ir.DataType.INT8}
 
 
 def qdq_form(bundle: Bundle, component: str, folder: Path) -> Path:
-    """Write the form of a component's graph into `folder`, and return its path; weights that stay
+    """Write this form of a component's graph into `folder`, and return its path. Unchanged weights
     are linked there.
 
-    InputError: a layer that has no such form, and how to quantise instead.
+    InputError: a layer without such a form, and how to quantise instead.
     """
     model = load_graph(bundle, component)
     rewrite(model, component, folder)
@@ -40,8 +40,8 @@ def qdq_form(bundle: Bundle, component: str, folder: Path) -> Path:
 
 
 def rewrite(model: ir.Model, component: str, folder: Path) -> None:
-    """Bring a graph into the form, in place; integers that change are written into `folder`.
-    InputError as of `qdq_form`."""
+    """Bring a graph into this form, in place. Changed integers are written into `folder`.
+    InputError: as `qdq_form`."""
     form = _Form(model, component, folder)
     for node in list(model.graph):
         if rule := form.rules.get(node.op_type):
@@ -53,7 +53,7 @@ def rewrite(model: ir.Model, component: str, folder: Path) -> None:
 
 
 class _Form:
-    """One graph on its way; `rules` rewrite the nodes of a type in place."""
+    """One graph in conversion. `rules` rewrite the nodes of a type in place."""
 
     def __init__(self, model: ir.Model, component: str, folder: Path) -> None:
         self.graph, self.component, self.folder = model.graph, component, folder
@@ -91,8 +91,8 @@ class _Form:
         self, node: ir.Node, packed: ir.Value | None, scale: ir.Value | None,
         zero: Sequence[ir.Value | None], columns: int
     ) -> ir.Value:  # fmt: skip
-        """(rows, columns) float32 of packed blocks; what fills up the last block is cut off
-        (columns 0: nothing does)."""
+        """(rows, columns) float32 of packed blocks, without the last block's padding (columns 0:
+        there is none)."""
         bits, block = node.attributes.get_int("bits", 4), node.attributes.get_int("block_size", 32)
         if any(value is not None for value in zero):
             raise InputError(
@@ -115,8 +115,8 @@ class _Form:
         return self._before(node, "Slice", [values, *bounds])
 
     def _signed(self, packed: ir.Value, bits: int) -> ir.Value:
-        """The integers of an initializer as int4 or int8 (rows, columns), in a file of their own;
-        once for all that read it."""
+        """The integers of an initializer as int4 or int8 (rows, columns), in a new file; once for
+        all readers."""
         name = f"{packed.name}.signed"
         if name in self.graph.initializers:
             return self.graph.initializers[name]
@@ -181,8 +181,8 @@ class _Form:
             self.graph.remove(unused, safe=True)
 
     def _activation(self, node: ir.Node) -> None:
-        """uint8 around 128 becomes int8 around 0, which is the same number. InputError: around
-        another."""
+        """uint8 around 128 becomes int8 around 0, with the same values. InputError: around another
+        number."""
         zero = node.inputs[2] if len(node.inputs) > 2 else None
         if zero is None or zero.const_value is None or zero.const_value.dtype != ir.DataType.UINT8:
             return

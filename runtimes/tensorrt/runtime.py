@@ -1,4 +1,4 @@
-"""TensorRT, or TensorRT for RTX: engines built by `compile`, run on device memory. Built, not
+"""TensorRT, or TensorRT for RTX: engines that `compile` built, run on device memory. Built, not
 executed here: no GPU."""
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ COMPUTES: Final[tuple[Compute, ...]] = ("float32", "bfloat16", "float16")
 
 
 def library() -> ModuleType:
-    """TensorRT as it is installed here. MissingRuntimeError: not at all, with the command that
+    """The installed TensorRT. MissingRuntimeError: it is missing; the error has the command that
     installs it on this platform."""
     for name in LIBRARIES:
         with contextlib.suppress(ImportError):
@@ -63,7 +63,8 @@ def here() -> str | None:
 
 
 def this_capability() -> str:
-    """The same where there must be one. MissingRuntimeError: no GPU, and what to do instead."""
+    """The compute capability of this machine's first GPU. MissingRuntimeError: there is no GPU; the
+    error says what to do instead."""
     try:
         return devices()[0].capability
     except MissingRuntimeError as error:
@@ -87,9 +88,10 @@ def log_to(lines: list[tuple[str, str]]) -> Any:
 
 
 class TensorRtSession(Session):
-    """An engine's context, buffers and graph. One forward at a time: they belong to one stream.
+    """An engine's context, buffers and graph. They belong to one stream, so one forward runs at a
+    time.
 
-    Inputs and outputs are numpy's; keys and values that a `step` keeps stay on the device, in a
+    Inputs and outputs are numpy's. Keys and values that a `step` keeps stay on the device, in a
     `DeviceState`.
     """
 
@@ -118,7 +120,7 @@ class TensorRtSession(Session):
     def _step(
         self, inputs: Mapping[str, Array], state: DeviceState, sequences: Ids
     ) -> dict[str, Array]:
-        """All columns of the state are read, in every step but one that sees none of them."""
+        """Every step reads all columns of the state, except one that sees none of them."""
         positions, real = inputs[Wire.POSITIONS], inputs[Wire.ATTENTION_MASK]
         given, sees = whole_or_none(self.spec, inputs, state.seen(sequences, positions, real))
         kept = {own for _, own in self.spec.states}
@@ -135,7 +137,7 @@ class TensorRtSession(Session):
         state: DeviceState | None = None,
         sequences: Ids | None = None,
     ) -> dict[str, Array]:
-        """`state`: where the past of these sequences is, which `inputs` then lack."""
+        """`state`: the past of these sequences, which `inputs` then lack."""
         given = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
         shapes = {name: array.shape for name, array in given.items()}
         if state is not None and sequences is not None:
@@ -163,7 +165,7 @@ class TensorRtSession(Session):
         return found
 
     def _results(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-        """Shapes of all outputs: every free size of one is an input's."""
+        """Shapes of all outputs: every free size is one of an input."""
         sizes = {
             dim.name: size
             for tensor in self.spec.inputs
@@ -178,9 +180,12 @@ class TensorRtSession(Session):
     def _enqueue(
         self, shapes: Mapping[str, tuple[int, ...]], buffers: Mapping[str, Buffer]
     ) -> None:
-        """The forward itself. A captured graph is of one binding of shapes and addresses, and holds
-        only while the context is left alone: a new binding runs directly, which also lets the
-        library settle, the same one again is captured and launched."""
+        """The forward itself.
+
+        A captured graph belongs to one binding of shapes and addresses, and holds as long as
+        nothing changes the context. A new binding runs directly first, which also lets the library
+        settle. When the same binding comes again, it is captured and launched.
+        """
         binding = tuple(
             (name, shapes.get(name), buffer.address) for name, buffer in sorted(buffers.items())
         )
@@ -217,8 +222,8 @@ class TensorRtSession(Session):
 
 
 class TensorRtRuntime(Runtime):
-    """Providers are the GPUs of this machine. It loads what `compile` built for this very library
-    and GPU, and nothing else."""
+    """Providers are the GPUs of this machine. It only loads what `compile` built for this very
+    library and GPU."""
 
     NAME: ClassVar = "TensorRT"
     COMPUTES: ClassVar[tuple[Compute, ...]] = COMPUTES
@@ -265,12 +270,12 @@ class TensorRtRuntime(Runtime):
 
 
 def identity_of(trt: ModuleType, content: str, capability: str, compute: str) -> Identity:
-    """What an engine of this library for this capability belongs to."""
+    """The identity of an engine of this library for this capability."""
     return Identity(content, trt.__name__, str(trt.__version__), capability, compute)
 
 
 def errors_of(messages: list[tuple[str, str]]) -> str:
-    """What the library said went wrong, in a line."""
+    """The library's error, in one line."""
     said = [
         message
         for severity, message in messages

@@ -11,10 +11,13 @@ import soundfile
 from PIL import Image
 
 import nextomni_edge as ne
-from nextomni_edge.api.output import FORMATS, kind_of_output
+from nextomni_edge.api.output import kind_of_output
 from nextomni_edge.errors import UsageError
+from nextomni_edge.media.audio import write_audio
+from nextomni_edge.modalities.table import MODALITIES
 from nextomni_edge.tokens.chat import Kind
 
+FORMATS = {kind: record.formats for kind, record in MODALITIES.items()}
 KINDS: tuple[Kind, ...] = ("text", "image", "audio", "video")
 
 
@@ -121,13 +124,9 @@ def test_a_scale_that_cannot_be_is_refused(
     assert line in str(refused.value)
 
 
-def test_an_mp3_of_a_rate_that_it_does_not_have_is_resampled() -> None:
-    import io
-
-    from nextomni_edge.media.audio import audio_bytes
-
-    data = audio_bytes(np.zeros(5000, np.float32), 10_000, Path("a.mp3"))
-    with soundfile.SoundFile(io.BytesIO(data)) as written:
+def test_an_mp3_of_a_rate_that_it_does_not_have_is_resampled(tmp_path: Path) -> None:
+    write_audio(tmp_path / "a.mp3", np.zeros(5000, np.float32), 10_000)
+    with soundfile.SoundFile(tmp_path / "a.mp3") as written:
         assert written.samplerate == 48_000
 
 

@@ -16,9 +16,7 @@ from nextomni_edge.calibration.report.agreement import (
     predictions,
 )
 from nextomni_edge.generate.model import EdgeModel
-from tests.calibration.test_collect import BINS, bundle, model
-
-__all__ = ["bundle", "model"]  # fixtures
+from tests.calibration.lines import BINS
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,7 @@ from nextomni_edge.calibration.layers import Layer, layers
 from nextomni_edge.errors import InputError
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.rows import Layout
-from tests.calibration.test_collect import BINS, bundle, model, prompts
-
-__all__ = ["bundle", "model", "prompts"]  # fixtures
+from tests.calibration.lines import BINS
 
 
 @pytest.fixture(scope="module")

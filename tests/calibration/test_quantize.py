@@ -17,22 +17,16 @@ import pytest
 
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.calibration import quantize
-from nextomni_edge.calibration.recipes.config import Int4, Int8Dynamic, QuantConfig, recipe
+from nextomni_edge.calibration.recipes.config import Int8Dynamic, recipe
 from nextomni_edge.errors import GateError, InputError, UsageError
 from nextomni_edge.export import export_bundle
 from nextomni_edge.tasks import PLANS
 from nextomni_edge.verify import VerificationError, replay, verify
+from tests.calibration.configs import CONFIGS
 from tests.tiny import tiny_config, tiny_model
 from tests.verify import tamper
 
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
-CONFIGS: dict[str, QuantConfig] = {
-    "int8": recipe("int8-dynamic"),
-    "int4": recipe("int4-rtn"),
-    "int4-asymmetric": Int4(
-        block_size=64, symmetric=False, table_bits=8, head_bits=32, skip=("audio_decoder",)
-    ),
-}
 
 
 @pytest.fixture(scope="session", params=CONFIGS)

@@ -19,9 +19,7 @@ from nextomni_edge.calibration.report.kept import Kept, remove_kept
 from nextomni_edge.calibration.report.page import page, write_report
 from nextomni_edge.calibration.report.report import Variant, load_variants, report
 from nextomni_edge.errors import InputError, UsageError
-from tests.cli.conftest import Invoke, answered, invoke, refused
-
-__all__ = ["invoke"]  # fixture
+from tests.calls import Invoke, answered, refused
 
 
 @pytest.fixture(scope="module")

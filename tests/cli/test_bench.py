@@ -9,7 +9,7 @@ import pytest
 
 from nextomni_edge.cli.verbs.bench import changed
 from nextomni_edge.generate.options import GenerationOptions
-from tests.cli.conftest import Invoke, answered, refused
+from tests.calls import Invoke, answered, refused
 
 
 def test_a_baseline_runs_in_turn_and_is_compared(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Invoke, answered, refused
+from tests.calls import Invoke, answered, refused
 from tests.tiny import COMPONENTS
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Invoke, answered, refused
+from tests.calls import Invoke, answered, refused
 
 
 def test_prompts_make_a_set_whose_counts_are_told(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nextomni_edge.media.image import read_image
 from nextomni_edge.media.video import read_video
-from tests.cli.conftest import Invoke, refused
+from tests.calls import Invoke, refused
 
 
 def test_turns_of_every_modality(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nextomni_edge.runtimes.tensorrt import cuda
-from tests.cli.conftest import Invoke, answered, refused
+from tests.calls import Invoke, answered, refused
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from safetensors import safe_open
 
 from nextomni_edge.search import INDEX_NAME
-from tests.cli.conftest import Invoke, answered, refused
+from tests.calls import Invoke, answered, refused
 from tests.tiny import tiny_model
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from nextomni_edge.checkpoints import hub
-from tests.cli.conftest import Invoke, answered, refused
+from tests.calls import Invoke, answered, refused
 from tests.models.fudoki_oracle import fudoki_source
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"

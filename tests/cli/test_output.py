@@ -16,7 +16,7 @@ from PIL import Image
 from nextomni_edge.cli.generation import EMPTY
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.tokens.chat import Part
-from tests.cli.conftest import Invoke, answered, refused
+from tests.calls import Invoke, answered, refused
 
 ASKED = ("--text", "a cat", "--steps", 2)
 

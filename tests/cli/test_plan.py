@@ -9,7 +9,7 @@ import pytest
 from nextomni_edge.cli.verbs.plan import DEVICES
 from nextomni_edge.measure import DEVICES as KNOWN
 from nextomni_edge.measure import probe
-from tests.cli.conftest import Invoke, answered, refused
+from tests.calls import Invoke, answered, refused
 
 
 @pytest.fixture(autouse=True)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import ROOT
+from tests.cli.process import PROGRAM, ended, heed_interrupts, start
+from tests.sources import ROOT
 
-PROGRAM = [sys.executable, "-m", "nextomni_edge"]
 WITHOUT_TORCH = """
 import sys
 blocked = ["torch", "onnx", "onnxscript", "transformers", "accelerate", "scipy"]
@@ -23,29 +23,6 @@ sys.modules.update(dict.fromkeys(blocked))  # importing one raises
 from nextomni_edge.cli import main
 main()
 """
-
-
-def heed_interrupts() -> None:
-    """A test run in a shell's background has interrupts ignored, and its children inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def start(*arguments: object, program: list[str] = PROGRAM) -> subprocess.Popen[str]:
-    command = [*program, *map(str, arguments)]
-    return subprocess.Popen(
-        command,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=heed_interrupts,
-    )
-
-
-def ended(*arguments: object, program: list[str] = PROGRAM) -> tuple[int, str, str]:
-    process = start(*arguments, program=program)
-    out, errors = process.communicate(timeout=250)
-    return process.returncode, out, errors
 
 
 @pytest.mark.parametrize(

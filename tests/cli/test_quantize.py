@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nextomni_edge.bundle import Bundle
-from tests.cli.conftest import Invoke, answered, refused
+from tests.calls import Invoke, answered, refused
 
 RECIPE = ("--recipe", "int8-dynamic")
 

@@ -15,7 +15,7 @@ from nextomni_edge.errors import (
     NextOmniError,
     UsageError,
 )
-from tests.cli.conftest import Invoke, refused
+from tests.calls import Invoke, refused
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -17,7 +17,7 @@ from nextomni_edge.media.audio import read_audio
 from nextomni_edge.media.image import read_image
 from nextomni_edge.media.video import read_video
 from nextomni_edge.tokens.chat import Part
-from tests.cli.conftest import Invoke, answered, refused
+from tests.calls import Invoke, answered, refused
 from tests.tiny import causal_config, tiny_config, tiny_model
 
 CONFIG = tiny_config()

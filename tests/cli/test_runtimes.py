@@ -10,7 +10,7 @@ import pytest
 
 from nextomni_edge.files import user_cache
 from nextomni_edge.runtimes import choice
-from tests.cli.conftest import Invoke, answered, refused
+from tests.calls import Invoke, answered, refused
 
 Variant = Callable[[str], Path]
 PROMPT = ("--text", "what is this?", "--seed", "3")

@@ -14,7 +14,7 @@ from safetensors import safe_open
 
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.runtimes.base import NonFiniteError
-from tests.cli.conftest import Invoke, refused
+from tests.calls import Invoke, refused
 
 
 def test_a_picture_is_shown_as_it_forms_and_ends_with_the_answer(

@@ -11,9 +11,9 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from nextomni_edge.models import native
 from nextomni_edge.models.initial import read_part, with_sections
-from tests.cli.conftest import Invoke, refused
-from tests.cli.test_process import ended
-from tests.models.test_published import VISION, published
+from tests.calls import Invoke, refused
+from tests.cli.process import ended
+from tests.models.published import VISION, published
 from tests.tiny import tiny_config
 
 RECIPE = """

@@ -19,7 +19,7 @@ from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.measure import variants
 from nextomni_edge.runtimes import choice
 from nextomni_edge.spec import ComponentName
-from tests.cli.conftest import Invoke, answered, refused
+from tests.calls import Invoke, answered, refused
 
 Change = Callable[[dict[str, Any]], object]
 ASKED = ("--text", "a cat")

@@ -79,7 +79,7 @@ def test_a_claim_holds_up_to_its_number_of_forwards(n: int | None, said: str) ->
     assert line.startswith(
         "- 64 tokens, 1.2 times faster than llama.cpp q8_0: up to 8.2 forwards (exact), 8.2"
     )
-    assert line.endswith(f"; not told apart{said}; at least as good: at no number measured.")
+    assert line.endswith(f". Not told apart{said}. At least as good: at no number measured.")
 
 
 def test_answers_in_two_parts_are_held_to_their_own_line() -> None:
@@ -88,7 +88,7 @@ def test_answers_in_two_parts_are_held_to_their_own_line() -> None:
     line = report.verdicts(found).splitlines()[0]
     assert (
         "up to 4.1 forwards for each of two parts (exact), 4.1 with" in line
-        and "; not told apart from 4: it holds;" in line
+        and ". Not told apart from 4: it holds." in line
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.errors import UsageError
 from nextomni_edge.export import export_bundle
-from tests.conftest import fill
+from tests.full_disk import fill
 from tests.killed import killed
 
 KILLS = 10

@@ -20,6 +20,7 @@ from nextomni_edge.tokens.text import TextTokenizer
 from nextomni_edge.tokens.train import train_tokenizer
 from tests.tiny import CORPUS, tiny_config
 
+BLOCK = 4  # rows of text in a block of tiny_config
 Function = Callable[[Mapping[str, Array]], Array]
 
 
@@ -54,6 +55,10 @@ class FakeNetwork:
             "text": (1, config.text.vocabulary_size),
             "image": (config.image.codebook.codebooks, config.image.codebook.entries),
             "audio": (config.audio.codebook.codebooks, config.audio.codebook.entries),
+            **{
+                coded.name: (coded.codebook.codebooks, coded.codebook.entries)
+                for coded in config.more
+            },
         }
 
     def table(self, name: str, *shape: int) -> Array:
@@ -116,8 +121,11 @@ class FakeNetwork:
 class Fake:
     """An EdgeModel over a FakeNetwork, and what a test asks of it."""
 
-    def __init__(self, folder: Path, coupling: float = 1.0, **config: Any) -> None:
-        self.config = tiny_config(**config)
+    def __init__(
+        self, folder: Path, coupling: float = 1.0, whole: ModelConfig | None = None, **config: Any
+    ) -> None:
+        """`config`: what tiny_config is made of; or the `whole` config."""
+        self.config = whole or tiny_config(**config)
         train_tokenizer(CORPUS, self.config.text.vocabulary_size, folder / "tokenizer.json")
         self.network = FakeNetwork(self.config, coupling)
         specs, functions = graph_specs(self.config), self.network.functions()
@@ -147,3 +155,17 @@ class Fake:
             self.model.tokenizer,
             count,
         )
+
+
+def end_at(fake: Fake, row: int) -> None:
+    """Let <EOS> be all but certain `row` rows into a response, by marking that position in the
+    hidden state."""
+    start = fake.ask("text").spans()[-1][0]
+    fake.sessions["backbone"].function = lambda inputs: np.repeat(
+        (inputs[Wire.POSITIONS] == start + row)[:, :, None], fake.network.hidden_size, axis=2
+    )
+    eos = fake.model.tokenizer.special.eos
+    fake.sessions["text_head"].function = lambda inputs: (
+        20.0
+        * (inputs[Wire.HIDDEN][:, :, :1] * (np.arange(fake.config.text.vocabulary_size) == eos))
+    )

@@ -16,23 +16,7 @@ from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.generate.steps import StepRecord
 from nextomni_edge.runtimes.base import NonFiniteError
 from nextomni_edge.spec import Wire
-from tests.generate.fake import Fake
-
-BLOCK = 4
-
-
-def end_at(fake: Fake, row: int) -> None:
-    """Let <EOS> be all but certain `row` rows into a response, by marking that position in the
-    hidden state."""
-    start = fake.ask("text").spans()[-1][0]
-    fake.sessions["backbone"].function = lambda inputs: np.repeat(
-        (inputs[Wire.POSITIONS] == start + row)[:, :, None], fake.network.hidden_size, axis=2
-    )
-    eos = fake.model.tokenizer.special.eos
-    fake.sessions["text_head"].function = lambda inputs: (
-        20.0
-        * (inputs[Wire.HIDDEN][:, :, :1] * (np.arange(fake.config.text.vocabulary_size) == eos))
-    )
+from tests.generate.fake import BLOCK, Fake, end_at
 
 
 def response_length(fake: Fake, **given: object) -> int:

@@ -17,41 +17,17 @@ from nextomni_edge.generate.loop import generate, generate_batch
 from nextomni_edge.generate.meter import Meter
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import CACHES, GenerationOptions
-from nextomni_edge.generate.steps import StepRecord
 from nextomni_edge.generate.trunk import Trunk
 from nextomni_edge.models import native
-from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, respond
-from nextomni_edge.tokens.sequence import Sequence
+from nextomni_edge.tokens.chat import Kind
+from tests.generate.requests import KINDS, ask, options, traced
 
-KINDS: tuple[Kind, ...] = ("text", "image", "audio", "video")
 KEEPING = CACHES[1:]
-COUNTS = {"text": 2, "image": None, "audio": 3, "video": 2}
 
 
 @pytest.fixture(scope="module")
 def model(tiny_checkpoint: Path) -> EdgeModel:
     return EdgeModel.from_checkpoint(tiny_checkpoint)
-
-
-def ask(model: EdgeModel, kind: Kind, prompt: str = "draw a red rocket") -> Sequence:
-    turns = [Turn("user", (Part("text", prompt),))]
-    return respond(
-        conversation(model.tokenizer, turns), kind, model.config, model.tokenizer, COUNTS[kind]
-    )
-
-
-def options(model: EdgeModel, kind: Kind, **given: Any) -> GenerationOptions:
-    return GenerationOptions.defaults(model.config, kind, **{"steps": 12, "seed": 4, **given})
-
-
-def traced(
-    model: EdgeModel, sequence: Sequence, given: GenerationOptions
-) -> tuple[list[tuple[np.ndarray, ...]], Meter]:
-    records: list[StepRecord] = []
-    meter = Meter()
-    found = generate(model, sequence, given, records.append, meter)
-    last = tuple(found.segments[index].tokens for index in found.generated())
-    return [*(record.x_t for record in records), last], meter
 
 
 # --- the policies, on a view made by hand: 3 rows of prompt, 4 of response, one of padding ---

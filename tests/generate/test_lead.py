@@ -18,8 +18,7 @@ from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.generate.steps import StepRecord, StoppedError
 from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, respond
 from nextomni_edge.tokens.sequence import Segment, Sequence
-from tests.generate.fake import Fake
-from tests.generate.test_blocks import BLOCK, end_at
+from tests.generate.fake import BLOCK, Fake, end_at
 
 LEAD = 3
 

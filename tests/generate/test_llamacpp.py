@@ -17,7 +17,7 @@ from nextomni_edge.generate.loop import generate, generate_batch
 from nextomni_edge.generate.meter import Meter
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.tokens.chat import Kind
-from tests.generate.test_cache import KINDS, ask, options, traced
+from tests.generate.requests import KINDS, ask, options, traced
 from tests.tiny import with_prefix_attention
 
 

@@ -21,7 +21,7 @@ from nextomni_edge.models import native
 from nextomni_edge.tokens.chat import Kind
 from nextomni_edge.tokens.sequence import Sequence
 from nextomni_edge.train.batch import collate, embed
-from tests.generate.test_cache import KINDS, ask, options, traced
+from tests.generate.requests import KINDS, ask, options, traced
 from tests.tiny import tiny_config, tiny_model, with_prefix_attention
 
 

@@ -20,7 +20,7 @@ from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
 from nextomni_edge.models import native
 from nextomni_edge.models.initial import read_part, with_sections, write_initial
-from tests.models.test_published import LANGUAGE, VISION, published
+from tests.models.published import LANGUAGE, VISION, published
 from tests.tiny import tiny_config
 
 

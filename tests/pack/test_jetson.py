@@ -16,7 +16,7 @@ from nextomni_edge.bundle import Bundle
 from nextomni_edge.errors import UsageError
 from nextomni_edge.pack import pack
 from nextomni_edge.pack.wheel import package_wheel
-from tests.test_layers import MODULES
+from tests.sources import MODULES
 
 STAND_IN = """#!/bin/bash
 echo "$(basename "$0") $*" >> {log}

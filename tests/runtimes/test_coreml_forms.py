@@ -25,7 +25,7 @@ from nextomni_edge.runtimes.coreml.interpreter import Interpreter  # noqa: E402
 from nextomni_edge.runtimes.state import HostState  # noqa: E402
 from nextomni_edge.tokens.chat import Kind  # noqa: E402
 from tests.bundle.damage import manifest, record  # noqa: E402
-from tests.generate.test_cache import ask, options, traced  # noqa: E402
+from tests.generate.requests import ask, options, traced  # noqa: E402
 
 ROWS = (8, 64)
 RNG = np.random.default_rng(0)

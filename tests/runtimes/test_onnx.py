@@ -21,7 +21,7 @@ from nextomni_edge.runtimes.onnx.state import BoundState
 from nextomni_edge.runtimes.state import HostState
 from nextomni_edge.tasks import PLANS, Plan
 from nextomni_edge.tokens.chat import Kind
-from tests.generate.test_cache import KINDS, ask
+from tests.generate.requests import KINDS, ask
 from tests.tiny import tiny_config
 
 

@@ -11,46 +11,17 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import numpy_helper
 
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.errors import InputError, MissingRuntimeError
 from nextomni_edge.graphs import graph_specs
 from nextomni_edge.runtimes.base import Execution, Session, runtime
-from nextomni_edge.spec import Dim, GraphSpec, TensorSpec
 from nextomni_edge.tasks import PLANS
 from nextomni_edge.verify import verify
+from tests.runtimes.linear import SPEC, linear
 
 openvino = pytest.importorskip("openvino", reason="the OpenVINO runtime needs openvino")
-
-BATCH = Dim("batch", 1, 4)
-SPEC = GraphSpec(
-    "text_head", (TensorSpec("hidden", "float32", (BATCH, 64)),),
-    (TensorSpec("logits", "float32", (BATCH, 64)),)
-)  # fmt: skip
-
-
-def linear(folder: Path, scale: float = 1.0) -> Path:
-    """A matrix product whose weight stands in a file of its own."""
-    weight = (np.random.default_rng(0).standard_normal((64, 64)) * scale).astype(np.float32)
-    (folder / "weight").write_bytes(weight.tobytes())
-    tensor = numpy_helper.from_array(weight, "w")
-    tensor.ClearField("raw_data")
-    tensor.data_location = TensorProto.EXTERNAL
-    for key, value in {"location": "weight", "offset": "0", "length": str(weight.nbytes)}.items():
-        tensor.external_data.add(key=key, value=value)
-    ends = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 64])
-        for name in ("hidden", "logits")
-    ]
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["hidden", "w"], ["logits"])], "g", ends[:1], ends[1:], [tensor]
-    )
-    onnx.save(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10),
-        folder / "text_head.onnx",
-    )
-    return folder / "text_head.onnx"
 
 
 def logits(session: Session) -> Any:
@@ -155,7 +126,7 @@ INTERRUPTED = """
 import os, signal, sys, threading
 from pathlib import Path
 from nextomni_edge.runtimes.base import runtime
-from tests.runtimes.test_openvino import SPEC
+from tests.runtimes.linear import SPEC
 file = Path(sys.argv[1])
 signal.signal(signal.SIGINT, lambda *_: print("interrupted"))
 kept = [runtime("openvino").load("text_head", file, SPEC) for _ in range(2)]

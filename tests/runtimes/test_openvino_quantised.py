@@ -19,7 +19,7 @@ from nextomni_edge.tasks import PLANS
 from nextomni_edge.verify import verify
 from nextomni_edge.verify.comparison import INT8_LIMIT, LIMIT
 from nextomni_edge.verify.replay import replay
-from tests.calibration.test_quantize import CONFIGS
+from tests.calibration.configs import CONFIGS
 
 pytest.importorskip("openvino", reason="the OpenVINO runtime needs openvino")
 

@@ -15,7 +15,7 @@ from nextomni_edge.models import native
 from nextomni_edge.tokens.text import TextTokenizer
 from nextomni_edge.train.loop import Metrics, Trainer, TrainOptions
 from nextomni_edge.train.objective import Draw, Objective
-from tests.train.test_objective import sequences
+from tests.train.sequences import sequences
 
 
 def main(model_path: Path, out: Path, accumulate: int, until: int, reconstruct: bool) -> None:

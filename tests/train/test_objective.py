@@ -11,37 +11,21 @@ import torch
 from nextomni_edge.errors import UsageError
 from nextomni_edge.models import native
 from nextomni_edge.models.omni import OmniModel
-from nextomni_edge.tokens.chat import Part, Turn, conversation, part_segments, text_response
-from nextomni_edge.tokens.sequence import Ids, Segment, Sequence
+from nextomni_edge.tokens.chat import Part, Turn, conversation, part_segments
+from nextomni_edge.tokens.sequence import Ids, Sequence
 from nextomni_edge.tokens.text import TextTokenizer
 from nextomni_edge.train.batch import collate, embed
 from nextomni_edge.train.flow_loss import Corruption, contrastive_loss, flow_loss
 from nextomni_edge.train.gradnorm import GradNorm
 from nextomni_edge.train.objective import Draw, Objective
 from tests.tiny import causal_config, tiny_model
+from tests.train.sequences import sequences
 
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[OmniModel, TextTokenizer]:
     path = tiny_model(tmp_path_factory.mktemp("tiny"))
     return native.load(path), TextTokenizer(path / "tokenizer.json")
-
-
-def sequences(model: OmniModel, tokenizer: TextTokenizer, seed: int = 0) -> list[Sequence]:
-    """A drawing to draw, a drawing to name, and a clip to say: every head, different lengths."""
-    rng = np.random.default_rng(seed)
-    image = Part("image", rng.integers(0, 16, (4, 3)))
-    audio = Part("audio", rng.integers(0, 16, (3, 2)))
-    draw = conversation(tokenizer, [Turn("user", (Part("text", "draw a cat"),))])
-    name = conversation(tokenizer, [Turn("user", (image, Part("text", "what is this?")))])
-    response = Segment(
-        "text", text_response(tokenizer, "a cat", model.config.text.block_size), frozen=False
-    )
-    return [
-        Sequence((*draw, *part_segments(tokenizer, image, frozen=False))),
-        Sequence((*name, response)),
-        Sequence((*draw, *part_segments(tokenizer, audio, frozen=False))),
-    ]
 
 
 @torch.no_grad()
@@ -181,5 +165,5 @@ def test_a_causal_model_learns_the_next_token_up_to_the_end(tmp_path: Path) -> N
         loss.backward()
         optimizer.step()
     assert metrics["text"] < 0.2 * float(expected.detach())
-    with pytest.raises(UsageError, match="trained to answer in text alone"):
+    with pytest.raises(UsageError, match="only learns to answer in text"):
         objective(Draw("all", lambda _, __: (sequences(model, tokenizer),)), rng, False)

@@ -284,13 +284,15 @@ def configured(
 
 def answered_sequence(model: EdgeModel, plan: Plan, request: Request) -> Any:
     """The plan's conversation, and an answer of the length asked for."""
+    from nextomni_edge.modalities.table import MODALITIES
     from nextomni_edge.tokens.chat import respond
 
     sequence, count = plan.task(model).sequence, request.count(model.config)
     if count is None:
         return sequence
     first = sequence.generated()[0]
-    markers = {"text": 0, "image": 1, "audio": 1, "video": 2}[plan.answer]
+    record = MODALITIES[plan.answer]
+    markers = bool(record.codec) + bool(record.frames_of)
     return respond(
         sequence.segments[: first - markers], plan.answer, model.config, model.tokenizer, count
     )

@@ -94,7 +94,7 @@ class Conversation:
 
         if not name:
             raise UsageError(f"/{kind} needs a file")
-        self.pending.append(file_part(self.model.edge, kind, Path(name)))  # type: ignore[arg-type]
+        self.pending.append(file_part(self.model.edge, kind, Path(name)))
         self.console.note(
             f"added {name}: say something about it, or press Enter for an answer to it alone"
         )

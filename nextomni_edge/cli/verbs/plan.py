@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,16 +121,13 @@ def weighed(model: Path, precision: str | None) -> tuple[ModelConfig, dict[str, 
 def step_of(task: Plan, config: ModelConfig, given: int) -> Step:
     """One step of what the task answers: a block of text, an image, or the longest clip."""
     from nextomni_edge.measure import Step
-    from nextomni_edge.spec import Modality
+    from nextomni_edge.modalities.table import MODALITIES
 
-    modality: Modality = "image" if task.answer == "video" else task.answer
-    frames = config.image.max_frames if task.answer == "video" else 1
-    length = {
-        "text": config.text.block_size,
-        "image": frames * config.image.positions,
-        "audio": config.audio.max_positions,
-    }[modality]
-    return Step(modality, given, length, 2 if config.flow.of(task.answer).guidance else 1)
+    record = MODALITIES[task.answer]
+    shape = record.shape(config, record.usual(config))
+    length = math.prod(shape[:-1] if record.codec else shape)
+    branches = 2 if config.path(record.segments).guidance else 1
+    return Step(record.segments, given, length, branches)
 
 
 def text(found: Estimate) -> str:

@@ -63,14 +63,15 @@ class Wanted:
     def kind(self, stated: str | None) -> Kind:
         """The modality asked for: the one stated, or the one that the file's suffix holds.
         UsageError: a suffix that tells none."""
-        from nextomni_edge.api.output import TEXT_FORMATS, kind_of_output
+        from nextomni_edge.api.output import kind_of_output
+        from nextomni_edge.modalities.text import TEXT
 
         if stated is not None or self.file is None:
-            return stated or "text"  # type: ignore[return-value]  # click checked it
+            return stated or TEXT.name
         if not self.stream:
             return kind_of_output(self.file)
         # what --stream shows of a picture is a film
-        return "text" if self.file.suffix.lower() in TEXT_FORMATS else "image"
+        return TEXT.name if self.file.suffix.lower() in TEXT.formats else "image"
 
     def check(self, kind: Kind, as_json: bool) -> None:
         """UsageError, before a model is loaded, where the answer could not be written."""

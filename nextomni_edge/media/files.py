@@ -1,0 +1,75 @@
+"""Files of every modality, as its record in modalities/ reads and writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nextomni_edge.config import ModelConfig
+from nextomni_edge.errors import InputError
+from nextomni_edge.files import atomic_write
+from nextomni_edge.media.audio import read_audio, write_audio
+from nextomni_edge.media.image import read_image, write_image
+from nextomni_edge.media.kinds import check_file, wrong_kind
+from nextomni_edge.media.video import read_video, write_video
+from nextomni_edge.tokens.audio import Float32, log_mel
+
+MAX_TEXT_BYTES = 1 << 20
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 file's text. InputError: larger than MAX_TEXT_BYTES, or not UTF-8."""
+    check_file(path)
+    if path.stat().st_size > MAX_TEXT_BYTES:
+        raise InputError(
+            f"{path}: {path.stat().st_size} bytes of text, at most {MAX_TEXT_BYTES} are read"
+        )
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {wrong_kind(path, 'text')} ({error})") from error
+
+
+def read_text_file(path: Path, config: ModelConfig, trim: bool) -> str:
+    """See `read_text`."""
+    return read_text(path)
+
+
+def write_text_file(path: Path, text: str, config: ModelConfig, frames_per_second: float) -> None:
+    """The text and a line's end."""
+    with atomic_write(path, "w") as file:
+        file.write(f"{text}\n")
+
+
+def read_image_file(path: Path, config: ModelConfig, trim: bool) -> Float32:
+    """Pixels (3,size,size) in [-1, 1]."""
+    return read_image(path, config.image.size, config.image.fitting)
+
+
+def write_image_file(
+    path: Path, pixels: Float32, config: ModelConfig, frames_per_second: float
+) -> None:
+    """Pixels (3,height,width) in [-1, 1]."""
+    write_image(path, pixels, config.image.truncated)
+
+
+def read_audio_file(path: Path, config: ModelConfig, trim: bool) -> Float32:
+    """Log-mel (n,frames_per_token,mels)."""
+    return log_mel(read_audio(path, config.audio, trim), config.audio)
+
+
+def write_audio_file(
+    path: Path, waveform: Float32, config: ModelConfig, frames_per_second: float
+) -> None:
+    """A waveform (samples,) in [-1, 1] at the config's rate."""
+    write_audio(path, waveform, config.audio.sample_rate)
+
+
+def read_video_file(path: Path, config: ModelConfig, trim: bool) -> Float32:
+    """Pixels (frames,3,size,size) in [-1, 1]."""
+    return read_video(path, config.image.size, config.image.max_frames)
+
+
+def write_video_file(path: Path, frames: Any, config: ModelConfig, rate: float) -> None:
+    """Frames (F,3,height,width) in [-1, 1], at `rate` frames a second."""
+    write_video(path, frames, rate)
