@@ -80,7 +80,7 @@ def quantize(
         "config": to_json(config),
         "calibration": samples.sha256 if samples else None,
     }
-    with BundleWriter(out, overwrite) as writer:
+    with BundleWriter(out, overwrite, [bundle, *([calibration] if calibration else [])]) as writer:
         workspace = Workspace(Path(out), key, resume)
         try:
             report = _write(

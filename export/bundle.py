@@ -27,6 +27,7 @@ from nextomni_edge.bundle import (
     Quantisation,
 )
 from nextomni_edge.bundle.manifest import MANIFEST
+from nextomni_edge.bundle.writer import BUNDLE
 from nextomni_edge.checkpoints.directory import Checkpoint, file_sha256
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.export.onnx import write_component
@@ -35,6 +36,7 @@ from nextomni_edge.export.weights import WeightStream
 from nextomni_edge.models.components import Component
 from nextomni_edge.models.components import components as components_of
 from nextomni_edge.models.networks import Model, build, check_tensors, load
+from nextomni_edge.outputs import check_output_directory
 from nextomni_edge.spec import ComponentName, Precision
 from nextomni_edge.verify import against_checkpoint, golden, record
 
@@ -166,6 +168,8 @@ def export_bundle(
     checkpoint = Checkpoint.open(model) if isinstance(model, Path) else model
     chosen = _choose(_on_meta(checkpoint), components)
     check_tensors(checkpoint)
+    if not dry_run:
+        check_output_directory(out, BUNDLE, [checkpoint.path, *checkpoint.files], overwrite)
     report = _plan(checkpoint, chosen, out, precision)
     if dry_run:
         return report
@@ -239,7 +243,7 @@ def _export(
 ) -> ExportReport:
     # first: it finds files that are not those that were imported
     provenance = _provenance(checkpoint)
-    with BundleWriter(report.out, overwrite) as writer:
+    with BundleWriter(report.out, overwrite, [checkpoint.path]) as writer:
         stream, told = _told(checkpoint, writer, report, progress)
         if target == "coreml":
             write = _coreml(stream, report.precision, coreml)

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from nextomni_edge.bundle import BundleWriter
 from nextomni_edge.checkpoints.directory import Checkpoint
 from nextomni_edge.errors import InputError
+from nextomni_edge.formats.tensor_file import FLOATS
 
 Precision = Literal["float32", "float16"]
 BLOCK: Final = 32 * 2**20
 # larger than a block, since every block of columns costs a pass over the matrix
 COLUMNS: Final = 128 * 2**20
-FLOATS: Final = ("float64", "float32", "float16", "bfloat16")
 
 
 @dataclass(frozen=True)

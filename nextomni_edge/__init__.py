@@ -42,6 +42,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from nextomni_edge import privacy
+
 if TYPE_CHECKING:
     from nextomni_edge import search as search
     from nextomni_edge.api import Answer as Answer
@@ -60,6 +62,8 @@ if TYPE_CHECKING:
     export: ExportPackage
     verify: VerifyPackage
     from nextomni_edge.calibration import QuantReport
+
+privacy.switch_off()
 
 __all__ = [
     "Answer", "Audio", "Chat", "Image", "Model", "Video", "__version__", "export", "load",

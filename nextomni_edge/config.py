@@ -47,9 +47,9 @@ MODALITIES_OF: Final[Mapping[str, tuple[tuple[Modality, ...], ...]]] = {
 class BackboneConfig:
     """A Qwen2-type transformer without the causal mask (METHOD 2). Defaults are Qwen2.5-7B's.
 
-    `attention` "prefix": what stands before the response sees nothing of it, in training and in
-    use, so that the prompt's keys and values hold for a whole run. "causal" keeps the mask: an
-    autoregressive model of text, the flow's twin that it is measured against.
+    `attention` "prefix": the prompt sees nothing of the response, in training and in use, so that
+    its keys and values hold for a whole run. "causal" keeps the mask. Such a model is an
+    autoregressive model of text, the baseline of the flow.
     """
 
     hidden_size: int = 3584
@@ -70,12 +70,11 @@ class BackboneConfig:
 
 @dataclass(frozen=True)
 class TextConfig:
-    """The text vocabulary; special tokens are named in the tokenizer's own file (see
-    tokens/text.py).
+    """The text vocabulary. The tokenizer's own file names the special tokens (see tokens/text.py).
 
-    `canvas`: positions of a whole sequence, which a text response fills, whatever the prompt leaves
-    of it; None: whole blocks. `null_token`: the id that stands for a dropped condition where the
-    tokenizer names none.
+    `canvas`: the positions of a whole sequence; a text response fills what the prompt leaves of
+    them. None: whole blocks. `null_token`: the id of a dropped condition where the tokenizer names
+    none.
     """
 
     vocabulary_size: int = 152064
@@ -116,11 +115,11 @@ class CodebookConfig:
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """A plain pre-norm transformer used inside encoders and decoders (CLIP's, SigLIP's and
-    Whisper's block).
+    """A plain pre-norm transformer inside encoders and decoders (CLIP's, SigLIP's and Whisper's
+    block).
 
     CLIP's has a `class_token` before the patches and a `first_norm` before the blocks; nothing is
-    read from the class token's row.
+    read from the class token's row. `mlp_width` None is four times the width.
     """
 
     width: int = 1024
@@ -132,6 +131,7 @@ class TransformerConfig:
     )
     class_token: bool = field(default=False, metadata=OPTIONAL)
     first_norm: bool = field(default=False, metadata=OPTIONAL)
+    mlp_width: int | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True)
@@ -174,13 +174,13 @@ class ImageConfig:
     """Square images of `size` pixels in patches of `patch`; (size/patch)² tokens. Video is up to
     `max_frames` of them.
 
-    Network "unified" takes other sizes too: `offset` is the id of code 0 in the vocabulary that it
-    shares with text, `newline` the id behind each row of codes, where rows have one. `truncated`:
+    Network "unified" takes other sizes too. `offset` is the id of code 0 in the vocabulary that it
+    shares with text. `newline` is the id after each row of codes, where rows have one. `truncated`:
     pixels become bytes by cutting, not by rounding.
 
-    `given`: what the backbone sees of an image that is given: its codes, or continuous features of
-    the encoder. `fitting`: how a picture comes into the square (see media/image.py). `vq` replaces
-    `decoder` where it is set; `vq_encoder` turns pixels into the codes that it reads.
+    `given`: the backbone's form of a given image: its codes, or continuous features of the encoder.
+    `fitting`: how a picture comes into the square (see media/image.py). `vq` replaces `decoder`
+    where it is set. `vq_encoder` turns pixels into the codes that it reads.
     """
 
     size: int = 256
@@ -237,9 +237,9 @@ class PathConfig:
     """The path of one modality and its published sampling defaults (METHOD 3 and 9).
 
     `kind` is a name of `flow.path.PATHS`. `c` and `a` belong to the metric path: beta_t =
-    c·(t/(1−t))^a. The mixture path has a `source`, which is the id `mask` (None: one behind the
-    symbols) or uniform, κ_t of the form `kappa` with its `shift`, and `commit`, by which rows are
-    written where that is how the model is decoded.
+    c·(t/(1−t))^a. The mixture path has a `source`, κ_t of the form `kappa` with its `shift`, and
+    `commit`. The source is uniform, or the id `mask` (None: the id after the symbols). `commit`
+    says how rows are written where the model is decoded that way.
     """
 
     kind: str = field(default="metric", metadata=OPTIONAL, kw_only=True)
@@ -287,11 +287,10 @@ class CodedConfig:
 @dataclass(frozen=True)
 class ModelConfig:
     """The whole model. Network "unified" has one vocabulary for text and image codes, in one table
-    and one head. `logit_shift` 1: position i is predicted from the hidden state of i−1
-    (METHOD 2).
+    and one head. `logit_shift` 1: position i is predicted from the hidden state of i−1 (METHOD 2).
 
-    `network` names the modules that it is built of (see models/networks.py). What belongs to a
-    modality that is not among `modalities` means nothing, and JSON leaves it out.
+    `network` names the modules (see models/networks.py). Sections of modalities that are not among
+    `modalities` mean nothing, and JSON leaves them out.
     """
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -330,14 +329,34 @@ class ModelConfig:
                 not self.causal or self.logit_shift == 1,
                 "logit_shift must be 1 with backbone.attention causal: a row sees itself",
             ),
+            *self._head_checks(),
             *self._network_checks(),
         ]
         for holds, sentence in checks:
             if not holds:
                 raise InputError(f"model config: {sentence}")
 
+    def _head_checks(self) -> list[tuple[bool, str]]:
+        """Every width is a whole number of heads."""
+        stacks: dict[str, TransformerConfig | HeadConfig] = {"image.encoder": self.image.encoder}
+        if self.network == "native":
+            stacks |= {
+                "image.decoder": self.image.decoder,
+                "audio.encoder": self.audio.encoder,
+                "audio.decoder": self.audio.decoder,
+            }
+            heads = {"image.head": self.image.head, "audio.head": self.audio.head}
+            stacks |= {name: head for name, head in heads.items() if head.kind != "parallel"}
+        return [
+            (
+                stack.width % stack.heads == 0,
+                f"{name}.width, {stack.width}, must be a multiple of its heads, {stack.heads}",
+            )
+            for name, stack in stacks.items()
+        ]
+
     def _network_checks(self) -> list[tuple[bool, str]]:
-        """What each network is built of, and what its text must fit in."""
+        """What each network consists of, and the bounds of its text."""
         text, image, limit = self.text, self.image, self.backbone.max_positions
         null, network = text.null_token, self.network
         levels = "must have log2 of image.patch and one levels, widths of whole groups of"
@@ -436,8 +455,8 @@ class ModelConfig:
 
     @property
     def causal(self) -> bool:
-        """Whether it is an autoregressive model of text, which no flow samples from
-        (generate/autoregressive.py does)."""
+        """Whether it is an autoregressive model of text. generate/autoregressive.py decodes such a
+        model, and no flow samples from it."""
         return self.backbone.attention == "causal"
 
     @classmethod
@@ -466,8 +485,8 @@ def _value_to_json(value: Any) -> Any:
 
 
 def _check_numbers(part: Any, prefix: str) -> None:
-    """Every size at least 1 and small enough for its products to be sizes; every constant in the
-    range where it has a meaning."""
+    """Check that every size is at least 1 and small enough for products of sizes, and that every
+    constant is in its meaningful range."""
     for f in dataclasses.fields(part):
         value = getattr(part, f.name)
         if isinstance(value, tuple):
@@ -486,9 +505,12 @@ def _check_numbers(part: Any, prefix: str) -> None:
 
 def _nextomni_7b() -> ModelConfig:
     """NExT-OMNI's own shape (METHOD 1 and 2): Qwen2.5-7B, CLIP-ViT-Large and Whisper-turbo's
-    encoder, heads of 125 M parameters together. What is not published is chosen: 384² pixels in
-    patches of 16 (576 positions; CLIP's own patches are of 14), an image decoder of 12 layers 1,024
-    wide, a sound decoder of 12 layers 768 wide, codebook vectors of 16 values."""
+    encoder, with heads of 125 M parameters together.
+
+    Unpublished sizes are chosen. Pictures have 384² pixels in patches of 16 (576 positions; CLIP's
+    own patches have 14). The image decoder has 12 layers of width 1,024, the sound decoder 12
+    layers of width 768, and codebook vectors have 16 values.
+    """
     head = HeadConfig("autoregressive", width=1024, layers=3, heads=8)
     clip = TransformerConfig(
         1024, layers=24, heads=16, activation="quick_gelu", class_token=True, first_norm=True

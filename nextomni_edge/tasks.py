@@ -30,7 +30,7 @@ PROMPTS: Final = {
 
 @dataclass(frozen=True)
 class Task:
-    """A generation that can be run again from this alone."""
+    """A generation with everything that is needed to run it again."""
 
     name: str
     sequence: Sequence
@@ -38,7 +38,7 @@ class Task:
 
     @property
     def modality(self) -> Modality:
-        """Of what is generated."""
+        """The modality of what is generated."""
         return self.sequence.segments[self.sequence.generated()[0]].modality
 
 
@@ -67,8 +67,8 @@ def encoded(model: EdgeModel, kind: Kind) -> Part:
 
 @dataclass(frozen=True)
 class Plan:
-    """A task before its media are encoded: what the user gives beside the text, what is answered,
-    and what was answered before."""
+    """A task before its media are encoded: what the user gives besides the text, the kind of
+    answer, and the earlier answers."""
 
     name: str
     answer: Kind
@@ -77,7 +77,7 @@ class Plan:
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        """Every kind that the task's conversation holds."""
+        """Every kind of part in the task's conversation."""
         return (self.answer, *self.given, *self.earlier)
 
     @property
@@ -134,7 +134,7 @@ PLANS: Final = (
 
 
 def task_to_json(task: Task) -> dict[str, object]:
-    """All but the tokens, which stand in the trace's tensors."""
+    """Everything but the tokens, which are in the trace's tensors."""
     segments = [[segment.modality, segment.frozen] for segment in task.sequence.segments]
     return {"segments": segments, "options": vars(task.options)}
 

@@ -21,6 +21,7 @@ BASE = {
     "modalities",
     "graphs",
     "files",
+    "outputs",
     "formats",
     "formats.gguf",
 }
@@ -29,6 +30,7 @@ IMPORTING = {
     "checkpoints.importing",
     "checkpoints.layouts",
     "checkpoints.pickled",
+    "checkpoints.published_config",
     "checkpoints.source",
 }
 RUN = STORED | {
@@ -41,7 +43,9 @@ MAY_IMPORT = {
     "errors": set[str](),
     "extras": {"errors"},
     "spec": set[str](),
+    "privacy": set[str](),
     "files": {"errors"},
+    "outputs": {"errors", "files"},
     "formats": {"errors"},
     "formats.gguf": {"errors", "formats", "spec", "config"},
     "decoding": set[str](),
@@ -51,7 +55,7 @@ MAY_IMPORT = {
     "checkpoints": BASE,
     **{
         f"checkpoints.{name}": BASE | {"checkpoints"} | IMPORTING
-        for name in ("hub", "importing", "layouts", "pickled", "source")
+        for name in ("hub", "importing", "layouts", "pickled", "published_config", "source")
     },
     "bundle": BASE | {"checkpoints"},
     "bundle.onnx_graph": STORED,
@@ -143,6 +147,7 @@ DEVICE_LIBRARIES = {
     "click",
     "rich",
     "PIL",
+    "pillow_heif",
     "soundfile",
     "av",
     "onnxruntime",

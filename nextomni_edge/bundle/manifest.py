@@ -1,4 +1,4 @@
-"""What manifest.json holds, typed, and the rules for the paths in it."""
+"""The content of manifest.json, typed, and the rules for the paths in it."""
 
 from __future__ import annotations
 
@@ -48,16 +48,17 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Decision:
-    """How one layer is quantised, and what that was measured to cost. bundle/quantised.py says what
-    a graph stores of a `scheme`; a Core ML package has the weights alone: of "rows", "stored" and
-    "blocks" the same numbers, of "palette" 2^bits values.
+    """How one layer is quantised, and its measured cost.
 
-    `operator` is what reads the weight: "matmul" stores it (in, out), the others as the model does.
-    `activation` is the (scale, zero point) of a static layer's input (of "float8" around 0),
-    `output` that of what a static convolution gives, which is rounded too. `weight_error` is ‖Ŵ −
-    W‖ / ‖W‖ (Frobenius) against the parent, smoothing undone; `divergence` the KL divergence (nats
-    per draw) that quantising this layer alone makes, where it was measured. `bytes` counts all that
-    is stored.
+    bundle/quantised.py says what a graph stores for a `scheme`. A Core ML package only holds the
+    weights: for "rows", "stored" and "blocks" the same numbers, for "palette" 2^bits values.
+
+    `operator` reads the weight: "matmul" stores it (in, out), the others as the model does.
+    `activation` is the (scale, zero point) of a static layer's input (around 0 for "float8").
+    `output` is that of a static convolution's rounded output. `weight_error` is ‖Ŵ − W‖ / ‖W‖
+    (Frobenius) against the parent, with the smoothing undone. `divergence` is the KL divergence
+    (nats per draw) of quantising only this layer, where it was measured. `bytes` counts everything
+    that is stored.
     """
 
     scheme: Literal[
@@ -84,11 +85,11 @@ class Decision:
 
 @dataclass(frozen=True)
 class ComponentRecord:
-    """One component's graph. `precision` names how its weights are stored; `quantisation` lists
-    those stored otherwise.
+    """One component's graph. `precision` names the stored form of its weights; `quantisation` lists
+    the weights in another form.
 
-    `file` is a graph, a GGUF file, or a Core ML package: a folder, whose own index then stands for
-    it among the manifest's files. `keeps`: its keys and values are a Core ML state.
+    `file` is a graph, a GGUF file, or the folder of a Core ML package. The package's own index then
+    stands for it among the manifest's files. `keeps`: its keys and values are a Core ML state.
     """
 
     format: Literal["onnx", "coreml", "gguf"]
@@ -99,14 +100,14 @@ class ComponentRecord:
 
     @property
     def arithmetic(self) -> Arithmetic:
-        """What the component computes in. An ONNX graph widens what it stores; a Core ML program
-        does not, and llama.cpp rounds what a quantised matrix reads to 8 bits."""
+        """The component's arithmetic. An ONNX graph widens what it stores, and a Core ML program
+        does not. llama.cpp rounds the input of a quantised matrix to 8 bits."""
         if self.format == "onnx" or self.precision == "float32":
             return "float32"
         return "float16" if self.precision == "float16" else "int8"
 
     def interface(self, spec: GraphSpec) -> GraphSpec:
-        """What crosses the component's border, given the spec of its name: llama.cpp keeps keys and
+        """The component's inputs and outputs, given the spec of its name. llama.cpp keeps keys and
         values to itself, and so does a Core ML package with a state."""
         return without_states(spec) if self.format == "gguf" or self.keeps else spec
 
@@ -118,8 +119,7 @@ class ComponentRecord:
 
 @dataclass(frozen=True)
 class Golden:
-    """The golden trace: tensors in a safetensors `file`, and what goes with them in JSON (see
-    verify)."""
+    """The golden trace: tensors in a safetensors `file`, and their JSON data (see verify)."""
 
     file: str
     data: dict[str, object] = field(default_factory=dict)
@@ -135,9 +135,9 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Quantisation:
-    """What a quantised bundle was made of and how: the parent's manifest by SHA-256, the recipe's
-    config as JSON, the SHA-256 of the calibration's provenance (None without one) and whether that
-    held random numbers, and what the gate measured."""
+    """The making of a quantised bundle: the SHA-256 of the parent's manifest, the recipe's config
+    as JSON, the SHA-256 of the calibration's provenance (None without one), whether that held
+    random numbers, and the gate's measurement."""
 
     parent: str
     recipe: dict[str, object]
@@ -148,8 +148,8 @@ class Quantisation:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The whole manifest; `files` covers every file of the bundle but the manifest itself.
-    `measured` is what `report` found of a variant; it is no part of what the bundle is (see
+    """The whole manifest. `files` covers every file of the bundle except the manifest itself.
+    `measured` is the result of `report` on a variant, and no part of the bundle's identity (see
     reader.bundle_identity)."""
 
     format: Literal["nextomni-edge-bundle"]
@@ -214,7 +214,8 @@ def read_manifest(data: object, where: str) -> Manifest:
 
 
 def check_path(path: str, where: str) -> None:
-    """Refuse what could leave the bundle, or mean another file on another system. InputError."""
+    """Refuse a path that leaves the bundle, or that means another file on another system.
+    InputError."""
     shown = ascii(path[:80])
     if not path or len(path) > 240:
         raise InputError(f"{where}: path of {len(path)} characters, expected 1 to 240")
@@ -296,7 +297,7 @@ def _check_references(manifest: Manifest, where: str) -> None:
 
 
 def _check_decision(decision: Decision, where: str) -> None:
-    """A scheme comes with the numbers that it needs, and with no others."""
+    """Check that a scheme has the numbers that it needs, and no others."""
     if (decision.scheme == "blocks") != (decision.block_size is not None):
         raise InputError(
             f"{where}: scheme {decision.scheme!r}, block size {decision.block_size}, expected one"

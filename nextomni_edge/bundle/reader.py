@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,27 +27,27 @@ from nextomni_edge.errors import InputError
 from nextomni_edge.formats.gguf import check_gguf
 from nextomni_edge.formats.strict_json import read_json
 from nextomni_edge.formats.tensor_file import TensorFile, all_finite, map_tensor
+from nextomni_edge.formats.tokenizer import read_tokenizer
 from nextomni_edge.graphs import graph_specs
 from nextomni_edge.modalities.modality import TEXT
 from nextomni_edge.spec import GraphSpec
 
 MAX_MANIFEST: Final = 16 * 2**20
 MAX_FOLDERS: Final = 4
-MAX_TOKENIZER: Final = 64 * 2**20
 
 
 class Bundle:
-    """A checked bundle. Read-only; nothing but the manifest is kept in memory."""
+    """A checked bundle. It is read-only, and only keeps the manifest in memory."""
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path, self.manifest = path, manifest
 
     @classmethod
     def open(cls, path: Path, verify_hashes: bool = True) -> Bundle:
-        """Read and check a bundle. InputError: the first thing that is not as the manifest and the
-        config say.
+        """Read and check a bundle. InputError: the first difference from the manifest and the
+        config.
 
-        `verify_hashes` False skips the digests alone (they cost a read of every byte).
+        `verify_hashes` False only skips the digests, which cost a read of every byte.
         """
         if not path.is_dir():
             aside = path.with_name(f".{path.name}.old")
@@ -79,8 +79,8 @@ class Bundle:
         return self.path / self.manifest.tokenizer
 
     def component_file(self, name: str) -> Path:
-        """Where a component's graph, or package, stands. InputError: the bundle was exported
-        without it."""
+        """The path of a component's graph or package. InputError: the bundle was exported without
+        it."""
         if name not in self.manifest.components:
             raise InputError(
                 f"{self.path}: no component {name!r} in this bundle, found"
@@ -89,8 +89,8 @@ class Bundle:
         return self.path / self.manifest.components[name].file
 
     def component_weights(self, name: str) -> set[str]:
-        """Names of the files that a component needs beside the one that the manifest names.
-        InputError: it is not as it must be."""
+        """Names of the files that a component needs besides the one that the manifest names.
+        InputError: the component is wrong."""
         record, file, spec = (
             self.manifest.components[name],
             self.component_file(name),
@@ -105,8 +105,7 @@ class Bundle:
         return check_graph(file, spec, self.manifest.files)
 
     def spec(self, name: str) -> GraphSpec:
-        """A component's interface, as its format has it. InputError: the bundle was exported
-        without it."""
+        """A component's interface in its format. InputError: the bundle was exported without it."""
         self.component_file(name)
         return self.manifest.components[name].interface(graph_specs(self.config)[name])
 
@@ -116,16 +115,15 @@ class Bundle:
         return map_tensor(location, name).astype(np.float32, copy=False)
 
     def golden(self) -> tuple[TensorFile, dict[str, object]]:
-        """The golden trace: its tensors, and the data that goes with them. InputError: the bundle
-        has none."""
+        """The golden trace: its tensors and their data. InputError: the bundle has none."""
         if self.manifest.golden is None:
             raise InputError(f"{self.path}: no golden trace in this bundle; export the model again")
         return TensorFile(self.path / self.manifest.golden.file), self.manifest.golden.data
 
 
 def bundle_identity(path: Path) -> str:
-    """SHA-256 that names a bundle: of its manifest, which holds every other file's own, as it stood
-    before anything was measured of it. InputError: the manifest cannot be read."""
+    """The SHA-256 that names a bundle: that of its manifest before any measurement. The manifest
+    holds the digest of every other file. InputError: the manifest cannot be read."""
     data = read_json(path / MANIFEST, MAX_MANIFEST)
     if not isinstance(data, dict) or "measured" not in data:
         return file_sha256(path / MANIFEST)
@@ -134,8 +132,8 @@ def bundle_identity(path: Path) -> str:
 
 
 def walk(path: Path, depth: int = 0) -> list[str]:
-    """Every file under `path`, relative, '/' between names. InputError: links, devices, sockets,
-    and folders without a file."""
+    """Every file under `path`, relative, with '/' between names. InputError: links, devices,
+    sockets, and folders without a file."""
     if depth > MAX_FOLDERS:
         raise InputError(f"{path}: folders are nested more than {MAX_FOLDERS} deep")
     found: list[str] = []
@@ -155,7 +153,7 @@ def walk(path: Path, depth: int = 0) -> list[str]:
 
 
 def _present(path: Path) -> dict[str, int]:
-    """Name and size of every file of the bundle but the manifest, which must be there."""
+    """Name and size of every file of the bundle except the manifest, which must be there."""
     try:
         sizes = {name: (path / name).stat().st_size for name in walk(path)}
     except OSError as error:
@@ -193,7 +191,7 @@ def _check_graphs(bundle: Bundle) -> set[str]:
 
 
 def _check_use(bundle: Bundle, weights: Iterable[str]) -> None:
-    """No file without a use, and none with two: a graph's weights may be no graph."""
+    """Check that every file has one use: a weight of a graph may not be a graph."""
     named, weights = set(bundle.manifest.referenced()), set(weights)
     for name in sorted(named & weights):
         raise InputError(
@@ -232,13 +230,9 @@ def _table_shape(config: ModelConfig, modality: str) -> tuple[int, ...]:
 
 
 def _check_tokenizer(bundle: Bundle) -> None:
-    data: Any = read_json(bundle.tokenizer_path, MAX_TOKENIZER)
-    if not isinstance(data, dict) or not isinstance(data.get("model"), dict):
-        raise InputError(f"{bundle.tokenizer_path}: not a tokenizer (no object 'model')")
-    vocabulary, added = data["model"].get("vocab"), data.get("added_tokens", [])
+    data = read_tokenizer(bundle.tokenizer_path)
+    vocabulary, added = data["model"]["vocab"], data.get("added_tokens", [])
     size = bundle.config.text.vocabulary_size
-    if not isinstance(vocabulary, (dict, list)) or not isinstance(added, list):
-        raise InputError(f"{bundle.tokenizer_path}: not a tokenizer (no 'vocab')")
     ids = (
         list(vocabulary.values()) if isinstance(vocabulary, dict) else list(range(len(vocabulary)))
     )

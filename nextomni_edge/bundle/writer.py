@@ -1,17 +1,16 @@
-"""Writing a bundle: it is filled under a temporary name and gets its own when it is whole and has
-passed the reader's checks."""
+"""Writing a bundle: it is filled under a temporary name, and gets its own name when it is whole and
+has passed the reader's checks."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import hashlib
-import os
 import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,34 +34,45 @@ from nextomni_edge.bundle.measured import Measured
 from nextomni_edge.bundle.reader import MAX_MANIFEST, Bundle, walk
 from nextomni_edge.checkpoints.directory import file_sha256
 from nextomni_edge.config import ModelConfig
-from nextomni_edge.errors import InputError, UsageError
-from nextomni_edge.files import atomic_directory, atomic_write, link_or_copy
+from nextomni_edge.errors import InputError
+from nextomni_edge.files import atomic_write, link_or_copy
 from nextomni_edge.formats.strict_json import read_json
 from nextomni_edge.formats.tensor_file import little_endian, write_tensors
+from nextomni_edge.outputs import OutputKind, check_output_directory, output_directory
 
 Bytes = bytes | bytearray | memoryview
 
 
+def _contents(folder: Path) -> frozenset[str] | None:
+    """The names that a bundle's manifest lists, whether or not the bundle is sound."""
+    try:
+        data = read_json(folder / MANIFEST, MAX_MANIFEST)
+    except InputError:
+        return None
+    files = data.get("files") if isinstance(data, dict) else None
+    if not isinstance(files, dict) or data.get("format") != FORMAT:
+        return None
+    return frozenset((MANIFEST, *files))
+
+
+BUNDLE: Final = OutputKind("bundle", MANIFEST, _contents)
+
+
 class BundleWriter:
-    """Context manager. Fill `path` (by the methods below, or by writing into it), then `finish`;
-    leaving the block publishes.
+    """Context manager. Fill `path` (by the methods below, or by writing into it), then `finish`.
+    Leaving the block publishes the bundle.
 
     `finish` may be called again with more parts: a bundle is verified under its temporary name,
-    then finished with the outcome. Leaving by an error, or without `finish`, keeps nothing; the old
+    then finished with the outcome. Leaving by an error, or without `finish`, keeps nothing. The old
     bundle stays until the new one is renamed over it. UsageError: `out` exists and `overwrite` is
     False, `out` is no bundle, or its place is full.
     """
 
-    def __init__(self, out: Path, overwrite: bool = False) -> None:
-        if overwrite and out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
-            raise UsageError(
-                f"{out} is no bundle (it has no {MANIFEST}); it is not overwritten: choose another"
-                " name"
-            )
-        if overwrite and os.path.lexists(out) and (out.is_symlink() or not out.is_dir()):
-            raise UsageError(f"{out} is no directory; it is not overwritten: choose another name")
-        self._out = out
-        self._directory = atomic_directory(out, overwrite)
+    def __init__(self, out: Path, overwrite: bool = False, inputs: Iterable[Path] = ()) -> None:
+        self._out, inputs = out, tuple(inputs)
+        if overwrite:  # before a caller does any work
+            check_output_directory(out, BUNDLE, inputs, overwrite)
+        self._directory = output_directory(out, BUNDLE, inputs, overwrite)
         self._hashes: dict[str, str] = {}
         self._components: dict[str, ComponentRecord] = {}
         self._finished = False
@@ -109,8 +119,8 @@ class BundleWriter:
         return name
 
     def adopt_weight(self, source: Path, digest: str) -> str:
-        """`add_weight` of a file that holds the bytes already: linked where the file system can,
-        else copied. The caller knows its SHA-256, and writes into it no more."""
+        """`add_weight` for a file that holds the bytes already. It is linked where the file system
+        can, else copied. The caller knows its SHA-256, and no longer writes to it."""
         name = f"{WEIGHTS}/{digest}"
         (self.path / WEIGHTS).mkdir(exist_ok=True)
         if not (self.path / name).exists():
@@ -138,8 +148,8 @@ class BundleWriter:
         return name
 
     def component(self, name: str, record: ComponentRecord) -> None:
-        """Declare a component; its graph's file stands at the bundle's top by the time of
-        `finish`."""
+        """Declare a component. Its graph's file must be at the bundle's top when `finish` is
+        called."""
         self._components[name] = record
 
     def finish(
@@ -152,10 +162,10 @@ class BundleWriter:
         provenance: Provenance | None = None,
         quantisation: Quantisation | None = None,
     ) -> Bundle:
-        """Write the manifest over every file in `path`, and open the bundle, still under its
-        temporary name, as a reader will.
+        """Write the manifest of every file in `path`, and open the bundle, still under its
+        temporary name, like a reader.
 
-        InputError: what a reader would refuse.
+        InputError: a reader would refuse the bundle.
         """
         manifest = Manifest(
             FORMAT, VERSION, config, dict(self._components), tokenizer, metric_tables,
@@ -177,9 +187,8 @@ class BundleWriter:
 
 
 def write_measured(bundle: Bundle, measured: Measured) -> Bundle:
-    """Put what was measured of a bundle into its manifest, in one step; every other file stays.
-    InputError: the bundle has changed since it was opened. UsageError: its folder cannot be
-    written."""
+    """Put a measurement into a bundle's manifest, in one step. Every other file stays. InputError:
+    the bundle has changed since it was opened. UsageError: its folder cannot be written."""
     path = bundle.path / MANIFEST
     data: Any = read_json(path, MAX_MANIFEST)
     if read_manifest(data, str(path)) != bundle.manifest:

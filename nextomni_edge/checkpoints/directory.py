@@ -3,6 +3,7 @@ time."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Mapping
@@ -23,10 +24,33 @@ from nextomni_edge.formats.tensor_file import (
     read_tensor,
     read_values,
 )
+from nextomni_edge.outputs import OutputKind
 
+METRIC_TABLES: Final = "metric_tables.safetensors"
 MAX_JSON: Final = 64 * 2**20
 WEIGHTS: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
+
+
+def _contents(folder: Path) -> frozenset[str] | None:
+    """The files of a model directory of ours: an import record's, or those of the native layout,
+    which a config of our own marks."""
+    own = frozenset(("config.json", "tokenizer.json"))
+    with contextlib.suppress(InputError):
+        if (folder / RECORD).exists():
+            files = read_record(folder).files.values()
+            copied = {file.path for file in files if not Path(file.path).is_absolute()}
+            return own | {RECORD, METRIC_TABLES} | copied
+        config = read_json(folder / "config.json", MAX_JSON)
+        if not isinstance(config, dict) or not {"backbone", "text"} <= config.keys():
+            return None  # nor an empty object, which is a config of defaults
+        ModelConfig.from_json(config)
+        shards = {path.name for path in folder.glob("model-*-of-*.safetensors")}
+        return own | {WEIGHTS, INDEX} | shards
+    return None
+
+
+MODEL_DIRECTORY: Final = OutputKind("model directory", "config.json", _contents)
 
 
 class TensorStore:
@@ -68,6 +92,10 @@ class TensorStore:
     def dtype(self, name: str) -> str:
         """The stored dtype of a tensor that can be streamed, in numpy's names or "bfloat16"."""
         return self.location(name).dtype
+
+    def dtypes(self, name: str) -> set[str]:
+        """What the pieces of a tensor are stored in."""
+        return {piece.dtype for piece in self._stored(name)[0] if piece is not None}
 
     def values(self, name: str, start: int, count: int) -> NDArray[Any]:
         """`count` values of a tensor from index `start` on, flat. float16 and bfloat16 are widened

@@ -13,7 +13,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nextomni_edge.checkpoints.directory import Checkpoint, file_sha256, open_import
+from nextomni_edge.checkpoints.directory import (
+    METRIC_TABLES,
+    MODEL_DIRECTORY,
+    Checkpoint,
+    file_sha256,
+    open_import,
+)
 from nextomni_edge.checkpoints.layouts.dream import DREAM
 from nextomni_edge.checkpoints.layouts.encoders import CLIP, SIGLIP, WHISPER
 from nextomni_edge.checkpoints.layouts.fudoki import FUDOKI
@@ -25,8 +31,14 @@ from nextomni_edge.checkpoints.record import RECORD, ImportRecord, Origin, Piece
 from nextomni_edge.checkpoints.source import IMAGE_TOKENIZER, Layout, Plan, Source
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError, UsageError
-from nextomni_edge.files import atomic_directory
-from nextomni_edge.formats.tensor_file import Location, all_finite, map_tensor, write_tensors
+from nextomni_edge.formats.tensor_file import (
+    FLOATS,
+    Location,
+    all_finite,
+    map_tensor,
+    write_tensors,
+)
+from nextomni_edge.outputs import check_output_directory, output_directory
 
 LAYOUTS: Final = {
     layout.name: layout
@@ -42,7 +54,6 @@ UNSUPPORTED: Final = {
     "sdar_moe": "SDAR is a mixture-of-experts block-diffusion model",
     "bd3lm": "BD3-LM is a block-diffusion model",
 }
-TABLES: Final = "metric_tables.safetensors"
 BLOCK: Final = 2**24  # bytes compared at a time
 Shape = tuple[int, ...]
 Expected = Callable[[ModelConfig], Mapping[str, Shape]]  # the tensors of a config's network
@@ -80,6 +91,8 @@ def import_model(
     separately. UsageError: unknown layout, `out` exists. InputError: the source is wrong.
     """
     _check_name(layout)
+    given = [source, *([image_tokenizer] if image_tokenizer else [])]
+    check_output_directory(out, MODEL_DIRECTORY, given, overwrite)
     opened = Source(source.resolve(), image_tokenizer and image_tokenizer.resolve())
     name, made = _choose(opened, layout)
     shapes = _shapes(made, expected)
@@ -88,7 +101,7 @@ def import_model(
         for ours, pieces in made.tensors.items()
     }
     unused = _unused(opened, name, made)
-    with atomic_directory(out, overwrite) as part:
+    with output_directory(out, MODEL_DIRECTORY, given, overwrite) as part:
         origins, notes = _tables(opened, made, shapes, origins, part)
         record = _record(opened, name, made, origins, unused | notes, part, copy)
         if not made.part:
@@ -160,6 +173,11 @@ def _origin(
                 f"{source.path}: tensor {piece} is missing, expected with shape {part} (the model's"
                 f" {name})"
             )
+        if (dtype := source.tensors[piece].dtype) not in FLOATS:
+            raise InputError(
+                f"{source.path}: tensor {piece} has dtype {dtype}, expected one of"
+                f" {', '.join(FLOATS)}"
+            )
         found = source.tensors[piece].shape
         if rows is not None and found[:1] >= (sum(rows),):
             found = (rows[1], *found[1:])
@@ -171,7 +189,9 @@ def _origin(
     return Origin(
         shape,
         tuple(
-            Piece(None, "") if piece is None else Piece(_key(source, piece), piece.split("/")[-1])
+            Piece(None, "")
+            if piece is None
+            else Piece(_key(source, piece), piece.split("/")[-1], source.tensors[piece].dtype)
             for piece in pieces
         ),
         None if rows is None else rows[0],
@@ -221,16 +241,18 @@ def _tables(
                 f" {shape} (the model's {name})"
             )
         if _same(location, source.tensors[twin]):
-            found[name] = Origin(shape, (Piece(source.tensors[twin].file.name, twin),))
+            found[name] = Origin(
+                shape, (Piece(source.tensors[twin].file.name, twin, location.dtype),)
+            )
             notes[file] = f"the same numbers as {twin}"
         else:
             converted[name] = map_tensor(location, name)
             if not all_finite(converted[name]):
                 raise InputError(f"{location.file}: the table has values that are not finite")
-            found[name] = Origin(shape, (Piece(TABLES, name),))
-            notes[file] = f"converted to {TABLES}"
+            found[name] = Origin(shape, (Piece(METRIC_TABLES, name),))
+            notes[file] = f"converted to {METRIC_TABLES}"
     if converted:
-        with (part / TABLES).open("wb") as out:
+        with (part / METRIC_TABLES).open("wb") as out:
             write_tensors(out, converted)
     return found, notes
 
@@ -268,7 +290,7 @@ def _record(
     places = {_key(source, name): location.file for name, location in source.tensors.items()}
     files: dict[str, SourceFile] = {}
     for name in sorted(names):
-        original = part / name if name == TABLES else places.get(name, source.path / name)
+        original = part / name if name == METRIC_TABLES else places.get(name, source.path / name)
         if not original.is_file():
             raise InputError(f"{original}: no such file, expected beside the weights")
         if copy and original.parent != part:

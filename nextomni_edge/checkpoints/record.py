@@ -29,10 +29,12 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Piece:
-    """A tensor of a file (a key of `ImportRecord.files`); without a file, zeros."""
+    """A tensor of a file (a key of `ImportRecord.files`), and its dtype at import where that was
+    recorded; without a file, zeros."""
 
     file: str | None
     tensor: str
+    dtype: str | None = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,11 @@ def locate(path: Path, record: ImportRecord) -> dict[str, tuple[Pieces, tuple[in
             for piece in origin.pieces
         )
         for piece, location in zip(origin.pieces, pieces, strict=True):
+            if location is not None and location.dtype != (piece.dtype or location.dtype):
+                raise InputError(
+                    f"{location.file}: tensor {piece.tensor} has dtype {location.dtype},"
+                    f" {piece.dtype} when {path} was imported; import the model again"
+                )
             if location is not None and math.prod(location.shape) * len(pieces) != math.prod(
                 origin.shape
             ):

@@ -101,9 +101,9 @@ class Source:
         return found
 
     def size(self, section: Mapping[str, Any], key: str, default: int | None = None) -> int:
-        """A positive whole number of a section. InputError: it is missing and has no default, or is
-        no such number."""
-        value = section.get(key, default)
+        """A positive whole number of a section; null is absent. InputError: missing without a
+        default, or no such number."""
+        value = default if section.get(key) is None else section[key]
         if type(value) is not int or not 1 <= value < 2**30:
             raise InputError(
                 f"{self.path / 'config.json'}: {key} is {str(value)[:40]!r}, expected a positive"
@@ -113,7 +113,7 @@ class Source:
 
     def number(self, section: Mapping[str, Any], key: str, default: float) -> float:
         """A positive number of a section, or the default where it is not given."""
-        value = section.get(key, default)
+        value = default if section.get(key) is None else section[key]
         if type(value) not in (int, float) or not 0.0 < value < 1e30:
             raise InputError(
                 f"{self.path / 'config.json'}: {key} is {str(value)[:40]!r}, expected a positive"

@@ -8,15 +8,28 @@ import functools
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
 
+from nextomni_edge.outputs import refuse_overlap
+
 Command = TypeVar("Command", bound=Callable[..., object])
 Advance = Callable[[int, int, str], None]
 
+
+class Output(click.Path):
+    """The type of an option that names what a command writes: `common_options` refuses one that
+    overlaps what the command reads."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+
+OUTPUT: Final = Output()
 PROGRESS: Final = ("auto", "plain", "json", "none")
 PLAIN_SECONDS: Final = 2.0
 
@@ -161,6 +174,36 @@ def common_options(command: Command) -> Command:
             raise click.UsageError(
                 "-q and -v cannot be meant together", click.get_current_context()
             )
+        check_outputs(click.get_current_context(), options)
         return command(Console(as_json, -1 if quiet else verbose, progress_form), *args, **options)
 
     return with_console  # type: ignore[return-value]
+
+
+def check_outputs(context: click.Context, options: dict[str, Any]) -> None:
+    """UsageError: what a command would write is, holds or lies in what it reads."""
+    outputs = {
+        parameter.name for parameter in context.command.params if isinstance(parameter.type, Output)
+    }
+    inputs = [
+        path
+        for name, value in options.items()
+        if name not in outputs
+        for path in _paths(value, name == "source")
+    ]
+    for name in outputs:
+        if isinstance(out := options.get(name or ""), Path):
+            refuse_overlap(out, inputs)
+
+
+def _paths(value: object, is_path: bool = False) -> Iterable[Path]:
+    """The paths of an option's value: a path, several, or a prompt's (kind, file)."""
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, str) and is_path:
+        yield Path(value)
+    elif isinstance(value, tuple) and len(value) == 2 and value[0] in ("image", "audio", "video"):
+        yield Path(value[1])
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _paths(item)

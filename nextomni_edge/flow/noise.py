@@ -1,5 +1,5 @@
-"""Counter-based noise: a value depends on nothing but what it is for, so no shortcut, batch or
-runtime shifts it (METHOD 3)."""
+"""Counter-based noise: a value only depends on its use, so no shortcut, batch or runtime shifts it
+(METHOD 3)."""
 
 from __future__ import annotations
 

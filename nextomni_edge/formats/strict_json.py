@@ -32,7 +32,7 @@ def read_json(path: Path, limit: int) -> Any:
 
 
 def parse_json(data: bytes, where: str) -> Any:
-    """Parse bytes; InputError says `where` the fault is."""
+    """Parse bytes. InputError says `where` the fault is."""
     try:
         text = data.decode("utf-8")
         value = json.loads(

@@ -1,5 +1,5 @@
-"""One safetensors file, read or written. The header is validated whole before a tensor is read or
-memory is taken for it."""
+"""One safetensors file, read or written. The whole header is validated before a tensor is read or
+memory is allocated for it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ DTYPES: Final = {
     "I64": ("int64", 8), "I32": ("int32", 4), "I16": ("int16", 2), "I8": ("int8", 1),
     "U8": ("uint8", 1), "BOOL": ("bool", 1),
 }  # fmt: skip
+FLOATS: Final = ("float64", "float32", "float16", "bfloat16")
 WIDTHS: Final = dict(DTYPES.values())  # bytes of a value, by dtype
 
 
 @dataclass(frozen=True)
 class Location:
-    """Where a tensor's little-endian bytes stand: `offset` and `nbytes` in `file`; `dtype` in
+    """The place of a tensor's little-endian bytes: `offset` and `nbytes` in `file`. `dtype` uses
     numpy's names, and "bfloat16"."""
 
     file: Path
@@ -38,8 +39,8 @@ class Location:
 
 
 class TensorFile:
-    """The tensors of a safetensors file, read one at a time. InputError: anything in the file that
-    is not as the format says."""
+    """The tensors of a safetensors file, read one at a time. InputError: the file violates the
+    format."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -75,7 +76,7 @@ def read_tensor(location: Location, name: str) -> NDArray[Any]:
 
 
 def read_values(location: Location, start: int, count: int) -> NDArray[Any]:
-    """`count` values of a tensor from value `start` on, flat; float16 and bfloat16 widened to
+    """`count` values of a tensor from index `start` on, flat; float16 and bfloat16 are widened to
     float32. InputError: cut off."""
     width = WIDTHS[location.dtype]
     with location.file.open("rb") as file:
@@ -87,8 +88,8 @@ def read_values(location: Location, start: int, count: int) -> NDArray[Any]:
 
 
 def map_tensor(location: Location, name: str) -> NDArray[Any]:
-    """The tensor at a location as read-only memory of the file, of which only what is touched is
-    read; `read_tensor` where numpy has no such dtype, or the tensor is empty. InputError: the file
+    """The tensor at a location as read-only mapped memory, which is only read where it is touched.
+    It is `read_tensor` where numpy has no such dtype, or the tensor is empty. InputError: the file
     is gone or cut off."""
     if location.dtype == "bfloat16" or not location.nbytes:
         return read_tensor(location, name)
@@ -105,7 +106,7 @@ def map_tensor(location: Location, name: str) -> NDArray[Any]:
 
 
 def all_finite(table: NDArray[Any]) -> bool:
-    """Whether every value is finite, looked at in pieces."""
+    """Whether every value is finite, checked in pieces."""
     values, step = table.reshape(-1), 2**22
     return all(
         bool(np.isfinite(values[start : start + step]).all())
@@ -200,8 +201,8 @@ def _location(path: Path, name: str, entry: Any, base: int) -> Location:
 
 
 def _check_cover(path: Path, found: dict[str, Location], start: int, size: int) -> None:
-    """The format asks that the tensors cover the rest of the file, in one piece each, without
-    overlap."""
+    """Check that the tensors cover the rest of the file, in one piece each, without overlap, as the
+    format asks."""
     at = start
     for name, location in sorted(found.items(), key=lambda item: (item[1].offset, item[1].nbytes)):
         if location.offset != at:

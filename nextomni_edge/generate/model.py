@@ -1,4 +1,4 @@
-"""A model as the device sees it: sessions by component, a tokenizer, metric paths. No PyTorch."""
+"""A model as the device runs it: sessions by component, a tokenizer, paths. No PyTorch."""
 
 from __future__ import annotations
 
@@ -39,9 +39,10 @@ KEPT_ROWS_BYTES = 1 << 26
 
 
 class EdgeModel:
-    """Components are loaded on first use, so that a run pays for what it needs. Threads may share a
-    model: it keeps nothing of a run but the metric rows, which lock themselves, and its sessions
-    keep nothing at all.
+    """Components are loaded on first use, so that a run only pays for what it needs.
+
+    Threads may share a model: it only keeps the metric rows of a run, which have a lock, and its
+    sessions keep nothing.
 
     load: component name → Session. table: modality → metric table, text (V,D), image and audio
     (K,C,D) float32.
@@ -64,9 +65,9 @@ class EdgeModel:
     def from_bundle(
         cls, bundle: Bundle, execution: Execution | None = None, components: Collection[str] = ()
     ) -> EdgeModel:
-        """Over a bundle's components, each on the runtime asked for where that reads its format,
-        else on its format's own; `components` are loaded at once. UsageError: the runtime reads
-        none of them."""
+        """A model of a bundle's components. Each runs on the requested runtime where that reads its
+        format, else on its format's own. `components` are loaded at once. UsageError: the runtime
+        reads none of them."""
         asked = execution or Execution()
         asked.check_reads({component.format for component in bundle.manifest.components.values()})
         runtimes = functools.cache(named_runtime)
@@ -88,7 +89,7 @@ class EdgeModel:
 
     @classmethod
     def from_checkpoint(cls, model_dir: Path) -> EdgeModel:
-        """Over a model directory, in the torch reference."""
+        """A model of a model directory, in the torch reference."""
         checkpoint = Checkpoint.open(model_dir)
         specs, reference = graph_specs(checkpoint.config), named_runtime("torch")
         return cls(
@@ -105,7 +106,7 @@ class EdgeModel:
         return self.sessions[component]
 
     def providers(self) -> list[str]:
-        """Where the components loaded so far really run."""
+        """The providers on which the loaded components actually run."""
         return sorted({session.provider for session in self.sessions.values()})
 
     def _paths(self, modality: Modality) -> tuple[FlowPath, ...]:
@@ -130,8 +131,8 @@ class EdgeModel:
         return modality != TEXT and self.config.coded(modality).head.kind == "autoregressive"
 
     def embeddings(self, modality: Modality, tokens: Ids) -> Float32:
-        """What the backbone sees of tokens (B,R) or (B,R,K): (B,R,H). Continuous features (B,R,H)
-        float32 are that already."""
+        """The backbone's input rows (B,R,H) for tokens (B,R) or (B,R,K). Continuous features
+        (B,R,H) float32 are such rows already."""
         if tokens.dtype == np.float32:
             return tokens.view(np.float32)
         name = Wire.TOKENS if modality == TEXT else Wire.CODES
@@ -152,16 +153,16 @@ class EdgeModel:
         )
 
     def backbone(self, embeddings: Float32, attended: NDArray[np.bool_] | None = None) -> Float32:
-        """Hidden states (B,S,H) of whole sequences (B,S,H), nothing cached; `attended` (B,S) is
+        """Hidden states (B,S,H) of whole sequences (B,S,H), without a cache. `attended` (B,S) is
         False at padding."""
         return self.attend(embeddings, attended=attended)
 
     def most_rows(self, component: str) -> int:
-        """Rows that one call of a component takes."""
+        """The number of rows that one call of a component takes."""
         return self.session(component).spec.dims()["rows"].max
 
     def state(self, batch: int, columns: int) -> State:
-        """Room for the keys and values of so many sequences, of so many positions each."""
+        """Room for the keys and values of this many sequences and positions."""
         return self.session(ComponentName.BACKBONE).state(batch, columns)
 
     def attend(
@@ -172,11 +173,11 @@ class EdgeModel:
         state: State | None = None,
         sequences: Ids | None = None,
     ) -> Float32:
-        """Hidden states (B,R,H) of one forward of rows (B,R,H), whole sequences where no
-        `positions` (B,R) are given.
+        """Hidden states (B,R,H) of one forward of rows (B,R,H). Without `positions` (B,R) they are
+        whole sequences.
 
-        `attended` (B,R) is False at padding. With a `state`, rows see what it keeps of `sequences`
-        (B,) too, and are kept in it.
+        `attended` (B,R) is False at padding. With a `state`, rows also see the kept rows of their
+        `sequences` (B,), and are kept too.
         """
         batch, rows, _ = embeddings.shape
         session, limit = (
@@ -288,7 +289,7 @@ class EdgeModel:
         return out[0] if single else out
 
     def response(self, sequence: Sequence) -> Part:
-        """What a finished sequence has generated: text up to <EOS>, sub-codes (n,K), or
+        """The generated content of a finished sequence: text up to <EOS>, sub-codes (n,K), or
         (frames,n,K) of a video."""
         special, first = self.tokenizer.special, sequence.generated()[0]
         segments = [sequence.segments[index] for index in sequence.generated()]

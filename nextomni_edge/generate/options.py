@@ -1,4 +1,4 @@
-"""What a generation can be told, and which combinations cannot be meant."""
+"""The options of a generation, and which combinations make no sense."""
 
 from __future__ import annotations
 
@@ -24,25 +24,28 @@ NO_DRAW: Final = "means nothing at temperature 0: raise the temperature or leave
 
 @dataclass(frozen=True)
 class GenerationOptions:
-    """`defaults` gives a modality's published settings; how much is generated is the sequence's own
-    length."""
+    """Everything that a generation can be told.
+
+    `defaults` gives a modality's published settings. The sequence's own length says how much is
+    generated.
+    """
 
     steps: int = 32
-    """Grid t_i = i/steps: a forward each, but for what the exact shortcuts below save."""
+    """Grid t_i = i/steps. Each step takes a forward, unless an exact shortcut below saves it."""
 
     grid: tuple[float, ...] = ()
-    """Instead of the even grid: steps + 1 rising times from 0 to 1 (see grid.py); empty is the even
-    grid."""
+    """In place of the even grid: steps + 1 rising times from 0 to 1 (see grid.py). Empty is the
+    even grid."""
 
     stepper: str = "euler"
     """'euler', or 'corrected', which follows the path more closely at few steps and needs a forward
     at t = 0."""
 
     temperature: float = 1.0
-    """Of the draw x_1 ~ p(· | x_t); 0 takes the argmax."""
+    """The temperature of the draw x_1 ~ p(· | x_t); 0 takes the argmax."""
 
     top_k: int = 0
-    """Draw x_1 among the k likeliest symbols alone; 0 is off."""
+    """Draw x_1 only among the k likeliest symbols; 0 is off."""
 
     top_p: float = 1.0
     """Draw x_1 among the fewest symbols whose probabilities sum to at least p; 1 is off."""
@@ -51,10 +54,10 @@ class GenerationOptions:
     """s in (1+s)·conditional − s·unconditional; 0 costs no second branch."""
 
     seed: int = 0
-    """Everything drawn is a pure function of it and of the place of the draw."""
+    """Every draw is a pure function of the seed and of the draw's place."""
 
     max_blocks: int | None = None
-    """Text only: add blocks, up to so many, while no row is confident of <EOS>; None keeps the
+    """Text only: add blocks up to this number while no row is confident of <EOS>. None keeps the
     sequence's length."""
 
     eos_threshold: float = 0.5
@@ -69,31 +72,32 @@ class GenerationOptions:
     steps left."""
 
     lead_tokens: int = 0
-    """Text only: denoise so many first tokens before the rest, which sees them as given (see
-    lead.py); 0: all together."""
+    """Text only: denoise this many first tokens before the rest, which sees them as given (see
+    lead.py). 0: all together."""
 
     kv_cache: str = "none"
-    """Approximate but for 'none': whose keys and values are kept over the steps (see cache.py)."""
+    """Which keys and values are kept over the steps (see cache.py). Every policy but 'none'
+    approximates."""
 
     refresh_prompt: int = 0
-    """R_p: compute the prompt's keys and values anew every so many forwards; 0 never."""
+    """R_p: compute the prompt's keys and values again every this many forwards; 0 never."""
 
     refresh: int = 0
-    """R_r: compute the response's rows all anew every so many forwards; 0 never."""
+    """R_r: compute all of the response's rows again every this many forwards; 0 never."""
 
     cache_threshold: float = 0.95
-    """Of 'adaptive': compute rows anew whose features' cosine to the kept ones is lower."""
+    """For 'adaptive': compute rows again when their features' cosine to the kept ones is lower."""
 
     cache_share: float = 0.0
-    """Of 'adaptive', in place of the threshold: compute this share of the rows anew, the least
+    """For 'adaptive', in place of the threshold: compute this share of the rows again, the least
     alike first; 0 is off."""
 
     cache_drift: float = 0.0
-    """Compute prompt and response anew once more tokens than this, for each row of the response,
-    have changed since; 0 never."""
+    """Compute prompt and response again once more tokens than this have changed, per row of the
+    response; 0 never."""
 
     padding: float = 0.0
-    """Of a forward's positions, the share that may be padding so that requests of different lengths
+    """The share of a forward's positions that may be padding, so that requests of different lengths
     share it; 0: none."""
 
     skip_first_forward: bool = True
@@ -103,35 +107,35 @@ class GenerationOptions:
     """Exact: no forward while no token has changed since the last one."""
 
     stop_early: bool = True
-    """Exact: end when x_t is the argmax everywhere and the argmax is what is taken."""
+    """Exact: end when x_t is the argmax everywhere and the draw takes the argmax."""
 
     keep_embeddings: bool = True
-    """Exact: of the generated rows embed those alone whose token changed; the prompt is embedded
-    once in any case."""
+    """Exact: embed only generated rows whose token changed. The prompt is embedded once in any
+    case."""
 
     draw_together: bool = True
-    """Exact: draw the sub-codes of an autoregressive head all at once, again only where an earlier
-    one came out otherwise."""
+    """Exact: draw all sub-codes of an autoregressive head at once, and again only where an earlier
+    one differs."""
 
     stream_logits: bool = True
-    """Exact: text logits are read in blocks of rows as they are computed, and not kept."""
+    """Exact: read text logits in blocks of rows while they are computed, and do not keep them."""
 
     keep_metric_rows: bool = True
-    """Exact: distances to an id of x_1 are kept, within a bound."""
+    """Exact: keep distances to an id of x_1, within a bound."""
 
     reuse_buffers: bool = True
-    """Exact: a forward reads the embeddings where they stand, not a copy."""
+    """Exact: a forward reads the embeddings in place, without a copy."""
 
     keep_prompt: bool = True
     """Exact: a model whose prompt sees nothing of the response (attention 'prefix') computes its
     keys and values once."""
 
     batch_guidance: bool = True
-    """Exact: both branches of guidance in one forward, or one after another; `bench` tells which is
+    """Exact: both branches of guidance in one forward, or one after another. `bench` says which is
     faster here."""
 
     def __post_init__(self) -> None:
-        """UsageError with every value that is out of its range."""
+        """UsageError: names every value that is out of its range."""
         object.__setattr__(self, "grid", tuple(self.grid))  # JSON has lists
         greedy = self.temperature == 0
         _refuse(
@@ -198,12 +202,12 @@ class GenerationOptions:
 
     @property
     def all_steps(self) -> int:
-        """Steps of a whole response: of both its parts where it has two."""
+        """The steps of a whole response: of both parts where it has two."""
         return self.steps * (2 if self.lead_tokens else 1)
 
     def plain(self) -> GenerationOptions:
-        """The same run without any shortcut: a whole forward every step, everything computed
-        anew."""
+        """The same run without any shortcut: every step computes everything again in a whole
+        forward."""
         off: dict[str, Any] = dict.fromkeys(SHORTCUTS, False)
         return dataclasses.replace(self, **off)
 
@@ -275,7 +279,7 @@ class GenerationOptions:
         )
 
     def check(self, config: ModelConfig, modality: str) -> None:
-        """UsageError where the options don't go with what is generated."""
+        """UsageError: the options do not fit what is generated."""
         blocks, limit, lead, text = (
             self.max_blocks,
             config.text.max_blocks,

@@ -1,5 +1,5 @@
-"""Embeddings and backbone over both branches of guidance: the hidden states that predictions are
-read from."""
+"""Embeddings and backbone over both branches of guidance: the hidden states that predictions
+read."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from nextomni_edge.tokens.sequence import Sequence, unconditional
 
 
 class Trunk:
-    """hidden (G,B,R,H) of G branches: of each generated row, the state that it is predicted from.
-    Prompts are embedded once.
+    """hidden (G,B,R,H) of G branches: for each generated row, the state that predicts it. Prompts
+    are embedded once.
 
-    UsageError: a model whose predictions are shifted by one has no row before the first; a cache
-    that the runtime cannot keep.
+    UsageError: the model's predictions are shifted by one, and the first row has no row before it;
+    or the runtime does not support the cache.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Trunk:
             )
 
     def _embedded(self, sequences: list[Sequence]) -> Float:
-        """(B,S,H), zero at padding: requests of one layout in one call."""
+        """Embeddings (B,S,H), zero at padding; requests of one layout share a call."""
         out = np.zeros(
             (*self.batch.attended.shape, self.model.config.backbone.hidden_size), np.float32
         )
@@ -110,7 +110,7 @@ class Trunk:
             )
 
     def _whole(self, chosen: Ids) -> None:
-        """One forward of all rows of the chosen requests, nothing kept; padding that they do not
+        """One forward of all rows of the chosen requests, without a cache. Padding that they do not
         need is cut off."""
         length = self.batch.lengths[chosen].max()
         embeddings = self.embeddings
@@ -136,7 +136,7 @@ class Trunk:
 
     @contextlib.contextmanager
     def _naming(self, chosen: Ids, positions: Ids) -> Iterator[None]:
-        """Say of a NaN in row (b, n) of a forward whose and which position that is."""
+        """Name the request and the position of a NaN in row (b, n) of a forward."""
         try:
             yield
         except NonFiniteError as error:
@@ -182,7 +182,7 @@ class Trunk:
         return found
 
     def _forward(self, store: Store, chosen: Ids, rows: Mask) -> None:
-        """Compute rows (b,S) of the chosen requests; a prompt that sees none of the response goes
+        """Compute rows (b,S) of the chosen requests. A prompt that sees none of the response goes
         first, in a call of its own."""
         self.meter.count_forwards(len(chosen), int(rows.sum()))
         prompt = self.batch.prompt[chosen]
@@ -192,8 +192,8 @@ class Trunk:
                 self._call(store, chosen[some], part[some])
 
     def _call(self, store: Store, chosen: Ids, rows: Mask) -> None:
-        """Compute rows (b,S), those of fewer padded behind, which see themselves and what is kept
-        of their sequence."""
+        """Compute rows (b,S), padded at the end, which see themselves and the kept rows of their
+        sequence."""
         counts = rows.sum(axis=1)
         # positions, those to compute in front
         order = np.argsort(~rows, axis=1, kind="stable")[:, : counts.max()]

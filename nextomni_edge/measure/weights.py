@@ -131,18 +131,19 @@ def _backbone(config: ModelConfig) -> Weights:
     return layer * shape.layers + _other(hidden)
 
 
-def _blocks(width: int, layers: int) -> Weights:
+def _blocks(width: int, layers: int, mlp_width: int | None = None) -> Weights:
+    mlp = 4 * width if mlp_width is None else mlp_width
     block = (
         *_linear(3 * width, width),
         *_linear(width, width),
-        *_linear(4 * width, width),
-        *_linear(width, 4 * width),
+        *_linear(mlp, width),
+        *_linear(width, mlp),
     )
     return (block + _other(*[width] * 4)) * layers + _other(width, width)
 
 
 def _stack(config: TransformerConfig) -> Weights:
-    return _blocks(config.width, config.layers)
+    return _blocks(config.width, config.layers, config.mlp_width)
 
 
 def _head(head: HeadConfig, book: CodebookConfig, hidden: int) -> Weights:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -26,29 +27,42 @@ MAX_SOURCE_RATE = 384_000
 MAX_CHANNELS = 16
 # resampling may end a few samples late; that is not a clip that is too long
 RESAMPLER_TAIL_SECONDS = 0.005
+# nor are the frames that a codec puts before and behind a sound to fill its last one
+PADDING_FRAMES = 2
+MP3_FRAME = 1152  # samples
+# Sizes in a header from here on mean "to the end": the writer could not seek back.
+STREAMED = 0x7FFF_0000
+_PROMISE = re.compile(
+    r"^\s*(?:data|SSND|Data Size|riff|Riff size)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE
+)
+_BITS = re.compile(r"^\s*Bit Width\s*:\s*([1-7])\s*$", re.MULTILINE)
+CANCELLED = 0.01  # of the channels' power: less is left where they are of opposite phase
 
 
 def max_samples(config: AudioConfig) -> int:
-    """Samples of the longest clip that the model takes."""
+    """The number of samples in the longest clip that the model takes."""
     return config.max_positions * config.hop * config.frames_per_token
 
 
 def read_audio(path: Path, config: AudioConfig, trim: bool = False) -> Float32:
-    """A sound as (samples,) float32 at `config.sample_rate`, channels averaged. A clip longer than
-    the model takes is cut with `trim`, otherwise an InputError, as are files without sound and
-    samples that are not finite."""
+    """A sound as (samples,) float32 at `config.sample_rate`, one channel (see `mono`). A clip
+    longer than the model takes is cut with `trim`, otherwise an InputError, as are files without
+    sound, files that were cut off, and samples that are not finite."""
     check_file(path)
     limit = max_samples(config)
     # enough to tell that a clip is too long
     seconds = limit / config.sample_rate + 2 * RESAMPLER_TAIL_SECONDS
-    waveform = _read_soundfile(path, config.sample_rate, seconds)
-    if waveform is None:
-        waveform = _read_av(path, config.sample_rate, seconds)
+    found = _read_soundfile(path, config.sample_rate, seconds)
+    # a size of 0 in the header is no sound to libsndfile, and "to the end" to FFmpeg
+    if found is None or found[0].size == 0:
+        found = _read_av(path, config.sample_rate, seconds)
+    waveform, padding = found
     if waveform.size == 0:
         raise InputError(f"{path}: no sound in it")
     if not np.isfinite(waveform).all():
         raise InputError(f"{path}: samples that are not finite numbers")
-    if len(waveform) > limit + RESAMPLER_TAIL_SECONDS * config.sample_rate and not trim:
+    most = limit + (RESAMPLER_TAIL_SECONDS + padding) * config.sample_rate
+    if len(waveform) > most and not trim:
         raise InputError(
             f"{path}: longer than the model's {limit / config.sample_rate:.2f} s; --trim keeps the"
             " beginning"
@@ -56,8 +70,9 @@ def read_audio(path: Path, config: AudioConfig, trim: bool = False) -> Float32:
     return waveform[:limit]
 
 
-def _read_soundfile(path: Path, sample_rate: int, seconds: float) -> Float32 | None:
-    """At most `seconds` of the file, or None where libsndfile does not know the format."""
+def _read_soundfile(path: Path, sample_rate: int, seconds: float) -> tuple[Float32, float] | None:
+    """At most a little over `seconds` of the file, and how many seconds of it may be a codec's
+    padding; None where libsndfile does not know the format. InputError: the file is cut off."""
     import soundfile
 
     try:
@@ -66,12 +81,43 @@ def _read_soundfile(path: Path, sample_rate: int, seconds: float) -> Float32 | N
                 raise InputError(
                     f"{path}: {file.channels} channels at {file.samplerate} Hz, refused"
                 )
-            samples = file.read(
-                math.ceil(seconds * file.samplerate), dtype="float32", always_2d=True
-            )
-            return resample(samples.mean(axis=1), file.samplerate, sample_rate)
-    except soundfile.LibsndfileError:
+            _check_header(path, file.extra_info)
+            padding = PADDING_FRAMES * MP3_FRAME if file.format == "MP3" else 0
+            wanted = min(file.frames, math.ceil(seconds * file.samplerate) + padding)
+            samples = file.read(wanted, dtype="float32", always_2d=True)
+            if len(samples) < wanted - padding:
+                raise InputError(
+                    f"{path}: cut off: {file.frames / file.samplerate:.2f} s are promised,"
+                    f" {len(samples) / file.samplerate:.2f} s are there"
+                )
+            heard = resample(mono(samples.T), file.samplerate, sample_rate)
+            return heard, padding / file.samplerate
+    except soundfile.LibsndfileError as error:
+        if "malformed" in str(error):
+            raise InputError(f"{path}: damaged or cut off ({error.error_string})") from error
         return None
+
+
+def _check_header(path: Path, log: str) -> None:
+    """InputError: libsndfile's log says of a header that it promises more sound than is there, or
+    samples of fewer bits than a byte."""
+    for promised, found in ((int(a), int(b)) for a, b in _PROMISE.findall(log)):
+        if found < promised < STREAMED:
+            raise InputError(
+                f"{path}: cut off: its header promises {promised} bytes of sound, {found} are there"
+            )
+    if bits := _BITS.search(log):
+        raise InputError(f"{path}: samples of {bits[1]} bits, expected 8, 16, 24 or 32")
+
+
+def mono(channels: Float32) -> Float32:
+    """(channels, samples) as one channel: the mean, or the first channel where they cancel each
+    other, being of opposite phase."""
+    mean: Float32 = channels.mean(axis=0)
+    if len(channels) > 1 and np.square(mean).mean() < CANCELLED * np.square(channels).mean():
+        loudest: Float32 = channels[np.square(channels).mean(axis=1).argmax()]
+        return loudest
+    return mean
 
 
 def resample(samples: Float32, source_rate: int, sample_rate: int) -> Float32:
@@ -89,9 +135,9 @@ def resample(samples: Float32, source_rate: int, sample_rate: int) -> Float32:
     return np.concatenate([part.to_ndarray().reshape(-1) for part in frames]).astype(np.float32)
 
 
-def _read_av(path: Path, sample_rate: int, seconds: float) -> Float32:
-    """At most a little over `seconds` of the first sound track of any container that FFmpeg
-    knows."""
+def _read_av(path: Path, sample_rate: int, seconds: float) -> tuple[Float32, float]:
+    """At most a little over `seconds` of the first sound track of any container that FFmpeg knows,
+    and how many seconds of it may be a codec's padding. InputError: the file is cut off."""
     import av
 
     from nextomni_edge.media.video import open_container
@@ -101,18 +147,43 @@ def _read_av(path: Path, sample_rate: int, seconds: float) -> Float32:
     parts: list[Float32] = []
 
     def keep(frame: av.AudioFrame | None) -> None:
-        parts.extend(part.to_ndarray().mean(axis=0) for part in resampler.resample(frame))
+        parts.extend(
+            part.to_ndarray().astype(np.float32, copy=False) for part in resampler.resample(frame)
+        )
 
     with open_container(path, "audio") as container:
         if not container.streams.audio:
             raise InputError(f"{path}: {wrong_kind(path, 'audio')}")
+        stream = container.streams.audio[0]
+        promised = float((stream.duration or 0) * (stream.time_base or 0))
         for frame in container.decode(audio=0):
+            if frame.layout.nb_channels > MAX_CHANNELS or frame.sample_rate > MAX_SOURCE_RATE:
+                raise InputError(
+                    f"{path}: {frame.layout.nb_channels} channels at {frame.sample_rate} Hz,"
+                    " refused"
+                )
+            padding = PADDING_FRAMES * (stream.codec_context.frame_size or 0) / frame.sample_rate
             keep(frame)
-            if sum(map(len, parts)) > seconds * sample_rate:
-                return np.concatenate(parts)
-        if parts:
-            keep(None)
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
+            if sum(part.shape[1] for part in parts) > (seconds + padding) * sample_rate:
+                return mono(np.concatenate(parts, axis=1)), padding
+        if not parts:
+            return np.zeros(0, dtype=np.float32), 0.0
+        keep(None)
+    heard = mono(np.concatenate(parts, axis=1))
+    # an MP3's length is a guess where its first frame does not tell it
+    if len(heard) < (min(promised, seconds) - padding) * sample_rate * 0.9 and promised_is_exact(
+        container.format.name
+    ):
+        raise InputError(
+            f"{path}: cut off: {promised:.2f} s are promised, {len(heard) / sample_rate:.2f} s are"
+            " there"
+        )
+    return heard, padding
+
+
+def promised_is_exact(container: str) -> bool:
+    """Whether FFmpeg's container of this name counts samples, instead of guessing from bytes."""
+    return not {"mp3", "aac", "ac3", "amr"} & set(container.split(","))
 
 
 def write_audio(path: Path, waveform: Float32, sample_rate: int) -> None:

@@ -29,8 +29,8 @@ class Encoder(Protocol):
 
 
 class Lengths:
-    """Stands in for a model where only the number of positions counts: zeros in the shapes that its
-    encoders give."""
+    """A stand-in for a model where only the number of positions counts: zeros in its encoders'
+    shapes."""
 
     def __init__(self, config: ModelConfig) -> None:
         self.config = config

@@ -3,17 +3,20 @@ back to a file."""
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import io
-from collections.abc import Iterator
+import itertools
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nextomni_edge.errors import InputError
+from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.files import atomic_write
 from nextomni_edge.media.image import MAX_PIXELS, check_pixels, fit, format_of, open_image, to_bytes
 from nextomni_edge.media.kinds import check_file, wrong_kind
@@ -21,6 +24,7 @@ from nextomni_edge.modalities.video import VIDEO
 from nextomni_edge.tokens.chat import Kind
 
 if TYPE_CHECKING:
+    from av import VideoFrame
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
@@ -34,20 +38,30 @@ FILM_CODECS: Final[dict[str, tuple[str, dict[str, object]]]] = {
     "WEBM": ("libvpx-vp9", {"crf": "16", "b": "0"}),
 }
 MAX_FRAMES = 1_000_000
+# How many frames a GIF of ours had before those that repeat were merged.
+FRAMES_TOLD: Final = re.compile(rb"([1-9]\d{0,5}) frames")
+UNITS: Final = {"GIF": 10}  # milliseconds in which a format counts; others count them singly
+# Milliseconds of an animation's frame: under the shortest nothing was meant, as browsers have it.
+SHORTEST, UNSAID = 11, 100
 
 
 def sampled(total: int, count: int) -> list[int]:
-    """`count` of `total` frames, each from the middle of an equal share of the time; all of them
-    where there are fewer."""
-    if total <= count:
-        return list(range(total))
-    return [(2 * index + 1) * total // (2 * count) for index in range(count)]
+    """`count` of `total` frames of equal length, each from the middle of an equal share of the
+    time; all of them where there are fewer."""
+    return sampled_by_time(range(total), total, min(total, count))
+
+
+def sampled_by_time(starts: Sequence[int], end: int, count: int) -> list[int]:
+    """The frames that are shown at the times (2i+1)T/2n of a film: `starts` are the times at which
+    they appear, from 0 and rising, `end` is T. A frame that is shown for long comes again."""
+    times = [((2 * index + 1) * end) // (2 * count) for index in range(count)]
+    return [bisect.bisect_right(starts, time) - 1 for time in times]
 
 
 def read_video(path: Path, size: int, max_frames: int) -> Float32:
     """Up to `max_frames` uniformly spaced frames, (frames, 3, size, size) float32 in [-1, 1], each
-    as read_image gives a picture. InputError: neither a film nor an animated picture, damaged, too
-    large."""
+    as `read_image` gives a picture. InputError: neither a film nor an animated picture, damaged, or
+    too large."""
     check_file(path)
     if _is_picture(path):
         return _read_animation(path, size, max_frames)
@@ -63,21 +77,45 @@ def _is_picture(path: Path) -> bool:
 
 
 def _read_animation(path: Path, size: int, max_frames: int) -> Float32:
-    frames = []
+    """Frames by their durations. As many as are asked for, or as there were before a writer merged
+    those that repeat: what our own GIF says, else as if each lasted as long as the shortest."""
+    fitted: dict[int, Float32] = {}
     with open_image(path) as image:
-        total = int(getattr(image, "n_frames", 1))
-        if total < 2:
-            raise InputError(f"{path}: a still picture, expected a video; give it as --image")
-        for index in sampled(total, max_frames):
+        durations = _durations(path, image)
+        starts = [0, *itertools.accumulate(durations)]
+        unit = UNITS.get(str(image.format), 1)
+        merged = round(starts[-1] / (min(durations) + unit / 2))  # lengths are rounded to units
+        told = FRAMES_TOLD.fullmatch(image.info.get("comment", b""))
+        total = int(told[1]) if told else merged
+        count = min(max_frames, max(len(durations), total))
+        wanted = sampled_by_time(starts[:-1], starts[-1], count)
+        for index in sorted(set(wanted)):
             image.seek(index)
-            frames.append(fit(image, size))
-    return np.stack(frames)
+            fitted[index] = fit(image, size)
+    return np.stack([fitted[index] for index in wanted])
+
+
+def _durations(path: Path, image: Image.Image) -> list[int]:
+    """Milliseconds of each frame. InputError: a still picture, or too many frames."""
+    total = int(getattr(image, "n_frames", 1))
+    # a film of one picture alone is merged to one frame, which a GIF gives a duration
+    if total < 2 and not image.info.get("duration"):
+        raise InputError(f"{path}: a still picture, expected a video; give it as --image")
+    if total > MAX_FRAMES:
+        raise InputError(f"{path}: more than {MAX_FRAMES} frames; cut it first")
+    found = []
+    for index in range(total):
+        image.seek(index)
+        image.load()  # a WebP tells the duration only then
+        found.append(round(float(image.info.get("duration") or 0)))
+    # as browsers do: shorter ones were never meant
+    return [UNSAID if duration < SHORTEST else duration for duration in found]
 
 
 @contextlib.contextmanager
 def open_container(path: Path, kind: Kind) -> Iterator[InputContainer]:
-    """The file opened by FFmpeg, which may open nothing else (playlists name other files); faults
-    are InputErrors."""
+    """The file, opened by FFmpeg, which may open no other file (playlists name some). Faults are
+    InputErrors."""
     import av
 
     try:
@@ -94,36 +132,99 @@ def open_container(path: Path, kind: Kind) -> Iterator[InputContainer]:
         raise InputError(f"{path}: {wrong_kind(path, kind)} ({detail})") from error
 
 
-def _count_frames(path: Path) -> int:
-    """Frames of the first video track, by its packets: a header's own count may be missing or
-    wrong."""
+def _film_times(path: Path) -> tuple[list[int], int]:
+    """When each frame of the first video track is shown, rising, and when the last one ends, in the
+    track's units of time, from the packets: a header's own count may be missing or wrong. A track
+    without times has equal ones."""
+    starts, lengths, packets = list[int](), list[int](), 0
     with open_container(path, "video") as container:
         if not container.streams.video:
             raise InputError(f"{path}: {wrong_kind(path, 'video')}")
-        total = 0
         for packet in container.demux(video=0):
-            total += packet.size > 0
-            if total > MAX_FRAMES:
+            if not packet.size or packet.is_discard:
+                continue
+            packets += 1
+            if packet.pts is not None:
+                starts.append(packet.pts)
+                lengths.append(packet.duration or 0)
+            if packets > MAX_FRAMES:
                 raise InputError(f"{path}: more than {MAX_FRAMES} frames; cut it first")
-    return total
+    if len(starts) < packets or not starts:
+        return list(range(packets)), packets
+    order = sorted(range(packets), key=starts.__getitem__)
+    starts, last = [starts[index] for index in order], lengths[order[-1]]
+    steps = [after - before for before, after in itertools.pairwise(starts)]
+    return starts, starts[-1] + (last or (sorted(steps)[len(steps) // 2] if steps else 1))
 
 
 def _read_film(path: Path, size: int, max_frames: int) -> Float32:
-    wanted = set(sampled(_count_frames(path), max_frames))
+    starts, end = _film_times(path)
+    if not starts:
+        raise InputError(f"{path}: no frame could be decoded")
+    first, count = starts[0], min(max_frames, len(starts))
+    shown = [start - first for start in starts]
+    targets = [starts[index] for index in sampled_by_time(shown, end - first, count)]
+    counted = shown == list(range(len(shown))) and first == 0
     frames: list[Float32] = []
     with open_container(path, "video") as container:
         context = container.streams.video[0].codec_context
         check_pixels(path, context.width, context.height)
         context.options = {"max_pixels": str(MAX_PIXELS)}
+        stream, before = container.streams.video[0], None
         for index, frame in enumerate(container.decode(video=0)):
-            if index in wanted:
-                turned = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
-                frames.append(fit(Image.fromarray(np.ascontiguousarray(turned)), size))
-            if len(frames) == len(wanted):
+            at = index if counted or frame.pts is None else frame.pts
+            # a frame that is missing is replaced by the one before it
+            while len(frames) < count and at > targets[len(frames)] and before is not None:
+                frames.append(_fit_frame(stream, before, size))
+            before = frame
+            if at >= targets[len(frames)]:
+                fitted = _fit_frame(stream, frame, size)
+                while len(frames) < count and at >= targets[len(frames)]:
+                    frames.append(fitted)
+            if len(frames) == count:
                 break
     if not frames:
         raise InputError(f"{path}: no frame could be decoded")
-    return np.stack(frames)
+    # the end is damaged: its last picture stands on
+    return np.stack([*frames, *[frames[-1]] * (count - len(frames))])
+
+
+def _fit_frame(stream: VideoStream, frame: VideoFrame, size: int) -> Float32:
+    """A frame as it is shown: turned and mirrored by its display matrix, its pixels square."""
+    aspect = float(stream.sample_aspect_ratio or 1) or 1.0
+    rgb = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+    pixels, turned = upright(rgb, _display_matrix(frame))
+    return fit(
+        Image.fromarray(np.ascontiguousarray(pixels)),
+        size,
+        aspect=1.0 / aspect if turned else aspect,
+    )
+
+
+def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
+    """a, b, c, d of the matrix that takes (x, y) to (a·x + c·y, b·x + d·y), y downwards."""
+    from av.sidedata.sidedata import Type
+
+    side_data: Any = frame.side_data  # its stubs give it keys of text
+    data = side_data.get(Type.DISPLAYMATRIX)
+    if data is None:
+        return 1, 0, 0, 1
+    nine = np.frombuffer(bytes(data), np.int32)
+    return int(nine[0]), int(nine[1]), int(nine[3]), int(nine[4])
+
+
+def upright(
+    pixels: NDArray[np.uint8], matrix: tuple[int, int, int, int]
+) -> tuple[NDArray[np.uint8], bool]:
+    """Pixels (height, width, 3) as a display matrix shows them, in quarter turns and mirrored, and
+    whether the sides change places."""
+    a, b, c, d = matrix
+    turned = abs(b) + abs(c) > abs(a) + abs(d)
+    if turned:
+        pixels, down, across = pixels.swapaxes(0, 1), b, c
+    else:
+        down, across = d, a
+    return pixels[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1], turned
 
 
 def write_video(path: Path, frames: Float32, frames_per_second: float) -> None:
@@ -138,14 +239,37 @@ def write_video(path: Path, frames: Float32, frames_per_second: float) -> None:
 
 
 def _animation(pictures: list[NDArray[np.uint8]], frames_per_second: float, name: str) -> bytes:
-    images = [Image.fromarray(picture, "RGB") for picture in pictures]
-    options = {"lossless": True} if name == "WEBP" else {}
+    """Durations are whole units of the format's, and add up to the film's. UsageError: shorter
+    frames than a GIF shows."""
+    unit = UNITS.get(name, 1)
+    if frames_per_second > 500 / unit:
+        raise UsageError(
+            f"{name} shows at most {500 // unit} frames a second, {frames_per_second:g} are asked"
+            " for; choose fewer, or a film (.mp4)"
+        )
+    ends = [round(count * 1000 / (unit * frames_per_second)) for count in range(len(pictures) + 1)]
+    durations = [unit * (after - before) for before, after in itertools.pairwise(ends)]
+    options: dict[str, Any] = {"lossless": True} if name == "WEBP" else {}
+    if name == "GIF":
+        options["comment"] = b"%d frames" % len(pictures)
+    images = [Image.fromarray(picture, "RGB") for picture in _apart(pictures, name)]
     buffer = io.BytesIO()
-    duration = round(1000 / frames_per_second)
     images[0].save(
-        buffer, name, save_all=True, append_images=images[1:], duration=duration, loop=0, **options
+        buffer, name, save_all=True, append_images=images[1:], duration=durations, loop=0, **options
     )
     return buffer.getvalue()
+
+
+def _apart(pictures: list[NDArray[np.uint8]], name: str) -> list[NDArray[np.uint8]]:
+    """Pillow merges frames that repeat, and makes a film of one picture alone a still picture. One
+    level of one corner keeps them apart. A GIF's palette would lose it: that has a comment."""
+    apart = pictures[:1]
+    for picture in pictures[1:]:
+        repeats = name != "GIF" and np.array_equal(picture, apart[-1])
+        apart.append(picture.copy() if repeats else picture)
+        if repeats:
+            apart[-1][-1, -1, -1] ^= 1
+    return apart
 
 
 def _film(pictures: list[NDArray[np.uint8]], frames_per_second: float, name: str) -> bytes:

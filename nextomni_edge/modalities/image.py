@@ -10,6 +10,7 @@ IMAGE = Modality(
     title="a picture",
     suffixes=(
         ".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".ico",
+        ".heic", ".heif", ".hif",
         ".qoi", ".tga", ".ppm",
     ),
     opened_by="Pillow decodes",

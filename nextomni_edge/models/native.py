@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from nextomni_edge.checkpoints.directory import MODEL_DIRECTORY
 from nextomni_edge.errors import InputError
-from nextomni_edge.files import atomic_directory
 from nextomni_edge.models import networks
 from nextomni_edge.models.networks import state_names
 from nextomni_edge.models.omni import OmniModel
+from nextomni_edge.outputs import output_directory
 
 
 def state(model: OmniModel, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
@@ -33,10 +34,10 @@ def save(
     """Write a model directory. It replaces an existing one as a whole. Without a tokenizer it can
     only start a training.
 
-    UsageError: the place cannot be written.
+    UsageError: the place cannot be written, or holds anything else.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_directory(out, overwrite=True) as part:
+    with output_directory(out, MODEL_DIRECTORY, overwrite=True) as part:
         save_file(state(model, dtype), part / "model.safetensors")
         (part / "config.json").write_text(
             json.dumps(model.config.to_json(), indent=2) + "\n", encoding="utf-8"

@@ -12,6 +12,7 @@ import torch
 from nextomni_edge.checkpoints.directory import Checkpoint
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
+from nextomni_edge.formats.tensor_file import FLOATS, all_finite
 from nextomni_edge.models.fudoki import FudokiModel
 from nextomni_edge.models.omni import OmniModel
 from nextomni_edge.models.unified import UnifiedModel
@@ -46,6 +47,12 @@ def check_tensors(checkpoint: Checkpoint) -> None:
             f"{checkpoint.path}: tensor {name} is {'unknown' if name in present else 'missing'}"
         )
     for name, shape in expected.items():
+        for dtype in checkpoint.dtypes(name):
+            if dtype not in FLOATS:
+                raise InputError(
+                    f"{checkpoint.path}: tensor {name} has dtype {dtype}, expected one of"
+                    f" {', '.join(FLOATS)}"
+                )
         if checkpoint.shape(name) != shape:
             raise InputError(
                 f"{checkpoint.path}: tensor {name} has shape {checkpoint.shape(name)}, expected"
@@ -54,13 +61,19 @@ def check_tensors(checkpoint: Checkpoint) -> None:
 
 
 def load(path: Path) -> Model:
-    """Read a model directory in float32. InputError: a tensor is missing, unknown, or has another
-    shape than the config says."""
+    """Read a model directory in float32. InputError: a tensor missing, unknown, not finite, or of
+    another shape than the config says."""
     checkpoint = Checkpoint.open(path)
     check_tensors(checkpoint)
     checkpoint.check_referenced()
     model = build(checkpoint.config)
     with torch.no_grad():
         for name, tensor in state_names(model).items():
-            tensor.copy_(torch.from_numpy(checkpoint.tensor(name).copy()))
+            values = checkpoint.tensor(name)
+            if not all_finite(values):
+                raise InputError(
+                    f"{path}: tensor {name} has values that are not finite; the checkpoint is not"
+                    " usable"
+                )
+            tensor.copy_(torch.from_numpy(values.copy()))
     return model.eval()

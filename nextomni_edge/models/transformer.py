@@ -10,7 +10,8 @@ from nextomni_edge.config import TransformerConfig
 
 
 class Block(nn.Module):
-    """Pre-norm self-attention and MLP (×4) with residuals; (B,N,width) → (B,N,width)."""
+    """Pre-norm self-attention and MLP (four times the width, or `mlp_width`) with residuals;
+    (B,N,width) → (B,N,width)."""
 
     def __init__(
         self,
@@ -19,6 +20,7 @@ class Block(nn.Module):
         causal: bool = False,
         eps: float = 1e-5,
         activation: str = "gelu",
+        mlp_width: int | None = None,
     ) -> None:
         super().__init__()
         self.heads, self.causal = heads, causal
@@ -26,8 +28,9 @@ class Block(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
         self.norm2 = nn.LayerNorm(width, eps)
+        inner = 4 * width if mlp_width is None else mlp_width
         self.mlp = nn.Sequential(
-            nn.Linear(width, 4 * width), _activation(activation), nn.Linear(4 * width, width)
+            nn.Linear(width, inner), _activation(activation), nn.Linear(inner, width)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,7 +60,13 @@ class Transformer(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
-            Block(config.width, config.heads, eps=config.norm_eps, activation=config.activation)
+            Block(
+                config.width,
+                config.heads,
+                eps=config.norm_eps,
+                activation=config.activation,
+                mlp_width=config.mlp_width,
+            )
             for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(config.width, config.norm_eps)

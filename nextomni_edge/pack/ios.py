@@ -16,10 +16,10 @@ import numpy as np
 
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.errors import InputError
-from nextomni_edge.files import atomic_directory
 from nextomni_edge.formats.strict_json import read_json
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.generate.steps import NOT_DRAWN
+from nextomni_edge.outputs import OutputKind, output_directory
 from nextomni_edge.pack import PackReport
 from nextomni_edge.tasks import Task
 from nextomni_edge.verify import golden
@@ -31,6 +31,21 @@ MODEL: Final = "Sources/NextOmniCoreML/Model"
 MAX_TOKENIZER: Final = 64 * 2**20
 
 
+def _contents(folder: Path) -> frozenset[str] | None:
+    """The sources and the model of a package of ours, and what Xcode builds beside them."""
+    try:
+        ours = SOURCES.joinpath(MANIFEST).read_bytes() == (folder / MANIFEST).read_bytes()
+    except OSError:
+        return None
+    names = (path.relative_to(SOURCES) for path in SOURCES.rglob("*") if path.is_file())
+    built = (f"{MODEL}/", ".build/", ".swiftpm/")
+    return frozenset((*(name.as_posix() for name in names), *built)) if ours else None
+
+
+MANIFEST: Final = "Package.swift"
+PACKAGE: Final = OutputKind("Swift package", MANIFEST, _contents)
+
+
 def write(bundle: Bundle, out: Path, overwrite: bool) -> PackReport:
     """Write the folder `out`. The same bundle gives the same bytes.
 
@@ -39,7 +54,7 @@ def write(bundle: Bundle, out: Path, overwrite: bool) -> PackReport:
     """
     _check(bundle)
     trace = trace_json(bundle)
-    with atomic_directory(out, overwrite) as folder:
+    with output_directory(out, PACKAGE, [bundle.path], overwrite) as folder:
         shutil.copytree(SOURCES, folder, dirs_exist_ok=True)
         model = folder / MODEL
         (model / "config.json").write_text(json.dumps(bundle.config.to_json(), indent=1) + "\n")

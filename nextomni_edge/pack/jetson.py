@@ -17,6 +17,7 @@ from nextomni_edge.bundle import Bundle
 from nextomni_edge.bundle.manifest import MANIFEST
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.files import atomic_write
+from nextomni_edge.outputs import refuse_overlap
 from nextomni_edge.pack import PackReport
 from nextomni_edge.pack.wheel import package_wheel
 
@@ -33,8 +34,9 @@ def write(bundle: Bundle, out: Path, overwrite: bool) -> PackReport:
     """
     if out.suffix != ENDING:
         raise UsageError(f"{out}: expected a name that ends in {ENDING}")
-    if os.path.lexists(out) and not overwrite:
-        raise UsageError(f"{out} exists; choose another name or pass --overwrite")
+    refuse_overlap(out, [bundle.path])
+    if os.path.lexists(out):
+        _check_replaceable(out, overwrite)
     for name, record in bundle.manifest.components.items():
         if record.format != "onnx":
             raise InputError(
@@ -46,6 +48,21 @@ def write(bundle: Bundle, out: Path, overwrite: bool) -> PackReport:
     return PackReport(
         out, files, out.stat().st_size, f"on the Jetson: tar xf {out.name} && {out.stem}/{SCRIPT}"
     )
+
+
+def _check_replaceable(out: Path, overwrite: bool) -> None:
+    """UsageError: `out` is not to be replaced, or is no archive of ours."""
+    if not overwrite:
+        raise UsageError(f"{out} exists; choose another name or pass --overwrite")
+    try:
+        with tarfile.open(out, "r:") as archive:
+            first = archive.next()
+    except (OSError, tarfile.TarError):
+        first = None
+    if first is None or not first.name.endswith(f"/{SCRIPT}"):
+        raise UsageError(
+            f"{out} is no archive that `pack` wrote; it is not overwritten: choose another name"
+        )
 
 
 def _write_archive(file: IO[bytes], bundle: Bundle, folder: str) -> int:

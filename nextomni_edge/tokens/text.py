@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,10 +14,12 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from nextomni_edge.config import TextConfig
-from nextomni_edge.errors import InputError
+from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.formats.tokenizer import read_tokenizer
 from nextomni_edge.modalities.table import MODALITIES
 
 Ids = NDArray[np.int64]
+MAX_TEXT: Final = 2**20  # characters; the library takes two hundred bytes for each
 ABSENT: Final = -1  # no id: the format has no such token
 
 
@@ -85,10 +89,12 @@ class TextTokenizer:
         self.template, self.system_prompt = (
             (config.template, config.system_prompt) if config else ("chatml", "")
         )
-        try:
+        self._path = path
+        read_tokenizer(path)
+        with _library(f"{path}: not a tokenizer file"):
             self._tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises bare Exception for every fault of the file
-            raise InputError(f"{path}: not a tokenizer file ({error})") from error
+            self._tokenizer.no_padding()  # which would be allocated before any check of ours
+            self._tokenizer.no_truncation()
         ids: dict[str, int] = (
             {"null": config.null_token} if config and config.null_token is not None else {}
         )
@@ -116,16 +122,34 @@ class TextTokenizer:
         self.vocabulary_size: int = self._tokenizer.get_vocab_size()
 
     def encode(self, text: str) -> Ids:
-        """Ids of a text, (n,) int64. A special token's spelling becomes ordinary characters."""
+        """Ids of a text, (n,) int64. A special token's spelling becomes ordinary characters.
+        UsageError: the text is longer than any model reads."""
+        if len(text) > MAX_TEXT:
+            raise UsageError(
+                f"a text of {len(text)} characters, at most {MAX_TEXT} are read; shorten it"
+            )
         for spelling in self._controls:
             text = text.replace(spelling, f"{spelling[0]} {spelling[1:]}")
-        return np.asarray(
-            self._tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int64
-        )
+        with _library(f"{self._path}: the tokenizer cannot read this text"):
+            ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return np.asarray(ids, dtype=np.int64)
 
     def decode(self, ids: Ids) -> str:
         """The text up to <EOS>, special tokens left out."""
         listed = [int(token) for token in ids]
         if self.special.eos in listed:
             listed = listed[: listed.index(self.special.eos)]
-        return str(self._tokenizer.decode(listed, skip_special_tokens=True)).strip()
+        with _library(f"{self._path}: the tokenizer cannot spell these ids"):
+            return str(self._tokenizer.decode(listed, skip_special_tokens=True)).strip()
+
+
+@contextlib.contextmanager
+def _library(what: str) -> Iterator[None]:
+    """The library raises bare Exception for every fault of a file, and its panics are none."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{what} ({reason})") from error
+        raise

@@ -25,8 +25,8 @@ SIZES: Final[tuple[Mapping[str, int], ...]] = (
 
 
 def cases(spec: GraphSpec, config: ModelConfig) -> Iterator[tuple[str, Inputs]]:
-    """(name, inputs) of each case; sizes beyond the model's are cut to them, and cases that become
-    equal are left out."""
+    """(name, inputs) of each case. Sizes beyond the model's are reduced to them, and duplicates are
+    left out."""
     seen: set[tuple[int, ...]] = set()
     for wanted in SIZES:
         sizes = {

@@ -62,7 +62,7 @@ class GoldenTrace:
         return found
 
     def data(self) -> dict[str, object]:
-        """What goes with the tensors in the manifest."""
+        """The data that goes with the tensors, for the manifest."""
         return {
             "version": VERSION,
             "cases": {component: list(cases) for component, cases in self.cases.items()},
@@ -71,7 +71,7 @@ class GoldenTrace:
 
 
 def read(bundle: Bundle) -> GoldenTrace:
-    """A bundle's trace. InputError: the bundle has none, or one that another release wrote."""
+    """A bundle's trace. InputError: the bundle has none, or another release wrote it."""
     file, data = bundle.golden()
     if data.get("version") != VERSION:
         raise InputError(
@@ -123,7 +123,7 @@ def _packed(digest: str) -> Array:
 
 
 def digests(bundle: Bundle) -> dict[str, str]:
-    """SHA-256 of every file that decides what is computed, from the files themselves."""
+    """SHA-256 of every file that decides the results, computed from the files."""
     skipped = {bundle.manifest.golden.file} if bundle.manifest.golden else set()
     return {
         name: file_sha256(bundle.path / name)
@@ -133,8 +133,8 @@ def digests(bundle: Bundle) -> dict[str, str]:
 
 
 def changed(bundle: Bundle, trace: GoldenTrace) -> Iterator[str]:
-    """One line for each file that is not as it was exported; weights by the tensors that stand in
-    them."""
+    """One line for each file that has changed since the export; for weights, one for each of their
+    tensors."""
     now = digests(bundle)
     tensors = _tensors_by_file(bundle)
     for name in sorted(now.keys() | trace.digests.keys()):

@@ -25,6 +25,9 @@ DTYPES = {
     "tensor(bool)": "bool",
 }
 
+# For a process that imported the library before this package could set its variable.
+onnxruntime.disable_telemetry_events()
+
 # Providers whose tensors lie in a memory of their own, by ONNX Runtime's name of it.
 MEMORY: Final = {
     "CUDAExecutionProvider": "cuda",

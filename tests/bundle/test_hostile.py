@@ -10,7 +10,14 @@ import pytest
 
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.errors import InputError
-from tests.bundle import hostile_files, hostile_graphs, hostile_manifest, hostile_tensors
+from tests.bundle import (
+    hostile_files,
+    hostile_graphs,
+    hostile_manifest,
+    hostile_operators,
+    hostile_tensors,
+    hostile_tokenizers,
+)
 from tests.bundle.build import small_bundle
 from tests.bundle.damage import Damage
 
@@ -18,7 +25,9 @@ CASES = [
     *hostile_manifest.CASES,
     *hostile_files.CASES,
     *hostile_graphs.CASES,
+    *hostile_operators.CASES,
     *hostile_tensors.CASES,
+    *hostile_tokenizers.CASES,
 ]
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from transformers import (
-    PreTrainedModel,
-)
+from transformers import PreTrainedModel
+
+from nextomni_edge.models.initial import initialise, read_part, with_sections
+from nextomni_edge.models.omni import OmniModel
+from tests.tiny import tiny_config
 
 LANGUAGE = {
     "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -33,4 +35,12 @@ def published(model: PreTrainedModel, out: Path) -> PreTrainedModel:
             if "embed_positions" not in name:  # Whisper's sinusoids
                 parameter.add_(torch.randn_like(parameter) * 0.1)
     model.eval().save_pretrained(out)
+    return model
+
+
+def native(spec: str) -> OmniModel:
+    """A native model that takes the part's sections, with its weights."""
+    part = read_part(spec)
+    model = OmniModel(with_sections(tiny_config("parallel"), part)).eval()
+    assert initialise(model, part) == []
     return model

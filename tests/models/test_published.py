@@ -31,18 +31,10 @@ from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.models.initial import initialise, read_part, with_sections
 from nextomni_edge.models.networks import expected_shapes
 from nextomni_edge.models.omni import OmniModel
-from tests.models.published import LANGUAGE, VISION, published
+from tests.models.published import LANGUAGE, VISION, native, published
 from tests.tiny import tiny_config
 
 TIGHT = 1e-5
-
-
-def native(spec: str) -> OmniModel:
-    """A native model that takes the part's sections, with its weights."""
-    part = read_part(spec)
-    model = OmniModel(with_sections(tiny_config("parallel"), part)).eval()
-    assert initialise(model, part) == []
-    return model
 
 
 @torch.no_grad()
@@ -206,9 +198,9 @@ def test_a_tokenizer_of_its_own_keeps_its_own_tables(tmp_path: Path) -> None:
     [
         (
             {"intermediate_size": 96},
-            "intermediate_size is 96, expected four times hidden_size, 128",
+            "mlp.fc1.weight has shape (128, 32), config.json asks for (96, 32)",
         ),
-        ({"hidden_act": "relu"}, "activation 'relu', expected one of"),
+        ({"hidden_act": "relu"}, "hidden_act is 'relu', expected one of"),
         ({"num_hidden_layers": 3}, "layers.2.layer_norm1.weight is missing"),
         (
             {"patch_size": 12},

@@ -11,6 +11,8 @@ from nextomni_edge.errors import InputError
 
 MASK: Final = "<|mask|>"
 TOKENS: Final = 128
+# the published code, which this layout stands for; the mask, which is read above; a size of work
+UNREAD: Final = ("auto_map", "mask_token_id", "chunk_size")
 # transformers' defaults, which Dream's generation config inherits, and Dream's own
 TOP_K, TOP_P, TEMPERATURE = 50, 0.95, 0.2
 
@@ -34,7 +36,7 @@ def plan(source: Source) -> Plan:
             f" has a vocab_size of {size}"
         )
     mask = source.agreed_id("mask_token_id", MASK, size)
-    backbone = backbone_config(source, config, qkv_bias=True, rope_base=1e6)
+    backbone = backbone_config(source, config, "qwen2", UNREAD)
     tied = bool(config.get("tie_word_embeddings", False))
     tensors = backbone_tensors(backbone["layers"], "model.", qkv_bias=True)
     tensors["embed_text.weight"] = ("model.embed_tokens.weight",)

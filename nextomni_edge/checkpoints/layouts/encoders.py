@@ -10,10 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from nextomni_edge.checkpoints.published_config import check_keys, present
 from nextomni_edge.checkpoints.source import Layout, Plan, Source
 from nextomni_edge.errors import InputError
 
-ACTIVATIONS: Final = {"gelu": "gelu", "quick_gelu": "quick_gelu", "gelu_pytorch_tanh": "gelu_tanh"}
+ACTIVATIONS: Final = {
+    "gelu": "gelu",
+    "quick_gelu": "quick_gelu",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_new": "gelu_tanh",  # the same formula, spelled out
+}
+TOWERS: Final = ("clip_vision_model", "siglip_vision_model")
 Names = dict[str, tuple[str | None, ...]]
 
 
@@ -40,42 +47,76 @@ def _block(
     }
 
 
+VISION_KEYS: Final = (
+    "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+)  # fmt: skip
+WHISPER_KEYS: Final = ("d_model", "encoder_layers", "encoder_attention_heads", "encoder_ffn_dim")
+# What the classes of `transformers` take where a config says nothing.
+VISION_DEFAULTS: Final = dict(
+    zip((*VISION_KEYS, "image_size"), (768, 12, 12, 3072, 224), strict=True)
+)
+CLIP_DEFAULTS: Final = {
+    **VISION_DEFAULTS, "patch_size": 32, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5,
+}  # fmt: skip
+SIGLIP_DEFAULTS: Final = {
+    **VISION_DEFAULTS, "patch_size": 16, "hidden_act": "gelu_pytorch_tanh", "layer_norm_eps": 1e-6,
+}  # fmt: skip
+WHISPER_DEFAULTS: Final = {
+    **dict(zip(WHISPER_KEYS, (384, 4, 6, 1536), strict=True)),
+    "activation_function": "gelu", "num_mel_bins": 80, "max_source_positions": 1500,
+}  # fmt: skip
+# keys of towers and parts that are not taken
+VISION_UNREAD: Final = ("projection_dim", "vision_use_head")
+WHISPER_UNREAD: Final = (
+    "vocab_size", "decoder_layers", "decoder_attention_heads", "decoder_ffn_dim",
+    "max_target_positions", "num_hidden_layers", "median_filter_width", "alignment_heads",
+    "use_weighted_layer_sum", "classifier_proj_size", "apply_spec_augment", "mask_time_prob",
+    "mask_time_length", "mask_time_min_masks", "mask_feature_prob", "mask_feature_length",
+    "mask_feature_min_masks", "tie_word_embeddings", "lang_ids", "task_ids",
+    "scale_embedding", "layer_norm_eps",  # neither is read by the encoder of `transformers`
+)  # fmt: skip
+
+
 def _encoder(
-    source: Source, section: Mapping[str, Any], keys: tuple[str, str, str, str], eps: float
+    source: Source, given: Mapping[str, Any], keys: tuple[str, str, str, str], activation: str
 ) -> dict[str, Any]:
-    """Our encoder section; `keys` are their names for width, layers, heads and the MLP's size."""
-    width, layers, heads, mlp = (source.size(section, key) for key in keys)
-    if mlp != 4 * width:
+    """Our encoder section; `keys` are their names for width, layers, heads and the MLP's size,
+    `activation` is that of its activation."""
+    width, layers, heads, mlp = (source.size(given, key) for key in keys)
+    if given[activation] not in ACTIVATIONS:
         raise InputError(
-            f"{source.path / 'config.json'}: {keys[3]} is {mlp}, expected four times {keys[0]},"
-            f" {4 * width}"
-        )
-    activation = section.get("hidden_act", section.get("activation_function"))
-    if activation not in ACTIVATIONS:
-        raise InputError(
-            f"{source.path / 'config.json'}: activation {str(activation)[:40]!r}, expected one of"
-            f" {', '.join(ACTIVATIONS)}"
+            f"{source.path / 'config.json'}: {activation} is {str(given[activation])[:40]!r},"
+            f" expected one of {', '.join(ACTIVATIONS)}"
         )
     return {
         "width": width, "layers": layers, "heads": heads,
-        "norm_eps": source.number(section, "layer_norm_eps", eps),
-        "activation": ACTIVATIONS[activation],
+        **({} if mlp == 4 * width else {"mlp_width": mlp}),
+        "norm_eps": source.number(given, "layer_norm_eps", 1e-5),
+        "activation": ACTIVATIONS[given[activation]],
     }  # fmt: skip
 
 
-VISION_KEYS: Final = (
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-)
+def _vision_section(source: Source, clip: bool) -> dict[str, Any]:
+    """What the config says of the vision tower. CLIP's `vision_config_dict` goes over its
+    `vision_config`."""
+    sections = [
+        source.section(key)
+        for key in ("vision_config", "vision_config_dict")
+        if source.config.get(key) is not None
+    ]
+    merged = {key: value for section in sections for key, value in section.items()}
+    alone = not sections and source.config.get("model_type") in TOWERS
+    section = source.config if alone else merged
+    defaults = CLIP_DEFAULTS if clip else SIGLIP_DEFAULTS
+    where, fixed = source.path / "config.json", {"num_channels": (3,)}
+    check_keys(where, section, defaults, fixed, VISION_UNREAD)
+    return present(section, defaults)
 
 
 def _vision(source: Source, clip: bool) -> Plan:
     """A vision tower, alone or inside the model of image and text that it was trained in."""
-    section = source.section("vision_config") if "vision_config" in source.config else source.config
-    filled = {"hidden_act": "quick_gelu" if clip else "gelu_pytorch_tanh", **section}
-    encoder = _encoder(source, filled, VISION_KEYS, 1e-5 if clip else 1e-6)
+    section = _vision_section(source, clip)
+    encoder = _encoder(source, section, VISION_KEYS, "hidden_act")
     prefix = (
         "vision_model." if any(name.startswith("vision_model.") for name in source.tensors) else ""
     )
@@ -117,12 +158,11 @@ def _vision(source: Source, clip: bool) -> Plan:
     return Plan({"image": image}, tensors, unused, part=True)
 
 
-WHISPER_KEYS: Final = ("d_model", "encoder_layers", "encoder_attention_heads", "encoder_ffn_dim")
-
-
 def _whisper(source: Source) -> Plan:
     """The encoder of a Whisper model; its sinusoidal positions are computed."""
-    encoder = _encoder(source, {"activation_function": "gelu", **source.config}, WHISPER_KEYS, 1e-5)
+    check_keys(source.path / "config.json", source.config, WHISPER_DEFAULTS, {}, WHISPER_UNREAD)
+    given = present(source.config, WHISPER_DEFAULTS) | {"layer_norm_eps": 1e-5}
+    encoder = _encoder(source, given, WHISPER_KEYS, "activation_function")
     prefix = next(
         (p for p in ("model.encoder.", "encoder.") if f"{p}conv1.weight" in source.tensors), ""
     )
@@ -147,7 +187,7 @@ def _whisper(source: Source) -> Plan:
         f"{prefix}embed_positions.weight": "sinusoids, which are computed",
     }  # fmt: skip
     return Plan(
-        {"audio": {"mels": source.size(source.config, "num_mel_bins", 80), "encoder": encoder}},
+        {"audio": {"mels": source.size(given, "num_mel_bins"), "encoder": encoder}},
         tensors,
         unused,
         part=True,

@@ -89,7 +89,7 @@ def _config(source: Source) -> dict[str, Any]:
         "network": "fudoki",
         "modalities": ["text", "image"],
         "logit_shift": 1,
-        "backbone": backbone_config(source, language, qkv_bias=False, rope_base=1e4),
+        "backbone": backbone_config(source, language, "llama"),
         "text": {
             "vocabulary_size": text_size,
             "max_blocks": 1,

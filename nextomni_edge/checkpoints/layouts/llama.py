@@ -3,9 +3,11 @@ q, k and v)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Final
 
+from nextomni_edge.checkpoints.published_config import check_keys, present
 from nextomni_edge.checkpoints.source import Layout, Plan, Source
 from nextomni_edge.errors import InputError
 
@@ -17,38 +19,112 @@ LAYER = (
 BIASES = ("self_attn.q_proj.bias", "self_attn.k_proj.bias", "self_attn.v_proj.bias")
 
 
+# What the classes of `transformers` take where a config says nothing.
+SHARED: Final = {
+    "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32,
+    "rms_norm_eps": 1e-6, "rope_theta": 1e4, "tie_word_embeddings": False,
+}  # fmt: skip
+DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "qwen2": {
+        **SHARED, "intermediate_size": 22016, "vocab_size": 151936,
+        "max_position_embeddings": 32768,
+    },
+    "llama": {
+        **SHARED, "intermediate_size": 11008, "vocab_size": 32000, "max_position_embeddings": 2048,
+    },
+}  # fmt: skip
+READ: Final = (
+    *DEFAULTS["qwen2"], "num_key_value_heads", "head_dim", "rope_parameters", "rope_scaling",
+    "use_sliding_window", "sliding_window", "layer_types", "max_window_layers",
+)  # fmt: skip
+FIXED: Final[Mapping[str, tuple[Any, ...]]] = {
+    "hidden_act": ("silu", "swish"),
+    "attention_bias": (False,),
+    "mlp_bias": (False,),
+    "partial_rotary_factor": (1, 1.0),
+    "use_mrope": (False,),
+}
+ROPE_FIXED: Final[Mapping[str, tuple[Any, ...]]] = {
+    "rope_type": ("default",),
+    "type": ("default",),
+    "partial_rotary_factor": (1, 1.0),
+}
+
+
 def backbone_config(
-    source: Source, section: Mapping[str, Any], qkv_bias: bool, rope_base: float
+    source: Source, section: Mapping[str, Any], kind: str, unread: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Our `backbone` section; what the file leaves out has `transformers`' default."""
-    hidden, heads = source.size(section, "hidden_size"), source.size(section, "num_attention_heads")
-    if section.get("head_dim", hidden // heads) != hidden // heads:
+    """Our `backbone` section; what the file leaves out has the default of `transformers`' class of
+    this kind, "qwen2" or "llama". `unread`: keys that the layout reads elsewhere or need not."""
+    where = source.path / "config.json"
+    check_keys(where, section, READ, FIXED, unread)
+    given = present(section, DEFAULTS[kind])
+    _check_windows(where, section, given, kind)
+    hidden, heads = source.size(given, "hidden_size"), source.size(given, "num_attention_heads")
+    if given.get("head_dim", hidden // heads) != hidden // heads:
         raise InputError(
-            f"{source.path / 'config.json'}: head_dim is {section['head_dim']}, expected"
-            f" hidden_size / heads, {hidden // heads}"
+            f"{where}: head_dim is {str(given['head_dim'])[:40]}, expected hidden_size / heads,"
+            f" {hidden // heads}"
         )
-    rope = section.get("rope_parameters") or section.get("rope_scaling") or {}
-    if (
-        not isinstance(rope, dict)
-        or rope.get("rope_type", rope.get("type", "default")) != "default"
-    ):
-        raise InputError(
-            f"{source.path / 'config.json'}: scaled rotary positions are not supported, expected"
-            " plain ones"
-        )
+    # absent it is 32 in Qwen2's class; null is the number of query heads in both
+    kv_heads = 32 if kind == "qwen2" and "num_key_value_heads" not in section else heads
     return {
         "hidden_size": hidden,
-        "layers": source.size(section, "num_hidden_layers"),
+        "layers": source.size(given, "num_hidden_layers"),
         "query_heads": heads,
-        "kv_heads": source.size(section, "num_key_value_heads", heads),
-        "mlp_size": source.size(section, "intermediate_size"),
-        "rms_norm_eps": source.number(section, "rms_norm_eps", 1e-6),
-        "qkv_bias": qkv_bias,
-        "rope_base": source.number(
-            rope if "rope_theta" in rope else section, "rope_theta", rope_base
-        ),
-        "max_positions": source.size(section, "max_position_embeddings", 16384),
+        "kv_heads": source.size(section, "num_key_value_heads", kv_heads),
+        "mlp_size": source.size(given, "intermediate_size"),
+        "rms_norm_eps": source.number(given, "rms_norm_eps", 1e-6),
+        "qkv_bias": kind == "qwen2",
+        "rope_base": _rope_base(source, section, given),
+        "max_positions": source.size(given, "max_position_embeddings"),
     }
+
+
+def _rope_base(source: Source, section: Mapping[str, Any], given: Mapping[str, Any]) -> float:
+    """The base of plain rotary positions. InputError: scaled ones, or others for some layers."""
+    where = source.path / "config.json"
+    for name in ("rope_scaling", "rope_parameters"):  # transformers' order
+        rope = section.get(name)
+        if not rope:
+            continue
+        if not isinstance(rope, dict):
+            raise InputError(f"{where}: {name} is no object")
+        if any(isinstance(value, dict) for value in rope.values()):
+            raise InputError(
+                f"{where}: {name} differs from layer to layer ({', '.join(rope)[:60]}), which is"
+                " not supported; expected one for all layers"
+            )
+        if rope.get("rope_type", rope.get("type", "default")) != "default":
+            raise InputError(
+                f"{where}: {name}: scaled rotary positions are not supported, expected plain ones"
+            )
+        check_keys(where, rope, ("rope_theta",), ROPE_FIXED)
+        return source.number(rope, "rope_theta", source.number(given, "rope_theta", 1e4))
+    return source.number(given, "rope_theta", 1e4)
+
+
+def _check_windows(
+    where: Path, section: Mapping[str, Any], given: Mapping[str, Any], kind: str
+) -> None:
+    """InputError: a layer that attends to a window, or is of another kind than full attention."""
+    types = given.get("layer_types")
+    if types is not None and (
+        not isinstance(types, list) or any(name != "full_attention" for name in types)
+    ):
+        raise InputError(
+            f"{where}: layer_types has layers that are not full_attention, which is not supported"
+        )
+    on = given.get("use_sliding_window", kind != "qwen2")
+    window = section.get("sliding_window", 4096 if kind == "qwen2" else None)
+    if not on or window is None or types is not None:
+        return
+    first = given.get("max_window_layers", 28) if kind == "qwen2" else 0
+    if not isinstance(first, int) or first < given["num_hidden_layers"]:
+        raise InputError(
+            f"{where}: sliding_window is {str(window)[:40]}, and attention to a window is not"
+            " supported; expected use_sliding_window false, or no sliding_window"
+        )
 
 
 def backbone_tensors(layers: int, prefix: str, qkv_bias: bool) -> dict[str, tuple[str | None, ...]]:
@@ -61,17 +137,20 @@ def backbone_tensors(layers: int, prefix: str, qkv_bias: bool) -> dict[str, tupl
     return {f"backbone.{name}": (prefix + name,) for name in (*names, "norm.weight")}
 
 
-def _plan(source: Source, qkv_bias: bool, rope_base: float) -> Plan:
-    config = backbone_config(source, source.config, qkv_bias, rope_base)
-    tied = bool(source.config.get("tie_word_embeddings", "lm_head.weight" not in source.tensors))
-    tensors = backbone_tensors(config["layers"], "model.", qkv_bias)
-    tensors["embed_text.weight"] = ("model.embed_tokens.weight",)
-    if not tied:
+def _plan(source: Source, kind: str) -> Plan:
+    """A causal language model, or its base model, which has neither a head nor the prefix."""
+    config = backbone_config(source, source.config, kind)
+    given = present(source.config, DEFAULTS[kind])
+    base = "embed_tokens.weight" in source.tensors
+    prefix, tied = "" if base else "model.", bool(given["tie_word_embeddings"])
+    tensors = backbone_tensors(config["layers"], prefix, config["qkv_bias"])
+    tensors["embed_text.weight"] = (f"{prefix}embed_tokens.weight",)
+    if not tied and not base:
         tensors["text_head.weight"] = ("lm_head.weight",)
-    text = {"vocabulary_size": source.size(source.config, "vocab_size"), "tied_head": tied}
-    unused = {"model.rotary_emb.": "rotary angles are computed"}
+    text = {"vocabulary_size": source.size(given, "vocab_size"), "tied_head": tied}
+    unused = {f"{prefix}rotary_emb.": "rotary angles are computed"}
     unused |= {
-        f"model.layers.{index}.self_attn.rotary_emb.": "rotary angles are computed"
+        f"{prefix}layers.{index}.self_attn.rotary_emb.": "rotary angles are computed"
         for index in range(config["layers"])
     }
     if tied:
@@ -83,9 +162,5 @@ def _of_type(name: str) -> Any:
     return lambda source: source.config.get("model_type") == name
 
 
-QWEN2 = Layout(
-    "qwen2", _of_type("qwen2"), lambda source: _plan(source, qkv_bias=True, rope_base=1e6)
-)
-LLAMA = Layout(
-    "llama", _of_type("llama"), lambda source: _plan(source, qkv_bias=False, rope_base=1e4)
-)
+QWEN2 = Layout("qwen2", _of_type("qwen2"), lambda source: _plan(source, "qwen2"))
+LLAMA = Layout("llama", _of_type("llama"), lambda source: _plan(source, "llama"))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.generation import generation_options, request_of
 from nextomni_edge.cli.model import choose_runtime, open_model, runtime_options
 from nextomni_edge.cli.verbs.choose import choose_and_keep
@@ -72,13 +72,13 @@ SWITCHES: Final = {"on": True, "off": False}
 )
 @click.option(
     "--save",
-    type=click.Path(path_type=Path),
+    type=OUTPUT,
     metavar="FILE",
     help="Keep the measurement for `run --variant`.",
 )
 @click.option(
     "--trace",
-    type=click.Path(path_type=Path),
+    type=OUTPUT,
     metavar="FILE",
     help="Write a trace for Chrome or Perfetto.",
 )

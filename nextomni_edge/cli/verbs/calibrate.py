@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.errors import UsageError
 from nextomni_edge.extras import needs_extra
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=OUTPUT,
     required=True,
     help="A new folder; an interrupted run goes on.",
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.model import load_model, runtime_options
 from nextomni_edge.errors import UsageError
 
@@ -36,7 +36,7 @@ class Item:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=OUTPUT,
     help="safetensors file: embeddings (N,H), items in its header.",
 )
 @click.option("--trim", is_flag=True, help="Cut sounds that are longer than the model takes.")

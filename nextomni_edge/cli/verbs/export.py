@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.verbs.compile import as_json as engines_as_json
 from nextomni_edge.cli.verbs.compile import as_text as engines_as_text
 from nextomni_edge.cli.verbs.compile import compiled
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="The bundle to write."
-)
+@click.option("-o", "--output", type=OUTPUT, required=True, help="The bundle to write.")
 @click.option(
     "--target",
     type=click.Choice(["onnx", "coreml", "gguf", "tensorrt"]),

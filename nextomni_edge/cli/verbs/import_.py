@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.extras import needs_extra
 
 
@@ -15,7 +15,7 @@ from nextomni_edge.extras import needs_extra
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=OUTPUT,
     required=True,
     help="The model directory to write.",
 )

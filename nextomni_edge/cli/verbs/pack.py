@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.pack import TARGETS
 
 
@@ -19,7 +19,7 @@ from nextomni_edge.pack import TARGETS
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=OUTPUT,
     required=True,
     help="The archive or folder to write.",
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.extras import needs_extra
 
 if TYPE_CHECKING:
@@ -19,9 +19,7 @@ MEGABYTE = 10**6
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="The bundle to write."
-)
+@click.option("-o", "--output", type=OUTPUT, required=True, help="The bundle to write.")
 @click.option(
     "--recipe",
     metavar="NAME",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.extras import needs_extra
 
@@ -26,7 +26,7 @@ MAX_QUALITY = 2**20
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=OUTPUT,
     required=True,
     help="A new folder for the page, plots and numbers.",
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from nextomni_edge.api.settings import MODALITIES, Request
-from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.generation import generation_options, request_of, watch
 from nextomni_edge.cli.headings import HeadedCommand, under
 from nextomni_edge.cli.model import load_model, runtime_options
@@ -129,7 +129,7 @@ class Wanted:
 @the_answer(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=OUTPUT,
     help=(
         "File for the answer; its suffix chooses the format. - writes to standard output: text,"
         " PNG, WAV or GIF."
@@ -149,7 +149,7 @@ class Wanted:
 )
 @the_answer(
     "--save-trace",
-    type=click.Path(path_type=Path),
+    type=OUTPUT,
     metavar="FILE",
     help="Write x_t and x_1 of every step as safetensors.",
 )

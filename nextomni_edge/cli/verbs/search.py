@@ -72,9 +72,11 @@ def index(
     Sounds longer than the model takes are embedded by their beginning. Hidden files and links are
     left out.
     """
+    from nextomni_edge.outputs import refuse_overlap
     from nextomni_edge.search import INDEX_NAME
     from nextomni_edge.search import index as update
 
+    refuse_overlap(index_file or folder / INDEX_NAME, [bundle])
     model = load_model(console, bundle, execution)
     with console.progress("index") as advance:
         report = update(folder, model, index_file, advance)

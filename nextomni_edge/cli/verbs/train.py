@@ -13,6 +13,7 @@ import click
 from nextomni_edge.cli.console import Console, common_options
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.extras import needs_extra
+from nextomni_edge.outputs import refuse_overlap
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -72,6 +73,7 @@ def train(
         )
     with needs_extra("train", "torch", "accelerate"):
         pass  # the recipe imports them in its own process
+    refuse_overlap(out, [recipe, *(Path(given.partition("=")[2] or given) for given in init)])
     started = out.is_dir() and next(out.rglob("state.safetensors"), None) is not None
     if started and not resume:
         raise UsageError(
