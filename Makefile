@@ -72,6 +72,13 @@ test-slow: $(STAMP)
 
 check: lint types docs test
 
+# Not part of `check`: it makes the tests slower. The floor stands in pyproject.toml.
+coverage: $(STAMP)
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -m "not slow"
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

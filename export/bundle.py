@@ -253,7 +253,8 @@ def _export(
             told(name)
             writer.component(name, write(component))
         tables: dict[str, NDArray[Any]] = {
-            name: checkpoint.table(f"metric_tables.{name}") for name in checkpoint.config.modalities
+            name: checkpoint.table(f"metric_tables.{name}")
+            for name in checkpoint.config.metric_modalities
         }
         writer.add_tensors("metric_tables.safetensors", tables)
         writer.add_file("tokenizer.json", checkpoint.tokenizer_path)

@@ -26,7 +26,6 @@ RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "guidance": (0, 1e6),
     "null_token": (0, 2**30),
     "offset": (0, 2**30),
-    "newline": (0, 2**30),
     "mask": (0, 2**30),
     "block": (0, 2**30),
     "top_k": (0, 2**30),
@@ -175,8 +174,7 @@ class ImageConfig:
     `max_frames` of them.
 
     Network "unified" takes other sizes too. `offset` is the id of code 0 in the vocabulary that it
-    shares with text. `newline` is the id after each row of codes, where rows have one. `truncated`:
-    pixels become bytes by cutting, not by rounding.
+    shares with text. `truncated`: pixels become bytes by cutting, not by rounding.
 
     `given`: the backbone's form of a given image: its codes, or continuous features of the encoder.
     `fitting`: how a picture comes into the square (see media/image.py). `vq` replaces `decoder`
@@ -195,7 +193,6 @@ class ImageConfig:
     vq: VqConfig | None = field(default=None, metadata=OPTIONAL)
     vq_encoder: VqConfig | None = field(default=None, metadata=OPTIONAL)
     offset: int | None = field(default=None, metadata=OPTIONAL)
-    newline: int | None = field(default=None, metadata=OPTIONAL)
     truncated: bool = field(default=False, metadata=OPTIONAL)
 
     @property
@@ -408,18 +405,24 @@ class ModelConfig:
     def _unified_checks(self) -> list[tuple[bool, str]]:
         """Of a network with one vocabulary for text and images."""
         image, size = self.image, self.text.vocabulary_size
-        ids = [("text.mask", self.flow.text.mask), ("image.newline", image.newline)]
+        mask = self.flow.text.mask
         checks = [
             (path.kind == "mixture", "flow of network unified must be of kind mixture")
             for path in (self.flow.text, *((self.flow.image,) * ("image" in self.modalities)))
         ]
-        checks += [
-            (found is None or found < size, f"{name} must be under text.vocabulary_size, {size}")
-            for name, found in ids
-        ]
+        checks.append(
+            (
+                mask is not None and mask < size,
+                f"flow.text.mask must be an id under text.vocabulary_size, {size}",
+            )
+        )
         if "image" in self.modalities:
             end = None if image.offset is None else image.offset + image.codebook.entries
             checks += [
+                (
+                    image.head.kind == "parallel",
+                    "network unified must have image.head.kind parallel",
+                ),
                 (
                     image.given == "codes" and None not in (image.vq, image.vq_encoder),
                     "network unified must have image.given codes, an image.vq and image.vq_encoder",
@@ -438,7 +441,7 @@ class ModelConfig:
         if self.image.vq and "image" in self.modalities:
             del data["image"]["decoder"]
         if self.network == "unified" and "image" in self.modalities:
-            del data["image"]["encoder"], data["image"]["head"]
+            del data["image"]["encoder"]
         return data
 
     def coded(self, modality: str) -> ImageConfig | AudioConfig | CodedConfig:
@@ -458,6 +461,17 @@ class ModelConfig:
         """Whether it is an autoregressive model of text. generate/autoregressive.py decodes such a
         model, and no flow samples from it."""
         return self.backbone.attention == "causal"
+
+    @property
+    def metric_modalities(self) -> tuple[Modality, ...]:
+        """Those whose path is defined by a metric table."""
+        return tuple(name for name in self.modalities if self.flow.of(name).kind == "metric")
+
+    @property
+    def quantises(self) -> bool:
+        """Whether codes of a picture come from a component of their own, as the backbone sees
+        features of it."""
+        return self.image.given == "features" and self.image.vq_encoder is not None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ModelConfig:

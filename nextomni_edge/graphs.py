@@ -23,7 +23,7 @@ def graph_specs(config: ModelConfig) -> dict[str, GraphSpec]:
         _backbone(config), _text_head(config), *(_code_head(config, name) for name, _ in coded),
         *(spec for _, codec in coded for spec in codec.specs(config)),
     ]  # fmt: skip
-    if config.image.vq_encoder and "image" in config.modalities:
+    if config.quantises and "image" in config.modalities:
         specs.append(_image_quantiser(config))
     return {spec.name: spec for spec in specs}
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from nextomni_edge.config import ModelConfig
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.modalities.table import MODALITIES
@@ -120,6 +121,10 @@ class Plan:
         return Task(self.name, sequence, options)
 
 
+# What a model of text only is tried with, and one that edits pictures besides.
+TEXT_ONLY: Final = Plan("text-to-text", "text")
+EDITING: Final = Plan("image-to-image", "image", given=("image",))
+
 PLANS: Final = (
     Plan("text-to-image", "image"),
     Plan("image-to-text", "text", given=("image",)),
@@ -131,6 +136,13 @@ PLANS: Final = (
     Plan("audio-to-image", "image", given=("audio",)),
     Plan("two-turn", "audio", earlier=("image",)),
 )
+
+
+def plans_of(config: ModelConfig) -> tuple[Plan, ...]:
+    """The tasks that a model is tried with; it may still lack what some of them need."""
+    if config.modalities == ("text",) and not config.causal:
+        return (TEXT_ONLY, *PLANS)
+    return (*PLANS, EDITING) if config.text.template == "lumina" else PLANS
 
 
 def task_to_json(task: Task) -> dict[str, object]:

@@ -204,12 +204,12 @@ def _check_use(bundle: Bundle, weights: Iterable[str]) -> None:
 
 def _check_metric_tables(bundle: Bundle) -> None:
     file, config = TensorFile(bundle.path / bundle.manifest.metric_tables), bundle.config
-    if file.names() != sorted(config.modalities):
+    if file.names() != sorted(config.metric_modalities):
         raise InputError(
             f"{file.path}: tensors {', '.join(file.names())}, expected"
-            f" {', '.join(sorted(config.modalities))}"
+            f" {', '.join(sorted(config.metric_modalities))}"
         )
-    for name in config.modalities:
+    for name in config.metric_modalities:
         shape = _table_shape(config, name)
         location = file.location(name)
         if location.dtype != "float32" or location.shape != shape:

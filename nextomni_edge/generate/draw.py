@@ -113,7 +113,8 @@ class Draw:
 
     def _guided(self, rows: Ids, logits: Float) -> Float:
         with np.errstate(over="ignore", invalid="ignore"):
-            found: Float = guided(logits[0], logits[1], self.options.guidance)
+            more = zip(logits[2:], [self.options.guidance_image], strict=False)
+            found: Float = guided(logits[0], logits[1], self.options.guidance, *more)
         if not np.isfinite(found).all():
             row, code, symbol = np.argwhere(~np.isfinite(found))[0]
             where = f"sub-code {code}, symbol {symbol} of {self._place(rows[row])}"

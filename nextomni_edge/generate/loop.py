@@ -8,6 +8,7 @@ from collections.abc import Sequence as Many
 
 from nextomni_edge.errors import UsageError
 from nextomni_edge.flow.noise import Use
+from nextomni_edge.flow.path import COMMIT
 from nextomni_edge.generate.batch import Batch, BatchNoise, batches
 from nextomni_edge.generate.blocks import BlockPolicy
 from nextomni_edge.generate.denoiser import Denoiser
@@ -18,6 +19,7 @@ from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.generate.rows import Float, Ids, Layout
 from nextomni_edge.generate.stepper import stepper
 from nextomni_edge.generate.steps import Observe, StepRecord, Steps, StoppedError, run_through
+from nextomni_edge.generate.unmask import Unmasking
 from nextomni_edge.graphs import MAX_BATCH
 from nextomni_edge.runtimes.base import NonFiniteError
 from nextomni_edge.tokens.sequence import Sequence
@@ -117,7 +119,11 @@ def _together(
         finished = blocks.lengthen(sequences, seeds)
         for indices in batches(finished, limit, options.padding):
             batch = Batch([finished[i] for i in indices], [seeds[i] for i in indices])
-            run = Run(model, batch, options, blocks, meter)
+            run: Run | Unmasking = (
+                Unmasking(model, batch, options, meter)
+                if options.stepper == COMMIT
+                else Run(model, batch, options, blocks, meter)
+            )
             try:
                 yield from run.steps(indices, margins)
             finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Collection
 from collections.abc import Sequence as Many
 from pathlib import Path
@@ -16,6 +17,8 @@ from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import UsageError
 from nextomni_edge.flow.path import Path as FlowPath
 from nextomni_edge.flow.path import paths_of
+from nextomni_edge.generate.batch import Batch
+from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.graphs import graph_specs
 from nextomni_edge.modalities.modality import TEXT, Codec
 from nextomni_edge.modalities.modality import Modality as ModalityRecord
@@ -24,10 +27,10 @@ from nextomni_edge.runtimes.base import Execution, Session
 from nextomni_edge.runtimes.base import runtime as named_runtime
 from nextomni_edge.runtimes.state import State, kept_arrays
 from nextomni_edge.spec import ComponentName, Modality, Wire
-from nextomni_edge.tokens import audio
+from nextomni_edge.tokens import audio, masked
 from nextomni_edge.tokens.chat import Part
-from nextomni_edge.tokens.sequence import Ids, Sequence
-from nextomni_edge.tokens.text import TextTokenizer
+from nextomni_edge.tokens.sequence import Ids, Sequence, unconditional
+from nextomni_edge.tokens.text import MASKED, TextTokenizer
 
 if TYPE_CHECKING:
     from nextomni_edge.bundle import Bundle
@@ -129,6 +132,21 @@ class EdgeModel:
     def autoregressive(self, modality: Modality) -> bool:
         """Whether the head predicts a position's sub-codes one after another."""
         return modality != TEXT and self.config.coded(modality).head.kind == "autoregressive"
+
+    def without(self, batch: Batch, options: GenerationOptions) -> list[list[Sequence]]:
+        """The batch's sequences without their condition, a list for each branch that guidance
+        needs; none where there is no guidance."""
+        if not options.guided:
+            return []
+        if self.tokenizer.template not in MASKED:
+            special = self.tokenizer.special
+            return [[unconditional(sequence, special) for sequence in batch.sequences]]
+        entries = self.config.image.codebook.entries
+        found = [
+            masked.unconditional(sequence, batch.modality, self.tokenizer, entries)
+            for sequence in batch.sequences
+        ]
+        return [list(branch) for branch in zip(*found, strict=True)]
 
     def embeddings(self, modality: Modality, tokens: Ids) -> Float32:
         """The backbone's input rows (B,R,H) for tokens (B,R) or (B,R,K). Continuous features
@@ -246,11 +264,12 @@ class EdgeModel:
         return self._media(component, codec.media, media, codec.rank, seen.name)
 
     def decode(self, modality: str, codes: Ids) -> Float32:
-        """Sub-codes (n,K) → pixels (3,size,size) or a waveform (samples,) in [-1,1]; several at
-        once with one more axis in front."""
+        """Sub-codes (n,K), or (h,w,1) of a masked model's picture, → pixels (3,height,width) or a
+        waveform (samples,) in [-1,1]; several at once with one more axis in front."""
         record = MODALITIES[modality]
         component, codec = f"{record.segments}_decoder", _codec(record)
-        media: Float32 = self._media(component, Wire.CODES, codes, 2, codec.decoded)
+        rank = len(self.session(component).spec.inputs[0].dims) - 1
+        media: Float32 = self._media(component, Wire.CODES, codes, rank, codec.decoded)
         return media.reshape(*media.shape[:-2], -1) if codec.waveform else media
 
     def encode_image(self, pixels: Float32) -> NDArray[Any]:
@@ -261,15 +280,26 @@ class EdgeModel:
         """Pixels (3,size,size) in [-1,1] → the sub-codes (n,K) that `decode_image` turns back;
         several with one more axis."""
         component = (
-            ComponentName.IMAGE_QUANTISER
-            if self.config.image.vq_encoder
-            else ComponentName.IMAGE_ENCODER
+            ComponentName.IMAGE_QUANTISER if self.config.quantises else ComponentName.IMAGE_ENCODER
         )
         return self._media(component, Wire.PIXELS, pixels, 3, Wire.CODES)
 
     def decode_image(self, codes: Ids) -> Float32:
-        """`decode` to pixels (3,size,size) in [-1,1]."""
+        """`decode` to pixels (3,height,width) in [-1,1]. A code that is still masked is shown as
+        0."""
+        if self.config.network == "unified":
+            codes = np.where(codes < self.config.image.codebook.entries, codes, 0)
         return self.decode("image", codes)
+
+    def image_grid(self, segments: Many[Ids]) -> Ids:
+        """The codes of a generated image as `decode_image` takes them, from those of its segments:
+        (h,w,1) of a masked model, by rows or of a square, else (n,K)."""
+        if self.config.network != "unified":
+            return segments[0]
+        if len(segments) > 1:
+            return np.stack(segments)
+        side = math.isqrt(len(segments[0]))
+        return segments[0].reshape(side, side, 1)
 
     def encode_audio(self, log_mel: Float32) -> Ids:
         """`encode` of log-mel (n,frames_per_token,mels), or of a waveform (samples,) at the
@@ -296,6 +326,8 @@ class EdgeModel:
         modality = segments[0].modality
         if modality == TEXT:
             return Part(TEXT, self.tokenizer.decode(segments[0].tokens))
+        if self.config.network == "unified":
+            return Part(modality, self.image_grid([segment.tokens for segment in segments]))
         markers = [
             segment.tokens.tolist() for segment in sequence.segments[max(0, first - 2) : first]
         ]

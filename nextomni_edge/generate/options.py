@@ -10,9 +10,11 @@ from typing import Any, Final
 
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import UsageError
-from nextomni_edge.flow.path import step_names, steppers_of
+from nextomni_edge.flow.path import COMMIT, step_names, steppers_of
 
 CACHES: Final = ("none", "prefix", "adaptive", "revised")
+# of the commit step only: Lumina-DiMOO's own (see logit_cache.py)
+LOGITS: Final = "logits"
 EXTEND: Final = ("first", "interleaved")
 SHORTCUTS: Final = (
     "skip_first_forward", "reuse_logits", "stop_early", "keep_embeddings", "draw_together",
@@ -53,6 +55,18 @@ class GenerationOptions:
     guidance: float = 0.0
     """s in (1+s)·conditional − s·unconditional; 0 costs no second branch."""
 
+    guidance_image: float = 0.0
+    """The second scale, of a picture that is edited: how much it is kept. Models with two branches
+    for editing only."""
+
+    block: int | None = None
+    """Of the commit step: tokens of a block that is finished before the next begins; None is the
+    model's own number, 0 one block."""
+
+    threshold: float | None = None
+    """Of the commit step: write every row whose score is over it, in place of a fixed number a step
+    (arXiv 2505.22618); None is the model's own, 0 off."""
+
     seed: int = 0
     """Every draw is a pure function of the seed and of the draw's place."""
 
@@ -91,6 +105,9 @@ class GenerationOptions:
     cache_share: float = 0.0
     """For 'adaptive', in place of the threshold: compute this share of the rows again, the least
     alike first; 0 is off."""
+
+    cache_warmup: float = 0.3
+    """Of 'logits': the share of the steps before anything is kept."""
 
     cache_drift: float = 0.0
     """Compute prompt and response again once more tokens than this have changed, per row of the
@@ -158,6 +175,18 @@ class GenerationOptions:
                     not 0.0 <= self.guidance < math.inf,
                     f"guidance is {self.guidance}, expected a finite number from 0",
                 ),
+                (
+                    not 0.0 <= self.guidance_image < math.inf,
+                    f"guidance_image is {self.guidance_image}, expected a finite number from 0",
+                ),
+                (
+                    self.block is not None and self.block < 0,
+                    f"block is {self.block}, expected at least 0",
+                ),
+                (
+                    self.threshold is not None and not 0.0 <= self.threshold <= 1.0,
+                    f"threshold is {self.threshold}, expected 0 to 1",
+                ),
                 (not 0 <= self.seed < 2**64, f"seed is {self.seed}, expected 0 to 2**64 - 1"),
                 (self.lead_tokens < 0, f"lead_tokens is {self.lead_tokens}, expected at least 0"),
                 (
@@ -200,6 +229,34 @@ class GenerationOptions:
             ),
         ]
 
+    def _commit_faults(self) -> list[tuple[bool, str]]:
+        """What belongs to the commit step only, and what means nothing for it."""
+        commits, given = self.stepper == COMMIT, self.block is not None
+        unmeant = {
+            "max_blocks": self.max_blocks is not None,
+            "lead_tokens": self.lead_tokens > 0,
+            "grid": bool(self.grid),
+        }
+        return [
+            (
+                not commits and (given or self.threshold is not None),
+                "block and threshold are for the stepper commit: leave them out",
+            ),
+            (
+                not commits and self.kv_cache == LOGITS,
+                "kv_cache 'logits' is for the stepper commit: take another",
+            ),
+            *(
+                (commits and meant, f"{name} means nothing for the stepper commit: leave it out")
+                for name, meant in unmeant.items()
+            ),
+        ]
+
+    @property
+    def guided(self) -> bool:
+        """Whether logits are compared with those of a prompt without its condition."""
+        return self.guidance > 0 or self.guidance_image > 0
+
     @property
     def all_steps(self) -> int:
         """The steps of a whole response: of both parts where it has two."""
@@ -226,8 +283,8 @@ class GenerationOptions:
             ),
             (not 0.0 <= until <= 1.0, f"extend_until is {until}, expected 0 to 1"),
             (
-                self.kv_cache not in CACHES,
-                f"kv_cache is {self.kv_cache!r}, expected one of {', '.join(CACHES)}",
+                self.kv_cache not in (*CACHES, LOGITS),
+                f"kv_cache is {self.kv_cache!r}, expected one of {', '.join((*CACHES, LOGITS))}",
             ),
             (
                 self.refresh_prompt < 0,
@@ -260,8 +317,12 @@ class GenerationOptions:
                 "refresh means nothing where nothing is kept: name a kv_cache",
             ),
             (
-                share > 0.0 and not adaptive,
+                share > 0.0 and not adaptive and self.kv_cache != LOGITS,
                 "cache_share is for kv_cache 'adaptive': name it, or leave cache_share out",
+            ),
+            (
+                not 0.0 <= self.cache_warmup <= 1.0,
+                f"cache_warmup is {self.cache_warmup}, expected 0 to 1",
             ),
         ]
 
@@ -301,6 +362,7 @@ class GenerationOptions:
                     self.stepper not in rules,
                     f"stepper is {self.stepper!r}: the path of {modality} has {', '.join(rules)}",
                 ),
+                *self._commit_faults(),
                 (
                     blocks is not None and not text,
                     f"max_blocks is for text, but {modality} is generated",

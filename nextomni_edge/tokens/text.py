@@ -41,6 +41,19 @@ class SpecialTokens:
     video_start: int = ABSENT
     video_end: int = ABSENT
     bos: int = ABSENT
+    mask: int = ABSENT
+    head_end: int = ABSENT  # behind a role
+    task_image: int = ABSENT  # before a prompt that asks for an image, or shows one (MMaDA)
+    task_seen: int = ABSENT
+    left_pad: int = ABSENT
+    system: int = ABSENT  # Lumina-DiMOO's sections, each with its end
+    system_end: int = ABSENT
+    user: int = ABSENT
+    user_end: int = ABSENT
+    answer: int = ABSENT
+    answer_end: int = ABSENT
+    dropped: int = ABSENT  # in place of a condition
+    newline: int = ABSENT  # behind each row of an image
     more: tuple[tuple[str, int], ...] = ()
 
     @property
@@ -48,6 +61,11 @@ class SpecialTokens:
         """Every special id that the format has."""
         own = [getattr(self, field.name) for field in dataclasses.fields(self)[:-1]]
         return tuple(token for token in (*own, *dict(self.more).values()) if token != ABSENT)
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Tokens at which an answer is over."""
+        return tuple(token for token in (self.eos, self.im_end, self.answer_end) if token != ABSENT)
 
     @property
     def markers(self) -> tuple[int, ...]:
@@ -78,7 +96,32 @@ DEEPSEEK: Final = {
     "pad": "<｜▁pad▁｜>", "eos": "<｜end▁of▁sentence｜>", "bos": "<｜begin▁of▁sentence｜>",
     "image_start": "<begin_of_image>", "image_end": "<end_of_image>",
 }  # fmt: skip
-SPELLINGS: Final = {"chatml": CHATML, "deepseek": DEEPSEEK}
+LLADA: Final = {
+    "pad": "<|endoftext|>", "eos": "<|endoftext|>", "bos": "<|startoftext|>",
+    "mask": "<|mdm_mask|>", "null": "<|mdm_mask|>", "im_start": "<|start_header_id|>",
+    "head_end": "<|end_header_id|>", "im_end": "<|eot_id|>",
+}  # fmt: skip
+# MMaDA uses LLaDA's reserved tokens by their ids
+MMADA: Final = LLADA | {
+    "image_start": "<|reserved_token_0|>", "image_end": "<|reserved_token_1|>",
+    "task_image": "<|reserved_token_4|>", "task_seen": "<|reserved_token_5|>",
+    "left_pad": "<|reserved_token_9|>",
+}  # fmt: skip
+LUMINA: Final = {
+    "pad": "<|endoftext|>", "eos": "<|endoftext|>", "mask": "<|mdm_mask|>", "null": "<|mdm_mask|>",
+    "image_start": "<Image>", "image_end": "</Image>", "system": "<system>",
+    "system_end": "</system>", "user": "<user>", "user_end": "</user>", "answer": "<answer>",
+    "answer_end": "</answer>", "dropped": "<uncondition>", "newline": "<|reserved_token_0|>",
+}  # fmt: skip
+DREAM: Final = {
+    "pad": "<|endoftext|>", "eos": "<|endoftext|>", "mask": "<|mask|>", "null": "<|mask|>",
+    "im_start": "<|im_start|>", "im_end": "<|im_end|>",
+}  # fmt: skip
+SPELLINGS: Final = {
+    "chatml": CHATML, "deepseek": DEEPSEEK,
+    "llada": LLADA, "mmada": MMADA, "lumina": LUMINA, "dream": DREAM,
+}  # fmt: skip
+MASKED: Final = ("llada", "mmada", "lumina", "dream")
 
 
 class TextTokenizer:
@@ -120,13 +163,20 @@ class TextTokenizer:
         )
         self._controls = ["<|"] if self.template == "chatml" else added
         self.vocabulary_size: int = self._tokenizer.get_vocab_size()
+        special = self.special
+        self._ends = special.ends if self.template in MASKED else (special.eos,)
 
     def encode(self, text: str) -> Ids:
         """Ids of a text, (n,) int64. A special token's spelling becomes ordinary characters.
-        UsageError: the text is longer than any model reads."""
+        UsageError: the text is longer than any model reads, or holds the mask of a masked model."""
         if len(text) > MAX_TEXT:
             raise UsageError(
                 f"a text of {len(text)} characters, at most {MAX_TEXT} are read; shorten it"
+            )
+        mask = SPELLINGS[self.template].get("mask")
+        if mask is not None and mask in text:
+            raise UsageError(
+                f"the text holds {mask}, the mask that the model fills in; leave it out"
             )
         for spelling in self._controls:
             text = text.replace(spelling, f"{spelling[0]} {spelling[1:]}")
@@ -135,10 +185,13 @@ class TextTokenizer:
         return np.asarray(ids, dtype=np.int64)
 
     def decode(self, ids: Ids) -> str:
-        """The text up to <EOS>, special tokens left out."""
+        """The text up to <EOS>, or another end of the answer, special tokens left out; ids that are
+        no token's (of a table larger than the tokenizer) too."""
         listed = [int(token) for token in ids]
-        if self.special.eos in listed:
-            listed = listed[: listed.index(self.special.eos)]
+        end = next((at for at, token in enumerate(listed) if token in self._ends), len(listed))
+        listed = listed[:end]
+        if self.template in MASKED:
+            listed = [token for token in listed if token < self.vocabulary_size]
         with _library(f"{self._path}: the tokenizer cannot spell these ids"):
             return str(self._tokenizer.decode(listed, skip_special_tokens=True)).strip()
 

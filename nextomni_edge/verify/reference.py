@@ -14,10 +14,12 @@ from nextomni_edge.errors import InputError
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.models import networks
 from nextomni_edge.models.audio import AudioEncoder
+from nextomni_edge.models.grid_codec import GridEncoder
 from nextomni_edge.models.networks import Model
 from nextomni_edge.models.vision import ImageEncoder
 from nextomni_edge.runtimes.base import Execution, Session, runtime
 from nextomni_edge.runtimes.torch import sessions
+from nextomni_edge.spec import Wire
 from nextomni_edge.tokens.text import TextTokenizer
 from nextomni_edge.verify.comparison import Array, arithmetic_of, rounds_itself
 from nextomni_edge.verify.components import MARGINS
@@ -73,6 +75,9 @@ class Reference:
         module = self._modules.get(component) or self._omni.get_submodule(component)
         if isinstance(module, ImageEncoder | AudioEncoder):
             found[MARGINS] = _margins(module, *inputs.values())
+        if isinstance(module, GridEncoder):
+            with torch.inference_mode():
+                found[MARGINS] = module.margins(torch.tensor(inputs[Wire.PIXELS])).numpy()
         return found
 
 

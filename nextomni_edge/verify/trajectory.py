@@ -69,10 +69,10 @@ def run(model: EdgeModel, task: Task) -> Trajectory:
 def _decoded(model: EdgeModel, finished: Sequence, task: Task) -> tuple[Array, ...]:
     if task.modality == "text":
         return ()
-    return tuple(
-        model.decode(task.modality, finished.segments[index].tokens)
-        for index in task.sequence.generated()
-    )
+    tokens = [finished.segments[index].tokens for index in task.sequence.generated()]
+    if model.config.network == "unified":
+        return (model.decode_image(model.image_grid(tokens)),)
+    return tuple(model.decode(task.modality, codes) for codes in tokens)
 
 
 def compare(name: str, found: Trajectory, expected: Trajectory, result: TaskResult) -> list[str]:

@@ -12,7 +12,7 @@ from nextomni_edge.bundle import Bundle
 from nextomni_edge.errors import NextOmniError
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.runtimes.base import Execution
-from nextomni_edge.tasks import PLANS, Plan
+from nextomni_edge.tasks import Plan, plans_of
 from nextomni_edge.verify import components, golden, trajectory
 from nextomni_edge.verify.cases import cases
 from nextomni_edge.verify.comparison import Report
@@ -84,7 +84,7 @@ def _compare(
     comparison = _Comparison(bundle, execution, model, reference, report, GoldenTrace())
     steps: list[tuple[str, Callable[[], None]]] = [
         *((name, partial(comparison.component, name)) for name in bundle.manifest.components),
-        *((plan.name, partial(comparison.task, plan)) for plan in PLANS),
+        *((plan.name, partial(comparison.task, plan)) for plan in plans_of(bundle.config)),
     ]
     for index, (name, step) in enumerate(steps):
         if progress:

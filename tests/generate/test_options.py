@@ -26,7 +26,10 @@ from tests.tiny import tiny_config
         ({"eos_threshold": 1.0}, "eos_threshold is 1.0, expected between 0 and 1"),
         ({"extend": "later"}, "extend is 'later', expected one of first, interleaved"),
         ({"extend_until": 1.5}, "extend_until is 1.5, expected 0 to 1"),
-        ({"kv_cache": "all"}, "kv_cache is 'all', expected one of none, prefix, adaptive, revised"),
+        (
+            {"kv_cache": "all"},
+            "kv_cache is 'all', expected one of none, prefix, adaptive, revised, logits",
+        ),
         ({"kv_cache": "prefix", "refresh_prompt": -1}, "refresh_prompt is -1, expected at least 0"),
         ({"kv_cache": "prefix", "refresh": -1}, "refresh is -1, expected at least 0"),
         ({"refresh": 2}, "refresh means nothing where nothing is kept: name a kv_cache"),

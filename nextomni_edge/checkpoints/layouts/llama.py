@@ -139,6 +139,10 @@ def backbone_tensors(layers: int, prefix: str, qkv_bias: bool) -> dict[str, tupl
 
 def _plan(source: Source, kind: str) -> Plan:
     """A causal language model, or its base model, which has neither a head nor the prefix."""
+    if str(source.config.get("model_type")).lower() == "dream":
+        raise InputError(
+            f"{source.path}: Dream is no autoregressive model: leave --layout out, or name dream"
+        )
     config = backbone_config(source, source.config, kind)
     given = present(source.config, DEFAULTS[kind])
     base = "embed_tokens.weight" in source.tensors
