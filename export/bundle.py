@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import difflib
 import math
+import os
 import platform
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
@@ -109,7 +110,7 @@ class CoreMlOptions:
         manifest = Bundle.open(self.like, verify_hashes=False).manifest
         if manifest.quantisation is None or manifest.provenance.source != checkpoint.sha256():
             raise InputError(
-                f"{self.like}: made of another model than {checkpoint.path}, or not quantised;"
+                f"{self.like}: made from a model that is not {checkpoint.path}, or not quantised;"
                 " nothing was exported"
             )
         like = {"like": file_sha256(self.like / MANIFEST), "palettes": self.palettes}
@@ -134,8 +135,8 @@ class ExportReport:
 
 
 def export_bundle(
-    model: Path | Checkpoint,
-    out: Path,
+    model: str | os.PathLike[str] | Checkpoint,
+    out: str | os.PathLike[str],
     components: Collection[str] | None = None,
     precision: Precision = "float32",
     overwrite: bool = False,
@@ -145,24 +146,35 @@ def export_bundle(
     target: Target = "onnx",
     coreml: CoreMlOptions | None = None,
 ) -> ExportReport:
-    """Export a model directory to a bundle at `out`, with graphs in the format `target`.
-    `components` None means all.
+    """Export a model directory to a bundle: one graph for each component, checked before the bundle
+    gets its name.
 
-    Target "gguf" writes the backbone for llama.cpp next to ONNX graphs of everything else. Only it
-    has the precisions in blocks, and they apply to the backbone. `precision` "float16" halves the
-    weights on disk; ONNX graphs still compute in float32, Core ML programs in float16.
+    model: the model directory, or an open checkpoint. One that stands in no directory
+    (models/generated.py) holds nothing that PyTorch loads, so `verify` "full" is not for it.
+    out: the bundle's directory; it appears whole or not at all.
+    components: names to export; None means all.
+    target: the graphs' format. "gguf" writes the backbone for llama.cpp next to ONNX graphs of
+    everything else; only it has the precisions in blocks, which are the backbone's.
+    precision: how weights are stored. "float16" halves them; ONNX graphs compute in float32 either
+    way, Core ML programs then in float16.
+    overwrite: replace a bundle at `out`, which stays whole until the new one is.
+    dry_run: return what would be written, and write nothing.
+    progress: called with what is being done and the share of it, 0 to 1.
+    verify: "full" compares every component and whole generations with PyTorch and writes the golden
+    trace; "golden" writes the trace from the exported graphs, compared with nothing; "none" does
+    neither, for machines that cannot hold the model. The manifest says which.
+    coreml: what only Core ML packages have.
 
-    `verify` "full" compares with PyTorch and writes the golden trace. "golden" writes the trace of
-    the exported graphs without a comparison. "none" does neither, for machines that cannot hold the
-    model. The manifest records which. PyTorch cannot load a generated checkpoint
-    (models/generated.py), so "full" does not support it.
-
-    UsageError: unknown component, `out` exists, no space. InputError: the checkpoint. GateError:
-    the bundle is not the model.
+    Returns sizes and the parity that was measured. UsageError: an unknown component, an option of
+    another target, `out` exists or has no space. InputError: the checkpoint is not as it must be.
+    GateError (exit code 4): the bundle does not compute what the model does. MissingRuntimeError:
+    a library that the target needs is not installed.
     """
+    out = Path(out)
+    model = model if isinstance(model, Checkpoint) else Path(model)
     if target != "gguf" and precision not in ("float32", "float16"):
         raise UsageError(
-            f"precision {precision} is one of target gguf alone; {target} takes float32 or float16,"
+            f"only target gguf has precision {precision}; {target} takes float32 or float16,"
             " then `quantize`"
         )
     checkpoint = Checkpoint.open(model) if isinstance(model, Path) else model

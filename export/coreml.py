@@ -88,7 +88,7 @@ def write_component(
     for weight in sorted(planned.keys() - decisions.keys()):
         raise InputError(
             f"the quantised bundle has a layer {weight!r} in {component.name}, which the model"
-            " has not"
+            " does not have"
         )
     return ComponentRecord("coreml", f"{component.name}{PACKAGE}", precision, decisions, form.keeps)
 
@@ -147,7 +147,7 @@ def _in_form(component: Component, form: Form) -> Component:
     """The component with a module that has its package's interface."""
     module = component.module
     if form.keeps:
-        assert isinstance(module, Backbone)  # it alone has states
+        assert isinstance(module, Backbone)  # only it has states
         module = KeepingBackbone(module, state_shape(component.spec))
     return dataclasses.replace(component, module=module, spec=packaged(component.spec, form))
 

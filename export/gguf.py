@@ -38,7 +38,7 @@ def write_backbone(
     """
     if config.attention == "causal":
         raise UsageError(
-            "backbone of attention 'causal': GGUF is for 'full' and 'prefix' alone; export with"
+            "backbone of attention 'causal': GGUF is only for 'full' and 'prefix'; export with"
             " --target onnx"
         )
     name = f"{component.name}{ENDINGS['gguf']}"

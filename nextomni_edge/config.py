@@ -17,9 +17,23 @@ from nextomni_edge.formats.strict_json import read_dataclass, read_json
 from nextomni_edge.spec import Modality
 
 MAX_CONFIG: Final = 2**20
+# The largest size that any model needs, and more: what a config says is allocated.
+MOST: Final[Mapping[str, int]] = {
+    "layers": 2**10, "query_heads": 2**12, "kv_heads": 2**12, "heads": 2**12,
+    "hidden_size": 2**17, "mlp_size": 2**20, "width": 2**17, "channels": 2**14,
+    "residual_blocks": 2**8, "max_positions": 2**22, "vocabulary_size": 2**22, "metric_dim": 2**16,
+    "block_size": 2**16, "max_blocks": 2**16, "canvas": 2**20, "codebooks": 2**8, "entries": 2**20,
+    "code_dim": 2**14, "size": 2**13, "patch": 2**12, "max_frames": 2**12, "sample_rate": 2**20,
+    "n_fft": 2**16, "hop": 2**16, "mels": 2**12, "frames_per_token": 2**12, "steps": 2**16,
+}  # fmt: skip
+# bytes of the largest array that a config asks for, whatever is generated
+MAX_ARRAY: Final = 2**30
 # where neither "1 to 2³⁰" nor "a positive number" is the answer
 RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "logit_shift": (0, 1),
+    **{name: (1, most) for name, most in MOST.items()},
+    "c": (1e-30, 1e6),
+    "a": (1e-30, 50),  # (t/(1−t))^a stays a number at every t of a grid
     "vocoder_iterations": (0, 10_000),
     "max_seconds": (0.001, 86_400),
     "temperature": (0, 1e6),
@@ -328,6 +342,7 @@ class ModelConfig:
             ),
             *self._head_checks(),
             *self._network_checks(),
+            *self._budget_checks(),
         ]
         for holds, sentence in checks:
             if not holds:
@@ -350,6 +365,32 @@ class ModelConfig:
                 f"{name}.width, {stack.width}, must be a multiple of its heads, {stack.heads}",
             )
             for name, stack in stacks.items()
+        ]
+
+    def _budget_checks(self) -> list[tuple[bool, str]]:
+        """What each size is fine for, and what they ask for together."""
+        backbone, text, image, audio = self.backbone, self.text, self.image, self.audio
+        width, samples = 4 * backbone.hidden_size, math.ceil(audio.max_seconds * audio.sample_rate)
+        arrays = {
+            "text.block_size × backbone.hidden_size": text.block_size * width,
+            "text.canvas × backbone.hidden_size": (text.canvas or 0) * width,
+            "text.vocabulary_size × text.metric_dim": 4 * text.vocabulary_size * text.metric_dim,
+            "image.size² × image.max_frames": 12 * image.size**2 * image.max_frames,
+            "image's positions × image.max_frames × backbone.hidden_size": image.positions
+            * image.max_frames
+            * width,
+            "audio.n_fft × audio.mels": 8 * audio.n_fft * audio.mels,
+            "audio.max_seconds × audio.sample_rate": 4 * samples,
+            "audio.max_seconds × mel frames × audio.mels": 4 * samples // audio.hop * audio.mels,
+            "audio.max_seconds × spectra of audio.n_fft": 4 * samples // audio.hop * audio.n_fft,
+            **{
+                f"{name}.codebook's tables": 4 * book.codebooks * book.entries * book.code_dim
+                for name, book in (("image", image.codebook), ("audio", audio.codebook))
+            },
+        }
+        return [
+            (size <= MAX_ARRAY, f"{name} asks for {size} bytes, expected at most {MAX_ARRAY}")
+            for name, size in arrays.items()
         ]
 
     def _network_checks(self) -> list[tuple[bool, str]]:

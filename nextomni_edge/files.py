@@ -70,8 +70,7 @@ def atomic_directory(out: Path, overwrite: bool = False) -> Iterator[Path]:
     part = out.with_name(f".{out.name}.part")
     with _writable(out):
         _restore(out)
-        if os.path.lexists(out) and not overwrite:
-            raise UsageError(f"{out} exists; choose another name or pass --overwrite")
+        _check_free(out, overwrite)
         with _locked(part):
             _empty(part)
             try:
@@ -94,13 +93,19 @@ def resumable_directory(out: Path) -> Iterator[Path]:
     out = Path(os.path.abspath(out))  # noqa: PTH100  (as in atomic_directory)
     part = out.with_name(f".{out.name}.partial")
     with _writable(out):
-        if os.path.lexists(out):
-            raise UsageError(f"{out} exists; choose another name")
+        _check_free(out, None)
         with _locked(part):
             yield part
             fsync_tree(part)
             part.rename(out)
             fsync_directory(out.parent)
+
+
+def check_output(out: Path, overwrite: bool | None = None) -> None:
+    """What can be told of an output before long work: UsageError where `out` exists and `overwrite`
+    is not True (None: there is no such option), or its folder is absent or cannot be written."""
+    with _writable(Path(os.path.abspath(out))):  # noqa: PTH100  (as in atomic_directory)
+        _check_free(out, overwrite)
 
 
 def remove_leftovers(path: Path) -> None:
@@ -160,6 +165,12 @@ def fsync_tree(path: Path) -> None:
             with (Path(folder) / name).open("rb" if _OPENS_DIRECTORIES else "r+b") as file:
                 os.fsync(file.fileno())
         fsync_directory(Path(folder))
+
+
+def _check_free(out: Path, overwrite: bool | None) -> None:
+    if os.path.lexists(out) and not overwrite:
+        instead = "" if overwrite is None else " or pass --overwrite"
+        raise UsageError(f"{out} exists; choose another name{instead}")
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The interface of every component, derived from the model's config alone: the one place that knows
+"""The interface of every component, derived from the model's config: the only place that knows
 shapes and wire names."""
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from nextomni_edge.modalities.table import MODALITIES
 from nextomni_edge.spec import ComponentName, Modality
 from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, respond
 from nextomni_edge.tokens.sequence import Segment, Sequence
+from nextomni_edge.tokens.text import SpecialTokens
 
 STEPS: Final = 8
 FRAMES: Final = 2
@@ -62,7 +64,7 @@ def media(model: EdgeModel, kind: Kind) -> NDArray[Any]:
 
 
 def encoded(model: EdgeModel, kind: Kind) -> Part:
-    """The part that `media` becomes in the model's encoders."""
+    """The part that the model's encoders make of `media`."""
     return Part(kind, model.encode(kind, media(model, kind)))
 
 
@@ -83,7 +85,7 @@ class Plan:
 
     @property
     def components(self) -> tuple[str, ...]:
-        """What making, running and decoding the task takes."""
+        """The components that making, running and decoding the task needs."""
         shown = {MODALITIES[kind].segments for kind in (*self.given, *self.earlier)}
         answer = MODALITIES[self.answer].segments
         encoders = {f"{modality}_encoder" for modality in shown}
@@ -143,6 +145,19 @@ def plans_of(config: ModelConfig) -> tuple[Plan, ...]:
     if config.modalities == ("text",) and not config.causal:
         return (TEXT_ONLY, *PLANS)
     return (*PLANS, EDITING) if config.text.template == "lumina" else PLANS
+
+
+def unable(
+    plan: Plan, components: Container[str], special: SpecialTokens, config: ModelConfig
+) -> str | None:
+    """Why a bundle of these components cannot do a task, or None."""
+    if config.causal and plan.answer != "text":
+        return "an autoregressive model answers in text"
+    if missing := [name for name in plan.components if name not in components]:
+        return f"the bundle has no {', '.join(missing)}"
+    if absent := [kind for kind in plan.kinds if not special.has(kind)]:
+        return f"the model's conversations hold no {', '.join(absent)}"
+    return None
 
 
 def task_to_json(task: Task) -> dict[str, object]:

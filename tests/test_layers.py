@@ -84,7 +84,7 @@ MAY_IMPORT = {
     "measure": RUN,
     "verify": RUN
     | {"bundle.onnx_graph", "models", "runtimes.choice", "runtimes.coreml", "runtimes.torch"},
-    "export": RUN | {"models", "verify"},
+    "export": RUN | {"bundle.onnx_graph", "models", "verify"},
     "calibration": RUN | {"bundle.onnx_graph", "measure", "media", "verify"},
     "pack": STORED,
     "pack.ios": RUN | {"pack", "verify"},

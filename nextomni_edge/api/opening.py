@@ -59,7 +59,7 @@ def open_model(path: Path, execution: Execution) -> EdgeModel:
         return EdgeModel.from_bundle(bundle, execution)
     if replace(execution, runtime=None) != Execution() or execution.runtime not in (None, "torch"):
         raise UsageError(
-            f"{path} is a model directory: it runs in torch alone; export it first, or leave"
+            f"{path} is a model directory, which only torch runs; export it first, or leave"
             " --runtime, --provider, --compute, --cache and --allow-fallback out"
         )
     return EdgeModel.from_checkpoint(path)

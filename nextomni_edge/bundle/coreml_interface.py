@@ -115,7 +115,7 @@ def chunk_layers(program: MilProgram) -> int:
     for feature in (*program.inputs, *program.states):
         if feature.name in (Wire.PAST_KEYS, Wire.KEYS) and feature.bounds:
             return feature.bounds[0][0]
-    raise InputError("one of several packages, but none of a backbone, which alone is cut")
+    raise InputError("one of several packages, but none of a backbone; only a backbone is cut")
 
 
 def _each(spec: GraphSpec, change: Callable[[TensorSpec], TensorSpec]) -> GraphSpec:

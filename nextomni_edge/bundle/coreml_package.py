@@ -49,7 +49,7 @@ _SENTINEL: Final = 0xDEADBEEF
 _IDS: Final = (
     "6e0c4d5e-7e0b-5c39-9f0e-2f6f2a7c0001",
     "6e0c4d5e-7e0b-5c39-9f0e-2f6f2a7c0002",
-)  # they need differ within a package alone
+)  # they need only differ within a package
 
 
 def constant_name(parameter: str) -> str:
@@ -172,12 +172,12 @@ def _check_one(
             f"{package}: {'a' if form.keeps else 'no'} state inside, the manifest says otherwise"
         )
     if keeps and not spec.states:
-        raise InputError(f"{package}: a state inside, which {spec.name} has not")
+        raise InputError(f"{package}: a state inside; {spec.name} does not support one")
     dims = spec.dims()
     if form.rows and not (
         "rows" in dims and all(dims["rows"].min <= rows <= dims["rows"].max for rows in form.rows)
     ):
-        raise InputError(f"{package}: shapes of {form.rows} rows, which the model has not")
+        raise InputError(f"{package}: shapes of {form.rows} rows, which the model does not support")
     own, enumerated = packaged(spec, form), shapes(spec, form)
     for kind, specs, features in (
         ("input", own.inputs, program.inputs),

@@ -1,4 +1,4 @@
-"""How large every value of an ONNX graph becomes, from its interface alone, before a vendor library
+"""The size of every value of an ONNX graph, computed from its interface, before a vendor library
 sees it.
 
 The graph is computed on shapes instead of numbers, at a grid of sizes that covers the bounds of
@@ -27,6 +27,7 @@ LEAST: Final = 2**24  # bytes that any graph may use
 CONTENT: Final = 64  # integers of a constant that may be part of a shape
 ELEMENTS: Final = {"float32": 1, "int64": 7, "bool": 9, "float16": 10}
 _NUMBERS: Final = {1: "<f4", 7: "<i8"}  # of which a shape, or a range, may be made
+_PIXELS: Final = "pixel_"
 _STEP: Final = 8  # from one size of the grid to the next
 
 
@@ -60,13 +61,18 @@ def check_sizes(graph: OnnxFile, spec: GraphSpec, weights: int) -> None:
 
 
 def _grid(spec: GraphSpec) -> dict[str, NDArray[np.float64]]:
-    """Every combination of sizes of the free dims; attended columns are those of past and rows."""
-    dims = {name: dim for name, dim in spec.dims().items() if name != "attended"}
+    """Every combination of sizes of the free dims; attended columns are those of past and rows, and
+    a picture's pixels those of its codes, whole patches each."""
+    bounds = spec.dims()
+    patches = {name: name.removeprefix(_PIXELS) for name in bounds if name.startswith(_PIXELS)}
+    dims = {n: dim for n, dim in bounds.items() if n != "attended" and n not in patches}
     axes = [_axis(dim) for dim in dims.values()]
     points = [grid.reshape(-1) for grid in np.meshgrid(*axes, indexing="ij")]
     sizes = dict(zip(dims, points, strict=True))
-    if "attended" in spec.dims():
+    if "attended" in bounds:
         sizes["attended"] = sizes["rows"] + sizes.get("past", 0)
+    for name, side in patches.items():
+        sizes[name] = sizes[side] * (bounds[name].min // bounds[side].min)
     return sizes
 
 

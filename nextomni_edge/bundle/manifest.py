@@ -242,7 +242,7 @@ def check_paths(paths: Iterable[str], where: str) -> None:
         check_path(path, where)
         other = seen.setdefault(path.lower(), path)
         if other != path:
-            raise InputError(f"{where}: paths {other!r} and {path!r} differ in case alone")
+            raise InputError(f"{where}: paths {other!r} and {path!r} only differ in case")
         if path.lower() == MANIFEST:
             raise InputError(f"{where}: the manifest lists itself")
 
@@ -266,20 +266,20 @@ def _check_references(manifest: Manifest, where: str) -> None:
         for kind, ending in ENDINGS.items():
             if component.file.endswith(ending) != (component.format == kind):
                 raise InputError(
-                    f"{where}: {component.file!r} of format {component.format}: {ending} is the"
-                    f" ending of {kind} alone"
+                    f"{where}: {component.file!r} of format {component.format}: only {kind} uses"
+                    f" the ending {ending}"
                 )
         if component.format != "gguf" and component.precision not in ("float32", "float16"):
             raise InputError(
-                f"{where}: {component.file}: precision {component.precision} is one of gguf alone"
+                f"{where}: {component.file}: only gguf has precision {component.precision}"
             )
         if component.keeps and component.format != "coreml":
             raise InputError(
-                f"{where}: {component.file}: a state inside, which Core ML packages alone have"
+                f"{where}: {component.file}: a state inside; only Core ML packages have one"
             )
         if component.format == "gguf" and component.quantisation:
             raise InputError(
-                f"{where}: {component.file}: layers listed as quantised; a GGUF file says it of"
+                f"{where}: {component.file}: layers listed as quantised; a GGUF file says it by"
                 " itself"
             )
     seen: set[str] = set()
@@ -301,7 +301,7 @@ def _check_decision(decision: Decision, where: str) -> None:
     if (decision.scheme == "blocks") != (decision.block_size is not None):
         raise InputError(
             f"{where}: scheme {decision.scheme!r}, block size {decision.block_size}, expected one"
-            " for 'blocks' alone"
+            " only for 'blocks'"
         )
     if decision.block_size is not None and decision.block_size not in BLOCK_SIZES:
         raise InputError(
@@ -309,8 +309,8 @@ def _check_decision(decision: Decision, where: str) -> None:
         )
     if (decision.scheme in ("static", "float8")) != (decision.activation is not None):
         raise InputError(
-            f"{where}: scheme {decision.scheme!r}, expected an activation range for 'static' and"
-            " 'float8' alone"
+            f"{where}: scheme {decision.scheme!r}, expected an activation range only for"
+            " 'static' and 'float8'"
         )
     if decision.scheme == "float8" and (
         decision.operator not in ("matmul", "linear") or decision.bits != 8
@@ -322,7 +322,7 @@ def _check_decision(decision: Decision, where: str) -> None:
     if (decision.scheme == "static" and decision.operator == "conv") != (
         decision.output is not None
     ):
-        raise InputError(f"{where}: expected an output range for static convolutions alone")
+        raise InputError(f"{where}: expected an output range only for static convolutions")
     for name, pair in (("activation", decision.activation), ("output", decision.output)):
         if pair is not None and len(pair) != 2:
             raise InputError(

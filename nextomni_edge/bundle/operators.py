@@ -70,15 +70,28 @@ class Words:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """One of these numbers."""
+
+    numbers: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return " or ".join(map(str, self.numbers))
+
+    def allows(self, value: Attribute) -> bool:
+        return type(value) is int and value in self.numbers
+
+
+@dataclass(frozen=True)
 class Operator:
     """Fewest and most inputs and outputs, and the attributes that an operator may have."""
 
     inputs: tuple[int, int]
     outputs: tuple[int, int] = (1, 1)
-    attributes: Mapping[str, Integers | Real | Words] = field(default_factory=dict)
+    attributes: Mapping[str, Integers | Real | Words | Choice] = field(default_factory=dict)
 
 
-Attributes = Mapping[str, Integers | Real | Words]
+Attributes = Mapping[str, Integers | Real | Words | Choice]
 _ONE, _TWO = Operator((1, 1)), Operator((2, 2))
 _AXIS = Integers(-8, 7)
 _FLAG = Integers(0, 1)
@@ -98,6 +111,7 @@ OPERATORS: Final[Mapping[tuple[str, str], Operator]] = {
     ("", "ArgMax"): Operator(
         (1, 1), attributes={"axis": _AXIS, "keepdims": _FLAG, "select_last_index": _FLAG}
     ),
+    ("", "And"): _TWO,
     ("", "Attention"): Operator(
         (3, 4),
         attributes={
@@ -105,7 +119,7 @@ OPERATORS: Final[Mapping[tuple[str, str], Operator]] = {
             "scale": Real(0, 1e4),
         },
     ),
-    ("", "Cast"): Operator((1, 1), attributes={"to": Integers(1, 1)}),
+    ("", "Cast"): Operator((1, 1), attributes={"to": Choice((1, 7))}),
     ("", "Clip"): Operator((1, 3)),
     ("", "Concat"): Operator((1, 64), attributes={"axis": _AXIS}),
     ("", "Conv"): Operator((2, 3), attributes=_WINDOW),
@@ -126,6 +140,8 @@ OPERATORS: Final[Mapping[tuple[str, str], Operator]] = {
     ("", "Floor"): _ONE,
     ("", "Gather"): Operator((2, 2), attributes={"axis": _AXIS}),
     ("", "Gelu"): Operator((1, 1), attributes={"approximate": Words(("none", "tanh"))}),
+    ("", "Greater"): _TWO,
+    ("", "GreaterOrEqual"): _TWO,
     ("", "GroupNormalization"): Operator(
         (3, 3),
         attributes={
@@ -133,9 +149,11 @@ OPERATORS: Final[Mapping[tuple[str, str], Operator]] = {
         },
     ),
     ("", "LayerNormalization"): Operator((2, 3), attributes=_NORM),
+    ("", "LessOrEqual"): _TWO,
     ("", "MatMul"): _TWO,
     ("", "MatMulInteger"): Operator((2, 4)),
     ("", "Max"): _TWO,
+    ("", "Mod"): Operator((2, 2), attributes={"fmod": Integers(0, 0)}),
     ("", "Mul"): _TWO,
     ("", "Neg"): _ONE,
     ("", "Pad"): Operator((2, 3), attributes={"mode": Words(("constant", "reflect"))}),
@@ -170,6 +188,7 @@ OPERATORS: Final[Mapping[tuple[str, str], Operator]] = {
     ("", "Sub"): _TWO,
     ("", "Transpose"): Operator((1, 1), attributes={"perm": Integers(0, 7, 8)}),
     ("", "Unsqueeze"): _TWO,
+    ("", "Where"): Operator((3, 3)),
     (MICROSOFT, "GatherBlockQuantized"): Operator(
         (3, 4),
         attributes={"gather_axis": Integers(0, 0), "quantize_axis": Integers(1, 1), **_BITS},

@@ -46,7 +46,7 @@ def product_of_blocks(node: Node, given: Given) -> list[Known]:
         if found != expected:
             raise InputError(f"input {index} has {found} values, K and N need {expected}")
     if (value.dims[-1] != inner).any():
-        raise InputError(f"rows of another length than K, {inner}")
+        raise InputError(f"rows whose length is not K, {inner}")
     return [Known(FLOAT, (*value.dims[:-1], np.full(1, rows, float)))]
 
 
@@ -63,7 +63,7 @@ def window(node: Node, given: Given) -> list[Known]:
     def each(name: str, default: int, count: int = axes) -> list[int]:
         found = node.attributes.get(name, (default,) * count)
         if not isinstance(found, tuple) or len(found) != count:
-            raise InputError(f"attribute {name!r} has not {count} numbers")
+            raise InputError(f"attribute {name!r} does not have {count} numbers")
         return [int(number) for number in found]
 
     strides, dilations, pads = each("strides", 1), each("dilations", 1), each("pads", 0, 2 * axes)
@@ -71,7 +71,7 @@ def window(node: Node, given: Given) -> list[Known]:
     for axis, size in enumerate(value.dims[2:]):
         kernel = weight.dims[axis + 2]
         if "kernel_shape" in node.attributes and (kernel != each("kernel_shape", 1)[axis]).any():
-            raise InputError("a kernel of another shape than its weight")
+            raise InputError("a kernel whose shape is not its weight's")
         reach, around = dilations[axis] * (kernel - 1) + 1, pads[axis] + pads[axis + axes]
         if up:
             dims.append(strides[axis] * (size - 1) + more[axis] + reach - around)

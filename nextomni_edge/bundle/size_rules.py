@@ -19,6 +19,7 @@ from nextomni_edge.bundle.size_products import (
     window,
 )
 from nextomni_edge.bundle.size_values import (
+    BOOL,
     FLOAT,
     INT64,
     INTEGERS,
@@ -46,19 +47,48 @@ def same(node: Node, given: Given) -> list[Known]:
 
 def _arithmetic(node: Node, given: Given) -> list[Known]:
     one, other = value_of(given, 0), value_of(given, 1)
-    if node.operator in ("Div", "Pow") and {one.element, other.element} & INTEGERS:
+    if node.operator == "Pow" and {one.element, other.element} & INTEGERS:
         raise InputError("of integers, expected floating point")
+    if node.operator == "Div" and {one.element, other.element} & INTEGERS:
+        _check_divisor(given)
     dims, content = broadcast(one.dims, other.dims), None
     if one.content is not None and other.content is not None and len(dims) <= 1:
         if node.operator == "Add":
             content = one.content + other.content
         elif node.operator == "Mul":
             content = one.content * other.content
+        elif node.operator == "Div" and one.element == INT64 and (one.content >= 0).all():
+            content = one.content // other.content
     return [Known(one.element, dims, exact(content))]
 
 
 def _cast(node: Node, given: Given) -> list[Known]:
-    return [Known(FLOAT, value_of(given, 0).dims, value_of(given, 0).content)]
+    value, element = value_of(given, 0), int(str(node.attributes["to"]))
+    content = (
+        value.content if element == FLOAT or value.content is None else np.trunc(value.content)
+    )
+    return [Known(element, value.dims, content)]
+
+
+def _comparison(node: Node, given: Given) -> list[Known]:
+    return [Known(BOOL, broadcast(value_of(given, 0).dims, value_of(given, 1).dims))]
+
+
+def _check_divisor(given: Given) -> None:
+    """A processor stops a program that divides by 0, or the smallest integer by -1."""
+    divisor = constants(given, 1, "a divisor")
+    if min(divisor, default=1) < 1:
+        raise InputError(f"a divisor of {min(divisor)}, expected at least 1")
+
+
+def _where(node: Node, given: Given) -> list[Known]:
+    condition, one, other = (value_of(given, index) for index in range(3))
+    return [Known(one.element, broadcast(condition.dims, one.dims, other.dims))]
+
+
+def _remainder(node: Node, given: Given) -> list[Known]:
+    _check_divisor(given)
+    return [Known(value_of(given, 0).element, value_of(given, 0).dims)]
 
 
 def _shape(node: Node, given: Given) -> list[Known]:
@@ -240,7 +270,9 @@ def _clip(node: Node, given: Given) -> list[Known]:
 
 
 RULES: Final[Mapping[str, Rule]] = {
-    "Add": _arithmetic, "ArgMax": _argmax, "Attention": attention, "Cast": _cast, "Clip": _clip,
+    "Add": _arithmetic, "And": _comparison, "Greater": _comparison,
+    "GreaterOrEqual": _comparison, "LessOrEqual": _comparison, "Mod": _remainder, "Where": _where,
+    "ArgMax": _argmax, "Attention": attention, "Cast": _cast, "Clip": _clip,
     "Concat": _concat, "Conv": window, "ConvTranspose": window, "DepthToSpace": to_space,
     "DequantizeLinear": _restored, "Div": _arithmetic, "DynamicQuantizeLinear": _rounded_by_tensor,
     "Einsum": einsum, "Expand": _expand, "Gather": _gather, "GatherBlockQuantized": gather_blocks,

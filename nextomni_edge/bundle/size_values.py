@@ -61,7 +61,7 @@ def optional(given: Given, index: int) -> Known | None:
 
 
 def numbers(given: Given, index: int, what: str) -> Sizes:
-    """Integers that are known from the interface alone."""
+    """Integers that the interface determines."""
     found = value_of(given, index).content
     if found is None:
         raise InputError(f"{what} that depends on more than the interface")

@@ -31,6 +31,7 @@ from nextomni_edge.checkpoints.record import RECORD, ImportRecord, Origin, Piece
 from nextomni_edge.checkpoints.source import IMAGE_TOKENIZER, Layout, Plan, Source
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.formats.regular import open_regular
 from nextomni_edge.formats.tensor_file import (
     FLOATS,
     Location,
@@ -261,7 +262,7 @@ def _same(one: Location, other: Location) -> bool:
     """Whether two tensors hold the same numbers in the same dtype."""
     if one.dtype != other.dtype or one.nbytes != other.nbytes:
         return False
-    with one.file.open("rb") as first, other.file.open("rb") as second:
+    with open_regular(one.file) as first, open_regular(other.file) as second:
         first.seek(one.offset)
         second.seek(other.offset)
         for start in range(0, one.nbytes, BLOCK):
@@ -292,7 +293,7 @@ def _record(
     for name in sorted(names):
         original = part / name if name == METRIC_TABLES else places.get(name, source.path / name)
         if not original.is_file():
-            raise InputError(f"{original}: no such file, expected beside the weights")
+            raise InputError(f"{original}: no such file, expected next to the weights")
         if copy and original.parent != part:
             shutil.copyfile(original, part / name)
         own = copy or original.parent == part

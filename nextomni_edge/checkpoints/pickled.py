@@ -168,8 +168,8 @@ def _scan(path: Path, content: bytes) -> None:
     for instruction, argument, _ in instructions:
         if instruction.name in NAMELESS:
             raise InputError(
-                f"{path}: the pickle has the instruction {instruction.name}, expected an"
-                " nn.Embedding alone; none of it was run"
+                f"{path}: the pickle has the instruction {instruction.name}, expected only"
+                " an nn.Embedding; none of it was run"
             )
         if instruction.name == "GLOBAL" and tuple(str(argument).split(" ", 1)) not in CLASSES:
             raise InputError(

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from nextomni_edge.api.settings import Request, grid_times
+from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import Command, Console
 from nextomni_edge.cli.headings import under
 
@@ -43,17 +42,23 @@ def _sampling() -> list[Callable[[Command], Command]]:
     return [
         sampling(
             "--seed",
-            type=click.IntRange(min=0),
+            type=numbers.SEED,
             default=0,
             show_default=True,
             help="Same seed, same answer.",
         ),
-        sampling("--steps", type=int, help="Steps of the flow; the model's own number by default."),
+        sampling(
+            "--steps",
+            type=numbers.STEPS,
+            help="Steps of the flow; the model's own number by default.",
+        ),
         sampling("--stepper", help="euler, or corrected: closer to the path at few steps."),
-        sampling("--temperature", type=float, help="Of the draws; 0 takes the likeliest."),
-        sampling("--top-k", type=int, help="Draw among the k likeliest."),
-        sampling("--top-p", type=float, help="Draw among the likeliest that sum to p."),
-        sampling("--guidance", type=float, help="Classifier-free guidance s; 0 is none."),
+        sampling(
+            "--temperature", type=numbers.SETTING, help="Of the draws; 0 takes the likeliest."
+        ),
+        sampling("--top-k", type=numbers.OPTIONAL_COUNT, help="Draw among the k likeliest."),
+        sampling("--top-p", type=numbers.SHARE, help="Draw among the likeliest that sum to p."),
+        sampling("--guidance", type=numbers.SETTING, help="Classifier-free guidance s; 0 is none."),
         sampling(
             "--grid",
             metavar="T,T,...",
@@ -65,23 +70,23 @@ def _sampling() -> list[Callable[[Command], Command]]:
 def _lengths() -> list[Callable[[Command], Command]]:
     text, media = under("Length of a text"), under("Length of a sound or a video")
     return [
-        text("--max-blocks", type=int, help="Grow the answer up to this many blocks."),
+        text("--max-blocks", type=numbers.COUNT, help="Grow the answer up to this many blocks."),
         text(
             "--eos-threshold",
-            type=float,
+            type=numbers.SHARE,
             help="The probability of its end at which the answer is long enough.",
         ),
         text("--extend", help="Grow first, or interleaved with the steps."),
         text(
             "--lead-tokens",
-            type=int,
+            type=numbers.OPTIONAL_COUNT,
             help="This many tokens first, then the rest, which sees them as given.",
         ),
-        media("--seconds", type=float, help="How long the sound is, in seconds."),
-        media("--frames", type=int, help="How many frames the video has."),
+        media("--seconds", type=numbers.SECONDS, help="How long the sound is, in seconds."),
+        media("--frames", type=numbers.COUNT, help="How many frames the video has."),
         media(
             "--fps",
-            type=click.FloatRange(0.1, 100),
+            type=numbers.FRAMES_PER_SECOND,
             default=8.0,
             show_default=True,
             help="Frames per second of the video's file.",
@@ -95,19 +100,27 @@ def _cache() -> list[Callable[[Command], Command]]:
         cache("--kv-cache", help="Keep keys and values: none, prefix, adaptive or revised."),
         cache(
             "--refresh-prompt",
-            type=int,
+            type=numbers.OPTIONAL_COUNT,
             help="Recompute those of the prompt every so many forwards.",
         ),
-        cache("--refresh", type=int, help="Recompute those of the answer every so many forwards."),
+        cache(
+            "--refresh",
+            type=numbers.OPTIONAL_COUNT,
+            help="Recompute those of the answer every so many forwards.",
+        ),
         cache(
             "--cache-threshold",
-            type=float,
+            type=numbers.COSINE,
             help="adaptive: recompute rows that are less alike than this.",
         ),
-        cache("--cache-share", type=float, help="adaptive: recompute this share, the least alike."),
+        cache(
+            "--cache-share",
+            type=numbers.SHARE,
+            help="adaptive: recompute this share, the least alike.",
+        ),
         cache(
             "--cache-drift",
-            type=float,
+            type=numbers.SETTING,
             help="Recompute all once so many tokens, for each of the answer's, have changed.",
         ),
     ]
@@ -138,7 +151,7 @@ def watch(
         whole = meter.rows + meter.rows_reused
         console.note(
             f"kept keys and values approximate: {meter.rows_reused:,} of {whole:,} positions were"
-            " not computed anew"
+            " not computed again"
         )
     if step.answer.modality == "text" and not step.answer.text.strip():
         console.note(EMPTY)

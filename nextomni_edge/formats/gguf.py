@@ -18,6 +18,7 @@ import numpy as np
 
 from nextomni_edge.config import BackboneConfig
 from nextomni_edge.errors import InputError
+from nextomni_edge.formats.regular import open_regular
 from nextomni_edge.spec import ComponentName, GraphSpec, Precision
 
 MAGIC: Final = b"GGUF"
@@ -131,7 +132,7 @@ def check_gguf(
     from the config and the precision."""
     if spec.name != ComponentName.BACKBONE:
         raise InputError(
-            f"{path}: component {spec.name} as GGUF, which holds a {ComponentName.BACKBONE} alone"
+            f"{path}: component {spec.name} as GGUF, which only holds a {ComponentName.BACKBONE}"
         )
     if config.attention == "causal":
         raise InputError(
@@ -149,8 +150,9 @@ def check_gguf(
 def read_gguf(path: Path) -> GgufFile:
     """Everything before the weights. InputError: cut off, not GGUF, or with sizes that no backbone
     has."""
+    opened = open_regular(path)
     try:
-        with path.open("rb") as file:
+        with opened as file:
             if (magic := file.read(4)) != MAGIC:
                 raise InputError(f"begins with {magic!r}, expected {MAGIC!r}")
             if (version := _number(file, "<I")) != VERSION:

@@ -122,7 +122,7 @@ def _required_key(message: Message, number: int, key: str) -> Message:
     """The one entry of a map."""
     entries = _map(message, number)
     if entries.keys() != {key}:
-        raise InputError(f"entries {sorted(entries)[:4]}, expected {key!r} alone")
+        raise InputError(f"entries {sorted(entries)[:4]}, expected only {key!r}")
     return entries[key]
 
 

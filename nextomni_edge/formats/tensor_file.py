@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextomni_edge.errors import InputError
+from nextomni_edge.formats.regular import open_regular
 from nextomni_edge.formats.strict_json import parse_json
 
 MAX_HEADER: Final = 16 * 2**20
@@ -63,7 +65,7 @@ def read_tensor(location: Location, name: str) -> NDArray[Any]:
     """The tensor at a location; float16 and bfloat16 are widened to float32. InputError: the file
     is gone or cut off."""
     try:
-        with location.file.open("rb") as file:
+        with open_regular(location.file) as file:
             file.seek(location.offset)
             data = file.read(location.nbytes)
     except OSError as error:
@@ -79,7 +81,7 @@ def read_values(location: Location, start: int, count: int) -> NDArray[Any]:
     """`count` values of a tensor from index `start` on, flat; float16 and bfloat16 are widened to
     float32. InputError: cut off."""
     width = WIDTHS[location.dtype]
-    with location.file.open("rb") as file:
+    with open_regular(location.file) as file:
         file.seek(location.offset + start * width)
         data = file.read(count * width)
     if len(data) != count * width:
@@ -150,8 +152,8 @@ def little_endian(array: NDArray[Any]) -> memoryview:
 
 def _read_header(path: Path) -> dict[str, Location]:
     try:
-        with path.open("rb") as file:
-            size = path.stat().st_size
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
             prefix = file.read(8)
             length = int.from_bytes(prefix, "little")
             if len(prefix) < 8 or length > size - 8:

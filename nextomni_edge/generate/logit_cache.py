@@ -1,5 +1,5 @@
 """Lumina-DiMOO's cache (arXiv 2510.06308): keys, values and logits of every position are kept, and
-the positions whose largest logit is low are computed anew. It approximates."""
+the positions whose largest logit is low are computed again. It approximates."""
 
 from __future__ import annotations
 

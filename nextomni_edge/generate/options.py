@@ -328,8 +328,8 @@ class GenerationOptions:
 
     @classmethod
     def defaults(cls, config: ModelConfig, modality: str, **given: Any) -> GenerationOptions:
-        """The config's steps, temperature and guidance of a modality ('video' too); what is given
-        and not None goes before."""
+        """The config's steps, temperature and guidance for a modality ('video' too). Values that
+        are given and not None replace them."""
         path = config.path(modality)
         settings = {
             "steps": path.steps, "temperature": path.temperature, "guidance": path.guidance,

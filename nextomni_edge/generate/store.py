@@ -22,7 +22,7 @@ class Store:
         self.embeddings, self.batch, self.eos = embeddings, batch, model.tokenizer.special.eos
         # that a row was computed from
         self.features = np.zeros_like(embeddings[0]) if policy.needs_similarity else None
-        # of another token than its keys and values
+        # whose token differs from that of its keys and values
         self.outdated = np.zeros((requests, length), np.bool_)
         # tokens that changed since the whole request was computed
         self.revised = np.zeros(requests)

@@ -35,7 +35,7 @@ def check_file(path: Path) -> None:
 
 
 def wrong_kind(path: Path, wanted: Kind) -> str:
-    """Why a file is not of the wanted modality, with the option to use where its suffix tells."""
+    """Why a file has another modality, with the option to use where its suffix says so."""
     sentence = f"not {MODALITIES[wanted].title} that {MODALITIES[wanted].opened_by}"
     found = kind_of(path)
     if found is None or found == wanted:

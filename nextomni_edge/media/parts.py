@@ -54,8 +54,8 @@ def text_part(text: str) -> Part:
 
 
 def file_part(encoder: Encoder, kind: Kind, path: Path, trim: bool = False) -> Part:
-    """The file as a part of the given kind. InputError: the file is not of that kind, damaged or
-    too long. UsageError: the model takes no such kind."""
+    """The file as a part of the given kind. InputError: the file has another kind, is damaged or
+    too long. UsageError: the model does not read this kind."""
     check_takes(encoder.config, kind, str(path))
     read = MODALITIES[kind].read(path, encoder.config, trim)
     return Part(kind, read if kind == TEXT else encoder.encode(kind, read))

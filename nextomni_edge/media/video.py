@@ -98,7 +98,7 @@ def _read_animation(path: Path, size: int, max_frames: int) -> Float32:
 def _durations(path: Path, image: Image.Image) -> list[int]:
     """Milliseconds of each frame. InputError: a still picture, or too many frames."""
     total = int(getattr(image, "n_frames", 1))
-    # a film of one picture alone is merged to one frame, which a GIF gives a duration
+    # a film of a single picture is merged to one frame, which a GIF gives a duration
     if total < 2 and not image.info.get("duration"):
         raise InputError(f"{path}: a still picture, expected a video; give it as --image")
     if total > MAX_FRAMES:
@@ -261,7 +261,7 @@ def _animation(pictures: list[NDArray[np.uint8]], frames_per_second: float, name
 
 
 def _apart(pictures: list[NDArray[np.uint8]], name: str) -> list[NDArray[np.uint8]]:
-    """Pillow merges frames that repeat, and makes a film of one picture alone a still picture. One
+    """Pillow merges frames that repeat, and makes a film of a single picture a still picture. One
     level of one corner keeps them apart. A GIF's palette would lose it: that has a comment."""
     apart = pictures[:1]
     for picture in pictures[1:]:

@@ -124,7 +124,7 @@ def _lumina(tokenizer: TextTokenizer, turns: list[Turn], answer: str) -> tuple[S
     """<system> words </system> <user> text, images </user> <answer>. UsageError: more than one
     turn."""
     if len(turns) != 1:
-        raise UsageError("Lumina-DiMOO answers one turn: start anew for another question")
+        raise UsageError("Lumina-DiMOO answers one turn: start again for another question")
     special, parts = tokenizer.special, turns[0].parts
     images = [part for part in parts if part.kind != "text"]
     words = "".join(str(part.value) for part in parts if part.kind == "text")

@@ -23,7 +23,7 @@ from nextomni_edge.verify.comparison import (
 OUTPUT_OF = "output_of."  # likewise: what a static convolution gave, rounded
 # before a quantised weight: the name of what its layer read (see recorder.py)
 INPUT_OF = "input_of."
-# beside the outputs: of codes, how much nearer the chosen one was than the next
+# next to the outputs: how much nearer the chosen code was than the next
 MARGINS = "margins"
 
 

@@ -20,11 +20,12 @@ import numpy as np
 
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.checkpoints.directory import file_sha256
-from nextomni_edge.errors import InputError
+from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.formats.onnx_read import read_onnx
 from nextomni_edge.formats.tensor_file import TensorFile
 from nextomni_edge.tasks import Task, task_from_json, task_to_json
 from nextomni_edge.verify.comparison import Array
+from nextomni_edge.verify.golden_schema import check_data, check_trace
 from nextomni_edge.verify.trajectory import Trajectory
 
 FILE: Final = "golden.safetensors"
@@ -80,11 +81,15 @@ def read(bundle: Bundle) -> GoldenTrace:
         )
     trace = GoldenTrace()
     try:
+        check_data(data)
         _read(file, data, trace)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+        check_trace(bundle, trace.cases, trace.tasks)
+    except (KeyError, TypeError, ValueError, IndexError, UsageError) as error:
         raise InputError(
-            f"{file.path}: the golden trace does not fit the manifest ({error})"
+            f"{file.path}: the golden trace does not fit the manifest ({str(error)[:200]!a})"
         ) from error
+    except InputError as error:
+        raise InputError(f"{file.path}: the golden trace proves nothing: {error}") from error
     return trace
 
 

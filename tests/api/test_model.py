@@ -334,5 +334,5 @@ def test_a_model_directory_loads_in_pytorch(tiny_checkpoint: Path, model: ne.Mod
     assert reference.generate("a cat", **asked).tokens.tolist() == (  # type: ignore[call-overload]
         model.generate("a cat", **asked).tokens.tolist()  # type: ignore[call-overload]
     )
-    with pytest.raises(UsageError, match="is a model directory: it runs in torch alone"):
+    with pytest.raises(UsageError, match="is a model directory, which only torch runs"):
         ne.load(tiny_checkpoint, runtime="onnx")

@@ -213,12 +213,22 @@ CASES: list[Case] = [
     (
         "the smallest integer divided by -1",
         node("Div", ["a", "b"], constants={"a": -(2**63), "b": -1}),
-        GRAPH + "operator 0 (Div): of integers, expected floating point",
+        GRAPH + "operator 0 (Div): a divisor of -1, expected at least 1",
     ),
     (
         "a remainder",
         node("Mod", ["a", "b"], constants={"a": -(2**63), "b": -1}),
-        GRAPH + "operator 'Mod' is none that `export` or `quantize` writes",
+        GRAPH + "operator 0 (Mod): a divisor of -1, expected at least 1",
+    ),
+    (
+        "a remainder of 0",
+        node("Mod", ["positions", "b"], constants={"b": 0}),
+        GRAPH + "operator 0 (Mod): a divisor of 0, expected at least 1",
+    ),
+    (
+        "a remainder of what the device is given",
+        node("Mod", ["positions", "positions"]),
+        GRAPH + "operator 0 (Mod): a divisor that depends on more than the interface",
     ),
     (
         "an integer's power",
@@ -276,7 +286,7 @@ CASES: list[Case] = [
     (
         "a cast to text",
         node("Cast", ["embeddings"], to=8),
-        GRAPH + "operator Cast: attribute 'to' is '8', expected 1",
+        GRAPH + "operator Cast: attribute 'to' is '8', expected 1 or 7",
     ),
     (
         "an equation of another's",

@@ -11,6 +11,7 @@ import pytest
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.errors import InputError
 from tests.bundle import (
+    hostile_configs,
     hostile_files,
     hostile_graphs,
     hostile_manifest,
@@ -24,6 +25,7 @@ from tests.bundle.damage import Damage
 CASES = [
     *hostile_manifest.CASES,
     *hostile_files.CASES,
+    *hostile_configs.CASES,
     *hostile_graphs.CASES,
     *hostile_operators.CASES,
     *hostile_tensors.CASES,

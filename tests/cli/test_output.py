@@ -113,7 +113,7 @@ def test_a_length_in_seconds_is_refused_in_seconds(
         refused(
             invoke("run", tiny_checkpoint, "--text", "a", *out, "--seconds", wrong),
             2,
-            "seconds of sound: the model makes up to 0.32 s",
+            "no number above 0 and at most 86400 seconds",
         )
 
 

@@ -165,7 +165,7 @@ def test_what_no_prompt_can_hold_is_refused_in_one_sentence() -> None:
         asked("mmada", Part("text", "a"), answer="image", size=(96, 64))
     with pytest.raises(UsageError, match=r"^modality 'image': this model answers in text$"):
         asked("llada", Part("text", "a"), answer="image")
-    with pytest.raises(UsageError, match=r"^Lumina-DiMOO answers one turn: start anew"):
+    with pytest.raises(UsageError, match=r"^Lumina-DiMOO answers one turn: start again"):
         conversation(opened("lumina_dimoo")[0], [Turn("user", ()), Turn("assistant", ())])
     with pytest.raises(UsageError, match=r"^MMaDA draws a picture of one text: give that only$"):
         asked("mmada", Part("image", np.zeros((4, 4, 1), np.int64)), answer="image")

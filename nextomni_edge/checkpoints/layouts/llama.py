@@ -107,7 +107,7 @@ def _rope_base(source: Source, section: Mapping[str, Any], given: Mapping[str, A
 def _check_windows(
     where: Path, section: Mapping[str, Any], given: Mapping[str, Any], kind: str
 ) -> None:
-    """InputError: a layer that attends to a window, or is of another kind than full attention."""
+    """InputError: a layer that attends to a window, or has no full attention."""
     types = given.get("layer_types")
     if types is not None and (
         not isinstance(types, list) or any(name != "full_attention" for name in types)

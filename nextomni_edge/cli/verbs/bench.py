@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.generation import generation_options, request_of
 from nextomni_edge.cli.model import choose_runtime, open_model, runtime_options
@@ -39,21 +40,21 @@ SWITCHES: Final = {"on": True, "off": False}
     "task_name",
     default="text-to-image",
     show_default=True,
-    help="What is generated, such as image-to-text.",
+    help="What to generate, such as image-to-text.",
 )
 @click.option(
     "--repeats",
-    type=click.IntRange(1, 10_000),
+    type=numbers.Whole(1, 10_000),
     default=5,
     show_default=True,
-    help="Timed generations of each.",
+    help="Timed generations of each bundle.",
 )
 @click.option(
     "--warm-up",
-    type=click.IntRange(0, 1000),
+    type=numbers.Whole(0, 1000),
     default=1,
     show_default=True,
-    help="Generations before those.",
+    help="Untimed generations of each bundle before the timed ones.",
 )
 @click.option(
     "--baseline",
@@ -61,20 +62,20 @@ SWITCHES: Final = {"on": True, "off": False}
     flag_value="plain",
     metavar="[SETTINGS]",
     help=(
-        "Also run each BUNDLE so, in turn: plain (no shortcut at all, the default), or such as"
-        " steps=32,stepper=euler."
+        "Also time each BUNDLE with these settings, in turn: plain (no shortcut at all, the"
+        " default), or for example steps=32,stepper=euler."
     ),
 )
 @click.option(
     "--rows",
     metavar="N,N,...",
-    help="Sizes of the forwards; 32,64,256,576 by default, as far as the model takes them.",
+    help="Rows of the single forwards. The default is 32,64,256,576, up to the model's limit.",
 )
 @click.option(
     "--save",
     type=OUTPUT,
     metavar="FILE",
-    help="Keep the measurement for `run --variant`.",
+    help="Write the measurement to FILE for `run --variant`.",
 )
 @click.option(
     "--trace",
@@ -109,9 +110,11 @@ def bench(
     execution: Execution,
     **request: Any,
 ) -> None:
-    """Time generations of each BUNDLE, interleaved, on the runtime that `run` would take: load,
-    first step, and every step by part; what was saved; memory; energy. Then one forward of each by
-    its number of rows, and which is the fastest there.
+    """Time generations of each BUNDLE on the runtime that `run` would take.
+
+    The bundles take turns. The table shows loading, the first step, every step by part, what the
+    shortcuts saved, memory and energy. Single forwards of several sizes follow, with the fastest
+    bundle of each size. --choose and --plan answer other questions and time nothing else.
 
     \b
     nextomni-edge bench BUNDLE --baseline
@@ -190,7 +193,7 @@ def write_files(
         with atomic_write(trace, "w") as file:
             json.dump(chrome_trace(measurements), file)
     if save:
-        # a baseline stands beside each bundle
+        # a baseline runs next to each bundle
         generations = measurements[:: len(measurements) // len(ways)]
         whole = [measurement.median("seconds") or 0.0 for measurement in generations]
         timed = zip(ways.values(), forward, whole, strict=True)

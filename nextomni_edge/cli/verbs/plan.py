@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import Console
 from nextomni_edge.errors import UsageError
 
@@ -42,22 +43,26 @@ def plan_options(command: Command) -> Command:
     @click.option(
         "--plan",
         is_flag=True,
-        help="Run nothing: what a step of --task takes on --device, and at most how fast.",
+        help=(
+            "Run nothing. Estimate the memory and the highest speed of one step of --task on"
+            " --device. BUNDLE is a bundle, a model directory, your own config.json or a known name"
+            " such as nextomni-7b."
+        ),
     )
     @click.option(
         "--device",
         type=click.Choice(DEVICES),
-        help="Of the plan; cpu is measured here.  [default: cpu]",
+        help="With --plan: the device. cpu is this machine, measured now.  [default: cpu]",
     )
     @click.option(
         "--precision",
         type=click.Choice(PRECISIONS),
-        help="Of the plan of a config.  [default: int4]",
+        help="With --plan of a config: how weights are stored.  [default: int4]",
     )
     @click.option(
         "--given",
-        type=click.IntRange(0, 2**20),
-        help="Of the plan: positions of the prompt.  [default: 32]",
+        type=numbers.OPTIONAL_COUNT,
+        help="With --plan: positions of the prompt.  [default: 32]",
     )
     @functools.wraps(command)
     def with_plan(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nextomni_edge.api.settings import MODALITIES
+from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import Command, Console, common_options
 from nextomni_edge.cli.model import load_model, runtime_options
 from nextomni_edge.errors import UsageError
@@ -105,7 +106,7 @@ def index(
 @click.option(
     "-n",
     "--count",
-    type=click.IntRange(min=1),
+    type=numbers.COUNT,
     default=5,
     show_default=True,
     help="How many to show.",
