@@ -113,7 +113,7 @@ def _quantisable(path: Path) -> Bundle:
     if parent.manifest.quantisation is not None:
         raise InputError(f"{path}: is quantised already; quantise the bundle that was exported")
     for name, stored in parent.manifest.components.items():
-        if stored.format != "onnx":
+        if not stored.stored_as.onnx:
             raise InputError(
                 f"{path}: {name} is of format {stored.format}; quantize reads ONNX graphs: export"
                 " with --target onnx"

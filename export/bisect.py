@@ -88,7 +88,7 @@ def _check_followed(bundle: Bundle, component: str) -> None:
     record = bundle.manifest.components.get(component)
     if record is None:
         raise UsageError(f"{component}: the bundle has no such component")
-    if record.format != "onnx":
+    if not record.stored_as.onnx:
         raise UsageError(
             f"{component}: only ONNX graphs are followed value by value, not {record.format}"
         )

@@ -29,8 +29,13 @@ from torch.overrides import TorchFunctionMode
 
 from nextomni_edge.bundle import BundleWriter, ComponentRecord, Decision
 from nextomni_edge.bundle.coreml_interface import KEPT, Form, bounds, packaged, shapes, state_shape
-from nextomni_edge.bundle.coreml_package import MODEL, WEIGHTS, package_index
-from nextomni_edge.bundle.manifest import PACKAGE, PACKAGE_INDEX
+from nextomni_edge.bundle.coreml_package import (
+    MODEL,
+    PACKAGE,
+    PACKAGE_INDEX,
+    WEIGHTS,
+    package_index,
+)
 from nextomni_edge.errors import InputError, NextOmniError, UsageError
 from nextomni_edge.export.coreml_chunks import cut
 from nextomni_edge.export.coreml_state import KeepingBackbone

@@ -163,7 +163,7 @@ def unable(
 def task_to_json(task: Task) -> dict[str, object]:
     """Everything but the tokens, which are in the trace's tensors."""
     segments = [[segment.modality, segment.frozen] for segment in task.sequence.segments]
-    return {"segments": segments, "options": vars(task.options)}
+    return {"segments": segments, "options": task.options.to_json()}
 
 
 def task_from_json(name: str, data: dict[str, Any], tokens: list[NDArray[Any]]) -> Task:
@@ -171,4 +171,4 @@ def task_from_json(name: str, data: dict[str, Any], tokens: list[NDArray[Any]]) 
         Segment(kind, ids, frozen)
         for (kind, frozen), ids in zip(data["segments"], tokens, strict=True)
     ]
-    return Task(name, Sequence(tuple(segments)), GenerationOptions(**data["options"]))
+    return Task(name, Sequence(tuple(segments)), GenerationOptions.of(**data["options"]))

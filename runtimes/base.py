@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 
+from nextomni_edge.bundle.component_format import FORMATS
 from nextomni_edge.errors import GateError, InputError, MissingRuntimeError, UsageError
 from nextomni_edge.graphs import without_states
 from nextomni_edge.runtimes.state import Array as Array  # every runtime has it from here
@@ -33,9 +34,7 @@ RUNTIMES: Final = {
 }
 # A component's format → the runtimes that read it, the first where none is named.
 READERS: Final[Mapping[str, tuple[str, ...]]] = {
-    "coreml": ("coreml",),
-    "gguf": ("llamacpp",),
-    "onnx": ("onnx", "openvino", "tensorrt"),
+    name: record.runtimes for name, record in FORMATS.items()
 }
 
 

@@ -242,7 +242,7 @@ def token_agreement(
 
 def shortened(options: GenerationOptions) -> GenerationOptions:
     """With every shortcut that changes no token."""
-    return dataclasses.replace(options, skip_first_forward=True, stop_early=True)
+    return options.changed(skip_first_forward=True, stop_early=True)
 
 
 def generation_seconds(

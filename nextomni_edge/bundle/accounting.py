@@ -26,7 +26,7 @@ class Account:
 def account(bundle: Bundle) -> Account:
     """The weights of a bundle of ONNX graphs. UsageError: Core ML packages, which hold their
     own."""
-    if any(component.format != "onnx" for component in bundle.manifest.components.values()):
+    if any(not component.stored_as.onnx for component in bundle.manifest.components.values()):
         raise UsageError(
             f"{bundle.path}: Core ML packages hold their weights; only ONNX graphs reference files"
         )

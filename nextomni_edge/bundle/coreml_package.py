@@ -8,6 +8,7 @@ NAME.3.mlpackage the layers after them. Each has the interface of a backbone of 
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from nextomni_edge.bundle.component_format import FORMATS, Stored
 from nextomni_edge.bundle.coreml_interface import (
     KEPT,
     Form,
@@ -26,12 +28,14 @@ from nextomni_edge.bundle.coreml_interface import (
     shapes,
     state_shape,
 )
-from nextomni_edge.bundle.manifest import PACKAGE, PACKAGE_INDEX, FileRecord
+from nextomni_edge.bundle.manifest import FileRecord
 from nextomni_edge.errors import InputError
 from nextomni_edge.formats.mil import BITS, Blob, Feature, MilProgram, read_program, unpacked
 from nextomni_edge.formats.strict_json import read_json
 from nextomni_edge.spec import GraphSpec, TensorSpec, Wire
 
+PACKAGE: Final = FORMATS["coreml"].ending
+PACKAGE_INDEX: Final = FORMATS["coreml"].index  # in Apple's format
 MODEL: Final = "Data/com.apple.CoreML/model.mlmodel"
 WEIGHTS: Final = "Data/com.apple.CoreML/weights/weight.bin"
 MAX_MODEL: Final = 64 * 2**20
@@ -121,6 +125,17 @@ def chunks(package: Path) -> list[Path]:
     while (after := package.with_name(f"{package.stem}.{len(found) + 1}{PACKAGE}")).is_dir():
         found.append(after)
     return found
+
+
+def check_stored(stored: Stored) -> set[str]:
+    """`check_package` of a component."""
+    return check_package(stored.path, stored.whole, stored.keeps, stored.files)
+
+
+def described(package: Path) -> dict[str, Any]:
+    """What `inspect` tells of a package besides its files."""
+    form = dataclasses.asdict(Form.of(read_package(package)))
+    return {"operators": operator_counts(package), "form": form}
 
 
 def check_package(

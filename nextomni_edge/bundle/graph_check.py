@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from nextomni_edge.bundle.component_format import Stored
 from nextomni_edge.bundle.graph_sizes import ELEMENTS, check_sizes
 from nextomni_edge.bundle.manifest import FileRecord, check_path
 from nextomni_edge.bundle.operators import check_operators
@@ -36,6 +37,11 @@ BITS: Final = {
     22: 4,
 }
 _DIGITS = re.compile(r"[0-9]{1,18}")
+
+
+def check_stored(stored: Stored) -> set[str]:
+    """`check_graph` of a component."""
+    return check_graph(stored.path, stored.spec, stored.files)
 
 
 def check_graph(path: Path, spec: GraphSpec, files: Mapping[str, FileRecord]) -> set[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from nextomni_edge.bundle.component_format import FORMATS, Format, FormatName
 from nextomni_edge.bundle.measured import Measured
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
@@ -20,11 +21,6 @@ MANIFEST: Final = "manifest.json"
 FORMAT: Final = "nextomni-edge-bundle"
 VERSION: Final = 1
 WEIGHTS: Final = "weights"
-PACKAGE: Final = ".mlpackage"
-# of a component's file; an ONNX graph's is free
-ENDINGS: Final = {"coreml": PACKAGE, "gguf": ".gguf"}
-# in Apple's format; the bundle's own manifest is another file
-PACKAGE_INDEX: Final = "Manifest.json"
 BLOCK_SIZES: Final = (16, 32, 64, 128)  # of ONNX Runtime's block-quantised operators
 # bytes of a weight's file: what any device's file system holds; a tensor has one file
 LARGEST_WEIGHT: Final = 2**32 - 1
@@ -92,29 +88,34 @@ class ComponentRecord:
     stands for it among the manifest's files. `keeps`: its keys and values are a Core ML state.
     """
 
-    format: Literal["onnx", "coreml", "gguf"]
+    format: FormatName
     file: str
     precision: Precision = "float32"
     quantisation: dict[str, Decision] = field(default_factory=dict)
     keeps: bool = False
 
     @property
+    def stored_as(self) -> Format:
+        """The record of its format."""
+        return FORMATS[self.format]
+
+    @property
     def arithmetic(self) -> Arithmetic:
         """The component's arithmetic. An ONNX graph widens what it stores, and a Core ML program
         does not. llama.cpp rounds the input of a quantised matrix to 8 bits."""
-        if self.format == "onnx" or self.precision == "float32":
+        if self.stored_as.onnx or self.precision == "float32":
             return "float32"
         return "float16" if self.precision == "float16" else "int8"
 
     def interface(self, spec: GraphSpec) -> GraphSpec:
         """The component's inputs and outputs, given the spec of its name. llama.cpp keeps keys and
         values to itself, and so does a Core ML package with a state."""
-        return without_states(spec) if self.format == "gguf" or self.keeps else spec
+        return without_states(spec) if self.stored_as.keeps == "always" or self.keeps else spec
 
     @property
     def index(self) -> str:
         """The file by which the manifest names the component."""
-        return f"{self.file}/{PACKAGE_INDEX}" if self.format == "coreml" else self.file
+        return f"{self.file}/{self.stored_as.index}" if self.stored_as.index else self.file
 
 
 @dataclass(frozen=True)
@@ -263,25 +264,7 @@ def _check_record(name: str, record: FileRecord, where: str) -> None:
 
 def _check_references(manifest: Manifest, where: str) -> None:
     for component in manifest.components.values():
-        for kind, ending in ENDINGS.items():
-            if component.file.endswith(ending) != (component.format == kind):
-                raise InputError(
-                    f"{where}: {component.file!r} of format {component.format}: only {kind} uses"
-                    f" the ending {ending}"
-                )
-        if component.format != "gguf" and component.precision not in ("float32", "float16"):
-            raise InputError(
-                f"{where}: {component.file}: only gguf has precision {component.precision}"
-            )
-        if component.keeps and component.format != "coreml":
-            raise InputError(
-                f"{where}: {component.file}: a state inside; only Core ML packages have one"
-            )
-        if component.format == "gguf" and component.quantisation:
-            raise InputError(
-                f"{where}: {component.file}: layers listed as quantised; a GGUF file says it by"
-                " itself"
-            )
+        _check_format(component, f"{where}: {component.file}", where)
     seen: set[str] = set()
     for path in manifest.referenced():
         if path not in manifest.files:
@@ -294,6 +277,25 @@ def _check_references(manifest: Manifest, where: str) -> None:
             raise InputError(f"{where}: graph {component.file!r} must stand at the bundle's top")
         for weight, decision in component.quantisation.items():
             _check_decision(decision, f"{where}: {component.file}: {weight[:80]!a}")
+
+
+def _check_format(component: ComponentRecord, place: str, where: str) -> None:
+    """What the component's record says is something that its format has."""
+    stored, others = component.stored_as, FORMATS.values()
+    for kind in (kind for kind in others if kind.ending):
+        if component.file.endswith(kind.ending) != (kind is stored):
+            raise InputError(
+                f"{where}: {component.file!r} of format {component.format}: only {kind.name} uses"
+                f" the ending {kind.ending}"
+            )
+    if component.precision not in stored.precisions:
+        able = [kind.name for kind in others if component.precision in kind.precisions]
+        raise InputError(f"{place}: only {' and '.join(able)} has precision {component.precision}")
+    if component.keeps and stored.keeps != "recorded":
+        able = [f"{kind.title}s" for kind in others if kind.keeps == "recorded"]
+        raise InputError(f"{place}: a state inside; only {' and '.join(able)} have one")
+    if component.quantisation and not stored.layers:
+        raise InputError(f"{place}: layers listed as quantised; a {stored.title} says it by itself")
 
 
 def _check_decision(decision: Decision, where: str) -> None:

@@ -12,8 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nextomni_edge.bundle.coreml_package import check_package
-from nextomni_edge.bundle.graph_check import check_graph
+from nextomni_edge.bundle.component_format import Stored
 from nextomni_edge.bundle.manifest import (
     MANIFEST,
     FileRecord,
@@ -24,7 +23,6 @@ from nextomni_edge.bundle.manifest import (
 from nextomni_edge.checkpoints.directory import file_sha256
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
-from nextomni_edge.formats.gguf import check_gguf
 from nextomni_edge.formats.strict_json import read_json
 from nextomni_edge.formats.tensor_file import TensorFile, all_finite, map_tensor
 from nextomni_edge.formats.tokenizer import read_tokenizer
@@ -96,13 +94,10 @@ class Bundle:
             self.component_file(name),
             self.spec(name),
         )
-        if record.format == "gguf":
-            return check_gguf(file, spec, self.config.backbone, record.precision)
-        if record.format == "coreml":
-            return check_package(
-                file, graph_specs(self.config)[name], record.keeps, self.manifest.files
-            )
-        return check_graph(file, spec, self.manifest.files)
+        whole, files = graph_specs(self.config)[name], self.manifest.files
+        return record.stored_as.needed_files(
+            Stored(file, spec, whole, record.precision, record.keeps, self.config, files)
+        )
 
     def spec(self, name: str) -> GraphSpec:
         """A component's interface in its format. InputError: the bundle was exported without it."""

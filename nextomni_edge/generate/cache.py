@@ -80,20 +80,20 @@ class Prefix:
 
     def prompt(self, view: CacheView) -> Mask:
         """The prompt's rows where they are due."""
-        every = self.options.refresh_prompt
+        every = self.options.cache.refresh_prompt
         due = ((view.prompt_age >= every) & (every > 0)) | self.drifted(view)
         return view.attended & ~view.response & due[:, None]
 
     def drifted(self, view: CacheView) -> Mask:
         """Requests (B,) to compute whole, because too many tokens have changed. Unlike a number of
         forwards, this counts what makes kept keys and values wrong."""
-        found: Mask = (view.drift > self.options.cache_drift) & (self.options.cache_drift > 0)
+        found: Mask = (view.drift > self.options.cache.drift) & (self.options.cache.drift > 0)
         return found
 
     def refreshed(self, view: CacheView, chosen: Mask) -> Mask:
         """`chosen` rows of the response, all of its rows every R_r forwards, and the prompt's rows
         where they are due."""
-        every = self.options.refresh
+        every = self.options.cache.refresh
         whole = ((view.response_age >= every) & (every > 0)) | self.drifted(view)
         return (view.response & (chosen | whole[:, None])) | self.prompt(view)
 
@@ -109,7 +109,7 @@ class Adaptive(Prefix):
     needs_similarity = any_rows = True
 
     def plan(self, view: CacheView) -> Mask:
-        threshold, share = self.options.cache_threshold, self.options.cache_share
+        threshold, share = self.options.cache.threshold, self.options.cache.share
         moved = self._least_alike(view) if share else view.similarity < threshold
         return self.refreshed(view, moved | view.ends)
 
@@ -117,7 +117,7 @@ class Adaptive(Prefix):
         """The share of each response's rows that is least alike. Among equals, the oldest come
         first."""
         rank = np.lexsort((-view.age, np.where(view.response, view.similarity, np.inf)), axis=1)
-        count = np.ceil(self.options.cache_share * view.response.sum(axis=1))
+        count = np.ceil(self.options.cache.share * view.response.sum(axis=1))
         found = np.zeros_like(view.response)
         np.put_along_axis(found, rank, np.arange(rank.shape[1]) < count[:, None], axis=1)
         return found
@@ -147,6 +147,6 @@ POLICIES: Mapping[str, type[Prefix]] = MappingProxyType(
 def cache_policy(options: GenerationOptions, prefix: bool = False) -> CachePolicy:
     """The policy that an option names. Where attention is `prefix`, keeping only the prompt
     approximates nothing."""
-    if options.kv_cache in POLICIES:
-        return POLICIES[options.kv_cache](options)
-    return Prefix(options) if prefix and options.keep_prompt else NoCache()
+    if options.cache.policy in POLICIES:
+        return POLICIES[options.cache.policy](options)
+    return Prefix(options) if prefix and options.shortcuts.keep_prompt else NoCache()

@@ -37,7 +37,7 @@ class Draw:
         self.autoregressive = model.autoregressive(batch.modality)
         self.x_1: Ids = np.zeros((batch.real.size, self.codebooks), np.int64)
         self.margins: Float = np.full(self.x_1.shape, np.inf)
-        streams = batch.modality == "text" and options.stream_logits
+        streams = batch.modality == "text" and options.shortcuts.stream_logits
         self.logits = None if streams else np.zeros((*self.x_1.shape, self.entries), np.float32)
 
     def __call__(
@@ -57,7 +57,7 @@ class Draw:
             for rows, logits in self._logits(hidden, pending, redrawn):
                 with self.meter.part("draw"):
                     self._draw(rows, logits, uniform[rows], with_margins)
-            if self.options.draw_together:
+            if self.options.shortcuts.draw_together:
                 redrawn = redrawn[(before != self.x_1[redrawn, :-1]).any(axis=1)]
             pending = redrawn
             if not len(redrawn):

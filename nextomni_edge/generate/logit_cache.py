@@ -41,7 +41,7 @@ class LogitTrunk(Trunk):
         self.states = np.zeros_like(self.embeddings)
         self.largest = np.full(self.embeddings.shape[:3], -np.inf)
         self.computed: Mask = np.zeros(self.largest.shape, np.bool_)
-        self.warm, self.step = int(options.steps * options.cache_warmup), 0
+        self.warm, self.step = int(options.steps * options.cache.warmup), 0
 
     def refresh(self, x_t: Ids, due: Mask | None, last: bool) -> Mask:
         """As of a plain trunk; which rows a step computes, its number decides, and the logits of
@@ -50,7 +50,7 @@ class LogitTrunk(Trunk):
         with self.meter.part("embed"):
             self._embed(x_t, *np.nonzero(changed))
         np.copyto(self.x_t, x_t)
-        every, behind = self.options.refresh, self.step - self.warm
+        every, behind = self.options.cache.refresh, self.step - self.warm
         whole = behind <= 0 or (every > 0 and behind % every == 0)
         for index, branch in enumerate(self.branches):
             self.computed[index] = self._rows(index, branch, whole)
@@ -68,7 +68,7 @@ class LogitTrunk(Trunk):
         found = np.zeros_like(real)
         for request, length in enumerate(branch.lengths):
             largest = self.largest[index, request, :length]
-            found[request, :length] = largest <= np.quantile(largest, self.options.cache_share)
+            found[request, :length] = largest <= np.quantile(largest, self.options.cache.share)
         return found
 
     def _forward_branch(self, index: int, branch: Batch, whole: bool) -> None:

@@ -173,7 +173,7 @@ class Run:
         options = self.options
         self.meter.steps += len(self.batch)
         x_1, margins = None, None
-        if not (options.skip_first_forward and self.stepper.idle(step)):
+        if not (options.shortcuts.skip_first_forward and self.stepper.idle(step)):
             try:
                 x_1, margins = self._predict(step, with_margins)
             except NonFiniteError as error:
@@ -181,7 +181,7 @@ class Run:
         yield from self._records(names, step, x_1, margins)
         if x_1 is None:
             return True
-        if options.stop_early and self.stepper.settled(self.x_t, x_1):
+        if options.shortcuts.stop_early and self.stepper.settled(self.x_t, x_1):
             return False
         with self.meter.part("flow"):
             x_next = self.stepper(self.x_t, x_1, step, self.noise)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from nextomni_edge.config import ModelConfig
+from nextomni_edge.decoding import OPTIONAL
 from nextomni_edge.errors import UsageError
 from nextomni_edge.flow.path import COMMIT, step_names, steppers_of
+from nextomni_edge.generate.shortcuts import NESTED, CacheOptions, Shortcuts
 
 CACHES: Final = ("none", "prefix", "adaptive", "revised")
 # of the commit step only: Lumina-DiMOO's own (see logit_cache.py)
@@ -55,15 +57,15 @@ class GenerationOptions:
     guidance: float = 0.0
     """s in (1+s)·conditional − s·unconditional; 0 costs no second branch."""
 
-    guidance_image: float = 0.0
+    guidance_image: float = field(default=0.0, metadata=OPTIONAL)
     """The second scale, of a picture that is edited: how much it is kept. Models with two branches
     for editing only."""
 
-    block: int | None = None
+    block: int | None = field(default=None, metadata=OPTIONAL)
     """Of the commit step: tokens of a block that is finished before the next begins; None is the
     model's own number, 0 one block."""
 
-    threshold: float | None = None
+    threshold: float | None = field(default=None, metadata=OPTIONAL)
     """Of the commit step: write every row whose score is over it, in place of a fixed number a step
     (arXiv 2505.22618); None is the model's own, 0 off."""
 
@@ -89,67 +91,15 @@ class GenerationOptions:
     """Text only: denoise this many first tokens before the rest, which sees them as given (see
     lead.py). 0: all together."""
 
-    kv_cache: str = "none"
-    """Which keys and values are kept over the steps (see cache.py). Every policy but 'none'
-    approximates."""
-
-    refresh_prompt: int = 0
-    """R_p: compute the prompt's keys and values again every this many forwards; 0 never."""
-
-    refresh: int = 0
-    """R_r: compute all of the response's rows again every this many forwards; 0 never."""
-
-    cache_threshold: float = 0.95
-    """For 'adaptive': compute rows again when their features' cosine to the kept ones is lower."""
-
-    cache_share: float = 0.0
-    """For 'adaptive', in place of the threshold: compute this share of the rows again, the least
-    alike first; 0 is off."""
-
-    cache_warmup: float = 0.3
-    """Of 'logits': the share of the steps before anything is kept."""
-
-    cache_drift: float = 0.0
-    """Compute prompt and response again once more tokens than this have changed, per row of the
-    response; 0 never."""
+    cache: CacheOptions = field(default_factory=CacheOptions)
+    """Which keys and values are kept over the steps."""
 
     padding: float = 0.0
     """The share of a forward's positions that may be padding, so that requests of different lengths
     share it; 0: none."""
 
-    skip_first_forward: bool = True
-    """Exact: nothing can jump at t = 0 with Euler, so x_1 is not asked for (METHOD 6)."""
-
-    reuse_logits: bool = True
-    """Exact: no forward while no token has changed since the last one."""
-
-    stop_early: bool = True
-    """Exact: end when x_t is the argmax everywhere and the draw takes the argmax."""
-
-    keep_embeddings: bool = True
-    """Exact: embed only generated rows whose token changed. The prompt is embedded once in any
-    case."""
-
-    draw_together: bool = True
-    """Exact: draw all sub-codes of an autoregressive head at once, and again only where an earlier
-    one differs."""
-
-    stream_logits: bool = True
-    """Exact: read text logits in blocks of rows while they are computed, and do not keep them."""
-
-    keep_metric_rows: bool = True
-    """Exact: keep distances to an id of x_1, within a bound."""
-
-    reuse_buffers: bool = True
-    """Exact: a forward reads the embeddings in place, without a copy."""
-
-    keep_prompt: bool = True
-    """Exact: a model whose prompt sees nothing of the response (attention 'prefix') computes its
-    keys and values once."""
-
-    batch_guidance: bool = True
-    """Exact: both branches of guidance in one forward, or one after another. `bench` says which is
-    faster here."""
+    shortcuts: Shortcuts = field(default_factory=Shortcuts)
+    """What is left out without changing a token."""
 
     def __post_init__(self) -> None:
         """UsageError: names every value that is out of its range."""
@@ -243,7 +193,7 @@ class GenerationOptions:
                 "block and threshold are for the stepper commit: leave them out",
             ),
             (
-                not commits and self.kv_cache == LOGITS,
+                not commits and self.cache.policy == LOGITS,
                 "kv_cache 'logits' is for the stepper commit: take another",
             ),
             *(
@@ -265,17 +215,56 @@ class GenerationOptions:
     def plain(self) -> GenerationOptions:
         """The same run without any shortcut: every step computes everything again in a whole
         forward."""
-        off: dict[str, Any] = dict.fromkeys(SHORTCUTS, False)
-        return dataclasses.replace(self, **off)
+        return self.changed(**dict.fromkeys(SHORTCUTS, False))
+
+    def settings(self) -> dict[str, Any]:
+        """Every setting by its name on the command line, which is how records keep them."""
+        found: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if dataclasses.is_dataclass(value):
+                found |= {
+                    setting: getattr(value, inner)
+                    for setting, (group, inner) in NESTED.items()
+                    if group == name
+                }
+            else:
+                found[name] = value
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """`settings` for a record, without the optional ones that are at their defaults."""
+        optional = {each.name: each.default for each in dataclasses.fields(self) if each.metadata}
+        for each in dataclasses.fields(CacheOptions):
+            if each.metadata:
+                optional[f"cache_{each.name}"] = each.default
+        return {
+            name: value
+            for name, value in self.settings().items()
+            if name not in optional or value != optional[name]
+        }
+
+    def changed(self, **settings: Any) -> GenerationOptions:
+        """The same options but for settings by name. TypeError: no such setting."""
+        own = {name: value for name, value in settings.items() if name not in NESTED}
+        for group in ("cache", "shortcuts"):
+            inner = {
+                NESTED[name][1]: value
+                for name, value in settings.items()
+                if NESTED.get(name, ("",))[0] == group
+            }
+            if inner:
+                own[group] = dataclasses.replace(getattr(self, group), **inner)
+        return dataclasses.replace(self, **own)
+
+    @classmethod
+    def of(cls, **settings: Any) -> GenerationOptions:
+        """Options of settings by name. TypeError: no such setting."""
+        return cls().changed(**settings)
 
     def _policy_faults(self) -> list[tuple[bool, str]]:
-        until, threshold, share, drift = (
-            self.extend_until,
-            self.cache_threshold,
-            self.cache_share,
-            self.cache_drift,
-        )
-        kept, adaptive = self.kv_cache != "none", self.kv_cache == "adaptive"
+        until, cache = self.extend_until, self.cache
+        threshold, share, drift = cache.threshold, cache.share, cache.drift
+        kept, adaptive = cache.policy != "none", cache.policy == "adaptive"
         return [
             (
                 self.extend not in EXTEND,
@@ -283,14 +272,14 @@ class GenerationOptions:
             ),
             (not 0.0 <= until <= 1.0, f"extend_until is {until}, expected 0 to 1"),
             (
-                self.kv_cache not in (*CACHES, LOGITS),
-                f"kv_cache is {self.kv_cache!r}, expected one of {', '.join((*CACHES, LOGITS))}",
+                cache.policy not in (*CACHES, LOGITS),
+                f"kv_cache is {cache.policy!r}, expected one of {', '.join((*CACHES, LOGITS))}",
             ),
             (
-                self.refresh_prompt < 0,
-                f"refresh_prompt is {self.refresh_prompt}, expected at least 0",
+                cache.refresh_prompt < 0,
+                f"refresh_prompt is {cache.refresh_prompt}, expected at least 0",
             ),
-            (self.refresh < 0, f"refresh is {self.refresh}, expected at least 0"),
+            (cache.refresh < 0, f"refresh is {cache.refresh}, expected at least 0"),
             (
                 not -1.0 <= threshold <= 1.0,
                 f"cache_threshold is {threshold}, expected -1 to 1, a cosine",
@@ -309,20 +298,20 @@ class GenerationOptions:
                 f"padding is {self.padding}, expected at least 0 and under 1",
             ),
             (
-                self.refresh_prompt > 0 and not kept,
+                cache.refresh_prompt > 0 and not kept,
                 "refresh_prompt means nothing where nothing is kept: name a kv_cache",
             ),
             (
-                self.refresh > 0 and not kept,
+                cache.refresh > 0 and not kept,
                 "refresh means nothing where nothing is kept: name a kv_cache",
             ),
             (
-                share > 0.0 and not adaptive and self.kv_cache != LOGITS,
+                share > 0.0 and not adaptive and cache.policy != LOGITS,
                 "cache_share is for kv_cache 'adaptive': name it, or leave cache_share out",
             ),
             (
-                not 0.0 <= self.cache_warmup <= 1.0,
-                f"cache_warmup is {self.cache_warmup}, expected 0 to 1",
+                not 0.0 <= cache.warmup <= 1.0,
+                f"cache_warmup is {cache.warmup}, expected 0 to 1",
             ),
         ]
 
@@ -335,9 +324,8 @@ class GenerationOptions:
             "steps": path.steps, "temperature": path.temperature, "guidance": path.guidance,
             "stepper": steppers_of(path)[0],
         }  # fmt: skip
-        return cls(
-            **{**settings, **{name: value for name, value in given.items() if value is not None}}
-        )
+        asked = {name: value for name, value in given.items() if value is not None}
+        return cls.of(**{**settings, **asked})
 
     def check(self, config: ModelConfig, modality: str) -> None:
         """UsageError: the options do not fit what is generated."""

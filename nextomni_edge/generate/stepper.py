@@ -72,7 +72,9 @@ class Jump:
             if options.grid
             else [1.0 / options.steps] * options.steps
         )
-        self.paths = tuple(path.ruled(options.stepper, options.keep_metric_rows) for path in paths)
+        self.paths = tuple(
+            path.ruled(options.stepper, options.shortcuts.keep_metric_rows) for path in paths
+        )
 
     def idle(self, step: int) -> bool:
         """Whether no token changes in this step, whatever x_1 is. The last step sets them all."""

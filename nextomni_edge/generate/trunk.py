@@ -53,13 +53,13 @@ class Trunk:
         whole = isinstance(self.policy, NoCache) and not self.prefix
         if not whole and any((one.rows != batch.rows).any() for one in self.branches):
             raise UsageError(
-                f"kv_cache {options.kv_cache!r}: the prompt that guidance compares with is shorter"
-                " here, so its rows are others; take 'none', or no guidance"
+                f"kv_cache {options.cache.policy!r}: the prompt that guidance compares with is"
+                " shorter here, so its rows are others; take 'none', or no guidance"
             )
         self.store = None if whole else Store(model, batch, self.embeddings, self.policy)
         if self.store and self.policy.any_rows and not self.store.kept.any_rows:
             raise UsageError(
-                f"kv_cache {options.kv_cache!r} computes rows with kept ones behind them, which"
+                f"kv_cache {options.cache.policy!r} computes rows with kept ones behind them, which"
                 " this backbone's runtime cannot: take 'prefix' or 'none'"
             )
 
@@ -79,12 +79,16 @@ class Trunk:
         (B,R): rows that may move.
         """
         changed = (x_t != self.x_t).any(axis=2) & self.batch.real
-        stale = changed.any(axis=1) | (not self.options.reuse_logits)
+        stale = changed.any(axis=1) | (not self.options.shortcuts.reuse_logits)
         chosen = np.flatnonzero(stale)
         if not len(chosen):
             return np.zeros_like(changed)
         with self.meter.part("embed"):
-            again = changed if self.options.keep_embeddings else self.batch.real & stale[:, None]
+            again = (
+                changed
+                if self.options.shortcuts.keep_embeddings
+                else self.batch.real & stale[:, None]
+            )
             self._embed(x_t, *np.nonzero(again))
         np.copyto(self.x_t, x_t)
         self.meter.rows_of_full_forwards += int(self.batch.lengths[chosen].sum())
@@ -118,7 +122,7 @@ class Trunk:
         if (
             len(chosen) < len(self.batch)
             or length < embeddings.shape[2]
-            or not self.options.reuse_buffers
+            or not self.options.shortcuts.reuse_buffers
         ):
             embeddings = embeddings[:, chosen, :length]
         attended = [np.arange(length) < branch.lengths[chosen][:, None] for branch in self.branches]
@@ -145,7 +149,7 @@ class Trunk:
 
     def _together(self) -> list[slice]:
         """The branches that share a forward."""
-        if self.options.batch_guidance:
+        if self.options.shortcuts.batch_guidance:
             return [slice(None)]
         return [slice(branch, branch + 1) for branch in range(len(self.embeddings))]
 

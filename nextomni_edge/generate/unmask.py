@@ -136,7 +136,7 @@ class Unmasking:
             Progress.of(self.rule, batch.own(request, self.masked), options.steps)
             for request in range(len(batch))
         ]
-        trunk = LogitTrunk if options.kv_cache == "logits" else Trunk
+        trunk = LogitTrunk if options.cache.policy == "logits" else Trunk
         self.trunk, self.draw = (
             trunk(model, batch, options, meter),
             Draw(model, batch, options, meter),

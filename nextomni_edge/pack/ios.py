@@ -82,7 +82,7 @@ def write(bundle: Bundle, out: Path, overwrite: bool) -> PackReport:
 
 def _check(bundle: Bundle) -> None:
     for name, record in bundle.manifest.components.items():
-        if record.format != "coreml":
+        if "coreml" not in record.stored_as.runtimes:
             raise InputError(
                 f"{bundle.path}: {name} is {record.format}, iOS runs Core ML packages; export with"
                 " --target coreml"

@@ -164,7 +164,7 @@ def _session(
     component: Component, bundle: Bundle, execution: Execution | None
 ) -> FakeQuantisedSession:
     record = bundle.manifest.components[component.name]
-    if record.format == "coreml":
+    if not record.stored_as.onnx:
         return _weights_alone(component, bundle)
     module = copy.deepcopy(component.module)
     weights, stored = dict(module.named_parameters()), stored_layers(bundle.path / record.file)

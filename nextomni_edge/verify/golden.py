@@ -159,7 +159,7 @@ def changed(bundle: Bundle, trace: GoldenTrace) -> Iterator[str]:
 def _tensors_by_file(bundle: Bundle) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for component, graph in bundle.manifest.components.items():
-        if graph.format != "onnx":
+        if not graph.stored_as.onnx:
             continue  # its weights stand in a file that bears its name
         for tensor in read_onnx(bundle.component_file(component).read_bytes()).tensors:
             if tensor.entries is not None:

@@ -55,7 +55,8 @@ def test_importing_it_imports_nothing_else() -> None:
     assert "nextomni_edge" in found
     ours = {name for name in found if name.startswith("nextomni_edge")}
     assert ours == {"nextomni_edge", "nextomni_edge.privacy"}
-    outside = {name.partition(".")[0] for name in found - ours}
+    # privacy.py hides it, so that no vendor's library finds it
+    outside = {name.partition(".")[0] for name in found - ours} - {"openvino_telemetry"}
     assert outside <= set(sys.stdlib_module_names)
 
 

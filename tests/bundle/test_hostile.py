@@ -10,6 +10,7 @@ import pytest
 
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.errors import InputError
+from tests.bounded import bounded
 from tests.bundle import (
     hostile_configs,
     hostile_files,
@@ -58,7 +59,7 @@ def test_a_hostile_bundle_is_refused(
     path = tmp_path / "b"
     shutil.copytree(valid, path)
     damage(path)
-    with pytest.raises(InputError) as raised:
+    with bounded(), pytest.raises(InputError) as raised:
         Bundle.open(path)
     assert str(raised.value) == spelled(error, path)
 
@@ -68,4 +69,4 @@ def test_the_bundle_that_is_damaged_is_a_valid_one(valid: Path) -> None:
 
 
 def test_the_corpus_has_no_two_of_a_kind() -> None:
-    assert len({name for name, _, _ in CASES}) == len(CASES) >= 40
+    assert len({name for name, _, _ in CASES}) == len(CASES) >= 240

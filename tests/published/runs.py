@@ -127,7 +127,7 @@ def text_runs() -> Iterator[RecordedRun]:
             if "attention_mask" in golden:
                 given = golden["attention_mask"].astype(bool)
                 real[:, : given.shape[1]] = given
-            options = GenerationOptions(
+            options = GenerationOptions.of(
                 steps=settings["steps"], stepper="commit", temperature=settings["temperature"],
                 guidance=settings.get("cfg_scale", 0.0),
             )  # fmt: skip
@@ -158,7 +158,7 @@ def mmada_image_runs() -> Iterator[RecordedRun]:
             settings["schedule"], "log_probability", score_noise="compounding", total="all",
             draw_temperature=1.0,
         )  # fmt: skip
-        options = GenerationOptions(
+        options = GenerationOptions.of(
             steps=steps, stepper="commit", temperature=settings["temperature"],
             guidance=settings["guidance"],
         )  # fmt: skip
@@ -208,7 +208,7 @@ def lumina_image_runs(model: EdgeModel) -> Iterator[RecordedRun]:
             sequence = painted(
                 sequence, states[0].reshape(4, 6, 1), (states[0] == 64).reshape(4, 6)
             )
-        options = GenerationOptions(
+        options = GenerationOptions.of(
             steps=settings["steps"], stepper="commit", temperature=settings["temperature"],
             guidance=settings["cfg"], guidance_image=settings.get("cfg_img", 0.0),
             **cache_options(settings),
@@ -241,7 +241,7 @@ def dream_runs() -> Iterator[RecordedRun]:
             "time", DREAM[settings["alg"]], tempered=True, block=settings.get("block_size", 0),
             top_k=50, top_p=settings["top_p"],
         )  # fmt: skip
-        options = GenerationOptions(
+        options = GenerationOptions.of(
             steps=settings["steps"], stepper="commit", temperature=settings["temperature"]
         )
         gumbels = None

@@ -304,7 +304,7 @@ def answered_sequence(model: EdgeModel, plan: Plan, request: Request) -> Any:
 def changed(options: GenerationOptions, settings: str) -> GenerationOptions:
     """Options with settings such as `plain,steps=32` in place of their own. UsageError: unknown, or
     of another type."""
-    fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    fields = options.settings()
     given: dict[str, Any] = {}
     for setting in settings.split(","):
         name, equals, text = setting.partition("=")
@@ -322,7 +322,7 @@ def changed(options: GenerationOptions, settings: str) -> GenerationOptions:
             given[name] = value_like(fields[name], name, text)
     if given.get("steps", options.steps) != options.steps:
         given["grid"] = ()
-    return dataclasses.replace(options, **given)
+    return options.changed(**given)
 
 
 def value_like(now: object, name: str, text: str) -> bool | int | float | str | None:

@@ -74,8 +74,6 @@ def inspect(console: Console, bundle: Path, other: Path | None, no_hashes: bool)
 def describe(bundle: Bundle) -> dict[str, Any]:
     """The bundle as JSON data."""
     from nextomni_edge.api.opening import identity
-    from nextomni_edge.bundle.coreml_interface import Form
-    from nextomni_edge.bundle.coreml_package import operator_counts, read_package
 
     manifest = bundle.manifest
     components = {}
@@ -92,14 +90,7 @@ def describe(bundle: Bundle) -> dict[str, Any]:
             "weight_bytes": sum(manifest.files[weight].size for weight in weights),
             "inputs": [dims_text(tensor) for tensor in bundle.spec(name).inputs],
             "outputs": [dims_text(tensor) for tensor in bundle.spec(name).outputs],
-            "operators": (
-                operator_counts(bundle.component_file(name)) if record.format == "coreml" else {}
-            ),
-            "form": (
-                dataclasses.asdict(Form.of(read_package(bundle.component_file(name))))
-                if record.format == "coreml"
-                else {}
-            ),
+            **record.stored_as.description(bundle.component_file(name)),
         }
     return {
         "bundle": str(bundle.path),

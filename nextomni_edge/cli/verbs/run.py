@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from nextomni_edge.api.settings import MODALITIES, Request
+from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.generation import generation_options, request_of, watch
 from nextomni_edge.cli.headings import HeadedCommand, under
@@ -137,7 +138,7 @@ class Wanted:
 )
 @the_answer(
     "--scale",
-    type=click.IntRange(1),
+    type=numbers.SCALE,
     default=1,
     show_default=True,
     help="Enlarge a picture or a video so many times, each pixel to a square.",
