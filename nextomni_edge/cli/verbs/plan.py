@@ -13,7 +13,7 @@ import click
 
 from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import Console
-from nextomni_edge.errors import UsageError
+from nextomni_edge.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from nextomni_edge.config import ModelConfig
@@ -103,7 +103,8 @@ def weighed(model: Path, precision: str | None) -> tuple[ModelConfig, dict[str, 
     """Config, bytes by component, and precision: of a bundle's own files, or of a config (its file,
     its folder, or a known name).
 
-    UsageError: a precision beside a bundle, which has its own; a name that is neither.
+    UsageError: a precision for a bundle, which has its own; a name that is neither. InputError: the
+    file is absent, or no config of a model directory.
     """
     from nextomni_edge.bundle import Bundle
     from nextomni_edge.bundle.manifest import MANIFEST
@@ -118,7 +119,15 @@ def weighed(model: Path, precision: str | None) -> tuple[ModelConfig, dict[str, 
         bundle = Bundle.open(model, verify_hashes=False)
         return bundle.config, *bundle_weights(bundle)
     file = model / "config.json" if model.is_dir() else model
-    config = ModelConfig.load(file) if file.is_file() else named_config(str(model))
+    if not file.is_file() and file.name != str(model):
+        raise InputError(f"{file}: no such file; expected a model's config.json, or its folder")
+    try:
+        config = ModelConfig.load(file) if file.is_file() else named_config(str(model))
+    except InputError as error:
+        raise InputError(
+            f"{file}: {error}; expected the config.json of a model directory, as `train` and"
+            " `import` write it"
+        ) from error
     chosen: Precision = precision or "int4"  # type: ignore[assignment]
     return config, config_weights(config, chosen), chosen
 

@@ -15,7 +15,7 @@ from nextomni_edge.extras import needs_extra
 
 if TYPE_CHECKING:
     from nextomni_edge.runtimes.base import Execution
-    from nextomni_edge.verify import Report
+    from nextomni_edge.verify import Report, VerificationError
     from nextomni_edge.verify.replay import Progress
 
 
@@ -79,18 +79,26 @@ def verify(
             report, failure = error.report, error
         if bisect and against is not None:
             find_divergences(report, bundle, against, progress)
+    conclude(console, bundle, report, failure)
+
+
+def conclude(
+    console: Console, bundle: Path, report: Report, failure: VerificationError | None
+) -> None:
+    """Print the report; where something failed, say so in a line and end with its exit code."""
     console.result(
         report.to_json() | {"ok": failure is None, "near_ties": report.near_ties},
         "\n".join(report_lines(report)),
     )
-    if failure is not None:
-        reason = (
-            f"{bundle} is not the same as {report.against}: {len(report.failures)} failures"
-            if report.failures
-            else f"{bundle}: {failure}"
-        )
-        console.note(f"error: {reason}", level=-1)
-        click.get_current_context().exit(VerificationError.exit_code)
+    if failure is None:
+        return
+    reason = (
+        f"{bundle} is not the same as {report.against}: {len(report.failures)} failures"
+        if report.failures
+        else f"{bundle}: {failure}"
+    )
+    console.note(f"error: {reason}", level=-1)
+    click.get_current_context().exit(failure.exit_code)
 
 
 def find_divergences(report: Report, bundle: Path, against: Path, progress: Progress) -> None:
@@ -108,9 +116,8 @@ def find_divergences(report: Report, bundle: Path, against: Path, progress: Prog
         except NextOmniError as error:
             report.divergences[name] = f"not found: {error}"
             continue
-        report.divergences[name] = found or (
-            "not found: its outputs are the same for the graph's own runtime; another runtime or"
-            " the rounding of codes differs"
+        report.divergences[name] = (found or "").removeprefix(f"{name}: ") or (
+            "not found: on the default runtime its outputs are PyTorch's"
         )
         report.first_divergence = report.first_divergence or found
 
