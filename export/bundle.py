@@ -10,7 +10,7 @@ import math
 import os
 import platform
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -38,6 +38,7 @@ from nextomni_edge.models.components import Component
 from nextomni_edge.models.components import components as components_of
 from nextomni_edge.models.networks import Model, build, check_tensors, load
 from nextomni_edge.outputs import check_output_directory
+from nextomni_edge.runtimes.base import fixed_threads
 from nextomni_edge.spec import ComponentName, Precision
 from nextomni_edge.verify import against_checkpoint, golden, record
 
@@ -274,11 +275,12 @@ def _export(
         bundle = writer.finish(checkpoint.config, provenance=provenance, quantisation=made_of)
         parity: dict[str, object] = {"check": check}
         if check != "none":
-            outcome, trace = (
-                against_checkpoint(bundle, checkpoint.path, progress=progress)
-                if check == "full"
-                else record(bundle, progress)
-            )
+            with _one_thread():
+                outcome, trace = (
+                    against_checkpoint(bundle, checkpoint.path, progress=progress)
+                    if check == "full"
+                    else record(bundle, progress)
+                )
             parity |= outcome.require().to_json()
             proof = Golden(writer.add_tensors(golden.FILE, trace.tensors()), trace.data())
             writer.finish(
@@ -294,6 +296,18 @@ def _export(
             )
     progress("done", 1.0)
     return dataclasses.replace(report, parity=parity, rounded=stream.rounded)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """What is recorded is hashed, so no machine's number of cores may change its last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with fixed_threads(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _told(

@@ -17,7 +17,11 @@ from typing import IO, Any, Final
 
 from nextomni_edge.errors import UsageError
 
+StrPath = str | os.PathLike[str]  # a path, as every public call takes it
+
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# what a file system says that has no locks, or does not make folders durable
+_NOT_HERE: Final = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK)
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
 _NEWBORN: Final = 2.0  # seconds
@@ -151,6 +155,9 @@ def fsync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_HERE:
+            raise
     finally:
         os.close(descriptor)
 
@@ -192,6 +199,16 @@ def _writable(path: Path) -> Iterator[None]:
         ) from error
 
 
+def _locks(descriptor: int) -> bool:
+    """As `_lock`; a file system without locks is one where nobody holds any."""
+    try:
+        return _lock(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_HERE:
+            raise
+        return True
+
+
 def _lock(descriptor: int) -> bool:
     """Take the file's lock, which dies with its process; False where another holds it. OSError: the
     file system has none; ImportError: the system has none."""
@@ -220,7 +237,7 @@ def _directory_lock(part: Path) -> Iterator[None]:
     descriptor = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         if (
-            not _lock(descriptor)
+            not _locks(descriptor)
             or not os.path.lexists(part)
             or not os.path.samestat(os.fstat(descriptor), os.lstat(part))
         ):

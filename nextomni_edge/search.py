@@ -1,5 +1,5 @@
-"""Retrieval over a folder of mixed media: one index file of embeddings, kept up to date and
-searched by any modality.
+"""Retrieval over a folder of mixed media: `index` embeds the files, `find` finds the nearest to a
+query of any modality.
 
 An index is a safetensors file: `embeddings` (N, H) float32 with L2-normalised rows, and in its
 header, as JSON, what each row is. One file renamed into place is never half old and half new.
@@ -17,13 +17,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Final, NoReturn, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nextomni_edge.errors import InputError, UsageError
-from nextomni_edge.files import atomic_write, remove_leftovers
+from nextomni_edge.files import StrPath, atomic_write, remove_leftovers
 from nextomni_edge.formats.regular import check_regular, open_regular
 from nextomni_edge.formats.strict_json import parse_json, read_dataclass
 from nextomni_edge.media.image import open_image
@@ -34,7 +34,7 @@ from nextomni_edge.tokens.sequence import Sequence
 from nextomni_edge.tokens.text import TextTokenizer
 
 Float32 = NDArray[np.float32]
-Observe = Callable[[int, int, str], None]
+Progress = Callable[[int, int, str], None]  # done, in all, what is in hand
 
 INDEX_NAME = ".nextomni-edge-index.safetensors"
 FORMAT = "nextomni-edge-index"
@@ -118,6 +118,80 @@ class Report:
     kept: int = 0
     removed: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
+
+
+class Finder(Protocol):
+    """What `index` and `find` need of a model: `nextomni_edge.Model` has it."""
+
+    @property
+    def edge(self) -> Embedder: ...
+
+    @property
+    def identity(self) -> str: ...
+
+    def embed(self, items: list[Any], *, trim: bool = False) -> Float32: ...
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A file that was found, and the cosine of its embedding to the query's."""
+
+    path: Path
+    kind: Kind
+    cosine: float
+
+
+def index(
+    folder: StrPath,
+    model: Finder,
+    file: StrPath | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Embed every text, picture, sound and video under a folder; a second call embeds what is new.
+
+    file: where the index is kept; in the folder by default. progress: called with (files done,
+    files in all, the path in hand). The report lists what cannot be embedded. InputError: `folder`
+    is no folder, or the file is the index of another model.
+
+    >>> import nextomni_edge as ne
+    >>> model = ne.load("demo/bundle")
+    >>> report = ne.search.index("photos", model)
+    >>> report.embedded + report.kept > 0
+    True
+    """
+    place = Path(folder)
+    return update_index(place, _index_file(place, file), model.edge, model.identity, progress)
+
+
+def find(
+    folder: StrPath,
+    query: object,
+    model: Finder,
+    count: int = 5,
+    kind: Kind | None = None,
+    *,
+    file: StrPath | None = None,
+    trim: bool = False,
+) -> list[Hit]:
+    """The `count` files nearest to a query, best first: a text, or a medium as a prompt's part.
+
+    kind: only files of this modality. InputError: the folder has no index, or one of another model.
+
+    >>> import nextomni_edge as ne
+    >>> model = ne.load("demo/bundle")
+    >>> report = ne.search.index("photos", model)
+    >>> hits = ne.search.find("photos", "a rocket", model, kind="image")
+    >>> [hit.kind for hit in hits]
+    ['image']
+    """
+    place = Path(folder)
+    found = load_index(_index_file(place, file), model.identity)
+    hits = found.search(model.embed([query], trim=trim)[0], count, kind)
+    return [Hit(place / entry.path, entry.kind, cosine) for entry, cosine in hits]
+
+
+def _index_file(folder: Path, file: StrPath | None) -> Path:
+    return folder / INDEX_NAME if file is None else Path(file)
 
 
 def save_index(path: Path, index: Index) -> None:
@@ -216,7 +290,7 @@ def embed_part(model: Embedder, part: Part) -> Float32:
 
 
 def update_index(
-    folder: Path, path: Path, model: Embedder, identity: str, observe: Observe | None = None
+    folder: Path, path: Path, model: Embedder, identity: str, observe: Progress | None = None
 ) -> Report:
     """Bring the folder's index up to date. Unchanged files cost a stat, moved ones a hash, new ones
     an embedding.

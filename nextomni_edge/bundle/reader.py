@@ -32,6 +32,7 @@ from nextomni_edge.spec import GraphSpec
 
 MAX_MANIFEST: Final = 16 * 2**20
 MAX_FOLDERS: Final = 4
+BESIDE: Final = frozenset({"README.md", ".gitattributes", ".gitignore", ".DS_Store"})
 
 
 class Bundle:
@@ -139,12 +140,29 @@ def walk(path: Path, depth: int = 0) -> list[str]:
             if not inside:
                 raise InputError(f"{entry.path}: an empty folder, expected none in a bundle")
             found += [f"{entry.name}/{name}" for name in inside]
-        elif stat.S_ISREG(mode):
+        elif stat.S_ISREG(mode) or _is_blob(Path(entry.path)):
             found.append(entry.name)
         else:
             kind = "a link" if stat.S_ISLNK(mode) else "no regular file"
             raise InputError(f"{entry.path}: {kind}, expected only files and folders in a bundle")
     return found
+
+
+def _is_blob(path: Path) -> bool:
+    """Whether a file is a link as a hub's cache has: from a model's snapshots to its blobs."""
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError):
+        return False
+    blobs = target.parent
+    inside = blobs.name == "blobs" and blobs.parent / "snapshots" in path.absolute().parents
+    return inside and path.is_symlink() and target.is_file()
+
+
+def _beside(name: str) -> bool:
+    """What hubs, systems and network folders leave next to a bundle's files, and nothing reads."""
+    base = name.rpartition("/")[2]
+    return base in BESIDE or base.startswith((".nfs", "._"))
 
 
 def _present(path: Path) -> dict[str, int]:
@@ -159,7 +177,8 @@ def _present(path: Path) -> dict[str, int]:
 
 
 def _check_tree(path: Path, present: dict[str, int], files: dict[str, FileRecord]) -> None:
-    for name in sorted(present.keys() ^ files.keys()):
+    found = {name for name in present if name in files or not _beside(name)}
+    for name in sorted(found ^ files.keys()):
         raise InputError(
             f"{path}: file {name!a} is"
             f" {'missing' if name in files else 'not listed in the manifest'}"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from collections.abc import Sequence as Many
@@ -12,7 +13,7 @@ import numpy as np
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.generate.rows import Ids
-from nextomni_edge.generate.steps import Observe, StepRecord
+from nextomni_edge.generate.steps import StepRecord, Steps
 from nextomni_edge.tokens.sequence import Segment, Sequence
 
 
@@ -81,26 +82,33 @@ class Parts:
             )
         return whole
 
-    def behind(self, leads: Many[Sequence], indices: Many[int], observe: Observe) -> Observe:
-        """Tells `observe` of the second part as of steps that follow the first part's, in which the
+    def behind(self, leads: Many[Sequence], indices: Many[int], steps: Steps) -> Steps:
+        """The steps of the second part, told as following those of the first part, in which the
         first tokens stand still."""
+        with contextlib.closing(steps):
+            while True:
+                try:
+                    record = next(steps)
+                except StopIteration as end:
+                    finished: list[Sequence] = end.value
+                    return finished
+                request = indices[record.request]
+                yield self._following(leads[request], request, record)
 
-        def tell(record: StepRecord) -> None:
-            request = indices[record.request]
-            _, first = _response(leads[request])
-            x_t = (np.concatenate([first, record.x_t[0]]),)
-            x_1 = record.x_1 and (np.concatenate([first, record.x_1[0]]),)
-            margins = record.margins and (
-                np.concatenate([np.full(len(first), np.inf), record.margins[0]]),
-            )
-            step = self.steps + record.step
-            observe(
-                dataclasses.replace(
-                    record, request=request, step=step, x_t=x_t, x_1=x_1, margins=margins
-                )
-            )
-
-        return tell
+    def _following(self, lead: Sequence, request: int, record: StepRecord) -> StepRecord:
+        """A record of the second part as one of the whole response."""
+        _, first = _response(lead)
+        margins = record.margins and (
+            np.concatenate([np.full(len(first), np.inf), record.margins[0]]),
+        )
+        return dataclasses.replace(
+            record,
+            request=request,
+            step=self.steps + record.step,
+            x_t=(np.concatenate([first, record.x_t[0]]),),
+            x_1=record.x_1 and (np.concatenate([first, record.x_1[0]]),),
+            margins=margins,
+        )
 
 
 def _response(sequence: Sequence) -> tuple[int, Ids]:

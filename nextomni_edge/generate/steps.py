@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 from nextomni_edge.generate.rows import Float, Ids
@@ -39,6 +39,20 @@ class StepRecord:
 
 
 Observe = Callable[[StepRecord], None]
+# a generation on its way: a record of each request at each step, and the finished sequences
+Steps = Generator[StepRecord, None, list[Sequence]]
+
+
+def run_through(steps: Steps, observe: Observe | None = None) -> list[Sequence]:
+    """Take all steps and return the finished sequences; `observe` is told of each step."""
+    while True:
+        try:
+            record = next(steps)
+        except StopIteration as end:
+            finished: list[Sequence] = end.value
+            return finished
+        if observe:
+            observe(record)
 
 
 class StoppedError(NonFiniteError):
