@@ -48,7 +48,7 @@ CLOCK_NS = 2_000_000_000
 
 
 class Embedder(Encoder, Protocol):
-    """What retrieval needs of a model."""
+    """The part of a model that retrieval needs."""
 
     @property
     def tokenizer(self) -> TextTokenizer: ...
@@ -69,14 +69,14 @@ class Entry:
     hashed_ns: int
 
     def unchanged(self, status: os.stat_result) -> bool:
-        """Whether the file is surely the one that was hashed, by its size and time alone."""
+        """Whether the file surely is the hashed one, only by its size and time."""
         same = (self.size, self.mtime_ns) == (status.st_size, status.st_mtime_ns)
         return same and self.mtime_ns + CLOCK_NS < self.hashed_ns
 
 
 @dataclass(frozen=True)
 class Header:
-    """`model`: the identity of what made the embeddings, a bundle's manifest SHA-256."""
+    """`model`: the identity of the bundle that made the embeddings, its manifest's SHA-256."""
 
     format: str
     version: int
@@ -111,8 +111,8 @@ class Index:
 
 @dataclass
 class Report:
-    """What one run of update_index did. `skipped`: (path, reason) of files that are media by name
-    but cannot be embedded."""
+    """What one run of update_index did. `skipped`: (path, reason) of files with a medium's name
+    that cannot be embedded."""
 
     embedded: int = 0
     kept: int = 0
@@ -204,8 +204,8 @@ def save_index(path: Path, index: Index) -> None:
 
 
 def load_index(path: Path, model: str) -> Index:
-    """Read an index made by the given model. InputError: none there, damaged, or made by another
-    model."""
+    """Read an index that the given model made. InputError: it is missing or damaged, or another
+    model made it."""
     if not path.is_file():
         raise InputError(
             f"{path}: no index; make it with `nextomni-edge search index {path.parent}`"
@@ -292,12 +292,12 @@ def embed_part(model: Embedder, part: Part) -> Float32:
 def update_index(
     folder: Path, path: Path, model: Embedder, identity: str, observe: Progress | None = None
 ) -> Report:
-    """Bring the folder's index up to date. Unchanged files cost a stat, moved ones a hash, new ones
-    an embedding.
+    """Bring the folder's index up to date. An unchanged file costs a stat, a moved one a hash, a
+    new one an embedding.
 
-    Work is saved every few seconds beside the index, so that a run cut short goes on where it was;
-    the index itself is replaced only when all is done. Sounds longer than the model takes are
-    embedded by their beginning. `observe` is told (files done, files in all, relative path).
+    Work is saved every few seconds next to the index, so that an interrupted run continues. The
+    index itself is only replaced at the end. A sound that is longer than the model takes is
+    embedded by its beginning. `observe` receives (files done, all files, relative path).
     """
     partial = path.with_name(path.name + ".partial")
     update = _Update(
@@ -322,8 +322,8 @@ def update_index(
 
 
 def _known(path: Path, identity: str, forgiving: bool = False) -> Iterable[tuple[Entry, Float32]]:
-    """Entries with their rows in an earlier index; a partial one that does not fit is simply made
-    anew."""
+    """Entries with their rows in an earlier index. A partial index that does not fit is made
+    again."""
     if not path.exists():
         return []
     with contextlib.suppress(*((InputError,) if forgiving else ())):
@@ -353,7 +353,7 @@ def _time_limit(path: Path) -> Iterator[None]:
 
 
 class _Update:
-    """One run over the folder: what was known, and the rows found so far."""
+    """One run over the folder: the known rows, and the rows found so far."""
 
     def __init__(
         self, model: Embedder, identity: str, known: Iterable[tuple[Entry, Float32]]
@@ -399,8 +399,7 @@ class _Update:
         return entry, row
 
     def removed(self, path: Path, identity: str) -> int:
-        """How many rows of the index in place stand for files that are gone or became
-        unreadable."""
+        """How many rows of the present index belong to files that are gone or unreadable."""
         return sum(entry.path not in self._rows for entry, _ in _known(path, identity))
 
     def index(self) -> Index:

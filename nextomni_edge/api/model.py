@@ -68,8 +68,8 @@ class Model:
     """A model that `load` opened. Its components are loaded on their first use.
 
     Threads may share a model: a generation keeps all its state to itself, and gives the same
-    answer next to others as alone. A `Chat` and an iterator of `stream` belong to one thread at a
-    time.
+    answer next to others as by itself. A `Chat` and an iterator of `stream` belong to one thread at
+    a time.
 
     **A prompt** is a text, a picture, a sound or a video: a string, a path (its suffix tells the
     modality), `Image`, `Audio` or `Video`, a PIL image, or a pair of samples and their rate. A
@@ -142,7 +142,7 @@ class Model:
         """Answer a prompt, or each prompt of a batch, in the modality `to`.
 
         settings: seed, steps, temperature, guidance and the others of `nextomni_edge.api.Settings`.
-        All prompts of a batch have the same seed, and each gets the answer that it gets alone.
+        All prompts of a batch have the same seed, and each gets its answer as if by itself.
         trim: cut sounds that are longer than the model takes. progress: called with (steps done,
         steps in all, "").
 

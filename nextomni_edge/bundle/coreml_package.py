@@ -144,7 +144,7 @@ def check_stored(stored: Stored) -> set[str]:
 
 
 def described(package: Path) -> dict[str, Any]:
-    """What `inspect` tells of a package besides its files."""
+    """What `inspect` shows for a package besides its files."""
     form = dataclasses.asdict(Form.of(read_package(package)))
     return {"operators": operator_counts(package), "form": form}
 

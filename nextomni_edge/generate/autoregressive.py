@@ -1,5 +1,5 @@
-"""Greedy decoding of a causal model's text, a token a forward over kept keys and values: what the
-flow is measured against."""
+"""Greedy decoding of a causal model's text, one token a forward over kept keys and values: the
+baseline of the flow."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def greedy(
     observe: Observe | None = None,
     meter: Meter | None = None,
 ) -> list[Sequence]:
-    """The sequences, whose last segment is text to generate, with the likeliest next token in place
-    after place: up to <EOS>, <PAD> behind it, or as long as the segment is. Those of one layout
+    """The sequences with their last segment, a text, filled with the likeliest next token in each
+    place: up to <EOS> with <PAD> after it, or to the end of the segment. Sequences of one layout
     share their forwards.
 
-    A record for `observe` holds in x_t the tokens so far and in x_1 the next one at its place, −1
-    elsewhere. UsageError: the model is a flow, or what is to be generated is not text at the end.
+    A record for `observe` holds in x_t the tokens so far, and in x_1 the next one at its place, −1
+    elsewhere. UsageError: the model is a flow, or the generated segment is not text at the end.
     StoppedError: NaN or infinity.
     """
     return run_through(greedy_steps(model, sequences, meter, margins=observe is not None), observe)
@@ -95,8 +95,8 @@ def _check(model: EdgeModel, sequence: Sequence) -> None:
 
 
 class Answer:
-    """B answers of one layout on their way: `tokens` (B,n), <PAD> from `place` on; `state` keeps
-    the `before` rows so far."""
+    """B unfinished answers of one layout: `tokens` (B,n), <PAD> from `place` on. `state` keeps the
+    `before` rows so far."""
 
     def __init__(self, model: EdgeModel, sequences: list[Sequence], meter: Meter) -> None:
         self.model, self.meter, self.special = model, meter, model.tokenizer.special
@@ -142,7 +142,7 @@ class Answer:
         return hidden[:, -1:]
 
     def _logits(self, hidden: Float) -> Float:
-        """(B,V) of the next token."""
+        """Logits (B,V) of the next token."""
         with self.meter.part("head"):
             self.meter.head_rows += len(hidden)
             logits: Float = self.model.head(

@@ -1,5 +1,5 @@
-"""A text response in two parts: its first tokens, then all behind them, which sees those as given
-(arXiv 2503.09573)."""
+"""A text response in two parts: its first tokens, then the rest, which sees them as given (arXiv
+2503.09573)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from nextomni_edge.tokens.sequence import Segment, Sequence
 
 
 class Parts:
-    """Responses cut behind `lead_tokens`. What stands behind is generated where no <EOS> has come
-    before it."""
+    """Responses cut after `lead_tokens`. The rest is generated where no <EOS> comes before it."""
 
     def __init__(
         self, model: EdgeModel, sequences: Many[Sequence], options: GenerationOptions
@@ -38,8 +37,8 @@ class Parts:
         self.rest_options = dataclasses.replace(options, lead_tokens=0, max_blocks=extent)
 
     def leads(self) -> list[Sequence]:
-        """The sequences, of whose responses only the first tokens are there; shorter ones are
-        whole, but where they may grow."""
+        """The sequences with only the first tokens of their responses. Shorter responses are whole,
+        except where they may grow."""
         cut = []
         for sequence in self.sequences:
             place, tokens = _response(sequence)
@@ -48,8 +47,8 @@ class Parts:
         return cut
 
     def rests(self, leads: Many[Sequence]) -> dict[int, Sequence]:
-        """By index, the sequences that go on: what was generated is given now, and what stands
-        behind it is to be generated."""
+        """By index, the sequences that go on. Their first tokens are given now, and the rest is to
+        be generated."""
         found = {}
         for index, (sequence, lead) in enumerate(zip(self.sequences, leads, strict=True)):
             place, tokens = _response(lead)
@@ -67,7 +66,7 @@ class Parts:
         return found
 
     def joined(self, leads: Many[Sequence], rests: Mapping[int, Sequence]) -> list[Sequence]:
-        """The sequences with their whole responses; <PAD> behind those that ended, or stopped, in
+        """The sequences with their whole responses. <PAD> fills those that ended, or stopped, in
         the first part."""
         whole = []
         for index, (sequence, lead) in enumerate(zip(self.sequences, leads, strict=True)):

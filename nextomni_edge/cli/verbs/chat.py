@@ -96,7 +96,7 @@ class Conversation:
             raise UsageError(f"/{kind} needs a file")
         self.pending.append(file_part(self.model.edge, kind, Path(name)))
         self.console.note(
-            f"added {name}: say something about it, or press Enter for an answer to it alone"
+            f"added {name}: say something about it, or press Enter to send it without words"
         )
 
     def aim(self, kind: str) -> None:
@@ -187,7 +187,7 @@ def chat(
 
 
 def attempt(console: Console, talk: Conversation) -> bool:
-    """Read one line and act on it; False ends the chat. An error is told, and Ctrl-C drops the line
+    """Read one line and act on it; False ends the chat. An error is shown. Ctrl-C drops the line
     or stops the answer: the conversation goes on."""
     reading = True
     try:

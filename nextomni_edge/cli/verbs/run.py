@@ -212,8 +212,8 @@ def tell(
     output: Path | None,
     seconds: dict[str, float],
 ) -> None:
-    """Print what was answered, or where it was written. What went to standard output stands there
-    alone, and an empty answer is no empty line."""
+    """Print what was answered, or where it was written. An answer on standard output
+    is the only output there, and an empty answer prints no empty line."""
     providers = ", ".join(model.providers)
     console.note(
         f"loaded in {seconds['load_seconds']:.2f} s, answered in {seconds['seconds']:.2f} s on"
