@@ -111,7 +111,18 @@ class Model:
     @overload
     def generate(  # type: ignore[overload-overlap]  # a list might be a path, too
         self,
-        prompt: list[str] | list[tuple[Item, ...]] | list[str | tuple[Item, ...]],
+        prompt: list[str],
+        to: Kind = "text",
+        *,
+        trim: bool = False,
+        progress: Progress | None = None,
+        **settings: Unpack[Settings],
+    ) -> list[Answer]: ...
+
+    @overload
+    def generate(  # type: ignore[overload-overlap]  # a list might be a path, too
+        self,
+        prompt: list[str | tuple[Item, ...]],
         to: Kind = "text",
         *,
         trim: bool = False,
