@@ -80,7 +80,14 @@ MAY_IMPORT = {
     "search": RUN | {"media"},
     "measure": RUN,
     "verify": RUN
-    | {"bundle.onnx_graph", "models", "runtimes.choice", "runtimes.coreml", "runtimes.torch"},
+    | {
+        "bundle.onnx_graph",
+        "media",
+        "models",
+        "runtimes.choice",
+        "runtimes.coreml",
+        "runtimes.torch",
+    },
     "export": RUN | {"models", "verify"},
     "calibration": RUN | {"bundle.onnx_graph", "measure", "media", "verify"},
     "pack": STORED,

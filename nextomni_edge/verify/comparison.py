@@ -82,11 +82,13 @@ class TaskResult:
 @dataclass
 class Report:
     """What was compared with what, and every failure in one line each. `skipped` says what the
-    bundle has no components for."""
+    bundle has no components for, or did not record; `prepared` counts texts, pictures and sounds
+    that were brought into the model's form here as where the bundle was exported."""
 
     against: str
     runtime: str
     digests: int = 0
+    prepared: int = 0
     components: dict[str, ComponentResult] = field(default_factory=dict)
     tasks: dict[str, TaskResult] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)

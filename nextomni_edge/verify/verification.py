@@ -13,7 +13,7 @@ from nextomni_edge.errors import NextOmniError
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.runtimes.base import Execution
 from nextomni_edge.tasks import PLANS, Plan
-from nextomni_edge.verify import components, golden, trajectory
+from nextomni_edge.verify import components, golden, preparation, trajectory
 from nextomni_edge.verify.cases import cases
 from nextomni_edge.verify.comparison import Report
 from nextomni_edge.verify.golden import GoldenTrace
@@ -90,6 +90,7 @@ def _compare(
         if progress:
             progress(f"verify {name}", index / len(steps))
         step()
+    comparison.trace.prepared = preparation.record(bundle.config, model.tokenizer)
     comparison.trace.digests = golden.digests(bundle)
     return report, comparison.trace
 

@@ -201,8 +201,10 @@ def replayed(console: Console, bundle: Bundle) -> str:
             bundle, progress=lambda task, share: advance(round(100 * share), 100, task)
         ).require()
     draws = sum(task.draws for task in report.tasks.values())
+    prepared = f"{report.prepared} preparations" if report.prepared else "no preparation recorded"
     worst = max((part.error for part in report.components.values()), default=0.0)
     return (
         f"{len(report.components)} components within {worst:.1e}, {len(report.tasks)} generations"
-        f" with the same {draws} draws, {report.digests} digests, {report.near_ties} near ties"
+        f" with the same {draws} draws, {report.digests} digests,"
+        f" {prepared}, {report.near_ties} near ties"
     )
