@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo demo-7b eval bench docs test test-slow coverage check lint types fmt clean
+.PHONY: fuzz help demo demo-7b eval bench docs test test-slow coverage check lint types fmt clean
 .DELETE_ON_ERROR:
 
 help:
@@ -71,6 +71,17 @@ test-slow: $(STAMP)
 	$(BIN)/python -m pytest
 
 check: lint types docs test
+
+# Not part of `check`: it makes the tests slower. The floor stands in pyproject.toml.
+coverage: $(STAMP)
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -m "not slow"
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+# Damaged files for every reader of a stranger's bytes: FUZZ_EXECUTIONS and FUZZ_SECONDS bound each.
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.fuzz $(TARGET)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

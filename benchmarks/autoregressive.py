@@ -111,7 +111,7 @@ def ours(whose: str, bundle: Path, runtime: str, compute: Any) -> Respond:
         if whose == "twin":
             greedy(model, [sequence], meter=meter)
         else:
-            options = GenerationOptions(
+            options = GenerationOptions.of(
                 steps=forwards + 1, temperature=0.0, kv_cache=asked["policy"],
                 lead_tokens=asked["lead_tokens"], stop_early=False, reuse_logits=False,
             )  # Euler's first step needs no forward  # fmt: skip

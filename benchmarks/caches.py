@@ -11,7 +11,6 @@ predictions alone, not by where a trajectory that left the other one ends.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -55,7 +54,7 @@ def compared(model: EdgeModel, plan: Plan, seeds: int) -> dict[str, dict[str, fl
     paths = model.paths(batch.modality)
     noise, step_on = BatchNoise(batch, len(paths)), stepper(options, paths)
     exact, meters = Denoiser(model, batch, options, Meter()), [Meter() for _ in POLICIES]
-    settings = [dataclasses.replace(options, **policy) for policy in POLICIES]
+    settings = [options.changed(**policy) for policy in POLICIES]
     kept = [
         Denoiser(model, batch, given, meter) for given, meter in zip(settings, meters, strict=True)
     ]

@@ -11,7 +11,6 @@ the machine.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -30,10 +29,10 @@ def compared(gguf: EdgeModel, onnx: EdgeModel, plan: Plan, repeats: int) -> dict
     """Processor seconds, forwards and positions of each way. SystemExit: tokens that must be the
     same are not."""
     plain = GenerationOptions.defaults(gguf.config, plan.answer)
-    kept, sequence = dataclasses.replace(plain, kv_cache="prefix"), plan.task(gguf).sequence
+    kept, sequence = plain.changed(kv_cache="prefix"), plan.task(gguf).sequence
     ways = {"none": (gguf, plain), "prefix": (gguf, kept), "prefix, ONNX Runtime": (onnx, kept)}
     if plain.guidance:
-        ways["none, branches apart"] = (gguf, dataclasses.replace(plain, batch_guidance=False))
+        ways["none, branches apart"] = (gguf, plain.changed(batch_guidance=False))
     found = {
         measurement.configuration.name: measurement
         for measurement in measure(

@@ -9,7 +9,6 @@ other processes may share the machine.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -32,7 +31,7 @@ def measured(model: EdgeModel, plan: Plan, repeats: int) -> dict[str, Measuremen
     options = GenerationOptions.defaults(model.config, plan.answer)
     variants = {ALL: options}
     for switch in (*SHORTCUTS, *(["batch_guidance"] if options.guidance else [])):
-        variants[switch] = dataclasses.replace(options, **{switch: False})
+        variants[switch] = options.changed(**{switch: False})
     variants[NONE] = options.plain()
     sequence = plan.task(model).sequence
     found = measure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,29 +50,38 @@ class QuantReport:
 
 
 def quantize(
-    bundle: Path,
-    out: Path,
+    bundle: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     config: QuantConfig,
-    calibration: Path | None = None,
+    calibration: str | os.PathLike[str] | None = None,
     max_kl: float | None = None,
     keep: bool = False,
     overwrite: bool = False,
     resume: bool = True,
     progress: Progress | None = None,
 ) -> QuantReport:
-    """Quantise the bundle at `bundle` to one at `out`, one weight in memory at a time.
+    """Write a bundle with its weights as integers, one weight in memory at a time, and measure its
+    divergence from the parent. PyTorch is not needed.
 
-    The divergence from the parent is measured on the parent's golden trace, which calibrates
-    nothing. Without a trace it is measured on the calibration set. `max_kl` is the gate in nats per
-    draw.
+    bundle: the parent, a bundle of ONNX graphs that is not quantised. out: the bundle to write; it
+    appears whole or not at all. config: the recipe, as `calibration.recipes.config.recipe` names
+    it. calibration: what `calibrate` wrote from the parent, for recipes that look at inputs.
+    max_kl: the gate, the largest divergence KL(parent ‖ variant) in nats per draw. keep: write the
+    bundle even where the gate is not met. overwrite: replace a bundle at `out`. resume: continue a
+    run that was killed, with the same bytes as a result. progress: called with what is being done
+    and the share of it, 0 to 1.
 
-    A killed run continues (unless `resume` is False) and gives the same bytes. A parent without a
-    golden trace is not run, and neither is its variant.
+    The divergence is measured on the parent's golden trace, which calibrates nothing, and without a
+    trace on the calibration set. A parent without a golden trace is not run, and neither is its
+    variant.
 
-    GateError: the gate is not met; nothing is kept, unless `keep`. UsageError: `out` exists, the
-    budget cannot be met, or the recipe needs a calibration. InputError: the bundle, a bundle that
-    is quantised already, or a weight that is not finite.
+    Returns sizes, each layer's decision and the divergence. GateError: the gate is not met; nothing
+    is kept, unless `keep`. UsageError: `out` exists, the budget cannot be met, the recipe needs a
+    calibration. InputError: the bundle, one that is quantised already, or a weight that is not
+    finite.
     """
+    bundle, out = Path(bundle), Path(out)
+    calibration = None if calibration is None else Path(calibration)
     check_skip(config.skip)
     parent = _quantisable(bundle)
     samples = None if calibration is None else CalibrationSet.open(calibration).require(parent)
@@ -103,7 +113,7 @@ def _quantisable(path: Path) -> Bundle:
     if parent.manifest.quantisation is not None:
         raise InputError(f"{path}: is quantised already; quantise the bundle that was exported")
     for name, stored in parent.manifest.components.items():
-        if stored.format != "onnx":
+        if not stored.stored_as.onnx:
             raise InputError(
                 f"{path}: {name} is of format {stored.format}; quantize reads ONNX graphs: export"
                 " with --target onnx"

@@ -1,72 +1,117 @@
-"""Where a graph departs from PyTorch: every value inside a component, in both, in order of
-computation."""
+"""Where a graph leaves PyTorch: every value inside a component, computed by both, in the order of
+the graph."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
-import onnx
+import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 
 from nextomni_edge.bundle import Bundle
-from nextomni_edge.errors import NextOmniError, UsageError
-from nextomni_edge.export.onnx import EXAMPLE_SIZES, decomposed
+from nextomni_edge.bundle.onnx_graph import folder_next_to, load_graph, save_next_to_weights
+from nextomni_edge.errors import UsageError
+from nextomni_edge.export.onnx import EXAMPLE_SIZES, runnable
 from nextomni_edge.graphs import graph_specs
 from nextomni_edge.models import networks
-from nextomni_edge.models.components import components
-from nextomni_edge.runtimes.base import runtime
-from nextomni_edge.spec import TensorSpec
-from nextomni_edge.verify.cases import draw
-from nextomni_edge.verify.comparison import LIMIT, error, within
+from nextomni_edge.models.components import Component, components
+from nextomni_edge.runtimes.base import Session, runtime
+from nextomni_edge.spec import Dim, TensorSpec
+from nextomni_edge.verify.cases import cases, draw
+from nextomni_edge.verify.comparison import LIMIT, error, limit, within
+from nextomni_edge.verify.reference import round_to_float16
 
-Values = dict[str, NDArray[Any]]
-DTYPES = ("float32", "int64", "bool")
+Array = NDArray[Any]
+Values = dict[str, Array]
+
+DTYPES: Final = ("float32", "int64", "bool")
+# No activation is as large. Masks hold −infinity or float32's lowest number; a session refuses
+# infinities, and the error of what stands next to them would vanish in their scale.
+BEYOND: Final = 1e29
+# Before a value's name, of two outputs that a copy of the graph gives for it.
+VALUE, SHAPE = "value_of.", "shape_of."
 
 
 def first_divergence(bundle: Bundle, model_dir: Path, component: str) -> str | None:
-    """The first value for which the component's graph, in its runtime, differs from PyTorch; None
-    if there is none.
+    """The first value that the component's graph, in the default runtime of its format, computes
+    otherwise than PyTorch; None where its outputs are the same.
 
-    Values have the names of the traced program. All weights of the component are in memory twice.
-    UsageError: the bundle has no such component. NextOmniError: the graph cannot run with its
-    values as outputs.
+    The first of `verify`'s cases counts in which an output is beyond the component's limit; there,
+    the first value in the graph's order that differs by more than `comparison.LIMIT`. (Where the
+    outputs agree, inner values need not: the phase of a silent frequency is rounding.) Values bear
+    the names of the traced program, and are compared where both have one of this name and shape.
+    All weights of the component are held in memory twice. UsageError: the bundle has no such
+    component, or one that is not followed value by value. NextOmniError: the graph cannot be run
+    with its values as outputs.
     """
-    if component not in bundle.manifest.components:
-        raise UsageError(f"{component}: the bundle has no such component")
-    if (kind := bundle.manifest.components[component].format) != "onnx":
-        raise UsageError(
-            f"{component}: {kind} is not followed value by value, ONNX graphs alone are; leave"
-            " --bisect out"
-        )
-    generator = np.random.default_rng(0)
-    spec = graph_specs(bundle.config)[component]
-    inputs = {
-        tensor.name: draw(tensor, EXAMPLE_SIZES, component, bundle.config, generator)
-        for tensor in spec.inputs
+    _check_followed(bundle, component)
+    model = networks.load(model_dir)
+    if bundle.manifest.components[component].precision == "float16":
+        round_to_float16(model)
+    part = components(model)[component]
+    values = _in_pytorch(part, bundle)
+    graph = load_graph(bundle, component)
+    _, example = next(_inputs(bundle, component))
+    order = [
+        (str(output.name), node.op_type)
+        for node in graph.graph
+        for output in node.outputs
+        if output.name
+    ]
+    inside = {
+        name: value
+        for name, value in values(example).items()
+        if name in dict(order) and value.dtype.name in DTYPES
     }
-    expected = _in_pytorch(model_dir, component, inputs)
-    graph = onnx.load(bundle.component_file(component))
-    order = [(name, node.op_type) for node in graph.graph.node for name in node.output]
-    wanted = {
-        name: expected[name]
-        for name, _ in order
-        if name in expected and expected[name].dtype.name in DTYPES
-    }
-    found = _in_runtime(bundle, component, graph, inputs, wanted)
-    for name, operator in order:
-        if name in wanted and not within(measured := error(found[name], wanted[name]), LIMIT):
-            return f"{component}: {name} ({operator}) differs by {measured:.3g} of its scale"
+    with folder_next_to(bundle) as folder:
+        session = _in_runtime(bundle, component, graph, inside, folder)
+        tapped = {kind + name for kind in (VALUE, SHAPE) for name in inside}
+        own = [tensor.name for tensor in part.spec.outputs if tensor.name in inside]
+        for case, inputs in _inputs(bundle, component):
+            # the component's own outputs are not asked for: a session refuses NaN in those
+            found, expected = session.run(inputs, tapped), values(inputs)
+            if not any(_difference(found, expected, name, limit(component)) for name in own):
+                continue
+            for name, operator in order:
+                if name in inside and (how := _difference(found, expected, name, LIMIT)):
+                    return f"{component}: {name} ({operator}) {how} ({case})"
     return None
 
 
+def _check_followed(bundle: Bundle, component: str) -> None:
+    """UsageError: the bundle has no such component, or its values are not PyTorch's own."""
+    record = bundle.manifest.components.get(component)
+    if record is None:
+        raise UsageError(f"{component}: the bundle has no such component")
+    if not record.stored_as.onnx:
+        raise UsageError(
+            f"{component}: only ONNX graphs are followed value by value, not {record.format}"
+        )
+    if record.quantisation:
+        raise UsageError(
+            f"{component}: its layers are quantised; the comparison itself names the first layer"
+            " whose input differs, and values between layers are not followed"
+        )
+
+
+def _inputs(bundle: Bundle, component: str) -> Iterator[tuple[str, Values]]:
+    """(name, inputs): the sizes of the trace first, then those of `verify`."""
+    generator, spec = np.random.default_rng(0), graph_specs(bundle.config)[component]
+    example = {
+        tensor.name: draw(tensor, EXAMPLE_SIZES, component, bundle.config, generator)
+        for tensor in spec.inputs
+    }
+    yield "sizes of the trace", example
+    yield from cases(spec, bundle.config)
+
+
 class _Recorder(torch.fx.Interpreter):
-    """Runs a program and keeps the result of every node."""
+    """Runs a program and keeps what every node gave."""
 
     def __init__(self, module: torch.fx.GraphModule) -> None:
         super().__init__(module)
@@ -79,50 +124,99 @@ class _Recorder(torch.fx.Interpreter):
         return value
 
 
-def _in_pytorch(model_dir: Path, component: str, inputs: Mapping[str, NDArray[Any]]) -> Values:
-    """Every value of the traced program, and the outputs under the graph's names."""
-    part = components(networks.load(model_dir))[component]
-    tensors = tuple(torch.tensor(inputs[tensor.name]) for tensor in part.spec.inputs)
-    with torch.inference_mode():
-        recorder = _Recorder(decomposed(part, tensors))
-        result = recorder.run(*tensors)
-    outputs = result if isinstance(result, tuple) else (result,)
-    named = {
-        tensor.name: value.numpy() for tensor, value in zip(part.spec.outputs, outputs, strict=True)
-    }
-    return recorder.values | named
+def _in_pytorch(part: Component, bundle: Bundle) -> Callable[[Mapping[str, Array]], Values]:
+    """inputs → every value of the traced program, and the outputs under their wire names."""
+    with torch.device("meta"):
+        on_meta = components(networks.build(bundle.config).eval())[part.name]
+    program = runnable(on_meta, part.module)
+
+    def values(inputs: Mapping[str, Array]) -> Values:
+        recorder = _Recorder(program)
+        with torch.inference_mode():
+            result = recorder.run(
+                *(torch.tensor(inputs[tensor.name]) for tensor in part.spec.inputs)
+            )
+        outputs = result if isinstance(result, tuple) else (result,)
+        named = zip(part.spec.outputs, outputs, strict=True)
+        return recorder.values | {tensor.name: value.numpy() for tensor, value in named}
+
+    return values
 
 
 def _in_runtime(
-    bundle: Bundle,
-    component: str,
-    graph: onnx.ModelProto,
-    inputs: Mapping[str, NDArray[Any]],
-    wanted: Values,
-) -> Values:
-    """The same values from the graph. The bundle's own runtime loads a copy that gives them as
-    outputs."""
-    spec = graph_specs(bundle.config)[component]
-    inside = {
-        name: value
-        for name, value in wanted.items()
-        if name not in {tensor.name for tensor in spec.outputs}
+    bundle: Bundle, component: str, model: ir.Model, inside: Values, folder: Path
+) -> Session:
+    """A session over a copy of the graph that also gives, flat and with their shapes, the values of
+    these names. Their ranks stay unsaid: a runtime would take them for promises."""
+    spec, more = graph_specs(bundle.config)[component], list[TensorSpec]()
+    own = {
+        output.name: output
+        for node in model.graph
+        for output in node.outputs
+        if output.name in inside
     }
-    for name, value in inside.items():
-        element = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
-        graph.graph.output.append(
-            onnx.helper.make_tensor_value_info(name, element, list(value.shape))
-        )
-    more = tuple(TensorSpec(name, value.dtype.name, value.shape) for name, value in inside.items())  # type: ignore[arg-type]
-    try:
-        content = graph.SerializeToString()
-    except ValueError as failure:
-        raise NextOmniError(
-            f"{component}: too large to be bisected in one file ({failure})"
-        ) from failure
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"{component}.onnx"
-        file.write_bytes(content)
-        loaded = runtime(bundle.manifest.components[component].format)
-        session = loaded.load(component, file, replace(spec, outputs=(*spec.outputs, *more)))
-        return session.run(inputs)
+    for name, value in own.items():
+        _give(model.graph, value, str(name))
+        length, rank = (Dim(f"{kind}_{len(more)}", 0, 2**40) for kind in ("values", "axes"))
+        more += [
+            TensorSpec(f"{VALUE}{name}", "float32", (length,)),
+            TensorSpec(f"{SHAPE}{name}", "int64", (rank,)),
+        ]
+    record = bundle.manifest.components[component]
+    save_next_to_weights(bundle, model, folder / record.file)
+    return runtime(record.format).load(
+        component, folder / record.file, replace(spec, outputs=(*spec.outputs, *more))
+    )
+
+
+def _give(graph: ir.Graph, value: ir.Value, name: str) -> None:
+    """Two more outputs: the value as float32 in one row, `BEYOND` where it is no finite number of
+    use, and its shape."""
+    flat = _constant(graph, f"{VALUE}{name}.flat", np.array([-1], np.int64))
+    beyond = _constant(graph, f"{VALUE}{name}.beyond", np.array([BEYOND], np.float32))
+    cast = _then(graph, "Cast", [value], to=ir.DataType.FLOAT)
+    row = _then(graph, "Reshape", [cast, flat])
+    within_use = _then(graph, "Less", [_then(graph, "Abs", [row]), beyond])  # False of NaN too
+    outputs = (
+        (VALUE, _then(graph, "Where", [within_use, row, beyond]), ir.DataType.FLOAT),
+        (SHAPE, _then(graph, "Shape", [value]), ir.DataType.INT64),
+    )
+    for kind, output, dtype in outputs:
+        output.name, output.type = f"{kind}{name}", ir.TensorType(dtype)
+        output.shape = ir.Shape([None])
+        graph.outputs.append(output)
+
+
+def _then(graph: ir.Graph, operator: str, inputs: list[ir.Value], **attributes: int) -> ir.Value:
+    node = ir.node(operator, inputs, attributes=attributes or None)
+    graph.append(node)
+    return node.outputs[0]
+
+
+def _constant(graph: ir.Graph, name: str, array: Array) -> ir.Value:
+    tensor = ir.tensor(array, name=name)
+    value = ir.Value(
+        name=name,
+        shape=ir.Shape(array.shape),
+        type=ir.TensorType(tensor.dtype),
+        const_value=tensor,
+    )
+    graph.register_initializer(value)
+    return value
+
+
+def _difference(
+    found: Mapping[str, Array], expected: Mapping[str, Array], name: str, allowed: float
+) -> str | None:
+    """How a value differs; None where it does not, or where the program's value of this name is of
+    another shape, so of something else."""
+    if tuple(found[SHAPE + name]) != expected[name].shape:
+        return None
+    ours, theirs = found[VALUE + name], expected[name].reshape(-1).astype(np.float32)
+    usable = np.abs(theirs) < BEYOND
+    if ((ours < BEYOND) & ~usable).any():
+        return "is finite where PyTorch masks"
+    if ((ours >= BEYOND) & usable).any():
+        return "is not finite where PyTorch is"
+    measured = error(np.where(usable, ours, 0.0), np.where(usable, theirs, 0.0))
+    return None if within(measured, allowed) else f"differs by {measured:.3g} of its scale"

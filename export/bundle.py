@@ -7,9 +7,10 @@ import contextlib
 import dataclasses
 import difflib
 import math
+import os
 import platform
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -37,6 +38,7 @@ from nextomni_edge.models.components import Component
 from nextomni_edge.models.components import components as components_of
 from nextomni_edge.models.networks import Model, build, check_tensors, load
 from nextomni_edge.outputs import check_output_directory
+from nextomni_edge.runtimes.base import fixed_threads
 from nextomni_edge.spec import ComponentName, Precision
 from nextomni_edge.tokens.text import TextTokenizer
 from nextomni_edge.verify import against_checkpoint, golden, record
@@ -110,7 +112,7 @@ class CoreMlOptions:
         manifest = Bundle.open(self.like, verify_hashes=False).manifest
         if manifest.quantisation is None or manifest.provenance.source != checkpoint.sha256():
             raise InputError(
-                f"{self.like}: made of another model than {checkpoint.path}, or not quantised;"
+                f"{self.like}: made from a model that is not {checkpoint.path}, or not quantised;"
                 " nothing was exported"
             )
         like = {"like": file_sha256(self.like / MANIFEST), "palettes": self.palettes}
@@ -135,8 +137,8 @@ class ExportReport:
 
 
 def export_bundle(
-    model: Path | Checkpoint,
-    out: Path,
+    model: str | os.PathLike[str] | Checkpoint,
+    out: str | os.PathLike[str],
     components: Collection[str] | None = None,
     precision: Precision = "float32",
     overwrite: bool = False,
@@ -146,24 +148,35 @@ def export_bundle(
     target: Target = "onnx",
     coreml: CoreMlOptions | None = None,
 ) -> ExportReport:
-    """Export a model directory to a bundle at `out`, with graphs in the format `target`.
-    `components` None means all.
+    """Export a model directory to a bundle: one graph for each component, checked before the bundle
+    gets its name.
 
-    Target "gguf" writes the backbone for llama.cpp next to ONNX graphs of everything else. Only it
-    has the precisions in blocks, and they apply to the backbone. `precision` "float16" halves the
-    weights on disk; ONNX graphs still compute in float32, Core ML programs in float16.
+    model: the model directory, or an open checkpoint. One that stands in no directory
+    (models/generated.py) holds nothing that PyTorch loads, so `verify` "full" is not for it.
+    out: the bundle's directory; it appears whole or not at all.
+    components: names to export; None means all.
+    target: the graphs' format. "gguf" writes the backbone for llama.cpp next to ONNX graphs of
+    everything else; only it has the precisions in blocks, which are the backbone's.
+    precision: how weights are stored. "float16" halves them; ONNX graphs compute in float32 either
+    way, Core ML programs then in float16.
+    overwrite: replace a bundle at `out`, which stays whole until the new one is.
+    dry_run: return what would be written, and write nothing.
+    progress: called with what is being done and the share of it, 0 to 1.
+    verify: "full" compares every component and whole generations with PyTorch and writes the golden
+    trace; "golden" writes the trace from the exported graphs, compared with nothing; "none" does
+    neither, for machines that cannot hold the model. The manifest says which.
+    coreml: what only Core ML packages have.
 
-    `verify` "full" compares with PyTorch and writes the golden trace. "golden" writes the trace of
-    the exported graphs without a comparison. "none" does neither, for machines that cannot hold the
-    model. The manifest records which. PyTorch cannot load a generated checkpoint
-    (models/generated.py), so "full" does not support it.
-
-    UsageError: unknown component, `out` exists, no space. InputError: the checkpoint. GateError:
-    the bundle is not the model.
+    Returns sizes and the parity that was measured. UsageError: an unknown component, an option of
+    another target, `out` exists or has no space. InputError: the checkpoint is not as it must be.
+    GateError (exit code 4): the bundle does not compute what the model does. MissingRuntimeError:
+    a library that the target needs is not installed.
     """
+    out = Path(out)
+    model = model if isinstance(model, Checkpoint) else Path(model)
     if target != "gguf" and precision not in ("float32", "float16"):
         raise UsageError(
-            f"precision {precision} is one of target gguf alone; {target} takes float32 or float16,"
+            f"only target gguf has precision {precision}; {target} takes float32 or float16,"
             " then `quantize`"
         )
     checkpoint = Checkpoint.open(model) if isinstance(model, Path) else model
@@ -266,7 +279,8 @@ def _export(
             told(name)
             writer.component(name, write(component))
         tables: dict[str, NDArray[Any]] = {
-            name: checkpoint.table(f"metric_tables.{name}") for name in checkpoint.config.modalities
+            name: checkpoint.table(f"metric_tables.{name}")
+            for name in checkpoint.config.metric_modalities
         }
         writer.add_tensors("metric_tables.safetensors", tables)
         writer.add_file("tokenizer.json", checkpoint.tokenizer_path)
@@ -274,11 +288,12 @@ def _export(
         bundle = writer.finish(checkpoint.config, provenance=provenance, quantisation=made_of)
         parity: dict[str, object] = {"check": check}
         if check != "none":
-            outcome, trace = (
-                against_checkpoint(bundle, checkpoint.path, progress=progress)
-                if check == "full"
-                else record(bundle, progress)
-            )
+            with _one_thread():
+                outcome, trace = (
+                    against_checkpoint(bundle, checkpoint.path, progress=progress)
+                    if check == "full"
+                    else record(bundle, progress)
+                )
             parity |= outcome.require().to_json()
             proof = Golden(writer.add_tensors(golden.FILE, trace.tensors()), trace.data())
             writer.finish(
@@ -294,6 +309,18 @@ def _export(
             )
     progress("done", 1.0)
     return dataclasses.replace(report, parity=parity, rounded=stream.rounded)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """What is recorded is hashed, so no machine's number of cores may change its last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with fixed_threads(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _told(

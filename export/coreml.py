@@ -29,8 +29,13 @@ from torch.overrides import TorchFunctionMode
 
 from nextomni_edge.bundle import BundleWriter, ComponentRecord, Decision
 from nextomni_edge.bundle.coreml_interface import KEPT, Form, bounds, packaged, shapes, state_shape
-from nextomni_edge.bundle.coreml_package import MODEL, WEIGHTS, package_index
-from nextomni_edge.bundle.manifest import PACKAGE, PACKAGE_INDEX
+from nextomni_edge.bundle.coreml_package import (
+    MODEL,
+    PACKAGE,
+    PACKAGE_INDEX,
+    WEIGHTS,
+    package_index,
+)
 from nextomni_edge.errors import InputError, NextOmniError, UsageError
 from nextomni_edge.export.coreml_chunks import cut
 from nextomni_edge.export.coreml_state import KeepingBackbone
@@ -88,7 +93,7 @@ def write_component(
     for weight in sorted(planned.keys() - decisions.keys()):
         raise InputError(
             f"the quantised bundle has a layer {weight!r} in {component.name}, which the model"
-            " has not"
+            " does not have"
         )
     return ComponentRecord("coreml", f"{component.name}{PACKAGE}", precision, decisions, form.keeps)
 
@@ -147,7 +152,7 @@ def _in_form(component: Component, form: Form) -> Component:
     """The component with a module that has its package's interface."""
     module = component.module
     if form.keeps:
-        assert isinstance(module, Backbone)  # it alone has states
+        assert isinstance(module, Backbone)  # only it has states
         module = KeepingBackbone(module, state_shape(component.spec))
     return dataclasses.replace(component, module=module, spec=packaged(component.spec, form))
 

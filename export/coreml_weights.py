@@ -100,7 +100,7 @@ class Like:
 
     def __init__(self, bundle: Bundle, palettes: bool = False) -> None:
         if bundle.manifest.quantisation is None or any(
-            part.format != "onnx" for part in bundle.manifest.components.values()
+            not part.stored_as.onnx for part in bundle.manifest.components.values()
         ):
             raise InputError(
                 f"{bundle.path}: not a quantised bundle of ONNX graphs; make one with"

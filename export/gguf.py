@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from nextomni_edge.bundle import ComponentRecord
-from nextomni_edge.bundle.manifest import ENDINGS
+from nextomni_edge.bundle.component_format import FORMATS
 from nextomni_edge.config import BackboneConfig
 from nextomni_edge.errors import InputError, MissingRuntimeError, NextOmniError, UsageError
 from nextomni_edge.export.weights import Precision as Stored
@@ -38,10 +38,10 @@ def write_backbone(
     """
     if config.attention == "causal":
         raise UsageError(
-            "backbone of attention 'causal': GGUF is for 'full' and 'prefix' alone; export with"
+            "backbone of attention 'causal': GGUF is only for 'full' and 'prefix'; export with"
             " --target onnx"
         )
-    name = f"{component.name}{ENDINGS['gguf']}"
+    name = f"{component.name}{FORMATS['gguf'].ending}"
     out = stream.writer.path / name
     if precision in ("float32", "float16"):
         _write(component, stream, config, out, "float16" if precision == "float16" else "float32")

@@ -86,15 +86,44 @@ def trace(component: Component) -> ir.Model:
     return model
 
 
-def decomposed(component: Component, inputs: tuple[torch.Tensor, ...]) -> torch.fx.GraphModule:
-    """The traced program with the graph's names, value by value, for a component with its
-    weights."""
+def runnable(component: Component, weights: torch.nn.Module) -> torch.fx.GraphModule:
+    """The program that a component's graph is made of, value by value under the same names, with
+    the weights of the same module elsewhere than on the meta device.
+
+    `component` is on the meta device, as where it is exported: traced elsewhere, a program has
+    other values in it. NextOmniError: torch kept no program, or one with a value that is no weight.
+    """
     with _quiet():
-        program = _exported(component, inputs).exported_program
+        program = _exported(component, _examples(component.spec)).exported_program
     if program is None:
         raise NextOmniError(f"{component.name}: torch kept no program")
-    module: torch.fx.GraphModule = program.module()
+    module: torch.fx.GraphModule = program.module(check_guards=False)
+    own = [
+        *weights.named_parameters(remove_duplicate=False),
+        *weights.named_buffers(remove_duplicate=False),
+    ]
+    for name, tensor in own:
+        _replace(module, name, tensor.detach())
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if tensor.is_meta:
+            raise NextOmniError(f"{component.name}: {name} of the program is no weight")
+    for node in module.graph.nodes:
+        if str(node.kwargs.get("device")) == "meta":
+            node.kwargs = {**node.kwargs, "device": torch.device("cpu")}
     return module
+
+
+def _replace(module: torch.nn.Module, name: str, tensor: torch.Tensor) -> None:
+    """Put a tensor in a parameter's or buffer's place, where the program has it."""
+    folder, _, leaf = name.rpartition(".")
+    try:
+        owner = module.get_submodule(folder)
+    except AttributeError:
+        return  # the program does not use it
+    if leaf in owner._parameters:
+        owner._parameters[leaf] = torch.nn.Parameter(tensor, requires_grad=False)
+    elif leaf in owner._buffers:
+        owner._buffers[leaf] = tensor
 
 
 def _exported(component: Component, inputs: tuple[torch.Tensor, ...]) -> torch.onnx.ONNXProgram:

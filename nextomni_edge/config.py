@@ -17,16 +17,29 @@ from nextomni_edge.formats.strict_json import read_dataclass, read_json
 from nextomni_edge.spec import Modality
 
 MAX_CONFIG: Final = 2**20
+# The largest size that any model needs, and more: what a config says is allocated.
+MOST: Final[Mapping[str, int]] = {
+    "layers": 2**10, "query_heads": 2**12, "kv_heads": 2**12, "heads": 2**12,
+    "hidden_size": 2**17, "mlp_size": 2**20, "width": 2**17, "channels": 2**14,
+    "residual_blocks": 2**8, "max_positions": 2**22, "vocabulary_size": 2**22, "metric_dim": 2**16,
+    "block_size": 2**16, "max_blocks": 2**16, "canvas": 2**20, "codebooks": 2**8, "entries": 2**20,
+    "code_dim": 2**14, "size": 2**13, "patch": 2**12, "max_frames": 2**12, "sample_rate": 2**20,
+    "n_fft": 2**16, "hop": 2**16, "mels": 2**12, "frames_per_token": 2**12, "steps": 2**16,
+}  # fmt: skip
+# bytes of the largest array that a config asks for, whatever is generated
+MAX_ARRAY: Final = 2**30
 # where neither "1 to 2³⁰" nor "a positive number" is the answer
 RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "logit_shift": (0, 1),
+    **{name: (1, most) for name, most in MOST.items()},
+    "c": (1e-30, 1e6),
+    "a": (1e-30, 50),  # (t/(1−t))^a stays a number at every t of a grid
     "vocoder_iterations": (0, 10_000),
     "max_seconds": (0.001, 86_400),
     "temperature": (0, 1e6),
     "guidance": (0, 1e6),
     "null_token": (0, 2**30),
     "offset": (0, 2**30),
-    "newline": (0, 2**30),
     "mask": (0, 2**30),
     "block": (0, 2**30),
     "top_k": (0, 2**30),
@@ -47,9 +60,9 @@ MODALITIES_OF: Final[Mapping[str, tuple[tuple[Modality, ...], ...]]] = {
 class BackboneConfig:
     """A Qwen2-type transformer without the causal mask (METHOD 2). Defaults are Qwen2.5-7B's.
 
-    `attention` "prefix": what stands before the response sees nothing of it, in training and in
-    use, so that the prompt's keys and values hold for a whole run. "causal" keeps the mask: an
-    autoregressive model of text, the flow's twin that it is measured against.
+    `attention` "prefix": the prompt sees nothing of the response, in training and in use, so that
+    its keys and values hold for a whole run. "causal" keeps the mask. Such a model is an
+    autoregressive model of text, the baseline of the flow.
     """
 
     hidden_size: int = 3584
@@ -70,12 +83,11 @@ class BackboneConfig:
 
 @dataclass(frozen=True)
 class TextConfig:
-    """The text vocabulary; special tokens are named in the tokenizer's own file (see
-    tokens/text.py).
+    """The text vocabulary. The tokenizer's own file names the special tokens (see tokens/text.py).
 
-    `canvas`: positions of a whole sequence, which a text response fills, whatever the prompt leaves
-    of it; None: whole blocks. `null_token`: the id that stands for a dropped condition where the
-    tokenizer names none.
+    `canvas`: the positions of a whole sequence; a text response fills what the prompt leaves of
+    them. None: whole blocks. `null_token`: the id of a dropped condition where the tokenizer names
+    none.
     """
 
     vocabulary_size: int = 152064
@@ -116,8 +128,8 @@ class CodebookConfig:
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """A plain pre-norm transformer used inside encoders and decoders (CLIP's, SigLIP's and
-    Whisper's block).
+    """A plain pre-norm transformer inside encoders and decoders (CLIP's, SigLIP's and Whisper's
+    block).
 
     CLIP's has a `class_token` before the patches and a `first_norm` before the blocks; nothing is
     read from the class token's row. `mlp_width` None is four times the width.
@@ -175,13 +187,12 @@ class ImageConfig:
     """Square images of `size` pixels in patches of `patch`; (size/patch)² tokens. Video is up to
     `max_frames` of them.
 
-    Network "unified" takes other sizes too: `offset` is the id of code 0 in the vocabulary that it
-    shares with text, `newline` the id behind each row of codes, where rows have one. `truncated`:
-    pixels become bytes by cutting, not by rounding.
+    Network "unified" takes other sizes too. `offset` is the id of code 0 in the vocabulary that it
+    shares with text. `truncated`: pixels become bytes by cutting, not by rounding.
 
-    `given`: what the backbone sees of an image that is given: its codes, or continuous features of
-    the encoder. `fitting`: how a picture comes into the square (see media/image.py). `vq` replaces
-    `decoder` where it is set; `vq_encoder` turns pixels into the codes that it reads.
+    `given`: the backbone's form of a given image: its codes, or continuous features of the encoder.
+    `fitting`: how a picture comes into the square (see media/image.py). `vq` replaces `decoder`
+    where it is set. `vq_encoder` turns pixels into the codes that it reads.
     """
 
     size: int = 256
@@ -196,7 +207,6 @@ class ImageConfig:
     vq: VqConfig | None = field(default=None, metadata=OPTIONAL)
     vq_encoder: VqConfig | None = field(default=None, metadata=OPTIONAL)
     offset: int | None = field(default=None, metadata=OPTIONAL)
-    newline: int | None = field(default=None, metadata=OPTIONAL)
     truncated: bool = field(default=False, metadata=OPTIONAL)
 
     @property
@@ -238,9 +248,9 @@ class PathConfig:
     """The path of one modality and its published sampling defaults (METHOD 3 and 9).
 
     `kind` is a name of `flow.path.PATHS`. `c` and `a` belong to the metric path: beta_t =
-    c·(t/(1−t))^a. The mixture path has a `source`, which is the id `mask` (None: one behind the
-    symbols) or uniform, κ_t of the form `kappa` with its `shift`, and `commit`, by which rows are
-    written where that is how the model is decoded.
+    c·(t/(1−t))^a. The mixture path has a `source`, κ_t of the form `kappa` with its `shift`, and
+    `commit`. The source is uniform, or the id `mask` (None: the id after the symbols). `commit`
+    says how rows are written where the model is decoded that way.
     """
 
     kind: str = field(default="metric", metadata=OPTIONAL, kw_only=True)
@@ -288,11 +298,10 @@ class CodedConfig:
 @dataclass(frozen=True)
 class ModelConfig:
     """The whole model. Network "unified" has one vocabulary for text and image codes, in one table
-    and one head. `logit_shift` 1: position i is predicted from the hidden state of i−1
-    (METHOD 2).
+    and one head. `logit_shift` 1: position i is predicted from the hidden state of i−1 (METHOD 2).
 
-    `network` names the modules that it is built of (see models/networks.py). What belongs to a
-    modality that is not among `modalities` means nothing, and JSON leaves it out.
+    `network` names the modules (see models/networks.py). Sections of modalities that are not among
+    `modalities` mean nothing, and JSON leaves them out.
     """
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -333,6 +342,7 @@ class ModelConfig:
             ),
             *self._head_checks(),
             *self._network_checks(),
+            *self._budget_checks(),
         ]
         for holds, sentence in checks:
             if not holds:
@@ -357,8 +367,34 @@ class ModelConfig:
             for name, stack in stacks.items()
         ]
 
+    def _budget_checks(self) -> list[tuple[bool, str]]:
+        """What each size is fine for, and what they ask for together."""
+        backbone, text, image, audio = self.backbone, self.text, self.image, self.audio
+        width, samples = 4 * backbone.hidden_size, math.ceil(audio.max_seconds * audio.sample_rate)
+        arrays = {
+            "text.block_size × backbone.hidden_size": text.block_size * width,
+            "text.canvas × backbone.hidden_size": (text.canvas or 0) * width,
+            "text.vocabulary_size × text.metric_dim": 4 * text.vocabulary_size * text.metric_dim,
+            "image.size² × image.max_frames": 12 * image.size**2 * image.max_frames,
+            "image's positions × image.max_frames × backbone.hidden_size": image.positions
+            * image.max_frames
+            * width,
+            "audio.n_fft × audio.mels": 8 * audio.n_fft * audio.mels,
+            "audio.max_seconds × audio.sample_rate": 4 * samples,
+            "audio.max_seconds × mel frames × audio.mels": 4 * samples // audio.hop * audio.mels,
+            "audio.max_seconds × spectra of audio.n_fft": 4 * samples // audio.hop * audio.n_fft,
+            **{
+                f"{name}.codebook's tables": 4 * book.codebooks * book.entries * book.code_dim
+                for name, book in (("image", image.codebook), ("audio", audio.codebook))
+            },
+        }
+        return [
+            (size <= MAX_ARRAY, f"{name} asks for {size} bytes, expected at most {MAX_ARRAY}")
+            for name, size in arrays.items()
+        ]
+
     def _network_checks(self) -> list[tuple[bool, str]]:
-        """What each network is built of, and what its text must fit in."""
+        """What each network consists of, and the bounds of its text."""
         text, image, limit = self.text, self.image, self.backbone.max_positions
         null, network = text.null_token, self.network
         levels = "must have log2 of image.patch and one levels, widths of whole groups of"
@@ -410,18 +446,24 @@ class ModelConfig:
     def _unified_checks(self) -> list[tuple[bool, str]]:
         """Of a network with one vocabulary for text and images."""
         image, size = self.image, self.text.vocabulary_size
-        ids = [("text.mask", self.flow.text.mask), ("image.newline", image.newline)]
+        mask = self.flow.text.mask
         checks = [
             (path.kind == "mixture", "flow of network unified must be of kind mixture")
             for path in (self.flow.text, *((self.flow.image,) * ("image" in self.modalities)))
         ]
-        checks += [
-            (found is None or found < size, f"{name} must be under text.vocabulary_size, {size}")
-            for name, found in ids
-        ]
+        checks.append(
+            (
+                mask is not None and mask < size,
+                f"flow.text.mask must be an id under text.vocabulary_size, {size}",
+            )
+        )
         if "image" in self.modalities:
             end = None if image.offset is None else image.offset + image.codebook.entries
             checks += [
+                (
+                    image.head.kind == "parallel",
+                    "network unified must have image.head.kind parallel",
+                ),
                 (
                     image.given == "codes" and None not in (image.vq, image.vq_encoder),
                     "network unified must have image.given codes, an image.vq and image.vq_encoder",
@@ -440,7 +482,7 @@ class ModelConfig:
         if self.image.vq and "image" in self.modalities:
             del data["image"]["decoder"]
         if self.network == "unified" and "image" in self.modalities:
-            del data["image"]["encoder"], data["image"]["head"]
+            del data["image"]["encoder"]
         return data
 
     def coded(self, modality: str) -> ImageConfig | AudioConfig | CodedConfig:
@@ -457,9 +499,20 @@ class ModelConfig:
 
     @property
     def causal(self) -> bool:
-        """Whether it is an autoregressive model of text, which no flow samples from
-        (generate/autoregressive.py does)."""
+        """Whether it is an autoregressive model of text. generate/autoregressive.py decodes such a
+        model, and no flow samples from it."""
         return self.backbone.attention == "causal"
+
+    @property
+    def metric_modalities(self) -> tuple[Modality, ...]:
+        """Those whose path is defined by a metric table."""
+        return tuple(name for name in self.modalities if self.flow.of(name).kind == "metric")
+
+    @property
+    def quantises(self) -> bool:
+        """Whether codes of a picture come from a component of their own, as the backbone sees
+        features of it."""
+        return self.image.given == "features" and self.image.vq_encoder is not None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ModelConfig:
@@ -487,8 +540,8 @@ def _value_to_json(value: Any) -> Any:
 
 
 def _check_numbers(part: Any, prefix: str) -> None:
-    """Every size at least 1 and small enough for its products to be sizes; every constant in the
-    range where it has a meaning."""
+    """Check that every size is at least 1 and small enough for products of sizes, and that every
+    constant is in its meaningful range."""
     for f in dataclasses.fields(part):
         value = getattr(part, f.name)
         if isinstance(value, tuple):
@@ -507,9 +560,12 @@ def _check_numbers(part: Any, prefix: str) -> None:
 
 def _nextomni_7b() -> ModelConfig:
     """NExT-OMNI's own shape (METHOD 1 and 2): Qwen2.5-7B, CLIP-ViT-Large and Whisper-turbo's
-    encoder, heads of 125 M parameters together. What is not published is chosen: 384² pixels in
-    patches of 16 (576 positions; CLIP's own patches are of 14), an image decoder of 12 layers 1,024
-    wide, a sound decoder of 12 layers 768 wide, codebook vectors of 16 values."""
+    encoder, with heads of 125 M parameters together.
+
+    Unpublished sizes are chosen. Pictures have 384² pixels in patches of 16 (576 positions; CLIP's
+    own patches have 14). The image decoder has 12 layers of width 1,024, the sound decoder 12
+    layers of width 768, and codebook vectors have 16 values.
+    """
     head = HeadConfig("autoregressive", width=1024, layers=3, heads=8)
     clip = TransformerConfig(
         1024, layers=24, heads=16, activation="quick_gelu", class_token=True, first_norm=True

@@ -18,6 +18,8 @@ from typing import IO, Any, Final
 from nextomni_edge.errors import UsageError
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# what a file system says that has no locks, or does not make folders durable
+_NOT_HERE: Final = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK)
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
 _NEWBORN: Final = 2.0  # seconds
@@ -27,11 +29,11 @@ _OPENS_DIRECTORIES: Final = hasattr(os, "O_DIRECTORY")
 
 @contextlib.contextmanager
 def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
-    """A file to write that takes its name when the block ends, and leaves what was there before
-    when the block raises.
+    """A file to write that takes its name when the block ends. When the block raises, the old file
+    stays.
 
-    A writer that was killed leaves `.NAME.XXXXXXXX.part` behind, which the next one removes. `mode`
-    is "wb", or "w" for UTF-8 text. UsageError: the place cannot be written, or is full.
+    A killed writer leaves `.NAME.XXXXXXXX.part` behind, which the next one removes. `mode` is "wb",
+    or "w" for UTF-8 text. UsageError: the place cannot be written, or is full.
     """
     with _writable(path):
         remove_leftovers(path)
@@ -57,19 +59,18 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
 @contextlib.contextmanager
 def atomic_directory(out: Path, overwrite: bool = False) -> Iterator[Path]:
-    """A directory to fill that takes the name `out` when the block ends; on an error nothing of it
+    """A directory to fill that takes the name `out` when the block ends. On an error nothing of it
     stays.
 
-    The old directory stays whole until the new one stands in its place. A writer that was killed
-    leaves `.NAME.part` behind, which the next one removes. UsageError: `out` exists and `overwrite`
-    is False, another process is writing it, or the place is full.
+    The old directory stays whole until the new one is in its place. A killed writer leaves
+    `.NAME.part` behind, which the next one removes. UsageError: `out` exists and `overwrite` is
+    False, another process is writing it, or the place is full.
     """
     out = Path(os.path.abspath(out))  # noqa: PTH100  (resolve() would follow a link that is to be replaced itself)
     part = out.with_name(f".{out.name}.part")
     with _writable(out):
         _restore(out)
-        if os.path.lexists(out) and not overwrite:
-            raise UsageError(f"{out} exists; choose another name or pass --overwrite")
+        _check_free(out, overwrite)
         with _locked(part):
             _empty(part)
             try:
@@ -83,17 +84,16 @@ def atomic_directory(out: Path, overwrite: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def resumable_directory(out: Path) -> Iterator[Path]:
-    """A directory to fill in several runs: `.NAME.partial` beside `out`, which takes its name when
+    """A directory to fill in several runs: `.NAME.partial` next to `out`, which takes its name when
     the block ends.
 
-    What an error or a kill leaves in it is there in the next run: write each file in one step.
+    The next run finds what an error or a kill left in it, so write each file in one step.
     UsageError: `out` exists, another process is filling the directory, or the place is full.
     """
     out = Path(os.path.abspath(out))  # noqa: PTH100  (as in atomic_directory)
     part = out.with_name(f".{out.name}.partial")
     with _writable(out):
-        if os.path.lexists(out):
-            raise UsageError(f"{out} exists; choose another name")
+        _check_free(out, None)
         with _locked(part):
             yield part
             fsync_tree(part)
@@ -101,9 +101,16 @@ def resumable_directory(out: Path) -> Iterator[Path]:
             fsync_directory(out.parent)
 
 
+def check_output(out: Path, overwrite: bool | None = None) -> None:
+    """What can be told of an output before long work: UsageError where `out` exists and `overwrite`
+    is not True (None: there is no such option), or its folder is absent or cannot be written."""
+    with _writable(Path(os.path.abspath(out))):  # noqa: PTH100  (as in atomic_directory)
+        _check_free(out, overwrite)
+
+
 def remove_leftovers(path: Path) -> None:
-    """Remove the parts that killed writers of this very file left. A part just made may not be
-    locked yet: it is left alone."""
+    """Remove the parts that killed writers of this very file left. A new part may not be locked
+    yet, and stays."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}.part"):
         with contextlib.suppress(ImportError, OSError):
             if time.time() - left.stat().st_mtime > _NEWBORN:
@@ -131,8 +138,8 @@ def user_cache() -> Path:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """A second name for a file that nobody writes into any more, or a copy where the file system
-    has no such names."""
+    """A second name for a file that nobody writes to any more, or a copy where the file system has
+    no such names."""
     try:
         target.hardlink_to(source)
     except OSError:
@@ -146,6 +153,9 @@ def fsync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_HERE:
+            raise
     finally:
         os.close(descriptor)
 
@@ -160,10 +170,16 @@ def fsync_tree(path: Path) -> None:
         fsync_directory(Path(folder))
 
 
+def _check_free(out: Path, overwrite: bool | None) -> None:
+    if os.path.lexists(out) and not overwrite:
+        instead = "" if overwrite is None else " or pass --overwrite"
+        raise UsageError(f"{out} exists; choose another name{instead}")
+
+
 @contextlib.contextmanager
 def _writable(path: Path) -> Iterator[None]:
-    """One clear line for a full disk anywhere in the block, and for a folder that is not there or
-    not ours."""
+    """One clear line for a full disk anywhere in the block, and for a folder that is missing or not
+    ours."""
     if not path.parent.is_dir():
         raise UsageError(
             f"{path}: the folder {path.parent} does not exist; create it or choose another"
@@ -181,6 +197,16 @@ def _writable(path: Path) -> Iterator[None]:
         ) from error
 
 
+def _locks(descriptor: int) -> bool:
+    """As `_lock`; a file system without locks is one where nobody holds any."""
+    try:
+        return _lock(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_HERE:
+            raise
+        return True
+
+
 def _lock(descriptor: int) -> bool:
     """Take the file's lock, which dies with its process; False where another holds it. OSError: the
     file system has none; ImportError: the system has none."""
@@ -195,7 +221,7 @@ def _lock(descriptor: int) -> bool:
 
 @contextlib.contextmanager
 def _locked(part: Path) -> Iterator[None]:
-    """Own the directory `part`, made where it is not there. UsageError: another process owns it."""
+    """Own the directory `part`, which is made if missing. UsageError: another process owns it."""
     if part.is_symlink() or part.is_file():
         raise UsageError(f"{part} is in the way; remove it")
     with _directory_lock(part) if _OPENS_DIRECTORIES else _lock_file(part):
@@ -209,7 +235,7 @@ def _directory_lock(part: Path) -> Iterator[None]:
     descriptor = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         if (
-            not _lock(descriptor)
+            not _locks(descriptor)
             or not os.path.lexists(part)
             or not os.path.samestat(os.fstat(descriptor), os.lstat(part))
         ):
@@ -244,7 +270,7 @@ def _busy(part: Path) -> UsageError:
 
 
 def _empty(part: Path) -> None:
-    """Remove what an earlier, killed writer left in a directory that is owned now."""
+    """Remove what a killed writer left in a directory that is owned now."""
     for left in part.iterdir():
         shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
 
@@ -270,8 +296,8 @@ def _publish(part: Path, out: Path) -> None:
 
 
 def _restore(out: Path) -> None:
-    """Undo an overwriting that was cut off between its two renames, and finish a removal that was
-    cut off."""
+    """Undo an interrupted overwriting, if it stopped between its two renames, and finish an
+    interrupted removal."""
     old = _aside(out)
     if os.path.lexists(old):
         if os.path.lexists(out):

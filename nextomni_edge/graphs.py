@@ -1,4 +1,4 @@
-"""The interface of every component, derived from the model's config alone: the one place that knows
+"""The interface of every component, derived from the model's config: the only place that knows
 shapes and wire names."""
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ def graph_specs(config: ModelConfig) -> dict[str, GraphSpec]:
         _backbone(config), _text_head(config), *(_code_head(config, name) for name, _ in coded),
         *(spec for _, codec in coded for spec in codec.specs(config)),
     ]  # fmt: skip
-    if config.image.vq_encoder and "image" in config.modalities:
+    if config.quantises and "image" in config.modalities:
         specs.append(_image_quantiser(config))
     return {spec.name: spec for spec in specs}
 
 
 def without_states(spec: GraphSpec) -> GraphSpec:
-    """The interface of a component whose runtime keeps its states inside: nothing stands before the
-    rows on the wire, and padding stands behind them."""
+    """The interface of a component whose runtime keeps its states inside: no past is passed, and
+    padding comes after the rows."""
     if not spec.states:
         return spec
     taken, given = ({pair[side] for pair in spec.states} for side in (0, 1))
@@ -154,7 +154,7 @@ def image_codec(config: ModelConfig) -> list[GraphSpec]:
 
 
 def _image_encoder(config: ModelConfig) -> GraphSpec:
-    """Pixels to codes, or to the rows that the backbone sees of an image that is given."""
+    """Pixels to codes, or to the rows that the backbone reads for a given image."""
     features = TensorSpec(
         Wire.EMBEDDINGS, "float32", (_batch(), config.image.positions, config.backbone.hidden_size)
     )
@@ -163,8 +163,8 @@ def _image_encoder(config: ModelConfig) -> GraphSpec:
 
 
 def _image_quantiser(config: ModelConfig) -> GraphSpec:
-    """Pixels to codes where the backbone sees features of a given image: the codes that the decoder
-    turns back."""
+    """Pixels to codes where the backbone reads features of a given image: the codes that the
+    decoder turns back."""
     return GraphSpec(ComponentName.IMAGE_QUANTISER, (_pixels(config),), (_image_codes(config),))
 
 
@@ -188,8 +188,8 @@ def audio_codec(config: ModelConfig) -> list[GraphSpec]:
 
 
 def _audio_encoder(config: ModelConfig) -> GraphSpec:
-    """Log-mel arrives cut in tokens, (batch, length, frames_per_token, mels), so that any length is
-    a whole number of tokens."""
+    """Log-mel arrives cut into tokens, (batch, length, frames_per_token, mels), so that any length
+    is a whole number of tokens."""
     audio = config.audio
     log_mel = TensorSpec(
         Wire.LOG_MEL,

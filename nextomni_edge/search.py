@@ -11,17 +11,20 @@ import contextlib
 import hashlib
 import json
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Final, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.files import atomic_write, remove_leftovers
+from nextomni_edge.formats.regular import check_regular, open_regular
 from nextomni_edge.formats.strict_json import parse_json, read_dataclass
 from nextomni_edge.media.image import open_image
 from nextomni_edge.media.kinds import kind_of
@@ -37,6 +40,8 @@ INDEX_NAME = ".nextomni-edge-index.safetensors"
 FORMAT = "nextomni-edge-index"
 VERSION = 1
 SAVE_EVERY_SECONDS = 10.0
+MAX_MEDIA: Final = 2**35  # bytes of one file
+SLOWEST = 60.0  # seconds that one file may take
 # the coarsest file clock in use (FAT): a file written this shortly before it was hashed may change
 # unseen
 CLOCK_NS = 2_000_000_000
@@ -143,6 +148,7 @@ def load_index(path: Path, model: str) -> Index:
 def _read_index(path: Path) -> tuple[Header, Float32]:
     from safetensors import safe_open
 
+    open_regular(path).close()
     try:
         with safe_open(path, framework="numpy") as file:
             described = parse_json((file.metadata() or {})["index"].encode(), str(path))
@@ -252,6 +258,26 @@ def _known(path: Path, identity: str, forgiving: bool = False) -> Iterable[tuple
     return []
 
 
+@contextlib.contextmanager
+def _time_limit(path: Path) -> Iterator[None]:
+    """InputError after `SLOWEST` seconds. Only a process's main thread, and only where there are
+    timers, can be told."""
+    if threading.current_thread() is not threading.main_thread() or os.name == "nt":
+        yield
+        return
+
+    def over(signum: int, frame: object) -> NoReturn:
+        raise InputError(f"{path}: not read within {SLOWEST:g} s")
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, SLOWEST)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 class _Update:
     """One run over the folder: what was known, and the rows found so far."""
 
@@ -269,6 +295,7 @@ class _Update:
 
     def add(self, relative: str, path: Path) -> None:
         try:
+            check_regular(path, path.stat(), MAX_MEDIA)
             if not relative.isascii() and relative.encode("utf-8", "replace").decode() != relative:
                 raise InputError(f"{relative!a}: the name is not Unicode; rename the file")
             status = path.stat()
@@ -277,13 +304,14 @@ class _Update:
                 self._rows[relative] = before
                 self.report.kept += 1
             else:
-                self._rows[relative] = self._read(relative, path, status)
+                with _time_limit(path):
+                    self._rows[relative] = self._read(relative, path, status)
         except (InputError, OSError) as error:
             self.report.skipped.append((relative.encode("utf-8", "replace").decode(), str(error)))
 
     def _read(self, relative: str, path: Path, status: os.stat_result) -> tuple[Entry, Float32]:
         hashed_ns = time.time_ns()
-        with path.open("rb") as file:
+        with open_regular(path, MAX_MEDIA) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         kind = file_kind(path)
         entry = Entry(relative, kind, digest, status.st_size, status.st_mtime_ns, hashed_ns)

@@ -35,7 +35,7 @@ class Dim:
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One tensor of a graph: its wire name, its dtype, and per axis an exact size or a `Dim`."""
+    """One tensor of a graph: its name, its dtype, and per axis an exact size or a `Dim`."""
 
     name: str
     dtype: Dtype
@@ -107,7 +107,7 @@ class GraphSpec:
 
 
 class Wire:
-    """The names that tensors bear on the wire, in every graph format."""
+    """The names of the graphs' inputs and outputs, in every format."""
 
     TOKENS: Final = "tokens"
     CODES: Final = "codes"
@@ -127,7 +127,7 @@ class Wire:
 
 
 class ComponentName:
-    """The components a model leaves PyTorch as (METHOD 2), one graph each."""
+    """The components that leave PyTorch (METHOD 2), one graph each."""
 
     EMBED_TEXT: Final = "embed_text"
     EMBED_IMAGE: Final = "embed_image"

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nextomni_edge.config import ModelConfig
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.modalities.table import MODALITIES
 from nextomni_edge.spec import ComponentName, Modality
 from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, respond
 from nextomni_edge.tokens.sequence import Segment, Sequence
+from nextomni_edge.tokens.text import SpecialTokens
 
 STEPS: Final = 8
 FRAMES: Final = 2
@@ -30,7 +33,7 @@ PROMPTS: Final = {
 
 @dataclass(frozen=True)
 class Task:
-    """A generation that can be run again from this alone."""
+    """A generation with everything that is needed to run it again."""
 
     name: str
     sequence: Sequence
@@ -38,7 +41,7 @@ class Task:
 
     @property
     def modality(self) -> Modality:
-        """Of what is generated."""
+        """The modality of what is generated."""
         return self.sequence.segments[self.sequence.generated()[0]].modality
 
 
@@ -61,14 +64,14 @@ def media(model: EdgeModel, kind: Kind) -> NDArray[Any]:
 
 
 def encoded(model: EdgeModel, kind: Kind) -> Part:
-    """The part that `media` becomes in the model's encoders."""
+    """The part that the model's encoders make of `media`."""
     return Part(kind, model.encode(kind, media(model, kind)))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A task before its media are encoded: what the user gives beside the text, what is answered,
-    and what was answered before."""
+    """A task before its media are encoded: what the user gives besides the text, the kind of
+    answer, and the earlier answers."""
 
     name: str
     answer: Kind
@@ -77,12 +80,12 @@ class Plan:
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        """Every kind that the task's conversation holds."""
+        """Every kind of part in the task's conversation."""
         return (self.answer, *self.given, *self.earlier)
 
     @property
     def components(self) -> tuple[str, ...]:
-        """What making, running and decoding the task takes."""
+        """The components that making, running and decoding the task needs."""
         shown = {MODALITIES[kind].segments for kind in (*self.given, *self.earlier)}
         answer = MODALITIES[self.answer].segments
         encoders = {f"{modality}_encoder" for modality in shown}
@@ -120,6 +123,10 @@ class Plan:
         return Task(self.name, sequence, options)
 
 
+# What a model of text only is tried with, and one that edits pictures besides.
+TEXT_ONLY: Final = Plan("text-to-text", "text")
+EDITING: Final = Plan("image-to-image", "image", given=("image",))
+
 PLANS: Final = (
     Plan("text-to-image", "image"),
     Plan("image-to-text", "text", given=("image",)),
@@ -133,10 +140,30 @@ PLANS: Final = (
 )
 
 
+def plans_of(config: ModelConfig) -> tuple[Plan, ...]:
+    """The tasks that a model is tried with; it may still lack what some of them need."""
+    if config.modalities == ("text",) and not config.causal:
+        return (TEXT_ONLY, *PLANS)
+    return (*PLANS, EDITING) if config.text.template == "lumina" else PLANS
+
+
+def unable(
+    plan: Plan, components: Container[str], special: SpecialTokens, config: ModelConfig
+) -> str | None:
+    """Why a bundle of these components cannot do a task, or None."""
+    if config.causal and plan.answer != "text":
+        return "an autoregressive model answers in text"
+    if missing := [name for name in plan.components if name not in components]:
+        return f"the bundle has no {', '.join(missing)}"
+    if absent := [kind for kind in plan.kinds if not special.has(kind)]:
+        return f"the model's conversations hold no {', '.join(absent)}"
+    return None
+
+
 def task_to_json(task: Task) -> dict[str, object]:
-    """All but the tokens, which stand in the trace's tensors."""
+    """Everything but the tokens, which are in the trace's tensors."""
     segments = [[segment.modality, segment.frozen] for segment in task.sequence.segments]
-    return {"segments": segments, "options": vars(task.options)}
+    return {"segments": segments, "options": task.options.to_json()}
 
 
 def task_from_json(name: str, data: dict[str, Any], tokens: list[NDArray[Any]]) -> Task:
@@ -144,4 +171,4 @@ def task_from_json(name: str, data: dict[str, Any], tokens: list[NDArray[Any]]) 
         Segment(kind, ids, frozen)
         for (kind, frozen), ids in zip(data["segments"], tokens, strict=True)
     ]
-    return Task(name, Sequence(tuple(segments)), GenerationOptions(**data["options"]))
+    return Task(name, Sequence(tuple(segments)), GenerationOptions.of(**data["options"]))

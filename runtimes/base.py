@@ -3,16 +3,20 @@ imports no library early."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 
+from nextomni_edge.bundle.component_format import FORMATS
 from nextomni_edge.errors import GateError, InputError, MissingRuntimeError, UsageError
 from nextomni_edge.graphs import without_states
 from nextomni_edge.runtimes.state import Array as Array  # every runtime has it from here
@@ -33,10 +37,11 @@ RUNTIMES: Final = {
 }
 # A component's format → the runtimes that read it, the first where none is named.
 READERS: Final[Mapping[str, tuple[str, ...]]] = {
-    "coreml": ("coreml",),
-    "gguf": ("llamacpp",),
-    "onnx": ("onnx", "openvino", "tensorrt"),
+    name: record.runtimes for name, record in FORMATS.items()
 }
+
+MAX_THREADS: Final = 1024
+_FIXED: Final[ContextVar[int]] = ContextVar("threads", default=0)
 
 
 @dataclass(frozen=True)
@@ -255,10 +260,23 @@ def _check_known(name: str) -> None:
 
 
 def threads() -> int:
-    """Threads from OMP_NUM_THREADS, which the vendors' own builds ignore; 0, all cores, where it is
-    unset."""
+    """Threads from OMP_NUM_THREADS, which the vendors' own builds ignore, at most `MAX_THREADS`; 0,
+    all cores, where it is unset."""
+    if fixed := _FIXED.get():
+        return fixed
     value = os.environ.get("OMP_NUM_THREADS", "")
-    return int(value) if value.isdecimal() else 0
+    return min(int(value), MAX_THREADS) if re.fullmatch("[0-9]{1,9}", value) else 0
+
+
+@contextlib.contextmanager
+def fixed_threads(count: int) -> Iterator[None]:
+    """Sessions loaded in the block use so many threads: sums in another order have other last
+    bits."""
+    token = _FIXED.set(count)
+    try:
+        yield
+    finally:
+        _FIXED.reset(token)
 
 
 def _mismatch(

@@ -208,7 +208,7 @@ class LlamaCppRuntime(Runtime):
         self.choose_provider(component, provider, CPU)
         if component != ComponentName.BACKBONE:
             raise InputError(
-                f"{component}: llama.cpp runs a {ComponentName.BACKBONE} alone; {file} is another"
+                f"{component}: llama.cpp only runs a {ComponentName.BACKBONE}; {file} is another"
                 " component"
             )
         try:
@@ -228,8 +228,8 @@ def _lengths(component: str, mask: Array, positions: Array) -> Array:
     lengths: Array = mask.sum(axis=1)
     if (mask != (np.arange(mask.shape[1]) < lengths[:, None])).any():
         raise UsageError(
-            f"{component}: rows that nothing attends to stand between others; llama.cpp takes them"
-            " at the end alone"
+            f"{component}: rows that nothing attends to stand between others; llama.cpp only takes"
+            " them at the end"
         )
     if (np.diff(positions, axis=1)[mask[:, 1:]] != 1).any():
         raise UsageError(
@@ -244,7 +244,7 @@ def _check_last(component: str, first: int, length: int, kept: int) -> None:
     if length and not first <= kept <= first + length:
         raise UsageError(
             f"{component}: positions {first} to {first + length - 1} of a sequence of which {kept}"
-            " are kept; llama.cpp computes the last alone"
+            " are kept; llama.cpp only computes the last"
         )
 
 

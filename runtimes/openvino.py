@@ -276,7 +276,7 @@ def _check_interface(
     ):
         expected = [(tensor.name, tensor.dtype) for tensor in specs]
         named = {name for name, _ in expected}
-        # an input that is only multiplied by ones bears the product's name beside its own
+        # an input that is only multiplied by ones bears the product's name besides its own
         actual = [
             (name, DTYPES.get(port.get_element_type(), str(port.get_element_type())))
             for port in ports

@@ -25,7 +25,7 @@ class State(ABC):
     filled (B,columns): the positions that hold something.
     """
 
-    # rows may be computed anew whatever stands behind them; else a sequence's last rows alone
+    # any rows may be computed again; False: only a sequence's last rows
     any_rows = True
 
     def __init__(self, batch: int, columns: int) -> None:

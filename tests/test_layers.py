@@ -88,7 +88,7 @@ MAY_IMPORT = {
         "runtimes.coreml",
         "runtimes.torch",
     },
-    "export": RUN | {"models", "verify"},
+    "export": RUN | {"bundle.onnx_graph", "models", "verify"},
     "calibration": RUN | {"bundle.onnx_graph", "measure", "media", "verify"},
     "pack": STORED,
     "pack.ios": RUN | {"pack", "verify"},

@@ -9,8 +9,6 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from nextomni_edge.config import (
     AudioConfig,
     BackboneConfig,
@@ -23,8 +21,6 @@ from nextomni_edge.config import (
     TextConfig,
     TransformerConfig,
 )
-from nextomni_edge.models import native
-from nextomni_edge.models.omni import OmniModel
 from nextomni_edge.spec import ComponentName
 from nextomni_edge.tokens.text import TextTokenizer
 from nextomni_edge.tokens.train import train_tokenizer
@@ -84,6 +80,12 @@ def causal_config() -> ModelConfig:
 def tiny_model(out: Path, config: ModelConfig | None = None, seed: int = 0) -> Path:
     """Write a model directory with random weights, wide enough that logits differ clearly between
     symbols."""
+    # here, because a device's tests take the config and have no PyTorch
+    import torch
+
+    from nextomni_edge.models import native
+    from nextomni_edge.models.omni import OmniModel
+
     config = config or tiny_config()
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = Path(folder) / "tokenizer.json"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from nextomni_edge.errors import InputError
+from nextomni_edge.formats.regular import open_regular
 from nextomni_edge.formats.strict_json import parse_json, read_dataclass
 from nextomni_edge.media.kinds import check_file
 from nextomni_edge.tokens.chat import Kind
@@ -57,11 +58,14 @@ def read_prompts(path: Path) -> tuple[list[Prompt], Path]:
     file = path / NAME if path.is_dir() else path
     check_file(file)
     prompts = []
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
+    with open_regular(file) as lines:
+        # an endless line is not read to its end
+        for number, line in enumerate(iter(lambda: lines.readline(MAX_LINE + 1), b""), 1):
             where = f"{file}, line {number}"
             if len(line) > MAX_LINE:
-                raise InputError(f"{where}: {len(line)} bytes, at most {MAX_LINE} are read")
+                raise InputError(
+                    f"{where}: at least {len(line)} bytes, at most {MAX_LINE} are read"
+                )
             if line.strip():
                 prompts.append(
                     _checked(read_dataclass(Prompt, parse_json(line, where), where), where)

@@ -39,6 +39,7 @@ Branch = Literal["conditional", "unconditional"]
 PROVENANCE: Final = "provenance.json"
 FORMAT: Final = "nextomni-edge-calibration"
 VERSION: Final = 1
+MAX_BINS: Final = 4096
 FEWEST_BINS: Final = 4  # a set of fewer says nothing of how the inputs change with t
 MAX_PROVENANCE: Final = 64 * 2**20
 
@@ -71,6 +72,10 @@ class CalibrationRecord:
     generation: dict[str, dict[str, float]]
     trajectories: tuple[TrajectoryRecord, ...] = ()
     counts: dict[str, dict[str, tuple[int, ...]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.bins <= MAX_BINS:
+            raise InputError(f"a calibration set of {self.bins} bins, expected 1 to {MAX_BINS}")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from nextomni_edge.formats.strict_json import read_dataclass, read_json
 from nextomni_edge.spec import ComponentName
 
 # An encoder's codes are argmaxes over a codebook. Of the demo's 64 held-out pictures and 64 sounds,
-# INT8 weights alone leave 99.3 and 99.4 % of the codes as they are, rounded activations as well
+# only INT8 weights leave 99.3 and 99.4 % of the codes as they are, rounded activations as well
 # 98.4 and 99.2 %, INT4 weights 92.1 and 94.6 %.
 WEIGHTS_ALONE: Final = (
     ComponentName.IMAGE_ENCODER,

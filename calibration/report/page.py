@@ -107,7 +107,7 @@ def sizes(data: Mapping[str, Any]) -> str:
         )
     return table(
         "Size, one backbone forward, one whole generation (medians, taken in turn; peak memory,"
-        " each alone)",
+        " each by itself)",
         heads,
         rows,
     )

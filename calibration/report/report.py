@@ -217,7 +217,7 @@ def token_agreement(
     """By task: the share of sub-codes that whole generations from the same seeds end with alike,
     and of generations all alike.
 
-    The same prompts as the parent's: media are encoded by the parent, so that generation alone
+    The same prompts as the parent's: media are encoded by the parent, so that only generation
     differs.
     """
     shares: dict[str, list[float]] = {}
@@ -242,7 +242,7 @@ def token_agreement(
 
 def shortened(options: GenerationOptions) -> GenerationOptions:
     """With every shortcut that changes no token."""
-    return dataclasses.replace(options, skip_first_forward=True, stop_early=True)
+    return options.changed(skip_first_forward=True, stop_early=True)
 
 
 def generation_seconds(

@@ -16,6 +16,7 @@ from catalog import read_json
 from demo_bundle import BUNDLE, ensure_bundle
 from gallery import Gallery, Grid, Task
 from judges import JUDGES, Panel
+from measured import LABELS, read_measures, weakness
 from measures import Exam
 from rich.console import Console
 from rich.progress import (
@@ -35,21 +36,23 @@ from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.verify import Report, verify
 
 LEAD = (
-    "One small model reads and writes text, pictures, speech and films, every direction by discrete"
-    " flow matching. It was trained in PyTorch; everything below was made by the exported bundle in"
-    " ONNX Runtime, one try each, nothing picked. The drawings and the voice that it is given are"
-    " ones that training never met."
+    "One small model reads and writes text, pictures, speech and films, in every direction, by"
+    " discrete flow matching. It was trained in PyTorch. The exported bundle made everything below"
+    " in ONNX Runtime: one try each, and nothing was picked. The drawings and the voice that the"
+    " model is given were not in its training set."
 )
 PARITY = (
-    "Measured by the export itself, which fails otherwise: each graph against its PyTorch module,"
-    " and whole generations, step by step, token by token, with the same seed. A near tie is a draw"
-    " so close to another outcome that float32 rounding may decide it; all are counted."
+    "The export compares each graph with its PyTorch module, and whole generations with the same"
+    " seed, token by token at every step. It fails where they differ. A near tie is a draw so close"
+    " to another outcome that rounding in float32 may decide it. All near ties are counted."
 )
 CREDITS = """<p>Drawings: Noto Emoji, first and current design (Google, Apache-2.0), Twemoji
 (Twitter, Inc and contributors, CC-BY-4.0), EmojiOne 2 (Emoji One, CC-BY-4.0), FxEmojis (Mozilla,
-Apache-2.0), Fluent Emoji (Microsoft, MIT), scaled to a few pixels and moved. Held-out voice:
-Flite's slt (Carnegie Mellon University). Every file's maker and licence stands in
-<code>examples/emoji/heldout/index.json</code> and <code>examples/emoji/NOTICE.md</code>.</p>"""
+Apache-2.0), Fluent Emoji (Microsoft, MIT). All are scaled to a few pixels and moved. Held-out
+voice: Flite's slt (Carnegie Mellon University). <code>examples/emoji/heldout/index.json</code> and
+<code>examples/emoji/NOTICE.md</code> name the maker and the licence of every file.</p>"""
+
+RESULTS = BUNDLE.with_name("eval.json")  # committed
 
 
 def parity_tables(parity: dict[str, Any]) -> str:
@@ -106,29 +109,32 @@ def size_tables(bundle: Bundle, tasks: list[Task], times: dict[str, float]) -> s
 
 
 def measure_tables(results: Path) -> tuple[str, str]:
-    """What `make eval` measured, if it was run."""
-    details = results.with_name(f"{results.stem}-details.json")
-    if not details.exists():
-        return (
-            "Run <code>make eval</code>, then <code>make demo</code> again, to see them here.",
-            "",
-        )
-    data = read_json(details)
+    """What `make eval` measured: the committed results, and the judges' own accuracy where the
+    measuring was done here."""
+    measures = read_measures(results)
+    if not measures:
+        return "<code>make eval</code> measures them; then run <code>make demo</code> again.", ""
     rows = [
-        [name, found["value"], found["n"], f"{found['ci95'][0]:.3f} – {found['ci95'][1]:.3f}"]
-        for name, found in data["measures"].items()
+        [LABELS.get(name, name), found["value"], found["n"], interval(found)]
+        for name, found in measures.items()
     ]
-    for kind, report in data["judges"].items():
+    details = results.with_name(f"{results.stem}-details.json")
+    for kind, report in (read_json(details)["judges"] if details.exists() else {}).items():
         own = {split: accuracy for split, accuracy in report.items() if isinstance(accuracy, dict)}
         rows += [
-            [f"the {kind} judge itself, {split}", accuracy["value"], accuracy["n"], ""]
+            [f"The {kind} judge itself: {split}", accuracy["value"], accuracy["n"], ""]
             for split, accuracy in own.items()
         ]
     lead = (
-        "Share of right answers on the held-out split by <code>make eval</code>, with Wilson's 95 %"
-        " interval."
+        "The committed checkpoint's share of right answers on the held-out split, measured by"
+        " <code>make eval</code>, with Wilson's 95 % interval."
     )
-    return lead, page.table(["measure", "value", "n", "95 % interval"], rows)
+    return lead, page.table(["measure", "share right", "n", "95 % interval"], rows)
+
+
+def interval(found: dict[str, Any]) -> str:
+    low, high = found["ci95"]
+    return f"{low:.3f} – {high:.3f}"
 
 
 def build(
@@ -141,14 +147,15 @@ def build(
     facts: str,
 ) -> str:
     """The whole page."""
-    lead, measures = measure_tables(results)
+    lead, measured = measure_tables(results)
     anchors = [
         ("forming", "How a picture forms"),
         ("retrieval", "Retrieval"),
         ("parity", "Parity"),
         ("sizes", "Sizes and times"),
     ]
-    sections = [page.task(task) for task in tasks]
+    measures = read_measures(results)
+    sections = [page.task(task, weakness(task.title, measures)) for task in tasks]
     links = [
         (section.split('"')[1], task.title) for section, task in zip(sections, tasks, strict=True)
     ] + [
@@ -172,7 +179,7 @@ def build(
         ),
         sizes=size_tables(bundle, tasks, times),
         measures_lead=lead,
-        measures=measures,
+        measures=measured,
         credits=CREDITS,
     )
 
@@ -187,7 +194,7 @@ def headline(bundle: Bundle, report: Report, tasks: list[Task], times: dict[str,
     return page.facts(
         [
             ("bundle", f"{size / 1e6:.1f} MB"),
-            ("of it weights", f"{weights / 1e6:.1f} MB"),
+            ("weights in it", f"{weights / 1e6:.1f} MB"),
             ("graphs", str(len(bundle.manifest.components))),
             ("loaded in", f"{times['load the bundle']:.1f} s"),
             ("one picture alone", f"{times['one picture alone']:.2f} s"),
@@ -244,7 +251,7 @@ def make(out: Path, bundle_path: Path, settings: dict[str, Any], console: Consol
         clock("one picture alone", began)
         forming, grids = page.forming(gallery.forming()), gallery.grids()
     facts = headline(bundle, report, tasks, clock.times)
-    html = build(bundle, tasks, forming, grids, clock.times, out.with_name("eval.json"), facts)
+    html = build(bundle, tasks, forming, grids, clock.times, RESULTS, facts)
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(out, "w") as file:
         file.write(html)

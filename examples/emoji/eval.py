@@ -64,7 +64,7 @@ def open_model(path: Path, runtime: str | None, provider: str | None) -> tuple[E
         ), bundle_identity(path)
     if runtime not in (None, "torch") or provider:
         raise UsageError(
-            f"{path} is no bundle: it runs in torch alone; export it first, or leave --runtime and"
+            f"{path} is no bundle: only torch runs it; export it first, or leave --runtime and"
             " --provider out"
         )
     digests = Checkpoint.open(path).sha256()

@@ -20,6 +20,11 @@ from nextomni_edge.media.image import to_bytes
 
 TEMPLATE = HERE / "page.html"
 FRAME_MILLISECONDS, BARS = 220, 48
+SIGN = (
+    '<svg class="sign" viewBox="0 0 16 16" aria-hidden="true">'
+    '<path class="play" d="M3 1v14l11-7z"/>'
+    '<rect class="stop" x="3" y="3" width="10" height="10"/></svg>'
+)
 
 
 def render(title: str, **parts: str) -> str:
@@ -73,7 +78,10 @@ def waveform_svg(waveform: Floats) -> str:
         f'<rect x="{3 * i}" y="{15 - h / 2:.1f}" width="2" height="{h:.1f}" rx="1"/>'
         for i, h in enumerate(heights)
     )
-    return f'<svg viewBox="0 0 {3 * BARS} 30" aria-hidden="true">{bars}</svg>'
+    return (
+        f'<svg class="wave" viewBox="0 0 {3 * BARS} 30" preserveAspectRatio="none"'
+        f' aria-hidden="true">{bars}</svg>'
+    )
 
 
 def shown(item: Shown, label: str = "") -> str:
@@ -82,7 +90,8 @@ def shown(item: Shown, label: str = "") -> str:
         return f'<p class="said">{html.escape(str(item.value)) or "<i>nothing</i>"}</p>'
     if item.kind == "audio":
         inside = (
-            f'{waveform_svg(item.value)}<audio preload="metadata" src="{flac(item.value)}"></audio>'
+            f"{SIGN}{waveform_svg(item.value)}"
+            f'<audio preload="metadata" src="{flac(item.value)}"></audio>'
         )
         return (
             '<button class="sound" type="button" aria-label="play'
@@ -93,18 +102,22 @@ def shown(item: Shown, label: str = "") -> str:
 
 
 def example(found: Example) -> str:
-    """A small conversation with the verdict beneath."""
+    """A small conversation with the verdict beneath. The verdict is about the last turn: what the
+    model said before stays as it is."""
     label = next((str(item.value) for _, item in found.turns if item.kind == "text"), "")
+    roles = [role for role, _ in found.turns]
+    roles[-1] += " judged"
     turns = "".join(
-        f'<div class="{role} {item.kind}">{shown(item, label)}</div>' for role, item in found.turns
+        f'<div class="{role} {item.kind}">{shown(item, label)}</div>'
+        for role, (_, item) in zip(roles, found.turns, strict=True)
     )
     state = {True: "right", False: "wrong", None: ""}[found.right]
     verdict = html.escape(found.verdict) or ("right" if found.right else "")
     return f'<figure class="{state}">{turns}<figcaption>{verdict}</figcaption></figure>'
 
 
-def task(found: Task) -> str:
-    """A section: title, what it shows, its examples."""
+def task(found: Task, weakness: str = "") -> str:
+    """A section: title, what it shows, why the direction is weak where it is, its examples."""
     judged = [e.right for e in found.examples if e.right is not None]
     count = f'<span class="count">{sum(judged)} of {len(judged)}</span>' if judged else ""
     name = (
@@ -116,6 +129,8 @@ def task(found: Task) -> str:
     )
     examples = "".join(example(e) for e in found.examples)
     heading = f"<h2>{html.escape(found.title)} {count}</h2><p>{html.escape(found.explanation)}</p>"
+    if weakness:
+        heading += f'<p class="weak">{html.escape(weakness)}</p>'
     return f'<section id="{name}">{heading}<div class="examples">{examples}</div></section>'
 
 

@@ -11,8 +11,8 @@ from nextomni_edge.errors import UsageError
 
 @dataclass(frozen=True)
 class Account:
-    """Bytes of the files in which weights stand; of the content that graphs reference, what several
-    share counted once; and of the largest such file."""
+    """Bytes of the weight files; bytes that graphs reference, where shared content counts once; and
+    bytes of the largest such file."""
 
     on_disk: int
     referenced: int
@@ -24,8 +24,9 @@ class Account:
 
 
 def account(bundle: Bundle) -> Account:
-    """The weights of a bundle of ONNX graphs. UsageError: Core ML packages, which hold theirs."""
-    if any(component.format != "onnx" for component in bundle.manifest.components.values()):
+    """The weights of a bundle of ONNX graphs. UsageError: Core ML packages, which hold their
+    own."""
+    if any(not component.stored_as.onnx for component in bundle.manifest.components.values()):
         raise UsageError(
             f"{bundle.path}: Core ML packages hold their weights; only ONNX graphs reference files"
         )

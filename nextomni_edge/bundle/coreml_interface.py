@@ -1,5 +1,4 @@
-"""What crosses the border of a Core ML package: a component's spec, in the form that the package
-was exported in."""
+"""Inputs and outputs of a Core ML package: a component's spec, in the package's form."""
 
 from __future__ import annotations
 
@@ -17,9 +16,9 @@ KEPT = (Wire.KEYS, Wire.VALUES)
 
 @dataclass(frozen=True)
 class Form:
-    """single: one sequence at a time. rows: the counts that shapes are enumerated for, ascending;
-    empty: any within the spec. keeps: keys and values stay inside, as a state, whose shape Core ML
-    wants fixed: one sequence of all positions, in float16."""
+    """single: one sequence at a time. rows: the enumerated counts of rows, ascending; empty: any
+    within the spec. keeps: keys and values stay inside as a state. Core ML wants a fixed shape for
+    it: one sequence of all positions, in float16."""
 
     single: bool = False
     rows: tuple[int, ...] = ()
@@ -27,7 +26,7 @@ class Form:
 
     @classmethod
     def of(cls, program: MilProgram) -> Form:
-        """The form that a package's own description tells."""
+        """The form that a package describes itself."""
         bounds, shapes = next(((first.bounds, first.shapes) for first in program.inputs), ((), ()))
         rows, keeps = (
             tuple(sorted({shape[1] for shape in shapes if len(shape) > 1})),
@@ -43,8 +42,8 @@ def limited(spec: GraphSpec, form: Form) -> GraphSpec:
 
 
 def packaged(spec: GraphSpec, form: Form) -> GraphSpec:
-    """The interface that a package has. `held` (positions,) says what the state holds of each
-    position after the call: the column of (what it held, the rows), counted through."""
+    """A package's interface. `held` (positions,) says what the state holds at each position after
+    the call: an index into the columns of (what it held, the rows)."""
     found = _each(
         limited(spec, form), lambda tensor: _sized(tensor, {"batch": 1} if form.single else {})
     )
@@ -60,26 +59,26 @@ def packaged(spec: GraphSpec, form: Form) -> GraphSpec:
 
 
 def state_shape(spec: GraphSpec) -> tuple[int, ...]:
-    """Of the keys, and of the values, that a package of this component keeps:
+    """The shape of the keys, and of the values, that a package of this component keeps:
     (layers,1,kv_heads,positions,head_dim)."""
     keys = next(tensor for tensor in spec.inputs if tensor.name == Wire.PAST_KEYS)
     return keys.shape({"batch": 1, "past": spec.dims()["past"].max})
 
 
 def bounds(spec: TensorSpec) -> tuple[tuple[int, int], ...]:
-    """The sizes of each axis that a package takes: the spec's, but never 0, which Core ML has
-    not."""
+    """The sizes of each axis that a package takes: the spec's, but never 0, which Core ML does not
+    support."""
     return tuple(
         (max(dim.min, 1), dim.max) if isinstance(dim, Dim) else (dim, dim) for dim in spec.dims
     )
 
 
 def shapes(spec: GraphSpec, form: Form) -> dict[str, tuple[tuple[int, ...], ...]]:
-    """By input, the shapes that are enumerated, as many of each: Core ML takes the first of all
-    inputs, or the second of all.
+    """The enumerated shapes of each input, equally many each. Core ML takes the first of all
+    inputs, or the second of all, and so on.
 
-    Each count of rows stands there without a past (of one column, as Core ML has no size 0) and
-    with all positions as the past.
+    Each count of rows is there without a past (one column, as Core ML has no size 0), and with all
+    positions as the past.
     """
     dims = spec.dims()
     if not form.rows or "rows" not in dims:
@@ -112,11 +111,11 @@ def chunk_spec(spec: GraphSpec, layers: int) -> GraphSpec:
 
 
 def chunk_layers(program: MilProgram) -> int:
-    """How many layers a package has. InputError: it is none of a backbone."""
+    """The number of layers in a package. InputError: it is no package of a backbone."""
     for feature in (*program.inputs, *program.states):
         if feature.name in (Wire.PAST_KEYS, Wire.KEYS) and feature.bounds:
             return feature.bounds[0][0]
-    raise InputError("one of several packages, but none of a backbone, which alone is cut")
+    raise InputError("one of several packages, but none of a backbone; only a backbone is cut")
 
 
 def _each(spec: GraphSpec, change: Callable[[TensorSpec], TensorSpec]) -> GraphSpec:

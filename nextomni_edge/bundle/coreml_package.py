@@ -1,15 +1,14 @@
-"""A Core ML package in a bundle: which files it is, and what is checked of it before a vendor
-library sees it.
+"""A Core ML package in a bundle: its files, and the checks before a vendor library sees it.
 
 A package is a folder, NAME.mlpackage at the bundle's top, of exactly three files that the manifest
-lists one by one. Core ML shares no weights between packages: a tensor that two components use
-stands in both. A backbone may be cut: NAME.2.mlpackage holds the layers after those of
-NAME.mlpackage, NAME.3.mlpackage those after them, each with the interface of a backbone of its
-layers.
+lists one by one. Core ML shares no weights between packages, so a tensor of two components is in
+both. A backbone may be cut: NAME.2.mlpackage holds the layers after those of NAME.mlpackage,
+NAME.3.mlpackage the layers after them. Each has the interface of a backbone of its layers.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from nextomni_edge.bundle.component_format import FORMATS, Stored
 from nextomni_edge.bundle.coreml_interface import (
     KEPT,
     Form,
@@ -28,12 +28,14 @@ from nextomni_edge.bundle.coreml_interface import (
     shapes,
     state_shape,
 )
-from nextomni_edge.bundle.manifest import PACKAGE, PACKAGE_INDEX, FileRecord
+from nextomni_edge.bundle.manifest import FileRecord
 from nextomni_edge.errors import InputError
 from nextomni_edge.formats.mil import BITS, Blob, Feature, MilProgram, read_program, unpacked
 from nextomni_edge.formats.strict_json import read_json
 from nextomni_edge.spec import GraphSpec, TensorSpec, Wire
 
+PACKAGE: Final = FORMATS["coreml"].ending
+PACKAGE_INDEX: Final = FORMATS["coreml"].index  # in Apple's format
 MODEL: Final = "Data/com.apple.CoreML/model.mlmodel"
 WEIGHTS: Final = "Data/com.apple.CoreML/weights/weight.bin"
 MAX_MODEL: Final = 64 * 2**20
@@ -51,17 +53,17 @@ _SENTINEL: Final = 0xDEADBEEF
 _IDS: Final = (
     "6e0c4d5e-7e0b-5c39-9f0e-2f6f2a7c0001",
     "6e0c4d5e-7e0b-5c39-9f0e-2f6f2a7c0002",
-)  # they need differ within a package alone
+)  # they need only differ within a package
 
 
 def constant_name(parameter: str) -> str:
-    """How a program calls a parameter of its component; in float16 `HALF` follows."""
+    """A program's name for a parameter of its component; `HALF` follows it in float16."""
     return f"p_{parameter.replace('.', '_')}"
 
 
 def package_index() -> dict[str, Any]:
-    """What a package's own Manifest.json holds; the same for each, so that the same model gives the
-    same bytes."""
+    """The content of a package's own Manifest.json. It never varies, so that the same model gives
+    the same bytes."""
     items = (
         ("model.mlmodel", "com.apple.CoreML/model.mlmodel"),
         ("weights", "com.apple.CoreML/weights"),
@@ -99,12 +101,12 @@ def read_package(package: Path) -> MilProgram:
 
 
 def operator_counts(package: Path) -> dict[str, dict[str, int]]:
-    """Of all packages of a component: by what an operator gives (a dtype, "weights" of compressed
-    ones, "state" where it writes one), how many of each type.
+    """The operators of all packages of a component, counted by result and type. A result is a
+    dtype, "weights" of compressed ones, or "state" where an operator writes one.
 
-    Constants are not counted. As documented, what is typed float16 may run on the Neural Engine,
-    the GPU and the CPU, what is typed float32 on the last two alone (coremltools' guide, "Typed
-    Execution Workflow Example"); a system decides among these.
+    Constants do not count. As documented, float16 operators may run on the Neural Engine, the GPU
+    and the CPU, and float32 operators on the last two (coremltools' guide, "Typed Execution
+    Workflow Example"). A system decides among these.
     """
     found: dict[str, Counter[str]] = {}
     for part in chunks(package):
@@ -125,13 +127,24 @@ def chunks(package: Path) -> list[Path]:
     return found
 
 
+def check_stored(stored: Stored) -> set[str]:
+    """`check_package` of a component."""
+    return check_package(stored.path, stored.whole, stored.keeps, stored.files)
+
+
+def described(package: Path) -> dict[str, Any]:
+    """What `inspect` tells of a package besides its files."""
+    form = dataclasses.asdict(Form.of(read_package(package)))
+    return {"operators": operator_counts(package), "form": form}
+
+
 def check_package(
     package: Path, spec: GraphSpec, keeps: bool, files: Mapping[str, FileRecord]
 ) -> set[str]:
-    """Names of a component's files beside its first index. `keeps`: its keys and values are to stay
+    """Names of a component's files besides its first index. `keeps`: its keys and values stay
     inside.
 
-    InputError names the package and what does not fit.
+    InputError names the package and the fault.
     """
     parts = chunks(package)
     if len(parts) == 1:
@@ -152,7 +165,7 @@ def check_package(
 
 
 def read_layers(package: Path) -> int:
-    """How many layers a chunk has. InputError: it is none of a backbone."""
+    """The number of layers in a chunk. InputError: it is no chunk of a backbone."""
     try:
         return chunk_layers(read_package(package))
     except InputError as error:
@@ -174,12 +187,12 @@ def _check_one(
             f"{package}: {'a' if form.keeps else 'no'} state inside, the manifest says otherwise"
         )
     if keeps and not spec.states:
-        raise InputError(f"{package}: a state inside, which {spec.name} has not")
+        raise InputError(f"{package}: a state inside; {spec.name} does not support one")
     dims = spec.dims()
     if form.rows and not (
         "rows" in dims and all(dims["rows"].min <= rows <= dims["rows"].max for rows in form.rows)
     ):
-        raise InputError(f"{package}: shapes of {form.rows} rows, which the model has not")
+        raise InputError(f"{package}: shapes of {form.rows} rows, which the model does not support")
     own, enumerated = packaged(spec, form), shapes(spec, form)
     for kind, specs, features in (
         ("input", own.inputs, program.inputs),
@@ -194,9 +207,9 @@ def _check_one(
 
 
 def read_blob(package: Path, blob: Blob) -> NDArray[Any]:
-    """A constant of the weights, flat: mapped and not read, but for values of less than a byte.
+    """A constant of the weights, flat. It is mapped, and only values below one byte are read.
 
-    InputError: it is not inside the file, or no constant is there.
+    InputError: it is outside the file, or no constant is there.
     """
     path = package / WEIGHTS
     if blob.file != BLOB_FILE:

@@ -1,5 +1,5 @@
-"""An ONNX graph held against its GraphSpec and against the bundle's files, before a vendor library
-sees it."""
+"""An ONNX graph, checked against its GraphSpec and the bundle's files before a vendor library sees
+it."""
 
 from __future__ import annotations
 
@@ -9,22 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from nextomni_edge.bundle.component_format import Stored
+from nextomni_edge.bundle.graph_sizes import ELEMENTS, check_sizes
 from nextomni_edge.bundle.manifest import FileRecord, check_path
+from nextomni_edge.bundle.operators import check_operators
 from nextomni_edge.errors import InputError
-from nextomni_edge.formats.onnx_read import OnnxFile, Tensor, Value, read_onnx
+from nextomni_edge.formats.onnx_read import Tensor, Value, read_onnx
 from nextomni_edge.spec import GraphSpec, TensorSpec
 
 MAX_GRAPH: Final = 64 * 2**20
-# operators that come with the runtime; any other would be somebody's library
-DOMAINS: Final = {"", "ai.onnx", "com.microsoft"}
-# Arithmetic alone: others of that domain run a vendor's binary or Python (EPContext, PythonOp).
-MICROSOFT: Final = {
-    "DequantizeLinear", "DynamicQuantizeMatMul", "FusedMatMul", "GatherBlockQuantized", "Gelu",
-    "MatMulIntegerToFloat", "MatMulNBits", "MultiHeadAttention", "QLinearAdd", "QLinearMul",
-    "QLinearSigmoid", "QuantizeLinear", "RotaryEmbedding", "SimplifiedLayerNormalization",
-    "SkipLayerNormalization", "SkipSimplifiedLayerNormalization",
-}  # fmt: skip
-ELEMENTS: Final = {"float32": 1, "int64": 7, "bool": 9, "float16": 10}
 BITS: Final = {
     1: 32,
     2: 8,
@@ -46,9 +39,13 @@ BITS: Final = {
 _DIGITS = re.compile(r"[0-9]{1,18}")
 
 
+def check_stored(stored: Stored) -> set[str]:
+    """`check_graph` of a component."""
+    return check_graph(stored.path, stored.spec, stored.files)
+
+
 def check_graph(path: Path, spec: GraphSpec, files: Mapping[str, FileRecord]) -> set[str]:
-    """Names of the files that the graph's external data stands in. InputError names the graph and
-    what does not fit."""
+    """Names of the files of the graph's external data. InputError names the graph and the fault."""
     try:
         size = path.stat().st_size
         if size > MAX_GRAPH:
@@ -57,14 +54,12 @@ def check_graph(path: Path, spec: GraphSpec, files: Mapping[str, FileRecord]) ->
                 " their own)"
             )
         graph = read_onnx(path.read_bytes())
-        _check_operators(graph)
+        check_operators(graph)
         _check_values("input", spec.inputs, graph.inputs)
         _check_values("output", spec.outputs, graph.outputs)
-        return {
-            location
-            for tensor in graph.tensors
-            if (location := _check_tensor(tensor, files)) is not None
-        }
+        located = [_check_tensor(tensor, files) for tensor in graph.tensors]
+        check_sizes(graph, spec, sum(map(_nbytes, graph.tensors)))
+        return {location for location in located if location is not None}
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except InputError as error:
@@ -72,8 +67,8 @@ def check_graph(path: Path, spec: GraphSpec, files: Mapping[str, FileRecord]) ->
 
 
 def regions(path: Path) -> list[tuple[str, int, int]]:
-    """(file, first byte, byte after the last) of each tensor that stands outside of a graph that
-    `check_graph` has passed."""
+    """(file, first byte, byte after the last) of each external tensor of a graph that `check_graph`
+    has passed."""
     entries = [
         dict(tensor.entries)
         for tensor in read_onnx(path.read_bytes()).tensors
@@ -83,19 +78,6 @@ def regions(path: Path) -> list[tuple[str, int, int]]:
         (each["location"], start := int(each.get("offset", "0")), start + int(each["length"]))
         for each in entries
     ]
-
-
-def _check_operators(graph: OnnxFile) -> None:
-    for domain in sorted(graph.domains - DOMAINS):
-        raise InputError(
-            f"operators of domain {domain[:80]!r}, allowed are ONNX's own and com.microsoft's"
-        )
-    for domain, name in sorted(graph.operators):
-        if domain == "com.microsoft" and name not in MICROSOFT:
-            raise InputError(
-                f"operator com.microsoft.{name[:80]!a}, allowed of that domain are"
-                f" {', '.join(sorted(MICROSOFT))}"
-            )
 
 
 def _check_values(kind: str, specs: tuple[TensorSpec, ...], values: list[Value]) -> None:
@@ -128,17 +110,18 @@ def _check_value(kind: str, spec: TensorSpec, value: Value) -> None:
 
 
 def _check_tensor(tensor: Tensor, files: Mapping[str, FileRecord]) -> str | None:
-    """Size against dims and dtype; for external data, the file it stands in."""
+    """Check a tensor's size against dims and dtype, and for external data against its file."""
     if (
         any(not 0 <= dim < 2**40 for dim in tensor.dims)
         or len(tensor.dims) > 16
         or math.prod(tensor.dims) >= 2**48
     ):
-        raise InputError(f"tensor {tensor.name!r}: dims {str(tensor.dims)[:60]} are no sizes")
+        raise InputError(f"tensor {tensor.name[:80]!a}: dims {str(tensor.dims)[:60]} are no sizes")
     if tensor.entries is None:
-        if tensor.raw is not None and tensor.raw != _nbytes(tensor):
+        held = 0 if tensor.raw is None else len(tensor.raw)
+        if held != _nbytes(tensor):
             raise InputError(
-                f"tensor {tensor.name!r}: {tensor.raw} bytes of data, its dims need"
+                f"tensor {tensor.name[:80]!a}: {held} bytes of data, its dims need"
                 f" {_nbytes(tensor)}"
             )
         return None
@@ -149,41 +132,43 @@ def _check_tensor(tensor: Tensor, files: Mapping[str, FileRecord]) -> str | None
         or not {"location", "length"} <= entries.keys()
     ):
         raise InputError(
-            f"tensor {tensor.name!r}: external data has keys {sorted(entries)}, expected location,"
-            " offset, length"
+            f"tensor {tensor.name[:80]!a}: external data has keys {sorted(entries)}, expected"
+            " location, offset, length"
         )
     location = entries["location"]
-    check_path(location, f"tensor {tensor.name!r}: external data")
+    check_path(location, f"tensor {tensor.name[:80]!a}: external data")
     if location not in files:
         raise InputError(
-            f"tensor {tensor.name!r}: external data in {location!r}, which the manifest does not"
-            " list"
+            f"tensor {tensor.name[:80]!a}: external data in {location!r}, which the manifest does"
+            " not list"
         )
     offset, length = (
         _number(tensor.name, key, entries.get(key, "0")) for key in ("offset", "length")
     )
     if length != _nbytes(tensor):
         raise InputError(
-            f"tensor {tensor.name!r}: external data of {length} bytes, its dims need"
+            f"tensor {tensor.name[:80]!a}: external data of {length} bytes, its dims need"
             f" {_nbytes(tensor)}"
         )
     if offset + length > files[location].size:
         raise InputError(
-            f"tensor {tensor.name!r}: external data ends at byte {offset + length}, {location!r}"
-            f" has {files[location].size}"
+            f"tensor {tensor.name[:80]!a}: external data ends at byte {offset + length},"
+            f" {location!r} has {files[location].size}"
         )
     return location
 
 
 def _nbytes(tensor: Tensor) -> int:
     if tensor.element not in BITS:
-        raise InputError(f"tensor {tensor.name!r}: element type {tensor.element} is not supported")
+        raise InputError(
+            f"tensor {tensor.name[:80]!a}: element type {tensor.element} is not supported"
+        )
     return -(-math.prod(tensor.dims) * BITS[tensor.element] // 8)
 
 
 def _number(name: str, key: str, digits: str) -> int:
     if not _DIGITS.fullmatch(digits):
         raise InputError(
-            f"tensor {name!r}: external data {key} {digits[:40]!r}, expected a number of bytes"
+            f"tensor {name[:80]!a}: external data {key} {digits[:40]!r}, expected a number of bytes"
         )
     return int(digits)

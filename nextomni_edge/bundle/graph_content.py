@@ -9,7 +9,7 @@ from nextomni_edge.formats.onnx_read import read_onnx
 
 
 def graph_content(file: Path) -> list[str]:
-    """Digests of a graph and of every file that its weights stand in."""
+    """Digests of a graph and of every file of its weights."""
     located = {
         dict(tensor.entries)["location"]
         for tensor in read_onnx(file.read_bytes()).tensors

@@ -1,4 +1,4 @@
-"""What manifest.json holds, typed, and the rules for the paths in it."""
+"""The content of manifest.json, typed, and the rules for the paths in it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from nextomni_edge.bundle.component_format import FORMATS, Format, FormatName
 from nextomni_edge.bundle.measured import Measured
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
@@ -20,11 +21,6 @@ MANIFEST: Final = "manifest.json"
 FORMAT: Final = "nextomni-edge-bundle"
 VERSION: Final = 1
 WEIGHTS: Final = "weights"
-PACKAGE: Final = ".mlpackage"
-# of a component's file; an ONNX graph's is free
-ENDINGS: Final = {"coreml": PACKAGE, "gguf": ".gguf"}
-# in Apple's format; the bundle's own manifest is another file
-PACKAGE_INDEX: Final = "Manifest.json"
 BLOCK_SIZES: Final = (16, 32, 64, 128)  # of ONNX Runtime's block-quantised operators
 # bytes of a weight's file: what any device's file system holds; a tensor has one file
 LARGEST_WEIGHT: Final = 2**32 - 1
@@ -48,16 +44,17 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Decision:
-    """How one layer is quantised, and what that was measured to cost. bundle/quantised.py says what
-    a graph stores of a `scheme`; a Core ML package has the weights alone: of "rows", "stored" and
-    "blocks" the same numbers, of "palette" 2^bits values.
+    """How one layer is quantised, and its measured cost.
 
-    `operator` is what reads the weight: "matmul" stores it (in, out), the others as the model does.
-    `activation` is the (scale, zero point) of a static layer's input (of "float8" around 0),
-    `output` that of what a static convolution gives, which is rounded too. `weight_error` is ‖Ŵ −
-    W‖ / ‖W‖ (Frobenius) against the parent, smoothing undone; `divergence` the KL divergence (nats
-    per draw) that quantising this layer alone makes, where it was measured. `bytes` counts all that
-    is stored.
+    bundle/quantised.py says what a graph stores for a `scheme`. A Core ML package only holds the
+    weights: for "rows", "stored" and "blocks" the same numbers, for "palette" 2^bits values.
+
+    `operator` reads the weight: "matmul" stores it (in, out), the others as the model does.
+    `activation` is the (scale, zero point) of a static layer's input (around 0 for "float8").
+    `output` is that of a static convolution's rounded output. `weight_error` is ‖Ŵ − W‖ / ‖W‖
+    (Frobenius) against the parent, with the smoothing undone. `divergence` is the KL divergence
+    (nats per draw) of quantising only this layer, where it was measured. `bytes` counts everything
+    that is stored.
     """
 
     scheme: Literal[
@@ -84,42 +81,46 @@ class Decision:
 
 @dataclass(frozen=True)
 class ComponentRecord:
-    """One component's graph. `precision` names how its weights are stored; `quantisation` lists
-    those stored otherwise.
+    """One component's graph. `precision` names the stored form of its weights; `quantisation` lists
+    the weights in another form.
 
-    `file` is a graph, a GGUF file, or a Core ML package: a folder, whose own index then stands for
-    it among the manifest's files. `keeps`: its keys and values are a Core ML state.
+    `file` is a graph, a GGUF file, or the folder of a Core ML package. The package's own index then
+    stands for it among the manifest's files. `keeps`: its keys and values are a Core ML state.
     """
 
-    format: Literal["onnx", "coreml", "gguf"]
+    format: FormatName
     file: str
     precision: Precision = "float32"
     quantisation: dict[str, Decision] = field(default_factory=dict)
     keeps: bool = False
 
     @property
+    def stored_as(self) -> Format:
+        """The record of its format."""
+        return FORMATS[self.format]
+
+    @property
     def arithmetic(self) -> Arithmetic:
-        """What the component computes in. An ONNX graph widens what it stores; a Core ML program
-        does not, and llama.cpp rounds what a quantised matrix reads to 8 bits."""
-        if self.format == "onnx" or self.precision == "float32":
+        """The component's arithmetic. An ONNX graph widens what it stores, and a Core ML program
+        does not. llama.cpp rounds the input of a quantised matrix to 8 bits."""
+        if self.stored_as.onnx or self.precision == "float32":
             return "float32"
         return "float16" if self.precision == "float16" else "int8"
 
     def interface(self, spec: GraphSpec) -> GraphSpec:
-        """What crosses the component's border, given the spec of its name: llama.cpp keeps keys and
+        """The component's inputs and outputs, given the spec of its name. llama.cpp keeps keys and
         values to itself, and so does a Core ML package with a state."""
-        return without_states(spec) if self.format == "gguf" or self.keeps else spec
+        return without_states(spec) if self.stored_as.keeps == "always" or self.keeps else spec
 
     @property
     def index(self) -> str:
         """The file by which the manifest names the component."""
-        return f"{self.file}/{PACKAGE_INDEX}" if self.format == "coreml" else self.file
+        return f"{self.file}/{self.stored_as.index}" if self.stored_as.index else self.file
 
 
 @dataclass(frozen=True)
 class Golden:
-    """The golden trace: tensors in a safetensors `file`, and what goes with them in JSON (see
-    verify)."""
+    """The golden trace: tensors in a safetensors `file`, and their JSON data (see verify)."""
 
     file: str
     data: dict[str, object] = field(default_factory=dict)
@@ -135,9 +136,9 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Quantisation:
-    """What a quantised bundle was made of and how: the parent's manifest by SHA-256, the recipe's
-    config as JSON, the SHA-256 of the calibration's provenance (None without one) and whether that
-    held random numbers, and what the gate measured."""
+    """The making of a quantised bundle: the SHA-256 of the parent's manifest, the recipe's config
+    as JSON, the SHA-256 of the calibration's provenance (None without one), whether that held
+    random numbers, and the gate's measurement."""
 
     parent: str
     recipe: dict[str, object]
@@ -148,8 +149,8 @@ class Quantisation:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The whole manifest; `files` covers every file of the bundle but the manifest itself.
-    `measured` is what `report` found of a variant; it is no part of what the bundle is (see
+    """The whole manifest. `files` covers every file of the bundle except the manifest itself.
+    `measured` is the result of `report` on a variant, and no part of the bundle's identity (see
     reader.bundle_identity)."""
 
     format: Literal["nextomni-edge-bundle"]
@@ -214,7 +215,8 @@ def read_manifest(data: object, where: str) -> Manifest:
 
 
 def check_path(path: str, where: str) -> None:
-    """Refuse what could leave the bundle, or mean another file on another system. InputError."""
+    """Refuse a path that leaves the bundle, or that means another file on another system.
+    InputError."""
     shown = ascii(path[:80])
     if not path or len(path) > 240:
         raise InputError(f"{where}: path of {len(path)} characters, expected 1 to 240")
@@ -241,7 +243,7 @@ def check_paths(paths: Iterable[str], where: str) -> None:
         check_path(path, where)
         other = seen.setdefault(path.lower(), path)
         if other != path:
-            raise InputError(f"{where}: paths {other!r} and {path!r} differ in case alone")
+            raise InputError(f"{where}: paths {other!r} and {path!r} only differ in case")
         if path.lower() == MANIFEST:
             raise InputError(f"{where}: the manifest lists itself")
 
@@ -262,25 +264,7 @@ def _check_record(name: str, record: FileRecord, where: str) -> None:
 
 def _check_references(manifest: Manifest, where: str) -> None:
     for component in manifest.components.values():
-        for kind, ending in ENDINGS.items():
-            if component.file.endswith(ending) != (component.format == kind):
-                raise InputError(
-                    f"{where}: {component.file!r} of format {component.format}: {ending} is the"
-                    f" ending of {kind} alone"
-                )
-        if component.format != "gguf" and component.precision not in ("float32", "float16"):
-            raise InputError(
-                f"{where}: {component.file}: precision {component.precision} is one of gguf alone"
-            )
-        if component.keeps and component.format != "coreml":
-            raise InputError(
-                f"{where}: {component.file}: a state inside, which Core ML packages alone have"
-            )
-        if component.format == "gguf" and component.quantisation:
-            raise InputError(
-                f"{where}: {component.file}: layers listed as quantised; a GGUF file says it of"
-                " itself"
-            )
+        _check_format(component, f"{where}: {component.file}", where)
     seen: set[str] = set()
     for path in manifest.referenced():
         if path not in manifest.files:
@@ -295,12 +279,31 @@ def _check_references(manifest: Manifest, where: str) -> None:
             _check_decision(decision, f"{where}: {component.file}: {weight[:80]!a}")
 
 
+def _check_format(component: ComponentRecord, place: str, where: str) -> None:
+    """What the component's record says is something that its format has."""
+    stored, others = component.stored_as, FORMATS.values()
+    for kind in (kind for kind in others if kind.ending):
+        if component.file.endswith(kind.ending) != (kind is stored):
+            raise InputError(
+                f"{where}: {component.file!r} of format {component.format}: only {kind.name} uses"
+                f" the ending {kind.ending}"
+            )
+    if component.precision not in stored.precisions:
+        able = [kind.name for kind in others if component.precision in kind.precisions]
+        raise InputError(f"{place}: only {' and '.join(able)} has precision {component.precision}")
+    if component.keeps and stored.keeps != "recorded":
+        able = [f"{kind.title}s" for kind in others if kind.keeps == "recorded"]
+        raise InputError(f"{place}: a state inside; only {' and '.join(able)} have one")
+    if component.quantisation and not stored.layers:
+        raise InputError(f"{place}: layers listed as quantised; a {stored.title} says it by itself")
+
+
 def _check_decision(decision: Decision, where: str) -> None:
-    """A scheme comes with the numbers that it needs, and with no others."""
+    """Check that a scheme has the numbers that it needs, and no others."""
     if (decision.scheme == "blocks") != (decision.block_size is not None):
         raise InputError(
             f"{where}: scheme {decision.scheme!r}, block size {decision.block_size}, expected one"
-            " for 'blocks' alone"
+            " only for 'blocks'"
         )
     if decision.block_size is not None and decision.block_size not in BLOCK_SIZES:
         raise InputError(
@@ -308,8 +311,8 @@ def _check_decision(decision: Decision, where: str) -> None:
         )
     if (decision.scheme in ("static", "float8")) != (decision.activation is not None):
         raise InputError(
-            f"{where}: scheme {decision.scheme!r}, expected an activation range for 'static' and"
-            " 'float8' alone"
+            f"{where}: scheme {decision.scheme!r}, expected an activation range only for"
+            " 'static' and 'float8'"
         )
     if decision.scheme == "float8" and (
         decision.operator not in ("matmul", "linear") or decision.bits != 8
@@ -321,7 +324,7 @@ def _check_decision(decision: Decision, where: str) -> None:
     if (decision.scheme == "static" and decision.operator == "conv") != (
         decision.output is not None
     ):
-        raise InputError(f"{where}: expected an output range for static convolutions alone")
+        raise InputError(f"{where}: expected an output range only for static convolutions")
     for name, pair in (("activation", decision.activation), ("output", decision.output)):
         if pair is not None and len(pair) != 2:
             raise InputError(

@@ -1,5 +1,5 @@
-"""What `report` measured of a variant, as its manifest holds it: JSON that is read as strictly as
-the rest of it."""
+"""The results of `report` on a variant, in its manifest: JSON that is read as strictly as the
+rest."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Of whole generations from the same seeds, the share of symbols, and of generations, that end
-    alike."""
+    """For whole generations from the same seeds, the share of symbols and of generations that end
+    the same."""
 
     same: Mean
     whole: Mean
@@ -62,8 +62,8 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Generation:
-    """Median seconds of a whole generation, and peak bytes of a process that does it alone (None:
-    the machine does not tell)."""
+    """Median seconds of a whole generation, and peak bytes of a process that only runs it (None:
+    the machine has no counter)."""
 
     seconds: float
     peak_bytes: int | None
@@ -71,9 +71,9 @@ class Generation:
 
 @dataclass(frozen=True)
 class Cost:
-    """A bundle by name and identity: bytes of all files and of weights alone, median seconds of a
-    backbone forward by its rows, whole generations by what is answered, and the quality of each
-    task where an evaluation's file was given."""
+    """A bundle by name and identity: bytes of all files and of the weights, median seconds of a
+    backbone forward by its rows, whole generations by kind of answer, and the quality of each task
+    where an evaluation's file was given."""
 
     name: str
     identity: str
@@ -86,9 +86,9 @@ class Cost:
 
 @dataclass(frozen=True)
 class Measured:
-    """A variant held against its parent. `agreement` is by modality, `tokens` by task;
-    `trajectories` counts samples by task, branch of guidance and bin; `prompts` is the SHA-256 of
-    the held-out list; `machine` is where times were taken, in turn, `rounds` of each."""
+    """A variant compared with its parent. `agreement` is by modality, `tokens` by task.
+    `trajectories` counts samples by task, branch of guidance and bin. `prompts` is the SHA-256 of
+    the held-out list. `machine` took the times, in turn, `rounds` of each."""
 
     parent: Cost
     variant: Cost

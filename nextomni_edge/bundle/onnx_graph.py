@@ -1,5 +1,5 @@
-"""A bundle's ONNX graph taken out of it, changed, and put where a runtime reads it: next to the
-bundle's own weights."""
+"""A bundle's ONNX graph, taken out, changed, and put where a runtime reads it: next to the bundle's
+own weights."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def load_graph(bundle: Bundle, component: str) -> ir.Model:
 
 
 def tap(graph: ir.Graph, name: str, value: ir.Value, shape: tuple[int, ...]) -> None:
-    """Give the graph a further float32 output `name`: a value brought to `shape` (-1 and 0 as in
-    ONNX's Reshape).
+    """Give the graph another float32 output `name`: a value in `shape` (-1 and 0 as in ONNX's
+    Reshape).
 
-    The reshape makes the output's rank known, whatever the value's own is.
+    The reshape gives the output a known rank.
     """
     sizes = ir.tensor(np.array(shape, np.int64), name=f"{name}.shape")
     wanted = ir.Value(
@@ -49,7 +49,7 @@ def tap(graph: ir.Graph, name: str, value: ir.Value, shape: tuple[int, ...]) -> 
 
 
 def take_over(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
-    """`value` bears the name of the node's output and stands in its place; the node goes."""
+    """Replace a node by `value`, which takes the name of the node's output."""
     old = node.outputs[0]
     value.name, value.type, value.shape, old.name = old.name, old.type, old.shape, None
     ir.convenience.replace_all_uses_with(old, value, replace_graph_outputs=True)
@@ -58,16 +58,16 @@ def take_over(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
 
 @contextlib.contextmanager
 def folder_next_to(bundle: Bundle) -> Iterator[Path]:
-    """A temporary folder on the bundle's file system, where links to its weights can stand; the
-    system's own place where nothing can be written there."""
+    """A temporary folder on the bundle's file system, which can hold links to its weights. It is in
+    the system's own place where the bundle's place cannot be written."""
     parent = bundle.path.parent if os.access(bundle.path.parent, os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=parent, prefix=".nextomni-edge-") as name:
         yield Path(name)
 
 
 def save_next_to_weights(bundle: Bundle, model: ir.Model, path: Path) -> None:
-    """Write a graph, and link the bundle's weights that it reads into its folder: a runtime reads
-    no file outside of that."""
+    """Write a graph, and link the bundle's weights into its folder: a runtime reads no file outside
+    of it."""
     for value in model.graph.initializers.values():
         tensor = value.const_value
         if isinstance(tensor, ir.ExternalTensor):

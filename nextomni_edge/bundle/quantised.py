@@ -40,8 +40,8 @@ _FLOAT8, _INT4 = 17, 22
 
 
 def pack(values: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
-    """Values below 2^bits along the last axis, two to a byte for 4 bits (an odd one is filled up
-    with 0)."""
+    """Values below 2^bits along the last axis, two to a byte for 4 bits (an odd one is padded with
+    0)."""
     if bits == 8:
         return values
     even = np.pad(values, [*[(0, 0)] * (values.ndim - 1), (0, values.shape[-1] % 2)])
@@ -59,8 +59,7 @@ def unpack(packed: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
 def dequantise(
     decision: Decision, parts: Mapping[str, NDArray[Any]], shape: tuple[int, ...]
 ) -> NDArray[np.float32]:
-    """Ŵ, float32 of `shape` as the model has the weight, from the stored parts. Smoothing is not
-    undone."""
+    """Ŵ, float32 of the model's `shape`, from the stored parts. Smoothing is not undone."""
     if decision.scheme == "blocks":
         return _from_blocks(decision, parts, shape)
     q, scale = parts[QUANTISED].astype(np.float32), parts[SCALE]
@@ -91,7 +90,7 @@ def _from_blocks(
 
 
 def stored_layers(graph: Path) -> dict[str, dict[str, Tensor]]:
-    """Of a checked bundle's graph: by quantised weight, its parts, unread."""
+    """The parts of a checked bundle's graph, by quantised weight, unread."""
     found: dict[str, dict[str, Tensor]] = {}
     for tensor in read_onnx(graph.read_bytes()).tensors:
         weight, _, part = tensor.name.rpartition(".")
@@ -101,8 +100,8 @@ def stored_layers(graph: Path) -> dict[str, dict[str, Tensor]]:
 
 
 def read_parts(bundle: Path, tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
-    """The parts of one layer, E4M3 as the float32 that it means. InputError: integers or scales are
-    missing, or of a dtype that the format does not have."""
+    """The parts of one layer, with E4M3 widened to float32. InputError: integers or scales are
+    missing, or have another dtype than the format allows."""
     for part in (QUANTISED, SCALE):
         if part not in tensors:
             raise InputError(

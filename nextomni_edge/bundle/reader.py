@@ -7,13 +7,12 @@ import os
 import stat
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nextomni_edge.bundle.coreml_package import check_package
-from nextomni_edge.bundle.graph_check import check_graph
+from nextomni_edge.bundle.component_format import Stored
 from nextomni_edge.bundle.manifest import (
     MANIFEST,
     FileRecord,
@@ -24,30 +23,30 @@ from nextomni_edge.bundle.manifest import (
 from nextomni_edge.checkpoints.directory import file_sha256
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
-from nextomni_edge.formats.gguf import check_gguf
 from nextomni_edge.formats.strict_json import read_json
 from nextomni_edge.formats.tensor_file import TensorFile, all_finite, map_tensor
+from nextomni_edge.formats.tokenizer import read_tokenizer
 from nextomni_edge.graphs import graph_specs
 from nextomni_edge.modalities.modality import TEXT
 from nextomni_edge.spec import GraphSpec
 
 MAX_MANIFEST: Final = 16 * 2**20
 MAX_FOLDERS: Final = 4
-MAX_TOKENIZER: Final = 64 * 2**20
+BESIDE: Final = frozenset({"README.md", ".gitattributes", ".gitignore", ".DS_Store"})
 
 
 class Bundle:
-    """A checked bundle. Read-only; nothing but the manifest is kept in memory."""
+    """A checked bundle. It is read-only, and only keeps the manifest in memory."""
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path, self.manifest = path, manifest
 
     @classmethod
     def open(cls, path: Path, verify_hashes: bool = True) -> Bundle:
-        """Read and check a bundle. InputError: the first thing that is not as the manifest and the
-        config say.
+        """Read and check a bundle. InputError: the first difference from the manifest and the
+        config.
 
-        `verify_hashes` False skips the digests alone (they cost a read of every byte).
+        `verify_hashes` False only skips the digests, which cost a read of every byte.
         """
         if not path.is_dir():
             aside = path.with_name(f".{path.name}.old")
@@ -79,8 +78,8 @@ class Bundle:
         return self.path / self.manifest.tokenizer
 
     def component_file(self, name: str) -> Path:
-        """Where a component's graph, or package, stands. InputError: the bundle was exported
-        without it."""
+        """The path of a component's graph or package. InputError: the bundle was exported without
+        it."""
         if name not in self.manifest.components:
             raise InputError(
                 f"{self.path}: no component {name!r} in this bundle, found"
@@ -89,24 +88,20 @@ class Bundle:
         return self.path / self.manifest.components[name].file
 
     def component_weights(self, name: str) -> set[str]:
-        """Names of the files that a component needs beside the one that the manifest names.
-        InputError: it is not as it must be."""
+        """Names of the files that a component needs besides the one that the manifest names.
+        InputError: the component is wrong."""
         record, file, spec = (
             self.manifest.components[name],
             self.component_file(name),
             self.spec(name),
         )
-        if record.format == "gguf":
-            return check_gguf(file, spec, self.config.backbone, record.precision)
-        if record.format == "coreml":
-            return check_package(
-                file, graph_specs(self.config)[name], record.keeps, self.manifest.files
-            )
-        return check_graph(file, spec, self.manifest.files)
+        whole, files = graph_specs(self.config)[name], self.manifest.files
+        return record.stored_as.needed_files(
+            Stored(file, spec, whole, record.precision, record.keeps, self.config, files)
+        )
 
     def spec(self, name: str) -> GraphSpec:
-        """A component's interface, as its format has it. InputError: the bundle was exported
-        without it."""
+        """A component's interface in its format. InputError: the bundle was exported without it."""
         self.component_file(name)
         return self.manifest.components[name].interface(graph_specs(self.config)[name])
 
@@ -116,16 +111,15 @@ class Bundle:
         return map_tensor(location, name).astype(np.float32, copy=False)
 
     def golden(self) -> tuple[TensorFile, dict[str, object]]:
-        """The golden trace: its tensors, and the data that goes with them. InputError: the bundle
-        has none."""
+        """The golden trace: its tensors and their data. InputError: the bundle has none."""
         if self.manifest.golden is None:
             raise InputError(f"{self.path}: no golden trace in this bundle; export the model again")
         return TensorFile(self.path / self.manifest.golden.file), self.manifest.golden.data
 
 
 def bundle_identity(path: Path) -> str:
-    """SHA-256 that names a bundle: of its manifest, which holds every other file's own, as it stood
-    before anything was measured of it. InputError: the manifest cannot be read."""
+    """The SHA-256 that names a bundle: that of its manifest before any measurement. The manifest
+    holds the digest of every other file. InputError: the manifest cannot be read."""
     data = read_json(path / MANIFEST, MAX_MANIFEST)
     if not isinstance(data, dict) or "measured" not in data:
         return file_sha256(path / MANIFEST)
@@ -134,8 +128,8 @@ def bundle_identity(path: Path) -> str:
 
 
 def walk(path: Path, depth: int = 0) -> list[str]:
-    """Every file under `path`, relative, '/' between names. InputError: links, devices, sockets,
-    and folders without a file."""
+    """Every file under `path`, relative, with '/' between names. InputError: links, devices,
+    sockets, and folders without a file."""
     if depth > MAX_FOLDERS:
         raise InputError(f"{path}: folders are nested more than {MAX_FOLDERS} deep")
     found: list[str] = []
@@ -146,7 +140,7 @@ def walk(path: Path, depth: int = 0) -> list[str]:
             if not inside:
                 raise InputError(f"{entry.path}: an empty folder, expected none in a bundle")
             found += [f"{entry.name}/{name}" for name in inside]
-        elif stat.S_ISREG(mode):
+        elif stat.S_ISREG(mode) or _is_blob(Path(entry.path)):
             found.append(entry.name)
         else:
             kind = "a link" if stat.S_ISLNK(mode) else "no regular file"
@@ -154,8 +148,25 @@ def walk(path: Path, depth: int = 0) -> list[str]:
     return found
 
 
+def _is_blob(path: Path) -> bool:
+    """Whether a file is a link as a hub's cache has: from a model's snapshots to its blobs."""
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError):
+        return False
+    blobs = target.parent
+    inside = blobs.name == "blobs" and blobs.parent / "snapshots" in path.absolute().parents
+    return inside and path.is_symlink() and target.is_file()
+
+
+def _beside(name: str) -> bool:
+    """What hubs, systems and network folders leave next to a bundle's files, and nothing reads."""
+    base = name.rpartition("/")[2]
+    return base in BESIDE or base.startswith((".nfs", "._"))
+
+
 def _present(path: Path) -> dict[str, int]:
-    """Name and size of every file of the bundle but the manifest, which must be there."""
+    """Name and size of every file of the bundle except the manifest, which must be there."""
     try:
         sizes = {name: (path / name).stat().st_size for name in walk(path)}
     except OSError as error:
@@ -166,7 +177,8 @@ def _present(path: Path) -> dict[str, int]:
 
 
 def _check_tree(path: Path, present: dict[str, int], files: dict[str, FileRecord]) -> None:
-    for name in sorted(present.keys() ^ files.keys()):
+    found = {name for name in present if name in files or not _beside(name)}
+    for name in sorted(found ^ files.keys()):
         raise InputError(
             f"{path}: file {name!a} is"
             f" {'missing' if name in files else 'not listed in the manifest'}"
@@ -193,7 +205,7 @@ def _check_graphs(bundle: Bundle) -> set[str]:
 
 
 def _check_use(bundle: Bundle, weights: Iterable[str]) -> None:
-    """No file without a use, and none with two: a graph's weights may be no graph."""
+    """Check that every file has one use: a weight of a graph may not be a graph."""
     named, weights = set(bundle.manifest.referenced()), set(weights)
     for name in sorted(named & weights):
         raise InputError(
@@ -206,12 +218,12 @@ def _check_use(bundle: Bundle, weights: Iterable[str]) -> None:
 
 def _check_metric_tables(bundle: Bundle) -> None:
     file, config = TensorFile(bundle.path / bundle.manifest.metric_tables), bundle.config
-    if file.names() != sorted(config.modalities):
+    if file.names() != sorted(config.metric_modalities):
         raise InputError(
             f"{file.path}: tensors {', '.join(file.names())}, expected"
-            f" {', '.join(sorted(config.modalities))}"
+            f" {', '.join(sorted(config.metric_modalities))}"
         )
-    for name in config.modalities:
+    for name in config.metric_modalities:
         shape = _table_shape(config, name)
         location = file.location(name)
         if location.dtype != "float32" or location.shape != shape:
@@ -232,13 +244,9 @@ def _table_shape(config: ModelConfig, modality: str) -> tuple[int, ...]:
 
 
 def _check_tokenizer(bundle: Bundle) -> None:
-    data: Any = read_json(bundle.tokenizer_path, MAX_TOKENIZER)
-    if not isinstance(data, dict) or not isinstance(data.get("model"), dict):
-        raise InputError(f"{bundle.tokenizer_path}: not a tokenizer (no object 'model')")
-    vocabulary, added = data["model"].get("vocab"), data.get("added_tokens", [])
+    data = read_tokenizer(bundle.tokenizer_path)
+    vocabulary, added = data["model"]["vocab"], data.get("added_tokens", [])
     size = bundle.config.text.vocabulary_size
-    if not isinstance(vocabulary, (dict, list)) or not isinstance(added, list):
-        raise InputError(f"{bundle.tokenizer_path}: not a tokenizer (no 'vocab')")
     ids = (
         list(vocabulary.values()) if isinstance(vocabulary, dict) else list(range(len(vocabulary)))
     )

@@ -1,5 +1,5 @@
-"""Writing a bundle: it is filled under a temporary name and gets its own when it is whole and has
-passed the reader's checks."""
+"""Writing a bundle: it is filled under a temporary name, and gets its own name when it is whole and
+has passed the reader's checks."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ BUNDLE: Final = OutputKind("bundle", MANIFEST, _contents)
 
 
 class BundleWriter:
-    """Context manager. Fill `path` (by the methods below, or by writing into it), then `finish`;
-    leaving the block publishes.
+    """Context manager. Fill `path` (by the methods below, or by writing into it), then `finish`.
+    Leaving the block publishes the bundle.
 
     `finish` may be called again with more parts: a bundle is verified under its temporary name,
-    then finished with the outcome. Leaving by an error, or without `finish`, keeps nothing; the old
+    then finished with the outcome. Leaving by an error, or without `finish`, keeps nothing. The old
     bundle stays until the new one is renamed over it. UsageError: `out` exists and `overwrite` is
     False, `out` is no bundle, or its place is full.
     """
@@ -119,8 +119,8 @@ class BundleWriter:
         return name
 
     def adopt_weight(self, source: Path, digest: str) -> str:
-        """`add_weight` of a file that holds the bytes already: linked where the file system can,
-        else copied. The caller knows its SHA-256, and writes into it no more."""
+        """`add_weight` for a file that holds the bytes already. It is linked where the file system
+        can, else copied. The caller knows its SHA-256, and no longer writes to it."""
         name = f"{WEIGHTS}/{digest}"
         (self.path / WEIGHTS).mkdir(exist_ok=True)
         if not (self.path / name).exists():
@@ -148,8 +148,8 @@ class BundleWriter:
         return name
 
     def component(self, name: str, record: ComponentRecord) -> None:
-        """Declare a component; its graph's file stands at the bundle's top by the time of
-        `finish`."""
+        """Declare a component. Its graph's file must be at the bundle's top when `finish` is
+        called."""
         self._components[name] = record
 
     def finish(
@@ -162,10 +162,10 @@ class BundleWriter:
         provenance: Provenance | None = None,
         quantisation: Quantisation | None = None,
     ) -> Bundle:
-        """Write the manifest over every file in `path`, and open the bundle, still under its
-        temporary name, as a reader will.
+        """Write the manifest of every file in `path`, and open the bundle, still under its
+        temporary name, like a reader.
 
-        InputError: what a reader would refuse.
+        InputError: a reader would refuse the bundle.
         """
         manifest = Manifest(
             FORMAT, VERSION, config, dict(self._components), tokenizer, metric_tables,
@@ -187,9 +187,8 @@ class BundleWriter:
 
 
 def write_measured(bundle: Bundle, measured: Measured) -> Bundle:
-    """Put what was measured of a bundle into its manifest, in one step; every other file stays.
-    InputError: the bundle has changed since it was opened. UsageError: its folder cannot be
-    written."""
+    """Put a measurement into a bundle's manifest, in one step. Every other file stays. InputError:
+    the bundle has changed since it was opened. UsageError: its folder cannot be written."""
     path = bundle.path / MANIFEST
     data: Any = read_json(path, MAX_MANIFEST)
     if read_manifest(data, str(path)) != bundle.manifest:

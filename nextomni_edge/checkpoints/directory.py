@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from nextomni_edge.checkpoints.record import RECORD, Pieces, locate, read_record, referenced
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
+from nextomni_edge.formats.regular import open_regular
 from nextomni_edge.formats.strict_json import read_json
 from nextomni_edge.formats.tensor_file import (
     Location,
@@ -173,9 +174,14 @@ class Checkpoint(TensorStore):
                 " whole model"
             )
         config = ModelConfig.from_json(read_json(path / "config.json", MAX_JSON))
+        store = _open_own(path) if record is None else open_import(path)
+        if config.backbone.layers > len(store.names()):  # before anything is built of them
+            raise InputError(
+                f"{path}: backbone.layers is {config.backbone.layers}, its files hold"
+                f" {len(store.names())} tensors"
+            )
         if record is None:
-            return cls(_open_own(path), config, path / "tokenizer.json")
-        store = open_import(path)
+            return cls(store, config, path / "tokenizer.json")
         return cls(
             store,
             config,
@@ -212,7 +218,7 @@ def tensor_files(path: Path) -> dict[str, TensorFile]:
 def file_sha256(path: Path) -> str:
     """Digest of a file's bytes, in constant memory. InputError: it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
@@ -239,7 +245,7 @@ def _sharded(path: Path, index: object) -> dict[str, TensorFile]:
         ):
             raise InputError(
                 f"{path / INDEX}: tensor {name} is in {shard!r}, expected the plain name of a"
-                " .safetensors file beside it"
+                " .safetensors file next to it"
             )
         if shard not in files:
             files[shard] = TensorFile(path / shard)

@@ -31,6 +31,7 @@ from nextomni_edge.checkpoints.record import RECORD, ImportRecord, Origin, Piece
 from nextomni_edge.checkpoints.source import IMAGE_TOKENIZER, Layout, Plan, Source
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.formats.regular import open_regular
 from nextomni_edge.formats.tensor_file import (
     FLOATS,
     Location,
@@ -258,7 +259,7 @@ def _same(table: PickledTable, tensor: Location) -> bool:
     """Whether the two hold the same numbers in the same dtype."""
     if table.dtype != tensor.dtype or table.raw.nbytes != tensor.nbytes:
         return False
-    with tensor.file.open("rb") as file:
+    with open_regular(tensor.file) as file:
         file.seek(tensor.offset)
         return all(file.read(len(block)) == block for block in blocks(table, BLOCK))
 
@@ -284,7 +285,7 @@ def _record(
     for name in sorted(names):
         original = part / name if name == METRIC_TABLES else places.get(name, source.path / name)
         if not original.is_file():
-            raise InputError(f"{original}: no such file, expected beside the weights")
+            raise InputError(f"{original}: no such file, expected next to the weights")
         if copy and original.parent != part:
             shutil.copyfile(original, part / name)
         own = copy or original.parent == part

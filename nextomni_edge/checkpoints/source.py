@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from nextomni_edge.checkpoints.directory import INDEX, MAX_JSON, WEIGHTS, tensor_files
+from nextomni_edge.config import MOST
 from nextomni_edge.errors import InputError
 from nextomni_edge.formats.strict_json import read_json
 from nextomni_edge.formats.tensor_file import Location, TensorFile
@@ -108,6 +109,10 @@ class Source:
             raise InputError(
                 f"{self.path / 'config.json'}: {key} is {str(value)[:40]!r}, expected a positive"
                 " whole number"
+            )
+        if "layers" in key and value > MOST["layers"]:
+            raise InputError(
+                f"{self.path / 'config.json'}: {key} is {value}, expected 1 to {MOST['layers']}"
             )
         return value
 

@@ -8,7 +8,7 @@ import functools
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -35,6 +35,19 @@ PLAIN_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True)
+class Line:
+    """A line of a listing: `marked` in a style of rich's, such as "bold red", then `rest`."""
+
+    marked: str
+    rest: str = ""
+    style: str = ""
+
+    @property
+    def text(self) -> str:
+        return self.marked + self.rest
+
+
+@dataclass(frozen=True)
 class Console:
     """The person's choice of output. `verbosity` is −1 for -q, 0, 1 for -v, 2 for -vv."""
 
@@ -45,6 +58,20 @@ class Console:
     def result(self, data: object, text: str) -> None:
         """The command's answer on stdout: `data` as JSON with --json, else `text`."""
         click.echo(json.dumps(data) if self.as_json else shown(text, sys.stdout.isatty()))
+
+    def listing(self, data: object, lines: Sequence[Line]) -> None:
+        """An answer of several lines, whose first words are coloured on a terminal: `data` as JSON
+        with --json, else the lines. NO_COLOR, a file or a pipe have no colours."""
+        if self.as_json or not sys.stdout.isatty():
+            self.result(data, "\n".join(line.text for line in lines))
+            return
+        from rich.console import Console as RichConsole
+        from rich.text import Text
+
+        terminal = RichConsole(highlight=False, soft_wrap=True)
+        for line in lines:
+            head, rest = (shown(text, True) for text in (line.marked, line.rest))
+            terminal.print(Text.assemble((head, line.style), rest))
 
     def note(self, line: str, level: int = 0) -> None:
         """A line on stderr, shown from the given verbosity on."""
@@ -61,6 +88,10 @@ class Console:
     def warn(self, line: str) -> None:
         """A line on stderr that -q does not silence."""
         click.echo(f"warning: {line}", err=True)
+
+    @property
+    def quiet(self) -> bool:
+        return self.verbosity < 0
 
     @property
     def shows_progress(self) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import Command, Console
 from nextomni_edge.errors import UsageError
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from nextomni_edge.tokens.text import TextTokenizer
 
 MODALITIES = ("text", "image", "audio", "video")
-LENGTHS = ("frames", "fps", "seconds")  # of a Request, what GenerationOptions have not
+LENGTHS = ("frames", "fps", "seconds")  # of a Request, without a place in GenerationOptions
 
 
 @dataclass(frozen=True)
@@ -106,29 +107,37 @@ def generation_options(command: Command) -> Command:
     options = [
         click.option(
             "--seed",
-            type=click.IntRange(min=0),
+            type=numbers.SEED,
             default=0,
             show_default=True,
             help="Same seed, same answer.",
         ),
         click.option(
-            "--steps", type=int, help="Steps of the flow; the model's own number by default."
+            "--steps",
+            type=numbers.STEPS,
+            help="Steps of the flow; the model's own number by default.",
         ),
         click.option("--stepper", help="euler, or corrected: closer to the path at few steps."),
-        click.option("--temperature", type=float, help="Of the draws; 0 takes the likeliest."),
-        click.option("--top-k", type=int, help="Draw among the k likeliest."),
-        click.option("--top-p", type=float, help="Draw among the likeliest that sum to p."),
-        click.option("--guidance", type=float, help="Classifier-free guidance s; 0 is none."),
-        click.option("--max-blocks", type=int, help="Text: grow the answer up to so many blocks."),
+        click.option(
+            "--temperature", type=numbers.SETTING, help="Of the draws; 0 takes the likeliest."
+        ),
+        click.option("--top-k", type=numbers.OPTIONAL_COUNT, help="Draw among the k likeliest."),
+        click.option("--top-p", type=numbers.SHARE, help="Draw among the likeliest that sum to p."),
+        click.option(
+            "--guidance", type=numbers.SETTING, help="Classifier-free guidance s; 0 is none."
+        ),
+        click.option(
+            "--max-blocks", type=numbers.COUNT, help="Text: grow the answer up to so many blocks."
+        ),
         click.option(
             "--eos-threshold",
-            type=float,
+            type=numbers.SHARE,
             help="Text: the probability of its end at which it is long enough.",
         ),
         click.option("--extend", help="Text: grow first, or interleaved with the steps."),
         click.option(
             "--lead-tokens",
-            type=int,
+            type=numbers.OPTIONAL_COUNT,
             help="Text: so many tokens first, then the rest, which sees them as given.",
         ),
         click.option(
@@ -143,35 +152,39 @@ def generation_options(command: Command) -> Command:
             ),
         ),
         click.option(
-            "--refresh-prompt", type=int, help="Compute the prompt's anew every so many forwards."
+            "--refresh-prompt",
+            type=numbers.OPTIONAL_COUNT,
+            help="Compute the prompt's keys and values again every so many forwards.",
         ),
         click.option(
-            "--refresh", type=int, help="Compute the answer's anew every so many forwards."
+            "--refresh",
+            type=numbers.OPTIONAL_COUNT,
+            help="Compute the answer's keys and values again every so many forwards.",
         ),
         click.option(
             "--cache-threshold",
-            type=float,
-            help="adaptive: compute rows anew that are less alike than this.",
+            type=numbers.COSINE,
+            help="adaptive: compute rows again whose similarity is below this.",
         ),
         click.option(
-            "--cache-share", type=float, help="adaptive: compute this share anew, the least alike."
+            "--cache-share",
+            type=numbers.SHARE,
+            help="adaptive: compute this share again, the least alike first.",
         ),
         click.option(
             "--cache-drift",
-            type=float,
-            help="Compute all anew once so many tokens, for each of the answer's, have changed.",
+            type=numbers.SETTING,
+            help="Compute everything again once each token has changed this often on average.",
         ),
-        click.option("--frames", type=int, help="Video: how many frames."),
+        click.option("--frames", type=numbers.COUNT, help="Video: how many frames."),
         click.option(
             "--fps",
-            type=click.FloatRange(0.1, 100),
+            type=numbers.FRAMES_PER_SECOND,
             default=8.0,
             show_default=True,
             help="Video: speed of the file.",
         ),
-        click.option(
-            "--seconds", type=click.FloatRange(min=0, min_open=True), help="Audio: how long."
-        ),
+        click.option("--seconds", type=numbers.SECONDS, help="Audio: how long."),
     ]
     for option in reversed(options):
         command = option(command)
@@ -259,10 +272,10 @@ def answer_sequence(
             model, sequence, options, seen if observe or console.shows_progress else None, meter
         )
     console.note(f"{meter.forwards} forwards in {meter.steps} steps", level=1)
-    if options.kv_cache != "none":
+    if options.cache.policy != "none":
         whole = meter.rows + meter.rows_reused
         console.note(
             f"kept keys and values approximate: {meter.rows_reused:,} of {whole:,} positions were"
-            " not computed anew"
+            " not computed again"
         )
     return found

@@ -104,7 +104,7 @@ def open_model(console: Console, path: Path, execution: Execution) -> EdgeModel:
         return EdgeModel.from_bundle(Bundle.open(path), execution)
     if replace(execution, runtime=None) != Execution() or execution.runtime not in (None, "torch"):
         raise UsageError(
-            f"{path} is a model directory: it runs in torch alone; export it first, or leave"
+            f"{path} is a model directory, which only torch runs; export it first, or leave"
             " --runtime, --provider, --compute, --cache and --allow-fallback out"
         )
     console.note(f"loading {path} as the torch reference", level=1)

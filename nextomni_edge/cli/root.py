@@ -16,6 +16,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from nextomni_edge.cli.encoding import tolerate_consoles
 from nextomni_edge.errors import NextOmniError
 
 # Verb -> what it is for; the module of the same name under cli/verbs/ holds the command of the same
@@ -41,6 +42,7 @@ VERBS: Final = {
     "doctor": "Check this machine: libraries, providers, a bundle's golden trace replayed here.",
 }
 INTERRUPTED: Final = 130
+LONGEST: Final = 1000  # characters of an error
 TRACEBACK_VARIABLE: Final = "NEXTOMNI_EDGE_TRACEBACK"
 
 
@@ -75,6 +77,7 @@ class Verbs(click.Group):
 
     def main(self, args: Sequence[str] | None = None, *positional: Any, **options: Any) -> Any:
         arguments = list(sys.argv[1:] if args is None else args)
+        tolerate_consoles()
         options["standalone_mode"] = False
         try:
             code = super().main(arguments, *positional, **options)
@@ -144,7 +147,10 @@ def _explain(error: Exception) -> tuple[int, str, bool]:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    """Names out of files may hold control characters, and a file's content may be long."""
+    line = " ".join(text.split())
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line[:LONGEST])
+    return shown if len(line) <= LONGEST else f"{shown}... ({len(line)} characters)"
 
 
 def _verbosity(argument: str) -> int:

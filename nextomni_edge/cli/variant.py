@@ -81,7 +81,7 @@ def computed_rows(
 ) -> int:
     """Rows of each of the request's forwards but the first, in every branch of guidance: of the
     whole sequence, or with keys and values kept of the answer, which is the most that a cache
-    computes anew; where attention is "prefix", of all that is not the prompt. An answer that may
+    computes again; where attention is "prefix", of everything but the prompt. An answer that may
     grow counts as it begins. UsageError: an autoregressive model."""
     from nextomni_edge.generate.cache import NoCache, cache_policy
     from nextomni_edge.media.parts import Lengths

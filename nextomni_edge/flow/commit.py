@@ -78,7 +78,7 @@ def propose(
 
 def confidence(logits: Array, x_1: Array, rule: CommitConfig) -> Array:
     """The score of x_1 (N,) under logits (N, V) float64, without noise: rule.score's form, (N,)
-    float64; 0 for "random", which noise alone decides."""
+    float64; 0 for "random", which only noise decides."""
     xp = array_namespace(logits)
     if rule.score == "random":
         return xp.zeros_like(logits[:, 0])

@@ -108,16 +108,15 @@ class MetricPath:
         uniform_target: Array,
         last: bool = False,
     ) -> Array:
-        """
-        x_{t+h}: with probability 1 − exp(−h·lambda) a draw from u_t(·, x_t | x_1)/lambda, else x_t;
-        in the last step x_1. "corrected" puts beta_{t+h} − beta_t in place of h·beta'_t, and
+        """x_{t+h}: with probability 1 − exp(−h·lambda) a draw from u_t(·, x_t | x_1)/lambda, else
+        x_t; in the last step x_1. "corrected" puts beta_{t+h} − beta_t in place of h·beta'_t, and
         p_{t+h/2} in place of p_t.
 
-        x_t, x_1 ids (N,) int64; both uniforms (N,) in [0, 1): the first decides whether a row jumps
-        (strictly below the probability), the second whereto (inverse CDF in order of id). → (N,)
-        int64; nothing is changed in place. InputError for ids outside the vocabulary or unequal
-        shapes, UsageError for times outside [0, 1]. `arrays.CHUNK` bounds the memory, whatever N
-        and V.
+        x_t, x_1 ids (N,) int64; both uniforms (N,) in [0, 1). The first decides whether a row jumps
+        (strictly below the probability), the second decides where to (inverse CDF in order of id).
+        → (N,) int64; nothing is changed in place. InputError for ids outside the vocabulary or
+        unequal shapes, UsageError for times outside [0, 1]. `arrays.CHUNK` bounds the memory,
+        whatever N and V.
         """
         beta, rise = RISES[self.rule](self.schedule, t, h)
         check_shapes(x_t, x_1=x_1, uniform_jump=uniform_jump, uniform_target=uniform_target)

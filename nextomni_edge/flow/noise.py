@@ -1,5 +1,5 @@
-"""Counter-based noise: a value depends on nothing but what it is for, so no shortcut, batch or
-runtime shifts it (METHOD 3)."""
+"""Counter-based noise: a value only depends on its use, so no shortcut, batch or runtime shifts it
+(METHOD 3)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Use(enum.IntEnum):
     START = 0  # x_0
     X_1 = 1  # the draw of x_1 from the head's logits
     JUMP = 2  # whether a symbol jumps
-    TARGET = 3  # whereto
+    TARGET = 3  # where it lands
     SYMBOL = 4  # which symbol a masked row draws: one value for each of the vocabulary
     SCORE = 5  # the noise on a masked row's score
 

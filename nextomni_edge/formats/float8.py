@@ -30,14 +30,14 @@ VALUES: Final = _values()
 
 
 def decode(bits: NDArray[np.uint8]) -> Float:
-    """The numbers that the bits mean."""
+    """The numbers of the bits."""
     found: Float = VALUES[bits]
     return found
 
 
 def encode(x: Float) -> NDArray[np.uint8]:
-    """Bits of the nearest number, of two as near the even one; beyond the largest it is the
-    largest, as ONNX's QuantizeLinear."""
+    """The bits of the nearest number; of two equally near ones, the even one. Beyond the largest
+    number, it is the largest, as in ONNX's QuantizeLinear."""
     size = np.minimum(np.abs(x), LARGEST)
     exponent = np.frexp(np.maximum(size, np.float32(2.0**_LEAST_EXPONENT)))[1] - 1
     # 8 to 16 of a normal number; 16 carries over
@@ -48,5 +48,5 @@ def encode(x: Float) -> NDArray[np.uint8]:
 
 
 def rounded(x: Float) -> Float:
-    """The nearest numbers themselves."""
+    """The nearest numbers as float32."""
     return decode(encode(x))

@@ -1,8 +1,8 @@
-"""A backbone as a GGUF file for llama.cpp: what export writes, and what is checked of it before the
-library sees a byte.
+"""A backbone as a GGUF file for llama.cpp: what export writes, and the checks before the library
+sees a byte.
 
-The architecture is `qwen2`, which always computes a vocabulary's logits: a table of 32 rows of
-zeros stands for one. The format is that of ggml's docs/gguf.md, version 3.
+The architecture is `qwen2`, which always computes a vocabulary's logits. A table of 32 rows of
+zeros serves as the vocabulary. The format is that of ggml's docs/gguf.md, version 3.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 
 from nextomni_edge.config import BackboneConfig
 from nextomni_edge.errors import InputError
+from nextomni_edge.formats.regular import open_regular
 from nextomni_edge.spec import ComponentName, GraphSpec, Precision
 
 MAGIC: Final = b"GGUF"
@@ -60,8 +61,8 @@ _NOTES: Final = frozenset({"general.file_type", "general.quantization_version"})
 
 @dataclass(frozen=True)
 class GgufTensor:
-    """A tensor in the file: its type's name, its shape (rows, width) as numpy has it, its place and
-    its size in bytes."""
+    """A tensor in the file: its type's name, its shape (rows, width) in numpy's order, its place
+    and its size in bytes."""
 
     type: str
     shape: tuple[int, ...]
@@ -71,7 +72,7 @@ class GgufTensor:
 
 @dataclass(frozen=True)
 class GgufFile:
-    """A file's key-value pairs and tensors; nothing of the weights is read."""
+    """A file's key-value pairs and tensors, without their weights."""
 
     metadata: dict[str, Any]
     tensors: dict[str, GgufTensor]
@@ -96,8 +97,8 @@ def metadata(config: BackboneConfig) -> dict[str, str | int | float | bool]:
 
 
 def tensor_shapes(config: BackboneConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape, (out, in) of a matrix, of every tensor of a backbone's file. Where the model
-    has no biases, zeros stand."""
+    """Name and shape of every tensor of a backbone's file; a matrix is (out, in). Zeros serve as
+    biases where the model has none."""
     hidden, inner = config.hidden_size, config.mlp_size
     query, cache = config.query_heads * config.head_dim, config.kv_heads * config.head_dim
     layer: dict[str, tuple[int, ...]] = {
@@ -116,8 +117,8 @@ def tensor_shapes(config: BackboneConfig) -> dict[str, tuple[int, ...]]:
 
 
 def gguf_name(name: str) -> str:
-    """The name in the file of a weight of the backbone module, such as
-    `layers.3.mlp.up_proj.weight`. KeyError: it has none."""
+    """The file's name for a weight of the backbone module, such as `layers.3.mlp.up_proj.weight`.
+    KeyError: it has none."""
     if name == "norm.weight":
         return "output_norm.weight"
     _, index, rest = name.split(".", 2)
@@ -127,11 +128,11 @@ def gguf_name(name: str) -> str:
 def check_gguf(
     path: Path, spec: GraphSpec, config: BackboneConfig, precision: Precision
 ) -> set[str]:
-    """No other file belongs to it. InputError names the file and what is not as the config and the
-    precision say."""
+    """Check a file, which no other file belongs to. InputError names the file and its difference
+    from the config and the precision."""
     if spec.name != ComponentName.BACKBONE:
         raise InputError(
-            f"{path}: component {spec.name} as GGUF, which holds a {ComponentName.BACKBONE} alone"
+            f"{path}: component {spec.name} as GGUF, which only holds a {ComponentName.BACKBONE}"
         )
     if config.attention == "causal":
         raise InputError(
@@ -147,10 +148,11 @@ def check_gguf(
 
 
 def read_gguf(path: Path) -> GgufFile:
-    """What stands before the weights. InputError: cut off, not GGUF, or with sizes that no backbone
+    """Everything before the weights. InputError: cut off, not GGUF, or with sizes that no backbone
     has."""
+    opened = open_regular(path)
     try:
-        with path.open("rb") as file:
+        with opened as file:
             if (magic := file.read(4)) != MAGIC:
                 raise InputError(f"begins with {magic!r}, expected {MAGIC!r}")
             if (version := _number(file, "<I")) != VERSION:
@@ -223,8 +225,8 @@ def _header(file: IO[bytes]) -> tuple[str, GgufTensor]:
 
 
 def _placed(headers: list[tuple[str, GgufTensor]], start: int, size: int) -> dict[str, GgufTensor]:
-    """The tensors with their places in the file, which they must cover one after another, each at a
-    whole alignment."""
+    """The tensors with their places in the file. They must follow one another without a gap, each
+    at a whole alignment."""
     found, at = dict[str, GgufTensor](), start
     for name, tensor in sorted(headers, key=lambda header: header[1].offset):
         if start + tensor.offset != at:

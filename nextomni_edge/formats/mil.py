@@ -1,5 +1,5 @@
-"""Reads a Core ML model file (an ML Program) from protobuf's wire format: no vendor's library, and
-no byte trusted.
+"""Reads a Core ML model file (an ML Program) from protobuf's wire format. No vendor library is
+used, and no byte is trusted.
 
 Field numbers are those of coremltools' Model.proto, FeatureTypes.proto and MIL.proto. Every fault
 is an InputError.
@@ -32,8 +32,8 @@ _MAIN: Final = "main"
 
 @dataclass(frozen=True)
 class Feature:
-    """An input, output or state: its dtype, of an input the bounds of each axis (inclusive), and
-    its shapes where those are enumerated."""
+    """An input, output or state: its dtype, an input's bounds for each axis (inclusive), and its
+    shapes where those are enumerated."""
 
     name: str
     dtype: str
@@ -43,7 +43,7 @@ class Feature:
 
 @dataclass(frozen=True)
 class Blob:
-    """A constant that stands in the package's weights, `offset` bytes into the file."""
+    """A constant in the package's weights, `offset` bytes into the file."""
 
     file: str
     offset: int
@@ -51,7 +51,7 @@ class Blob:
 
 @dataclass(frozen=True)
 class Constant:
-    """A value that the program holds: numbers, a text, or where they stand."""
+    """A value that the program holds: numbers, a text, or a place in the weights."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -71,8 +71,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class MilProgram:
-    """A model file. `results` are the values that the outputs are, in order and under their
-    names."""
+    """A model file. `results` are the values of the outputs, in order and with their names."""
 
     inputs: tuple[Feature, ...]
     outputs: tuple[Feature, ...]
@@ -90,8 +89,8 @@ class MilProgram:
 
 
 def read_program(data: bytes) -> MilProgram:
-    """Parse a model file. InputError: no ML Program of this specification, or one with parts that
-    we do not write."""
+    """Parse a model file. InputError: no ML Program of this specification, or one with unsupported
+    parts."""
     model = Message(memoryview(data))
     if model.integer(1) != SPECIFICATION:
         raise InputError(
@@ -99,71 +98,62 @@ def read_program(data: bytes) -> MilProgram:
         )
     for number in sorted(model.numbers() - {1, 2, 502}):
         raise InputError(f"model field {number} is not supported, expected an ML Program")
-    description, program = (
-        Message(_required(model, 2, "description")),
-        Message(_required(model, 502, "ML Program")),
-    )
+    description, program = _required(model, 2, "description"), _required(model, 502, "ML Program")
     for number in sorted(description.numbers() - {1, 10, 13, 100}):
         raise InputError(f"description field {number} (functions or newer) is not supported")
-    main = Message(_required_key(program, 2, _MAIN))
-    block = Message(_required_key(main, 3, main.text(2)))
+    main = _required_key(program, 2, _MAIN)
+    block = _required_key(main, 3, main.text(2))
     return MilProgram(
-        tuple(_feature(Message(part)) for part in description.messages(1)),
-        tuple(_feature(Message(part)) for part in description.messages(10)),
-        tuple(_operation(Message(part)) for part in block.messages(3)),
+        tuple(_feature(part) for part in description.parts(1)),
+        tuple(_feature(part) for part in description.parts(10)),
+        tuple(_operation(part) for part in block.parts(3)),
         tuple(bytes(name).decode("utf-8", "replace") for name in block.messages(2)),
-        tuple(_state(Message(part)) for part in description.messages(13)),
+        tuple(_state(part) for part in description.parts(13)),
     )
 
 
-def _required(message: Message, number: int, what: str) -> memoryview:
-    found = message.message(number)
-    if found is None:
+def _required(message: Message, number: int, what: str) -> Message:
+    if message.message(number) is None:
         raise InputError(f"no {what} inside")
-    return found
+    return message.part(number)
 
 
-def _required_key(message: Message, number: int, key: str) -> memoryview:
+def _required_key(message: Message, number: int, key: str) -> Message:
     """The one entry of a map."""
     entries = _map(message, number)
     if entries.keys() != {key}:
-        raise InputError(f"entries {sorted(entries)[:4]}, expected {key!r} alone")
+        raise InputError(f"entries {sorted(entries)[:4]}, expected only {key!r}")
     return entries[key]
 
 
-def _map(message: Message, number: int) -> dict[str, memoryview]:
-    found: dict[str, memoryview] = {}
-    for data in message.messages(number):
-        entry = Message(data)
+def _map(message: Message, number: int) -> dict[str, Message]:
+    found: dict[str, Message] = {}
+    for entry in message.parts(number):
         if entry.text(1) in found:
             raise InputError(f"key {entry.text(1)[:80]!r} stands twice")
-        found[entry.text(1)] = entry.message(2) or memoryview(b"")
+        found[entry.text(1)] = entry.part(2)
     return found
 
 
 def _feature(feature: Message) -> Feature:
-    name, kind = feature.text(1), Message(_required(feature, 3, "type"))
-    return _array(name, kind.message(5))
+    name, kind = feature.text(1), _required(feature, 3, "type")
+    return _array(name, kind, 5)
 
 
 def _state(feature: Message) -> Feature:
-    name, kind = feature.text(1), Message(_required(feature, 3, "type"))
-    return _array(name, Message(_required(kind, 8, f"state type of {name[:80]!r}")).message(1))
+    name, kind = feature.text(1), _required(feature, 3, "type")
+    return _array(name, _required(kind, 8, f"state type of {name[:80]!a}"), 1)
 
 
-def _array(name: str, data: memoryview | None) -> Feature:
-    if data is None:
-        raise InputError(f"no array type of {name[:80]!r} inside")
-    array = Message(data)
+def _array(name: str, kind: Message, number: int) -> Feature:
+    array = _required(kind, number, f"array type of {name[:80]!a}")
     if array.integer(2) not in ELEMENTS:
         raise InputError(
             f"{name[:80]!r} has element type {array.integer(2)}, expected one of"
             f" {', '.join(ELEMENTS.values())}"
         )
-    enumerated = Message(array.message(21) or memoryview(b"")).messages(1)
-    shapes = tuple(tuple(Message(shape).integers(1)) for shape in enumerated)
-    ranges = Message(array.message(31) or memoryview(b"")).messages(1)
-    bounds = tuple((Message(part).integer(1), Message(part).integer(2)) for part in ranges)
+    shapes = tuple(tuple(shape.integers(1)) for shape in array.part(21).parts(1))
+    bounds = tuple((part.integer(1), part.integer(2)) for part in array.part(31).parts(1))
     if shapes:
         bounds = tuple((min(sizes), max(sizes)) for sizes in zip(*shapes, strict=False))
     return Feature(
@@ -179,44 +169,39 @@ def _operation(operation: Message) -> Operation:
     if operation.messages(4):
         raise InputError(f"operator {kind[:80]!r} holds blocks of its own, which are not supported")
     inputs = {
-        key: tuple(_binding(Message(binding)) for binding in Message(data).messages(1))
-        for key, data in _map(operation, 2).items()
+        key: tuple(_binding(binding) for binding in argument.parts(1))
+        for key, argument in _map(operation, 2).items()
     }
-    outputs = tuple(
-        (Message(part).text(1), _tensor_type(Message(part).message(2))[0])
-        for part in operation.messages(3)
-    )
+    outputs = tuple((part.text(1), _tensor_type(part.part(2))[0]) for part in operation.parts(3))
     return Operation(
         kind,
         inputs,
         outputs,
-        {key: _constant(Message(data)) for key, data in _map(operation, 5).items()},
+        {key: _constant(value) for key, value in _map(operation, 5).items()},
     )
 
 
 def _binding(binding: Message) -> str | Constant:
-    value = binding.message(2)
-    return binding.text(1) if value is None else _constant(Message(value))
+    return binding.text(1) if binding.message(2) is None else _constant(binding.part(2))
 
 
-def _tensor_type(data: memoryview | None) -> tuple[str, tuple[int, ...]]:
+def _tensor_type(value: Message) -> tuple[str, tuple[int, ...]]:
     """dtype, and the constant sizes (0 where a size is free)."""
-    tensor = Message(_required(Message(data or memoryview(b"")), 1, "tensor type"))
+    tensor = _required(value, 1, "tensor type")
     if tensor.integer(1) not in DTYPES:
         raise InputError(f"data type {tensor.integer(1)} is not supported")
-    sizes = [
-        Message(Message(dim).message(1) or memoryview(b"")).integer(1) for dim in tensor.messages(3)
-    ]
+    sizes = [dim.part(1).integer(1) for dim in tensor.parts(3)]
     return DTYPES[tensor.integer(1)], tuple(sizes)
 
 
 def _constant(value: Message) -> Constant:
-    dtype, shape = _tensor_type(value.message(2))
-    if (blob := value.message(5)) is not None:
-        return Constant(dtype, shape, Blob(Message(blob).text(1), Message(blob).integer(2)))
-    tensor = Message(_required(Message(_required(value, 3, "value")), 1, "tensor"))
+    dtype, shape = _tensor_type(value.part(2))
+    if value.message(5) is not None:
+        blob = value.part(5)
+        return Constant(dtype, shape, Blob(blob.text(1), blob.integer(2)))
+    tensor = _required(_required(value, 3, "value"), 1, "tensor")
     if dtype == "string":
-        return Constant(dtype, shape, Message(_required(tensor, 4, "text")).text(1))
+        return Constant(dtype, shape, _required(tensor, 4, "text").text(1))
     array = _numbers(tensor, dtype, math.prod(shape))
     if array.size != math.prod(shape):
         raise InputError(
@@ -227,27 +212,25 @@ def _constant(value: Message) -> Constant:
 
 def _numbers(tensor: Message, dtype: str, count: int) -> NDArray[Any]:
     if dtype in BITS:
-        packed = np.frombuffer(
-            bytes(Message(_required(tensor, 7, "bytes")).message(1) or b""), np.uint8
-        )
+        packed = np.frombuffer(bytes(_required(tensor, 7, "bytes").message(1) or b""), np.uint8)
         if packed.size != -(-count * BITS[dtype] // 8):
             raise InputError(
                 f"{packed.size} bytes of {dtype}, {count} values need"
                 f" {-(-count * BITS[dtype] // 8)}"
             )
         return unpacked(packed, dtype, count)
-    if (floats := tensor.message(1)) is not None:
-        return _little(b"".join(Message(floats).messages(1)), "float32").astype(dtype)
+    if tensor.message(1) is not None:
+        return _little(b"".join(tensor.part(1).messages(1)), "float32").astype(dtype)
     for number in (2, 3, 5):  # int32, bool, int64
-        if (integers := tensor.message(number)) is not None:
-            return np.array(Message(integers).integers(1), np.int64).astype(dtype)
-    if (raw := tensor.message(7)) is not None:
-        return _little(bytes(Message(raw).message(1) or b""), dtype)
+        if tensor.message(number) is not None:
+            return np.array(tensor.part(number).integers(1), np.int64).astype(dtype)
+    if tensor.message(7) is not None:
+        return _little(bytes(tensor.part(7).message(1) or b""), dtype)
     return np.zeros(0, dtype)
 
 
 def numpy_dtype(dtype: str) -> str:
-    """What holds the values of a dtype here."""
+    """The numpy dtype that holds the values of a dtype."""
     return dtype if dtype not in BITS else "int8" if dtype == "int4" else "uint8"
 
 

@@ -1,5 +1,4 @@
-"""Writes ONNX files of one node by hand, in protobuf's wire format: a device has no onnx
-package."""
+"""Writes ONNX files of one node in protobuf's wire format: a device has no onnx package."""
 
 from __future__ import annotations
 

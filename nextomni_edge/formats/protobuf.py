@@ -1,21 +1,43 @@
 """Protobuf's wire format, read field by field: no library, and no byte trusted. Every fault is an
-InputError."""
+InputError.
+
+Reading is linear in bytes, and a file's messages share one budget of fields: a field of two bytes
+takes two hundred of them in memory.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from nextomni_edge.errors import InputError
 
+# of one file: twice what the Core ML program of a 28-layer model holds
+MAX_FIELDS: Final = 2**18
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
-class Message:
-    """The fields of one protobuf message, by number, in order."""
+class Budget:
+    """How many fields, and numbers of packed fields, one file may still have."""
 
-    def __init__(self, data: memoryview) -> None:
+    def __init__(self, fields: int = MAX_FIELDS) -> None:
+        self._fields = self._left = fields
+
+    def take(self, count: int = 1) -> None:
+        """InputError: the file has more fields than a graph needs."""
+        self._left -= count
+        if self._left < 0:
+            raise InputError(f"more than {self._fields} fields, the most that are read")
+
+
+class Message:
+    """The fields of one protobuf message, by number, in order. The messages inside it share its
+    budget."""
+
+    def __init__(self, data: memoryview, budget: Budget | None = None) -> None:
+        self._budget = budget or Budget()
         self._fields: dict[int, list[int | memoryview]] = {}
-        for number, value in _fields(data):
+        for number, value in _fields(data, self._budget):
             self._fields.setdefault(number, []).append(value)
 
     def numbers(self) -> set[int]:
@@ -30,12 +52,20 @@ class Message:
         return [value for value in found if isinstance(value, memoryview)]
 
     def message(self, number: int) -> memoryview | None:
-        """A field that may stand once: protobuf libraries merge or drop repeats, so a repeat could
+        """A field that may occur once. Protobuf libraries merge or drop repeats, so a repeat could
         hide a second meaning."""
         found = self.messages(number)
         if len(found) > 1:
             raise InputError(f"field {number} stands {len(found)} times, expected once")
         return found[0] if found else None
+
+    def parts(self, number: int) -> Iterator[Message]:
+        """The messages of a repeated field, each read when it is asked for."""
+        return (Message(data, self._budget) for data in self.messages(number))
+
+    def part(self, number: int) -> Message:
+        """The message of a field that may stand once; one without fields where it is absent."""
+        return Message(self.message(number) or memoryview(b""), self._budget)
 
     def text(self, number: int) -> str:
         return _text(self.message(number) or memoryview(b""))
@@ -50,13 +80,17 @@ class Message:
         """A repeated int64 field, packed or not."""
         found: list[int] = []
         for value in self._fields.get(number, []):
-            found += [value] if isinstance(value, int) else list(_packed(value))
+            if isinstance(value, int):
+                found.append(value)
+            else:
+                found += _packed(value, self._budget)
         return [value - 2**64 if value >= 2**63 else value for value in found]
 
 
-def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+def _fields(data: memoryview, budget: Budget) -> Iterator[tuple[int, int | memoryview]]:
     at, end = 0, len(data)
     while at < end:
+        budget.take()
         key, at = _varint(data, at)
         number, kind = key >> 3, key & 7
         if number == 0:
@@ -78,6 +112,8 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
+    if at < len(data) and data[at] < 128:  # nearly all of them
+        return data[at], at + 1
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(data):
@@ -92,9 +128,10 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
     raise InputError("a number of more than 64 bits")
 
 
-def _packed(data: memoryview) -> Iterator[int]:
+def _packed(data: memoryview, budget: Budget) -> Iterator[int]:
     at = 0
     while at < len(data):
+        budget.take()
         value, at = _varint(data, at)
         yield value
 

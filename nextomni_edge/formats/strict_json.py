@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
 from nextomni_edge.errors import InputError
+from nextomni_edge.formats.regular import read_regular
 
 T = TypeVar("T")
 
@@ -21,18 +22,11 @@ T = TypeVar("T")
 def read_json(path: Path, limit: int) -> Any:
     """Parse a file of at most `limit` bytes; InputError names the file and what is wrong with
     it."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    if len(data) > limit:
-        raise InputError(f"{path}: larger than {limit} bytes, the most that is read")
-    return parse_json(data, str(path))
+    return parse_json(read_regular(path, limit), str(path))
 
 
 def parse_json(data: bytes, where: str) -> Any:
-    """Parse bytes; InputError says `where` the fault is."""
+    """Parse bytes. InputError says `where` the fault is."""
     try:
         text = data.decode("utf-8")
         value = json.loads(

@@ -1,10 +1,11 @@
-"""One safetensors file, read or written. The header is validated whole before a tensor is read or
-memory is taken for it."""
+"""One safetensors file, read or written. The whole header is validated before a tensor is read or
+memory is allocated for it."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextomni_edge.errors import InputError
+from nextomni_edge.formats.regular import open_regular
 from nextomni_edge.formats.strict_json import parse_json
 
 MAX_HEADER: Final = 16 * 2**20
@@ -28,7 +30,7 @@ WIDTHS: Final = dict(DTYPES.values())  # bytes of a value, by dtype
 
 @dataclass(frozen=True)
 class Location:
-    """Where a tensor's little-endian bytes stand: `offset` and `nbytes` in `file`; `dtype` in
+    """The place of a tensor's little-endian bytes: `offset` and `nbytes` in `file`. `dtype` uses
     numpy's names, and "bfloat16"."""
 
     file: Path
@@ -39,8 +41,8 @@ class Location:
 
 
 class TensorFile:
-    """The tensors of a safetensors file, read one at a time. InputError: anything in the file that
-    is not as the format says."""
+    """The tensors of a safetensors file, read one at a time. InputError: the file violates the
+    format."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -63,7 +65,7 @@ def read_tensor(location: Location, name: str) -> NDArray[Any]:
     """The tensor at a location; float16 and bfloat16 are widened to float32. InputError: the file
     is gone or cut off."""
     try:
-        with location.file.open("rb") as file:
+        with open_regular(location.file) as file:
             file.seek(location.offset)
             data = file.read(location.nbytes)
     except OSError as error:
@@ -76,10 +78,10 @@ def read_tensor(location: Location, name: str) -> NDArray[Any]:
 
 
 def read_values(location: Location, start: int, count: int) -> NDArray[Any]:
-    """`count` values of a tensor from value `start` on, flat; float16 and bfloat16 widened to
+    """`count` values of a tensor from index `start` on, flat; float16 and bfloat16 are widened to
     float32. InputError: cut off."""
     width = WIDTHS[location.dtype]
-    with location.file.open("rb") as file:
+    with open_regular(location.file) as file:
         file.seek(location.offset + start * width)
         data = file.read(count * width)
     if len(data) != count * width:
@@ -88,8 +90,8 @@ def read_values(location: Location, start: int, count: int) -> NDArray[Any]:
 
 
 def map_tensor(location: Location, name: str) -> NDArray[Any]:
-    """The tensor at a location as read-only memory of the file, of which only what is touched is
-    read; `read_tensor` where numpy has no such dtype, or the tensor is empty. InputError: the file
+    """The tensor at a location as read-only mapped memory, which is only read where it is touched.
+    It is `read_tensor` where numpy has no such dtype, or the tensor is empty. InputError: the file
     is gone or cut off."""
     if location.dtype == "bfloat16" or not location.nbytes:
         return read_tensor(location, name)
@@ -106,7 +108,7 @@ def map_tensor(location: Location, name: str) -> NDArray[Any]:
 
 
 def all_finite(table: NDArray[Any]) -> bool:
-    """Whether every value is finite, looked at in pieces."""
+    """Whether every value is finite, checked in pieces."""
     values, step = table.reshape(-1), 2**22
     return all(
         bool(np.isfinite(values[start : start + step]).all())
@@ -150,8 +152,8 @@ def little_endian(array: NDArray[Any]) -> memoryview:
 
 def _read_header(path: Path) -> dict[str, Location]:
     try:
-        with path.open("rb") as file:
-            size = path.stat().st_size
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
             prefix = file.read(8)
             length = int.from_bytes(prefix, "little")
             if len(prefix) < 8 or length > size - 8:
@@ -201,8 +203,8 @@ def _location(path: Path, name: str, entry: Any, base: int) -> Location:
 
 
 def _check_cover(path: Path, found: dict[str, Location], start: int, size: int) -> None:
-    """The format asks that the tensors cover the rest of the file, in one piece each, without
-    overlap."""
+    """Check that the tensors cover the rest of the file, in one piece each, without overlap, as the
+    format asks."""
     at = start
     for name, location in sorted(found.items(), key=lambda item: (item[1].offset, item[1].nbytes)):
         if location.offset != at:

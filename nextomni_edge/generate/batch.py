@@ -1,5 +1,4 @@
-"""Requests that share their forwards: which rows of each are generated, what is padding, and the
-noise of all."""
+"""Requests that share their forwards: their generated rows, their padding, and the noise of all."""
 
 from __future__ import annotations
 
@@ -24,8 +23,8 @@ class Batch:
     generated rows.
 
     rows (B,R): position of each generated row, 0 where `real` (B,R) is False. attended (B,S): False
-    at padding, which nothing attends to; so no request sees another, or how long another is. prompt
-    (B,S): before the first generated row.
+    at padding, which nothing attends to. So no request sees another, or its length. prompt (B,S):
+    before the first generated row.
     """
 
     def __init__(self, sequences: Many[Sequence], seeds: Many[int]) -> None:
@@ -48,13 +47,12 @@ class Batch:
         return len(self.sequences)
 
     def own(self, request: int, x: Float) -> Float:
-        """Of numbers (B,R,…) those of one request, without padding."""
+        """The numbers of one request, out of (B,R,…), without padding."""
         values: Float = x[request, : len(self.layouts[request].rows)]
         return values
 
     def split(self, request: int, x: Float) -> tuple[Float, ...]:
-        """Of tokens (B,R,K), or numbers beside them, those of one request as its segments hold
-        them."""
+        """Tokens (B,R,K), or numbers of that shape, of one request as its segments hold them."""
         return self.layouts[request].split(self.own(request, x))
 
     def fill(self, x: Ids) -> list[Sequence]:
@@ -66,8 +64,8 @@ class Batch:
 
 
 class BatchNoise:
-    """Counter-based noise of B requests: each draw depends on its own request's seed and place
-    alone. Padding has none."""
+    """Counter-based noise of B requests. Each draw only depends on its own request's seed and
+    place. Padding has none."""
 
     def __init__(self, batch: Batch, codebooks: int) -> None:
         self.batch, self.codebooks = batch, codebooks
@@ -91,8 +89,8 @@ class BatchNoise:
 
 
 def alike(sequences: Many[Sequence]) -> list[list[int]]:
-    """Indices of sequences in groups whose segments are of the same kinds and lengths: their rows
-    stand in one array."""
+    """Indices of sequences in groups whose segments have the same kinds and lengths, so that their
+    rows fit into one array."""
     groups: dict[tuple[Any, ...], list[int]] = {}
     for index, sequence in enumerate(sequences):
         key = tuple(
@@ -106,9 +104,9 @@ def alike(sequences: Many[Sequence]) -> list[list[int]]:
 def batches(sequences: Many[Sequence], limit: int, padding: float = 0.0) -> Iterator[list[int]]:
     """Indices of sequences that one forward takes together, at most `limit`.
 
-    Sequences of the same modalities, lengths and frozen segments always go together; others that
-    generate the same modality join them while at most a share `padding` of the positions is
-    padding.
+    Sequences of the same modalities, lengths and frozen segments always go together. Others that
+    generate the same modality join them while padding is at most a share `padding` of the
+    positions.
     """
     groups = alike(sequences)
     for indices in _joined(sequences, groups, padding) if padding else groups:

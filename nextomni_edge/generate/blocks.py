@@ -1,5 +1,5 @@
-"""How long a text response is: as given, or found by the confidence of <EOS>, before the denoising
-or along with it (METHOD 5)."""
+"""The length of a text response: as given, or found by the confidence of <EOS>, before or during
+the denoising (METHOD 5)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from nextomni_edge.tokens.sequence import Sequence
 
 
 class BlockPolicy:
-    """Adds blocks to text responses, up to `max_blocks`, while <EOS> is likely nowhere in them.
+    """Adds blocks to text responses, up to `max_blocks`, while no row makes <EOS> likely.
 
-    A longer response starts from the same noise where the shorter had any.
+    A longer response starts from the same noise where the shorter one had any.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class BlockPolicy:
         self.eos = model.tokenizer.special.eos
 
     def lengthen(self, sequences: Many[Sequence], seeds: Many[int]) -> list[Sequence]:
-        """The sequences at the length to denoise, where that is found first."""
+        """The sequences at the length to denoise, where the length is found first."""
         grown, open_ended = list(sequences), list(range(len(sequences)))
         while self.options.max_blocks is not None and self.options.extend == "first" and open_ended:
             open_ended = [index for index in open_ended if self._may_grow(grown[index])]
@@ -56,8 +56,8 @@ class BlockPolicy:
         )
 
     def extend(self, batch: Batch, x_t: Ids, denoiser: Denoiser) -> tuple[Batch, Ids] | None:
-        """The batch and its tokens x_t with one more block for each request that is confident of no
-        <EOS>; None where none is.
+        """The batch and its tokens x_t, with one more block for each request without a confident
+        <EOS>; None where no request needs one.
 
         The rows of a new block start from the same noise as at t = 0.
         """

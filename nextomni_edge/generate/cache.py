@@ -1,5 +1,5 @@
-"""Which rows of a forward are computed anew and which keep their keys and values (METHOD 5): all
-but `none` approximate."""
+"""Which rows of a forward are computed again, and which keep their keys and values (METHOD 5).
+Every policy but `none` approximates."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from nextomni_edge.generate.rows import Float, Ids
 class CacheView:
     """What a policy knows before a forward of B requests of S positions.
 
-    attended, response, changed, due, ends (B,S) bool: not padding; from the first generated row on;
-    of another token than its keys and values are of; read by a row that the known noise may move in
-    this step; <EOS>. similarity (B,S): cosine of the row's input features to those that its keys
-    and values are of. drift (B,): tokens that have changed since all was computed last, for each
-    row of the response. age (B,S) and `prompt_age`, `response_age` (B,): forwards since a row, the
-    whole prompt, the whole response was computed. last: x_1 of every row is the result.
+    - attended (B,S) bool: not padding. response: from the first generated row on.
+    - changed: the token differs from the one of the kept keys and values.
+    - due: a row that reads its prediction in this step, if the known noise moves it. ends: <EOS>.
+    - similarity (B,S): cosine of the row's input features and those of its kept keys and values.
+    - drift (B,): tokens that have changed since everything was computed, per row of the response.
+    - age (B,S), prompt_age and response_age (B,): forwards since a row, the whole prompt or the
+      whole response was computed.
+    - last: x_1 of every row is the result.
     """
 
     attended: Mask
@@ -41,15 +43,18 @@ class CacheView:
 
 
 class CachePolicy(Protocol):
-    """Decides; trunk.py stores. `needs_due`, `needs_similarity`: whether that part of the view is
-    worth computing. `any_rows`: whether it computes rows with others behind them that it keeps."""
+    """Decides; trunk.py stores.
+
+    `needs_due`, `needs_similarity`: whether that part of the view is worth computing. `any_rows`:
+    whether the policy computes rows that have kept rows after them.
+    """
 
     needs_due: bool
     needs_similarity: bool
     any_rows: bool
 
     def plan(self, view: CacheView) -> Mask:
-        """Rows (B,S) to compute anew; the others keep their keys and values."""
+        """Rows (B,S) to compute again. The others keep their keys and values."""
 
 
 class NoCache:
@@ -62,7 +67,8 @@ class NoCache:
 
 
 class Prefix:
-    """The prompt's rows are kept, computed anew every R_p forwards; the response always."""
+    """The prompt's rows are kept, and computed again every R_p forwards. The response is always
+    computed."""
 
     needs_due = needs_similarity = any_rows = False
 
@@ -74,45 +80,44 @@ class Prefix:
 
     def prompt(self, view: CacheView) -> Mask:
         """The prompt's rows where they are due."""
-        every = self.options.refresh_prompt
+        every = self.options.cache.refresh_prompt
         due = ((view.prompt_age >= every) & (every > 0)) | self.drifted(view)
         return view.attended & ~view.response & due[:, None]
 
     def drifted(self, view: CacheView) -> Mask:
-        """Requests (B,) of which all is due, as too many tokens have changed since: unlike a number
-        of forwards, this counts what makes kept keys and values wrong."""
-        found: Mask = (view.drift > self.options.cache_drift) & (self.options.cache_drift > 0)
+        """Requests (B,) to compute whole, because too many tokens have changed. Unlike a number of
+        forwards, this counts what makes kept keys and values wrong."""
+        found: Mask = (view.drift > self.options.cache.drift) & (self.options.cache.drift > 0)
         return found
 
     def refreshed(self, view: CacheView, chosen: Mask) -> Mask:
-        """`chosen` rows of the response, all of them every R_r forwards, and the prompt's where
-        they are due."""
-        every = self.options.refresh
+        """`chosen` rows of the response, all of its rows every R_r forwards, and the prompt's rows
+        where they are due."""
+        every = self.options.cache.refresh
         whole = ((view.response_age >= every) & (every > 0)) | self.drifted(view)
         return (view.response & (chosen | whole[:, None])) | self.prompt(view)
 
 
 class Adaptive(Prefix):
     """NExT-OMNI's and dLLM-Cache's (arXiv 2506.06295): rows whose value features moved, <EOS>
-    always, all every R_r.
+    always, all rows every R_r forwards.
 
-    The value features that can be had without a forward are those of the first layer, a linear map
-    of the row's embedding: it is the embeddings that are compared, so a row of an unchanged token
-    has cosine 1.
+    Only the value features of the first layer are known without a forward. They are a linear map of
+    the row's embedding, so the embeddings are compared. A row of an unchanged token has cosine 1.
     """
 
     needs_similarity = any_rows = True
 
     def plan(self, view: CacheView) -> Mask:
-        threshold, share = self.options.cache_threshold, self.options.cache_share
+        threshold, share = self.options.cache.threshold, self.options.cache.share
         moved = self._least_alike(view) if share else view.similarity < threshold
         return self.refreshed(view, moved | view.ends)
 
     def _least_alike(self, view: CacheView) -> Mask:
-        """The share of each response's rows that is least alike; of those as alike, the oldest
+        """The share of each response's rows that is least alike. Among equals, the oldest come
         first."""
         rank = np.lexsort((-view.age, np.where(view.response, view.similarity, np.inf)), axis=1)
-        count = np.ceil(self.options.cache_share * view.response.sum(axis=1))
+        count = np.ceil(self.options.cache.share * view.response.sum(axis=1))
         found = np.zeros_like(view.response)
         np.put_along_axis(found, rank, np.arange(rank.shape[1]) < count[:, None], axis=1)
         return found
@@ -122,10 +127,10 @@ class Revised(Prefix):
     """Ours, for a sampler that revises tokens: rows whose token changed, and rows whose prediction
     is about to be read.
 
-    A prediction x_1 is used only where its row jumps, and the noise that decides this is known
-    before the forward: with the x_1 read last, the jump's probability is at most 1 −
-    exp(−rise·d(x_t, x_1)), so most rows cannot jump whatever p is. They keep their keys, values and
-    prediction. In the last step every prediction is read, so the whole response is computed.
+    A prediction x_1 is only read where its row jumps, and the noise that decides this is known
+    before the forward. With the x_1 read last, the jump's probability is at most 1 −
+    exp(−rise·d(x_t, x_1)). So most rows cannot jump, whatever p is. They keep their keys, values
+    and prediction. The last step reads every prediction, so it computes the whole response.
     """
 
     needs_due = any_rows = True
@@ -140,8 +145,8 @@ POLICIES: Mapping[str, type[Prefix]] = MappingProxyType(
 
 
 def cache_policy(options: GenerationOptions, prefix: bool = False) -> CachePolicy:
-    """The policy that an option names. Where attention is `prefix`, keeping the prompt alone
+    """The policy that an option names. Where attention is `prefix`, keeping only the prompt
     approximates nothing."""
-    if options.kv_cache in POLICIES:
-        return POLICIES[options.kv_cache](options)
-    return Prefix(options) if prefix and options.keep_prompt else NoCache()
+    if options.cache.policy in POLICIES:
+        return POLICIES[options.cache.policy](options)
+    return Prefix(options) if prefix and options.shortcuts.keep_prompt else NoCache()

@@ -1,4 +1,4 @@
-"""From x_t to x_1: the trunk's hidden states and the draw from the head's logits, computing only
+"""From x_t to x_1: the trunk's hidden states, and the draw from the head's logits. It only computes
 what has changed."""
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Denoiser:
         due: Mask | None = None,
         last: bool = False,
     ) -> tuple[Ids, Float | None]:
-        """x_1 ~ p(· | x_t) (B,R,K), and where asked for the margins (B,R,K) of the draws that
-        uniform (B,R,K) makes.
+        """x_1 ~ p(· | x_t) (B,R,K), and on request the margins (B,R,K) of the draws that uniform
+        (B,R,K) makes.
 
         `due` (B,R) and `last` are for the cache: rows that may move in this step, and whether x_1
         is the result.
@@ -67,7 +67,7 @@ class Denoiser:
         return found.reshape(self.batch.real.shape)
 
     def _hidden(self) -> Float:
-        """(G,N,H) of all rows of the batch."""
+        """Hidden states (G,N,H) of all rows of the batch."""
         hidden = self.trunk.hidden
         rows: Float = hidden.reshape(len(hidden), -1, hidden.shape[3])
         return rows

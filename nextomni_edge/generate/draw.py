@@ -1,5 +1,5 @@
-"""From hidden states to x_1: the head of the generated modality, on the rows that it is needed for,
-and the draw."""
+"""From hidden states to x_1: the head of the generated modality on the rows that need it, and the
+draw."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ LOGITS_AT_ONCE = 1 << 24  # 64 MiB: rows of a head's output that are looked at t
 
 
 class Draw:
-    """Keeps x_1 (N,K) of the N = B·R rows, and the logits (N,K,C) that it was drawn from where they
-    can serve again.
+    """Keeps x_1 (N,K) of the N = B·R rows, and their logits (N,K,C) where they can serve again.
 
-    An autoregressive head reads the sub-codes before each. Guessing those of the last draw, all K
-    are drawn from one call; rows in which an earlier one came out otherwise are drawn again, so
-    that after k calls k sub-codes are right: never more calls than one for each sub-code, and the
-    same draws.
+    An autoregressive head reads the sub-codes before each. With the last draw's sub-codes as a
+    guess, one call draws all K. Rows in which an earlier sub-code differs are drawn again, so k
+    calls settle k sub-codes. There are never more calls than one for each sub-code, and the draws
+    are the same.
     """
 
     def __init__(
@@ -38,14 +37,14 @@ class Draw:
         self.autoregressive = model.autoregressive(batch.modality)
         self.x_1: Ids = np.zeros((batch.real.size, self.codebooks), np.int64)
         self.margins: Float = np.full(self.x_1.shape, np.inf)
-        streams = batch.modality == "text" and options.stream_logits
+        streams = batch.modality == "text" and options.shortcuts.stream_logits
         self.logits = None if streams else np.zeros((*self.x_1.shape, self.entries), np.float32)
 
     def __call__(
         self, hidden: Float, fresh: Ids, uniform: Float, with_margins: bool = False
     ) -> None:
-        """Draw from hidden (G,N,H), of which the rows `fresh` are new since the last call, with
-        uniform (N,K).
+        """Draw from hidden (G,N,H) with uniform (N,K). The rows `fresh` are new since the last
+        call.
 
         NonFiniteError: guidance made a logit infinite.
         """
@@ -58,7 +57,7 @@ class Draw:
             for rows, logits in self._logits(hidden, pending, redrawn):
                 with self.meter.part("draw"):
                     self._draw(rows, logits, uniform[rows], with_margins)
-            if self.options.draw_together:
+            if self.options.shortcuts.draw_together:
                 redrawn = redrawn[(before != self.x_1[redrawn, :-1]).any(axis=1)]
             pending = redrawn
             if not len(redrawn):
@@ -74,8 +73,7 @@ class Draw:
             )
 
     def _logits(self, hidden: Float, pending: Ids, wanted: Ids) -> Iterator[tuple[Ids, Float]]:
-        """Rows, in blocks, with their logits: of all `wanted` rows, those `pending` being computed
-        now."""
+        """All `wanted` rows, in blocks, with their logits. Those in `pending` are computed now."""
         if self.logits is None:
             yield from self.blocks(hidden, pending)
             return
@@ -115,7 +113,8 @@ class Draw:
 
     def _guided(self, rows: Ids, logits: Float) -> Float:
         with np.errstate(over="ignore", invalid="ignore"):
-            found: Float = guided(logits[0], logits[1], self.options.guidance)
+            more = zip(logits[2:], [self.options.guidance_image], strict=False)
+            found: Float = guided(logits[0], logits[1], self.options.guidance, *more)
         if not np.isfinite(found).all():
             row, code, symbol = np.argwhere(~np.isfinite(found))[0]
             where = f"sub-code {code}, symbol {symbol} of {self._place(rows[row])}"

@@ -1,5 +1,4 @@
-"""Uneven grids of times: a step where tokens jump, none where they don't, found from runs on a fine
-grid."""
+"""Uneven grids of times, with steps where tokens jump. They are found from runs on a fine grid."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ from nextomni_edge.tokens.sequence import Sequence
 def count_jumps(
     model: EdgeModel, sequences: Many[Sequence], options: GenerationOptions, seeds: Many[int]
 ) -> Float:
-    """Sub-codes (steps,) that changed in each step of these runs, of all requests together;
+    """The number of sub-codes (steps,) that changed in each step of these runs, over all requests.
     `options` give a fine grid."""
     jumps = np.zeros(options.steps)
     before: dict[int, StepRecord] = {}
@@ -38,8 +37,8 @@ def count_jumps(
 
 
 def equal_jumps(jumps: Float, times: Many[float], steps: int) -> tuple[float, ...]:
-    """The grid of `steps` steps in each of which as many jumps are expected, from the jumps (n,)
-    between `times` (n+1,).
+    """The grid of `steps` steps with equally many expected jumps each, from the jumps (n,) between
+    `times` (n+1,).
 
     UsageError: nothing jumped, or fewer than one step.
     """

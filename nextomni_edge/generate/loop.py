@@ -8,6 +8,7 @@ from collections.abc import Sequence as Many
 
 from nextomni_edge.errors import UsageError
 from nextomni_edge.flow.noise import Use
+from nextomni_edge.flow.path import COMMIT
 from nextomni_edge.generate.batch import Batch, BatchNoise, batches
 from nextomni_edge.generate.blocks import BlockPolicy
 from nextomni_edge.generate.denoiser import Denoiser
@@ -18,6 +19,7 @@ from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.generate.rows import Float, Ids, Layout
 from nextomni_edge.generate.stepper import stepper
 from nextomni_edge.generate.steps import Observe, StepRecord, StoppedError
+from nextomni_edge.generate.unmask import Unmasking
 from nextomni_edge.graphs import MAX_BATCH
 from nextomni_edge.runtimes.base import NonFiniteError
 from nextomni_edge.tokens.sequence import Sequence
@@ -102,12 +104,11 @@ def _together(
     try:
         finished = blocks.lengthen(sequences, seeds)
         for indices in batches(finished, limit, options.padding):
-            run = Run(
-                model,
-                Batch([finished[i] for i in indices], [seeds[i] for i in indices]),
-                options,
-                blocks,
-                meter,
+            batch = Batch([finished[i] for i in indices], [seeds[i] for i in indices])
+            run: Run | Unmasking = (
+                Unmasking(model, batch, options, meter)
+                if options.stepper == COMMIT
+                else Run(model, batch, options, blocks, meter)
             )
             try:
                 run.denoise(observe, indices)
@@ -156,7 +157,7 @@ class Run:
         options = self.options
         self.meter.steps += len(self.batch)
         x_1, margins = None, None
-        if not (options.skip_first_forward and self.stepper.idle(step)):
+        if not (options.shortcuts.skip_first_forward and self.stepper.idle(step)):
             try:
                 x_1, margins = self._predict(step, observe is not None)
             except NonFiniteError as error:
@@ -166,7 +167,7 @@ class Run:
                 observe(record)
         if x_1 is None:
             return True
-        if options.stop_early and self.stepper.settled(self.x_t, x_1):
+        if options.shortcuts.stop_early and self.stepper.settled(self.x_t, x_1):
             return False
         with self.meter.part("flow"):
             x_next = self.stepper(self.x_t, x_1, step, self.noise)

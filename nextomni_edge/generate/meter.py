@@ -1,5 +1,5 @@
-"""What a generation cost: seconds by part, forwards used and saved, rows and tokens computed
-anew."""
+"""The cost of a generation: seconds by part, forwards used and saved, rows and tokens computed
+again."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Meter:
 
     @contextlib.contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Time what the block does as one of PARTS, or as a STEP."""
+        """Time a block of code as one of PARTS, or as a STEP."""
         began = time.perf_counter()
         try:
             yield
@@ -47,13 +47,13 @@ class Meter:
                 self.events.append((name, began, ended))
 
     def count_forwards(self, requests: int, rows: int) -> None:
-        """A forward of so many requests, with so many rows computed in all."""
+        """Count a forward of this many requests and computed rows."""
         self.forwards += requests
         self.rows += rows
 
     @property
     def forwards_saved(self) -> int:
-        """Forwards that a loop with one a step would have made."""
+        """The forwards of a loop that makes one in each step."""
         return self.steps - self.forwards
 
     @property
@@ -62,7 +62,7 @@ class Meter:
         return self.rows_of_full_forwards - self.rows
 
     def counts(self) -> dict[str, int]:
-        """What was counted, by name."""
+        """The counts by name."""
         return {
             "requests": self.requests,
             "steps": self.steps,

@@ -1,8 +1,9 @@
-"""A model as the device sees it: sessions by component, a tokenizer, metric paths. No PyTorch."""
+"""A model as the device runs it: sessions by component, a tokenizer, paths. No PyTorch."""
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Collection
 from collections.abc import Sequence as Many
 from pathlib import Path
@@ -16,6 +17,8 @@ from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import UsageError
 from nextomni_edge.flow.path import Path as FlowPath
 from nextomni_edge.flow.path import paths_of
+from nextomni_edge.generate.batch import Batch
+from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.graphs import graph_specs
 from nextomni_edge.modalities.modality import TEXT, Codec
 from nextomni_edge.modalities.modality import Modality as ModalityRecord
@@ -24,10 +27,10 @@ from nextomni_edge.runtimes.base import Execution, Session
 from nextomni_edge.runtimes.base import runtime as named_runtime
 from nextomni_edge.runtimes.state import State, kept_arrays
 from nextomni_edge.spec import ComponentName, Modality, Wire
-from nextomni_edge.tokens import audio
+from nextomni_edge.tokens import audio, masked
 from nextomni_edge.tokens.chat import Part
-from nextomni_edge.tokens.sequence import Ids, Sequence
-from nextomni_edge.tokens.text import TextTokenizer
+from nextomni_edge.tokens.sequence import Ids, Sequence, unconditional
+from nextomni_edge.tokens.text import MASKED, TextTokenizer
 
 if TYPE_CHECKING:
     from nextomni_edge.bundle import Bundle
@@ -39,9 +42,10 @@ KEPT_ROWS_BYTES = 1 << 26
 
 
 class EdgeModel:
-    """Components are loaded on first use, so that a run pays for what it needs. Threads may share a
-    model: it keeps nothing of a run but the metric rows, which lock themselves, and its sessions
-    keep nothing at all.
+    """Components are loaded on first use, so that a run only pays for what it needs.
+
+    Threads may share a model: it only keeps the metric rows of a run, which have a lock, and its
+    sessions keep nothing.
 
     load: component name → Session. table: modality → metric table, text (V,D), image and audio
     (K,C,D) float32.
@@ -64,9 +68,9 @@ class EdgeModel:
     def from_bundle(
         cls, bundle: Bundle, execution: Execution | None = None, components: Collection[str] = ()
     ) -> EdgeModel:
-        """Over a bundle's components, each on the runtime asked for where that reads its format,
-        else on its format's own; `components` are loaded at once. UsageError: the runtime reads
-        none of them."""
+        """A model of a bundle's components. Each runs on the requested runtime where that reads its
+        format, else on its format's own. `components` are loaded at once. UsageError: the runtime
+        reads none of them."""
         asked = execution or Execution()
         asked.check_reads({component.format for component in bundle.manifest.components.values()})
         runtimes = functools.cache(named_runtime)
@@ -88,7 +92,7 @@ class EdgeModel:
 
     @classmethod
     def from_checkpoint(cls, model_dir: Path) -> EdgeModel:
-        """Over a model directory, in the torch reference."""
+        """A model of a model directory, in the torch reference."""
         checkpoint = Checkpoint.open(model_dir)
         specs, reference = graph_specs(checkpoint.config), named_runtime("torch")
         return cls(
@@ -105,7 +109,7 @@ class EdgeModel:
         return self.sessions[component]
 
     def providers(self) -> list[str]:
-        """Where the components loaded so far really run."""
+        """The providers on which the loaded components actually run."""
         return sorted({session.provider for session in self.sessions.values()})
 
     def _paths(self, modality: Modality) -> tuple[FlowPath, ...]:
@@ -129,9 +133,24 @@ class EdgeModel:
         """Whether the head predicts a position's sub-codes one after another."""
         return modality != TEXT and self.config.coded(modality).head.kind == "autoregressive"
 
+    def without(self, batch: Batch, options: GenerationOptions) -> list[list[Sequence]]:
+        """The batch's sequences without their condition, a list for each branch that guidance
+        needs; none where there is no guidance."""
+        if not options.guided:
+            return []
+        if self.tokenizer.template not in MASKED:
+            special = self.tokenizer.special
+            return [[unconditional(sequence, special) for sequence in batch.sequences]]
+        entries = self.config.image.codebook.entries
+        found = [
+            masked.unconditional(sequence, batch.modality, self.tokenizer, entries)
+            for sequence in batch.sequences
+        ]
+        return [list(branch) for branch in zip(*found, strict=True)]
+
     def embeddings(self, modality: Modality, tokens: Ids) -> Float32:
-        """What the backbone sees of tokens (B,R) or (B,R,K): (B,R,H). Continuous features (B,R,H)
-        float32 are that already."""
+        """The backbone's input rows (B,R,H) for tokens (B,R) or (B,R,K). Continuous features
+        (B,R,H) float32 are such rows already."""
         if tokens.dtype == np.float32:
             return tokens.view(np.float32)
         name = Wire.TOKENS if modality == TEXT else Wire.CODES
@@ -152,16 +171,16 @@ class EdgeModel:
         )
 
     def backbone(self, embeddings: Float32, attended: NDArray[np.bool_] | None = None) -> Float32:
-        """Hidden states (B,S,H) of whole sequences (B,S,H), nothing cached; `attended` (B,S) is
+        """Hidden states (B,S,H) of whole sequences (B,S,H), without a cache. `attended` (B,S) is
         False at padding."""
         return self.attend(embeddings, attended=attended)
 
     def most_rows(self, component: str) -> int:
-        """Rows that one call of a component takes."""
+        """The number of rows that one call of a component takes."""
         return self.session(component).spec.dims()["rows"].max
 
     def state(self, batch: int, columns: int) -> State:
-        """Room for the keys and values of so many sequences, of so many positions each."""
+        """Room for the keys and values of this many sequences and positions."""
         return self.session(ComponentName.BACKBONE).state(batch, columns)
 
     def attend(
@@ -172,11 +191,11 @@ class EdgeModel:
         state: State | None = None,
         sequences: Ids | None = None,
     ) -> Float32:
-        """Hidden states (B,R,H) of one forward of rows (B,R,H), whole sequences where no
-        `positions` (B,R) are given.
+        """Hidden states (B,R,H) of one forward of rows (B,R,H). Without `positions` (B,R) they are
+        whole sequences.
 
-        `attended` (B,R) is False at padding. With a `state`, rows see what it keeps of `sequences`
-        (B,) too, and are kept in it.
+        `attended` (B,R) is False at padding. With a `state`, rows also see the kept rows of their
+        `sequences` (B,), and are kept too.
         """
         batch, rows, _ = embeddings.shape
         session, limit = (
@@ -245,11 +264,12 @@ class EdgeModel:
         return self._media(component, codec.media, media, codec.rank, seen.name)
 
     def decode(self, modality: str, codes: Ids) -> Float32:
-        """Sub-codes (n,K) → pixels (3,size,size) or a waveform (samples,) in [-1,1]; several at
-        once with one more axis in front."""
+        """Sub-codes (n,K), or (h,w,1) of a masked model's picture, → pixels (3,height,width) or a
+        waveform (samples,) in [-1,1]; several at once with one more axis in front."""
         record = MODALITIES[modality]
         component, codec = f"{record.segments}_decoder", _codec(record)
-        media: Float32 = self._media(component, Wire.CODES, codes, 2, codec.decoded)
+        rank = len(self.session(component).spec.inputs[0].dims) - 1
+        media: Float32 = self._media(component, Wire.CODES, codes, rank, codec.decoded)
         return media.reshape(*media.shape[:-2], -1) if codec.waveform else media
 
     def encode_image(self, pixels: Float32) -> NDArray[Any]:
@@ -260,15 +280,26 @@ class EdgeModel:
         """Pixels (3,size,size) in [-1,1] → the sub-codes (n,K) that `decode_image` turns back;
         several with one more axis."""
         component = (
-            ComponentName.IMAGE_QUANTISER
-            if self.config.image.vq_encoder
-            else ComponentName.IMAGE_ENCODER
+            ComponentName.IMAGE_QUANTISER if self.config.quantises else ComponentName.IMAGE_ENCODER
         )
         return self._media(component, Wire.PIXELS, pixels, 3, Wire.CODES)
 
     def decode_image(self, codes: Ids) -> Float32:
-        """`decode` to pixels (3,size,size) in [-1,1]."""
+        """`decode` to pixels (3,height,width) in [-1,1]. A code that is still masked is shown as
+        0."""
+        if self.config.network == "unified":
+            codes = np.where(codes < self.config.image.codebook.entries, codes, 0)
         return self.decode("image", codes)
+
+    def image_grid(self, segments: Many[Ids]) -> Ids:
+        """The codes of a generated image as `decode_image` takes them, from those of its segments:
+        (h,w,1) of a masked model, by rows or of a square, else (n,K)."""
+        if self.config.network != "unified":
+            return segments[0]
+        if len(segments) > 1:
+            return np.stack(segments)
+        side = math.isqrt(len(segments[0]))
+        return segments[0].reshape(side, side, 1)
 
     def encode_audio(self, log_mel: Float32) -> Ids:
         """`encode` of log-mel (n,frames_per_token,mels), or of a waveform (samples,) at the
@@ -288,13 +319,15 @@ class EdgeModel:
         return out[0] if single else out
 
     def response(self, sequence: Sequence) -> Part:
-        """What a finished sequence has generated: text up to <EOS>, sub-codes (n,K), or
+        """The generated content of a finished sequence: text up to <EOS>, sub-codes (n,K), or
         (frames,n,K) of a video."""
         special, first = self.tokenizer.special, sequence.generated()[0]
         segments = [sequence.segments[index] for index in sequence.generated()]
         modality = segments[0].modality
         if modality == TEXT:
             return Part(TEXT, self.tokenizer.decode(segments[0].tokens))
+        if self.config.network == "unified":
+            return Part(modality, self.image_grid([segment.tokens for segment in segments]))
         markers = [
             segment.tokens.tolist() for segment in sequence.segments[max(0, first - 2) : first]
         ]

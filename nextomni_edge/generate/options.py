@@ -1,18 +1,22 @@
-"""What a generation can be told, and which combinations cannot be meant."""
+"""The options of a generation, and which combinations make no sense."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from nextomni_edge.config import ModelConfig
+from nextomni_edge.decoding import OPTIONAL
 from nextomni_edge.errors import UsageError
-from nextomni_edge.flow.path import step_names, steppers_of
+from nextomni_edge.flow.path import COMMIT, step_names, steppers_of
+from nextomni_edge.generate.shortcuts import NESTED, CacheOptions, Shortcuts
 
 CACHES: Final = ("none", "prefix", "adaptive", "revised")
+# of the commit step only: Lumina-DiMOO's own (see logit_cache.py)
+LOGITS: Final = "logits"
 EXTEND: Final = ("first", "interleaved")
 SHORTCUTS: Final = (
     "skip_first_forward", "reuse_logits", "stop_early", "keep_embeddings", "draw_together",
@@ -24,25 +28,28 @@ NO_DRAW: Final = "means nothing at temperature 0: raise the temperature or leave
 
 @dataclass(frozen=True)
 class GenerationOptions:
-    """`defaults` gives a modality's published settings; how much is generated is the sequence's own
-    length."""
+    """Everything that a generation can be told.
+
+    `defaults` gives a modality's published settings. The sequence's own length says how much is
+    generated.
+    """
 
     steps: int = 32
-    """Grid t_i = i/steps: a forward each, but for what the exact shortcuts below save."""
+    """Grid t_i = i/steps. Each step takes a forward, unless an exact shortcut below saves it."""
 
     grid: tuple[float, ...] = ()
-    """Instead of the even grid: steps + 1 rising times from 0 to 1 (see grid.py); empty is the even
-    grid."""
+    """In place of the even grid: steps + 1 rising times from 0 to 1 (see grid.py). Empty is the
+    even grid."""
 
     stepper: str = "euler"
     """'euler', or 'corrected', which follows the path more closely at few steps and needs a forward
     at t = 0."""
 
     temperature: float = 1.0
-    """Of the draw x_1 ~ p(· | x_t); 0 takes the argmax."""
+    """The temperature of the draw x_1 ~ p(· | x_t); 0 takes the argmax."""
 
     top_k: int = 0
-    """Draw x_1 among the k likeliest symbols alone; 0 is off."""
+    """Draw x_1 only among the k likeliest symbols; 0 is off."""
 
     top_p: float = 1.0
     """Draw x_1 among the fewest symbols whose probabilities sum to at least p; 1 is off."""
@@ -50,11 +57,23 @@ class GenerationOptions:
     guidance: float = 0.0
     """s in (1+s)·conditional − s·unconditional; 0 costs no second branch."""
 
+    guidance_image: float = field(default=0.0, metadata=OPTIONAL)
+    """The second scale, of a picture that is edited: how much it is kept. Models with two branches
+    for editing only."""
+
+    block: int | None = field(default=None, metadata=OPTIONAL)
+    """Of the commit step: tokens of a block that is finished before the next begins; None is the
+    model's own number, 0 one block."""
+
+    threshold: float | None = field(default=None, metadata=OPTIONAL)
+    """Of the commit step: write every row whose score is over it, in place of a fixed number a step
+    (arXiv 2505.22618); None is the model's own, 0 off."""
+
     seed: int = 0
-    """Everything drawn is a pure function of it and of the place of the draw."""
+    """Every draw is a pure function of the seed and of the draw's place."""
 
     max_blocks: int | None = None
-    """Text only: add blocks, up to so many, while no row is confident of <EOS>; None keeps the
+    """Text only: add blocks up to this number while no row is confident of <EOS>. None keeps the
     sequence's length."""
 
     eos_threshold: float = 0.5
@@ -69,69 +88,21 @@ class GenerationOptions:
     steps left."""
 
     lead_tokens: int = 0
-    """Text only: denoise so many first tokens before the rest, which sees them as given (see
-    lead.py); 0: all together."""
+    """Text only: denoise this many first tokens before the rest, which sees them as given (see
+    lead.py). 0: all together."""
 
-    kv_cache: str = "none"
-    """Approximate but for 'none': whose keys and values are kept over the steps (see cache.py)."""
-
-    refresh_prompt: int = 0
-    """R_p: compute the prompt's keys and values anew every so many forwards; 0 never."""
-
-    refresh: int = 0
-    """R_r: compute the response's rows all anew every so many forwards; 0 never."""
-
-    cache_threshold: float = 0.95
-    """Of 'adaptive': compute rows anew whose features' cosine to the kept ones is lower."""
-
-    cache_share: float = 0.0
-    """Of 'adaptive', in place of the threshold: compute this share of the rows anew, the least
-    alike first; 0 is off."""
-
-    cache_drift: float = 0.0
-    """Compute prompt and response anew once more tokens than this, for each row of the response,
-    have changed since; 0 never."""
+    cache: CacheOptions = field(default_factory=CacheOptions)
+    """Which keys and values are kept over the steps."""
 
     padding: float = 0.0
-    """Of a forward's positions, the share that may be padding so that requests of different lengths
+    """The share of a forward's positions that may be padding, so that requests of different lengths
     share it; 0: none."""
 
-    skip_first_forward: bool = True
-    """Exact: nothing can jump at t = 0 with Euler, so x_1 is not asked for (METHOD 6)."""
-
-    reuse_logits: bool = True
-    """Exact: no forward while no token has changed since the last one."""
-
-    stop_early: bool = True
-    """Exact: end when x_t is the argmax everywhere and the argmax is what is taken."""
-
-    keep_embeddings: bool = True
-    """Exact: of the generated rows embed those alone whose token changed; the prompt is embedded
-    once in any case."""
-
-    draw_together: bool = True
-    """Exact: draw the sub-codes of an autoregressive head all at once, again only where an earlier
-    one came out otherwise."""
-
-    stream_logits: bool = True
-    """Exact: text logits are read in blocks of rows as they are computed, and not kept."""
-
-    keep_metric_rows: bool = True
-    """Exact: distances to an id of x_1 are kept, within a bound."""
-
-    reuse_buffers: bool = True
-    """Exact: a forward reads the embeddings where they stand, not a copy."""
-
-    keep_prompt: bool = True
-    """Exact: a model whose prompt sees nothing of the response (attention 'prefix') computes its
-    keys and values once."""
-
-    batch_guidance: bool = True
-    """Exact: both branches of guidance in one forward, or one after another; `bench` tells which is
-    faster here."""
+    shortcuts: Shortcuts = field(default_factory=Shortcuts)
+    """What is left out without changing a token."""
 
     def __post_init__(self) -> None:
-        """UsageError with every value that is out of its range."""
+        """UsageError: names every value that is out of its range."""
         object.__setattr__(self, "grid", tuple(self.grid))  # JSON has lists
         greedy = self.temperature == 0
         _refuse(
@@ -153,6 +124,18 @@ class GenerationOptions:
                 (
                     not 0.0 <= self.guidance < math.inf,
                     f"guidance is {self.guidance}, expected a finite number from 0",
+                ),
+                (
+                    not 0.0 <= self.guidance_image < math.inf,
+                    f"guidance_image is {self.guidance_image}, expected a finite number from 0",
+                ),
+                (
+                    self.block is not None and self.block < 0,
+                    f"block is {self.block}, expected at least 0",
+                ),
+                (
+                    self.threshold is not None and not 0.0 <= self.threshold <= 1.0,
+                    f"threshold is {self.threshold}, expected 0 to 1",
                 ),
                 (not 0 <= self.seed < 2**64, f"seed is {self.seed}, expected 0 to 2**64 - 1"),
                 (self.lead_tokens < 0, f"lead_tokens is {self.lead_tokens}, expected at least 0"),
@@ -196,25 +179,92 @@ class GenerationOptions:
             ),
         ]
 
+    def _commit_faults(self) -> list[tuple[bool, str]]:
+        """What belongs to the commit step only, and what means nothing for it."""
+        commits, given = self.stepper == COMMIT, self.block is not None
+        unmeant = {
+            "max_blocks": self.max_blocks is not None,
+            "lead_tokens": self.lead_tokens > 0,
+            "grid": bool(self.grid),
+        }
+        return [
+            (
+                not commits and (given or self.threshold is not None),
+                "block and threshold are for the stepper commit: leave them out",
+            ),
+            (
+                not commits and self.cache.policy == LOGITS,
+                "kv_cache 'logits' is for the stepper commit: take another",
+            ),
+            *(
+                (commits and meant, f"{name} means nothing for the stepper commit: leave it out")
+                for name, meant in unmeant.items()
+            ),
+        ]
+
+    @property
+    def guided(self) -> bool:
+        """Whether logits are compared with those of a prompt without its condition."""
+        return self.guidance > 0 or self.guidance_image > 0
+
     @property
     def all_steps(self) -> int:
-        """Steps of a whole response: of both its parts where it has two."""
+        """The steps of a whole response: of both parts where it has two."""
         return self.steps * (2 if self.lead_tokens else 1)
 
     def plain(self) -> GenerationOptions:
-        """The same run without any shortcut: a whole forward every step, everything computed
-        anew."""
-        off: dict[str, Any] = dict.fromkeys(SHORTCUTS, False)
-        return dataclasses.replace(self, **off)
+        """The same run without any shortcut: every step computes everything again in a whole
+        forward."""
+        return self.changed(**dict.fromkeys(SHORTCUTS, False))
+
+    def settings(self) -> dict[str, Any]:
+        """Every setting by its name on the command line, which is how records keep them."""
+        found: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if dataclasses.is_dataclass(value):
+                found |= {
+                    setting: getattr(value, inner)
+                    for setting, (group, inner) in NESTED.items()
+                    if group == name
+                }
+            else:
+                found[name] = value
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """`settings` for a record, without the optional ones that are at their defaults."""
+        optional = {each.name: each.default for each in dataclasses.fields(self) if each.metadata}
+        for each in dataclasses.fields(CacheOptions):
+            if each.metadata:
+                optional[f"cache_{each.name}"] = each.default
+        return {
+            name: value
+            for name, value in self.settings().items()
+            if name not in optional or value != optional[name]
+        }
+
+    def changed(self, **settings: Any) -> GenerationOptions:
+        """The same options but for settings by name. TypeError: no such setting."""
+        own = {name: value for name, value in settings.items() if name not in NESTED}
+        for group in ("cache", "shortcuts"):
+            inner = {
+                NESTED[name][1]: value
+                for name, value in settings.items()
+                if NESTED.get(name, ("",))[0] == group
+            }
+            if inner:
+                own[group] = dataclasses.replace(getattr(self, group), **inner)
+        return dataclasses.replace(self, **own)
+
+    @classmethod
+    def of(cls, **settings: Any) -> GenerationOptions:
+        """Options of settings by name. TypeError: no such setting."""
+        return cls().changed(**settings)
 
     def _policy_faults(self) -> list[tuple[bool, str]]:
-        until, threshold, share, drift = (
-            self.extend_until,
-            self.cache_threshold,
-            self.cache_share,
-            self.cache_drift,
-        )
-        kept, adaptive = self.kv_cache != "none", self.kv_cache == "adaptive"
+        until, cache = self.extend_until, self.cache
+        threshold, share, drift = cache.threshold, cache.share, cache.drift
+        kept, adaptive = cache.policy != "none", cache.policy == "adaptive"
         return [
             (
                 self.extend not in EXTEND,
@@ -222,14 +272,14 @@ class GenerationOptions:
             ),
             (not 0.0 <= until <= 1.0, f"extend_until is {until}, expected 0 to 1"),
             (
-                self.kv_cache not in CACHES,
-                f"kv_cache is {self.kv_cache!r}, expected one of {', '.join(CACHES)}",
+                cache.policy not in (*CACHES, LOGITS),
+                f"kv_cache is {cache.policy!r}, expected one of {', '.join((*CACHES, LOGITS))}",
             ),
             (
-                self.refresh_prompt < 0,
-                f"refresh_prompt is {self.refresh_prompt}, expected at least 0",
+                cache.refresh_prompt < 0,
+                f"refresh_prompt is {cache.refresh_prompt}, expected at least 0",
             ),
-            (self.refresh < 0, f"refresh is {self.refresh}, expected at least 0"),
+            (cache.refresh < 0, f"refresh is {cache.refresh}, expected at least 0"),
             (
                 not -1.0 <= threshold <= 1.0,
                 f"cache_threshold is {threshold}, expected -1 to 1, a cosine",
@@ -248,34 +298,37 @@ class GenerationOptions:
                 f"padding is {self.padding}, expected at least 0 and under 1",
             ),
             (
-                self.refresh_prompt > 0 and not kept,
+                cache.refresh_prompt > 0 and not kept,
                 "refresh_prompt means nothing where nothing is kept: name a kv_cache",
             ),
             (
-                self.refresh > 0 and not kept,
+                cache.refresh > 0 and not kept,
                 "refresh means nothing where nothing is kept: name a kv_cache",
             ),
             (
-                share > 0.0 and not adaptive,
+                share > 0.0 and not adaptive and cache.policy != LOGITS,
                 "cache_share is for kv_cache 'adaptive': name it, or leave cache_share out",
+            ),
+            (
+                not 0.0 <= cache.warmup <= 1.0,
+                f"cache_warmup is {cache.warmup}, expected 0 to 1",
             ),
         ]
 
     @classmethod
     def defaults(cls, config: ModelConfig, modality: str, **given: Any) -> GenerationOptions:
-        """The config's steps, temperature and guidance of a modality ('video' too); what is given
-        and not None goes before."""
+        """The config's steps, temperature and guidance for a modality ('video' too). Values that
+        are given and not None replace them."""
         path = config.path(modality)
         settings = {
             "steps": path.steps, "temperature": path.temperature, "guidance": path.guidance,
             "stepper": steppers_of(path)[0],
         }  # fmt: skip
-        return cls(
-            **{**settings, **{name: value for name, value in given.items() if value is not None}}
-        )
+        asked = {name: value for name, value in given.items() if value is not None}
+        return cls.of(**{**settings, **asked})
 
     def check(self, config: ModelConfig, modality: str) -> None:
-        """UsageError where the options don't go with what is generated."""
+        """UsageError: the options do not fit what is generated."""
         blocks, limit, lead, text = (
             self.max_blocks,
             config.text.max_blocks,
@@ -297,6 +350,7 @@ class GenerationOptions:
                     self.stepper not in rules,
                     f"stepper is {self.stepper!r}: the path of {modality} has {', '.join(rules)}",
                 ),
+                *self._commit_faults(),
                 (
                     blocks is not None and not text,
                     f"max_blocks is for text, but {modality} is generated",

@@ -1,4 +1,4 @@
-"""Which rows of a sequence are generated. Inside the loop every token is K sub-codes; text has K =
+"""Which rows of a sequence are generated. Inside the loop every token has K sub-codes; text has K =
 1."""
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Layout:
 
     @classmethod
     def of(cls, sequence: Sequence) -> Layout:
-        """UsageError: nothing is to be generated, or more than one modality is."""
+        """UsageError: nothing is to be generated, or several modalities are."""
         segments = sequence.generated()
         modalities = sorted({sequence.segments[index].modality for index in segments})
         if len(modalities) != 1:
@@ -50,11 +50,11 @@ class Layout:
 
     @property
     def places(self) -> Iterator[tuple[int, int]]:
-        """(segment, tokens) of each generated segment: where its noise stands."""
+        """(segment, tokens) of each generated segment, which place its noise."""
         return zip(self.segments, self.lengths, strict=True)
 
     def split(self, x: Float) -> tuple[Float, ...]:
-        """Tokens (R,K), or numbers beside them, as each segment holds them."""
+        """Tokens (R,K), or numbers of that shape, as each segment holds them."""
         parts = np.split(x[:, 0] if self.modality == "text" else x, np.cumsum(self.lengths)[:-1])
         return tuple(part.copy() for part in parts)
 

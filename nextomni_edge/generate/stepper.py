@@ -17,16 +17,15 @@ from nextomni_edge.generate.rows import Float, Ids
 
 
 class Stepper(Protocol):
-    """
-    A kind of step: from the prediction x_1 of all rows to x_{t+h}. `stepper` chooses it.
+    """A kind of step: from the prediction x_1 of all rows to x_{t+h}. `stepper` chooses it.
 
-    Two kinds serve the published models. `Jump` moves every sub-code on its own, at the rates of
+    Two kinds serve the published models. `Jump` moves every sub-code independently, at the rates of
     its path. A commit compares rows instead: every masked row draws x_1 and gets a score, the best
-    are written and the rest stay masked. So a kind sees the whole batch, draws its own uses of the
-    noise, and alone knows when nothing moves any more.
+    are written, and the rest stay masked. So a kind sees the whole batch and draws its own uses of
+    the noise. Only the kind knows when nothing moves any more.
 
-    x_t and x_1 are (B,R,K); the step is an index into `times`, which has one more entry than there
-    are steps. The noise is passed to each call, since a batch may grow between two steps.
+    x_t and x_1 are (B,R,K). The step is an index into `times`, which has one more entry than there
+    are steps. Each call receives the noise, since a batch may grow between two steps.
     """
 
     @property
@@ -43,8 +42,8 @@ class Stepper(Protocol):
         ...
 
     def due(self, x_t: Ids, x_1: Ids, step: int, noise: BatchNoise) -> Mask:
-        """Rows (B,R) in which a sub-code may change in this step, should x_1 stay as it is: what a
-        cache must compute anew (see cache.py)."""
+        """Rows (B,R) in which a sub-code may change in this step, if x_1 stays the same. A cache
+        must compute these again (see cache.py)."""
         ...
 
     def __call__(self, x_t: Ids, x_1: Ids, step: int, noise: BatchNoise) -> Ids:
@@ -73,7 +72,9 @@ class Jump:
             if options.grid
             else [1.0 / options.steps] * options.steps
         )
-        self.paths = tuple(path.ruled(options.stepper, options.keep_metric_rows) for path in paths)
+        self.paths = tuple(
+            path.ruled(options.stepper, options.shortcuts.keep_metric_rows) for path in paths
+        )
 
     def idle(self, step: int) -> bool:
         """Whether no token changes in this step, whatever x_1 is. The last step sets them all."""
@@ -89,7 +90,7 @@ class Jump:
         )
 
     def due(self, x_t: Ids, x_1: Ids, step: int, noise: BatchNoise) -> Mask:
-        """Rows (B,R) in which a sub-code may move in this step, should x_1 stay as it is."""
+        """Rows (B,R) in which a sub-code may move in this step, if x_1 stays the same."""
         due, jump = np.zeros(x_t.shape[:2], np.bool_), noise.uniform(step, Use.JUMP)
         for k, path in enumerate(self.paths):
             now, end, u_jump = _columns(k, x_t, x_1, jump)

@@ -1,5 +1,4 @@
-"""Keys, values and hidden states kept over the steps: of which token each position's are, and how
-old."""
+"""Keys, values and hidden states kept over the steps: the token and the age of each position's."""
 
 from __future__ import annotations
 
@@ -12,8 +11,8 @@ from nextomni_edge.generate.rows import Float, Ids
 
 
 class Store:
-    """`kept`, the backbone's state of G·B sequences, those of one branch together; hidden (G,B,S,H)
-    is written in place."""
+    """`kept` is the backbone's state of G·B sequences, those of one branch together. hidden
+    (G,B,S,H) is written in place."""
 
     def __init__(
         self, model: EdgeModel, batch: Batch, embeddings: Float, policy: CachePolicy
@@ -23,7 +22,7 @@ class Store:
         self.embeddings, self.batch, self.eos = embeddings, batch, model.tokenizer.special.eos
         # that a row was computed from
         self.features = np.zeros_like(embeddings[0]) if policy.needs_similarity else None
-        # of another token than its keys and values
+        # whose token differs from that of its keys and values
         self.outdated = np.zeros((requests, length), np.bool_)
         # tokens that changed since the whole request was computed
         self.revised = np.zeros(requests)
@@ -36,19 +35,19 @@ class Store:
 
     @property
     def nbytes(self) -> int:
-        """Of keys, values and hidden states."""
+        """Bytes of keys, values and hidden states."""
         return self.kept.nbytes + self.hidden.nbytes
 
     @property
     def filled(self) -> Mask:
-        """Requests (B,) of which anything is kept."""
+        """Requests (B,) with any kept rows."""
         found: Mask = np.any(self.kept.filled[: len(self.batch)], axis=1)
         return found
 
     def plan(
         self, policy: CachePolicy, stale: Mask, changed: Mask, due: Mask, x_t: Ids, last: bool
     ) -> Mask:
-        """Rows (B,S) that the policy computes anew for the `stale` requests, given the positions
+        """Rows (B,S) that the policy computes again for the `stale` requests, given the positions
         whose token changed and those that are about to be read."""
         self.outdated |= changed
         self.revised += changed.sum(axis=1)
@@ -85,7 +84,7 @@ class Store:
         return cosines
 
     def sequences(self, branches: slice, chosen: Ids) -> Ids:
-        """Of the kept state, those of these branches and requests (g·b)."""
+        """Indices into the kept state of these branches and requests (g·b)."""
         found: Ids = (
             np.arange(self.hidden.shape[0] * len(self.batch))
             .reshape(-1, len(self.batch))[branches, chosen]
@@ -102,7 +101,7 @@ class Store:
         self._stamp(requests, positions)
 
     def _stamp(self, requests: Ids, positions: Ids) -> None:
-        """These rows are of the present tokens."""
+        """Mark these rows as computed from the present tokens."""
         self.outdated[requests, positions] = False
         self.age[requests, positions] = 0
         if self.features is not None:

@@ -1,5 +1,5 @@
-"""Embeddings and backbone over both branches of guidance: the hidden states that predictions are
-read from."""
+"""Embeddings and backbone over both branches of guidance: the hidden states that predictions
+read."""
 
 from __future__ import annotations
 
@@ -17,57 +17,58 @@ from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.generate.rows import Float, Ids
 from nextomni_edge.generate.store import Store
 from nextomni_edge.runtimes.base import NonFiniteError
-from nextomni_edge.tokens.sequence import Sequence, unconditional
 
 
 class Trunk:
-    """hidden (G,B,R,H) of G branches: of each generated row, the state that it is predicted from.
-    Prompts are embedded once.
+    """hidden (G,B,R,H) of G branches: for each generated row, the state that predicts it. Prompts
+    are embedded once.
 
-    UsageError: a model whose predictions are shifted by one has no row before the first; a cache
-    that the runtime cannot keep.
+    UsageError: the model's predictions are shifted by one, and the first row has no row before it;
+    or the runtime does not support the cache.
     """
 
     def __init__(
         self, model: EdgeModel, batch: Batch, options: GenerationOptions, meter: Meter
     ) -> None:
         self.model, self.batch, self.options, self.meter = model, batch, options, meter
-        self.sources = np.maximum(batch.rows - model.config.logit_shift, 0)
-        if (batch.rows[batch.real] < model.config.logit_shift).any():
+        self.branches = [batch, *(Batch(one, batch.seeds) for one in model.without(batch, options))]
+        shift, positions = model.config.logit_shift, max(b.attended.shape[1] for b in self.branches)
+        # (G,B,R): a branch without a condition may be shorter
+        self.sources = np.stack([np.maximum(one.rows - shift, 0) for one in self.branches])
+        if any((one.rows[one.real] < shift).any() for one in self.branches):
             raise UsageError(
                 "the first row has none before it to be predicted from: give a prompt before the"
                 " response"
             )
-        branches = [batch.sequences]
-        if options.guidance:
-            branches.append(
-                [unconditional(sequence, model.tokenizer.special) for sequence in batch.sequences]
-            )
         with meter.part("embed"):
             # (G,B,S,H)
-            self.embeddings = np.stack([self._embedded(sequences) for sequences in branches])
+            self.embeddings = np.stack([self._embedded(one, positions) for one in self.branches])
         self.hidden: Float = np.zeros(
-            (len(branches), *batch.rows.shape, self.embeddings.shape[3]), np.float32
+            (len(self.branches), *batch.rows.shape, self.embeddings.shape[3]), np.float32
         )
         codebooks, _ = model.symbols(batch.modality)
         self.x_t: Ids = np.full((*batch.rows.shape, codebooks), -1)  # of the last forward: none yet
         self.prefix = model.config.backbone.attention == "prefix"
         self.policy = cache_policy(options, self.prefix)
         whole = isinstance(self.policy, NoCache) and not self.prefix
+        if not whole and any((one.rows != batch.rows).any() for one in self.branches):
+            raise UsageError(
+                f"kv_cache {options.cache.policy!r}: the prompt that guidance compares with is"
+                " shorter here, so its rows are others; take 'none', or no guidance"
+            )
         self.store = None if whole else Store(model, batch, self.embeddings, self.policy)
         if self.store and self.policy.any_rows and not self.store.kept.any_rows:
             raise UsageError(
-                f"kv_cache {options.kv_cache!r} computes rows with kept ones behind them, which"
+                f"kv_cache {options.cache.policy!r} computes rows with kept ones behind them, which"
                 " this backbone's runtime cannot: take 'prefix' or 'none'"
             )
 
-    def _embedded(self, sequences: list[Sequence]) -> Float:
-        """(B,S,H), zero at padding: requests of one layout in one call."""
-        out = np.zeros(
-            (*self.batch.attended.shape, self.model.config.backbone.hidden_size), np.float32
-        )
-        for indices in alike(sequences):
-            rows = self.model.sequence_embeddings([sequences[index] for index in indices])
+    def _embedded(self, branch: Batch, positions: int) -> Float:
+        """Embeddings (B,S,H), zero at padding; requests of one layout share a call."""
+        width = self.model.config.backbone.hidden_size
+        out = np.zeros((len(branch), positions, width), np.float32)
+        for indices in alike(branch.sequences):
+            rows = self.model.sequence_embeddings([branch.sequences[index] for index in indices])
             out[indices, : rows.shape[1]] = rows
         return out
 
@@ -78,12 +79,16 @@ class Trunk:
         (B,R): rows that may move.
         """
         changed = (x_t != self.x_t).any(axis=2) & self.batch.real
-        stale = changed.any(axis=1) | (not self.options.reuse_logits)
+        stale = changed.any(axis=1) | (not self.options.shortcuts.reuse_logits)
         chosen = np.flatnonzero(stale)
         if not len(chosen):
             return np.zeros_like(changed)
         with self.meter.part("embed"):
-            again = changed if self.options.keep_embeddings else self.batch.real & stale[:, None]
+            again = (
+                changed
+                if self.options.shortcuts.keep_embeddings
+                else self.batch.real & stale[:, None]
+            )
             self._embed(x_t, *np.nonzero(again))
         np.copyto(self.x_t, x_t)
         self.meter.rows_of_full_forwards += int(self.batch.lengths[chosen].sum())
@@ -105,38 +110,36 @@ class Trunk:
         for start in range(0, len(rows), limit):
             some = requests[start : start + limit], rows[start : start + limit]
             tokens = x_t[some][None]
-            self.embeddings[:, some[0], self.batch.rows[some]] = self.model.embeddings(
-                self.batch.modality, tokens[..., 0] if text else tokens
-            )
+            found = self.model.embeddings(self.batch.modality, tokens[..., 0] if text else tokens)
+            for embeddings, branch in zip(self.embeddings, self.branches, strict=True):
+                embeddings[some[0], branch.rows[some]] = found[0]
 
     def _whole(self, chosen: Ids) -> None:
-        """One forward of all rows of the chosen requests, nothing kept; padding that they do not
+        """One forward of all rows of the chosen requests, without a cache. Padding that they do not
         need is cut off."""
-        length = self.batch.lengths[chosen].max()
+        length = max(branch.lengths[chosen].max() for branch in self.branches)
         embeddings = self.embeddings
         if (
             len(chosen) < len(self.batch)
             or length < embeddings.shape[2]
-            or not self.options.reuse_buffers
+            or not self.options.shortcuts.reuse_buffers
         ):
             embeddings = embeddings[:, chosen, :length]
-        attended = self.batch.attended[chosen, :length]
-        self.meter.count_forwards(len(chosen), int(attended.sum()))
+        attended = [np.arange(length) < branch.lengths[chosen][:, None] for branch in self.branches]
+        self.meter.count_forwards(len(chosen), int(attended[0].sum()))
         with self.meter.part("backbone"):
             for branches in self._together():
-                part = embeddings[branches]
-                mask = np.tile(attended, (len(part), 1))
+                part, mask = embeddings[branches], np.concatenate(attended[branches])
                 with self._naming(chosen, np.tile(np.arange(length), (len(chosen), 1))):
                     states = self.model.backbone(part.reshape(-1, *part.shape[2:]), mask).reshape(
                         part.shape
                     )
-                self.hidden[branches, chosen] = states[
-                    :, np.arange(len(chosen))[:, None], self.sources[chosen]
-                ]
+                sources = self.sources[branches][:, chosen, :, None]
+                self.hidden[branches, chosen] = np.take_along_axis(states, sources, axis=2)
 
     @contextlib.contextmanager
     def _naming(self, chosen: Ids, positions: Ids) -> Iterator[None]:
-        """Say of a NaN in row (b, n) of a forward whose and which position that is."""
+        """Name the request and the position of a NaN in row (b, n) of a forward."""
         try:
             yield
         except NonFiniteError as error:
@@ -146,7 +149,7 @@ class Trunk:
 
     def _together(self) -> list[slice]:
         """The branches that share a forward."""
-        if self.options.batch_guidance:
+        if self.options.shortcuts.batch_guidance:
             return [slice(None)]
         return [slice(branch, branch + 1) for branch in range(len(self.embeddings))]
 
@@ -156,7 +159,7 @@ class Trunk:
         with self.meter.part("cache"):
             outdated, read = (
                 self._positions(changed, self.batch.rows),
-                self._positions(due, self.sources),
+                self._positions(due, self.sources[0]),
             )
             plan = store.plan(self.policy, stale, outdated, read, self.x_t, last)
         whole = stale & (~store.filled | (plan | ~self.batch.attended).all(axis=1))
@@ -170,8 +173,9 @@ class Trunk:
                 self._forward(store, chosen, rows[chosen])
                 plan[chosen] = rows[chosen]
         self.meter.peak_state_bytes = max(self.meter.peak_state_bytes, store.nbytes)
-        computed: Mask = self.batch.real & np.take_along_axis(plan, self.sources, axis=1)
-        self.hidden[:, computed] = store.hidden[:, np.nonzero(computed)[0], self.sources[computed]]
+        computed: Mask = self.batch.real & np.take_along_axis(plan, self.sources[0], axis=1)
+        rows = self.sources[0][computed]
+        self.hidden[:, computed] = store.hidden[:, np.nonzero(computed)[0], rows]
         return computed
 
     def _positions(self, rows: Mask, places: Ids) -> Mask:
@@ -182,7 +186,7 @@ class Trunk:
         return found
 
     def _forward(self, store: Store, chosen: Ids, rows: Mask) -> None:
-        """Compute rows (b,S) of the chosen requests; a prompt that sees none of the response goes
+        """Compute rows (b,S) of the chosen requests. A prompt that sees none of the response goes
         first, in a call of its own."""
         self.meter.count_forwards(len(chosen), int(rows.sum()))
         prompt = self.batch.prompt[chosen]
@@ -192,8 +196,8 @@ class Trunk:
                 self._call(store, chosen[some], part[some])
 
     def _call(self, store: Store, chosen: Ids, rows: Mask) -> None:
-        """Compute rows (b,S), those of fewer padded behind, which see themselves and what is kept
-        of their sequence."""
+        """Compute rows (b,S), padded at the end, which see themselves and the kept rows of their
+        sequence."""
         counts = rows.sum(axis=1)
         # positions, those to compute in front
         order = np.argsort(~rows, axis=1, kind="stable")[:, : counts.max()]

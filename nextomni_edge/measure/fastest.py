@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,7 +18,8 @@ from nextomni_edge.measure.timing import Configuration, timed
 from nextomni_edge.runtimes.base import READERS, Execution
 from nextomni_edge.runtimes.base import runtime as named_runtime
 from nextomni_edge.spec import ComponentName
-from nextomni_edge.tasks import PLANS, Plan
+from nextomni_edge.tasks import Plan, plans_of, unable
+from nextomni_edge.tokens.text import TextTokenizer
 
 Progress = Callable[[str, float], None]  # what is being done, and the share that is done, 0 to 1
 
@@ -113,13 +114,14 @@ def compare_runtimes(
 
 
 def _tasks(bundle: Bundle) -> list[Plan]:
-    """One task for each modality that the bundle answers in."""
-    components: Mapping[str, object] = bundle.manifest.components
-    if bundle.config.causal:
+    """One task for each modality that the bundle answers in; a video is pictures."""
+    config, components = bundle.config, bundle.manifest.components
+    if config.causal:
         raise UsageError(f"{bundle.path} is autoregressive; --choose times a flow's steps")
+    special = TextTokenizer(bundle.tokenizer_path, config.text).special
     found: dict[str, Plan] = {}
-    for plan in PLANS:
-        if plan.answer != "video" and all(name in components for name in plan.components):
+    for plan in plans_of(config):
+        if plan.answer != "video" and unable(plan, components, special, config) is None:
             found.setdefault(plan.answer, plan)
     if not found:
         raise UsageError(f"{bundle.path} has the components of no task; export all of them")

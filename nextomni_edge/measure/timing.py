@@ -86,7 +86,7 @@ class Measurement:
         configuration = self.configuration
         return {
             "name": configuration.name,
-            "options": vars(configuration.options),
+            "options": configuration.options.to_json(),
             "load_seconds": configuration.load_seconds,
             "seconds": self.median("seconds"),
             "processor_seconds": self.median("processor_seconds"),

@@ -1,2 +1,2 @@
-"""Media files in and out: what a person hands over becomes the arrays that the encoders take, and
-answers become files."""
+"""Media files in and out: a person's files become the encoders' arrays, and answers become
+files."""

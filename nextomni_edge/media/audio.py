@@ -38,7 +38,7 @@ CANCELLED = 0.01  # of the channels' power: less is left where they are of oppos
 
 
 def max_samples(config: AudioConfig) -> int:
-    """Samples of the longest clip that the model takes."""
+    """The number of samples in the longest clip that the model takes."""
     return config.max_positions * config.hop * config.frames_per_token
 
 

@@ -50,7 +50,7 @@ def write_image_file(
     path: Path, pixels: Float32, config: ModelConfig, frames_per_second: float
 ) -> None:
     """Pixels (3,height,width) in [-1, 1]."""
-    write_image(path, pixels)
+    write_image(path, pixels, config.image.truncated)
 
 
 def read_audio_file(path: Path, config: ModelConfig, trim: bool) -> Float32:

@@ -37,9 +37,12 @@ _REFUSED_FORMATS = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
 
 
 def read_image(path: Path, size: int, fitting: Fitting = "white") -> Float32:
-    """A picture as (3, size, size) float32 in [-1, 1], in "buckets" (3, height, width) of at most
-    that area: EXIF orientation applied, transparency on white, then as `fit` says. The first frame
-    of an animation. InputError: not a picture, damaged, too large."""
+    """A picture as (3, size, size) float32 in [-1, 1]; in "buckets" (3, height, width) of at most
+    that area.
+
+    EXIF orientation is applied, transparency becomes white, and `fit` does the rest. An animation
+    gives its first frame. InputError: no picture, damaged, or too large.
+    """
     with open_image(path, size) as image:
         return fit(image, size, fitting)
 

@@ -1,5 +1,4 @@
-"""Which modality a file is, by its suffix, and the plain words for a file that is something
-else."""
+"""The modality of a file, by its suffix, and plain words for a file of another kind."""
 
 from __future__ import annotations
 
@@ -16,14 +15,13 @@ _BY_SUFFIX: Final[dict[str, Kind]] = {
 
 
 def kind_of(path: Path) -> Kind | None:
-    """The modality that a file's suffix stands for, or None. An animated picture counts as an image
-    here."""
+    """The modality of a file's suffix, or None. An animated picture counts as an image here."""
     return _BY_SUFFIX.get(path.suffix.lower())
 
 
 def check_file(path: Path) -> None:
-    """InputError unless the path is an ordinary file with at least one byte; a pipe would block for
-    ever."""
+    """InputError unless the path is an ordinary file with at least one byte. A pipe would block
+    forever."""
     try:
         if not path.exists():
             raise InputError(f"{path}: no such file")
@@ -37,7 +35,7 @@ def check_file(path: Path) -> None:
 
 
 def wrong_kind(path: Path, wanted: Kind) -> str:
-    """Why a file is not of the wanted modality, with the option to use where its suffix tells."""
+    """Why a file has another modality, with the option to use where its suffix says so."""
     sentence = f"not {MODALITIES[wanted].title} that {MODALITIES[wanted].opened_by}"
     found = kind_of(path)
     if found is None or found == wanted:

@@ -29,8 +29,8 @@ class Encoder(Protocol):
 
 
 class Lengths:
-    """Stands in for a model where only the number of positions counts: zeros in the shapes that its
-    encoders give."""
+    """A stand-in for a model where only the number of positions counts: zeros in its encoders'
+    shapes."""
 
     def __init__(self, config: ModelConfig) -> None:
         self.config = config
@@ -41,6 +41,9 @@ class Lengths:
         if record.segments == IMAGE.name and image.given == "features":
             width = self.config.backbone.hidden_size
             return np.zeros((*media.shape[:-3], image.positions, width), np.float32)
+        if self.config.network == "unified":
+            height, width = (side // image.patch for side in media.shape[-2:])
+            return np.zeros((*media.shape[:-3], height, width, 1), np.int64)
         # a medium without a length is one answer long, whatever its first axis is
         length = min(len(media), record.most(self.config))
         return np.zeros(record.shape(self.config, length), np.int64)
@@ -51,8 +54,8 @@ def text_part(text: str) -> Part:
 
 
 def file_part(encoder: Encoder, kind: Kind, path: Path, trim: bool = False) -> Part:
-    """The file as a part of the given kind. InputError: the file is not of that kind, damaged or
-    too long. UsageError: the model takes no such kind."""
+    """The file as a part of the given kind. InputError: the file has another kind, is damaged or
+    too long. UsageError: the model does not read this kind."""
     check_takes(encoder.config, kind, str(path))
     read = MODALITIES[kind].read(path, encoder.config, trim)
     return Part(kind, read if kind == TEXT else encoder.encode(kind, read))

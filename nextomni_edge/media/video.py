@@ -54,8 +54,8 @@ def sampled_by_time(starts: Sequence[int], end: int, count: int) -> list[int]:
 
 def read_video(path: Path, size: int, max_frames: int) -> Float32:
     """Up to `max_frames` uniformly spaced frames, (frames, 3, size, size) float32 in [-1, 1], each
-    as read_image gives a picture. InputError: neither a film nor an animated picture, damaged, too
-    large."""
+    as `read_image` gives a picture. InputError: neither a film nor an animated picture, damaged, or
+    too large."""
     check_file(path)
     if _is_picture(path):
         return _read_animation(path, size, max_frames)
@@ -92,7 +92,7 @@ def _read_animation(path: Path, size: int, max_frames: int) -> Float32:
 def _durations(path: Path, image: Image.Image) -> list[int]:
     """Milliseconds of each frame. InputError: a still picture, or too many frames."""
     total = int(getattr(image, "n_frames", 1))
-    # a film of one picture alone is merged to one frame, which a GIF gives a duration
+    # a film of a single picture is merged to one frame, which a GIF gives a duration
     if total < 2 and not image.info.get("duration"):
         raise InputError(f"{path}: a still picture, expected a video; give it as --image")
     if total > MAX_FRAMES:
@@ -108,8 +108,8 @@ def _durations(path: Path, image: Image.Image) -> list[int]:
 
 @contextlib.contextmanager
 def open_container(path: Path, kind: Kind) -> Iterator[InputContainer]:
-    """The file opened by FFmpeg, which may open nothing else (playlists name other files); faults
-    are InputErrors."""
+    """The file, opened by FFmpeg, which may open no other file (playlists name some). Faults are
+    InputErrors."""
     import av
 
     try:
@@ -258,7 +258,7 @@ def _animation(pictures: list[NDArray[np.uint8]], frames_per_second: float, name
 
 
 def _apart(pictures: list[NDArray[np.uint8]], name: str) -> list[NDArray[np.uint8]]:
-    """Pillow merges frames that repeat, and makes a film of one picture alone a still picture. One
+    """Pillow merges frames that repeat, and makes a film of a single picture a still picture. One
     level of one corner keeps them apart. A GIF's palette would lose it: that has a comment."""
     apart = pictures[:1]
     for picture in pictures[1:]:

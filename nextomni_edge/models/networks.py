@@ -61,8 +61,8 @@ def check_tensors(checkpoint: Checkpoint) -> None:
 
 
 def load(path: Path) -> Model:
-    """Read a model directory in float32. InputError: a tensor missing, unknown, not finite, or of
-    another shape than the config says."""
+    """Read a model directory in float32. InputError: a tensor is missing, unknown, not finite, or
+    has another shape than the config says."""
     checkpoint = Checkpoint.open(path)
     check_tensors(checkpoint)
     checkpoint.check_referenced()

@@ -32,7 +32,7 @@ MAX_TOKENIZER: Final = 64 * 2**20
 
 
 def _contents(folder: Path) -> frozenset[str] | None:
-    """The sources and the model of a package of ours, and what Xcode builds beside them."""
+    """The sources and the model of our own package, and what Xcode builds next to them."""
     try:
         ours = SOURCES.joinpath(MANIFEST).read_bytes() == (folder / MANIFEST).read_bytes()
     except OSError:
@@ -82,15 +82,15 @@ def write(bundle: Bundle, out: Path, overwrite: bool) -> PackReport:
 
 def _check(bundle: Bundle) -> None:
     for name, record in bundle.manifest.components.items():
-        if record.format != "coreml":
+        if "coreml" not in record.stored_as.runtimes:
             raise InputError(
                 f"{bundle.path}: {name} is {record.format}, iOS runs Core ML packages; export with"
                 " --target coreml"
             )
     if bundle.config.text.template != "chatml":
         raise InputError(
-            f"{bundle.path}: chat template {bundle.config.text.template!r}, the Swift code knows"
-            " 'chatml' alone"
+            f"{bundle.path}: chat template {bundle.config.text.template!r}, the Swift code only"
+            " supports 'chatml'"
         )
     data: Any = read_json(bundle.tokenizer_path, MAX_TOKENIZER)
     if not _known(data):

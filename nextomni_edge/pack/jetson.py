@@ -38,7 +38,7 @@ def write(bundle: Bundle, out: Path, overwrite: bool) -> PackReport:
     if os.path.lexists(out):
         _check_replaceable(out, overwrite)
     for name, record in bundle.manifest.components.items():
-        if record.format != "onnx":
+        if "tensorrt" not in record.stored_as.runtimes:
             raise InputError(
                 f"{bundle.path}: {name} is {record.format}, TensorRT compiles ONNX graphs; export"
                 " with --target onnx"

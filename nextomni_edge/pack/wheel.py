@@ -17,7 +17,7 @@ from nextomni_edge.errors import InputError
 
 DISTRIBUTION: Final = "nextomni-edge"
 # By their names in a wheel: what an installed package may call them. A checkout that is installed
-# has PKG-INFO beside it.
+# has PKG-INFO next to it.
 _CARRIED: Final = {"METADATA": ("METADATA", "PKG-INFO"), "entry_points.txt": ("entry_points.txt",)}
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say
 _WHEEL: Final = (

@@ -4,34 +4,19 @@ module only."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import UsageError
 from nextomni_edge.modalities.modality import TEXT
 from nextomni_edge.modalities.table import MODALITIES
 from nextomni_edge.modalities.table import Kind as Kind
+from nextomni_edge.tokens import masked
+from nextomni_edge.tokens.parts import Part as Part
+from nextomni_edge.tokens.parts import Turn as Turn
 from nextomni_edge.tokens.sequence import Ids, Segment, Sequence
-from nextomni_edge.tokens.text import TextTokenizer
-
-
-@dataclass(frozen=True)
-class Part:
-    """One piece of a turn: text, sub-codes (n,K) of an image or a clip, or (frames,n,K) of a video.
-    A given image may also hold continuous features (n,H), where the model reads those."""
-
-    kind: Kind
-    value: str | NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Turn:
-    role: Literal["user", "assistant"]
-    parts: tuple[Part, ...]
+from nextomni_edge.tokens.text import MASKED, TextTokenizer
 
 
 def _text(*tokens: int) -> Segment:
@@ -59,6 +44,8 @@ def conversation(
 ) -> tuple[Segment, ...]:
     """Everything said so far, frozen, and the opening of the assistant's next turn. That turn will
     hold an `answer`."""
+    if tokenizer.template in MASKED:
+        return masked.conversation(tokenizer, turns, answer)
     if tokenizer.template == "deepseek":
         return _deepseek(tokenizer, turns, answer)
     special = tokenizer.special
@@ -115,15 +102,23 @@ def respond(
     config: ModelConfig,
     tokenizer: TextTokenizer,
     count: int | None = None,
+    size: tuple[int, int] | None = None,
+    length: int | None = None,
 ) -> Sequence:
     """Append the segments to generate, all zero for now: `count` blocks of text, frames of video,
-    or tokens of audio; None is the modality's usual length.
+    or tokens of audio; None is the modality's usual length. A masked model takes any `length` of
+    text, and an image may have a `size` (width, height) in pixels; all of it is masked.
 
     With a text canvas, the answer takes everything that the prompt leaves of it. UsageError: a kind
     or a count that the model does not support, or a prompt that leaves nothing.
     """
     if kind not in MODALITIES:
         raise UsageError(f"modality {kind!r}: expected one of {', '.join(MODALITIES)}")
+    if tokenizer.template in MASKED:
+        tokens = (count or 1) * config.text.block_size if length is None else length
+        return masked.respond(segments, kind, config, tokenizer, tokens, size)
+    if size is not None or length is not None:
+        raise UsageError("size and length are for masked models, which this is not: leave them out")
     if not tokenizer.special.has(kind):
         raise UsageError(
             f"modality {kind!r}: this model answers in {' or '.join(config.modalities)}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,10 +14,12 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from nextomni_edge.config import TextConfig
-from nextomni_edge.errors import InputError
+from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.formats.tokenizer import read_tokenizer
 from nextomni_edge.modalities.table import MODALITIES
 
 Ids = NDArray[np.int64]
+MAX_TEXT: Final = 2**20  # characters; the library takes two hundred bytes for each
 ABSENT: Final = -1  # no id: the format has no such token
 
 
@@ -37,6 +41,19 @@ class SpecialTokens:
     video_start: int = ABSENT
     video_end: int = ABSENT
     bos: int = ABSENT
+    mask: int = ABSENT
+    head_end: int = ABSENT  # behind a role
+    task_image: int = ABSENT  # before a prompt that asks for an image, or shows one (MMaDA)
+    task_seen: int = ABSENT
+    left_pad: int = ABSENT
+    system: int = ABSENT  # Lumina-DiMOO's sections, each with its end
+    system_end: int = ABSENT
+    user: int = ABSENT
+    user_end: int = ABSENT
+    answer: int = ABSENT
+    answer_end: int = ABSENT
+    dropped: int = ABSENT  # in place of a condition
+    newline: int = ABSENT  # behind each row of an image
     more: tuple[tuple[str, int], ...] = ()
 
     @property
@@ -44,6 +61,11 @@ class SpecialTokens:
         """Every special id that the format has."""
         own = [getattr(self, field.name) for field in dataclasses.fields(self)[:-1]]
         return tuple(token for token in (*own, *dict(self.more).values()) if token != ABSENT)
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Tokens at which an answer is over."""
+        return tuple(token for token in (self.eos, self.im_end, self.answer_end) if token != ABSENT)
 
     @property
     def markers(self) -> tuple[int, ...]:
@@ -74,7 +96,32 @@ DEEPSEEK: Final = {
     "pad": "<｜▁pad▁｜>", "eos": "<｜end▁of▁sentence｜>", "bos": "<｜begin▁of▁sentence｜>",
     "image_start": "<begin_of_image>", "image_end": "<end_of_image>",
 }  # fmt: skip
-SPELLINGS: Final = {"chatml": CHATML, "deepseek": DEEPSEEK}
+LLADA: Final = {
+    "pad": "<|endoftext|>", "eos": "<|endoftext|>", "bos": "<|startoftext|>",
+    "mask": "<|mdm_mask|>", "null": "<|mdm_mask|>", "im_start": "<|start_header_id|>",
+    "head_end": "<|end_header_id|>", "im_end": "<|eot_id|>",
+}  # fmt: skip
+# MMaDA uses LLaDA's reserved tokens by their ids
+MMADA: Final = LLADA | {
+    "image_start": "<|reserved_token_0|>", "image_end": "<|reserved_token_1|>",
+    "task_image": "<|reserved_token_4|>", "task_seen": "<|reserved_token_5|>",
+    "left_pad": "<|reserved_token_9|>",
+}  # fmt: skip
+LUMINA: Final = {
+    "pad": "<|endoftext|>", "eos": "<|endoftext|>", "mask": "<|mdm_mask|>", "null": "<|mdm_mask|>",
+    "image_start": "<Image>", "image_end": "</Image>", "system": "<system>",
+    "system_end": "</system>", "user": "<user>", "user_end": "</user>", "answer": "<answer>",
+    "answer_end": "</answer>", "dropped": "<uncondition>", "newline": "<|reserved_token_0|>",
+}  # fmt: skip
+DREAM: Final = {
+    "pad": "<|endoftext|>", "eos": "<|endoftext|>", "mask": "<|mask|>", "null": "<|mask|>",
+    "im_start": "<|im_start|>", "im_end": "<|im_end|>",
+}  # fmt: skip
+SPELLINGS: Final = {
+    "chatml": CHATML, "deepseek": DEEPSEEK,
+    "llada": LLADA, "mmada": MMADA, "lumina": LUMINA, "dream": DREAM,
+}  # fmt: skip
+MASKED: Final = ("llada", "mmada", "lumina", "dream")
 
 
 class TextTokenizer:
@@ -85,11 +132,11 @@ class TextTokenizer:
         self.template, self.system_prompt = (
             (config.template, config.system_prompt) if config else ("chatml", "")
         )
-        try:
+        self._path = path
+        read_tokenizer(path)
+        with _library(f"{path}: not a tokenizer file"):
             self._tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises bare Exception for every fault of the file
-            raise InputError(f"{path}: not a tokenizer file ({error})") from error
-        _switch_off(self._tokenizer)
+            _switch_off(self._tokenizer)  # padding would be allocated before any check of ours
         ids: dict[str, int] = (
             {"null": config.null_token} if config and config.null_token is not None else {}
         )
@@ -116,16 +163,29 @@ class TextTokenizer:
         added = sorted(token.content for token in tokens.values() if len(token.content) > 1)
         self._controls = ["<|"] if self.template == "chatml" else added
         self.vocabulary_size: int = self._tokenizer.get_vocab_size()
-        self._path, self._rows = path, config.vocabulary_size if config else None
+        special = self.special
+        self._ends = special.ends if self.template in MASKED else (special.eos,)
+        self._rows = config.vocabulary_size if config else None
         for token in ids.values():
             self._check_row(token)
 
     def encode(self, text: str) -> Ids:
         """Ids of a text, (n,) int64. A special token's spelling becomes ordinary characters.
+        UsageError: the text is longer than any model reads, or holds the mask of a masked model.
         InputError: the file gives a word a control token's id, or one beyond the model's table."""
+        if len(text) > MAX_TEXT:
+            raise UsageError(
+                f"a text of {len(text)} characters, at most {MAX_TEXT} are read; shorten it"
+            )
+        mask = SPELLINGS[self.template].get("mask")
+        if mask is not None and mask in text:
+            raise UsageError(
+                f"the text holds {mask}, the mask that the model fills in; leave it out"
+            )
         for spelling in self._controls:
             text = text.replace(spelling, f"{spelling[0]} {spelling[1:]}")
-        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        with _library(f"{self._path}: the tokenizer cannot read this text"):
+            ids = self._tokenizer.encode(text, add_special_tokens=False).ids
         if read := self._reserved.intersection(ids):
             control = str(self._tokenizer.id_to_token(min(read)))[:40]
             raise InputError(
@@ -147,11 +207,27 @@ class TextTokenizer:
             )
 
     def decode(self, ids: Ids) -> str:
-        """The text up to <EOS>, special tokens left out."""
+        """The text up to <EOS>, or another end of the answer, special tokens left out; ids that are
+        no token's (of a table larger than the tokenizer) too."""
         listed = [int(token) for token in ids]
-        if self.special.eos in listed:
-            listed = listed[: listed.index(self.special.eos)]
-        return str(self._tokenizer.decode(listed, skip_special_tokens=True)).strip()
+        end = next((at for at, token in enumerate(listed) if token in self._ends), len(listed))
+        listed = listed[:end]
+        if self.template in MASKED:
+            listed = [token for token in listed if token < self.vocabulary_size]
+        with _library(f"{self._path}: the tokenizer cannot spell these ids"):
+            return str(self._tokenizer.decode(listed, skip_special_tokens=True)).strip()
+
+
+@contextlib.contextmanager
+def _library(what: str) -> Iterator[None]:
+    """The library raises bare Exception for every fault of a file, and its panics are none."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{what} ({reason})") from error
+        raise
 
 
 def _switch_off(tokenizer: Tokenizer) -> None:

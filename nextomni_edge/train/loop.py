@@ -25,7 +25,7 @@ from nextomni_edge.errors import InputError
 from nextomni_edge.files import atomic_write
 
 Metrics = dict[str, float]
-# processes without an accelerator find each other only where accelerate is told so
+# processes without an accelerator only find each other where this is set
 ON_CPU = not torch.accelerator.is_available()
 
 

@@ -1,5 +1,5 @@
-"""Whether a bundle computes what the model computes: against PyTorch, and against the golden trace
-that the bundle carries."""
+"""Whether a bundle computes the same as its model: against PyTorch, and against the bundle's own
+golden trace."""
 
 from nextomni_edge.verify.comparison import (
     LIMIT,

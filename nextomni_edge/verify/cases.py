@@ -16,19 +16,21 @@ Inputs = dict[str, NDArray[Any]]
 
 # One row and many, one request and several, nothing past and something: none is what the graph was
 # traced with but the last.
-SIZES: Final[tuple[Mapping[str, int], ...]] = (
-    {"batch": 1, "rows": 1, "past": 0, "length": 1},
-    {"batch": 1, "rows": 7, "past": 0, "length": 4},
-    {"batch": 3, "rows": 4, "past": 6, "length": 2},
-    {"batch": 2, "rows": 3, "past": 5, "length": 3},
+SIZES: Final[tuple[dict[str, int], ...]] = (
+    {"batch": 1, "rows": 1, "past": 0, "length": 1, "height": 2, "width": 2},
+    {"batch": 1, "rows": 7, "past": 0, "length": 4, "height": 3, "width": 5},
+    {"batch": 3, "rows": 4, "past": 6, "length": 2, "height": 4, "width": 2},
+    {"batch": 2, "rows": 3, "past": 5, "length": 3, "height": 4, "width": 6},
 )
 
 
 def cases(spec: GraphSpec, config: ModelConfig) -> Iterator[tuple[str, Inputs]]:
-    """(name, inputs) of each case; sizes beyond the model's are cut to them, and cases that become
-    equal are left out."""
+    """(name, inputs) of each case. Sizes beyond the model's are reduced to them, and duplicates are
+    left out."""
     seen: set[tuple[int, ...]] = set()
     for wanted in SIZES:
+        patch = config.image.patch
+        wanted = wanted | {f"pixel_{side}": wanted[side] * patch for side in ("height", "width")}
         sizes = {
             name: min(wanted[name], dim.max) for name, dim in spec.dims().items() if name in wanted
         }

@@ -1,4 +1,4 @@
-"""One component run on given inputs, held against what another run of it gave."""
+"""One component, run on given inputs and compared with another run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from nextomni_edge.verify.comparison import (
 OUTPUT_OF = "output_of."  # likewise: what a static convolution gave, rounded
 # before a quantised weight: the name of what its layer read (see recorder.py)
 INPUT_OF = "input_of."
-# beside the outputs: of codes, how much nearer the chosen one was than the next
+# next to the outputs: how much nearer the chosen code was than the next
 MARGINS = "margins"
 
 
@@ -35,11 +35,11 @@ def compare(
     result: ComponentResult,
     config: ModelConfig,
 ) -> tuple[list[str], dict[str, Array]]:
-    """Failures of one case, and what the session gave.
+    """Failures of one case, and the session's outputs.
 
-    Every float output must be within `result.limit`, every code the same but at ties. NaN, infinity
-    and a session's errors fail. `expected` may hold the codes' margins under `MARGINS`; without
-    them no code may differ.
+    Every float output must be within `result.limit`, and every code must be the same except at
+    ties. NaN, infinity and a session's errors fail. `expected` may hold the codes' margins under
+    `MARGINS`; without them no code may differ.
     """
     name = session.spec.name
     try:

@@ -1,5 +1,4 @@
-"""What the compressed weights of a Core ML package mean, by the names that the model has for
-them."""
+"""The values of a Core ML package's compressed weights, by the model's names."""
 
 from __future__ import annotations
 
@@ -31,8 +30,8 @@ ENDINGS: Final = tuple(half + ending for half in ("", HALF) for ending in (QUANT
 
 @dataclass(frozen=True)
 class StoredWeight:
-    """Ŵ as the model has the weight, what its input is multiplied by before (None: nothing), and
-    the bytes of all operands."""
+    """Ŵ in the model's layout, the factor of its input (None: there is none), and the bytes of all
+    operands."""
 
     values: NDArray[np.float32]
     smoothing: NDArray[np.float32] | None
@@ -44,7 +43,7 @@ class StoredWeight:
 
 
 def package_weights(package: Path, decisions: Mapping[str, Decision]) -> dict[str, StoredWeight]:
-    """By weight, those that `decisions` name, of all of a component's packages. InputError: one of
+    """The weights that `decisions` name, out of all of a component's packages. InputError: one of
     them is not compressed there."""
     found = dict[str, StoredWeight]()
     for part in chunks(package):
@@ -86,8 +85,8 @@ def _one_package(package: Path, decisions: Mapping[str, Decision]) -> dict[str, 
 def _factor(
     operations: Mapping[str, Operation], interpreter: Interpreter, weight: str
 ) -> NDArray[np.float32] | None:
-    """The constant that the input of a weight's only reader was multiplied by last; layers with one
-    input may share it.
+    """The last constant that multiplies the input of a weight's only reader. Layers with one input
+    may share it.
 
     None: nothing multiplies it, as the converter drops factors of 1.
     """

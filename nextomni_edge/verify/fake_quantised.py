@@ -47,12 +47,12 @@ class RoundedLayer:
 
 
 class FakeQuantisedSession(TorchSession):
-    """`module` has the dequantised weights. Where inputs are rounded, a second session over the
-    bundle's graph tells what its layers read (see recorder.py): each is held against what PyTorch
-    computed for it, and taken over. Without one (a runtime that `rounds_itself`) PyTorch rounds
-    what it computed.
+    """`module` has the dequantised weights.
 
-    GateError: a layer's input differs by more than float32's rounding explains.
+    Where inputs are rounded, a second session over the bundle's graph gives its layers' inputs (see
+    recorder.py). Each is compared with PyTorch's own value, and replaces it. Without such a session
+    (a runtime that `rounds_itself`) PyTorch rounds its own values. GateError: a layer's input
+    differs by more than float32's rounding explains.
     """
 
     def __init__(
@@ -69,9 +69,9 @@ class FakeQuantisedSession(TorchSession):
 
 
 class LockstepSession(Session):
-    """For whole generations: each call is computed in PyTorch too, and the runtime's outputs are
-    what it gives, so that the two never part over the last bit of a value. GateError: an output
-    differs by more than its limit."""
+    """For whole generations: PyTorch computes each call too, and the runtime's outputs are passed
+    on, so that the two never part over the last bit of a value. GateError: an output differs by
+    more than its limit."""
 
     def __init__(self, checked: FakeQuantisedSession) -> None:
         super().__init__(checked.spec, checked.provider)
@@ -93,9 +93,9 @@ class LockstepSession(Session):
 
 
 class RoundedInputs(TorchFunctionMode):
-    """While it is entered, a linear function or a convolution with a quantised weight reads the
-    input that is `recorded` for it, rounded; a convolution gives the rounded output that is
-    recorded for it, where that is a rounding of what it computed."""
+    """A context in which a linear function or a convolution with a quantised weight reads its
+    `recorded` input, rounded. A convolution gives its recorded rounded output, where that is a
+    rounding of the computed one."""
 
     def __init__(self, component: str, rounded: Mapping[int, RoundedLayer]) -> None:
         super().__init__()
@@ -146,11 +146,11 @@ class RoundedInputs(TorchFunctionMode):
 def fake_quantised_sessions(
     model: Model, bundle: Bundle, execution: Execution | None = None
 ) -> dict[str, FakeQuantisedSession]:
-    """A session for each component that the bundle has quantised; the model's own modules stay as
-    they are.
+    """A session for each component that the bundle has quantised. The model's own modules stay
+    unchanged.
 
-    GateError: the integers are not the model's (their error is not the recorded one). InputError:
-    they don't fit its shapes.
+    GateError: the integers are not the model's (their error differs from the recorded one).
+    InputError: their shapes do not fit.
     """
     quantised = {name for name, record in bundle.manifest.components.items() if record.quantisation}
     return {
@@ -164,7 +164,7 @@ def _session(
     component: Component, bundle: Bundle, execution: Execution | None
 ) -> FakeQuantisedSession:
     record = bundle.manifest.components[component.name]
-    if record.format == "coreml":
+    if not record.stored_as.onnx:
         return _weights_alone(component, bundle)
     module = copy.deepcopy(component.module)
     weights, stored = dict(module.named_parameters()), stored_layers(bundle.path / record.file)
@@ -194,7 +194,7 @@ def _session(
 
 
 def _weights_alone(component: Component, bundle: Bundle) -> FakeQuantisedSession:
-    """Of a Core ML package: its own weights, and inputs that nothing rounds."""
+    """A Core ML package's own weights, with inputs that nothing rounds."""
     module, decisions = (
         copy.deepcopy(component.module),
         bundle.manifest.components[component.name].quantisation,
@@ -221,8 +221,8 @@ def _weights_alone(component: Component, bundle: Bundle) -> FakeQuantisedSession
 
 
 def smooth(module: nn.Module, smoothing: Mapping[str, Array]) -> None:
-    """Multiply what the owners of these weights are given, as a quantised graph does; a buffer of
-    each keeps the factors."""
+    """Multiply the inputs of these weights' owners, as a quantised graph does. A buffer of each
+    keeps the factors."""
     for weight, factor in smoothing.items():
         owner = module.get_submodule(weight.rpartition(".")[0])
         owner.register_buffer(SMOOTHING, torch.tensor(factor))
@@ -277,7 +277,7 @@ def _check_error(meant: Tensor, weight: Tensor, decision: Decision, where: str) 
 
 
 def _rounding(decision: Decision, parts: Mapping[str, Array]) -> Rounding | None:
-    """What happens to a layer's input before its product; None where nothing does."""
+    """What happens to a layer's input before its product; None: nothing."""
     if not decision.rounds_input:
         return None
 

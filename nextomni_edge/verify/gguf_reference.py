@@ -31,7 +31,7 @@ FARTHEST: Final[dict[Precision, float]] = {
 
 
 class _Pair(State):
-    """The same sequences, as PyTorch keeps them and as the runtime does."""
+    """The same sequences, once as PyTorch keeps them and once as the runtime does."""
 
     def __init__(self, checked: State, kept: State) -> None:
         super().__init__(*kept.filled.shape)
@@ -48,9 +48,9 @@ class _Pair(State):
 
 
 class RuntimeInLockstep(Session):
-    """For whole generations: each call is computed in PyTorch (`checked`) too, and what the runtime
-    gives is handed on, so that the two never part over a rounding. GateError: they differ by more
-    than the limit of the arithmetic."""
+    """For whole generations: PyTorch (`checked`) computes each call too, and the runtime's outputs
+    are passed on, so that the two never part over a rounding. GateError: they differ by more than
+    the limit of the arithmetic."""
 
     def __init__(self, checked: Session, runtime: Session, arithmetic: Arithmetic) -> None:
         super().__init__(runtime.spec, checked.provider)
@@ -89,7 +89,7 @@ class RuntimeInLockstep(Session):
 
 
 def run_reference(session: Session, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """Outputs, for inputs without states too: then nothing is past, and hidden states are 0 at
+    """Outputs, also for inputs without states. Then there is no past, and hidden states are 0 at
     padding."""
     missing = [
         tensor
@@ -111,8 +111,8 @@ def run_reference(session: Session, inputs: Mapping[str, Array]) -> dict[str, Ar
 
 
 def gguf_sessions(model: Model, bundle: Bundle) -> dict[str, tuple[Session, Session]]:
-    """Of the backbone, where llama.cpp holds it in less than float32: PyTorch with the file's
-    numbers, and the two in lockstep."""
+    """The backbone's sessions, where llama.cpp holds it in less than float32: PyTorch with the
+    file's numbers, and the two in lockstep."""
     record = bundle.manifest.components.get(ComponentName.BACKBONE)
     if record is None or record.format != "gguf" or record.precision == "float32":
         return {}
@@ -124,8 +124,7 @@ def gguf_sessions(model: Model, bundle: Bundle) -> dict[str, tuple[Session, Sess
 
 
 def widened(component: Component, file: Path, precision: Precision) -> Component:
-    """The component with the weights that the file holds. GateError: they are not the component's,
-    rounded."""
+    """The component with the file's weights. GateError: they are not the component's, rounded."""
     module, tensors = copy.deepcopy(component.module), read_gguf(file).tensors
     with torch.no_grad():
         for name, weight in module.named_parameters():

@@ -21,11 +21,12 @@ import numpy as np
 
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.checkpoints.directory import file_sha256
-from nextomni_edge.errors import InputError
+from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.formats.onnx_read import read_onnx
 from nextomni_edge.formats.tensor_file import TensorFile
 from nextomni_edge.tasks import Task, task_from_json, task_to_json
 from nextomni_edge.verify.comparison import Array
+from nextomni_edge.verify.golden_schema import check_data, check_trace
 from nextomni_edge.verify.trajectory import Trajectory
 
 FILE: Final = "golden.safetensors"
@@ -66,7 +67,7 @@ class GoldenTrace:
         return found
 
     def data(self) -> dict[str, object]:
-        """What goes with the tensors in the manifest."""
+        """The data that goes with the tensors, for the manifest."""
         return {
             "version": VERSION,
             "cases": {component: list(cases) for component, cases in self.cases.items()},
@@ -76,7 +77,7 @@ class GoldenTrace:
 
 
 def read(bundle: Bundle) -> GoldenTrace:
-    """A bundle's trace. InputError: the bundle has none, or one that another release wrote."""
+    """A bundle's trace. InputError: the bundle has none, or another release wrote it."""
     file, data = bundle.golden()
     if data.get("version") != VERSION:
         raise InputError(
@@ -85,11 +86,15 @@ def read(bundle: Bundle) -> GoldenTrace:
         )
     trace = GoldenTrace()
     try:
+        check_data(data)
         _read(file, data, trace)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+        check_trace(bundle, trace.cases, trace.tasks)
+    except (KeyError, TypeError, ValueError, IndexError, UsageError) as error:
         raise InputError(
-            f"{file.path}: the golden trace does not fit the manifest ({error})"
+            f"{file.path}: the golden trace does not fit the manifest ({str(error)[:200]!a})"
         ) from error
+    except InputError as error:
+        raise InputError(f"{file.path}: the golden trace proves nothing: {error}") from error
     return trace
 
 
@@ -131,7 +136,7 @@ def _packed(digest: str) -> Array:
 
 
 def digests(bundle: Bundle) -> dict[str, str]:
-    """SHA-256 of every file that decides what is computed, from the files themselves."""
+    """SHA-256 of every file that decides the results, computed from the files."""
     skipped = {bundle.manifest.golden.file} if bundle.manifest.golden else set()
     return {
         name: file_sha256(bundle.path / name)
@@ -141,8 +146,8 @@ def digests(bundle: Bundle) -> dict[str, str]:
 
 
 def changed(bundle: Bundle, trace: GoldenTrace) -> Iterator[str]:
-    """One line for each file that is not as it was exported; weights by the tensors that stand in
-    them."""
+    """One line for each file that has changed since the export; for weights, one for each of their
+    tensors."""
     now = digests(bundle)
     tensors = _tensors_by_file(bundle)
     for name in sorted(now.keys() | trace.digests.keys()):
@@ -162,7 +167,7 @@ def changed(bundle: Bundle, trace: GoldenTrace) -> Iterator[str]:
 def _tensors_by_file(bundle: Bundle) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for component, graph in bundle.manifest.components.items():
-        if graph.format != "onnx":
+        if not graph.stored_as.onnx:
             continue  # its weights stand in a file that bears its name
         for tensor in read_onnx(bundle.component_file(component).read_bytes()).tensors:
             if tensor.entries is not None:

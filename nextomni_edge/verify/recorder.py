@@ -1,10 +1,9 @@
-"""A quantised component that also gives what its layers read: a copy of its graph, loaded by the
+"""A quantised component that also gives its layers' inputs: a copy of its graph, loaded by the
 bundle's own runtime.
 
-Two computations of one network differ in the last bits of a value; where it lies on the border of
-two integers, rounding makes a whole step of that, and the layers behind it many. A reference that
-is to be held against the runtime within float32's accuracy is therefore given the runtime's layer
-inputs, after its own were found to be the same but for the last bits.
+Two computations of one network differ in the last bits of a value. Where the value is on the border
+of two integers, rounding turns that into a whole step, and the later layers into many. So the
+reference reads the runtime's layer inputs, after its own have proven equal up to the last bits.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ PRODUCTS: Final = ("MatMulNBits", "MatMulInteger", "MatMul", "Conv")
 
 
 def recorder(bundle: Bundle, component: str, widths: Mapping[str, int]) -> Session:
-    """A session over a component that gives, beside its own outputs, `INPUT_OF` each of the
-    quantised weights in `widths`: what the layer reads, before any smoothing, (rows, width)
-    float32; and `OUTPUT_OF` each convolution: its rounded output, of width 1 as its input then is.
+    """A session over a component that also gives two kinds of values. `INPUT_OF` each of the
+    quantised weights in `widths`: the layer's input before any smoothing, (rows, width) float32.
+    `OUTPUT_OF` each convolution: its rounded output, with width 1.
 
     InputError: the graph has no product with such a weight.
     """
@@ -70,7 +69,7 @@ def _product(graph: ir.Graph, weight: str, where: str) -> ir.Node:
 
 
 def _source(product: ir.Node) -> ir.Value:
-    """The value that a layer reads: back from its product through rounding and smoothing."""
+    """The input of a layer, found from its product back through rounding and smoothing."""
     source = product.inputs[0]
     while (
         source is not None
@@ -83,7 +82,7 @@ def _source(product: ir.Node) -> ir.Value:
 
 
 def _rounded(product: ir.Node) -> ir.Value:
-    """What a static convolution gives: behind its QuantizeLinear and DequantizeLinear."""
+    """The output of a static convolution, after its QuantizeLinear and DequantizeLinear."""
     value = product.outputs[0]
     for operator in ("QuantizeLinear", "DequantizeLinear"):
         uses = list(value.uses())
@@ -93,8 +92,8 @@ def _rounded(product: ir.Node) -> ir.Value:
 
 
 def _belongs_to_layer(node: ir.Node) -> bool:
-    """Whether a node rounds or smooths a value for a product: such are named after the value and
-    the operator."""
+    """Whether a node rounds or smooths a value for a product. Such nodes are named after the value
+    and the operator."""
     return (node.outputs[0].name or "").startswith(
         f"{node.inputs[0].name if node.inputs[0] else ''}.{node.op_type}("
     )

@@ -1,4 +1,4 @@
-"""The checkpoint in PyTorch, as the one that a bundle must agree with."""
+"""The checkpoint in PyTorch, as the reference of a bundle."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from nextomni_edge.errors import InputError
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.models import networks
 from nextomni_edge.models.audio import AudioEncoder
+from nextomni_edge.models.grid_codec import GridEncoder
 from nextomni_edge.models.networks import Model
 from nextomni_edge.models.vision import ImageEncoder
 from nextomni_edge.runtimes.base import Execution, Session, runtime
 from nextomni_edge.runtimes.torch import sessions
+from nextomni_edge.spec import Wire
 from nextomni_edge.tokens.text import TextTokenizer
 from nextomni_edge.verify.comparison import Array, arithmetic_of, rounds_itself
 from nextomni_edge.verify.components import MARGINS
@@ -30,10 +32,13 @@ from nextomni_edge.verify.gguf_reference import RuntimeInLockstep, gguf_sessions
 
 
 class Reference:
-    """`model` runs in PyTorch in float32. Weights that the bundle stores as float16 are rounded so
-    here too, and a quantised bundle's layers compute with its own integers (see fake_quantised.py):
-    a bundle may narrow a weight, as the manifest says, but must not compute anything else with it.
-    InputError, GateError: the integers are not this model's."""
+    """`model` runs in PyTorch in float32.
+
+    A bundle may narrow a weight, as the manifest says, but must not compute anything else with it.
+    So weights that the bundle stores as float16 are rounded here too, and a quantised bundle's
+    layers compute with its own integers (see fake_quantised.py). InputError, GateError: the
+    integers are not this model's.
+    """
 
     def __init__(self, bundle: Bundle, model_dir: Path, execution: Execution | None = None) -> None:
         checkpoint = Checkpoint.open(model_dir)
@@ -49,7 +54,7 @@ class Reference:
         if any(
             component.precision == "float16" for component in bundle.manifest.components.values()
         ):
-            _round(self._omni)
+            round_to_float16(self._omni)
         quantised = fake_quantised_sessions(self._omni, bundle, execution)
         self._modules = {name: session.module for name, session in quantised.items()}
         self._sessions = (
@@ -67,12 +72,15 @@ class Reference:
         )
 
     def run(self, component: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Outputs of a component, and of an encoder the margins of its codes. NonFiniteError: a
-        float output is not finite."""
+        """Outputs of a component, and the margins of an encoder's codes. NonFiniteError: a float
+        output is not finite."""
         found = run_reference(self._sessions[component], inputs)
         module = self._modules.get(component) or self._omni.get_submodule(component)
         if isinstance(module, ImageEncoder | AudioEncoder):
             found[MARGINS] = _margins(module, *inputs.values())
+        if isinstance(module, GridEncoder):
+            with torch.inference_mode():
+                found[MARGINS] = module.margins(torch.tensor(inputs[Wire.PIXELS])).numpy()
         return found
 
 
@@ -92,15 +100,15 @@ def _in_lockstep(
 
 
 def _margins(encoder: ImageEncoder | AudioEncoder, media: Array) -> Array:
-    """How much more alike the chosen entry was than the next, as a difference of cosines, (B,N,K)
-    float32."""
+    """The cosine of the chosen entry minus that of the next one, (B,N,K) float32."""
     with torch.inference_mode():
         similarity = encoder.codebook.similarity(encoder.latents(torch.tensor(media)))
         best: Array = similarity.topk(2, dim=-1).values.numpy()
     return best[..., 0] - best[..., 1]
 
 
-def _round(model: Model) -> None:
+def round_to_float16(model: Model) -> None:
+    """Round every weight that a bundle of precision "float16" stores so, in place."""
     with torch.no_grad():
         for name, tensor in networks.state_names(model).items():
             if not name.startswith("metric_tables.") and tensor.numel() * 4 >= INLINE:

@@ -35,15 +35,22 @@ def replay(
     progress: Progress | None = None,
     check_digests: bool = True,
 ) -> Report:
-    """Run everything that the bundle's trace holds and compare; the report says what differs,
-    `require()` raises it.
+    """Run everything that the bundle's trace holds, as `execution` says, and compare; the report
+    says what differs, `require()` raises it.
 
-    `check_digests` False looks at outputs alone. InputError: the bundle has no trace.
-    MissingRuntimeError: the runtime.
+    A generation is not run where the runtime rounds inside its kernels: it stands under `skipped`
+    and `unchecked`. `check_digests` False looks at outputs only. InputError: the bundle has no
+    trace. MissingRuntimeError: the runtime is not installed.
     """
     trace = golden.read(bundle)
     model = EdgeModel.from_bundle(bundle, execution)
     report = Report("the golden trace", ran_on(bundle, execution))
+    report.compute = (execution or Execution()).compute
+    if bundle.manifest.parity.get("check") != "full":
+        report.notes.append(
+            "the trace was recorded from the bundle's own graphs, not compared with PyTorch;"
+            " `verify --against MODEL` does that"
+        )
     if check_digests:
         report.failures += golden.changed(bundle, trace)
         report.digests = len(trace.digests)
@@ -67,9 +74,10 @@ def replay(
         if any(
             rounds_itself(component, execution) for component in bundle.manifest.components.values()
         ):
+            report.unchecked.append(name)
             report.skipped[name] = (
-                f"{report.runtime} rounds in its own way: the same tokens are promised in lockstep,"
-                " --against MODEL"
+                f"{report.runtime} rounds in its own way; --against MODEL compares each step with"
+                " PyTorch"
             )
             continue
         report.tasks[name] = task_result(bundle, execution)
@@ -79,6 +87,7 @@ def replay(
             )
         except NextOmniError as failure:
             report.failures.append(f"{name}: {failure}")
+    report.providers = model.providers()
     return report
 
 
@@ -92,13 +101,13 @@ def ran_on(bundle: Bundle, execution: Execution | None) -> str:
 def component_result(
     bundle: Bundle, component: str, execution: Execution | None
 ) -> ComponentResult:
-    """An empty result, with the limit of what the component computes in."""
+    """An empty result, with the limit of the component's arithmetic."""
     arithmetic = arithmetic_of(bundle.manifest.components[component], execution)
     return ComponentResult(arithmetic=arithmetic, limit=limit(component, arithmetic))
 
 
 def task_result(bundle: Bundle, execution: Execution | None) -> TaskResult:
-    """An empty result; a whole generation is as coarse as its coarsest component."""
+    """An empty result. A whole generation is as coarse as its coarsest component."""
     found = {
         arithmetic_of(component, execution) for component in bundle.manifest.components.values()
     }
@@ -108,8 +117,8 @@ def task_result(bundle: Bundle, execution: Execution | None) -> TaskResult:
 def compare_runs(
     name: str, found: Trajectory, expected: Trajectory, result: TaskResult, config: AudioConfig
 ) -> list[str]:
-    """`trajectory.compare`, and where the same tokens came out of both, what they decode to: in
-    float16 a sound by its log-mel."""
+    """`trajectory.compare`, followed by a comparison of the decoded media where the tokens are the
+    same. In float16 a sound is compared by its log-mel."""
     failures = trajectory.compare(name, found, expected, result)
     if failures or result.near_ties:
         return failures

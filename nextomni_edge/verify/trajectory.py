@@ -1,4 +1,4 @@
-"""One whole generation, recorded, and held against another run of it."""
+"""One whole generation, recorded, and compared with another run."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from nextomni_edge.verify.comparison import (
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Per generated segment, over the steps that were run: x_t and x_1 (steps,n[,K]) int64, x_1 =
-    −1 where none was drawn; the margins of the draws, infinite there; the tokens at the end
-    (n[,K]); and pixels or waveforms, float32 (empty for text)."""
+    """Per generated segment, over the executed steps: x_t and x_1 (steps,n[,K]) int64, x_1 = −1
+    where none was drawn; the margins of the draws, infinite there; the tokens at the end (n[,K]);
+    pixels or waveforms, float32 (empty for text)."""
 
     x_t: tuple[Array, ...]
     x_1: tuple[Array, ...]
@@ -69,19 +69,20 @@ def run(model: EdgeModel, task: Task) -> Trajectory:
 def _decoded(model: EdgeModel, finished: Sequence, task: Task) -> tuple[Array, ...]:
     if task.modality == "text":
         return ()
-    return tuple(
-        model.decode(task.modality, finished.segments[index].tokens)
-        for index in task.sequence.generated()
-    )
+    tokens = [finished.segments[index].tokens for index in task.sequence.generated()]
+    if model.config.network == "unified":
+        return (model.decode_image(model.image_grid(tokens)),)
+    return tuple(model.decode(task.modality, codes) for codes in tokens)
 
 
 def compare(name: str, found: Trajectory, expected: Trajectory, result: TaskResult) -> list[str]:
-    """Failures, none if every token is the same at every step up to the first draw that fell on a
-    tie; `result` is filled.
+    """Failures; none if every token is the same at every step up to the first draw at a tie.
+    `result` is filled.
 
     A draw may differ where its margin in the expected run is within `tie`. What follows such a draw
-    is another trajectory: it is not compared, and the tie is listed.
+    is another trajectory. It is not compared, and the tie is listed.
     """
+    result.all_draws = sum(int((x_1 != NOT_DRAWN).sum()) for x_1 in expected.x_1)
     steps = min(len(found.x_t[0]), len(expected.x_t[0]))
     for step in range(steps):
         for segment, (ours, theirs) in enumerate(zip(found.x_t, expected.x_t, strict=True)):

@@ -1,7 +1,8 @@
-"""A bundle against the checkpoint that it was made of, and the recording of the golden trace."""
+"""A bundle against its checkpoint, and the recording of the golden trace."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -9,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nextomni_edge.bundle import Bundle
+from nextomni_edge.checkpoints.directory import Checkpoint
 from nextomni_edge.errors import NextOmniError
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.runtimes.base import Execution
-from nextomni_edge.tasks import PLANS, Plan
+from nextomni_edge.runtimes.choice import choose
+from nextomni_edge.tasks import Plan, plans_of, unable
 from nextomni_edge.verify import components, golden, preparation, trajectory
 from nextomni_edge.verify.cases import cases
 from nextomni_edge.verify.comparison import Report
@@ -31,20 +34,46 @@ if TYPE_CHECKING:
 
 
 def verify(
-    bundle: Path | Bundle,
-    against: Path | None = None,
+    bundle: str | os.PathLike[str] | Bundle,
+    against: str | os.PathLike[str] | None = None,
     execution: Execution | None = None,
     progress: Progress | None = None,
+    allow_unchecked: bool = False,
 ) -> Report:
-    """Replay the bundle's golden trace, or compare with the model directory `against` in PyTorch.
+    """Whether a bundle computes what its model computes, on the runtime that would run it here.
 
-    InputError: a file is not as the manifest says. VerificationError (exit 4): anything differs,
-    NaN included; see its `report`.
+    bundle: its directory, or an open one. against: None replays the golden trace that the bundle
+    carries; a model directory is run in PyTorch next to the bundle, every component on its own and
+    whole generations of every kind, token for token at every step. execution: the runtime, its
+    provider and arithmetic; None is what `run` takes for this bundle (`runtimes.choice.choose`).
+    progress: called with what is being done and the share of it, 0 to 1. allow_unchecked: succeed
+    where a generation that the bundle can do was not compared.
+
+    Returns what was compared, with the largest errors, near ties and notes. InputError: a file is
+    not as the manifest says, or the model is not of the bundle's config. MissingRuntimeError: the
+    runtime or PyTorch is not installed. VerificationError (exit code 4): something differs, NaN
+    included, or was not checked; its `report` says what.
     """
-    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle))
+    how = choose(opened, execution).execution
     if against is None:
-        return replay(opened, execution, progress).require()
-    return against_checkpoint(opened, against, execution, progress)[0].require()
+        return replay(opened, how, progress).require(allow_unchecked)
+    model = Path(against)
+    report, _ = against_checkpoint(opened, model, how, progress)
+    report.notes += other_sources(opened, model)
+    return report.require(allow_unchecked)
+
+
+def other_sources(bundle: Bundle, model_dir: Path) -> list[str]:
+    """One line for each file of the model directory that is not the one that the bundle was
+    exported from, by the digests of the manifest."""
+    now, then = Checkpoint.open(model_dir).sha256(), bundle.manifest.provenance.source
+    return [
+        f"{name} of {model_dir} is not the file that {bundle.path} was exported from: SHA-256"
+        f" {now.get(name, 'none')[:12]}, the manifest says {then.get(name, 'none')[:12]}"
+        for name in sorted(now.keys() | then.keys())
+        if then and now.get(name) != then.get(name)
+    ]
 
 
 def against_checkpoint(
@@ -65,8 +94,8 @@ def against_checkpoint(
 
 
 def record(bundle: Bundle, progress: Progress | None = None) -> tuple[Report, GoldenTrace]:
-    """The trace of a bundle that nothing is compared with: the report only says that every output
-    is finite."""
+    """The trace of a bundle without a comparison. The report only says that every output is
+    finite."""
     return _compare(bundle, None, None, progress)
 
 
@@ -80,24 +109,26 @@ def _compare(
     report = Report(
         reference.name if reference else "nothing (recorded, not compared)",
         ran_on(bundle, execution),
+        compute=(execution or Execution()).compute,
     )
     comparison = _Comparison(bundle, execution, model, reference, report, GoldenTrace())
     steps: list[tuple[str, Callable[[], None]]] = [
         *((name, partial(comparison.component, name)) for name in bundle.manifest.components),
-        *((plan.name, partial(comparison.task, plan)) for plan in PLANS),
+        *((plan.name, partial(comparison.task, plan)) for plan in plans_of(bundle.config)),
     ]
     for index, (name, step) in enumerate(steps):
         if progress:
             progress(f"verify {name}", index / len(steps))
         step()
     comparison.trace.prepared = preparation.record(bundle.config, model.tokenizer)
+    report.providers = model.providers()
     comparison.trace.digests = golden.digests(bundle)
     return report, comparison.trace
 
 
 @dataclass(frozen=True)
 class _Comparison:
-    """One run of both; what it finds goes to `report` and `trace`."""
+    """One run of both. Its findings go to `report` and `trace`."""
 
     bundle: Bundle
     execution: Execution | None
@@ -133,16 +164,9 @@ class _Comparison:
 
     def task(self, plan: Plan) -> None:
         report, reference, model = self.report, self.reference, self.model
-        if self.bundle.config.causal and plan.answer != "text":
-            report.skipped[plan.name] = "an autoregressive model answers in text"
-            return
-        if missing := [
-            name for name in plan.components if name not in self.bundle.manifest.components
-        ]:
-            report.skipped[plan.name] = f"the bundle has no {', '.join(missing)}"
-            return
-        if absent := [kind for kind in plan.kinds if not model.tokenizer.special.has(kind)]:
-            report.skipped[plan.name] = f"the model's conversations hold no {', '.join(absent)}"
+        components, special = self.bundle.manifest.components, model.tokenizer.special
+        if reason := unable(plan, components, special, self.bundle.config):
+            report.skipped[plan.name] = reason
             return
         report.tasks[plan.name] = result = task_result(self.bundle, self.execution)
         try:

@@ -57,7 +57,7 @@ class Interpreter:
             elif operation.type == WRITE_STATE and operation.inputs.get("input", ())[:1] not in {
                 (name,) for name in self._states
             }:
-                raise InputError("a state is written that the program has not")
+                raise InputError("the program writes a state that it does not declare")
             elif operation.type not in (*OPERATORS, WRITE_STATE):
                 raise InputError(
                     f"operator {operation.type[:80]!r} is not one that export writes:"
@@ -256,7 +256,7 @@ def conv(
         x = np.pad(x, [(0, 0), (0, 0), *(tuple(pair) for pair in pad.reshape(-1, 2))])
     else:
         _only("pad_type", pad_type, "valid")
-    windows = sliding_window_view(x, weight.shape[2:], axes)  # type: ignore[call-overload]  # numpy's stub knows one axis alone
+    windows = sliding_window_view(x, weight.shape[2:], axes)  # type: ignore[call-overload]  # numpy's stub knows only one axis
     windows = windows[
         (slice(None), slice(None), *(slice(None, None, stride) for stride in strides))
     ]

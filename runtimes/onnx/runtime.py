@@ -34,7 +34,7 @@ MEMORY: Final = {
     "TensorrtExecutionProvider": "cuda",
     "DmlExecutionProvider": "dml",
 }
-# CUDA would round products to TF32 of itself: parity is in float32.
+# By default CUDA rounds products to TF32; parity is in float32.
 PROVIDER_OPTIONS: Final = {"CUDAExecutionProvider": {"use_tf32": "0"}}
 
 

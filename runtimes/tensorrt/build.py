@@ -82,7 +82,7 @@ def check_capability(asked: Asked, here: str | None, float8: bool = False) -> No
         )
     if known and asked.capability not in known:
         orin = (
-            "; sm87 (Orin) has JetPack's TensorRT alone: nextomni-edge pack --for jetson, which"
+            "; only JetPack's TensorRT supports sm87 (Orin): nextomni-edge pack --for jetson, which"
             " compiles there"
         )
         raise UsageError(

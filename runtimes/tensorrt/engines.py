@@ -54,10 +54,11 @@ def compile_bundle(
         name for name in bundle.manifest.components if components is None or name in components
     ]
     for name in chosen:
-        if (found := bundle.manifest.components[name].format) != "onnx":
+        record = bundle.manifest.components[name]
+        if "tensorrt" not in record.stored_as.runtimes:
             raise InputError(
-                f"{bundle.path}: {name} is {found}, TensorRT compiles ONNX graphs; export with"
-                " --target onnx"
+                f"{bundle.path}: {name} is {record.format}, TensorRT compiles ONNX graphs; export"
+                " with --target onnx"
             )
     check_capability(asked, here(), has_float8(bundle, chosen))
     asked.folder.mkdir(parents=True, exist_ok=True)

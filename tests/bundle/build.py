@@ -22,7 +22,7 @@ from nextomni_edge.config import (
     TextConfig,
 )
 from nextomni_edge.graphs import graph_specs
-from nextomni_edge.spec import GraphSpec, TensorSpec
+from nextomni_edge.spec import Dim, GraphSpec, TensorSpec
 from tests.tiny import COMPONENTS
 
 ELEMENTS = {
@@ -70,17 +70,42 @@ def external(
 
 
 def small_graph(spec: GraphSpec, weight: str) -> onnx.ModelProto:
-    """A graph with the interface of `spec` and one external weight."""
-    tensor = external(
-        "weight", WEIGHT.shape, location=weight, offset="0", length=str(WEIGHT.nbytes)
-    )
-    node = helper.make_node("Identity", [spec.inputs[0].name], [spec.outputs[0].name])
+    """A graph with the interface of `spec` that gives zeros, and one external weight."""
+    tensors = [
+        external("weight", WEIGHT.shape, location=weight, offset="0", length=str(WEIGHT.nbytes))
+    ]
+    nodes = list[onnx.NodeProto]()
+
+    def constant(name: str, element: int, dims: list[int], array: np.ndarray) -> str:
+        tensors.append(helper.make_tensor(name, element, dims, array.tobytes(), raw=True))
+        return name
+
+    def size(dim: int | Dim, name: str) -> str:
+        if isinstance(dim, int):
+            return constant(name, TensorProto.INT64, [1], np.array([dim]))
+        axes = (
+            (tensor.name, axis)
+            for tensor in spec.inputs
+            for axis, own in enumerate(tensor.dims)
+            if own == dim
+        )
+        source, axis = next(axes)
+        nodes.append(helper.make_node("Shape", [source], [name], start=axis, end=axis + 1))
+        return name
+
+    for out in spec.outputs:
+        zero = np.zeros(1, out.dtype)
+        constant(f"{out.name}.zero", ELEMENTS[out.dtype], [], zero)
+        sizes = [size(dim, f"{out.name}.{axis}") for axis, dim in enumerate(out.dims)]
+        nodes.append(helper.make_node("Concat", sizes, [f"{out.name}.shape"], axis=0))
+        whole = [f"{out.name}.zero", f"{out.name}.shape"]
+        nodes.append(helper.make_node("Expand", whole, [out.name]))
     graph = helper.make_graph(
-        [node],
+        nodes,
         spec.name,
         [*map(value_info, spec.inputs)],
         [*map(value_info, spec.outputs)],
-        [tensor],
+        tensors,
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)])
 

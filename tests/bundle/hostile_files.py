@@ -118,7 +118,7 @@ CASES: list[Case] = [
     (
         "names that differ in case",
         also_list("Backbone.onnx"),
-        M + ": files: paths 'backbone.onnx' and 'Backbone.onnx' differ in case alone",
+        M + ": files: paths 'backbone.onnx' and 'Backbone.onnx' only differ in case",
     ),
     (
         "the manifest lists itself",

@@ -123,12 +123,12 @@ CASES: list[Case] = [
     (
         "a size of zero",
         manifest(lambda m: m["config"]["backbone"].update(query_heads=0)),
-        "model config: backbone.query_heads is 0, expected 1 to 1073741824",
+        "model config: backbone.query_heads is 0, expected 1 to 4096",
     ),
     (
         "a size that is no size",
         manifest(lambda m: m["config"]["text"].update(vocabulary_size=10**30)),
-        f"model config: text.vocabulary_size is {10**30}, expected 1 to 1073741824",
+        f"model config: text.vocabulary_size is {10**30}, expected 1 to 4194304",
     ),
     (
         "a clip without end",

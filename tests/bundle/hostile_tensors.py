@@ -136,8 +136,8 @@ CASES: list[Case] = [
     ),
     (
         "a tokenizer too large",
-        rewrite("tokenizer.json", b" " * (64 * 2**20 + 1)),
-        "{b}/tokenizer.json: larger than 67108864 bytes, the most that is read",
+        rewrite("tokenizer.json", b" " * (40 * 2**20 + 1)),
+        "{b}/tokenizer.json: larger than 41943040 bytes, the most that is read",
     ),
     (
         "a token beyond the table",

@@ -97,7 +97,7 @@ def test_weights_without_a_constant_where_one_is_named_are_refused(copy: Path) -
 
 def test_an_ending_that_is_not_the_format_s_is_refused(copy: Path) -> None:
     manifest(lambda data: data["components"]["text_head"].update(format="onnx"))(copy)
-    refused(copy, "is the ending of coreml alone")
+    refused(copy, "only coreml uses the ending .mlpackage")
 
 
 def test_damage_of_any_kind_is_an_input_error(copy: Path) -> None:

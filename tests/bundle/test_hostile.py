@@ -10,15 +10,27 @@ import pytest
 
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.errors import InputError
-from tests.bundle import hostile_files, hostile_graphs, hostile_manifest, hostile_tensors
+from tests.bounded import bounded
+from tests.bundle import (
+    hostile_configs,
+    hostile_files,
+    hostile_graphs,
+    hostile_manifest,
+    hostile_operators,
+    hostile_tensors,
+    hostile_tokenizers,
+)
 from tests.bundle.build import small_bundle
 from tests.bundle.damage import Damage
 
 CASES = [
     *hostile_manifest.CASES,
     *hostile_files.CASES,
+    *hostile_configs.CASES,
     *hostile_graphs.CASES,
+    *hostile_operators.CASES,
     *hostile_tensors.CASES,
+    *hostile_tokenizers.CASES,
 ]
 
 
@@ -47,7 +59,7 @@ def test_a_hostile_bundle_is_refused(
     path = tmp_path / "b"
     shutil.copytree(valid, path)
     damage(path)
-    with pytest.raises(InputError) as raised:
+    with bounded(), pytest.raises(InputError) as raised:
         Bundle.open(path)
     assert str(raised.value) == spelled(error, path)
 
@@ -57,4 +69,4 @@ def test_the_bundle_that_is_damaged_is_a_valid_one(valid: Path) -> None:
 
 
 def test_the_corpus_has_no_two_of_a_kind() -> None:
-    assert len({name for name, _, _ in CASES}) == len(CASES) >= 40
+    assert len({name for name, _, _ in CASES}) == len(CASES) >= 240

@@ -59,13 +59,13 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "blocks without a size": ({"scheme": "blocks"}, "block size None"),
     "a size without blocks": (
         {"scheme": "per_token", "block_size": 32},
-        "expected one for 'blocks' alone",
+        "expected one only for 'blocks'",
     ),
     "static without a range": (
         {"scheme": "static"},
-        "activation range for 'static' and 'float8' alone",
+        "activation range only for 'static' and 'float8'",
     ),
-    "float8 without a range": ({"scheme": "float8"}, "for 'static' and 'float8' alone"),
+    "float8 without a range": ({"scheme": "float8"}, "only for 'static' and 'float8'"),
     "float8 of a table": (
         {"scheme": "float8", "operator": "gather", "activation": [1.0, 0.0]},
         "8 bits of a product of matrices",
@@ -76,11 +76,11 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a convolution without an output range": (
         {"scheme": "static", "operator": "conv", "activation": [1.0, 0.0]},
-        "an output range for static convolutions alone",
+        "an output range only for static convolutions",
     ),
     "an output range of a product": (
         {"output": [1.0, 0.0]},
-        "an output range for static convolutions alone",
+        "an output range only for static convolutions",
     ),
     "an unknown scheme": ({"scheme": "blokcs"}, "expected one of"),
     "bits that are none": ({"bits": 5}, "expected one of 4, 8"),

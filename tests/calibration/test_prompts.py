@@ -40,7 +40,7 @@ def test_a_list_is_read_with_the_folder_that_its_paths_start_from(tmp_path: Path
         ),
         (GOOD.replace(TURN, ""), "line 1: the last turn must be the user's"),
         (GOOD.replace('{"kind": "text", "value": "hello"}', ""), "line 1: a turn without parts"),
-        ('{"task": "' + "x" * 2**20, "line 1: 1048586 bytes, at most 1048576 are read"),
+        ('{"task": "' + "x" * 2**20, "line 1: at least 1048577 bytes, at most 1048576 are read"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, text: str, message: str) -> None:

@@ -66,7 +66,7 @@ def test_the_digest_of_every_file_tells_where_a_bundle_came_from(tmp_path: Path)
 
 
 MISPLACED = "tensor t3 must be in a.safetensors, and only there"
-PLAIN = ", expected the plain name of a .safetensors file beside it"
+PLAIN = ", expected the plain name of a .safetensors file next to it"
 
 
 @pytest.mark.parametrize(

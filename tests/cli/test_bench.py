@@ -114,7 +114,8 @@ def test_values_have_the_type_of_their_option() -> None:
     found = changed(
         options, "plain,steps=8,guidance=2,stepper=corrected,max_blocks=3,batch_guidance=off"
     )
-    assert not found.reuse_logits and not found.batch_guidance and found.guidance == 2.0
+    shortcuts = found.shortcuts
+    assert not shortcuts.reuse_logits and not shortcuts.batch_guidance and found.guidance == 2.0
     assert (found.steps, found.stepper, found.max_blocks, found.grid) == (8, "corrected", 3, ())
 
 
@@ -128,7 +129,7 @@ def test_values_have_the_type_of_their_option() -> None:
         (("--task", "text-to-smell"), ("expected one of text-to-image,",)),
         (
             ("--kv-cache", "all"),
-            ("kv_cache is 'all', expected one of none, prefix, adaptive, revised",),
+            ("kv_cache is 'all', expected one of none, prefix, adaptive, revised, logits",),
         ),
         (("--grid", "0,half,1"), ("expected times with commas between them",)),
         (("--grid", "0,0.7,0.2,1"), ("grid does not rise",)),

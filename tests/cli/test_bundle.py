@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 
 from tests.calls import Invoke, answered, refused
 from tests.tiny import COMPONENTS
@@ -250,3 +253,98 @@ def test_export_refuses_what_cannot_be_meant(
         refused(invoke("export", tiny_checkpoint, "-o", tmp_path / "b", *given), 2, sentence)
     refused(invoke("export", tiny_checkpoint), 2, "Missing option '-o'")
     assert not (tmp_path / "b").exists()
+
+
+def test_inspect_and_export_show_the_parity_that_was_measured(
+    invoke: Invoke, tiny_bundle: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    parity = json.loads((tiny_bundle / "manifest.json").read_text())["parity"]
+    draws = sum(task["draws"] for task in parity["tasks"].values())
+    worst = max(parity["components"], key=lambda name: parity["components"][name]["error"])
+    lines = invoke("inspect", tiny_bundle).stdout.splitlines()
+    first = lines.index("parity: compared with PyTorch, on onnx")
+    assert f"9 generations, 72 steps, {draws:,} draws, 0 near ties" in lines[first + 1]
+    assert f"{len(COMPONENTS)} components" in lines[first + 2]
+    assert f"{parity['components'][worst]['error']:.1e} ({worst})" in lines[first + 2]
+    few = ("--components", "embed_text")
+    exported = invoke("export", tiny_checkpoint, "-o", tmp_path / "few", *few).stdout
+    assert "parity: compared with PyTorch, on onnx\n" in exported
+    assert "  0 generations, 0 steps, 0 draws, 0 near ties\n" in exported
+    assert "  1 components, 0 codes, 0 near ties, largest errors of an output's scale:" in exported
+    assert "not run: text-to-image: the bundle has no " in exported
+    unchecked = invoke("export", tiny_checkpoint, "-o", tmp_path / "b", *few, "--verify", "none")
+    assert "parity: not checked when it was made (--verify none)" in unchecked.stdout
+
+
+@pytest.mark.parametrize(
+    "parity",
+    [
+        {},
+        {"check": "full"},
+        {"check": "full", "tasks": [1], "components": {"a": 3, "b": {"error": "x"}}},
+        {"check": 7, "tasks": None},
+        {"check": "golden", "skipped": "nothing", "tasks": {"a": {"near_ties": 3}}},
+    ],
+)
+def test_a_strangers_parity_is_shown_without_a_traceback(
+    invoke: Invoke, copy: Path, parity: dict[str, object]
+) -> None:
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps(manifest | {"parity": parity}))
+    result = invoke("inspect", copy)
+    assert result.exit_code == 0 and "parity: " in result.stdout
+
+
+def test_inspect_diff_sums_up_and_lists_all_with_v(
+    invoke: Invoke, tiny_bundle: Path, variant: Callable[[str], Path]
+) -> None:
+    other = variant("int4")
+    short = invoke("inspect", tiny_bundle, "--diff", other).stdout.splitlines()
+    assert short[0] == f"{tiny_bundle} -> {other}" and "times smaller" in short[1]
+    layers = next(line for line in short if line.startswith("layers: none quantised -> "))
+    assert " at 4 bits, blocks" in layers
+    assert any(line.startswith("largest weight errors: ") for line in short)
+    assert short[-1].endswith("differ; -v lists each") and len(short) < 40
+    whole = invoke("inspect", tiny_bundle, "--diff", other, "-v").stdout.splitlines()
+    found = answered(invoke("inspect", tiny_bundle, "--diff", other, "--json"))
+    assert len(whole) == len(short) + len(found["differences"]) > 200
+    summary = found["summary"]
+    assert summary["bytes"][0] > summary["bytes"][1] and summary["schemes"][0] == {}
+    layers_now = json.loads((other / "manifest.json").read_text())["components"]
+    assert sum(summary["schemes"][1].values()) == sum(
+        len(part["quantisation"]) for part in layers_now.values()
+    )
+    assert sum(summary["changes"].values()) == len(found["differences"])
+
+
+@pytest.mark.parametrize(
+    ("command", "overwritable"),
+    [
+        (("export", "MODEL", "-o", "OUT"), True),
+        (("import", "MODEL", "-o", "OUT"), True),
+        (("quantize", "BUNDLE", "-o", "OUT", "--recipe", "int8-dynamic"), True),
+        (("calibrate", "BUNDLE", "-o", "OUT", "--random", "1"), False),
+        (("report", "BUNDLE", "BUNDLE", "-o", "OUT"), False),
+        (("pack", "BUNDLE", "--for", "jetson", "-o", "OUT"), True),
+    ],
+)
+def test_an_output_that_cannot_be_is_told_before_anything_is_imported_or_read(
+    invoke: Invoke,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+    overwritable: bool,
+) -> None:
+    for library in ("torch", "onnx", "onnx_ir", "onnxruntime", "numpy"):
+        monkeypatch.setitem(sys.modules, library, None)  # importing one raises
+    out = tmp_path / "out"
+
+    def call(place: Path) -> Result:
+        # neither the model nor the bundle is there: nobody looked
+        words = {"MODEL": tmp_path / "model", "BUNDLE": tmp_path / "bundle", "OUT": place}
+        return invoke(*(words.get(word, word) for word in command))
+
+    refused(call(out / "deep"), 2, f"{out / 'deep'}: the folder {out} does not exist")
+    out.mkdir()
+    refused(call(out), 2, f"{out} exists; choose another name")
+    assert ("--overwrite" in call(out).stderr) is overwritable

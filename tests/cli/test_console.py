@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from nextomni_edge.cli.console import Console, shown
+from nextomni_edge.cli.console import Console, Line, shown
 
 
 def test_control_characters_do_not_reach_a_terminal() -> None:
@@ -57,3 +57,25 @@ def test_notes_follow_the_verbosity(capsys: pytest.CaptureFixture[str]) -> None:
         console.note(f"said at {verbosity}")
         console.note(f"detail at {verbosity}", level=1)
     assert capsys.readouterr().err.splitlines() == ["said at 0", "said at 1", "detail at 1"]
+
+
+LINES = [Line("ok", "  numpy [2.0]", "green"), Line("FAIL", "  a\x1b[2Jb", "bold red")]
+
+
+def test_a_listing_is_coloured_on_a_terminal_only(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    Console().listing({}, LINES)
+    assert capsys.readouterr().out == "ok  numpy [2.0]\nFAIL  ab\n"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    Console().listing({}, LINES)
+    shown_there = capsys.readouterr().out
+    assert "\x1b[32mok\x1b[0m  numpy [2.0]\n" in shown_there and "a\ufffd[2Jb" in shown_there
+    monkeypatch.setenv("NO_COLOR", "1")
+    Console().listing({}, LINES)
+    assert "\x1b[32m" not in capsys.readouterr().out
+    Console(as_json=True).listing({"checks": []}, LINES)
+    assert json.loads(capsys.readouterr().out) == {"checks": []}

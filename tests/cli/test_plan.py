@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,31 @@ def test_a_bundle_has_its_own_precision(invoke: Invoke, tiny_bundle: Path) -> No
         2,
         "is a bundle and has its own",
     )
+
+
+def test_ones_own_sizes_in_a_file_of_any_name(
+    invoke: Invoke, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    sizes = json.loads((tiny_checkpoint / "config.json").read_text())
+    sizes["backbone"] |= {"hidden_size": 96, "mlp_size": 192, "layers": 5}
+    (tmp_path / "mine.json").write_text(json.dumps(sizes))
+    given = ("--device", "iphone", "--json")
+    own, tiny = (
+        answered(invoke("bench", "--plan", model, *given))["plans"][0]
+        for model in (tmp_path / "mine.json", tiny_checkpoint)
+    )
+    assert own["operations"] > 4 * tiny["operations"] and own["stored"] > tiny["stored"]
+
+
+def test_a_file_that_is_no_config_of_ours_is_told_by_its_name(
+    invoke: Invoke, tmp_path: Path
+) -> None:
+    (tmp_path / "published.json").write_text('{"hidden_size": 896}')
+    refused(
+        invoke("bench", "--plan", tmp_path / "published.json"),
+        3,
+        f"{tmp_path / 'published.json'}: ",
+        "unknown key 'hidden_size'",
+        "expected the config.json of a model directory",
+    )
+    refused(invoke("bench", "--plan", tmp_path / "none.json"), 3, "none.json: no such file")

@@ -17,7 +17,7 @@ def test_what_was_done_and_what_it_cost(invoke: Invoke, tiny_bundle: Path, tmp_p
     found = answered(invoke("quantize", tiny_bundle, "-o", tmp_path / "out", *RECIPE, "--json"))
     assert found["bytes"] < found["parent_bytes"] and 0.0 <= found["divergence"] < 0.1
     assert found["layers"]["backbone/layers.0.mlp.up_proj.weight"]["bits"] == 8
-    shown = invoke("inspect", tiny_bundle, "--diff", tmp_path / "out").stdout
+    shown = invoke("inspect", tiny_bundle, "--diff", tmp_path / "out", "-v").stdout
     assert (
         "layers.backbone/layers.0.mlp.up_proj.weight: float -> 8 bits, per token, rtn, weight error"
         in shown
@@ -32,8 +32,8 @@ def test_what_was_done_and_what_it_cost(invoke: Invoke, tiny_bundle: Path, tmp_p
         (("--recipe", "int8-dynamc"), 2, "did you mean 'int8-dynamic'?"),
         ((), 2, "give --recipe NAME or --config FILE"),
         ((*RECIPE, "--config", "x.json"), 2, "not both"),
-        ((*RECIPE, "--budget-mb", "3"), 2, "--budget-mb goes with --recipe mixed alone"),
-        ((*RECIPE, "--measure-on", "3"), 2, "--measure-on goes with --recipe mixed alone"),
+        ((*RECIPE, "--budget-mb", "3"), 2, "--budget-mb only goes with --recipe mixed"),
+        ((*RECIPE, "--measure-on", "3"), 2, "--measure-on only goes with --recipe mixed"),
         (("--recipe", "mixed", "--max-kl", "1", "--measure-on", "0"), 2, "--measure-on"),
         (("--recipe", "mixed"), 2, "a budget in bytes or a largest divergence"),
         (("--recipe", "int4-awq"), 2, "give one with --calibration"),

@@ -297,7 +297,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
         3,
         "long.wav: longer than the model's 0.32 s; --trim keeps the beginning",
     ),
-    (["--text", "a", "--steps", "0"], 2, "steps is 0, expected at least 1"),
+    (["--text", "a", "--steps", "0"], 2, "'0' is no whole number from 1 to 65536"),
     (["--text", "a", "--temperature", "-1"], 2, "temperature is -1.0"),
     (["--text", "a", "--top-p", "2"], 2, "top_p is 2.0"),
     (["--text", "a", "--stepper", "leap"], 2, "stepper is 'leap', expected one of euler"),
@@ -320,7 +320,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
         "lead_tokens is for text, but image is generated",
     ),
     (["--text", "word " * 600], 2, "the model takes 512; shorten it"),
-    (["--text", "a", "--runtime", "onnx"], 2, "is a model directory: it runs in torch alone"),
+    (["--text", "a", "--runtime", "onnx"], 2, "is a model directory, which only torch runs"),
 ]
 
 

@@ -148,7 +148,7 @@ def test_arithmetic_that_the_runtime_has_not_is_refused(
     refused(
         invoke("run", tiny_checkpoint, *PROMPT, "--allow-fallback"),
         2,
-        "is a model directory: it runs in torch alone",
+        "is a model directory, which only torch runs",
     )
 
 

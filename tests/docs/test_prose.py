@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from pathlib import Path
 
@@ -82,13 +81,3 @@ def test_the_rule_finds_what_it_bans() -> None:
     ):
         assert banned_in(old), old
     assert [len(found.split()) for found in sentences("word " * 31 + ".\n\n- one two.")] == [32, 2]
-
-
-def docstrings(path: Path) -> list[str]:
-    """Every docstring of a file, and every string that a person may read: help and errors."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    return [
-        node.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value
-    ]

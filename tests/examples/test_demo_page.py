@@ -1,22 +1,24 @@
 """The demo page, made by the demo's own code over a small random model, taken apart here and opened
 in a real browser.
 
-The browser is whatever Chromium the PATH has. Where there is none, that one test says so in the
-summary instead of passing: install `chromium` (or Chrome) to run it. Everything else needs no
-browser.
+The browser is whatever Chromium the PATH has. Where there is none, the tests that need one say so
+in the summary instead of passing: install `chromium` (or Chrome) to run them.
 """
 
 from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 import shutil
 import subprocess
 import sys
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 from PIL import Image
@@ -117,31 +119,105 @@ def test_the_parity_table_names_every_component_and_task(html: Path) -> None:
         assert f"<td>{name}</td>" in parity
 
 
+def test_the_committed_measures_are_on_the_page(html: Path) -> None:
+    """On a fresh clone too, where nobody has run `make eval`."""
+    text = html.read_text(encoding="utf-8")
+    measures = text[text.index('id="measures"') :]
+    committed = json.loads((EMOJI.parents[1] / "demo" / "eval.json").read_text(encoding="utf-8"))
+    assert committed and committed.keys() <= demo.LABELS.keys()
+    for name, found in committed.items():
+        row = f"<td>{demo.LABELS[name]}</td>"
+        assert row in measures and f"{found['value']:.4g}</td>" in measures.split(row)[1]
+
+
+def test_a_weak_direction_says_why(html: Path) -> None:
+    text = html.read_text(encoding="utf-8")
+    sections = {part.split('"')[0]: part for part in text.split('<section id="')[1:]}
+    weak = {name for name, part in sections.items() if 'class="weak"' in part}
+    assert weak == {"video-to-text", "speech-to-image", "image-to-speech"}
+    assert "right in 13 % of 192 held-out tries" in sections["speech-to-image"]
+    strong = {"audio_to_image_named": {"value": 0.9, "n": 10}}
+    assert demo.weakness("Speech → image", strong) == ""
+
+
+def test_a_verdict_is_about_the_last_turn() -> None:
+    """A word that was read rightly is not shown as wrong because its speech was misheard."""
+    silence = demo.page.Shown("audio", np.zeros(5120, np.float32))
+    word = demo.page.Shown("text", "rocket")
+    turns = (("assistant", word), ("user", demo.page.Shown("text", "say it")))
+    spoken = demo.page.example(
+        demo.page.Example((*turns, ("assistant", silence)), "the judge hears cat", False)
+    )
+    assert '<div class="assistant text">' in spoken
+    assert '<div class="assistant judged audio">' in spoken
+    read = demo.page.example(demo.page.Example((("assistant", word),), "it is: cat", False))
+    assert '<div class="assistant judged text">' in read
+
+
+def test_every_sound_has_a_play_sign(elements: Elements) -> None:
+    buttons = [found for found in elements.all("button") if found.get("class") == "sound"]
+    signs = [found for found in elements.all("svg") if found.get("class") == "sign"]
+    assert len(buttons) == len(signs) == len(elements.all("audio"))
+    assert all(button["aria-label"].startswith("play ") for button in buttons)
+
+
 def test_text_from_the_model_cannot_become_markup() -> None:
     shown = demo.page.shown(demo.page.Shown("text", "<script>alert(1)</script>"))
     assert "<script" not in shown and "&lt;script&gt;" in shown
 
 
-@pytest.mark.timeout(600)
-def test_a_browser_shows_every_picture_and_loads_every_sound(html: Path, tmp_path: Path) -> None:
+def opened(page: Path, profile: Path) -> str:
+    """The document as a browser has it once its scripts have run."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         pytest.skip(
             f"THE PAGE WAS NOT OPENED: no browser in PATH ({', '.join(BROWSERS)}); install chromium"
             " to run this test"
         )
-    flags = (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=60000")
-    command = [browser, *flags, "--dump-dom", html.as_uri()]
+    flags = (*FLAGS, f"--user-data-dir={profile}", "--virtual-time-budget=60000")
+    command = [browser, *flags, "--dump-dom", page.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
-    shown = Elements(done.stdout)
     assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.mark.timeout(600)
+def test_a_browser_shows_every_picture_and_loads_every_sound(html: Path, tmp_path: Path) -> None:
+    document = opened(html, tmp_path / "profile")
+    shown = Elements(document)
     [root] = shown.all("html")
-    found = re.search(r'id="loaded"[^>]*>([^<]*)<', done.stdout)
     pictures, sounds = len(shown.all("img")), len(shown.all("audio"))
-    assert (
-        found
-        and found[1]
-        == f"{pictures} of {pictures} pictures and {sounds} of {sounds} sounds decoded."
+    assert (root["data-pictures"], root["data-sounds"]) == (str(pictures), str(sounds))
+    assert root["data-loaded"] == "all" and pictures > 100 and sounds > 50
+    assert re.search(r'id="loaded"[^>]*></p>', document)  # nothing to tell the reader
+
+
+MEASURED = """<script>
+  const cells = [...document.querySelectorAll(".grid td, .examples figure, .said, dd")];
+  const root = parent.document.documentElement;
+  root.dataset.wide = innerWidth + " " + document.documentElement.scrollWidth;
+  const width = (cell) => {
+    const range = document.createRange();
+    range.selectNodeContents(cell);
+    return range.getBoundingClientRect().width;
+  };
+  root.dataset.over = cells.filter((cell) => width(cell) > cell.clientWidth + 1).length;
+</script></body>"""
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_overlaps_on_a_telephone_and_on_a_desk(
+    html: Path, tmp_path: Path, width: int
+) -> None:
+    """The page is no wider than its window, and no text leaves its cell. It stands in a frame,
+    because a browser's own window may be no narrower than 500 pixels."""
+    framed = html.read_text(encoding="utf-8").replace("</body>", MEASURED)
+    page = tmp_path / "page.html"
+    page.write_text(
+        f'<!doctype html><meta charset="utf-8"><iframe width="{width}" height="900" frameborder="0"'
+        f' scrolling="no" srcdoc="{escape(framed)}"></iframe>',
+        encoding="utf-8",
     )
-    assert root["data-loaded"] == "all"
-    assert pictures > 100 and sounds > 50
+    [root] = Elements(opened(page, tmp_path / "profile")).all("html")
+    assert root["data-wide"] == f"{width} {width}" and root["data-over"] == "0"

@@ -154,7 +154,7 @@ def test_a_missed_floor_is_exit_code_4_where_it_is_asked_for(
             2,
             "measure 'beauty': expected some of floors, image_to_text_heldout_artist",
         ),
-        (("--runtime", "onnx"), 2, "is no bundle: it runs in torch alone"),
+        (("--runtime", "onnx"), 2, "is no bundle: only torch runs it"),
         (
             ("--steps", "0", "--measures", "image_to_text_train"),
             2,

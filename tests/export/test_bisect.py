@@ -1,4 +1,4 @@
-"""The first value that differs is named, and a sound component has none."""
+"""The first value that differs is named, for every component, and a sound component has none."""
 
 from __future__ import annotations
 
@@ -12,24 +12,58 @@ from numpy.typing import NDArray
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.errors import UsageError
 from nextomni_edge.export.bisect import first_divergence
+from tests.tiny import COMPONENTS
 from tests.verify import tamper
 
 
 def shift(values: NDArray[Any]) -> None:
-    values += np.float32(0.01)
+    values += np.float32(0.25)
 
 
-def test_a_sound_component_has_no_divergence(tiny_bundle: Path, tiny_checkpoint: Path) -> None:
-    assert first_divergence(Bundle.open(tiny_bundle), tiny_checkpoint, "embed_image") is None
+def to_nan(values: NDArray[Any]) -> None:
+    values.reshape(-1)[0] = np.nan
 
 
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_a_sound_component_has_no_divergence(
+    tiny_bundle: Path, tiny_checkpoint: Path, component: str
+) -> None:
+    bundle = Bundle.open(tiny_bundle, verify_hashes=False)
+    assert first_divergence(bundle, tiny_checkpoint, component) is None
+
+
+@pytest.mark.parametrize(
+    ("component", "weight", "first"),
+    [
+        ("embed_image", "projector.0.bias", "linear (Add)"),
+        ("backbone", "layers.1.self_attn.k_proj.bias", "linear_8 (Add)"),
+        ("image_encoder", "transformer.blocks.0.qkv.bias", "linear (Add)"),
+        ("image_decoder", "refine.1.bias", "conv2d (Conv)"),
+        ("audio_encoder", "transformer.blocks.0.mlp.0.bias", "linear_2 (Add)"),
+        ("audio_decoder", "transformer.blocks.0.norm1.bias", "layer_norm (LayerNormalization)"),
+    ],
+)
 def test_the_first_value_after_a_changed_bias_is_named(
+    tiny_bundle: Path,
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    component: str,
+    weight: str,
+    first: str,
+) -> None:
+    path = tamper.copy(tiny_bundle, tmp_path / "bundle")
+    tamper.tensor(path, component, weight, shift)
+    found = first_divergence(Bundle.open(path, verify_hashes=False), tiny_checkpoint, component)
+    assert found is not None and found.startswith(f"{component}: {first} differs by 0."), found
+
+
+def test_a_value_that_is_no_number_is_named(
     tiny_bundle: Path, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     path = tamper.copy(tiny_bundle, tmp_path / "bundle")
-    tamper.tensor(path, "embed_image", "projector.0.bias", shift)
-    found = first_divergence(Bundle.open(path), tiny_checkpoint, "embed_image")
-    assert found is not None and found.startswith("embed_image: linear (Add) differs by 0.0")
+    tamper.tensor(path, "backbone", "layers.1.input_layernorm.weight", to_nan)
+    found = first_divergence(Bundle.open(path, verify_hashes=False), tiny_checkpoint, "backbone")
+    assert found is not None and "is not finite where PyTorch is (sizes of the trace)" in found
 
 
 def test_a_component_that_the_bundle_lacks_is_refused(

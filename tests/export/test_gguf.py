@@ -121,6 +121,6 @@ def test_rows_that_are_no_whole_blocks_are_refused(tiny_checkpoint: Path, tmp_pa
 def test_precisions_in_blocks_are_gguf_s_alone(tiny_checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(
         UsageError,
-        match=r"^precision q4_0 is one of target gguf alone; onnx takes float32 or float16",
+        match=r"^only target gguf has precision q4_0; onnx takes float32 or float16",
     ):
         export_bundle(tiny_checkpoint, tmp_path / "b", precision="q4_0")

@@ -158,7 +158,7 @@ def test_a_damaged_file_in_a_bundle_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"format": "onnx"}, r"'backbone.gguf' of format onnx: \.gguf is the ending of gguf alone"),
+        ({"format": "onnx"}, r"'backbone.gguf' of format onnx: only gguf uses the ending \.gguf"),
         ({"precision": "q8_0"}, "F32, expected F16 or Q8_0 in precision q8_0"),
         ({"precision": "q2_k"}, "found 'q2_k', expected one of"),
         (
@@ -178,4 +178,4 @@ def test_a_record_that_is_not_the_file_s_is_refused(
 def test_a_format_in_blocks_is_refused_elsewhere(tmp_path: Path) -> None:
     path = small_bundle(tmp_path / "bundle")
     manifest(lambda data: data["components"]["text_head"].update(precision="q8_0"))(path)
-    refused(path, "text_head.onnx: precision q8_0 is one of gguf alone")
+    refused(path, "text_head.onnx: only gguf has precision q8_0")

@@ -52,7 +52,7 @@ def rows(*chosen: int) -> np.ndarray:
 
 
 def planned(given: CacheView, **settings: Any) -> list[int]:
-    found = cache_policy(GenerationOptions(**settings)).plan(given) & given.attended
+    found = cache_policy(GenerationOptions.of(**settings)).plan(given) & given.attended
     return list(np.flatnonzero(found[0]))
 
 
@@ -121,7 +121,7 @@ def test_all_refreshed_every_time_is_the_plain_run(
     fresh, meter = traced(
         model,
         ask(model, kind),
-        dataclasses.replace(given, kv_cache=cache, refresh=1, refresh_prompt=1),
+        given.changed(kv_cache=cache, refresh=1, refresh_prompt=1),
     )
     assert meter.rows_reused == 0
     for found, expected in zip(fresh, plain, strict=True):
@@ -136,12 +136,8 @@ def test_all_refreshed_at_any_drift_is_the_plain_run(
 ) -> None:
     given = options(model, kind, guidance=1.0)
     plain, _ = traced(model, ask(model, kind), given)
-    fresh, meter = traced(
-        model, ask(model, kind), dataclasses.replace(given, kv_cache=cache, cache_drift=1e-9)
-    )
-    _, fewer = traced(
-        model, ask(model, kind), dataclasses.replace(given, kv_cache=cache, cache_drift=2.0)
-    )
+    fresh, meter = traced(model, ask(model, kind), given.changed(kv_cache=cache, cache_drift=1e-9))
+    _, fewer = traced(model, ask(model, kind), given.changed(kv_cache=cache, cache_drift=2.0))
     for found, expected in zip(fresh, plain, strict=True):
         for ours, theirs in zip(found, expected, strict=True):
             np.testing.assert_array_equal(ours, theirs)
@@ -232,7 +228,7 @@ def test_a_shifted_model_reads_the_row_before(tmp_path: Path) -> None:
     plain, _ = traced(
         shifted,
         ask(shifted, "image"),
-        dataclasses.replace(given, kv_cache="none", refresh=0, refresh_prompt=0),
+        given.changed(kv_cache="none", refresh=0, refresh_prompt=0),
     )
     fresh, _ = traced(shifted, ask(shifted, "image"), given)
     for found, expected in zip(fresh, plain, strict=True):

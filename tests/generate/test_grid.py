@@ -101,9 +101,9 @@ def test_an_uneven_grid_is_followed(fake: Fake) -> None:
 )
 def test_what_is_no_grid_is_refused(given: dict[str, object], sentence: str) -> None:
     with pytest.raises(UsageError, match=f"^{sentence}$"):
-        GenerationOptions(**given)  # type: ignore[arg-type]
+        GenerationOptions.of(**given)  # type: ignore[arg-type]
 
 
 def test_a_grid_comes_back_from_json_as_it_was() -> None:
     given = GenerationOptions(steps=2, grid=(0.0, 0.5, 1.0))
-    assert GenerationOptions(**{**vars(given), "grid": list(given.grid)}) == given
+    assert GenerationOptions.of(**{**given.settings(), "grid": list(given.grid)}) == given

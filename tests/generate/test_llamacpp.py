@@ -3,7 +3,6 @@ serve a policy at all."""
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -70,9 +69,7 @@ def test_requests_of_one_call_have_the_tokens_of_each_alone(
     ]
     together = generate_batch(model, asked, given, [1, 2, 3])
     for seed, (found, sequence) in enumerate(zip(together, asked, strict=True), 1):
-        alone = generate(
-            model, sequence, dataclasses.replace(given, seed=seed, batch_guidance=False)
-        )
+        alone = generate(model, sequence, given.changed(seed=seed, batch_guidance=False))
         for index in alone.generated():
             np.testing.assert_array_equal(
                 found.segments[index].tokens, alone.segments[index].tokens
@@ -90,7 +87,7 @@ def test_a_prompt_that_sees_itself_alone_is_computed_once(
         for source in (tiny_checkpoint, tiny_gguf_bundle)
     )
     reference, device = EdgeModel.from_checkpoint(model), EdgeModel.from_bundle(Bundle.open(bundle))
-    given, meter = dataclasses.replace(options(device, kind), keep_prompt=keep), Meter()
+    given, meter = options(device, kind).changed(keep_prompt=keep), Meter()
     expected, _ = traced(reference, ask(reference, kind), given)
     found, meter = traced(device, ask(device, kind), given)
     for ours, theirs in zip(found, expected, strict=True):

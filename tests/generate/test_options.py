@@ -8,6 +8,7 @@ import pytest
 
 from nextomni_edge.errors import UsageError
 from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.shortcuts import CacheOptions, Shortcuts
 from tests.tiny import tiny_config
 
 
@@ -26,7 +27,10 @@ from tests.tiny import tiny_config
         ({"eos_threshold": 1.0}, "eos_threshold is 1.0, expected between 0 and 1"),
         ({"extend": "later"}, "extend is 'later', expected one of first, interleaved"),
         ({"extend_until": 1.5}, "extend_until is 1.5, expected 0 to 1"),
-        ({"kv_cache": "all"}, "kv_cache is 'all', expected one of none, prefix, adaptive, revised"),
+        (
+            {"kv_cache": "all"},
+            "kv_cache is 'all', expected one of none, prefix, adaptive, revised, logits",
+        ),
         ({"kv_cache": "prefix", "refresh_prompt": -1}, "refresh_prompt is -1, expected at least 0"),
         ({"kv_cache": "prefix", "refresh": -1}, "refresh is -1, expected at least 0"),
         ({"refresh": 2}, "refresh means nothing where nothing is kept: name a kv_cache"),
@@ -59,7 +63,7 @@ from tests.tiny import tiny_config
 )
 def test_a_value_out_of_range_is_named(given: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UsageError) as error:
-        GenerationOptions(**given)
+        GenerationOptions.of(**given)
     assert str(error.value) == sentence
 
 
@@ -94,3 +98,27 @@ def test_defaults_are_the_modality_s_own() -> None:
     assert (image.steps, image.temperature, image.guidance, image.seed) == (8, 1.0, 2.0, 4)
     text = GenerationOptions.defaults(tiny_config(), "text", temperature=0.5)
     assert (text.steps, text.temperature, text.guidance) == (6, 0.5, 0.0)
+
+
+def test_settings_are_flat_in_records_and_nested_in_code() -> None:
+    given = GenerationOptions.of(steps=4, kv_cache="revised", cache_drift=1.5, reuse_logits=False)
+    assert given.cache == CacheOptions(policy="revised", drift=1.5)
+    assert given.shortcuts == Shortcuts(reuse_logits=False)
+    assert GenerationOptions.of(**given.settings()) == given
+    names = list(given.to_json())
+    assert names[12:15] == ["lead_tokens", "kv_cache", "refresh_prompt"]
+    assert names[-1] == "batch_guidance"
+    assert given.changed(kv_cache="none", cache_drift=0.0, reuse_logits=True, steps=32) == (
+        GenerationOptions()
+    )
+    with pytest.raises(TypeError, match="lookahead"):
+        GenerationOptions.of(lookahead=3)
+
+
+def test_a_record_leaves_out_what_most_runs_do_not_use() -> None:
+    assert "cache_warmup" not in GenerationOptions().to_json()
+    assert GenerationOptions().settings().keys() - GenerationOptions().to_json() == {
+        "guidance_image", "block", "threshold", "cache_warmup"
+    }  # fmt: skip
+    warm = GenerationOptions.of(kv_cache="prefix", cache_warmup=0.5)
+    assert GenerationOptions.of(**warm.to_json()) == warm

@@ -81,8 +81,8 @@ def test_keeping_the_prompt_changes_no_token(
 ) -> None:
     given = options(model, kind, stepper=stepper, guidance=1.0)
     given = given if others else given.plain()
-    apart, meter = traced(model, ask(model, kind), dataclasses.replace(given, keep_prompt=False))
-    kept, fewer = traced(model, ask(model, kind), dataclasses.replace(given, keep_prompt=True))
+    apart, meter = traced(model, ask(model, kind), given.changed(keep_prompt=False))
+    kept, fewer = traced(model, ask(model, kind), given.changed(keep_prompt=True))
     for found, expected in zip(kept, apart, strict=True):
         for ours, theirs in zip(found, expected, strict=True):
             np.testing.assert_array_equal(ours, theirs)
@@ -137,5 +137,5 @@ def test_the_graphs_serve_both_kinds_of_attention(
 
 
 def test_the_switch_is_one_of_the_exact_shortcuts() -> None:
-    assert GenerationOptions().keep_prompt
-    assert not GenerationOptions().plain().keep_prompt
+    assert GenerationOptions().shortcuts.keep_prompt
+    assert not GenerationOptions().plain().shortcuts.keep_prompt

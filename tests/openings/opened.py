@@ -23,6 +23,10 @@ class Opened:
     def add(self, file: Path, place: str, table: str, behind: str, line: str) -> None:
         """Put `file` at `place`, and one `line` into the table behind the line `behind`."""
         shutil.copy(file, self.package / place)
+        self.line(table, behind, line)
+
+    def line(self, table: str, behind: str, line: str) -> None:
+        """Put one `line` into a file behind the line `behind`."""
         path = self.package / table
         text = path.read_text(encoding="utf-8")
         assert text.count(f"{behind}\n") == 1, f"{table}: {behind}"

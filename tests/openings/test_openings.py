@@ -30,3 +30,23 @@ def test_a_modality_is_one_file_and_one_line(tmp_path: Path) -> None:
     )  # fmt: skip
     tokens = ast.literal_eval(opened.run("run_modality.py", str(tmp_path)))
     assert len(tokens) == 4 and all(0 <= code < 16 for point in tokens for code in point)
+
+
+def test_a_format_is_one_file_and_one_line(
+    tmp_path: Path, tiny_bundle: Path, tiny_checkpoint: Path
+) -> None:
+    """Its runtime is a line of its own table, as every runtime is."""
+    opened = Opened(tmp_path / "copy")
+    opened.add(
+        HERE / "rows.py", "runtimes/rows.py", "bundle/component_format.py", "_RECORDS = (",
+        '    Format("rows", "table", ("rows",), "nextomni_edge.runtimes.rows:check_stored"),',
+    )  # fmt: skip
+    opened.line(
+        "runtimes/base.py", "RUNTIMES: Final = {",
+        '    "rows": ("nextomni_edge.runtimes.rows", "RowsRuntime", "cpu"),',
+    )  # fmt: skip
+    said = opened.run("run_format.py", str(tiny_bundle), str(tiny_checkpoint), str(tmp_path))
+    ran, refused = said.splitlines()
+    provider, *runtimes, tasks = ran.split(" ")
+    assert (provider, runtimes) == ("numpy", ["onnx,", "rows"]) and int(tasks) >= 8
+    assert refused.startswith("rows of shape (3, 2), expected (")

@@ -328,7 +328,7 @@ def test_packages_of_another_form_are_refused(forms: Path, tmp_path: Path) -> No
     manifest(lambda data: data["components"]["backbone"].update(keeps=True))(copy)
     changes: list[tuple[Any, str]] = [
         (lambda found: first_shape(found).__setitem__(1, 9), "shapes"),
-        (lambda found: first_shape(found).__setitem__(1, -5), "which the model has not"),
+        (lambda found: first_shape(found).__setitem__(1, -5), "which the model does not support"),
         (lambda found: first_shape(found).__setitem__(0, 2), "shapes"),
         (
             lambda found: found.state[0].type.stateType.arrayType.shape.__setitem__(3, 4096),

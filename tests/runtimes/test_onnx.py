@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +81,7 @@ def test_every_task_has_the_same_tokens_wherever_its_prompt_is_kept(
     bound: EdgeModel, plan: Plan
 ) -> None:
     task, session = plan.task(bound), bound.session("backbone")
-    options = dataclasses.replace(task.options, kv_cache="prefix")
+    options = task.options.changed(kv_cache="prefix")
     assert isinstance(session, BoundSession) and isinstance(bound.state(1, 4), BoundState)
     found = generate(bound, task.sequence, options)
     bound.sessions["backbone"] = OnnxSession(session.spec, session._session)

@@ -96,7 +96,7 @@ def test_a_folder_of_engines_is_filled_once(bundle: Bundle, tmp_path: Path) -> N
 def test_what_the_library_does_not_build_for_is_refused(bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(
         UsageError,
-        match=r"builds for sm75, .*, not for sm87; sm87 \(Orin\) has JetPack's TensorRT alone",
+        match=r"builds for sm75, .*, not for sm87; only JetPack's TensorRT supports sm87 \(Orin\)",
     ):
         check_capability(asked(tmp_path, "sm87"), None)
     with pytest.raises(UsageError, match="sm75 has no bfloat16"):

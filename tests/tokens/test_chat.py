@@ -114,5 +114,5 @@ def test_a_segment_of_the_wrong_rank_is_refused() -> None:
 def test_a_file_that_is_no_tokenizer_is_one_clear_line(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     path.write_text("{}")
-    with pytest.raises(InputError, match="not a tokenizer file"):
+    with pytest.raises(InputError, match="not a tokenizer"):
         TextTokenizer(path)

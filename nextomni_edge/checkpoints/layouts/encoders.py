@@ -114,7 +114,7 @@ def _vision_section(source: Source, clip: bool) -> dict[str, Any]:
 
 
 def _vision(source: Source, clip: bool) -> Plan:
-    """A vision tower, alone or inside the model of image and text that it was trained in."""
+    """A vision tower by itself, or inside the model of image and text that it was trained in."""
     section = _vision_section(source, clip)
     encoder = _encoder(source, section, VISION_KEYS, "hidden_act")
     prefix = (

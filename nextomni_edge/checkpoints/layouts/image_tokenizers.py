@@ -24,7 +24,7 @@ class Codec:
 
 
 def image_tokenizer(source: Source) -> Codec | None:
-    """The image tokenizer beside a model; None where there is none. InputError: of another kind."""
+    """The image tokenizer next to a model; None where there is none. InputError: another kind."""
     config = source.image_tokenizer()
     if config is None:
         return None

@@ -26,7 +26,7 @@ FIXED: Final[Mapping[str, object]] = {
 }  # fmt: skip
 MASK: Final = "<|mdm_mask|>"
 EOS: Final = "<|endoftext|>"
-NEWLINE: Final = "<|reserved_token_0|>"  # Lumina-DiMOO's, behind each row of an image
+PROMPT: Final = 256  # positions kept free for the text of an image
 PREFIX: Final = "model.transformer."
 
 # each family's published settings (METHOD 10): tokens and steps of an answer, its blocks
@@ -88,7 +88,8 @@ def plan(source: Source) -> Plan:
     if codec is not None:
         offset = _offset(source, kind, len(ids), rows, codec.entries)
         model["modalities"].append("image")
-        model["image"] = codec.config | _image(source, kind, offset, ids)
+        model["image"] = codec.config | {"head": {"kind": "parallel"}}
+        model["image"] |= _image(source, kind, offset)
         model["flow"]["image"] = {"kind": "mixture", **IMAGE[kind]}
         tensors |= codec.tensors | {"image_head.weight": (_head(tied),)}
         cut = {"image_head.weight": (offset, codec.entries)}
@@ -162,11 +163,13 @@ def _offset(source: Source, kind: str, tokens: int, rows: int, entries: int) -> 
     return offset
 
 
-def _image(source: Source, kind: str, offset: int, ids: Mapping[str, int]) -> dict[str, Any]:
+def _image(source: Source, kind: str, offset: int) -> dict[str, Any]:
+    """The default size: MMaDA's one, Lumina-DiMOO's 1,024 pixels or what its positions leave."""
     if kind == "lumina":
-        if NEWLINE not in ids:
-            raise InputError(f"{source.path / 'tokenizer.json'}: token {NEWLINE} is missing")
-        return {"size": 1024, "offset": offset, "newline": ids[NEWLINE], "fitting": "buckets"}
+        positions = source.size(source.config, "max_sequence_length")
+        sides = [side for side in range(1, 65) if side * (side + 1) + PROMPT <= positions]
+        side = sides[-1] if sides else 1
+        return {"size": 16 * side, "offset": offset, "fitting": "buckets"}
     tokens = source.size(source.config, "num_vq_tokens", 1024)
     if math.isqrt(tokens) ** 2 != tokens:
         raise InputError(

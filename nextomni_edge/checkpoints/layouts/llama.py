@@ -107,7 +107,7 @@ def _rope_base(source: Source, section: Mapping[str, Any], given: Mapping[str, A
 def _check_windows(
     where: Path, section: Mapping[str, Any], given: Mapping[str, Any], kind: str
 ) -> None:
-    """InputError: a layer that attends to a window, or is of another kind than full attention."""
+    """InputError: a layer that attends to a window, or has no full attention."""
     types = given.get("layer_types")
     if types is not None and (
         not isinstance(types, list) or any(name != "full_attention" for name in types)
@@ -139,6 +139,10 @@ def backbone_tensors(layers: int, prefix: str, qkv_bias: bool) -> dict[str, tupl
 
 def _plan(source: Source, kind: str) -> Plan:
     """A causal language model, or its base model, which has neither a head nor the prefix."""
+    if str(source.config.get("model_type")).lower() == "dream":
+        raise InputError(
+            f"{source.path}: Dream is no autoregressive model: leave --layout out, or name dream"
+        )
     config = backbone_config(source, source.config, kind)
     given = present(source.config, DEFAULTS[kind])
     base = "embed_tokens.weight" in source.tensors

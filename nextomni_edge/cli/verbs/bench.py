@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.generation import Request, generation_options
 from nextomni_edge.cli.model import choose_runtime, open_model, runtime_options
 from nextomni_edge.cli.verbs.choose import choose_and_keep
 from nextomni_edge.cli.verbs.plan import Planned, plan_options, print_plan
+from nextomni_edge.cli.verbs.timings import forward_results, forward_text, results, table
 from nextomni_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,21 +40,21 @@ SWITCHES: Final = {"on": True, "off": False}
     "task_name",
     default="text-to-image",
     show_default=True,
-    help="What is generated, such as image-to-text.",
+    help="What to generate, such as image-to-text.",
 )
 @click.option(
     "--repeats",
-    type=click.IntRange(1, 10_000),
+    type=numbers.Whole(1, 10_000),
     default=5,
     show_default=True,
-    help="Timed generations of each.",
+    help="Timed generations of each bundle.",
 )
 @click.option(
     "--warm-up",
-    type=click.IntRange(0, 1000),
+    type=numbers.Whole(0, 1000),
     default=1,
     show_default=True,
-    help="Generations before those.",
+    help="Untimed generations of each bundle before the timed ones.",
 )
 @click.option(
     "--baseline",
@@ -60,20 +62,20 @@ SWITCHES: Final = {"on": True, "off": False}
     flag_value="plain",
     metavar="[SETTINGS]",
     help=(
-        "Also run each BUNDLE so, in turn: plain (no shortcut at all, the default), or such as"
-        " steps=32,stepper=euler."
+        "Also time each BUNDLE with these settings, in turn: plain (no shortcut at all, the"
+        " default), or for example steps=32,stepper=euler."
     ),
 )
 @click.option(
     "--rows",
     metavar="N,N,...",
-    help="Sizes of the forwards; 32,64,256,576 by default, as far as the model takes them.",
+    help="Rows of the single forwards. The default is 32,64,256,576, up to the model's limit.",
 )
 @click.option(
     "--save",
     type=OUTPUT,
     metavar="FILE",
-    help="Keep the measurement for `run --variant`.",
+    help="Write the measurement to FILE for `run --variant`.",
 )
 @click.option(
     "--trace",
@@ -108,9 +110,11 @@ def bench(
     execution: Execution,
     **request: Any,
 ) -> None:
-    """Time generations of each BUNDLE, interleaved, on the runtime that `run` would take: load,
-    first step, and every step by part; what was saved; memory; energy. Then one forward of each by
-    its number of rows, and which is the fastest there.
+    """Time generations of each BUNDLE on the runtime that `run` would take.
+
+    The bundles take turns. The table shows loading, the first step, every step by part, what the
+    shortcuts saved, memory and energy. Single forwards of several sizes follow, with the fastest
+    bundle of each size. --choose and --plan answer other questions and time nothing else.
 
     \b
     nextomni-edge bench BUNDLE --baseline
@@ -189,7 +193,7 @@ def write_files(
         with atomic_write(trace, "w") as file:
             json.dump(chrome_trace(measurements), file)
     if save:
-        # a baseline stands beside each bundle
+        # a baseline runs next to each bundle
         generations = measurements[:: len(measurements) // len(ways)]
         whole = [measurement.median("seconds") or 0.0 for measurement in generations]
         timed = zip(ways.values(), forward, whole, strict=True)
@@ -210,36 +214,6 @@ def chosen_rows(text: str | None, models: list[EdgeModel]) -> tuple[int, ...]:
             " commas between them"
         )
     return tuple(sorted({int(word) for word in words}))
-
-
-def forward_results(bundles: tuple[Path, ...], forward: list[dict[int, float]]) -> dict[str, Any]:
-    """Seconds of a forward by bundle and rows, the fastest at each size, and the smallest."""
-    from nextomni_edge.measure.variants import stored_bytes
-
-    names = [str(bundle) for bundle in bundles]
-    sizes = {name: stored_bytes(bundle) for name, bundle in zip(names, bundles, strict=True)}
-    fastest = {
-        rows: names[min(range(len(names)), key=lambda place: forward[place][rows])]
-        for rows in forward[0]
-    }
-    forward_seconds = dict(zip(names, forward, strict=True))
-    return {
-        "forward_seconds": forward_seconds,
-        "fastest": fastest,
-        "bytes": sizes,
-        "smallest": min(sizes, key=sizes.__getitem__),
-    }
-
-
-def forward_text(compared: dict[str, Any]) -> str:
-    """A line for each size of a forward, and one for the smallest bundle."""
-    seconds = compared["forward_seconds"]
-    lines = []
-    for rows, fastest in compared["fastest"].items():
-        times = ", ".join(f"{name} {milliseconds(own[rows])}" for name, own in seconds.items())
-        lines.append(f"forward of {rows:>4} rows: {times}; fastest: {fastest}")
-    sizes = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in compared["bytes"].items())
-    return "\n".join([*lines, f"size: {sizes}; smallest: {compared['smallest']}"])
 
 
 def named_plan(name: str) -> Plan:
@@ -301,7 +275,7 @@ def answered_sequence(model: EdgeModel, plan: Plan, request: Request) -> Any:
 def changed(options: GenerationOptions, settings: str) -> GenerationOptions:
     """Options with settings such as `plain,steps=32` in place of their own. UsageError: unknown, or
     of another type."""
-    fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    fields = options.settings()
     given: dict[str, Any] = {}
     for setting in settings.split(","):
         name, equals, text = setting.partition("=")
@@ -319,7 +293,7 @@ def changed(options: GenerationOptions, settings: str) -> GenerationOptions:
             given[name] = value_like(fields[name], name, text)
     if given.get("steps", options.steps) != options.steps:
         given["grid"] = ()
-    return dataclasses.replace(options, **given)
+    return options.changed(**given)
 
 
 def value_like(now: object, name: str, text: str) -> bool | int | float | str | None:
@@ -334,93 +308,3 @@ def value_like(now: object, name: str, text: str) -> bool | int | float | str | 
         return float(text) if isinstance(now, float) else int(text)
     except ValueError as error:
         raise UsageError(f"--baseline: {name} is {text!r}, expected a number") from error
-
-
-def results(task: str, measurements: list[Measurement]) -> dict[str, Any]:
-    """All numbers, and each configuration against the last, which is the baseline where there is
-    one."""
-    from nextomni_edge.measure.timing import equal_tokens
-    from nextomni_edge.runtimes.machine import Machine
-
-    last = measurements[-1]
-    compared = [
-        {
-            "name": each.configuration.name,
-            "speed": speed(each, last),
-            "equal_tokens": equal_tokens(each, last),
-        }
-        for each in measurements[:-1]
-    ]
-    return {
-        "task": task,
-        "machine": vars(Machine.here()),
-        "configurations": [measurement.to_json() for measurement in measurements],
-        "against": last.configuration.name,
-        "compared": compared,
-    }
-
-
-def speed(one: Measurement, other: Measurement) -> float:
-    """How many times faster than the other."""
-    return (other.median("seconds") or 0.0) / (one.median("seconds") or float("inf"))
-
-
-def table(measurements: list[Measurement]) -> str:
-    """A row for each number, a column for each configuration."""
-    from nextomni_edge.generate.meter import PARTS, STEP
-    from nextomni_edge.measure.timing import equal_tokens
-
-    last = measurements[-1]
-
-    def column(each: Measurement) -> list[str]:
-        counts, parts = each.timings[-1].counts, [each.part(name) for name in (*PARTS, STEP)]
-        same = equal_tokens(each, last)
-        return [
-            milliseconds(each.configuration.load_seconds),
-            milliseconds(each.median("seconds")),
-            milliseconds(each.median("processor_seconds")),
-            f"{speed(each, last):.2f}",
-            milliseconds(each.median("first_step_seconds")),
-            *map(milliseconds, parts),
-            f"{counts['forwards']} of {counts['steps']}",
-            f"{counts['rows']:,} + {counts['rows_reused']:,} kept",
-            f"{counts['jumps']:,}",
-            "-" if same is None else f"{same:.1%}",
-            told(each.median("peak_bytes"), 2**20, "MiB"),
-            told(each.median("joules"), 1.0, "J"),
-        ]
-
-    heads = [
-        "",
-        "load",
-        "generation",
-        "processor time",
-        "times as fast as the last",
-        "first step",
-        *(f"  step: {name}" for name in PARTS),
-        "  step",
-    ]
-    heads += [
-        "forwards of steps",
-        "positions computed",
-        "sub-codes changed",
-        "same tokens as the last",
-        "peak memory",
-        "energy",
-    ]
-    columns = [heads, *([each.configuration.name, *column(each)] for each in measurements)]
-    widths = [max(map(len, cells)) for cells in columns]
-    lines = zip(*columns, strict=True)
-    return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
-        for line in lines
-    )
-
-
-def milliseconds(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{1e3 * seconds:,.2f} ms"
-
-
-def told(value: float | None, unit: float, name: str) -> str:
-    """A number with its unit, or that the machine does not tell it."""
-    return "not told" if value is None else f"{value / unit:,.1f} {name}"

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.library import needs_extra
 from nextomni_edge.errors import UsageError
+from nextomni_edge.files import check_output
 
 if TYPE_CHECKING:
     from nextomni_edge.calibration.data.samples import CalibrationSet
@@ -22,34 +24,36 @@ if TYPE_CHECKING:
     "--output",
     type=OUTPUT,
     required=True,
-    help="A new folder; an interrupted run goes on.",
+    help="A new folder. An interrupted run continues.",
 )
 @click.option(
     "--prompts",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="JSON lines, or a folder with prompts.jsonl.",
+    help="Prompts as JSON lines, or a folder with prompts.jsonl.",
 )
 @click.option(
     "--random",
-    type=click.IntRange(min=1),
+    type=numbers.COUNT,
     metavar="N",
-    help="N trajectories a task of random numbers, marked so for ever.",
+    help="N trajectories of random numbers for each task instead. The set stays marked as random.",
 )
 @click.option(
     "--bins",
-    type=int,
+    type=numbers.BINS,
     default=8,
     show_default=True,
-    help="Of the flow time; every trajectory gives one moment to each.",
+    help="Bins of the flow time t. Every trajectory gives one moment to each.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same set.")
+@click.option(
+    "--seed", type=numbers.SEED, default=0, show_default=True, help="Same seed, same set."
+)
 @click.option(
     "--batch",
-    type=int,
+    type=numbers.Whole(1, 64, "trajectories"),
     default=8,
     show_default=True,
-    help="Trajectories at a time; memory grows with it alone.",
+    help="Trajectories at a time. Memory grows with this number.",
 )
 @common_options
 def calibrate(
@@ -62,13 +66,16 @@ def calibrate(
     seed: int,
     batch: int,
 ) -> None:
-    """Generate with BUNDLE over prompts of its training data, and keep moments of what its
-    networks read, from noise to data.
+    """Collect what the networks of BUNDLE read, from noise to data, for `quantize`.
+
+    BUNDLE generates from prompts of its training data. Moments of each trajectory are kept.
 
     \b
-    A line of the file: {"task": "what is it", "answer": "text", "turns": [{"role": "user", "parts":
+    A line of --prompts:
+    {"task": "what is it", "answer": "text", "turns": [{"role": "user", "parts":
     [{"kind": "image", "value": "a.png"}, {"kind": "text", "value": "what is this?"}]}]}
     """
+    check_output(output)
     with needs_extra("quantize", "onnx_ir", "onnxruntime"):
         from nextomni_edge.calibration.data.collect import Prompted, Random, collect
     from nextomni_edge.bundle import Bundle

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.library import needs_extra
 
@@ -23,33 +24,33 @@ if TYPE_CHECKING:
 @click.option(
     "--capability",
     metavar="smNN",
-    help="Build for this kind of GPU; by default for the one that is here.",
+    help="The kind of GPU to build for. The default is the one in this machine.",
 )
 @click.option(
     "--compute",
     type=click.Choice(["float32", "bfloat16", "float16"]),
     default="float32",
     show_default=True,
-    help="Of the products; norms and sums stay in float32.",
+    help="Arithmetic of matrix products. Norms and sums stay in float32.",
 )
 @click.option(
     "--max-batch",
-    type=click.IntRange(min=1),
+    type=numbers.COUNT,
     default=8,
     show_default=True,
-    help="Sequences at once, guidance included.",
+    help="The most sequences at once, those of guidance included.",
 )
 @click.option(
     "--max-rows",
-    type=click.IntRange(min=1),
-    help="Positions of a sequence; by default all that the model takes.",
+    type=numbers.COUNT,
+    help="The most positions of a sequence. The default is the model's limit.",
 )
-@click.option("--components", metavar="NAME,...", help="Only these components.")
+@click.option("--components", metavar="NAME,...", help="Build only these components.")
 @click.option(
     "--cache",
     type=OUTPUT,
     metavar="DIR",
-    help="Folder of the engines; by default BUNDLE.engines.",
+    help="Folder for the engines. The default is BUNDLE.engines.",
 )
 @common_options
 def compile(  # noqa: A001  (the verb's name)
@@ -62,8 +63,8 @@ def compile(  # noqa: A001  (the verb's name)
     components: str | None,
     cache: Path | None,
 ) -> None:
-    """Build TensorRT engines of BUNDLE's graphs. An engine runs with this version of the library on
-    that kind of GPU alone."""
+    """Build TensorRT engines from BUNDLE's graphs. An engine runs only with this version of the
+    library, and only on the kind of GPU that it was built for."""
     from nextomni_edge.bundle import Bundle
     from nextomni_edge.runtimes.tensorrt.build import Asked
     from nextomni_edge.runtimes.tensorrt.engine import engines_beside

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.library import needs_extra
+from nextomni_edge.cli.parity import parity_lines
 from nextomni_edge.cli.verbs.compile import as_json as engines_as_json
 from nextomni_edge.cli.verbs.compile import as_text as engines_as_text
 from nextomni_edge.cli.verbs.compile import compiled
 from nextomni_edge.errors import UsageError
+from nextomni_edge.files import check_output
 
 if TYPE_CHECKING:
     from nextomni_edge.export import ExportReport
@@ -29,51 +32,55 @@ if TYPE_CHECKING:
     default="onnx",
     show_default=True,
     help=(
-        "Format of the graphs; gguf: the backbone's alone; tensorrt: ONNX, and engines beside the"
-        " bundle for --capability."
+        "Format of the graphs. gguf: the backbone only, next to ONNX graphs. tensorrt: ONNX graphs,"
+        " and engines next to the bundle for --capability."
     ),
 )
 @click.option(
-    "--capability", metavar="smNN", help="tensorrt: the kind of GPU; they compute in --precision."
+    "--capability",
+    metavar="smNN",
+    help="tensorrt: the kind of GPU to build engines for; they compute in --precision.",
 )
-@click.option("--components", metavar="NAME,...", help="Only these components.")
+@click.option("--components", metavar="NAME,...", help="Export only these components.")
 @click.option(
     "--precision",
     type=click.Choice(["float32", "float16", "q8_0", "q6_k", "q4_k_m", "q4_0"]),
     default="float32",
     show_default=True,
-    help="Of the stored weights; the last four are of the backbone in --target gguf.",
+    help="How weights are stored. The last four are for the backbone with --target gguf.",
 )
 @click.option(
     "--like",
     type=click.Path(path_type=Path),
     metavar="BUNDLE",
-    help="coreml: compress the layers that this one quantises.",
+    help="coreml: compress the layers that this quantised bundle quantises.",
 )
 @click.option(
     "--chunk-mb",
-    type=click.IntRange(1),
+    type=numbers.COUNT,
     metavar="MIB",
-    help="coreml: cut the backbone in packages of so many at most.",
+    help="coreml: split the backbone into packages of at most this size.",
 )
 @click.option(
     "--rows",
     metavar="N,...",
-    help="coreml: these counts of rows alone, a sequence at a time; others are padded to them.",
+    help="coreml: accept only these numbers of rows, one sequence at a time; others are padded.",
 )
 @click.option(
     "--state",
     is_flag=True,
-    help="coreml: the backbone keeps keys and values, in float16, for --kv-cache.",
+    help="coreml: the backbone keeps keys and values itself, in float16, for --kv-cache.",
 )
 @click.option(
     "--palettes",
     is_flag=True,
-    help="With --like: 2^bits values by k-means in place of its integers.",
+    help="With --like: a palette of 2^bits values, found by k-means, instead of integers.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
 @click.option(
-    "--overwrite", is_flag=True, help="Replace a bundle; it stays whole until the new one is."
+    "--overwrite",
+    is_flag=True,
+    help="Replace an existing bundle. It stays whole until the new one is complete.",
 )
 @click.option(
     "--verify",
@@ -82,8 +89,8 @@ if TYPE_CHECKING:
     default="full",
     show_default=True,
     help=(
-        "full: against PyTorch; golden: only record the trace; none: neither. The manifest says"
-        " which."
+        "full: compare with PyTorch. golden: only record the golden trace. none: neither. The"
+        " manifest says which."
     ),
 )
 @common_options
@@ -104,8 +111,13 @@ def export(
     overwrite: bool,
     check: Literal["full", "golden", "none"],
 ) -> None:
-    """Export MODEL, a model directory, to a bundle of one graph per component, and verify it before
-    it gets its name."""
+    """Export the model directory MODEL to a bundle with one graph for each component.
+
+    Before the bundle gets its name, it is compared with PyTorch: every component, and whole
+    generations of every kind. The result shows the parity that was measured.
+    """
+    if not dry_run:
+        check_output(output, overwrite)
     with needs_extra("export", "torch", "onnx", "onnxscript", "onnxruntime"):
         from nextomni_edge.bundle import Bundle
         from nextomni_edge.export import CoreMlOptions, export_bundle
@@ -169,7 +181,7 @@ def asked(output: Path, capability: str, precision: Precision) -> Asked:
     """The engines to build, refused before the work where they cannot be."""
     if precision not in ("float32", "float16"):
         raise UsageError(
-            f"precision {precision} is one of target gguf alone; tensorrt takes float32 or float16"
+            f"only target gguf has precision {precision}; tensorrt takes float32 or float16"
         )
     from nextomni_edge.runtimes.tensorrt.build import Asked, check_capability
     from nextomni_edge.runtimes.tensorrt.engine import engines_beside
@@ -201,6 +213,6 @@ def as_text(report: ExportReport, dry_run: bool) -> str:
         for name, count in report.parameters.items()
     ]
     ending = "would be written to" if dry_run else "written to"
-    return "\n".join(
-        [*lines, f"{report.total_weight_bytes:,} bytes of weights {ending} {report.out}"]
-    )
+    parity = [] if dry_run else parity_lines(report.parity)
+    total = f"{report.total_weight_bytes:,} bytes of weights {ending} {report.out}"
+    return "\n".join([*lines, *parity, total])

@@ -8,6 +8,7 @@ import click
 
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.library import needs_extra
+from nextomni_edge.files import check_output
 
 
 @click.command(name="import")
@@ -51,6 +52,7 @@ def import_(
     SOURCE's tensors with the digests of its files. A layout other than fudoki and native makes a
     part of a model, for `train --init`.
     """
+    check_output(output, overwrite)
     with needs_extra("train", "torch"):
         from nextomni_edge.models.networks import expected_shapes
     from nextomni_edge.checkpoints.hub import REPOSITORY, fetch

@@ -10,9 +10,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.cli.parity import parity_lines
+from nextomni_edge.cli.verbs.difference import (
+    bits_text,
+    differences,
+    flat,
+    made_text,
+    shown,
+    summary,
+    summary_lines,
+)
 
 if TYPE_CHECKING:
-    from nextomni_edge.bundle import Bundle, Decision, Measured
+    from nextomni_edge.bundle import Bundle, Measured
     from nextomni_edge.spec import TensorSpec
 
 T = TypeVar("T")
@@ -25,15 +35,16 @@ T = TypeVar("T")
     "other",
     type=click.Path(path_type=Path),
     metavar="BUNDLE",
-    help="Show what another bundle has otherwise.",
+    help="Sum up how another bundle differs: sizes, layers, settings; with -v every entry.",
 )
 @click.option(
-    "--no-hashes", is_flag=True, help="Do not read every byte to check the files' hashes."
+    "--no-hashes", is_flag=True, help="Skip the check of the files' hashes, which reads every byte."
 )
 @common_options
 def inspect(console: Console, bundle: Path, other: Path | None, no_hashes: bool) -> None:
-    """Show a bundle's components with sizes, dtypes and dims, its files, versions and measured
-    parity; of a variant its report."""
+    """Show what BUNDLE holds: components with their sizes, dtypes and dimensions, the libraries it
+    was made with, and the parity that was measured; of a variant also what `report` measured. No
+    graph is run."""
     from nextomni_edge.bundle import Bundle
 
     one = Bundle.open(bundle, verify_hashes=not no_hashes)
@@ -43,19 +54,25 @@ def inspect(console: Console, bundle: Path, other: Path | None, no_hashes: bool)
             described, "\n".join([as_text(described), *measured_text(one.manifest.measured)])
         )
         return
-    changes = list(differences(flat(one), flat(Bundle.open(other, verify_hashes=not no_hashes))))
+    two = Bundle.open(other, verify_hashes=not no_hashes)
+    changes = list(differences(flat(one), flat(two)))
     data = [{"what": what, "left": left, "right": right} for what, left, right in changes]
-    lines = [f"{what}: {shown(left)} -> {shown(right)}" for what, left, right in changes]
+    lines = list(summary_lines(one, two, changes)) if changes else ["no difference"]
+    if console.verbosity > 0:
+        lines += [f"{what}: {shown(left)} -> {shown(right)}" for what, left, right in changes]
     console.result(
-        {"left": str(bundle), "right": str(other), "differences": data},
-        "\n".join(lines) or "no difference",
+        {
+            "left": str(bundle),
+            "right": str(other),
+            "differences": data,
+            "summary": summary(one, two, changes),
+        },
+        "\n".join(lines),
     )
 
 
 def describe(bundle: Bundle) -> dict[str, Any]:
     """The bundle as JSON data."""
-    from nextomni_edge.bundle.coreml_interface import Form
-    from nextomni_edge.bundle.coreml_package import operator_counts, read_package
     from nextomni_edge.cli.model import identity
 
     manifest = bundle.manifest
@@ -73,14 +90,7 @@ def describe(bundle: Bundle) -> dict[str, Any]:
             "weight_bytes": sum(manifest.files[weight].size for weight in weights),
             "inputs": [dims_text(tensor) for tensor in bundle.spec(name).inputs],
             "outputs": [dims_text(tensor) for tensor in bundle.spec(name).outputs],
-            "operators": (
-                operator_counts(bundle.component_file(name)) if record.format == "coreml" else {}
-            ),
-            "form": (
-                dataclasses.asdict(Form.of(read_package(bundle.component_file(name))))
-                if record.format == "coreml"
-                else {}
-            ),
+            **record.stored_as.description(bundle.component_file(name)),
         }
     return {
         "bundle": str(bundle.path),
@@ -138,7 +148,8 @@ def as_text(described: dict[str, Any]) -> str:
         f"identity: {described['identity']}",
     ]
     lines += [f"exported with: {versions}"] if versions else []
-    return "\n".join([*lines, *made_text(described["quantisation"])])
+    made = made_text(described["quantisation"])
+    return "\n".join([*lines, *made, *parity_lines(described["parity"])])
 
 
 def form_text(form: dict[str, Any]) -> Iterator[str]:
@@ -147,18 +158,6 @@ def form_text(form: dict[str, Any]) -> Iterator[str]:
         yield f"rows: {', '.join(map(str, form['rows']))}, others padded, one sequence at a time"
     if form and form["keeps"]:
         yield "keys and values: a state inside, float16"
-
-
-def made_text(quantisation: dict[str, Any] | None) -> Iterator[str]:
-    """How a quantised bundle was made."""
-    if quantisation:
-        recipe = ", ".join(
-            f"{name} {value}"
-            for name, value in leaves("", quantisation["recipe"])
-            if value is not None
-        )
-        random = ", calibrated on RANDOM numbers" if quantisation["random_calibration"] else ""
-        yield f"made of: {quantisation['parent']} by {recipe}{random}"
 
 
 def measured_text(measured: Measured | None) -> Iterator[str]:
@@ -195,63 +194,3 @@ def measured_text(measured: Measured | None) -> Iterator[str]:
 def beside(numbers: Mapping[str, T], name: str, shown: Callable[[T], str]) -> str:
     """The parent's number, where it has one of that name."""
     return f"; of the parent {shown(numbers[name])}" if name in numbers else ""
-
-
-def flat(bundle: Bundle) -> dict[str, object]:
-    """The manifest as one level: dotted key -> value; a file's value is its digest and size in one
-    text."""
-    data = bundle.manifest.to_json()
-    data.pop("measured", None)
-    data["files"] = {
-        name: f"{record['sha256'][:12]} ({record['size']:,} bytes)"
-        for name, record in data["files"].items()
-    }
-    data["layers"] = {name: bits_text(decision) for name, decision in decisions(bundle).items()}
-    for component in data["components"].values():
-        del component["quantisation"]
-    return dict(leaves("", data))
-
-
-def decisions(bundle: Bundle) -> dict[str, Decision]:
-    """Every quantised layer's decision, by component/weight."""
-    parts = bundle.manifest.components.items()
-    return {
-        f"{name}/{weight}": decision
-        for name, record in parts
-        for weight, decision in record.quantisation.items()
-    }
-
-
-def bits_text(decision: Decision) -> str:
-    """Such as `4 bits, blocks of 32, gptq, weight error 0.071, 20,736 bytes`."""
-    blocks = f" of {decision.block_size}" if decision.block_size else ""
-    cost = "" if decision.divergence is None else f", {decision.divergence:.2g} nats alone"
-    return (
-        f"{decision.bits} bits, {decision.scheme.replace('_', ' ')}{blocks}, {decision.method}, "
-        f"weight error {decision.weight_error:.3f}{cost}, {decision.bytes:,} bytes"
-    )
-
-
-def leaves(prefix: str, value: object) -> Iterator[tuple[str, object]]:
-    """(dotted key, value) of everything in nested objects that is no object."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from leaves(f"{prefix}.{key}" if prefix else str(key), inner)
-    else:
-        yield prefix, value
-
-
-def differences(
-    one: dict[str, object], other: dict[str, object]
-) -> Iterator[tuple[str, object, object]]:
-    """(key, left, right) wherever two flat objects differ; None stands for a key that is not there.
-    A layer that the other bundle does not quantise is float there."""
-    for key in sorted(one.keys() | other.keys()):
-        absent = "float" if key.startswith("layers.") else None
-        left, right = one.get(key, absent), other.get(key, absent)
-        if left != right:
-            yield key, left, right
-
-
-def shown(value: object) -> str:
-    return "nothing" if value is None else str(value)

@@ -8,13 +8,14 @@ from pathlib import Path
 import click
 
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
+from nextomni_edge.files import check_output
 from nextomni_edge.pack import TARGETS
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option(
-    "--for", "target", type=click.Choice(list(TARGETS)), required=True, help="The device."
+    "--for", "target", type=click.Choice(list(TARGETS)), required=True, help="The kind of device."
 )
 @click.option(
     "-o",
@@ -23,10 +24,16 @@ from nextomni_edge.pack import TARGETS
     required=True,
     help="The archive or folder to write.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace it; it stays whole until the new one is.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace an existing one. It stays whole until the new one is complete.",
+)
 @common_options
 def pack(console: Console, bundle: Path, target: str, output: Path, overwrite: bool) -> None:
-    """Wrap BUNDLE, with all that a device needs to run it, for that device."""
+    """Pack BUNDLE with everything that a device needs to run it: an archive with an installer for
+    a Jetson, a Swift package for iOS."""
+    check_output(output, overwrite)
     from nextomni_edge.bundle import Bundle
     from nextomni_edge.pack import pack as run_pack
 

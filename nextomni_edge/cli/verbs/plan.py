@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import Console
-from nextomni_edge.errors import UsageError
+from nextomni_edge.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from nextomni_edge.config import ModelConfig
@@ -42,22 +43,26 @@ def plan_options(command: Command) -> Command:
     @click.option(
         "--plan",
         is_flag=True,
-        help="Run nothing: what a step of --task takes on --device, and at most how fast.",
+        help=(
+            "Run nothing. Estimate the memory and the highest speed of one step of --task on"
+            " --device. BUNDLE is a bundle, a model directory, your own config.json or a known name"
+            " such as nextomni-7b."
+        ),
     )
     @click.option(
         "--device",
         type=click.Choice(DEVICES),
-        help="Of the plan; cpu is measured here.  [default: cpu]",
+        help="With --plan: the device. cpu is this machine, measured now.  [default: cpu]",
     )
     @click.option(
         "--precision",
         type=click.Choice(PRECISIONS),
-        help="Of the plan of a config.  [default: int4]",
+        help="With --plan of a config: how weights are stored.  [default: int4]",
     )
     @click.option(
         "--given",
-        type=click.IntRange(0, 2**20),
-        help="Of the plan: positions of the prompt.  [default: 32]",
+        type=numbers.OPTIONAL_COUNT,
+        help="With --plan: positions of the prompt.  [default: 32]",
     )
     @functools.wraps(command)
     def with_plan(
@@ -98,7 +103,8 @@ def weighed(model: Path, precision: str | None) -> tuple[ModelConfig, dict[str, 
     """Config, bytes by component, and precision: of a bundle's own files, or of a config (its file,
     its folder, or a known name).
 
-    UsageError: a precision beside a bundle, which has its own; a name that is neither.
+    UsageError: a precision for a bundle, which has its own; a name that is neither. InputError: the
+    file is absent, or no config of a model directory.
     """
     from nextomni_edge.bundle import Bundle
     from nextomni_edge.bundle.manifest import MANIFEST
@@ -113,7 +119,15 @@ def weighed(model: Path, precision: str | None) -> tuple[ModelConfig, dict[str, 
         bundle = Bundle.open(model, verify_hashes=False)
         return bundle.config, *bundle_weights(bundle)
     file = model / "config.json" if model.is_dir() else model
-    config = ModelConfig.load(file) if file.is_file() else named_config(str(model))
+    if not file.is_file() and file.name != str(model):
+        raise InputError(f"{file}: no such file; expected a model's config.json, or its folder")
+    try:
+        config = ModelConfig.load(file) if file.is_file() else named_config(str(model))
+    except InputError as error:
+        raise InputError(
+            f"{file}: {error}; expected the config.json of a model directory, as `train` and"
+            " `import` write it"
+        ) from error
     chosen: Precision = precision or "int4"  # type: ignore[assignment]
     return config, config_weights(config, chosen), chosen
 

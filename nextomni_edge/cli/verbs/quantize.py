@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.library import needs_extra
+from nextomni_edge.files import check_output
 
 if TYPE_CHECKING:
     from nextomni_edge.calibration.quantize import QuantReport
@@ -29,42 +31,44 @@ MEGABYTE = 10**6
     "--config",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="A config in JSON, in place of a recipe.",
+    help="Your own recipe in JSON.",
 )
 @click.option(
     "--calibration",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="What `calibrate` wrote from this model.",
+    help="The folder that `calibrate` wrote from BUNDLE.",
 )
 @click.option(
     "--budget-mb",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Of recipe mixed: megabytes (10^6) of all files.",
+    type=numbers.MEGABYTES,
+    help="Recipe mixed: the size of all files, in megabytes (10^6 bytes).",
 )
 @click.option(
     "--measure-on",
-    type=click.IntRange(min=1),
+    type=numbers.COUNT,
     metavar="N",
-    help="Of recipe mixed: trajectories to measure each layer on; 20.",
+    help="Recipe mixed: trajectories on which each layer is measured.  [default: 20]",
 )
 @click.option(
     "--max-kl",
-    type=click.FloatRange(min=0),
+    type=numbers.SETTING,
     help=(
-        "The gate: the largest divergence from the parent, in nats per draw. Recipe mixed goes as"
-        " far as it allows."
+        "The gate: the largest divergence from the parent that is accepted, in nats per draw."
+        " Recipe mixed uses all of it."
     ),
 )
-@click.option("--keep", is_flag=True, help="Keep the bundle even where the gate is not met.")
+@click.option("--keep", is_flag=True, help="Write the bundle even where the gate is not met.")
 @click.option(
-    "--overwrite", is_flag=True, help="Replace a bundle; it stays whole until the new one is."
+    "--overwrite",
+    is_flag=True,
+    help="Replace an existing bundle. It stays whole until the new one is complete.",
 )
 @click.option(
     "--resume/--no-resume",
     default=True,
     show_default=True,
-    help="Go on where a run that was killed stopped.",
+    help="Continue a run that was killed.",
 )
 @common_options
 def quantize(
@@ -81,8 +85,11 @@ def quantize(
     overwrite: bool,
     resume: bool,
 ) -> None:
-    """Write BUNDLE with its weights as integers, and measure its divergence from BUNDLE. Needs no
-    PyTorch."""
+    """Write a smaller bundle: BUNDLE with its weights as integers.
+
+    The divergence from BUNDLE is measured on its golden trace. PyTorch is not needed.
+    """
+    check_output(output, overwrite)
     with needs_extra("quantize", "onnx_ir", "onnxruntime"):
         from nextomni_edge.calibration import quantize as run_quantize
 
@@ -118,7 +125,7 @@ def chosen(
         raise click.UsageError("give --recipe NAME or --config FILE, and not both")
     for option, value in (("--budget-mb", budget_mb), ("--measure-on", measure_on)):
         if recipe != "mixed" and value is not None:
-            raise click.UsageError(f"{option} goes with --recipe mixed alone")
+            raise click.UsageError(f"{option} only goes with --recipe mixed")
     if config is not None:
         return read_config(config)
     if recipe != "mixed":

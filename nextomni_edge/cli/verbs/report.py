@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.library import needs_extra
 from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.files import check_output
 
 if TYPE_CHECKING:
     from nextomni_edge.calibration.data.collect import Source
@@ -34,17 +36,21 @@ MAX_QUALITY = 2**20
     "--prompts",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Held-out prompts; verify's nine tasks without.",
+    help="Held-out prompts. Without them, the nine tasks of `verify`.",
 )
 @click.option(
     "--quality",
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="FILE",
-    help="An evaluation's JSON, one for each bundle.",
+    help="The JSON of an evaluation. Give one for each bundle, in order.",
 )
-@click.option("--bins", type=int, default=8, show_default=True, help="Of the flow time.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Of every generation.")
+@click.option(
+    "--bins", type=numbers.BINS, default=8, show_default=True, help="Bins of the flow time t."
+)
+@click.option(
+    "--seed", type=numbers.SEED, default=1, show_default=True, help="Seed of every generation."
+)
 @click.option(
     "--record/--no-record",
     default=True,
@@ -53,10 +59,10 @@ MAX_QUALITY = 2**20
 )
 @click.option(
     "--rounds",
-    type=click.IntRange(1, 1000),
+    type=numbers.Whole(1, 1000),
     default=15,
     show_default=True,
-    help="Timed forwards of each.",
+    help="Timed forwards of each bundle.",
 )
 @common_options
 def report(
@@ -70,14 +76,16 @@ def report(
     record: bool,
     rounds: int,
 ) -> None:
-    """Hold every VARIANT against its PARENT: size, p(x1 | xt) at every t, whole generations from
-    the same seeds, speed.
-    Interrupted and called again, it goes on where it was.
+    """Compare every VARIANT with its PARENT: size, p(x1 | xt) at every t, whole generations from
+    the same seeds, and speed.
+
+    An interrupted report continues when you call it again.
 
     \b
     nextomni-edge report demo/bundle demo/int8 demo/int4 \\
         --prompts examples/emoji/heldout/prompts.jsonl -o demo/report
     """
+    check_output(output)
     with needs_extra("quantize", "onnx_ir", "onnxruntime"):
         from nextomni_edge.calibration.data.collect import Planned, Prompted
         from nextomni_edge.calibration.report.kept import remove_kept

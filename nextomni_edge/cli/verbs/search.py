@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import Command, Console, common_options
 from nextomni_edge.cli.generation import MODALITIES
 from nextomni_edge.cli.model import identity, open_model, runtime_options
@@ -106,7 +107,7 @@ def index(
 @click.option(
     "-n",
     "--count",
-    type=click.IntRange(min=1),
+    type=numbers.COUNT,
     default=5,
     show_default=True,
     help="How many to show.",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import Console, common_options
 from nextomni_edge.cli.library import needs_extra
 from nextomni_edge.errors import InputError, UsageError
@@ -27,7 +28,7 @@ from nextomni_edge.outputs import refuse_overlap
 )
 @click.option(
     "--minutes",
-    type=click.FloatRange(min=0, min_open=True),
+    type=numbers.MINUTES,
     help="Stop after this long; --resume goes on.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the run that is in --out.")
@@ -42,7 +43,7 @@ from nextomni_edge.outputs import refuse_overlap
 )
 @click.option(
     "--processes",
-    type=click.IntRange(min=1),
+    type=numbers.Whole(1, 1024),
     default=1,
     show_default=True,
     help="One for each accelerator, or CPU socket.",

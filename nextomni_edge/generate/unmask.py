@@ -1,0 +1,271 @@
+"""Decoding by commits (METHOD 9): masked rows draw x_1, the best are written and stay. The loop of
+published masked models, over any runtime."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from collections.abc import Sequence as Many
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from nextomni_edge.decoding import CommitConfig
+from nextomni_edge.errors import UsageError
+from nextomni_edge.flow.commit import (
+    Turn,
+    chosen,
+    gumbel,
+    noised,
+    propose,
+    score_temperature,
+    step_count,
+    turns,
+)
+from nextomni_edge.flow.noise import Noise, Use
+from nextomni_edge.generate.batch import Batch, Mask
+from nextomni_edge.generate.draw import Draw
+from nextomni_edge.generate.logit_cache import LogitTrunk
+from nextomni_edge.generate.meter import STEP, Meter
+from nextomni_edge.generate.model import EdgeModel
+from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.rows import Float, Ids, Layout
+from nextomni_edge.generate.steps import Observe, StepRecord
+from nextomni_edge.generate.trunk import Trunk
+from nextomni_edge.runtimes.base import NonFiniteError
+
+
+class CommitNoise(Protocol):
+    """The draws of one request; recorded ones may stand in for ours."""
+
+    def symbols(self, step: int, row: int, vocabulary: int) -> Float:
+        """Standard Gumbel noise (vocabulary,) float64 of a generated row."""
+        ...
+
+    def scores(self, step: int, rows: int) -> Float:
+        """Uniform draws (rows,) in [0, 1) for the score of every generated row."""
+        ...
+
+
+class CountedNoise:
+    """Counter-based noise of one request, by the segment that a row stands in and its place
+    there: no batch, block or runtime shifts it."""
+
+    def __init__(self, seed: int, layout: Layout) -> None:
+        self.noise, self.layout = Noise(seed), layout
+        self.places = [(at, row) for at, length in layout.places for row in range(length)]
+
+    def symbols(self, step: int, row: int, vocabulary: int) -> Float:
+        segment, place = self.places[row]
+        return np.asarray(
+            gumbel(self.noise.symbols(segment, step, Use.SYMBOL, place, vocabulary)), np.float64
+        )
+
+    def scores(self, step: int, rows: int) -> Float:
+        draws = [
+            self.noise.uniform(at, step, Use.SCORE, length)[:, 0]
+            for at, length in self.layout.places
+        ]
+        return np.concatenate(draws)[:rows]
+
+
+@dataclass
+class Progress:
+    """Where one request of R rows stands: its plan of steps, and the masks of the block at work."""
+
+    rule: CommitConfig
+    plan: tuple[Turn, ...]
+    total: int
+    at: int = 0
+
+    @classmethod
+    def of(cls, rule: CommitConfig, masked: Mask, steps: int) -> Progress:
+        return cls(rule, turns(rule, len(masked), steps), int(masked.sum()))
+
+    def turn(self, masked: Mask) -> Turn | None:
+        """The next step; None where nothing is left to write. With a threshold a block goes on
+        until it is full, and the next begins then."""
+        if not masked.any():
+            return None
+        if self.rule.threshold > 0.0:
+            first = int(masked.argmax())
+            self.at = next(at for at, turn in enumerate(self.plan) if first < turn.stop)
+        if self.at >= len(self.plan):
+            return None
+        turn = self.plan[self.at]
+        if turn.step == 0 and self.rule.count == "even":
+            self.total = int(masked[turn.start : turn.stop].sum())
+        return turn
+
+    def count(self, eligible: Mask, turn: Turn) -> int:
+        rows = len(eligible) if self.rule.total == "all" else self.total
+        return step_count(self.rule, rows, int(eligible.sum()), turn.step, turn.steps)
+
+
+class Unmasking:
+    """A batch on its way: `x_t` (B,R,1) is where it stands. It begins with what its generated
+    segments hold, where a given symbol is kept and a mask is to be filled.
+
+    UsageError: a modality that is not decoded so, or numbers that do not divide.
+    """
+
+    def __init__(
+        self,
+        model: EdgeModel,
+        batch: Batch,
+        options: GenerationOptions,
+        meter: Meter,
+        noises: Many[CommitNoise] = (),
+    ) -> None:
+        path, entries = model.config.flow.of(batch.modality), model.symbols(batch.modality)[1]
+        if path.commit is None:
+            raise UsageError(f"stepper commit: {batch.modality} of this model has no commit step")
+        self.model, self.batch, self.options, self.meter = model, batch, options, meter
+        self.rule = ruled(path.commit, options)
+        self.mask = entries if path.mask is None else path.mask
+        self.noises = noises or [
+            CountedNoise(seed, layout)
+            for seed, layout in zip(batch.seeds, batch.layouts, strict=True)
+        ]
+        self.x_t: Ids = np.zeros((*batch.real.shape, 1), np.int64)
+        for own, sequence, layout in zip(self.x_t, batch.sequences, batch.layouts, strict=True):
+            held = [sequence.segments[at].tokens.reshape(-1, 1) for at in layout.segments]
+            own[: len(layout.rows)] = np.concatenate(held)
+        self.progress = [
+            Progress.of(self.rule, batch.own(request, self.masked), options.steps)
+            for request in range(len(batch))
+        ]
+        trunk = LogitTrunk if options.cache.policy == "logits" else Trunk
+        self.trunk, self.draw = (
+            trunk(model, batch, options, meter),
+            Draw(model, batch, options, meter),
+        )
+
+    @property
+    def masked(self) -> Mask:
+        """Rows (B,R) that are still to be written."""
+        found: Mask = (self.x_t[..., 0] == self.mask) & self.batch.real
+        return found
+
+    def denoise(self, observe: Observe | None, names: Many[int]) -> None:
+        """All steps. NonFiniteError names the step."""
+        step, more = 0, True
+        while more:
+            with self.meter.part(STEP):
+                more = self._step(step, observe, names)
+            step += 1
+
+    def _step(self, step: int, observe: Observe | None, names: Many[int]) -> bool:
+        """One step of every request that is not done; False where all are."""
+        masked = self.masked
+        due = [
+            progress.turn(self.batch.own(request, masked))
+            for request, progress in enumerate(self.progress)
+        ]
+        if not any(due):
+            return False
+        eligible = masked & np.array(
+            [np.arange(masked.shape[1]) < (turn.stop if turn else 0) for turn in due]
+        )
+        self.meter.steps += len(self.batch)
+        try:
+            self.trunk.refresh(self.x_t, eligible, step == self.options.steps - 1)
+            x_1, score, gap = self._propose(step, eligible)
+        except NonFiniteError as error:
+            raise NonFiniteError(f"step {step} of {self.options.steps}: {error}") from error
+        written, margins = np.zeros_like(masked), np.full(masked.shape, np.inf)
+        for request, turn in enumerate(due):
+            if turn is not None:
+                self._choose(request, turn, step, eligible, score, gap, written, margins)
+        if observe:
+            self._tell(observe, names, step, x_1, margins)
+        with self.meter.part("flow"):
+            self.x_t = np.where(written[..., None], x_1, self.x_t)
+        self.meter.jumps += int(written.sum())
+        return True
+
+    def _propose(self, step: int, eligible: Mask) -> tuple[Ids, Float, Float]:
+        """x_1 (B,R,1), its score and how near its draw was to another (B,R), of the rows that may
+        be written; elsewhere x_t stands, and the others are 0 and infinite."""
+        x_1 = self.x_t.copy()
+        score, gap = np.zeros(eligible.shape), np.full(eligible.shape, np.inf)
+        hidden, temperature = self.trunk.hidden, self.rule.draw_temperature
+        temperature = self.options.temperature if temperature is None else temperature
+        rows = np.flatnonzero(eligible)
+        flat = hidden.reshape(len(hidden), -1, hidden.shape[3])
+        for block, logits in self.draw.blocks(flat, rows):
+            with self.meter.part("draw"):
+                noise = self._symbols(step, block, logits.shape[2])
+                found = propose(logits[:, 0], self.rule, temperature, noise)
+                x_1.reshape(-1)[block] = found.x_1
+                score.reshape(-1)[block], gap.reshape(-1)[block] = found.score, found.gap
+        return x_1, score, gap
+
+    def _symbols(self, step: int, block: Ids, vocabulary: int) -> Callable[[slice], Float]:
+        """Gumbel noise of some of a block's rows."""
+        length = self.batch.real.shape[1]
+
+        def noise(part: slice) -> Float:
+            places = [divmod(int(row), length) for row in block[part]]
+            return np.stack(
+                [self.noises[request].symbols(step, row, vocabulary) for request, row in places]
+            )
+
+        return noise
+
+    def _choose(
+        self,
+        request: int,
+        turn: Turn,
+        step: int,
+        eligible: Mask,
+        score: Float,
+        gap: Float,
+        written: Mask,
+        margins: Float,
+    ) -> None:
+        """Mark the rows of one request that are written, and how near each decision was."""
+        progress, own = self.progress[request], self.batch.own
+        rows = own(request, eligible)
+        temperature = score_temperature(self.rule, self.options.temperature, turn.step, turn.steps)
+        uniform = self.noises[request].scores(step, len(rows))
+        ranked = noised(own(request, score), self.rule, temperature, uniform)
+        count = progress.count(rows, turn)
+        found = chosen(ranked, rows, count, self.rule.threshold)
+        progress.at += 1
+        written[request, : len(rows)] = found
+        margins[request, : len(rows)] = np.minimum(
+            own(request, gap), _distances(ranked, rows, found, self.rule.threshold)
+        )
+
+    def _tell(
+        self, observe: Observe, names: Many[int], step: int, x_1: Ids, margins: Float
+    ) -> None:
+        batch = self.batch
+        for place, request in enumerate(names):
+            parts = (batch.split(place, array) for array in (self.x_t, x_1, margins[..., None]))
+            observe(StepRecord(request, step, step / self.options.steps, *parts))
+
+
+def ruled(rule: CommitConfig, options: GenerationOptions) -> CommitConfig:
+    """The model's rule with what the options say in place of it."""
+    if options.block is not None:
+        rule = dataclasses.replace(rule, block=options.block)
+    if options.threshold is not None:
+        rule = dataclasses.replace(rule, threshold=options.threshold)
+    if options.top_k or options.top_p < 1.0:
+        rule = dataclasses.replace(rule, top_k=options.top_k, top_p=options.top_p)
+    return rule
+
+
+def _distances(score: Float, eligible: Mask, found: Mask, threshold: float) -> Float:
+    """By how much each eligible score is away from the border between written and not."""
+    out = np.full(score.shape, np.inf)
+    below, above = score[eligible & ~found], score[found]
+    if threshold > 0.0 and len(above) > 1:
+        out[eligible] = np.abs(score[eligible] - threshold)
+    elif len(below) and len(above):
+        low, high = below.max(), above.min()
+        out[eligible] = np.where(found[eligible], score[eligible] - low, high - score[eligible])
+    return out

@@ -1,0 +1,114 @@
+"""What a golden trace must hold to prove anything: each component of its bundle, each task that the
+bundle can do, whole. Every fault is an InputError."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from nextomni_edge.bundle import Bundle
+from nextomni_edge.errors import InputError
+from nextomni_edge.spec import GraphSpec, TensorSpec
+from nextomni_edge.tasks import Task, plans_of, unable
+from nextomni_edge.tokens.text import TextTokenizer
+from nextomni_edge.verify.comparison import Array
+from nextomni_edge.verify.components import MARGINS
+from nextomni_edge.verify.trajectory import Trajectory
+
+Cases = Mapping[str, tuple[dict[str, Array], dict[str, Array]]]
+MAX_STEPS: Final = 64
+
+
+def check_data(data: Mapping[str, Any]) -> None:
+    """The JSON that goes with the arrays: cases by component, tasks by name."""
+    cases, tasks = data.get("cases"), data.get("tasks")
+    if not isinstance(cases, dict) or not isinstance(tasks, dict):
+        raise InputError("cases and tasks must be objects")
+    for component, names in cases.items():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise InputError(f"cases of {component[:80]!a} are no list of names")
+        if len(set(names)) != len(names):
+            raise InputError(f"cases of {component[:80]!a} have a name twice")
+
+
+def check_trace(
+    bundle: Bundle, cases: Mapping[str, Cases], tasks: Mapping[str, tuple[Task, Trajectory]]
+) -> None:
+    """The whole trace against its bundle."""
+    _same_names("component", cases, bundle.manifest.components)
+    for component, found in cases.items():
+        if not found:
+            raise InputError(f"component {component} has no case")
+        for case, (inputs, outputs) in found.items():
+            _check_case(
+                f"component {component}, case {case[:80]!a}",
+                bundle.spec(component),
+                inputs,
+                outputs,
+            )
+    special = TextTokenizer(bundle.tokenizer_path, bundle.config.text).special
+    components = bundle.manifest.components
+    config = bundle.config
+    able = [plan.name for plan in plans_of(config) if not unable(plan, components, special, config)]
+    _same_names("task", tasks, able)
+    for name, (task, trajectory) in tasks.items():
+        _check_task(f"task {name}", task, trajectory)
+
+
+def _same_names(kind: str, found: Mapping[str, object], expected: Any) -> None:
+    for name in sorted(set(expected) - found.keys()):
+        raise InputError(f"{kind} {name} is missing")
+    for name in sorted(found.keys() - set(expected)):
+        raise InputError(f"{kind} {name[:80]!a} is none of this bundle")
+
+
+def _check_case(
+    where: str, spec: GraphSpec, inputs: Mapping[str, Array], outputs: Mapping[str, Array]
+) -> None:
+    bound: dict[str, int] = {}
+    for kind, specs, arrays in (
+        ("input", spec.inputs, inputs),
+        ("output", spec.outputs, {k: v for k, v in outputs.items() if k != MARGINS}),
+    ):
+        _same_names(f"{where}: {kind}", arrays, [tensor.name for tensor in specs])
+        for tensor in specs:
+            _check_array(f"{where}: {kind}", tensor, arrays[tensor.name], bound)
+
+
+def _check_array(where: str, tensor: TensorSpec, array: Array, bound: dict[str, int]) -> None:
+    if reason := tensor.mismatch(str(array.dtype), array.shape, bound):
+        raise InputError(f"{where} {reason}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InputError(f"{where} {tensor.name} has values that are not finite")
+
+
+def _check_task(where: str, task: Task, trajectory: Trajectory) -> None:
+    generated = task.sequence.generated()
+    if not generated:
+        raise InputError(f"{where} generates nothing")
+    if task.options.steps > MAX_STEPS:
+        raise InputError(f"{where} has {task.options.steps} steps, expected at most {MAX_STEPS}")
+    for key, arrays in vars(trajectory).items():
+        expected = 0 if key == "decoded" and task.modality == "text" else len(generated)
+        if len(arrays) != expected:
+            raise InputError(f"{where} has {len(arrays)} arrays {key}, expected {expected}")
+    if not all(array.size for array in trajectory.decoded):
+        raise InputError(f"{where}: its {task.modality} was not decoded")
+    for place, x_t, x_1, margins, tokens in zip(
+        generated,
+        trajectory.x_t,
+        trajectory.x_1,
+        trajectory.margins,
+        trajectory.tokens,
+        strict=True,
+    ):
+        segment = task.sequence.segments[place]
+        if not x_t.shape == x_1.shape == margins.shape or x_t.shape[1:] != tokens.shape:
+            raise InputError(
+                f"{where}: x_t {x_t.shape}, x_1 {x_1.shape}, margins {margins.shape} and tokens"
+                f" {tokens.shape} do not fit each other"
+            )
+        if not x_t.size or tokens.ndim != segment.tokens.ndim:
+            raise InputError(f"{where}: x_t of {x_t.shape} records no step of it")

@@ -1,0 +1,80 @@
+"""What is no file, where a file is expected: one sentence, at once."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nextomni_edge.bundle.reader import bundle_identity
+from nextomni_edge.checkpoints.directory import file_sha256, tensor_files
+from nextomni_edge.errors import InputError
+from nextomni_edge.formats.gguf import read_gguf
+from nextomni_edge.formats.regular import open_regular, read_regular
+from nextomni_edge.formats.strict_json import read_json
+from nextomni_edge.formats.tensor_file import TensorFile
+from nextomni_edge.formats.tokenizer import read_tokenizer
+from nextomni_edge.search import _read_index
+
+READERS: list[Callable[[Path], object]] = [
+    lambda path: read_json(path, 2**20), TensorFile, read_gguf, file_sha256, read_tokenizer,
+    _read_index, lambda path: read_regular(path, 2**20), open_regular,
+]  # fmt: skip
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (os.mkfifo, "a FIFO"),
+        (lambda path: path.symlink_to("/dev/zero"), "a device"),
+        (lambda path: path.symlink_to("/dev/tty0"), "a device"),
+        (Path.mkdir, "a folder"),
+    ],
+)
+def test_what_is_no_file_is_refused_by_every_reader(
+    tmp_path: Path, read: Callable[[Path], object], make: Callable[[Path], object], kind: str
+) -> None:
+    path = tmp_path / "x"
+    make(path)
+    if kind == "a device" and not os.access(path, os.R_OK):
+        pytest.skip("no such device here")
+    with pytest.raises(InputError) as raised:
+        read(path)
+    assert str(raised.value) == f"{path}: {kind}, expected a regular file"
+
+
+def test_a_socket_cannot_be_read(tmp_path: Path) -> None:
+    make_socket(tmp_path / "s")
+    with pytest.raises(InputError, match=r"s: cannot be read \(No such device or address\)"):
+        read_json(tmp_path / "s", 10)
+
+
+def test_a_sparse_terabyte_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    for read, most in ((lambda p: read_json(p, 2**20), 2**20), (read_tokenizer, 40 * 2**20)):
+        with pytest.raises(InputError) as raised:
+            read(path)
+        assert str(raised.value) == f"{path}: larger than {most} bytes, the most that is read"
+    with pytest.raises(InputError, match=r"safetensors header is no object|not valid JSON"):
+        TensorFile(path)
+
+
+def test_folders_that_are_models_by_name_alone(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match=r"model\.safetensors: a FIFO, expected a regular file"):
+        tensor_files(tmp_path)
+    os.mkfifo(tmp_path / "manifest.json")
+    with pytest.raises(InputError, match=r"manifest\.json: a FIFO, expected a regular file"):
+        bundle_identity(tmp_path)

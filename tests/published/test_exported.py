@@ -1,0 +1,113 @@
+"""Published models exported, verified, and run without PyTorch: every recorded run through the
+graphs on ONNX Runtime and on OpenVINO."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nextomni_edge.bundle import Bundle
+from nextomni_edge.export.bundle import export_bundle
+from nextomni_edge.generate.model import EdgeModel
+from nextomni_edge.media.image import to_bytes
+from nextomni_edge.runtimes.base import Execution
+from tests.published.goldens import SETTINGS, Array, arrays, close
+from tests.published.models import imported
+from tests.published.runs import all_runs, lumina_image_runs
+
+FAMILIES = ("llada", "mmada", "lumina_dimoo", "dream")
+TASKS = {
+    "llada": {"text-to-text"},
+    "dream": {"text-to-text"},
+    "mmada": {"text-to-image", "image-to-text"},
+    "lumina_dimoo": {"text-to-image", "image-to-text", "image-to-image"},
+}
+RUNTIMES = ("onnx", "openvino")
+
+
+@pytest.fixture(scope="module")
+def bundles(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Callable[[str], Bundle]:
+    @functools.cache
+    def bundle(family: str) -> Bundle:
+        path = made_once(
+            f"published-{family}", lambda out: export_bundle(imported(family), out, verify="full")
+        )
+        return Bundle.open(path)
+
+    return bundle
+
+
+@functools.cache
+def opened(path: Path, runtime: str) -> EdgeModel:
+    if runtime == "openvino":
+        pytest.importorskip("openvino", reason="the OpenVINO runtime needs openvino")
+    return EdgeModel.from_bundle(Bundle.open(path), Execution(runtime))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_export_is_verified_and_carries_its_trace(
+    family: str, bundles: Callable[[str], Bundle]
+) -> None:
+    manifest = bundles(family).manifest
+    assert manifest.parity["check"] == "full" and manifest.parity["failures"] == []
+    assert set(manifest.parity["tasks"]) == TASKS[family]
+    assert manifest.golden is not None
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("name", list(all_runs()))
+def test_a_recorded_run_repeats_through_the_graphs(
+    name: str, runtime: str, bundles: Callable[[str], Bundle]
+) -> None:
+    run = all_runs()[name]
+    run.check(opened(bundles(run.family).path, runtime))
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize(
+    "name", [name for name, run in SETTINGS["lumina_image"].items() if not run.get("use_cache")]
+)
+def test_luminas_pictures_repeat_through_the_graphs(
+    name: str, runtime: str, bundles: Callable[[str], Bundle]
+) -> None:
+    model = opened(bundles("lumina_dimoo").path, runtime)
+    run = next(run for run in lumina_image_runs(model) if run.name == name)
+    run.check(model)
+
+
+def decoded(golden: Array, model: EdgeModel, side: int | None = None) -> Array:
+    height = side or int(np.sqrt(golden.size))
+    return model.decode_image(golden.reshape(height, -1, 1).astype(np.int64))
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_pictures_in_and_out_of_the_graphs(runtime: str, bundles: Callable[[str], Bundle]) -> None:
+    mmada, magvit = opened(bundles("mmada").path, runtime), arrays("magvitv2")
+    codes = mmada.encode_image(magvit["enc.pixels"])
+    np.testing.assert_array_equal(codes.reshape(2, -1), magvit["enc.codes"])
+    found = mmada.decode_image(magvit["enc.codes"].reshape(2, 4, 4, 1))
+    close(found, np.clip(magvit["dec.pixels"], -1, 1))
+    close(decoded(magvit["dec2.codes"], mmada, 3), np.clip(magvit["dec2.pixels"][0], -1, 1))
+    for shown, name in (
+        (arrays("mmada")["t2i.codes"], "t2i"),
+        (arrays("mmada")["t2i_part.codes"], "t2i_part"),
+    ):
+        for codes, expected in zip(shown, arrays("mmada")[f"{name}.uint8"], strict=True):
+            levels = to_bytes(decoded(codes, mmada), truncated=True)
+            assert np.abs(levels.astype(int) - expected).max() <= 1
+    lumina, amused = opened(bundles("lumina_dimoo").path, runtime), arrays("vq_amused")
+    codes = lumina.encode_image(amused["enc.pixels"][0] * 2 - 1)
+    np.testing.assert_array_equal(codes.ravel(), amused["enc.codes"])
+    close(
+        decoded(amused["dec2.codes"], lumina, 3),
+        np.clip(amused["dec2.pixels"][0] * 2 - 1, -1, 1),
+        2e-4,
+    )
+    for name, height in (("t2i", 4), ("i2i", 2)):
+        golden = arrays("lumina_dimoo")
+        levels = to_bytes(decoded(golden[f"{name}.result"] - 336, lumina, height))
+        assert np.abs(levels.astype(int) - golden[f"{name}.uint8"]).max() <= 1
