@@ -251,6 +251,10 @@ class PathConfig:
     c·(t/(1−t))^a. The mixture path has a `source`, κ_t of the form `kappa` with its `shift`, and
     `commit`. The source is uniform, or the id `mask` (None: the id after the symbols). `commit`
     says how rows are written where the model is decoded that way.
+
+    Of training with a mask source: `rate`: whether a sample or every position draws its own time.
+    `weighted`: whether a masked row's loss is weighted by κ'_t / (1 − κ_t), for κ_t = t LLaDA's
+    1/t with time counted down; otherwise all masked rows count alike.
     """
 
     kind: str = field(default="metric", metadata=OPTIONAL, kw_only=True)
@@ -261,11 +265,18 @@ class PathConfig:
     )
     shift: float = field(default=1.0, metadata=OPTIONAL, kw_only=True)
     commit: CommitConfig | None = field(default=None, metadata=OPTIONAL, kw_only=True)
+    rate: Literal["sample", "position"] = field(default="sample", metadata=OPTIONAL, kw_only=True)
+    weighted: bool = field(default=True, metadata=OPTIONAL, kw_only=True)
     c: float = 3.0
     a: float = 0.9
     steps: int = 32
     temperature: float = 1.0
     guidance: float = 0.0
+
+    @property
+    def masked(self) -> bool:
+        """Whether x_0 is a mask everywhere."""
+        return self.kind == "mixture" and self.source == "mask"
 
 
 @dataclass(frozen=True)
@@ -441,7 +452,17 @@ class ModelConfig:
             if native
             else image.vq is not None and image.given == "features"
         )
-        return [(parts, f"network {self.network} must have image.given {given} image.vq")]
+        coded = [name for name in self.modalities if self.flow.of(name).masked and name != "text"]
+        text = self.flow.text
+        return [
+            (parts, f"network {self.network} must have image.given {given} image.vq"),
+            (not coded, f"flow.{''.join(coded[:1])}.source must be uniform: no code is a mask"),
+            (
+                not text.masked
+                or (text.mask is not None and text.mask < self.text.vocabulary_size),
+                "flow.text.mask must be an id under text.vocabulary_size",
+            ),
+        ]
 
     def _unified_checks(self) -> list[tuple[bool, str]]:
         """Of a network with one vocabulary for text and images."""

@@ -17,6 +17,8 @@ from typing import IO, Any, Final
 
 from nextomni_edge.errors import UsageError
 
+StrPath = str | os.PathLike[str]  # a path, as every public call takes it
+
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # what a file system says that has no locks, or does not make folders durable
 _NOT_HERE: Final = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK)

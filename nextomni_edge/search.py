@@ -1,5 +1,5 @@
-"""Retrieval over a folder of mixed media: one index file of embeddings, kept up to date and
-searched by any modality.
+"""Retrieval over a folder of mixed media: `index` embeds the files, `find` finds the nearest to a
+query of any modality.
 
 An index is a safetensors file: `embeddings` (N, H) float32 with L2-normalised rows, and in its
 header, as JSON, what each row is. One file renamed into place is never half old and half new.
@@ -17,13 +17,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Final, NoReturn, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nextomni_edge.errors import InputError, UsageError
-from nextomni_edge.files import atomic_write, remove_leftovers
+from nextomni_edge.files import StrPath, atomic_write, remove_leftovers
 from nextomni_edge.formats.regular import check_regular, open_regular
 from nextomni_edge.formats.strict_json import parse_json, read_dataclass
 from nextomni_edge.media.image import open_image
@@ -34,7 +34,7 @@ from nextomni_edge.tokens.sequence import Sequence
 from nextomni_edge.tokens.text import TextTokenizer
 
 Float32 = NDArray[np.float32]
-Observe = Callable[[int, int, str], None]
+Progress = Callable[[int, int, str], None]  # done, in all, what is in hand
 
 INDEX_NAME = ".nextomni-edge-index.safetensors"
 FORMAT = "nextomni-edge-index"
@@ -48,7 +48,7 @@ CLOCK_NS = 2_000_000_000
 
 
 class Embedder(Encoder, Protocol):
-    """What retrieval needs of a model."""
+    """The part of a model that retrieval needs."""
 
     @property
     def tokenizer(self) -> TextTokenizer: ...
@@ -69,14 +69,14 @@ class Entry:
     hashed_ns: int
 
     def unchanged(self, status: os.stat_result) -> bool:
-        """Whether the file is surely the one that was hashed, by its size and time alone."""
+        """Whether the file surely is the hashed one, only by its size and time."""
         same = (self.size, self.mtime_ns) == (status.st_size, status.st_mtime_ns)
         return same and self.mtime_ns + CLOCK_NS < self.hashed_ns
 
 
 @dataclass(frozen=True)
 class Header:
-    """`model`: the identity of what made the embeddings, a bundle's manifest SHA-256."""
+    """`model`: the identity of the bundle that made the embeddings, its manifest's SHA-256."""
 
     format: str
     version: int
@@ -111,13 +111,87 @@ class Index:
 
 @dataclass
 class Report:
-    """What one run of update_index did. `skipped`: (path, reason) of files that are media by name
-    but cannot be embedded."""
+    """What one run of update_index did. `skipped`: (path, reason) of files with a medium's name
+    that cannot be embedded."""
 
     embedded: int = 0
     kept: int = 0
     removed: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
+
+
+class Finder(Protocol):
+    """What `index` and `find` need of a model: `nextomni_edge.Model` has it."""
+
+    @property
+    def edge(self) -> Embedder: ...
+
+    @property
+    def identity(self) -> str: ...
+
+    def embed(self, items: list[Any], *, trim: bool = False) -> Float32: ...
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A file that was found, and the cosine of its embedding to the query's."""
+
+    path: Path
+    kind: Kind
+    cosine: float
+
+
+def index(
+    folder: StrPath,
+    model: Finder,
+    file: StrPath | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Embed every text, picture, sound and video under a folder; a second call embeds what is new.
+
+    file: where the index is kept; in the folder by default. progress: called with (files done,
+    files in all, the path in hand). The report lists what cannot be embedded. InputError: `folder`
+    is no folder, or the file is the index of another model.
+
+    >>> import nextomni_edge as ne
+    >>> model = ne.load("demo/bundle")
+    >>> report = ne.search.index("photos", model)
+    >>> report.embedded + report.kept > 0
+    True
+    """
+    place = Path(folder)
+    return update_index(place, _index_file(place, file), model.edge, model.identity, progress)
+
+
+def find(
+    folder: StrPath,
+    query: object,
+    model: Finder,
+    count: int = 5,
+    kind: Kind | None = None,
+    *,
+    file: StrPath | None = None,
+    trim: bool = False,
+) -> list[Hit]:
+    """The `count` files nearest to a query, best first: a text, or a medium as a prompt's part.
+
+    kind: only files of this modality. InputError: the folder has no index, or one of another model.
+
+    >>> import nextomni_edge as ne
+    >>> model = ne.load("demo/bundle")
+    >>> report = ne.search.index("photos", model)
+    >>> hits = ne.search.find("photos", "a rocket", model, kind="image")
+    >>> [hit.kind for hit in hits]
+    ['image']
+    """
+    place = Path(folder)
+    found = load_index(_index_file(place, file), model.identity)
+    hits = found.search(model.embed([query], trim=trim)[0], count, kind)
+    return [Hit(place / entry.path, entry.kind, cosine) for entry, cosine in hits]
+
+
+def _index_file(folder: Path, file: StrPath | None) -> Path:
+    return folder / INDEX_NAME if file is None else Path(file)
 
 
 def save_index(path: Path, index: Index) -> None:
@@ -130,8 +204,8 @@ def save_index(path: Path, index: Index) -> None:
 
 
 def load_index(path: Path, model: str) -> Index:
-    """Read an index made by the given model. InputError: none there, damaged, or made by another
-    model."""
+    """Read an index that the given model made. InputError: it is missing or damaged, or another
+    model made it."""
     if not path.is_file():
         raise InputError(
             f"{path}: no index; make it with `nextomni-edge search index {path.parent}`"
@@ -216,14 +290,14 @@ def embed_part(model: Embedder, part: Part) -> Float32:
 
 
 def update_index(
-    folder: Path, path: Path, model: Embedder, identity: str, observe: Observe | None = None
+    folder: Path, path: Path, model: Embedder, identity: str, observe: Progress | None = None
 ) -> Report:
-    """Bring the folder's index up to date. Unchanged files cost a stat, moved ones a hash, new ones
-    an embedding.
+    """Bring the folder's index up to date. An unchanged file costs a stat, a moved one a hash, a
+    new one an embedding.
 
-    Work is saved every few seconds beside the index, so that a run cut short goes on where it was;
-    the index itself is replaced only when all is done. Sounds longer than the model takes are
-    embedded by their beginning. `observe` is told (files done, files in all, relative path).
+    Work is saved every few seconds next to the index, so that an interrupted run continues. The
+    index itself is only replaced at the end. A sound that is longer than the model takes is
+    embedded by its beginning. `observe` receives (files done, all files, relative path).
     """
     partial = path.with_name(path.name + ".partial")
     update = _Update(
@@ -248,8 +322,8 @@ def update_index(
 
 
 def _known(path: Path, identity: str, forgiving: bool = False) -> Iterable[tuple[Entry, Float32]]:
-    """Entries with their rows in an earlier index; a partial one that does not fit is simply made
-    anew."""
+    """Entries with their rows in an earlier index. A partial index that does not fit is made
+    again."""
     if not path.exists():
         return []
     with contextlib.suppress(*((InputError,) if forgiving else ())):
@@ -279,7 +353,7 @@ def _time_limit(path: Path) -> Iterator[None]:
 
 
 class _Update:
-    """One run over the folder: what was known, and the rows found so far."""
+    """One run over the folder: the known rows, and the rows found so far."""
 
     def __init__(
         self, model: Embedder, identity: str, known: Iterable[tuple[Entry, Float32]]
@@ -325,8 +399,7 @@ class _Update:
         return entry, row
 
     def removed(self, path: Path, identity: str) -> int:
-        """How many rows of the index in place stand for files that are gone or became
-        unreadable."""
+        """How many rows of the present index belong to files that are gone or unreadable."""
         return sum(entry.path not in self._rows for entry, _ in _known(path, identity))
 
     def index(self) -> Index:

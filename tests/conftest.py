@@ -32,6 +32,7 @@ def sources() -> str:
     for folder, _, names in sorted(os.walk(ROOT / PACKAGE, followlinks=True)):
         for name in sorted(names):
             if name.endswith(".py") and Path(folder).name not in (
+                "api",
                 "calibration",
                 "cli",
                 "media",

@@ -14,6 +14,7 @@ from tests.sources import MODULES, OURS, PACKAGE, ROOT, imports
 
 BASE = {
     "errors",
+    "extras",
     "spec",
     "decoding",
     "config",
@@ -40,6 +41,7 @@ MODEL = BASE | {"checkpoints", "tokens", "flow", "models"}
 # name, through runtimes.base alone.
 MAY_IMPORT = {
     "errors": set[str](),
+    "extras": {"errors"},
     "spec": set[str](),
     "privacy": set[str](),
     "files": {"errors"},
@@ -78,6 +80,7 @@ MAY_IMPORT = {
     "models.initial": MODEL | IMPORTING,
     "train": MODEL | {"media"},
     "search": RUN | {"media"},
+    "api": RUN | {"media", "search", "runtimes.choice", "measure"},
     "measure": RUN,
     "verify": RUN
     | {
@@ -100,6 +103,7 @@ MAY_IMPORT = {
             "checkpoints.hub",
             "checkpoints.importing",
             "media",
+            "api",
             "search",
             "models",
             "models.initial",
@@ -126,6 +130,7 @@ DEVICE = BASE | {
     "tasks",
     "media",
     "search",
+    "api",
     "measure",
     "pack",
     "runtimes",

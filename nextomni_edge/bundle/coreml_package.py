@@ -9,6 +9,7 @@ NAME.3.mlpackage the layers after them. Each has the interface of a backbone of 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,6 +39,16 @@ PACKAGE: Final = FORMATS["coreml"].ending
 PACKAGE_INDEX: Final = FORMATS["coreml"].index  # in Apple's format
 MODEL: Final = "Data/com.apple.CoreML/model.mlmodel"
 WEIGHTS: Final = "Data/com.apple.CoreML/weights/weight.bin"
+# what our exports hold, and coremltools' own forms of compressed weights
+OPERATORS: Final = frozenset({
+    "abs", "add", "cast", "clip", "concat", "const", "constexpr_blockwise_shift_scale",
+    "constexpr_lut_to_dense", "conv", "conv_transpose", "cos", "equal", "expand_dims", "fill_like",
+    "floor", "gather", "gelu", "greater_equal", "layer_norm", "linear", "matmul", "maximum", "mul",
+    "pad", "pixel_shuffle", "pow", "range_1d", "read_state", "real_div", "reduce_argmax",
+    "reduce_l2_norm", "reduce_max", "reduce_mean", "reshape", "scaled_dot_product_attention",
+    "select", "shape", "sign", "silu", "sin", "slice_by_index", "split", "sqrt", "square",
+    "squeeze", "stack", "sub", "tile", "transpose", "write_state",
+})  # fmt: skip
 MAX_MODEL: Final = 64 * 2**20
 # what Core ML has for a spec's dtypes
 WIRE_DTYPES: Final = {"float32": "float32", "int64": "int32", "bool": "float32"}
@@ -133,7 +144,7 @@ def check_stored(stored: Stored) -> set[str]:
 
 
 def described(package: Path) -> dict[str, Any]:
-    """What `inspect` tells of a package besides its files."""
+    """What `inspect` shows for a package besides its files."""
     form = dataclasses.asdict(Form.of(read_package(package)))
     return {"operators": operator_counts(package), "form": form}
 
@@ -201,9 +212,24 @@ def _check_one(
         _check_features(package, kind, specs, features, enumerated)
     if keeps:
         _check_states(package, state_shape(spec), program.states)
-    for blob in program.blobs():
-        read_blob(package, blob)
+    _check_operators(package, program)
+    for blob, constant in program.stored():
+        size = read_blob(package, blob).size
+        if size != math.prod(constant.shape):
+            raise InputError(
+                f"{package}: the constant at byte {blob.offset} has {size} values, its shape"
+                f" {constant.shape} needs {math.prod(constant.shape)}"
+            )
     return found
+
+
+def _check_operators(package: Path, program: MilProgram) -> None:
+    """A custom operator would be somebody's code."""
+    for operation in program.operations:
+        if operation.type not in OPERATORS:
+            raise InputError(
+                f"{package}: operator {operation.type[:80]!a} is none that `export` writes"
+            )
 
 
 def read_blob(package: Path, blob: Blob) -> NDArray[Any]:

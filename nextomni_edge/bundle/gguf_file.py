@@ -1,4 +1,4 @@
-"""A bundle's GGUF file: the backbone for llama.cpp, which stands alone."""
+"""A bundle's GGUF file: the backbone for llama.cpp, in one file of its own."""
 
 from __future__ import annotations
 

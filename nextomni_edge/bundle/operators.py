@@ -111,6 +111,9 @@ OPERATORS: Final[Mapping[tuple[str, str], Operator]] = {
     ("", "ArgMax"): Operator(
         (1, 1), attributes={"axis": _AXIS, "keepdims": _FLAG, "select_last_index": _FLAG}
     ),
+    ("", "ArgMin"): Operator(
+        (1, 1), attributes={"axis": _AXIS, "keepdims": _FLAG, "select_last_index": _FLAG}
+    ),
     ("", "And"): _TWO,
     ("", "Attention"): Operator(
         (3, 4),
@@ -165,6 +168,7 @@ OPERATORS: Final[Mapping[tuple[str, str], Operator]] = {
     ("", "Range"): Operator((3, 3)),
     ("", "ReduceL2"): Operator((1, 2), attributes=_REDUCED),
     ("", "ReduceMax"): Operator((1, 2), attributes=_REDUCED),
+    ("", "ReduceSum"): Operator((1, 2), attributes=_REDUCED),
     ("", "Reshape"): Operator((2, 2), attributes={"allowzero": _FLAG}),
     ("", "Resize"): Operator(
         (3, 3),

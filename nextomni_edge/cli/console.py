@@ -93,20 +93,22 @@ class Console:
     def quiet(self) -> bool:
         return self.verbosity < 0
 
-    @property
-    def shows_progress(self) -> bool:
-        return self._form() != "none"
-
     def _form(self) -> str:
         if self.progress_form != "auto":
             return self.progress_form
         return "rich" if self.verbosity >= 0 and sys.stderr.isatty() else "none"
 
     @contextlib.contextmanager
-    def progress(self, task: str) -> Iterator[Advance]:
+    def progress(self, task: str, among_lines: bool = False) -> Iterator[Advance]:
         """A function to call with (done, total, what is in hand); how it shows is the person's
-        choice."""
+        choice.
+
+        `among_lines`: other lines are written to stderr meanwhile, which would tear a bar apart, so
+        none is drawn.
+        """
         form = self._form()
+        if among_lines and form == "rich":
+            form = "none"
         if form == "rich":
             with _rich_progress(task) as advance:
                 yield advance

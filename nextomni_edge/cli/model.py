@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from nextomni_edge.cli.console import Command, Console
-from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.cli.headings import under
 
 if TYPE_CHECKING:
+    from nextomni_edge.api.model import Model
     from nextomni_edge.generate.model import EdgeModel
     from nextomni_edge.runtimes.base import Execution
 
@@ -22,8 +20,9 @@ if TYPE_CHECKING:
 def runtime_options(command: Command) -> Command:
     """--runtime, --provider, --compute, --cache and --allow-fallback, which reach the command as
     one `execution`."""
+    option = under("Where it runs")
     options = [
-        click.option(
+        option(
             "--runtime",
             metavar="NAME",
             help=(
@@ -31,25 +30,25 @@ def runtime_options(command: Command) -> Command:
                 " --choose` measured to be the fastest here."
             ),
         ),
-        click.option(
+        option(
             "--provider",
             metavar="NAME",
             help="Execution provider of the runtime. It is an error where another one runs.",
         ),
-        click.option(
+        option(
             "--compute",
             type=click.Choice(["float32", "bfloat16", "float16"]),
             default="float32",
             show_default=True,
             help="Arithmetic, where the runtime has a choice. All but float32 approximate.",
         ),
-        click.option(
+        option(
             "--cache",
             type=click.Path(path_type=Path),
             metavar="DIR",
             help="Folder for compiled models, where the runtime compiles.",
         ),
-        click.option(
+        option(
             "--allow-fallback",
             is_flag=True,
             help="Run on the processor where the provider is not available.",
@@ -77,12 +76,9 @@ def choose_runtime(console: Console, path: Path, execution: Execution) -> Execut
 
     InputError: neither a bundle nor a model directory.
     """
-    from nextomni_edge.bundle import Bundle
-    from nextomni_edge.runtimes.choice import choose
+    from nextomni_edge.api.opening import chosen
 
-    if not is_bundle(path):
-        return execution
-    choice = choose(Bundle.open(path, verify_hashes=False), execution)
+    choice = chosen(path, execution)
     if choice.reason:
         console.note(
             f"{path} runs on {choice.execution.runtime}: {choice.reason}; --runtime names another"
@@ -90,52 +86,16 @@ def choose_runtime(console: Console, path: Path, execution: Execution) -> Execut
     return choice.execution
 
 
+def load_model(console: Console, path: Path, execution: Execution) -> Model:
+    """The model at `path`, run exactly as `execution` says. Errors as `nextomni_edge.load`'s."""
+    from nextomni_edge.api.model import Model
+    from nextomni_edge.api.opening import is_bundle
+
+    doing = "checking and loading" if is_bundle(path) else "loading the torch reference of"
+    console.note(f"{doing} {path}", level=1)
+    return Model.open(path, execution)
+
+
 def open_model(console: Console, path: Path, execution: Execution) -> EdgeModel:
-    """The model at `path`, checked whole.
-
-    InputError: neither a bundle nor a model directory, or not as it must be.
-    """
-    from nextomni_edge.bundle import Bundle
-    from nextomni_edge.generate.model import EdgeModel
-    from nextomni_edge.runtimes.base import Execution
-
-    if is_bundle(path):
-        console.note(f"checking and loading {path}", level=1)
-        return EdgeModel.from_bundle(Bundle.open(path), execution)
-    if replace(execution, runtime=None) != Execution() or execution.runtime not in (None, "torch"):
-        raise UsageError(
-            f"{path} is a model directory, which only torch runs; export it first, or leave"
-            " --runtime, --provider, --compute, --cache and --allow-fallback out"
-        )
-    console.note(f"loading {path} as the torch reference", level=1)
-    return EdgeModel.from_checkpoint(path)
-
-
-def is_bundle(path: Path) -> bool:
-    """True for a bundle, False for a model directory. InputError: neither."""
-    if not path.exists():
-        raise InputError(
-            f"{path}: no such directory; expected a bundle, as `nextomni-edge export` writes it"
-        )
-    if (path / "manifest.json").is_file():
-        return True
-    if (path / "config.json").is_file():
-        return False
-    several = path.is_file() or (path / "variants.json").exists()
-    hint = (
-        "; `run --variant` and `chat --variant` choose among measured variants" if several else ""
-    )
-    raise InputError(
-        f"{path}: neither a bundle (manifest.json) nor a model directory (config.json){hint}"
-    )
-
-
-def identity(path: Path) -> str:
-    """SHA-256 that names the model: a bundle's identity, or of a model directory's files."""
-    from nextomni_edge.bundle import bundle_identity
-    from nextomni_edge.checkpoints.directory import Checkpoint
-
-    if is_bundle(path):
-        return bundle_identity(path)
-    digests = Checkpoint.open(path).sha256()
-    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+    """What `load_model`'s model is made of."""
+    return load_model(console, path, execution).edge

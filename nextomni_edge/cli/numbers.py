@@ -68,6 +68,7 @@ def _shown(value: object) -> str:
 SEED: Final = Whole(0, 2**63 - 1)
 STEPS: Final = Whole(1, 2**16)
 COUNT: Final = Whole(1, 2**20)
+SCALE: Final = Whole(1, 4096)
 OPTIONAL_COUNT: Final = Whole(0, 2**20)
 BINS: Final = Whole(1, 4096)
 SHARE: Final = Real(0, 1)

@@ -95,6 +95,12 @@ def root() -> None:
 
     Exit codes: 0 done, 1 our fault, 2 usage, 3 bad input, 4 parity or quality not met, 5 runtime or
     provider missing.
+
+    \b
+    To complete commands and options with Tab, add to ~/.bashrc:
+      eval "$(_NEXTOMNI_EDGE_COMPLETE=bash_source nextomni-edge)"
+    In zsh write zsh_source for bash_source. In fish:
+      _NEXTOMNI_EDGE_COMPLETE=fish_source nextomni-edge | source
     """
 
 

@@ -1,5 +1,4 @@
-"""`--stream`: what the sampler does, shown while it does it: text as it stands after each step, a
-picture as it forms."""
+"""`--stream`: the answer shown while it forms: text after each step, a picture as a film."""
 
 from __future__ import annotations
 
@@ -8,15 +7,16 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from nextomni_edge.api.output import check_format
 from nextomni_edge.errors import UsageError
-from nextomni_edge.media.image import format_of
-from nextomni_edge.media.video import VIDEO_FORMATS, write_video
+from nextomni_edge.media.image import enlarged
+from nextomni_edge.media.video import write_video
 
 if TYPE_CHECKING:
+    from nextomni_edge.api.model import Model
+    from nextomni_edge.api.step import Step
     from nextomni_edge.cli.console import Console
-    from nextomni_edge.generate.model import EdgeModel
-    from nextomni_edge.generate.steps import StepRecord
-    from nextomni_edge.tokens.chat import Kind, Part
+    from nextomni_edge.tokens.chat import Kind
     from nextomni_edge.tokens.sequence import Ids
 
 AT_ONCE: Final = 32  # pictures that are decoded together
@@ -25,41 +25,33 @@ AT_ONCE: Final = 32  # pictures that are decoded together
 class TextStream:
     """Shows the text that x_t spells, on stderr, whenever it is another."""
 
-    def __init__(self, console: Console, model: EdgeModel) -> None:
-        self.console, self.model = console, model
-        self.shown = ""
+    def __init__(self, console: Console) -> None:
+        self.console, self.shown = console, ""
 
-    def __call__(self, record: StepRecord) -> None:
-        text = self.model.tokenizer.decode(record.x_t[0])
-        if text != self.shown:
-            self.console.partial(record.t, text)
-            self.shown = text
-
-    def write(self, path: Path, answer: Part, frames_per_second: float) -> None:
-        """The text as it is at the end, in one file."""
-        from nextomni_edge.cli.answer import Answer
-
-        Answer(answer, None, 0).write(path, frames_per_second)
+    def __call__(self, step: Step) -> None:
+        if step.answer.text != self.shown:
+            self.shown = step.answer.text
+            self.console.partial(step.t, self.shown)
 
 
-class PictureStream:
-    """Keeps x_t of every step; the file is a film of them, which ends with the answer."""
+class Film:
+    """Keeps x_t of every step; its file is a film of them, which ends with the answer."""
 
-    def __init__(self, model: EdgeModel) -> None:
+    def __init__(self, model: Model) -> None:
         self.model = model
         self.codes: list[Ids] = []
 
-    def __call__(self, record: StepRecord) -> None:
-        self.codes.append(record.x_t[0])
+    def __call__(self, step: Step) -> None:
+        self.codes.append(step.answer.tokens)
 
-    def write(self, path: Path, answer: Part, frames_per_second: float) -> None:
+    def write(self, path: Path, frames_per_second: float, scale: int) -> None:
         """Write the film in one step; its suffix chooses the format."""
-        codes = np.stack([*self.codes, np.asarray(answer.value)])
+        codes = np.stack(self.codes)
         parts = [
-            self.model.decode_image(codes[start : start + AT_ONCE])
+            self.model.edge.decode_image(codes[start : start + AT_ONCE])
             for start in range(0, len(codes), AT_ONCE)
         ]
-        write_video(path, np.concatenate(parts), frames_per_second)
+        write_video(path, enlarged(np.concatenate(parts), scale), frames_per_second)
 
 
 def check_stream(kind: Kind, output: Path | None) -> None:
@@ -70,9 +62,4 @@ def check_stream(kind: Kind, output: Path | None) -> None:
             f"--stream shows text and pictures as they form, but {kind} is asked for; leave it out"
         )
     if kind == "image" and output:
-        format_of(output, VIDEO_FORMATS)
-
-
-def open_stream(console: Console, model: EdgeModel, kind: Kind) -> TextStream | PictureStream:
-    """What to watch an answer of this kind with."""
-    return TextStream(console, model) if kind == "text" else PictureStream(model)
+        check_format("video", output)

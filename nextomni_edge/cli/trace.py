@@ -12,19 +12,23 @@ import numpy as np
 from nextomni_edge.files import atomic_write
 
 if TYPE_CHECKING:
+    from nextomni_edge.api.step import Step
     from nextomni_edge.generate.steps import StepRecord
 
 
 class Trace:
-    """Collects StepRecords. The file holds `step{i}/segment{j}/x_t` and `.../x_1` int64 (x_1 where
-    it was predicted), and in its header step, t and margin of each; a margin is null where no draw
-    was made."""
+    """Collects the records of steps.
+
+    The file holds `step{i}/segment{j}/x_t` and `.../x_1` int64 (x_1 where it was predicted), and in
+    its header step, t and margin of each; a margin is null where no draw was made.
+    """
 
     def __init__(self) -> None:
         self.records: list[StepRecord] = []
 
-    def __call__(self, record: StepRecord) -> None:
-        self.records.append(record)
+    def __call__(self, step: Step) -> None:
+        if step.record:
+            self.records.append(step.record)
 
     def write(self, path: Path) -> None:
         """Write the file in one step."""

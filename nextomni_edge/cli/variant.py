@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from nextomni_edge.cli.console import Command, Console
-from nextomni_edge.cli.generation import Request, asked
+from nextomni_edge.cli.headings import under
 from nextomni_edge.cli.model import choose_runtime
 from nextomni_edge.errors import UsageError
 
 if TYPE_CHECKING:
+    from nextomni_edge.api.settings import Request
     from nextomni_edge.bundle import Bundle
     from nextomni_edge.media.parts import Encoder
     from nextomni_edge.runtimes.base import Execution
-    from nextomni_edge.tokens.chat import Kind, Turn
+    from nextomni_edge.tokens.chat import Turn
 
 WISHES: Final = ("fastest", "smallest")
 
@@ -26,7 +27,7 @@ WISHES: Final = ("fastest", "smallest")
 def variant_option(command: Command) -> Command:
     """--variant, which reaches the command as `variant`."""
     described = "BUNDLE is what `bench --save` wrote: choose among its bundles."
-    return click.option("--variant", type=click.Choice(WISHES), help=described)(command)
+    return under("Where it runs")("--variant", type=click.Choice(WISHES), help=described)(command)
 
 
 def choose(
@@ -34,7 +35,6 @@ def choose(
     path: Path,
     wish: str | None,
     turns: Callable[[Encoder], list[Turn]],
-    kind: Kind,
     request: Request,
     execution: Execution,
 ) -> tuple[Path, Execution]:
@@ -62,7 +62,7 @@ def choose(
         )
     variants.check_machine(execution, file)
     rows = computed_rows(
-        Bundle.open(file.parent / smallest.folder, verify_hashes=False), turns, kind, request
+        Bundle.open(file.parent / smallest.folder, verify_hashes=False), turns, request
     )
     fastest = variants.fastest(rows)
     times = ", ".join(
@@ -76,13 +76,12 @@ def choose(
     return file.parent / fastest.folder, dataclasses.replace(execution, runtime=fastest.runtime)
 
 
-def computed_rows(
-    bundle: Bundle, turns: Callable[[Encoder], list[Turn]], kind: Kind, request: Request
-) -> int:
+def computed_rows(bundle: Bundle, turns: Callable[[Encoder], list[Turn]], request: Request) -> int:
     """Rows of each of the request's forwards but the first, in every branch of guidance: of the
     whole sequence, or with keys and values kept of the answer, which is the most that a cache
     computes again; where attention is "prefix", of everything but the prompt. An answer that may
     grow counts as it begins. UsageError: an autoregressive model."""
+    from nextomni_edge.api.step import asked
     from nextomni_edge.generate.cache import NoCache, cache_policy
     from nextomni_edge.media.parts import Lengths
     from nextomni_edge.tokens.text import TextTokenizer
@@ -93,9 +92,7 @@ def computed_rows(
             " or name a bundle"
         )
     tokenizer = TextTokenizer(bundle.tokenizer_path, bundle.config.text)
-    sequence, options = asked(
-        bundle.config, tokenizer, turns(Lengths(bundle.config)), kind, request
-    )
+    sequence, options = asked(bundle.config, tokenizer, turns(Lengths(bundle.config)), request)
     prefix, rows = bundle.config.backbone.attention == "prefix", sequence.length
     if not isinstance(cache_policy(options, prefix), NoCache):
         answer = sum(len(sequence.segments[index]) for index in sequence.generated())

@@ -27,6 +27,7 @@ DTYPES: Final = {
 }  # fmt: skip
 # of what numpy has not: values stand one after another, low bits first
 BITS: Final = {"int4": 4, "uint4": 4, "uint6": 6}
+MAX_RANK: Final = 8
 _MAIN: Final = "main"
 
 
@@ -79,13 +80,13 @@ class MilProgram:
     results: tuple[str, ...]
     states: tuple[Feature, ...] = ()
 
-    def blobs(self) -> Iterator[Blob]:
-        """Every place in the weights that the program reads."""
+    def stored(self) -> Iterator[tuple[Blob, Constant]]:
+        """Every place in the weights that the program reads, with the constant that is there."""
         for operation in self.operations:
             bound = (value for values in operation.inputs.values() for value in values)
             for constant in (*operation.attributes.values(), *bound):
                 if isinstance(constant, Constant) and isinstance(constant.value, Blob):
-                    yield constant.value
+                    yield constant.value, constant
 
 
 def read_program(data: bytes) -> MilProgram:
@@ -191,6 +192,8 @@ def _tensor_type(value: Message) -> tuple[str, tuple[int, ...]]:
     if tensor.integer(1) not in DTYPES:
         raise InputError(f"data type {tensor.integer(1)} is not supported")
     sizes = [dim.part(1).integer(1) for dim in tensor.parts(3)]
+    if len(sizes) > MAX_RANK or not all(0 <= size < 2**40 for size in sizes):
+        raise InputError(f"a value of rank {len(sizes)}, expected at most {MAX_RANK} sizes")
     return DTYPES[tensor.integer(1)], tuple(sizes)
 
 

@@ -11,12 +11,13 @@ import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import Any, Final, Literal, NoReturn, TypeVar
 
 from nextomni_edge.errors import InputError
 from nextomni_edge.formats.regular import read_regular
 
 T = TypeVar("T")
+MAX_DEPTH: Final = 64
 
 
 def read_json(path: Path, limit: int) -> Any:
@@ -41,7 +42,29 @@ def parse_json(data: bytes, where: str) -> Any:
         raise InputError(f"{where}: nested too deeply") from error
     except ValueError as error:
         raise InputError(f"{where}: not valid JSON ({error})") from error
+    if not _shallow(value):
+        raise InputError(f"{where}: nested too deeply")
     return value
+
+
+def _shallow(value: Any) -> bool:
+    """Whether what walks the value by recursion can: no more than MAX_DEPTH lists and objects are
+    in one another."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = (
+            [
+                inner
+                for outer in level
+                for inner in (outer.values() if isinstance(outer, dict) else outer)
+                if isinstance(inner, dict | list)
+            ]
+            if isinstance(level[0], dict | list)
+            else []
+        )
+        if not level:
+            return True
+    return False
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""Greedy decoding of a causal model's text, a token a forward over kept keys and values: what the
-flow is measured against."""
+"""Greedy decoding of a causal model's text, one token a forward over kept keys and values: the
+baseline of the flow."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Sequence as Many
 
 import numpy as np
@@ -15,7 +16,14 @@ from nextomni_edge.generate.meter import STEP, Meter
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.generate.rows import Float, Ids
-from nextomni_edge.generate.steps import NOT_DRAWN, Observe, StepRecord, StoppedError
+from nextomni_edge.generate.steps import (
+    NOT_DRAWN,
+    Observe,
+    StepRecord,
+    Steps,
+    StoppedError,
+    run_through,
+)
 from nextomni_edge.graphs import MAX_BATCH
 from nextomni_edge.runtimes.base import NonFiniteError
 from nextomni_edge.tokens.sequence import Sequence
@@ -29,13 +37,27 @@ def greedy(
     observe: Observe | None = None,
     meter: Meter | None = None,
 ) -> list[Sequence]:
-    """The sequences, whose last segment is text to generate, with the likeliest next token in place
-    after place: up to <EOS>, <PAD> behind it, or as long as the segment is. Those of one layout
+    """The sequences with their last segment, a text, filled with the likeliest next token in each
+    place: up to <EOS> with <PAD> after it, or to the end of the segment. Sequences of one layout
     share their forwards.
 
-    A record for `observe` holds in x_t the tokens so far and in x_1 the next one at its place, −1
-    elsewhere. UsageError: the model is a flow, or what is to be generated is not text at the end.
+    A record for `observe` holds in x_t the tokens so far, and in x_1 the next one at its place, −1
+    elsewhere. UsageError: the model is a flow, or the generated segment is not text at the end.
     StoppedError: NaN or infinity.
+    """
+    return run_through(greedy_steps(model, sequences, meter, margins=observe is not None), observe)
+
+
+def greedy_steps(
+    model: EdgeModel,
+    sequences: Many[Sequence],
+    meter: Meter | None = None,
+    margins: bool = False,
+) -> Steps:
+    """`greedy` as a generator: a record of each request that has not ended, token after token, and
+    in the end the finished sequences as its value. Closing the generator stops the decoding.
+
+    `margins`: measure how near each choice was to another one.
     """
     for sequence in sequences:
         _check(model, sequence)
@@ -43,7 +65,7 @@ def greedy(
     for indices in batches(sequences, MAX_BATCH):
         answer = Answer(model, [sequences[index] for index in indices], meter)
         try:
-            answer.decode(observe, indices)
+            yield from answer.decode(indices, margins)
         except NonFiniteError as error:
             raise StoppedError(f"token {answer.place}: {error}", finished) from error
         finally:
@@ -73,8 +95,8 @@ def _check(model: EdgeModel, sequence: Sequence) -> None:
 
 
 class Answer:
-    """B answers of one layout on their way: `tokens` (B,n), <PAD> from `place` on; `state` keeps
-    the `before` rows so far."""
+    """B unfinished answers of one layout: `tokens` (B,n), <PAD> from `place` on. `state` keeps the
+    `before` rows so far."""
 
     def __init__(self, model: EdgeModel, sequences: list[Sequence], meter: Meter) -> None:
         self.model, self.meter, self.special = model, meter, model.tokenizer.special
@@ -88,7 +110,7 @@ class Answer:
         meter.requests += len(sequences)
         meter.peak_state_bytes = max(meter.peak_state_bytes, self.state.nbytes)
 
-    def decode(self, observe: Observe | None, names: Many[int]) -> None:
+    def decode(self, names: Many[int], margins: bool) -> Iterator[StepRecord]:
         """Token after token until all have ended. NonFiniteError: a component's output is not
         finite."""
         with self.meter.part("embed"):
@@ -97,18 +119,10 @@ class Answer:
             self.place = place
             with self.meter.part(STEP):
                 logits = self._logits(self._forward(embeddings))
-                chosen = np.where(
-                    self.ended,
-                    self.special.pad,
-                    sample_x_1(logits, np.zeros(len(logits)), temperature=0.0),
-                )
-                if observe:
-                    self._tell(
-                        observe,
-                        names,
-                        chosen,
-                        decision_margin(logits, np.zeros(len(logits)), GREEDY),
-                    )
+                greatest = sample_x_1(logits, np.zeros(len(logits)), temperature=0.0)
+                chosen = np.where(self.ended, self.special.pad, greatest)
+                near = decision_margin(logits, np.zeros(len(logits)), GREEDY) if margins else None
+                yield from self._records(names, chosen, near)
                 self.tokens[:, self.place] = chosen
                 self.ended |= chosen == self.special.eos
                 if self.ended.all():
@@ -128,7 +142,7 @@ class Answer:
         return hidden[:, -1:]
 
     def _logits(self, hidden: Float) -> Float:
-        """(B,V) of the next token."""
+        """Logits (B,V) of the next token."""
         with self.meter.part("head"):
             self.meter.head_rows += len(hidden)
             logits: Float = self.model.head(
@@ -136,14 +150,19 @@ class Answer:
             )[:, 0, 0]
         return logits
 
-    def _tell(self, observe: Observe, names: Many[int], chosen: Ids, margins: Float) -> None:
+    def _records(
+        self, names: Many[int], chosen: Ids, margins: Float | None
+    ) -> Iterator[StepRecord]:
         length = self.tokens.shape[1]
         for request in np.flatnonzero(~self.ended).tolist():
-            x_1, beside = np.full(length, NOT_DRAWN, np.int64), np.full(length, np.inf)
-            x_1[self.place], beside[self.place] = chosen[request], margins[request]
+            x_1 = np.full(length, NOT_DRAWN, np.int64)
+            x_1[self.place] = chosen[request]
+            beside = None
+            if margins is not None:
+                near = np.full(length, np.inf)
+                near[self.place] = margins[request]
+                beside = (near,)
             so_far = self.tokens[request].copy()
-            observe(
-                StepRecord(
-                    names[request], self.place, self.place / length, (so_far,), (x_1,), (beside,)
-                )
+            yield StepRecord(
+                names[request], self.place, self.place / length, (so_far,), (x_1,), beside
             )

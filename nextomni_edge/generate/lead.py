@@ -1,8 +1,9 @@
-"""A text response in two parts: its first tokens, then all behind them, which sees those as given
-(arXiv 2503.09573)."""
+"""A text response in two parts: its first tokens, then the rest, which sees them as given (arXiv
+2503.09573)."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from collections.abc import Sequence as Many
@@ -12,13 +13,12 @@ import numpy as np
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.generate.rows import Ids
-from nextomni_edge.generate.steps import Observe, StepRecord
+from nextomni_edge.generate.steps import StepRecord, Steps
 from nextomni_edge.tokens.sequence import Segment, Sequence
 
 
 class Parts:
-    """Responses cut behind `lead_tokens`. What stands behind is generated where no <EOS> has come
-    before it."""
+    """Responses cut after `lead_tokens`. The rest is generated where no <EOS> comes before it."""
 
     def __init__(
         self, model: EdgeModel, sequences: Many[Sequence], options: GenerationOptions
@@ -37,8 +37,8 @@ class Parts:
         self.rest_options = dataclasses.replace(options, lead_tokens=0, max_blocks=extent)
 
     def leads(self) -> list[Sequence]:
-        """The sequences, of whose responses only the first tokens are there; shorter ones are
-        whole, but where they may grow."""
+        """The sequences with only the first tokens of their responses. Shorter responses are whole,
+        except where they may grow."""
         cut = []
         for sequence in self.sequences:
             place, tokens = _response(sequence)
@@ -47,8 +47,8 @@ class Parts:
         return cut
 
     def rests(self, leads: Many[Sequence]) -> dict[int, Sequence]:
-        """By index, the sequences that go on: what was generated is given now, and what stands
-        behind it is to be generated."""
+        """By index, the sequences that go on. Their first tokens are given now, and the rest is to
+        be generated."""
         found = {}
         for index, (sequence, lead) in enumerate(zip(self.sequences, leads, strict=True)):
             place, tokens = _response(lead)
@@ -66,7 +66,7 @@ class Parts:
         return found
 
     def joined(self, leads: Many[Sequence], rests: Mapping[int, Sequence]) -> list[Sequence]:
-        """The sequences with their whole responses; <PAD> behind those that ended, or stopped, in
+        """The sequences with their whole responses. <PAD> fills those that ended, or stopped, in
         the first part."""
         whole = []
         for index, (sequence, lead) in enumerate(zip(self.sequences, leads, strict=True)):
@@ -81,26 +81,33 @@ class Parts:
             )
         return whole
 
-    def behind(self, leads: Many[Sequence], indices: Many[int], observe: Observe) -> Observe:
-        """Tells `observe` of the second part as of steps that follow the first part's, in which the
+    def behind(self, leads: Many[Sequence], indices: Many[int], steps: Steps) -> Steps:
+        """The steps of the second part, told as following those of the first part, in which the
         first tokens stand still."""
+        with contextlib.closing(steps):
+            while True:
+                try:
+                    record = next(steps)
+                except StopIteration as end:
+                    finished: list[Sequence] = end.value
+                    return finished
+                request = indices[record.request]
+                yield self._following(leads[request], request, record)
 
-        def tell(record: StepRecord) -> None:
-            request = indices[record.request]
-            _, first = _response(leads[request])
-            x_t = (np.concatenate([first, record.x_t[0]]),)
-            x_1 = record.x_1 and (np.concatenate([first, record.x_1[0]]),)
-            margins = record.margins and (
-                np.concatenate([np.full(len(first), np.inf), record.margins[0]]),
-            )
-            step = self.steps + record.step
-            observe(
-                dataclasses.replace(
-                    record, request=request, step=step, x_t=x_t, x_1=x_1, margins=margins
-                )
-            )
-
-        return tell
+    def _following(self, lead: Sequence, request: int, record: StepRecord) -> StepRecord:
+        """A record of the second part as one of the whole response."""
+        _, first = _response(lead)
+        margins = record.margins and (
+            np.concatenate([np.full(len(first), np.inf), record.margins[0]]),
+        )
+        return dataclasses.replace(
+            record,
+            request=request,
+            step=self.steps + record.step,
+            x_t=(np.concatenate([first, record.x_t[0]]),),
+            x_1=record.x_1 and (np.concatenate([first, record.x_1[0]]),),
+            margins=margins,
+        )
 
 
 def _response(sequence: Sequence) -> tuple[int, Ids]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from collections.abc import Sequence as Many
 
 from nextomni_edge.errors import UsageError
@@ -18,13 +18,13 @@ from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.generate.rows import Float, Ids, Layout
 from nextomni_edge.generate.stepper import stepper
-from nextomni_edge.generate.steps import Observe, StepRecord, StoppedError
+from nextomni_edge.generate.steps import Observe, StepRecord, Steps, StoppedError, run_through
 from nextomni_edge.generate.unmask import Unmasking
 from nextomni_edge.graphs import MAX_BATCH
 from nextomni_edge.runtimes.base import NonFiniteError
 from nextomni_edge.tokens.sequence import Sequence
 
-Denoise = Callable[[Many[Sequence], GenerationOptions, Many[int], Observe | None], list[Sequence]]
+Denoise = Callable[[Many[Sequence], GenerationOptions, Many[int]], Steps]
 
 
 def generate(
@@ -58,32 +58,46 @@ def generate_batch(
     what it costs. StoppedError's `partial` holds all requests: done, stopped in their midst, or as
     they were given.
     """
+    return run_through(
+        steps(model, sequences, options, seeds, meter, margins=observe is not None), observe
+    )
+
+
+def steps(
+    model: EdgeModel,
+    sequences: Many[Sequence],
+    options: GenerationOptions,
+    seeds: Many[int] | None = None,
+    meter: Meter | None = None,
+    margins: bool = False,
+) -> Steps:
+    """`generate_batch` as a generator: a record of each request at each step, and in the end the
+    finished sequences as the generator's value. Closing the generator stops the computation.
+
+    `margins`: measure how near each draw was to another outcome, which costs a little.
+    """
     seeds, meter = [options.seed] * len(sequences) if seeds is None else seeds, meter or Meter()
     if len(seeds) != len(sequences):
         raise UsageError(f"{len(seeds)} seeds for {len(sequences)} sequences: give one each")
     for sequence in sequences:
         options.check(model.config, Layout.of(sequence).modality)
     meter.requests += len(sequences)
-    denoise = functools.partial(_together, model, meter)
+    denoise = functools.partial(_together, model, meter, margins)
     if not options.lead_tokens:
-        return denoise(sequences, options, seeds, observe)
-    return _in_parts(Parts(model, sequences, options), denoise, seeds, observe)
+        return (yield from denoise(sequences, options, seeds))
+    return (yield from _in_parts(Parts(model, sequences, options), denoise, seeds))
 
 
-def _in_parts(
-    parts: Parts, denoise: Denoise, seeds: Many[int], observe: Observe | None
-) -> list[Sequence]:
+def _in_parts(parts: Parts, denoise: Denoise, seeds: Many[int]) -> Steps:
     """The first tokens, then what stands behind them."""
     try:
-        leads = denoise(parts.leads(), parts.lead_options, seeds, observe)
+        leads = yield from denoise(parts.leads(), parts.lead_options, seeds)
     except StoppedError as error:
         raise StoppedError(f"first tokens: {error}", parts.joined(error.partial, {})) from error
     rests = parts.rests(leads)
-    watch = observe and parts.behind(leads, list(rests), observe)
+    behind = denoise(list(rests.values()), parts.rest_options, [seeds[index] for index in rests])
     try:
-        done = denoise(
-            list(rests.values()), parts.rest_options, [seeds[index] for index in rests], watch
-        )
+        done = yield from parts.behind(leads, list(rests), behind)
     except StoppedError as error:
         stopped = parts.joined(leads, dict(zip(rests, error.partial, strict=True)))
         raise StoppedError(f"behind the first tokens: {error}", stopped) from error
@@ -93,11 +107,11 @@ def _in_parts(
 def _together(
     model: EdgeModel,
     meter: Meter,
+    margins: bool,
     sequences: Many[Sequence],
     options: GenerationOptions,
     seeds: Many[int],
-    observe: Observe | None,
-) -> list[Sequence]:
+) -> Steps:
     """All generated rows of each request."""
     limit = MAX_BATCH // 2 if options.guidance else MAX_BATCH
     blocks, finished = BlockPolicy(model, options, limit, meter), list(sequences)
@@ -111,7 +125,7 @@ def _together(
                 else Run(model, batch, options, blocks, meter)
             )
             try:
-                run.denoise(observe, indices)
+                yield from run.steps(indices, margins)
             finally:
                 for index, sequence in zip(indices, run.batch.fill(run.x_t), strict=True):
                     finished[index] = sequence
@@ -144,27 +158,27 @@ class Run:
         self.denoiser = Denoiser(model, batch, options, meter)
         self.x_t = self.noise.start(paths)
 
-    def denoise(self, observe: Observe | None, names: Many[int]) -> None:
-        """All steps. NonFiniteError names the step."""
+    def steps(self, names: Many[int], margins: bool) -> Iterator[StepRecord]:
+        """All steps, with the records of each. NonFiniteError names the step."""
         for step in range(self.options.steps):
             with self.meter.part(STEP):
-                moving = self._step(step, observe, names)
+                moving = yield from self._step(step, names, margins)
             if not moving:
                 break
 
-    def _step(self, step: int, observe: Observe | None, names: Many[int]) -> bool:
-        """One step; False where nothing can move any more."""
+    def _step(
+        self, step: int, names: Many[int], with_margins: bool
+    ) -> Generator[StepRecord, None, bool]:
+        """One step; its value is False where nothing can move any more."""
         options = self.options
         self.meter.steps += len(self.batch)
         x_1, margins = None, None
         if not (options.shortcuts.skip_first_forward and self.stepper.idle(step)):
             try:
-                x_1, margins = self._predict(step, observe is not None)
+                x_1, margins = self._predict(step, with_margins)
             except NonFiniteError as error:
                 raise NonFiniteError(f"step {step} of {options.steps}: {error}") from error
-        if observe:
-            for record in self._records(names, step, x_1, margins):
-                observe(record)
+        yield from self._records(names, step, x_1, margins)
         if x_1 is None:
             return True
         if options.shortcuts.stop_early and self.stepper.settled(self.x_t, x_1):

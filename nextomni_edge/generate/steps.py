@@ -1,8 +1,8 @@
-"""What the loop tells of its steps, to those who watch it and those whom it fails."""
+"""What the loop reports about its steps, to observers and in errors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 from nextomni_edge.generate.rows import Float, Ids
@@ -14,12 +14,12 @@ NOT_DRAWN = -1  # in place of x_1 where none is drawn
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One step of one request, per generated segment: x_t before it, x_1 predicted (None where it
-    was not asked for).
+    """One step of one request, per generated segment: x_t before it, and the predicted x_1 (None
+    where it was not computed).
 
-    `margins` holds, beside each x_1, how near its draw was to another outcome (see margin.py),
-    `margin` the smallest, infinite where there was no draw: all else in a step is computed from the
-    same numbers on every runtime.
+    `margins` holds, for each x_1, how near its draw was to another outcome (see draw.py). `margin`
+    is the smallest, infinite without a draw. Everything else in a step follows from the same
+    numbers on every runtime.
     """
 
     request: int
@@ -39,11 +39,25 @@ class StepRecord:
 
 
 Observe = Callable[[StepRecord], None]
+# a generation on its way: a record of each request at each step, and the finished sequences
+Steps = Generator[StepRecord, None, list[Sequence]]
+
+
+def run_through(steps: Steps, observe: Observe | None = None) -> list[Sequence]:
+    """Take all steps and return the finished sequences; `observe` receives each step."""
+    while True:
+        try:
+            record = next(steps)
+        except StopIteration as end:
+            finished: list[Sequence] = end.value
+            return finished
+        if observe:
+            observe(record)
 
 
 class StoppedError(NonFiniteError):
-    """A run met NaN or infinity; `partial` holds the sequences with their tokens as they stood
-    before that step."""
+    """A run met NaN or infinity. `partial` holds the sequences with their tokens before that
+    step."""
 
     exit_code = 1
 

@@ -4,7 +4,7 @@ published masked models, over any runtime."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from typing import Protocol
@@ -31,7 +31,7 @@ from nextomni_edge.generate.meter import STEP, Meter
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.generate.rows import Float, Ids, Layout
-from nextomni_edge.generate.steps import Observe, StepRecord
+from nextomni_edge.generate.steps import StepRecord
 from nextomni_edge.generate.trunk import Trunk
 from nextomni_edge.runtimes.base import NonFiniteError
 
@@ -148,16 +148,17 @@ class Unmasking:
         found: Mask = (self.x_t[..., 0] == self.mask) & self.batch.real
         return found
 
-    def denoise(self, observe: Observe | None, names: Many[int]) -> None:
-        """All steps. NonFiniteError names the step."""
+    def steps(self, names: Many[int], margins: bool) -> Iterator[StepRecord]:
+        """All steps, with the records of each; they hold margins in any case, which cost nothing
+        here. NonFiniteError names the step."""
         step, more = 0, True
         while more:
             with self.meter.part(STEP):
-                more = self._step(step, observe, names)
+                more = yield from self._step(step, names)
             step += 1
 
-    def _step(self, step: int, observe: Observe | None, names: Many[int]) -> bool:
-        """One step of every request that is not done; False where all are."""
+    def _step(self, step: int, names: Many[int]) -> Generator[StepRecord, None, bool]:
+        """One step of every request that is not done; its value is False where all are."""
         masked = self.masked
         due = [
             progress.turn(self.batch.own(request, masked))
@@ -178,8 +179,7 @@ class Unmasking:
         for request, turn in enumerate(due):
             if turn is not None:
                 self._choose(request, turn, step, eligible, score, gap, written, margins)
-        if observe:
-            self._tell(observe, names, step, x_1, margins)
+        yield from self._records(names, step, x_1, margins)
         with self.meter.part("flow"):
             self.x_t = np.where(written[..., None], x_1, self.x_t)
         self.meter.jumps += int(written.sum())
@@ -239,13 +239,13 @@ class Unmasking:
             own(request, gap), _distances(ranked, rows, found, self.rule.threshold)
         )
 
-    def _tell(
-        self, observe: Observe, names: Many[int], step: int, x_1: Ids, margins: Float
-    ) -> None:
+    def _records(
+        self, names: Many[int], step: int, x_1: Ids, margins: Float
+    ) -> Iterator[StepRecord]:
         batch = self.batch
         for place, request in enumerate(names):
             parts = (batch.split(place, array) for array in (self.x_t, x_1, margins[..., None]))
-            observe(StepRecord(request, step, step / self.options.steps, *parts))
+            yield StepRecord(request, step, step / self.options.steps, *parts)
 
 
 def ruled(rule: CommitConfig, options: GenerationOptions) -> CommitConfig:

@@ -21,6 +21,8 @@ from nextomni_edge.modalities.audio import AUDIO
 Float32 = NDArray[np.float32]
 
 AUDIO_FORMATS = AUDIO.formats
+# the rates that MPEG audio layer III has
+MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 MAX_SOURCE_RATE = 384_000
 MAX_CHANNELS = 16
 # resampling may end a few samples late; that is not a clip that is too long
@@ -190,8 +192,10 @@ def write_audio(path: Path, waveform: Float32, sample_rate: int) -> None:
     import soundfile
 
     name = format_of(path, AUDIO_FORMATS)
+    if name == "MP3" and sample_rate not in MP3_RATES:
+        waveform, sample_rate = resample(waveform, sample_rate, MP3_RATES[-1]), MP3_RATES[-1]
     buffer = io.BytesIO()
-    subtype = "VORBIS" if name == "OGG" else "PCM_16"
+    subtype = {"OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}.get(name, "PCM_16")
     soundfile.write(buffer, np.clip(waveform, -1.0, 1.0), sample_rate, format=name, subtype=subtype)
     with atomic_write(path) as file:
         file.write(buffer.getvalue())

@@ -189,6 +189,19 @@ def write_image(path: Path, pixels: Float32, truncated: bool = False) -> None:
         file.write(buffer.getvalue())
 
 
+def enlarged(pixels: Float32, scale: int) -> Float32:
+    """Pictures (..., height, width) with each pixel as a square of `scale` by `scale` pixels.
+    UsageError: no whole factor from 1, or more than MAX_PIXELS pixels."""
+    if scale < 1:
+        raise UsageError(f"scale is {scale}, expected a whole number from 1")
+    height, width = pixels.shape[-2:]
+    if height * width * scale**2 > MAX_PIXELS:
+        raise UsageError(
+            f"scale {scale} of {width}x{height} is more than {MAX_PIXELS} pixels; choose less"
+        )
+    return pixels.repeat(scale, axis=-2).repeat(scale, axis=-1)
+
+
 def format_of(path: Path, formats: dict[str, str]) -> str:
     """The format that a file's suffix asks for."""
     try:

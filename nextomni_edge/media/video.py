@@ -10,7 +10,7 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 Float32 = NDArray[np.float32]
 
 VIDEO_FORMATS = VIDEO.formats
+# of each container: FFmpeg's encoder, and its options for good quality
+FILM_CODECS: Final[dict[str, tuple[str, dict[str, object]]]] = {
+    "MP4": ("libx264", {"crf": "16"}),
+    "MOV": ("libx264", {"crf": "16"}),
+    "WEBM": ("libvpx-vp9", {"crf": "16", "b": "0"}),
+}
 MAX_FRAMES = 1_000_000
 # How many frames a GIF of ours had before those that repeat were merged.
 FRAMES_TOLD: Final = re.compile(rb"([1-9]\d{0,5}) frames")
@@ -226,11 +232,8 @@ def write_video(path: Path, frames: Float32, frames_per_second: float) -> None:
     unknown suffix."""
     name = format_of(path, VIDEO_FORMATS)
     pictures = [to_bytes(frame) for frame in frames]
-    encoded = (
-        _film(pictures, frames_per_second)
-        if name == "MP4"
-        else _animation(pictures, frames_per_second, name)
-    )
+    encode = _film if name in FILM_CODECS else _animation
+    encoded = encode(pictures, frames_per_second, name)
     with atomic_write(path) as file:
         file.write(encoded)
 
@@ -269,23 +272,25 @@ def _apart(pictures: list[NDArray[np.uint8]], name: str) -> list[NDArray[np.uint
     return apart
 
 
-def _film(pictures: list[NDArray[np.uint8]], frames_per_second: float) -> bytes:
+def _film(pictures: list[NDArray[np.uint8]], frames_per_second: float, name: str) -> bytes:
     from fractions import Fraction
 
     import av
 
     buffer = io.BytesIO()
     height, width, _ = pictures[0].shape
-    with av.open(buffer, "w", format="mp4") as container:
-        stream = container.add_stream(
-            "libx264", rate=Fraction(frames_per_second).limit_denominator(1000)
-        )
+    codec, options = FILM_CODECS[name]
+    # without it, WebM's identifiers are random
+    same = {"fflags": "+bitexact"}
+    with av.open(buffer, "w", format=name.lower(), options=same) as container:
+        rate = Fraction(frames_per_second).limit_denominator(1000)
+        stream = cast("VideoStream", container.add_stream(codec, rate=rate))
         stream.width, stream.height, stream.pix_fmt = (
             width + width % 2,
             height + height % 2,
             "yuv420p",
         )
-        stream.options = {"crf": "16"}
+        stream.options = options
         for picture in pictures:
             # 4:2:0 needs even sides
             even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

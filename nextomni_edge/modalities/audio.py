@@ -13,7 +13,7 @@ AUDIO = Modality(
         ".wma",
     ),
     opened_by="soundfile or PyAV decodes",
-    formats={".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG"},
+    formats={".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3"},
     reader="nextomni_edge.media.files:read_audio_file",
     writer="nextomni_edge.media.files:write_audio_file",
     most=lambda config: config.audio.max_positions,

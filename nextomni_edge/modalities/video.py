@@ -12,7 +12,10 @@ VIDEO = Modality(
         ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ogv", ".3gp",
     ),
     opened_by="Pillow or PyAV decodes",
-    formats={".gif": "GIF", ".webp": "WEBP", ".png": "PNG", ".mp4": "MP4"},
+    formats={
+        ".gif": "GIF", ".webp": "WEBP", ".png": "PNG", ".mp4": "MP4", ".mov": "MOV",
+        ".webm": "WEBM",
+    },
     reader="nextomni_edge.media.files:read_video_file",
     writer="nextomni_edge.media.files:write_video_file",
     most=lambda config: config.image.max_frames,

@@ -131,7 +131,8 @@ def respond(
     if kind == TEXT:
         if config.text.canvas is not None:
             shape = (_left_on_canvas(config.text.canvas, Sequence(segments).length),)
-        response = Segment(TEXT, np.zeros(shape, dtype=np.int64), frozen=False)
+        fill = config.flow.text.mask if config.flow.text.masked else 0
+        response = Segment(TEXT, np.full(shape, fill, dtype=np.int64), frozen=False)
         return Sequence((*segments, response))
     empty = Part(kind, np.zeros(shape, dtype=np.int64))
     return Sequence((*segments, *part_segments(tokenizer, empty, frozen=False)))

@@ -33,7 +33,8 @@ class Batch:
     """`tokens` (B,S) int64 are 0 at coded rows and pads. `attention`, `response` and
     `text_generated` are (B,S) bool. `last` (B,) is the last row.
 
-    The response is everything from the first generated row on, markers included.
+    The response is everything from the first generated row on, markers included. `text_weight`
+    (B,S) float32 is what a generated row's loss counts.
     """
 
     tokens: Tensor
@@ -43,6 +44,7 @@ class Batch:
     last: Tensor
     image: CodeRows
     audio: CodeRows
+    text_weight: Tensor
 
     def to(self, device: torch.device | str) -> Batch:
         return Batch(*(part.to(device) for part in vars(self).values()))
@@ -71,6 +73,7 @@ def collate(sequences: Listing[Sequence], config: ModelConfig) -> Batch:
         torch.tensor(lengths) - 1,
         _code_rows(sequences, "image", config.image.codebook),
         _code_rows(sequences, "audio", config.audio.codebook),
+        torch.ones(shape),
     )
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nextomni_edge.config import ModelConfig
+from nextomni_edge.flow.mixture import MixtureSchedule
 from nextomni_edge.flow.path import Path, paths_of
 from nextomni_edge.models.omni import MetricTables, OmniModel
 from nextomni_edge.train.batch import Batch, CodeRows, embed
@@ -25,22 +26,43 @@ class Corruption:
             codebooks, entries = tables.shape[:2]
             return paths_of(config.path(modality), codebooks, entries, lambda: tables)
 
+        self.settings = config.flow.text
         (self.text,) = paths("text", tables.text[None])
         self.image, self.audio = paths("image", tables.image), paths("audio", tables.audio)
 
     def __call__(self, batch: Batch, t: Tensor, generator: torch.Generator) -> Batch:
         """The batch with its generated rows at time `t` (B,)."""
-        tokens = batch.tokens.clone()
+        tokens, weight = batch.tokens.clone(), batch.text_weight.clone()
         where = batch.text_generated.nonzero(as_tuple=True)
         if len(where[0]):
+            times = t[where[0]]
+            if self.settings.masked and self.settings.rate == "position":
+                times = torch.rand(len(where[0]), generator=generator) * LATEST
             uniform = torch.rand(len(where[0]), generator=generator)
-            tokens[where] = self.text.corrupt(batch.tokens[where], t[where[0]], uniform)
+            tokens[where] = self.text.corrupt(batch.tokens[where], times, uniform)
+            weight[where] = self._weight(tokens[where], times)
         return dataclasses.replace(
             batch,
             tokens=tokens,
+            text_weight=weight,
             image=self._codes(batch.image, self.image, t, generator),
             audio=self._codes(batch.audio, self.audio, t, generator),
         )
+
+    def _weight(self, x_t: Tensor, times: Tensor) -> Tensor:
+        """What the loss of each text row (N,) counts: with a mask source nothing where the row is
+        not masked, and on average over x_t as much as all rows together."""
+        settings = self.settings
+        if not settings.masked:
+            return torch.ones_like(times)
+        schedule = MixtureSchedule(settings.kappa, settings.shift)
+        masked = torch.eq(x_t, settings.mask or 0).to(times.dtype)
+        if not settings.weighted:
+            return masked * len(masked) / masked.sum().clamp_min(1.0)
+        rates = [
+            schedule.slope(time) / (1.0 - float(schedule.kappa(time))) for time in times.tolist()
+        ]
+        return masked * torch.tensor(rates, dtype=times.dtype)
 
     @staticmethod
     def _codes(
@@ -69,7 +91,8 @@ def flow_loss(model: OmniModel, clean: Batch, noisy: Batch) -> tuple[Tensor, dic
     sample, position = clean.text_generated.nonzero(as_tuple=True)
     if len(sample):
         logits = model.text_head(hidden[sample, position - shift][None])[0]
-        losses["text"] = F.cross_entropy(logits, clean.tokens[sample, position])
+        each = F.cross_entropy(logits, clean.tokens[sample, position], reduction="none")
+        losses["text"] = (each * noisy.text_weight[sample, position]).mean()
     for name, rows, head in (
         ("image", clean.image, model.image_head),
         ("audio", clean.audio, model.audio_head),

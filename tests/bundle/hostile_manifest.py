@@ -42,6 +42,16 @@ CASES: list[Case] = [
         manifest_bytes(b"[" * 100_000 + b"]" * 100_000),
         M + ": nested too deeply",
     ),
+    (
+        "nested as deep as the library reads",
+        manifest_text('"parity": {}', '"parity": ' + '{"a": ' * 960 + "1" + "}" * 960),
+        M + ": nested too deeply",
+    ),
+    (
+        "nested in lists",
+        manifest_text('"parity": {}', '"parity": {"a": ' + "[" * 64 + "]" * 64 + "}"),
+        M + ": nested too deeply",
+    ),
     ("half a character", manifest_text('"2.13.0"', '"\\ud800"'), M + ": not UTF-8 text"),
     (
         "NaN",

@@ -134,3 +134,13 @@ def test_the_index_is_json_that_apple_s_tools_read(copy: Path) -> None:
         "com.apple.CoreML/model.mlmodel",
         "com.apple.CoreML/weights",
     }
+
+
+@pytest.mark.parametrize("name", [b"custom", b"loop_x", b"\x1b[2J;;"])
+def test_an_operator_that_export_does_not_write_is_refused(copy: Path, name: bytes) -> None:
+    changed(copy, MODEL, lambda content: content.replace(b"linear", name))
+    with pytest.raises(InputError) as raised:
+        Bundle.open(copy)
+    assert str(raised.value) == (
+        f"{copy / HEAD}: operator {name.decode()!a} is none that `export` writes"
+    )

@@ -96,7 +96,7 @@ def test_an_interrupt_leaves_nothing_half_written(
     tiny_bundle: Path, tmp_path: Path, sent: signal.Signals, code: int
 ) -> None:
     process = start(
-        "run", tiny_bundle, "--text", "a", "--to", "image", "--steps", 1_000_000, "-o",
+        "run", tiny_bundle, "--text", "a", "--to", "image", "--steps", 65_536, "-o",
         tmp_path / "a.png", "--progress", "json", "--save-trace", tmp_path / "trace.safetensors",
     )  # fmt: skip
     assert process.stderr is not None

@@ -135,3 +135,46 @@ def test_the_variable_shows_the_traceback(
     monkeypatch.setenv("NEXTOMNI_EDGE_TRACEBACK", "1")
     report(InputError("a"), [])
     assert "InputError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "search index", "search find"])
+def test_help_fits_a_terminal_of_80_columns(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    wide = [line for line in invoke(*verb.split(), "--help").stdout.splitlines() if len(line) > 80]
+    assert not wide
+
+
+@pytest.mark.parametrize("verb", ["run", "chat"])
+def test_help_of_many_options_stands_under_headings(invoke: Invoke, verb: str) -> None:
+    lines = invoke(verb, "--help").stdout.splitlines()
+    headings = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert headings[-6:] == [
+        "Sampling:", "Length of a text:", "Length of a sound or a video:", "Cache (approximates):",
+        "Where it runs:", "Output and help:",
+    ]  # fmt: skip
+    under = {heading: [0] for heading in headings}
+    for line in lines[lines.index(headings[0]) :]:
+        if line in under:
+            current = under[line]
+        elif line.startswith("  -"):
+            current[0] += 1
+    assert all(2 <= count[0] <= 8 or heading == "Answer:" for heading, count in under.items())
+
+
+def test_help_tells_how_to_complete_and_completion_works(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert 'eval "$(_NEXTOMNI_EDGE_COMPLETE=bash_source nextomni-edge)"' in invoke("--help").stdout
+    monkeypatch.setenv("_NEXTOMNI_EDGE_COMPLETE", "bash_source")
+    assert "complete -o nosort -F" in invoke().stdout
+    monkeypatch.setenv("_NEXTOMNI_EDGE_COMPLETE", "bash_complete")
+    cases = (
+        ("nextomni-edge ru", "plain,run"),
+        ("nextomni-edge run --gu", "--guidance"),
+    )
+    for words, found in cases:
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+        assert found in invoke().stdout

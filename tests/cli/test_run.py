@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from nextomni_edge.media.audio import read_audio
 from nextomni_edge.media.image import read_image
 from nextomni_edge.media.video import read_video
-from nextomni_edge.tokens.chat import Turn
+from nextomni_edge.tokens.chat import Part
 from tests.calls import Invoke, answered, refused
 from tests.tiny import causal_config, tiny_config, tiny_model
 
@@ -135,13 +135,13 @@ def test_the_same_seed_gives_the_same_picture_and_another_seed_another(
 def test_parts_reach_the_model_in_the_order_of_the_command_line(
     invoke: Invoke, tiny_checkpoint: Path, media: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[Turn] = []
+    seen: list[Part] = []
 
-    def stop(console: Any, model: Any, turns: list[Turn], *_: Any) -> None:
-        seen.extend(turns)
+    def stop(console: Any, model: Any, parts: tuple[Part, ...], *_: Any) -> None:
+        seen.extend(parts)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nextomni_edge.cli.verbs.run.answer_sequence", stop)
+    monkeypatch.setattr("nextomni_edge.cli.verbs.run.answer_and_write", stop)
     picture, sound = media / "red.png", media / "tone.wav"
     command = [
         "--text",
@@ -159,8 +159,8 @@ def test_parts_reach_the_model_in_the_order_of_the_command_line(
         2,
     ]
     assert invoke("run", tiny_checkpoint, *command).exit_code == 130
-    assert [part.kind for part in seen[0].parts] == ["text", "image", "audio", "text", "image"]
-    assert [part.value for part in seen[0].parts if part.kind == "text"] == ["first", "last"]
+    assert [part.kind for part in seen] == ["text", "image", "audio", "text", "image"]
+    assert [part.value for part in seen if part.kind == "text"] == ["first", "last"]
 
 
 def test_text_may_come_from_standard_input(invoke: Invoke, tiny_checkpoint: Path) -> None:
@@ -298,8 +298,8 @@ MISTAKES: list[tuple[list[str], int, str]] = [
         "long.wav: longer than the model's 0.32 s; --trim keeps the beginning",
     ),
     (["--text", "a", "--steps", "0"], 2, "'0' is no whole number from 1 to 65536"),
-    (["--text", "a", "--temperature", "-1"], 2, "temperature is -1.0"),
-    (["--text", "a", "--top-p", "2"], 2, "top_p is 2.0"),
+    (["--text", "a", "--temperature", "-1"], 2, "'-1' is no number from 0 to 1e+06"),
+    (["--text", "a", "--top-p", "2"], 2, "'2' is no number from 0 to 1"),
     (["--text", "a", "--stepper", "leap"], 2, "stepper is 'leap', expected one of euler"),
     (["--text", "a", "--frames", "2"], 2, "--frames is for video, but text is asked for"),
     (["--text", "a", "--seconds", "1"], 2, "--seconds is for audio, but text is asked for"),

@@ -24,10 +24,10 @@ def test_a_picture_is_shown_as_it_forms_and_ends_with_the_answer(
     assert invoke(*arguments, "-o", tmp_path / "a.png").exit_code == 0
     assert invoke(*arguments, "--stream", "-o", tmp_path / "film.png").exit_code == 0
     with Image.open(tmp_path / "film.png") as film, Image.open(tmp_path / "a.png") as still:
-        assert film.n_frames == 6  # type: ignore[attr-defined]  # 7 states, the first two alike: nothing jumps at t = 0
+        assert film.n_frames == 7  # type: ignore[attr-defined]  # the first two alike: nothing jumps at t = 0
         film.seek(0)
         first = np.asarray(film.convert("RGB"))
-        film.seek(5)
+        film.seek(6)
         np.testing.assert_array_equal(
             np.asarray(film.convert("RGB")), np.asarray(still.convert("RGB"))
         )

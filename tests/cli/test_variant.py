@@ -279,7 +279,7 @@ def ran_on(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
     opened = EdgeModel.from_bundle
 
     def watched(bundle: Any, execution: Any = None, components: Any = ()) -> EdgeModel:
-        seen.append(execution.runtime)
+        seen.append(execution.runtime if execution else None)
         return opened(bundle, execution, components)
 
     monkeypatch.setattr(EdgeModel, "from_bundle", watched)

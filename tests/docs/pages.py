@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
     ROOT / "README.md",
     *(ROOT / "docs" / f"{name}.md" for name in ("start", "your-model", "devices", "quantise")),
-    *(ROOT / "docs" / f"{name}.md" for name in ("api", "performance", "quality")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("api", "performance", "published", "quality")),
 ]
 FENCE = re.compile(
     r"^( *)```(\w*)(?: title=\"([^\"\n]*)\")?\n(.*?)^\1```$", re.MULTILINE | re.DOTALL

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import io
 import re
+import tokenize
 from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import every_page, prose
+from tests.docs.pages import ROOT, every_page, prose
 
 LONGEST = 30  # words of a sentence
 # Each phrase, and what to write instead.
@@ -81,3 +84,41 @@ def test_the_rule_finds_what_it_bans() -> None:
     ):
         assert banned_in(old), old
     assert [len(found.split()) for found in sentences("word " * 31 + ".\n\n- one two.")] == [32, 2]
+
+
+def sources() -> list[Path]:
+    """The package's files, once: three of its folders are links."""
+    found = [
+        path
+        for folder in ("nextomni_edge", "export", "runtimes", "calibration")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if path.resolve() == path
+    ]
+    assert len(found) > 200
+    return found
+
+
+def told(path: Path) -> list[str]:
+    """What a file tells people: docstrings, help, errors and comments, without code in quotes."""
+    text = path.read_text(encoding="utf-8")
+    strings = [
+        node.value
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value
+    ]
+    comments = [
+        token.string
+        for token in tokenize.generate_tokens(io.StringIO(text).readline)
+        if token.type == tokenize.COMMENT
+    ]
+    return [re.sub(r"`[^`]*`", "Code", said) for said in (*strings, *comments)]
+
+
+def test_the_package_has_no_phrase_that_the_rule_bans() -> None:
+    found = {
+        f"{path.relative_to(ROOT)}: {phrase}"
+        for path in sources()
+        for said in told(path)
+        for phrase in banned_in(said)
+    }
+    assert sorted(found) == []

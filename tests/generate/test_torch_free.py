@@ -4,8 +4,6 @@ every step."""
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,16 +13,9 @@ from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.generate.steps import StepRecord
 from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, respond
+from tests.torch_free import without_torch
 
 COUNTS: dict[Kind, int | None] = {"text": 2, "image": None, "audio": 3, "video": 2}
-PREFIX = """
-import sys
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "torch":
-            raise ImportError(f"{name} was imported")
-sys.meta_path.insert(0, Absent())
-"""
 SCRIPT = """
 import json
 from pathlib import Path
@@ -44,13 +35,6 @@ for kind, count in json.loads(sys.argv[2]).items():
              lambda record: steps.append([tokens.tolist() for tokens in record.x_t]))
 print(json.dumps(traces))
 """
-
-
-def without_torch(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", PREFIX + script, *arguments]
-    return subprocess.run(
-        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
-    )
 
 
 def test_the_block_holds() -> None:

@@ -69,7 +69,7 @@ class RecordedRun:
         batch = Batch([self.sequence], [0])
         other = with_rule(model, batch.modality, self.rule)
         run, seen = Unmasking(other, batch, self.options, Meter(), [self.noise]), []
-        run.denoise(seen.append, [0])
+        seen.extend(run.steps([0], margins=True))
         return seen, run.x_t[0, :, 0]
 
     def check(self, model: EdgeModel) -> None:

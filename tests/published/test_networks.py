@@ -17,12 +17,12 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from nextomni_edge.checkpoints.layouts.image_tokenizers import image_tokenizer
 from nextomni_edge.checkpoints.source import Source
 from nextomni_edge.config import ImageConfig
-from nextomni_edge.flow.guidance import guided
 from nextomni_edge.formats.strict_json import read_dataclass
 from nextomni_edge.formats.tensor_file import read_tensor
 from nextomni_edge.models import networks
 from nextomni_edge.models.grid_codec import GridDecoder, GridEncoder
 from nextomni_edge.models.unified import UnifiedModel
+from tests.published.bounds import forward, rows
 from tests.published.goldens import FOLDER, Array, arrays, read
 from tests.published.models import imported
 
@@ -38,16 +38,6 @@ def models() -> dict[str, UnifiedModel]:
         assert isinstance(model, UnifiedModel)
         found[family] = model
     return found
-
-
-@torch.inference_mode()
-def forward(model: UnifiedModel, tokens: Array, mask: Array | None = None) -> tuple[Tensor, Tensor]:
-    """(hidden, logits) of ids (B,S), or (S,); mask (B,S): 1 where a key is attended."""
-    ids = torch.from_numpy(tokens.reshape(-1, tokens.shape[-1]).astype(np.int64))
-    attended = torch.ones_like(ids) if mask is None else torch.from_numpy(mask)
-    positions, past = torch.arange(ids.shape[1]).expand_as(ids), model.backbone.empty_past(len(ids))
-    hidden = model.backbone(model.embed_text(ids), positions, attended.bool(), past, past)[0]
-    return hidden, model.text_head(hidden)
 
 
 def close(found: Tensor, expected: Array, atol: float) -> None:
@@ -128,18 +118,11 @@ def test_the_image_head_is_a_slice_of_the_one_head(
     torch.testing.assert_close(model.embed_image(codes), rows)
 
 
-@torch.inference_mode()
-def test_guided_logits_of_a_picture(models: dict[str, UnifiedModel]) -> None:
-    """Lumina-DiMOO's first step: both branches, guided at 4."""
-    golden, model = arrays("lumina_dimoo"), models["lumina_dimoo"]
-    offset = model.config.image.offset or 0
-    found = []
-    for name in ("x", "uncond_x"):
-        ids = golden[f"t2i.{name}"][0]
-        logits = forward(model, ids)[1][0, :, offset : offset + 64]
-        found.append(logits[torch.from_numpy(ids == 316)])
-    expected = golden["t2i.logits"][0]
-    close(guided(found[0], found[1], 4.0), expected, 1e-3)
+def test_every_bound_of_the_page_holds() -> None:
+    """The table in docs/published.md: hidden states, logits, guided logits, latents, pixels."""
+    found = list(rows())
+    assert [row for row in found if not row[1] <= row[2]] == []
+    assert len(found) == 20
 
 
 @torch.inference_mode()

@@ -13,7 +13,7 @@ import click
 
 from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
-from nextomni_edge.cli.generation import Request, generation_options
+from nextomni_edge.cli.generation import generation_options, request_of
 from nextomni_edge.cli.model import choose_runtime, open_model, runtime_options
 from nextomni_edge.cli.verbs.choose import choose_and_keep
 from nextomni_edge.cli.verbs.plan import Planned, plan_options, print_plan
@@ -21,6 +21,7 @@ from nextomni_edge.cli.verbs.timings import forward_results, forward_text, resul
 from nextomni_edge.errors import UsageError
 
 if TYPE_CHECKING:
+    from nextomni_edge.api.settings import Request
     from nextomni_edge.generate.model import EdgeModel
     from nextomni_edge.generate.options import GenerationOptions
     from nextomni_edge.measure.timing import Configuration, Measurement
@@ -118,7 +119,7 @@ def bench(
 
     \b
     nextomni-edge bench BUNDLE --baseline
-    nextomni-edge bench BUNDLE --kv-cache revised --baseline kv_cache=none --task image-to-text
+    nextomni-edge bench BUNDLE --kv-cache revised --baseline kv_cache=none
     nextomni-edge bench BUNDLE INT8 --trace steps.json
     nextomni-edge bench BUNDLE INT8 INT4 --save variants.json
     nextomni-edge bench BUNDLE --choose
@@ -136,7 +137,7 @@ def bench(
     check_files(trace, save, bundles, task_name)
     ways = {bundle: choose_runtime(console, bundle, execution) for bundle in bundles}
     each = [
-        configured(console, bundle, ways[bundle], plan, Request(**request), baseline)
+        configured(console, bundle, ways[bundle], plan, request_of(plan.answer, request), baseline)
         for bundle in bundles
     ]
     models = [configurations[0].model for configurations in each]
@@ -160,12 +161,12 @@ def check_files(
 ) -> None:
     """UsageError, before anything takes long: a file could not be written, or the bundles are no
     variants of one model."""
-    from nextomni_edge.cli.answer import check_output
+    from nextomni_edge.api.output import check_place
     from nextomni_edge.measure.variants import measured
     from nextomni_edge.runtimes.base import Execution
 
     for path in (path for path in (trace, save) if path):
-        check_output("text", path)
+        check_place(path)
     if save:
         if len(set(bundles)) < len(bundles):
             raise UsageError(
@@ -236,7 +237,6 @@ def configured(
 ) -> list[Configuration]:
     """The bundle with what was asked for, and with the baseline's settings in its place where there
     is one."""
-    from nextomni_edge.generate.options import GenerationOptions
     from nextomni_edge.measure.timing import Configuration
 
     began = time.perf_counter()
@@ -245,7 +245,7 @@ def configured(
         model.session(name)
     seconds = time.perf_counter() - began
     sequence = answered_sequence(model, plan, request)
-    options = GenerationOptions.defaults(model.config, plan.answer, **request.settings())
+    options = request.options(model.config)
     found = [Configuration(str(bundle), model, sequence, options, seconds)]
     if baseline is not None:
         found.append(
@@ -261,7 +261,7 @@ def answered_sequence(model: EdgeModel, plan: Plan, request: Request) -> Any:
     from nextomni_edge.modalities.table import MODALITIES
     from nextomni_edge.tokens.chat import respond
 
-    sequence, count = plan.task(model).sequence, request.count(model.config, plan.answer)
+    sequence, count = plan.task(model).sequence, request.count(model.config)
     if count is None:
         return sequence
     first = sequence.generated()[0]

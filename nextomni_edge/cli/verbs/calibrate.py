@@ -9,8 +9,8 @@ import click
 
 from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
-from nextomni_edge.cli.library import needs_extra
 from nextomni_edge.errors import UsageError
+from nextomni_edge.extras import needs_extra
 from nextomni_edge.files import check_output
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ def calibrate(
 
     \b
     A line of --prompts:
-    {"task": "what is it", "answer": "text", "turns": [{"role": "user", "parts":
-    [{"kind": "image", "value": "a.png"}, {"kind": "text", "value": "what is this?"}]}]}
+      {"task": "what is it", "answer": "text", "turns": [{"role": "user", "parts":
+      [{"kind": "image", "value": "a.png"}, {"kind": "text", "value": "what?"}]}]}
     """
     check_output(output)
     with needs_extra("quantize", "onnx_ir", "onnxruntime"):

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nextomni_edge.cli.console import Console
-from nextomni_edge.cli.model import is_bundle
 from nextomni_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ def choose_and_keep(console: Console, bundles: tuple[Path, ...], execution: Exec
 
     UsageError: a model directory, or an option that names how to run.
     """
+    from nextomni_edge.api.opening import is_bundle
     from nextomni_edge.bundle import Bundle
     from nextomni_edge.measure.fastest import compare_runtimes
     from nextomni_edge.runtimes.base import Execution

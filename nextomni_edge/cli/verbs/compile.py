@@ -11,7 +11,7 @@ import click
 
 from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
-from nextomni_edge.cli.library import needs_extra
+from nextomni_edge.extras import needs_extra
 
 if TYPE_CHECKING:
     from nextomni_edge.bundle import Bundle

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
-from nextomni_edge.cli.model import open_model, runtime_options
+from nextomni_edge.cli.model import load_model, runtime_options
 from nextomni_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -56,29 +56,19 @@ def embed(
 
     Prints one line per item: its name, a tab, and the numbers.
     """
-    from nextomni_edge.cli.answer import check_output
-    from nextomni_edge.media.parts import file_part, text_part
-    from nextomni_edge.search import embed_part, file_kind
+    from nextomni_edge.api.output import check_place
+    from nextomni_edge.search import file_kind
 
     if not files and not text:
         raise UsageError("nothing to embed: give files or --text")
     if output:
-        check_output("text", output)
-    model = open_model(console, bundle, execution)
+        check_place(output)
+    model = load_model(console, bundle, execution)
     items = [Item(file_kind(path), str(path)) for path in files] + [
         Item("text", value) for value in text
     ]
-    rows = []
     with console.progress("embed") as advance:
-        for index, item in enumerate(items):
-            advance(index, len(items), item.source)
-            part = (
-                file_part(model, item.kind, files[index], trim)
-                if index < len(files)
-                else text_part(item.source)
-            )
-            rows.append(embed_part(model, part))
-        advance(len(items), len(items), "")
+        rows = model.embed([*files, *text], trim=trim, progress=advance)
     if output:
         write(output, items, rows)
         data = {
@@ -99,9 +89,8 @@ def embed(
         console.result({"items": shown}, "\n".join(lines))
 
 
-def write(path: Path, items: list[Item], rows: list[NDArray[np.float32]]) -> None:
+def write(path: Path, items: list[Item], rows: NDArray[np.float32]) -> None:
     """Write `embeddings` (N,H) float32, and the items as JSON in the header, in one step."""
-    import numpy as np
     from safetensors.numpy import save
 
     from nextomni_edge.files import atomic_write
@@ -109,7 +98,7 @@ def write(path: Path, items: list[Item], rows: list[NDArray[np.float32]]) -> Non
     with atomic_write(path) as file:
         file.write(
             save(
-                {"embeddings": np.stack(rows)},
+                {"embeddings": rows},
                 metadata={"items": json.dumps([asdict(item) for item in items])},
             )
         )

@@ -9,12 +9,12 @@ import click
 
 from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
-from nextomni_edge.cli.library import needs_extra
 from nextomni_edge.cli.parity import parity_lines
 from nextomni_edge.cli.verbs.compile import as_json as engines_as_json
 from nextomni_edge.cli.verbs.compile import as_text as engines_as_text
 from nextomni_edge.cli.verbs.compile import compiled
 from nextomni_edge.errors import UsageError
+from nextomni_edge.extras import needs_extra
 from nextomni_edge.files import check_output
 
 if TYPE_CHECKING:

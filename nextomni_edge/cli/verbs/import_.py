@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
-from nextomni_edge.cli.library import needs_extra
+from nextomni_edge.extras import needs_extra
 from nextomni_edge.files import check_output
 
 
@@ -25,12 +25,18 @@ from nextomni_edge.files import check_output
     default="auto",
     show_default=True,
     metavar="NAME",
-    help="fudoki, qwen2, llama, clip, siglip, whisper, native.",
+    help="fudoki, llada, dream, qwen2, llama, clip, siglip, whisper, native.",
 )
 @click.option(
     "--copy",
     is_flag=True,
     help="Copy the files that are used; without it the model refers to them where they are.",
+)
+@click.option(
+    "--image-tokenizer",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Of MMaDA or Lumina-DiMOO, where it is published apart; vqvae and magvitv2 are found.",
 )
 @click.option("--revision", metavar="COMMIT", help="Of a hub id, the 40 hex digits of a commit.")
 @click.option(
@@ -43,14 +49,15 @@ def import_(
     output: Path,
     layout: str,
     copy: bool,
+    image_tokenizer: Path | None,
     revision: str | None,
     overwrite: bool,
 ) -> None:
     """Import SOURCE, a published checkpoint's folder (or a hub id), to a model directory.
 
     Nothing is loaded and no code of SOURCE is run: the directory holds a config, and the names of
-    SOURCE's tensors with the digests of its files. A layout other than fudoki and native makes a
-    part of a model, for `train --init`.
+    SOURCE's tensors with the digests of its files. The layouts qwen2, llama, clip, siglip and
+    whisper make a part of a model, for `train --init`.
     """
     check_output(output, overwrite)
     with needs_extra("train", "torch"):
@@ -62,7 +69,7 @@ def import_(
     if not folder.exists() and REPOSITORY.fullmatch(source) and not source.startswith("."):
         console.note(f"fetching {source} at {revision}", level=1)
         folder = fetch(source, revision)
-    report = import_model(folder, output, expected_shapes, layout, copy, overwrite)
+    report = import_model(folder, output, expected_shapes, layout, copy, overwrite, image_tokenizer)
     lines = [
         f"{report.tensors} tensors, {report.parameters:,} parameters, layout {report.layout}",
         f"{report.referenced:,} bytes referred to in {folder}, {report.copied:,} in {output}",

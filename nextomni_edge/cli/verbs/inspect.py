@@ -73,7 +73,7 @@ def inspect(console: Console, bundle: Path, other: Path | None, no_hashes: bool)
 
 def describe(bundle: Bundle) -> dict[str, Any]:
     """The bundle as JSON data."""
-    from nextomni_edge.cli.model import identity
+    from nextomni_edge.api.opening import identity
 
     manifest = bundle.manifest
     components = {}

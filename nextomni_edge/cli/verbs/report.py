@@ -10,8 +10,8 @@ import click
 
 from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
-from nextomni_edge.cli.library import needs_extra
 from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.extras import needs_extra
 from nextomni_edge.files import check_output
 
 if TYPE_CHECKING:

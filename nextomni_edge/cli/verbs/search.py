@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nextomni_edge.api.settings import MODALITIES
 from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import Command, Console, common_options
-from nextomni_edge.cli.generation import MODALITIES
-from nextomni_edge.cli.model import identity, open_model, runtime_options
+from nextomni_edge.cli.model import load_model, runtime_options
 from nextomni_edge.errors import UsageError
 
 if TYPE_CHECKING:
-    from nextomni_edge.generate.model import EdgeModel
     from nextomni_edge.runtimes.base import Execution
-    from nextomni_edge.tokens.chat import Kind, Part
+    from nextomni_edge.tokens.chat import Kind
 
 
 class FindByDefault(click.Group):
@@ -68,24 +67,24 @@ def search() -> None:
 def index(
     console: Console, folder: Path, bundle: Path, index_file: Path | None, execution: Execution
 ) -> None:
-    """Embed every text, picture, sound and video under FOLDER; a second run embeds what is new
-    alone.
+    """Embed every text, picture, sound and video under FOLDER; a second run embeds only what is
+    new.
 
     Sounds longer than the model takes are embedded by their beginning. Hidden files and links are
     left out.
     """
     from nextomni_edge.outputs import refuse_overlap
-    from nextomni_edge.search import INDEX_NAME, update_index
+    from nextomni_edge.search import INDEX_NAME
+    from nextomni_edge.search import index as update
 
-    path = index_file or folder / INDEX_NAME
-    refuse_overlap(path, [bundle])
-    model = open_model(console, bundle, execution)
+    refuse_overlap(index_file or folder / INDEX_NAME, [bundle])
+    model = load_model(console, bundle, execution)
     with console.progress("index") as advance:
-        report = update_index(folder, path, model, identity(bundle), advance)
+        report = update(folder, model, index_file, advance)
     for _, reason in report.skipped:
         console.warn(f"skipped {reason}")
     result = {
-        "index": str(path),
+        "index": str(index_file or folder / INDEX_NAME),
         "embedded": report.embedded,
         "kept": report.kept,
         "removed": report.removed,
@@ -95,7 +94,7 @@ def index(
         f"{report.embedded} embedded, {report.kept} kept, {report.removed} removed,"
         f" {len(report.skipped)} skipped"
     )
-    console.result(result, f"{path}: {counts}")
+    console.result(result, f"{result['index']}: {counts}")
 
 
 @search.command(hidden=True)
@@ -132,34 +131,33 @@ def find(
     execution: Execution,
 ) -> None:
     """The files nearest to QUERY, or to a picture, a sound or a video, by cosine, best first."""
-    from nextomni_edge.search import INDEX_NAME, embed_part, load_index
+    from nextomni_edge.api.media import Audio, Image, Video
+    from nextomni_edge.search import find as nearest
 
-    given: list[tuple[Kind, str | Path | None]] = [
-        ("text", query),
-        ("image", image),
-        ("audio", audio),
-        ("video", video),
+    given = [
+        query,
+        Image(image) if image else None,
+        Audio(audio) if audio else None,
+        Video(video) if video else None,
     ]
-    queries = [(name, value) for name, value in given if value is not None]
+    queries = [each for each in given if each is not None]
     if len(queries) != 1:
         raise UsageError(f"{len(queries)} queries: give one of QUERY, --image, --audio, --video")
-    found = load_index(index_file or folder / INDEX_NAME, identity(bundle))
-    model = open_model(console, bundle, execution)
-    hits = found.search(embed_part(model, query_part(model, *queries[0], trim)), count, kind)
+    if query is not None and not query.strip():
+        raise UsageError("the query is empty")
+    check_index(folder, index_file, bundle)
+    model = load_model(console, bundle, execution)
+    hits = nearest(folder, queries[0], model, count, kind, file=index_file, trim=trim)
     results = [
-        {"path": str(folder / entry.path), "kind": entry.kind, "cosine": round(cosine, 6)}
-        for entry, cosine in hits
+        {"path": str(hit.path), "kind": hit.kind, "cosine": round(hit.cosine, 6)} for hit in hits
     ]
-    lines = [f"{cosine:.4f}  {entry.kind:<5}  {folder / entry.path}" for entry, cosine in hits]
+    lines = [f"{hit.cosine:.4f}  {hit.kind:<5}  {hit.path}" for hit in hits]
     console.result({"results": results}, "\n".join(lines))
 
 
-def query_part(model: EdgeModel, kind: Kind, value: str | Path, trim: bool) -> Part:
-    """The query as a part."""
-    from nextomni_edge.media.parts import file_part, text_part
+def check_index(folder: Path, index_file: Path | None, bundle: Path) -> None:
+    """InputError, before the model is loaded, where there is no index of it."""
+    from nextomni_edge.api.opening import identity
+    from nextomni_edge.search import INDEX_NAME, load_index
 
-    if isinstance(value, Path):
-        return file_part(model, kind, value, trim)
-    if not value.strip():
-        raise UsageError("the query is empty")
-    return text_part(value)
+    load_index(index_file or folder / INDEX_NAME, identity(bundle))

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from nextomni_edge.cli.console import Console, common_options
-from nextomni_edge.cli.library import needs_extra
 from nextomni_edge.cli.model import choose_runtime, runtime_options
 from nextomni_edge.errors import NextOmniError
+from nextomni_edge.extras import needs_extra
 
 if TYPE_CHECKING:
     from nextomni_edge.runtimes.base import Execution

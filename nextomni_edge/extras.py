@@ -1,4 +1,4 @@
-"""A library that only some commands need, and the line that tells how to get it."""
+"""The libraries of an extra, and the line that says how to install them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from nextomni_edge.errors import MissingRuntimeError
 
 @contextlib.contextmanager
 def needs_extra(extra: str, *libraries: str) -> Iterator[None]:
-    """MissingRuntimeError before the block when a library is not installed, and when importing one
-    fails inside it."""
+    """MissingRuntimeError before the block where a library is not installed, and where an import
+    inside the block fails."""
     command = f"install with: pip install 'nextomni-edge[{extra}]'"
     for library in libraries:
         if importlib.util.find_spec(library) is None:

@@ -1,0 +1,128 @@
+"""A generation on its way: its steps, each with the answer as it stands."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from nextomni_edge.api.answer import Answer
+from nextomni_edge.api.settings import Request
+from nextomni_edge.config import ModelConfig
+from nextomni_edge.errors import UsageError
+from nextomni_edge.generate.autoregressive import greedy_steps
+from nextomni_edge.generate.loop import steps
+from nextomni_edge.generate.meter import Meter
+from nextomni_edge.generate.model import EdgeModel
+from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.steps import StepRecord, Steps
+from nextomni_edge.tokens.chat import Turn, conversation, respond
+from nextomni_edge.tokens.sequence import Sequence
+from nextomni_edge.tokens.text import TextTokenizer
+
+
+@dataclass(frozen=True)
+class Step:
+    """The answer as it stands before step `number` of `total`, at time t of the flow; the last one
+    has t = 1 and holds the finished answer.
+
+    answer: decoded only where it is looked at. record: the sampler's x_t and x_1 (None at the
+    end).
+    """
+
+    number: int
+    total: int
+    t: float
+    answer: Answer
+    record: StepRecord | None
+
+
+def asked(
+    config: ModelConfig, tokenizer: TextTokenizer, turns: list[Turn], request: Request
+) -> tuple[Sequence, GenerationOptions]:
+    """The sequence of a flow to complete, and how. UsageError: settings that do not go together, or
+    more than the model takes."""
+    options = request.options(config)
+    sequence = respond(
+        conversation(tokenizer, turns, request.kind),
+        request.kind,
+        config,
+        tokenizer,
+        request.count(config),
+    )
+    limit = config.backbone.max_positions
+    if sequence.length > limit:
+        raise UsageError(
+            f"the conversation and its answer are {sequence.length} positions, the model takes"
+            f" {limit}; shorten it"
+        )
+    return sequence, options
+
+
+class Generation:
+    """Conversations of a model with the answers that are to come, checked and not begun.
+
+    total: steps that it takes at most. meter: what it has cost so far.
+    """
+
+    def __init__(
+        self,
+        edge: EdgeModel,
+        conversations: list[list[Turn]],
+        request: Request,
+        margins: bool = False,
+    ) -> None:
+        self.edge, self.meter = edge, Meter()
+        self.sequences: list[Sequence] = []
+        self._steps: Steps
+        if edge.config.causal:
+            request.check_causal()
+            request.count(edge.config)
+            self.sequences = [_next_token(edge, turns, request) for turns in conversations]
+            self.total = sum(len(self.sequences[0].segments[at]) for at in self._generated)
+            self._steps = greedy_steps(edge, self.sequences, self.meter, margins)
+        else:
+            pairs = [asked(edge.config, edge.tokenizer, turns, request) for turns in conversations]
+            self.sequences, options = [sequence for sequence, _ in pairs], pairs[0][1]
+            self.total = options.all_steps
+            self._steps = steps(edge, self.sequences, options, None, self.meter, margins)
+
+    @property
+    def _generated(self) -> tuple[int, ...]:
+        return self.sequences[0].generated()
+
+    def records(self) -> Steps:
+        """The steps of all requests; the generator's value is the finished sequences."""
+        return self._steps
+
+    def answer(self, sequence: Sequence) -> Answer:
+        """What one of its sequences has generated."""
+        return Answer(self.edge, sequence, self.meter)
+
+    def watched(self) -> Iterator[Step]:
+        """The steps of the first request, and its finished answer as the last one. Closing the
+        iterator stops the computation."""
+        with contextlib.closing(self._steps):
+            while True:
+                try:
+                    record = next(self._steps)
+                except StopIteration as end:
+                    finished: list[Sequence] = end.value
+                    yield Step(self.total, self.total, 1.0, self.answer(finished[0]), None)
+                    return
+                so_far = self.sequences[0]
+                for place, tokens in zip(self._generated, record.x_t, strict=True):
+                    so_far = so_far.with_tokens(place, tokens)
+                yield Step(record.step, self.total, record.t, self.answer(so_far), record)
+
+
+def _next_token(edge: EdgeModel, turns: list[Turn], request: Request) -> Sequence:
+    """The sequence of an autoregressive model, with room for its longest text."""
+    kind, config = request.kind, edge.config
+    return respond(
+        conversation(edge.tokenizer, turns, kind),
+        kind,
+        config,
+        edge.tokenizer,
+        config.text.max_blocks if kind == "text" else None,
+    )
