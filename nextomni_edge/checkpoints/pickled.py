@@ -1,4 +1,4 @@
-"""A pickled `nn.Embedding`, as torch.save writes it, read by torch's own loader of weights alone.
+"""A pickled `nn.Embedding`, as torch.save writes it, read by torch's own loader, weights only.
 
 Before that the archive and the pickle inside are looked at: entries as torch stores them, a pickle
 of no more than an embedding's instructions and names. So nothing is unpacked, and nothing grows.
