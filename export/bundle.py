@@ -40,6 +40,7 @@ from nextomni_edge.models.networks import Model, build, check_tensors, load
 from nextomni_edge.outputs import check_output_directory
 from nextomni_edge.runtimes.base import fixed_threads
 from nextomni_edge.spec import ComponentName, Precision
+from nextomni_edge.tokens.text import TextTokenizer
 from nextomni_edge.verify import against_checkpoint, golden, record
 
 Progress = Callable[[str, float], None]  # what is being done, and the share that is done, 0 to 1
@@ -181,6 +182,7 @@ def export_bundle(
     checkpoint = Checkpoint.open(model) if isinstance(model, Path) else model
     chosen = _choose(_on_meta(checkpoint), components)
     check_tensors(checkpoint)
+    _check_tokenizer(checkpoint)
     if not dry_run:
         check_output_directory(out, BUNDLE, [checkpoint.path, *checkpoint.files], overwrite)
     report = _plan(checkpoint, chosen, out, precision)
@@ -196,6 +198,17 @@ def export_bundle(
         target,
         coreml or CoreMlOptions(),
     )
+
+
+def _check_tokenizer(checkpoint: Checkpoint) -> None:
+    """InputError, before a graph is traced: no tokenizer, or not one that fits the model."""
+    path = checkpoint.tokenizer_path
+    if not path.is_file():
+        raise InputError(
+            f"{path}: no such file; a bundle needs the model's tokenizer: put it there, and export"
+            " again"
+        )
+    TextTokenizer(path, checkpoint.config.text).check_vocabulary()
 
 
 def _on_meta(checkpoint: Checkpoint) -> Model:

@@ -125,6 +125,7 @@ class Plan:
 
 # What a model of text only is tried with, and one that edits pictures besides.
 TEXT_ONLY: Final = Plan("text-to-text", "text")
+EDITING_TEXT: Final = 128  # positions for what is said
 EDITING: Final = Plan("image-to-image", "image", given=("image",))
 
 PLANS: Final = (
@@ -144,7 +145,10 @@ def plans_of(config: ModelConfig) -> tuple[Plan, ...]:
     """The tasks that a model is tried with; it may still lack what some of them need."""
     if config.modalities == ("text",) and not config.causal:
         return (TEXT_ONLY, *PLANS)
-    return (*PLANS, EDITING) if config.text.template == "lumina" else PLANS
+    pictures = 2 * config.image.grid * (config.image.grid + 1)  # each row has a newline
+    edits = config.text.template == "lumina" and "image" in config.modalities
+    fits = pictures + EDITING_TEXT <= config.backbone.max_positions
+    return (*PLANS, EDITING) if edits and fits else PLANS
 
 
 def unable(

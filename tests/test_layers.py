@@ -83,7 +83,14 @@ MAY_IMPORT = {
     "api": RUN | {"media", "search", "runtimes.choice", "measure"},
     "measure": RUN,
     "verify": RUN
-    | {"bundle.onnx_graph", "models", "runtimes.choice", "runtimes.coreml", "runtimes.torch"},
+    | {
+        "bundle.onnx_graph",
+        "media",
+        "models",
+        "runtimes.choice",
+        "runtimes.coreml",
+        "runtimes.torch",
+    },
     "export": RUN | {"bundle.onnx_graph", "models", "verify"},
     "calibration": RUN | {"bundle.onnx_graph", "measure", "media", "verify"},
     "pack": STORED,

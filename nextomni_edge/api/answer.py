@@ -62,7 +62,9 @@ class Answer:
         """What was generated, int64: text ids (n,), <EOS> and <PAD> included, sub-codes (n,K) of a
         picture or a sound, (frames,n,K) of a video."""
         segments = [self._sequence.segments[at].tokens for at in self._sequence.generated()]
-        return np.stack(segments) if self.modality == "video" else segments[0]
+        if self.modality == "video":
+            return np.stack(segments)
+        return self._edge.image_grid(segments) if self.modality == "image" else segments[0]
 
     @property
     def text(self) -> str:

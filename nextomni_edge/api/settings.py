@@ -34,6 +34,12 @@ class Settings(TypedDict, total=False):
     which a text is long enough. extend: grow "first", or "interleaved" with the steps.
     lead_tokens: this many tokens first, then the rest, which sees them as given.
 
+    Of masked models: length: tokens of a text. size: (width, height) of a picture in pixels.
+    block: tokens of a text that are finished before the next ones begin. threshold: write every
+    token whose score is over it. guidance_image: how much a picture that is edited is kept.
+    stepper: "commit", or "jump", the path's own step. cache_warmup: the share of the steps before
+    the cache "logits" keeps anything.
+
     kv_cache: keep keys and values: "none", "prefix", "adaptive" or "revised". All but "none"
     approximate, and so do the settings of a cache: refresh_prompt and refresh (recompute the
     prompt, or the answer, every so many forwards), cache_threshold, cache_share, cache_drift.
@@ -59,6 +65,12 @@ class Settings(TypedDict, total=False):
     cache_drift: float
     frames: int
     seconds: float
+    length: int
+    size: Sequence[int]
+    block: int
+    threshold: float
+    guidance_image: float
+    cache_warmup: float
 
 
 # a setting of one kind only, which GenerationOptions do not have, or refuse for other kinds
@@ -68,8 +80,12 @@ OF_A_KIND: Final[Mapping[str, Kind]] = {
     "max_blocks": "text",
     "extend": "text",
     "lead_tokens": "text",
+    "length": "text",
+    "block": "text",
+    "size": "image",
+    "guidance_image": "image",
 }
-LENGTHS: Final = ("frames", "seconds")
+LENGTHS: Final = ("frames", "seconds", "length", "size")
 
 
 @dataclass(frozen=True)
@@ -129,6 +145,15 @@ class Request:
         if "seconds" in self.settings:
             return audio_tokens(self.settings["seconds"], config.audio)
         return self.settings.get("frames")
+
+    def size(self) -> tuple[int, int] | None:
+        """(width, height) of a picture; None is the model's default. UsageError: not two sides."""
+        if "size" not in self.settings:
+            return None
+        sides = tuple(self.settings["size"])
+        if len(sides) != 2 or not all(type(side) is int and 0 < side < 2**20 for side in sides):
+            raise UsageError(f"size {sides}: expected a width and a height in pixels")
+        return sides
 
     def check_causal(self) -> None:
         """UsageError: settings of a flow, asked of an autoregressive model."""

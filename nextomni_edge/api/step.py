@@ -49,6 +49,8 @@ def asked(
         config,
         tokenizer,
         request.count(config),
+        request.size(),
+        request.settings.get("length"),
     )
     limit = config.backbone.max_positions
     if sequence.length > limit:

@@ -272,13 +272,14 @@ def _clip(node: Node, given: Given) -> list[Known]:
 RULES: Final[Mapping[str, Rule]] = {
     "Add": _arithmetic, "And": _comparison, "Greater": _comparison,
     "GreaterOrEqual": _comparison, "LessOrEqual": _comparison, "Mod": _remainder, "Where": _where,
-    "ArgMax": _argmax, "Attention": attention, "Cast": _cast, "Clip": _clip,
+    "ArgMax": _argmax, "ArgMin": _argmax, "Attention": attention, "Cast": _cast, "Clip": _clip,
     "Concat": _concat, "Conv": window, "ConvTranspose": window, "DepthToSpace": to_space,
     "DequantizeLinear": _restored, "Div": _arithmetic, "DynamicQuantizeLinear": _rounded_by_tensor,
     "Einsum": einsum, "Expand": _expand, "Gather": _gather, "GatherBlockQuantized": gather_blocks,
     "MatMul": product, "MatMulInteger": product, "MatMulNBits": product_of_blocks,
     "Max": _arithmetic, "Mul": _arithmetic, "Pad": _pad, "Pow": _arithmetic,
     "QuantizeLinear": _quantised, "Range": _range, "ReduceL2": _reduced, "ReduceMax": _reduced,
-    "Reshape": _reshape, "Resize": resize, "Shape": _shape, "Slice": _slice, "Split": _split,
+    "ReduceSum": _reduced, "Reshape": _reshape, "Resize": resize, "Shape": _shape,
+    "Slice": _slice, "Split": _split,
     "Squeeze": _squeeze, "Sub": _arithmetic, "Transpose": _transpose, "Unsqueeze": _unsqueeze,
 }  # fmt: skip

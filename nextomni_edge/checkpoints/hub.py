@@ -11,7 +11,7 @@ from nextomni_edge.errors import InputError, MissingRuntimeError, UsageError
 
 REPOSITORY: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 REVISION: Final = re.compile(r"[0-9a-f]{40}")
-# The two metric tables are pickles; only checkpoints.pickled reads them.
+# The two metric tables are pickles; only checkpoints/pickled.py reads them.
 FILES: Final = (
     "config.json",
     "tokenizer.json",

@@ -26,7 +26,7 @@ from nextomni_edge.checkpoints.layouts.fudoki import FUDOKI
 from nextomni_edge.checkpoints.layouts.llada import LLADA
 from nextomni_edge.checkpoints.layouts.llama import LLAMA, QWEN2
 from nextomni_edge.checkpoints.layouts.native import NATIVE
-from nextomni_edge.checkpoints.pickled import embedding_table
+from nextomni_edge.checkpoints.pickled import PickledTable, blocks, embedding_table
 from nextomni_edge.checkpoints.record import RECORD, ImportRecord, Origin, Piece, SourceFile
 from nextomni_edge.checkpoints.source import IMAGE_TOKENIZER, Layout, Plan, Source
 from nextomni_edge.config import ModelConfig
@@ -36,7 +36,6 @@ from nextomni_edge.formats.tensor_file import (
     FLOATS,
     Location,
     all_finite,
-    map_tensor,
     write_tensors,
 )
 from nextomni_edge.outputs import check_output_directory, output_directory
@@ -235,21 +234,19 @@ def _tables(
     converted copy."""
     found, notes, converted = dict(origins), dict[str, str](), dict[str, NDArray[Any]]()
     for name, (file, twin) in plan.tables.items():
-        location, shape = embedding_table(source.path / file), shapes[name]
-        if [size for size in location.shape if size != 1] != [size for size in shape if size != 1]:
+        table, shape = embedding_table(source.path / file), shapes[name]
+        if [size for size in table.shape if size != 1] != [size for size in shape if size != 1]:
             raise InputError(
-                f"{source.path / file}: the table has shape {location.shape}, config.json asks for"
+                f"{source.path / file}: the table has shape {table.shape}, config.json asks for"
                 f" {shape} (the model's {name})"
             )
-        if _same(location, source.tensors[twin]):
-            found[name] = Origin(
-                shape, (Piece(source.tensors[twin].file.name, twin, location.dtype),)
-            )
+        if _same(table, source.tensors[twin]):
+            found[name] = Origin(shape, (Piece(source.tensors[twin].file.name, twin, table.dtype),))
             notes[file] = f"the same numbers as {twin}"
         else:
-            converted[name] = map_tensor(location, name)
+            converted[name] = table.values()
             if not all_finite(converted[name]):
-                raise InputError(f"{location.file}: the table has values that are not finite")
+                raise InputError(f"{source.path / file}: the table has values that are not finite")
             found[name] = Origin(shape, (Piece(METRIC_TABLES, name),))
             notes[file] = f"converted to {METRIC_TABLES}"
     if converted:
@@ -258,18 +255,13 @@ def _tables(
     return found, notes
 
 
-def _same(one: Location, other: Location) -> bool:
-    """Whether two tensors hold the same numbers in the same dtype."""
-    if one.dtype != other.dtype or one.nbytes != other.nbytes:
+def _same(table: PickledTable, tensor: Location) -> bool:
+    """Whether the two hold the same numbers in the same dtype."""
+    if table.dtype != tensor.dtype or table.raw.nbytes != tensor.nbytes:
         return False
-    with open_regular(one.file) as first, open_regular(other.file) as second:
-        first.seek(one.offset)
-        second.seek(other.offset)
-        for start in range(0, one.nbytes, BLOCK):
-            count = min(BLOCK, one.nbytes - start)
-            if first.read(count) != second.read(count):
-                return False
-    return True
+    with open_regular(tensor.file) as file:
+        file.seek(tensor.offset)
+        return all(file.read(len(block)) == block for block in blocks(table, BLOCK))
 
 
 def _record(

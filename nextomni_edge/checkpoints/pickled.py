@@ -1,191 +1,182 @@
-"""A pickled `nn.Embedding`, as torch.save writes it, without torch and without running anything
-that the file asks for.
+"""A pickled `nn.Embedding`, as torch.save writes it, read by torch's own loader, weights only.
 
-The pickle inside is scanned first: a name outside `CLASSES`, or an instruction that could make up a
-name, is refused before a single instruction runs. What then runs are our own inert stand-ins; the
-table's bytes are never copied, only found.
+Before that the archive and the pickle inside are looked at: entries as torch stores them, a pickle
+of no more than an embedding's instructions and names. So nothing is unpacked, and nothing grows.
 """
 
 from __future__ import annotations
 
-import io
-import pickle
 import pickletools
-import struct
 import zipfile
-from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nextomni_edge.errors import InputError
-from nextomni_edge.formats.tensor_file import DTYPES, Location
+from nextomni_edge.formats.tensor_file import decode
+
+if TYPE_CHECKING:
+    pass
 
 # an embedding's own pickle has one kilobyte: its numbers stand outside
 MAX_PICKLE: Final = 64 * 2**10
-STORAGES: Final = {
-    "FloatStorage": "float32",
-    "HalfStorage": "float16",
-    "BFloat16Storage": "bfloat16",
-    "DoubleStorage": "float64",
+MAX_INSTRUCTIONS: Final = 1000
+MAX_ENTRIES: Final = 64
+MAX_MEMO: Final = 256
+CLASSES: Final = {
+    ("torch.nn.modules.sparse", "Embedding"),
+    ("torch._utils", "_rebuild_parameter"),
+    ("torch._utils", "_rebuild_tensor_v2"),
+    ("collections", "OrderedDict"),
+    ("__builtin__", "set"),
+    ("builtins", "set"),
+    *(("torch", f"{kind}Storage") for kind in ("Float", "Half", "BFloat16", "Double")),
 }
-WIDTHS: Final = dict(DTYPES.values())
-# Instructions that name code in other ways than GLOBAL does: torch writes none of them.
-NAMELESS: Final = {"STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "NEWOBJ_EX"}
-
-
-class _Embedding:
-    """Stands for torch.nn.Embedding: takes its state as attributes."""
-
-    _parameters: dict[str, Any]
+TUPLES: Final = frozenset({"TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"})
+PUTS: Final = frozenset({"BINPUT", "LONG_BINPUT"})
+GETS: Final = frozenset({"BINGET", "LONG_BINGET"})
+# What torch.save writes for an embedding; all else that a pickle can say is refused.
+INSTRUCTIONS: Final = frozenset(
+    {
+        *TUPLES, *PUTS, *GETS, "PROTO", "STOP", "GLOBAL", "MARK", "REDUCE", "NEWOBJ", "BUILD",
+        "BINPERSID", "BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "NONE",
+        "NEWTRUE", "NEWFALSE", "EMPTY_TUPLE", "EMPTY_DICT", "EMPTY_LIST", "EMPTY_SET", "SETITEM",
+        "SETITEMS", "APPEND", "APPENDS",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class _Storage:
-    """A run of numbers in the archive."""
+class PickledTable:
+    """`raw`: the table's bytes, (rows, bytes of a row) uint8, mapped from the file; `dtype` in
+    numpy's names, and "bfloat16"."""
 
+    raw: NDArray[np.uint8]
     dtype: str
-    key: str
-    count: int
+    shape: tuple[int, ...]
+
+    def values(self) -> NDArray[Any]:
+        """(V,D) without a copy; bfloat16 widened to float32."""
+        if self.dtype == "bfloat16":
+            return decode(self.raw.tobytes(), self.dtype).reshape(self.shape)
+        return self.raw.view(np.dtype(self.dtype))
 
 
-@dataclass(frozen=True)
-class _Table:
-    storage: _Storage
-    offset: int
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
-
-
-def _rebuild_tensor(
-    storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object
-) -> _Table:
-    return _Table(storage, offset, size, stride)
-
-
-def _rebuild_parameter(table: _Table, *_: object) -> _Table:
-    return table
-
-
-CLASSES: Final[dict[tuple[str, str], Any]] = {
-    ("torch.nn.modules.sparse", "Embedding"): _Embedding,
-    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("collections", "OrderedDict"): OrderedDict,
-    ("__builtin__", "set"): set,
-    ("builtins", "set"): set,
-    **{("torch", name): dtype for name, dtype in STORAGES.items()},
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module_name: str, global_name: str) -> Any:
-        return CLASSES[module_name, global_name]
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        kind, dtype, key, _, count = pid
-        if (
-            kind != "storage"
-            or dtype not in STORAGES.values()
-            or not isinstance(key, str)
-            or type(count) is not int
-        ):
-            raise ValueError("not a reference to a storage")
-        return _Storage(dtype, key, count)
-
-
-def embedding_table(path: Path) -> Location:
-    """Where the weight (V,D) of a pickled embedding stands in its file. InputError: the file is
-    anything but that."""
+def embedding_table(path: Path) -> PickledTable:
+    """The weight (V,D) of a pickled embedding. InputError: the file is anything but that."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return _locate(path, archive)
+            _scan(path, _pickle(path, archive))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except zipfile.BadZipFile as error:
+    # NotImplementedError for what zipfile does not know
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError) as error:
         raise InputError(
             f"{path}: not an archive of torch.save ({error}); files from before torch 1.6 must be"
             " saved again"
         ) from error
+    return _table(path, _load(path))
 
 
-def _locate(path: Path, archive: zipfile.ZipFile) -> Location:
-    entries = {entry.filename: entry for entry in archive.infolist()}
-    pickles = [name for name in entries if name.endswith("/data.pkl")]
-    if len(pickles) != 1 or entries[pickles[0]].file_size > MAX_PICKLE:
+def _pickle(path: Path, archive: zipfile.ZipFile) -> bytes:
+    """The pickle in the archive, after a look at every entry."""
+    entries = archive.infolist()
+    if len(entries) > MAX_ENTRIES or len({entry.filename for entry in entries}) < len(entries):
+        raise InputError(
+            f"{path}: {len(entries)} entries in the archive, expected at most {MAX_ENTRIES}, each"
+            " of another name"
+        )
+    for entry in entries:
+        if entry.flag_bits & 1 or entry.compress_type != zipfile.ZIP_STORED:
+            raise InputError(
+                f"{path}: the entry {entry.filename[:60]!a} is compressed or encrypted; torch.save"
+                " stores it as it is"
+            )
+    pickles = [entry for entry in entries if entry.filename.endswith("/data.pkl")]
+    if len(pickles) != 1 or pickles[0].file_size > MAX_PICKLE:
         raise InputError(
             f"{path}: {len(pickles)} pickles or too large a one, expected one of at most"
             f" {MAX_PICKLE} bytes"
         )
-    table = _unpickle(path, archive.read(pickles[0]))
-    folder = pickles[0].removesuffix("data.pkl")
-    if f"{folder}byteorder" in entries and archive.read(f"{folder}byteorder") != b"little":
-        raise InputError(
-            f"{path}: saved on a machine of another byte order; save it again on a"
-            " little-endian one"
-        )
-    data = entries.get(f"{folder}data/{table.storage.key}")
-    nbytes = table.size[0] * table.size[1] * WIDTHS[table.storage.dtype]
-    if (
-        data is None
-        or data.compress_type != zipfile.ZIP_STORED
-        or data.file_size != table.storage.count * WIDTHS[table.storage.dtype]
-    ):
-        raise InputError(
-            f"{path}: the table's numbers are not in the archive as torch.save stores them"
-        )
-    if table.offset != 0 or table.stride != (table.size[1], 1) or nbytes != data.file_size:
-        raise InputError(
-            f"{path}: the table is a view into other numbers, expected it whole; save it again"
-            " after .contiguous().clone()"
-        )
-    return Location(path, _data_offset(path, data), nbytes, table.storage.dtype, table.size)
-
-
-def _unpickle(path: Path, content: bytes) -> _Table:
-    _scan(path, content)
-    try:
-        found = _Unpickler(io.BytesIO(content)).load()
-        table = found._parameters["weight"] if type(found) is _Embedding else None
-    except Exception as error:  # a malformed pickle can fail in any way
-        raise InputError(f"{path}: not a whole pickle of torch.nn.Embedding ({error})") from error
-    sizes = (*table.size, *table.stride, table.offset) if isinstance(table, _Table) else (None,)
-    if (
-        not isinstance(table, _Table)
-        or len(table.size) != 2
-        or not all(type(size) is int and 0 <= size < 2**40 for size in sizes)
-    ):
-        raise InputError(f"{path}: not a pickled torch.nn.Embedding with a weight of two axes")
-    return table
+    return archive.read(pickles[0])
 
 
 def _scan(path: Path, content: bytes) -> None:
-    """InputError: an instruction that would reach anything but the expected classes."""
+    """InputError: an instruction that would reach anything but the expected classes, or make more
+    of the pickle than stands in it."""
     try:
         instructions = list(pickletools.genops(content))
     except Exception as error:  # the scanner raises by the kind of damage
         raise InputError(f"{path}: not a whole pickle ({error})") from error
+    refused = "expected only torch.nn.Embedding and what it is made of; none of it was run"
     for instruction, argument, _ in instructions:
-        if instruction.name in NAMELESS:
-            raise InputError(
-                f"{path}: the pickle has the instruction {instruction.name}, expected only"
-                " an nn.Embedding; none of it was run"
-            )
         if instruction.name == "GLOBAL" and tuple(str(argument).split(" ", 1)) not in CLASSES:
+            name = str(argument).replace(" ", ".")[:80]
+            raise InputError(f"{path}: the pickle names {name!a}, {refused}")
+        if instruction.name not in INSTRUCTIONS:
             raise InputError(
-                f"{path}: the pickle names {str(argument).replace(' ', '.')[:80]!a}, expected only"
-                " torch.nn.Embedding and what it is made of; none of it was run"
+                f"{path}: the pickle has the instruction {instruction.name}, {refused}"
             )
+    if len(instructions) > MAX_INSTRUCTIONS or not _memo_is_plain(instructions):
+        raise InputError(
+            f"{path}: the pickle has {len(instructions)} instructions, or repeats tuples, {refused}"
+        )
 
 
-def _data_offset(path: Path, entry: zipfile.ZipInfo) -> int:
-    """Where a stored entry's bytes begin: after its local header, whose name and extra field have
-    lengths of their own."""
-    with path.open("rb") as file:
-        file.seek(entry.header_offset)
-        header = file.read(30)
-    if len(header) != 30 or header[:4] != b"PK\x03\x04":
-        raise InputError(f"{path}: the archive's directory does not fit its contents")
-    name_length, extra_length = struct.unpack("<HH", header[26:30])
-    offset: int = entry.header_offset + 30 + name_length + extra_length
-    return offset
+def _memo_is_plain(instructions: list[tuple[Any, Any, Any]]) -> bool:
+    """Whether the memo is small and no tuple comes out of it: tuples of one tuple, again and again,
+    would take for ever to hash."""
+    tuples, before = set[int](), ""
+    for instruction, argument, _ in instructions:
+        if instruction.name in PUTS:
+            if argument >= MAX_MEMO:
+                return False
+            if before in TUPLES:
+                tuples.add(argument)
+        elif instruction.name in GETS and argument in tuples:
+            return False
+        before = instruction.name
+    return True
+
+
+def _load(path: Path) -> object:
+    """What torch makes of the file, its numbers mapped."""
+    import torch
+
+    with torch.serialization.safe_globals([torch.nn.modules.sparse.Embedding]):
+        try:
+            return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        except Exception as error:  # a malformed file can fail in any way
+            reason = " ".join(str(error).split())[:120]
+            raise InputError(f"{path}: not a pickled torch.nn.Embedding ({reason})") from error
+
+
+def _table(path: Path, found: object) -> PickledTable:
+    import torch
+
+    parameters = vars(found).get("_parameters") if isinstance(found, torch.nn.Embedding) else None
+    weight = parameters.get("weight") if isinstance(parameters, dict) else None
+    if not isinstance(weight, torch.Tensor) or weight.ndim != 2:
+        raise InputError(f"{path}: not a pickled torch.nn.Embedding with a weight of two axes")
+    dtype = str(weight.dtype).removeprefix("torch.")
+    if dtype not in ("float32", "float16", "bfloat16", "float64"):
+        raise InputError(f"{path}: the table has dtype {dtype}, expected floats")
+    whole = weight.untyped_storage().nbytes() == weight.nbytes
+    if not weight.is_contiguous() or not whole or not weight.nbytes:
+        raise InputError(
+            f"{path}: the table is a view into other numbers, expected it whole; save it again"
+            " after .contiguous().clone()"
+        )
+    raw: NDArray[np.uint8] = weight.detach().view(torch.uint8).numpy()
+    return PickledTable(raw, dtype, tuple(weight.shape))
+
+
+def blocks(table: PickledTable, size: int) -> Iterator[memoryview]:
+    """The table's bytes in order, at most `size` at a time."""
+    flat = table.raw.reshape(-1)
+    for start in range(0, flat.size, size):
+        yield flat[start : start + size].data

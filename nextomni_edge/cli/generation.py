@@ -9,6 +9,7 @@ from nextomni_edge.api.settings import Request, grid_times
 from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import Command, Console
 from nextomni_edge.cli.headings import under
+from nextomni_edge.errors import UsageError
 
 if TYPE_CHECKING:
     from nextomni_edge.api.answer import Answer
@@ -27,7 +28,17 @@ def request_of(kind: str, given: Mapping[str, Any]) -> Request:
     settings = {name: value for name, value in given.items() if name != "fps"}
     if settings["grid"] is not None:
         settings["grid"] = grid_times(settings["grid"])
+    if settings["size"] is not None:
+        settings["size"] = picture_size(settings["size"])
     return Request.of(kind, settings)
+
+
+def picture_size(text: str) -> tuple[int, int]:
+    """(width, height) out of `768x512`. UsageError: not such a size."""
+    width, cross, height = text.partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal() and len(text) < 16):
+        raise UsageError(f"--size {text[:40]!r}: expected a width and a height, such as 768x512")
+    return int(width), int(height)
 
 
 def generation_options(command: Command) -> Command:
@@ -60,6 +71,21 @@ def _sampling() -> list[Callable[[Command], Command]]:
         sampling("--top-p", type=numbers.SHARE, help="Draw among the likeliest that sum to p."),
         sampling("--guidance", type=numbers.SETTING, help="Classifier-free guidance s; 0 is none."),
         sampling(
+            "--guidance-image",
+            type=numbers.SETTING,
+            help="Masked models: how much a picture that is edited is kept.",
+        ),
+        sampling(
+            "--block",
+            type=numbers.OPTIONAL_COUNT,
+            help="Masked models: tokens that are finished before the next ones begin; 0 is all.",
+        ),
+        sampling(
+            "--threshold",
+            type=numbers.SHARE,
+            help="Masked models: write every token whose score is over it.",
+        ),
+        sampling(
             "--grid",
             metavar="T,T,...",
             help="Times of the steps, rising from 0 to 1; evenly spaced by default.",
@@ -76,11 +102,17 @@ def _lengths() -> list[Callable[[Command], Command]]:
             type=numbers.SHARE,
             help="The probability of its end at which the answer is long enough.",
         ),
+        text("--length", type=numbers.COUNT, help="Masked models: tokens of the answer."),
         text("--extend", help="Grow first, or interleaved with the steps."),
         text(
             "--lead-tokens",
             type=numbers.OPTIONAL_COUNT,
             help="This many tokens first, then the rest, which sees them as given.",
+        ),
+        media(
+            "--size",
+            metavar="WIDTHxHEIGHT",
+            help="Masked models: pixels of the picture, such as 768x512.",
         ),
         media("--seconds", type=numbers.SECONDS, help="How long the sound is, in seconds."),
         media("--frames", type=numbers.COUNT, help="How many frames the video has."),

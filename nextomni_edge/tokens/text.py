@@ -136,8 +136,7 @@ class TextTokenizer:
         read_tokenizer(path)
         with _library(f"{path}: not a tokenizer file"):
             self._tokenizer = Tokenizer.from_file(str(path))
-            self._tokenizer.no_padding()  # which would be allocated before any check of ours
-            self._tokenizer.no_truncation()
+            _switch_off(self._tokenizer)  # padding would be allocated before any check of ours
         ids: dict[str, int] = (
             {"null": config.null_token} if config and config.null_token is not None else {}
         )
@@ -156,19 +155,24 @@ class TextTokenizer:
                 " text.null_token"
             )
         self.special = SpecialTokens(**ids, more=tuple(more))
-        added = sorted(
-            token.content
-            for token in self._tokenizer.get_added_tokens_decoder().values()
-            if len(token.content) > 1
-        )
+        tokens = self._tokenizer.get_added_tokens_decoder()
+        # never out of a user's text, whatever they look like
+        self._reserved = {token for token, added in tokens.items() if added.special} | {
+            token for name, token in (*ids.items(), *more) if name != "null"
+        }
+        added = sorted(token.content for token in tokens.values() if len(token.content) > 1)
         self._controls = ["<|"] if self.template == "chatml" else added
         self.vocabulary_size: int = self._tokenizer.get_vocab_size()
         special = self.special
         self._ends = special.ends if self.template in MASKED else (special.eos,)
+        self._rows = config.vocabulary_size if config else None
+        for token in ids.values():
+            self._check_row(token)
 
     def encode(self, text: str) -> Ids:
         """Ids of a text, (n,) int64. A special token's spelling becomes ordinary characters.
-        UsageError: the text is longer than any model reads, or holds the mask of a masked model."""
+        UsageError: the text is longer than any model reads, or holds the mask of a masked model.
+        InputError: the file gives a word a control token's id, or one beyond the model's table."""
         if len(text) > MAX_TEXT:
             raise UsageError(
                 f"a text of {len(text)} characters, at most {MAX_TEXT} are read; shorten it"
@@ -182,7 +186,25 @@ class TextTokenizer:
             text = text.replace(spelling, f"{spelling[0]} {spelling[1:]}")
         with _library(f"{self._path}: the tokenizer cannot read this text"):
             ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        if read := self._reserved.intersection(ids):
+            control = str(self._tokenizer.id_to_token(min(read)))[:40]
+            raise InputError(
+                f"{self._path}: reads a part of the text as the control token {control!r};"
+                " the tokenizer must not have it as an ordinary word: export again with another"
+            )
+        if ids:
+            self._check_row(max(ids))
         return np.asarray(ids, dtype=np.int64)
+
+    def check_vocabulary(self) -> None:
+        """InputError: an id of the file is beyond the model's table."""
+        self._check_row(max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=0))
+
+    def _check_row(self, token: int) -> None:
+        if self._rows is not None and token >= self._rows:
+            raise InputError(
+                f"{self._path}: token id {token}, but the model's table has {self._rows} rows"
+            )
 
     def decode(self, ids: Ids) -> str:
         """The text up to <EOS>, or another end of the answer, special tokens left out; ids that are
@@ -206,3 +228,13 @@ def _library(what: str) -> Iterator[None]:
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"{what} ({reason})") from error
         raise
+
+
+def _switch_off(tokenizer: Tokenizer) -> None:
+    """What a file may switch on for training or batches, and what changes answers: padding,
+    truncation, dropout of merges, and special tokens that are read out of text."""
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    if getattr(tokenizer.model, "dropout", None) is not None:
+        tokenizer.model.dropout = None
+    tokenizer.encode_special_tokens = True

@@ -87,7 +87,8 @@ class Report:
     `runtime`, `providers` and `compute` say where the bundle ran. `skipped` says by name what was
     not run, and why; those of it that the bundle can do are `unchecked`. `divergences` says by
     component where it leaves PyTorch, or why that was not found. `notes` are for the reader and
-    fail nothing.
+    fail nothing. `prepared` counts texts, pictures and sounds that came into the model's form here
+    as where the bundle was exported.
     """
 
     against: str
@@ -95,6 +96,7 @@ class Report:
     providers: list[str] = field(default_factory=list)
     compute: str = "float32"
     digests: int = 0
+    prepared: int = 0
     components: dict[str, ComponentResult] = field(default_factory=dict)
     tasks: dict[str, TaskResult] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)

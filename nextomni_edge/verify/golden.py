@@ -2,7 +2,8 @@
 show that it computes the same.
 
 The file holds, as safetensors: `component/NAME/CASE/{input,output}/WIRE` (full float outputs),
-`task/NAME/...` (whole generations: x_t and x_1 of every step, margins, what was decoded), and
+`task/NAME/...` (whole generations: x_t and x_1 of every step, margins, what was decoded),
+`preparation/KIND/INDEX/{given,made}` (see verify/preparation.py; older bundles have none), and
 `digest/FILE`, the SHA-256 of every graph, weight, table and tokenizer as exported.
 
 What it proves. The outputs show that this runtime on this device computes what the exporter saw;
@@ -34,11 +35,12 @@ VERSION: Final = 1
 
 class GoldenTrace:
     """The trace in memory: `cases` by component and case (inputs, outputs), `tasks` by name,
-    `digests` by file."""
+    `prepared` by kind and index (given, made), `digests` by file."""
 
     def __init__(self) -> None:
         self.cases: dict[str, dict[str, tuple[dict[str, Array], dict[str, Array]]]] = {}
         self.tasks: dict[str, tuple[Task, Trajectory]] = {}
+        self.prepared: dict[str, tuple[Array, Array]] = {}
         self.digests: dict[str, str] = {}
 
     def tensors(self) -> dict[str, Array]:
@@ -46,6 +48,8 @@ class GoldenTrace:
         found: dict[str, Array] = {
             f"digest/{name}": _packed(digest) for name, digest in self.digests.items()
         }
+        for name, (content, made) in self.prepared.items():
+            found |= {f"preparation/{name}/given": content, f"preparation/{name}/made": made}
         for component, cases in self.cases.items():
             for index, (inputs, outputs) in enumerate(cases.values()):
                 found |= {
@@ -68,6 +72,7 @@ class GoldenTrace:
             "version": VERSION,
             "cases": {component: list(cases) for component, cases in self.cases.items()},
             "tasks": {name: task_to_json(task) for name, (task, _) in self.tasks.items()},
+            "prepared": list(self.prepared),
         }
 
 
@@ -105,6 +110,9 @@ def _read(file: TensorFile, data: Mapping[str, Any], trace: GoldenTrace) -> None
                 f"{prefix}/{leaf}".lstrip("/"): array.tobytes().hex()
                 for leaf, array in leaves.items()
             }
+    for name in data.get("prepared", ()):
+        leaves = tree[f"preparation/{name}"]
+        trace.prepared[name] = (leaves["given"], leaves["made"])
     for component, names in data["cases"].items():
         trace.cases[component] = {}
         for index, case in enumerate(names):

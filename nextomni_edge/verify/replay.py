@@ -10,7 +10,7 @@ from nextomni_edge.errors import NextOmniError
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.runtimes.base import Execution
 from nextomni_edge.spec import ComponentName
-from nextomni_edge.verify import components, golden, trajectory
+from nextomni_edge.verify import components, golden, preparation, trajectory
 from nextomni_edge.verify.comparison import (
     COARSENESS,
     FLOAT16_LOG_MEL_LIMIT,
@@ -54,6 +54,11 @@ def replay(
     if check_digests:
         report.failures += golden.changed(bundle, trace)
         report.digests = len(trace.digests)
+    if trace.prepared:
+        report.failures += preparation.compare(trace.prepared, bundle.config, model.tokenizer)
+        report.prepared = len(trace.prepared)
+    else:
+        report.skipped["preparation"] = "not recorded: the bundle was exported by an older release"
     total = len(trace.cases) + len(trace.tasks)
     for index, (name, cases) in enumerate(trace.cases.items()):
         if progress:

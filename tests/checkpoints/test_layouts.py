@@ -7,6 +7,8 @@ import io
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,10 +24,10 @@ from nextomni_edge.checkpoints.importing import ImportReport, import_model
 from nextomni_edge.checkpoints.pickled import embedding_table
 from nextomni_edge.checkpoints.record import RECORD
 from nextomni_edge.errors import InputError, UsageError
-from nextomni_edge.formats.tensor_file import read_tensor
 from nextomni_edge.models import networks
 from nextomni_edge.models.networks import expected_shapes
 from tests.models.fudoki_oracle import FOLDER, fudoki_source
+from tests.sources import ROOT
 from tests.tiny import tiny_model
 
 
@@ -358,7 +360,7 @@ def test_files_that_are_no_archive_are_one_sentence(source: Path, tmp_path: Path
 def test_a_pickled_table_is_read_as_torch_reads_it(tmp_path: Path, dtype: torch.dtype) -> None:
     embedding = torch.nn.Embedding(7, 5, dtype=dtype)
     torch.save(embedding, tmp_path / "table.pt")
-    found = read_tensor(embedding_table(tmp_path / "table.pt"), "table")
+    found = embedding_table(tmp_path / "table.pt").values()
     np.testing.assert_array_equal(found, embedding.weight.detach().float().numpy())
 
 
@@ -378,6 +380,71 @@ def test_a_table_that_is_not_finite_or_of_another_shape_is_refused(
     view = torch.nn.Embedding.from_pretrained(torch.randn(8, 128).T)
     torch.save(view, source / "image_embedding.pt")
     refused(source, tmp_path / "model", "the table is a view into other numbers")
+
+
+def entry(path: Path, name: str, data: bytes, **changes: Any) -> None:
+    """The archive with one more entry, some of whose header's fields are changed."""
+    with zipfile.ZipFile(path, "a") as archive:
+        info = zipfile.ZipInfo(name)
+        info.compress_type = changes.pop("compression", zipfile.ZIP_STORED)
+        archive.writestr(info, data)
+        for field, value in changes.items():
+            setattr(archive.filelist[-1], field, value)
+
+
+BOMBS: dict[str, Callable[[Path], None]] = {
+    "a deflated bomb": lambda path: entry(
+        path, "e/data/1", bytes(2**27), compression=zipfile.ZIP_DEFLATED
+    ),
+    "an encrypted entry": lambda path: entry(path, "e/data/1", b"x" * 99, flag_bits=1),
+    "an unknown compression": lambda path: entry(path, "e/data/1", b"x" * 99, compress_type=99),
+    "lzma": lambda path: entry(path, "e/data/1", bytes(9999), compression=zipfile.ZIP_LZMA),
+    "bzip2": lambda path: entry(path, "e/data/1", bytes(9999), compression=zipfile.ZIP_BZIP2),
+    "many entries": lambda path: [  # type: ignore[func-returns-value]
+        entry(path, f"e/data/{index}", b"x") for index in range(1, 99)
+    ],
+    "a second pickle": lambda path: entry(path, "f/data.pkl", b"\x80\x02}."),
+    "a memo of gigabytes": lambda path: repacked(path, b"\x80\x02}r\xff\xff\xff\x7f."),
+    "a memo beyond 32 bits": lambda path: repacked(path, b"\x80\x02}r\xff\xff\xff\xff."),
+    "a long text": lambda path: repacked(path, b"\x80\x02X\xff\xff\xff\x7fab."),
+    "nested hashing": lambda path: repacked(
+        path,
+        b"\x80\x02}K\x01K\x01\x86q\x00"
+        + b"".join(b"h%ch%c\x86q%c" % (i, i, i + 1) for i in range(60))
+        + b"K\x01s.",
+    ),
+    "hashing by dup": lambda path: repacked(path, b"\x80\x02}K\x01" + b"2\x86" * 60 + b"K\x01s."),
+    "deep tuples": lambda path: repacked(path, b"\x80\x02}K\x01" + b"\x85" * 60_000 + b"K\x01s."),
+    "a list in itself": lambda path: repacked(path, b"\x80\x02]q\x00" + b"h\x00a" * 3000 + b"."),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_table_that_would_grow_or_hang_is_one_sentence(
+    source: Path, tmp_path: Path, bomb: str
+) -> None:
+    """In a process of its own, of 1.5 GB beside what PyTorch maps, in 10 seconds of processor."""
+    path = source / "text_embedding.pt"
+    BOMBS[bomb](path)
+    script = (
+        "import resource, sys, time\n"
+        "import torch\n"
+        "from pathlib import Path\n"
+        "from nextomni_edge.checkpoints.pickled import embedding_table\n"
+        "from nextomni_edge.errors import InputError\n"
+        "resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + 10,) * 2)\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try:\n    embedding_table(Path(sys.argv[1]))\n"
+        "except InputError as error:\n    print(error)\n"
+        "assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_500_000\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script, str(path)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith(f"{path}: ") and ended.stdout.count("\n") == 1, ended.stdout
+    assert refused(source, tmp_path / "model", "text_embedding.pt: ")
 
 
 def test_the_fixture_is_the_released_layout() -> None:

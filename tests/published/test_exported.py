@@ -19,6 +19,8 @@ from tests.published.goldens import SETTINGS, Array, arrays, close
 from tests.published.models import imported
 from tests.published.runs import all_runs, lumina_image_runs
 
+pytestmark = pytest.mark.slow  # four exports
+
 FAMILIES = ("llada", "mmada", "lumina_dimoo", "dream")
 TASKS = {
     "llada": {"text-to-text"},

@@ -26,7 +26,7 @@ FIXED: Final[Mapping[str, object]] = {
 }  # fmt: skip
 MASK: Final = "<|mdm_mask|>"
 EOS: Final = "<|endoftext|>"
-PROMPT: Final = 256  # positions kept free for the text of an image
+PROMPT: Final = 320  # positions kept free next to an image, for a question and its answer
 PREFIX: Final = "model.transformer."
 
 # each family's published settings (METHOD 10): tokens and steps of an answer, its blocks

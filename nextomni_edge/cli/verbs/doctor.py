@@ -295,6 +295,8 @@ def proof(report: Report, allow_unchecked: bool) -> Iterator[Check]:
     unchecked = f", {len(report.unchecked)} not checked" if report.unchecked else ""
     detail = f"{len(report.tasks)} compared, {draws:,} draws, {report.near_ties} near ties"
     yield _part(report, "generations", report.tasks, detail + unchecked)
+    prepared = f"{report.prepared} compared" if report.prepared else "not recorded by the exporter"
+    yield _part(report, "preparation", ("preparation ",), prepared)
     yield _part(report, "digests", ("file ",), f"{report.digests} files compared")
 
 
