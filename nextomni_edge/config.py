@@ -452,7 +452,7 @@ class ModelConfig:
             if native
             else image.vq is not None and image.given == "features"
         )
-        coded = [name for name in self.modalities if self.flow.of(name).masked and name != "text"]
+        coded = [name for name in self.modalities if self.path(name).masked and name != "text"]
         text = self.flow.text
         return [
             (parts, f"network {self.network} must have image.given {given} image.vq"),
@@ -527,7 +527,7 @@ class ModelConfig:
     @property
     def metric_modalities(self) -> tuple[Modality, ...]:
         """Those whose path is defined by a metric table."""
-        return tuple(name for name in self.modalities if self.flow.of(name).kind == "metric")
+        return tuple(name for name in self.modalities if self.path(name).kind == "metric")
 
     @property
     def quantises(self) -> bool:

@@ -118,7 +118,7 @@ class Unmasking:
         meter: Meter,
         noises: Many[CommitNoise] = (),
     ) -> None:
-        path, entries = model.config.flow.of(batch.modality), model.symbols(batch.modality)[1]
+        path, entries = model.config.path(batch.modality), model.symbols(batch.modality)[1]
         if path.commit is None:
             raise UsageError(f"stepper commit: {batch.modality} of this model has no commit step")
         self.model, self.batch, self.options, self.meter = model, batch, options, meter
