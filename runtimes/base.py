@@ -211,9 +211,10 @@ class Runtime(ABC):
             )
         self.execution = execution
 
-    def choose_provider(self, component: str, wanted: str | None, default: str) -> str:
+    def choose_provider(self, component: str, wanted: str | None) -> str:
         """The provider to run on. MissingRuntimeError: it is missing, and nothing may replace
         it."""
+        default = self.default_provider()
         if wanted is None or wanted in self.providers():
             return wanted or default
         if self.execution.allow_fallback:
@@ -227,6 +228,10 @@ class Runtime(ABC):
     @abstractmethod
     def providers(self) -> list[str]:
         """The providers on which the installed library can run."""
+
+    def default_provider(self) -> str:
+        """The provider that runs where none is named, and where another one may be replaced."""
+        return self.providers()[0]
 
     @abstractmethod
     def load(

@@ -205,7 +205,7 @@ class LlamaCppRuntime(Runtime):
     def load(
         self, component: str, file: Path, spec: GraphSpec, provider: str | None = None
     ) -> Session:
-        self.choose_provider(component, provider, CPU)
+        self.choose_provider(component, provider)
         if component != ComponentName.BACKBONE:
             raise InputError(
                 f"{component}: llama.cpp only runs a {ComponentName.BACKBONE}; {file} is another"

@@ -86,10 +86,13 @@ class OpenVinoRuntime(Runtime):
     def providers(self) -> list[str]:
         return list(self._core.available_devices)
 
+    def default_provider(self) -> str:
+        return "CPU"
+
     def load(
         self, component: str, file: Path, spec: GraphSpec, provider: str | None = None
     ) -> Session:
-        device = self.choose_provider(component, provider, "CPU")
+        device = self.choose_provider(component, provider)
         settings = self._settings(_rounded_blocks(component, file))
         kept = self._cached_file(component, file, device, settings)
         compiled = self._restore(kept, device, settings) if kept else None

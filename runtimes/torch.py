@@ -52,7 +52,7 @@ class TorchRuntime(Runtime):
     def load(
         self, component: str, file: Path, spec: GraphSpec, provider: str | None = None
     ) -> Session:
-        self.choose_provider(component, provider, "cpu")
+        self.choose_provider(component, provider)
         if file not in self._loaded:
             self._loaded[file] = sessions(networks.load(file))
         return self._loaded[file][component]

@@ -72,7 +72,7 @@ def _check_here(bundle: Bundle, execution: Execution) -> None:
     if backbone is not None:
         how = execution.of_format(backbone.format)
         runtime = named_runtime(how.runtime or "", how)
-        runtime.choose_provider(ComponentName.BACKBONE, how.provider, "the processor")
+        runtime.choose_provider(ComponentName.BACKBONE, how.provider)
 
 
 def identity(path: Path) -> str:

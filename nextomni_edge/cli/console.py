@@ -47,6 +47,14 @@ class Line:
         return self.marked + self.rest
 
 
+def say(text: str, err: bool = False) -> None:
+    """Print a line on stdout or stderr, which may be closed. click.echo would write UTF-8 to a
+    console that is ASCII."""
+    stream = sys.stderr if err else sys.stdout
+    if stream is not None:
+        print(text if stream.isatty() else click.unstyle(text), file=stream, flush=True)
+
+
 @dataclass(frozen=True)
 class Console:
     """The person's choice of output. `verbosity` is −1 for -q, 0, 1 for -v, 2 for -vv."""
@@ -57,7 +65,7 @@ class Console:
 
     def result(self, data: object, text: str) -> None:
         """The command's answer on stdout: `data` as JSON with --json, else `text`."""
-        click.echo(json.dumps(data) if self.as_json else shown(text, sys.stdout.isatty()))
+        say(json.dumps(data) if self.as_json else shown(text, sys.stdout.isatty()))
 
     def listing(self, data: object, lines: Sequence[Line]) -> None:
         """An answer of several lines, whose first words are coloured on a terminal: `data` as JSON
@@ -76,18 +84,16 @@ class Console:
     def note(self, line: str, level: int = 0) -> None:
         """A line on stderr, shown from the given verbosity on."""
         if self.verbosity >= level:
-            click.echo(line, err=True)
+            say(line, err=True)
 
     def partial(self, t: float, text: str) -> None:
         """An answer as it stands at time t of the flow, on stderr: a line, with --json an event."""
         event = json.dumps({"event": "partial", "t": round(t, 6), "text": text})
-        click.echo(
-            event if self.as_json else f"t={t:.3f}  {shown(text, sys.stderr.isatty())}", err=True
-        )
+        say(event if self.as_json else f"t={t:.3f}  {shown(text, sys.stderr.isatty())}", err=True)
 
     def warn(self, line: str) -> None:
         """A line on stderr that -q does not silence."""
-        click.echo(f"warning: {line}", err=True)
+        say(f"warning: {line}", err=True)
 
     @property
     def quiet(self) -> bool:
@@ -154,11 +160,11 @@ class _Lines:
                 "seconds": round(seconds, 3),
                 "seconds_left": None if left is None else round(left, 3),
             }
-            click.echo(json.dumps(data), err=True)
+            say(json.dumps(data), err=True)
         elif now - self._shown >= PLAIN_SECONDS or done == total:
             self._shown = now
             ending = "" if left is None or done == total else f", {left:.0f} s left"
-            click.echo(f"{self._task}: {done}/{total} {item}".rstrip() + ending, err=True)
+            say(f"{self._task}: {done}/{total} {item}".rstrip() + ending, err=True)
 
 
 @contextlib.contextmanager

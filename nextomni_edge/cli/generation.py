@@ -43,7 +43,7 @@ def picture_size(text: str) -> tuple[int, int]:
 
 def generation_options(command: Command) -> Command:
     """The options that a Request is made of, and --fps."""
-    for option in reversed([*_sampling(), *_lengths(), *_cache()]):
+    for option in reversed([*_sampling(), *_lengths(), *_masked(), *_cache()]):
         command = option(command)
     return command
 
@@ -71,21 +71,6 @@ def _sampling() -> list[Callable[[Command], Command]]:
         sampling("--top-p", type=numbers.SHARE, help="Draw among the likeliest that sum to p."),
         sampling("--guidance", type=numbers.SETTING, help="Classifier-free guidance s; 0 is none."),
         sampling(
-            "--guidance-image",
-            type=numbers.SETTING,
-            help="Masked models: how much a picture that is edited is kept.",
-        ),
-        sampling(
-            "--block",
-            type=numbers.OPTIONAL_COUNT,
-            help="Masked models: tokens that are finished before the next ones begin; 0 is all.",
-        ),
-        sampling(
-            "--threshold",
-            type=numbers.SHARE,
-            help="Masked models: write every token whose score is over it.",
-        ),
-        sampling(
             "--grid",
             metavar="T,T,...",
             help="Times of the steps, rising from 0 to 1; evenly spaced by default.",
@@ -102,17 +87,11 @@ def _lengths() -> list[Callable[[Command], Command]]:
             type=numbers.SHARE,
             help="The probability of its end at which the answer is long enough.",
         ),
-        text("--length", type=numbers.COUNT, help="Masked models: tokens of the answer."),
         text("--extend", help="Grow first, or interleaved with the steps."),
         text(
             "--lead-tokens",
             type=numbers.OPTIONAL_COUNT,
             help="This many tokens first, then the rest, which sees them as given.",
-        ),
-        media(
-            "--size",
-            metavar="WIDTHxHEIGHT",
-            help="Masked models: pixels of the picture, such as 768x512.",
         ),
         media("--seconds", type=numbers.SECONDS, help="How long the sound is, in seconds."),
         media("--frames", type=numbers.COUNT, help="How many frames the video has."),
@@ -122,6 +101,33 @@ def _lengths() -> list[Callable[[Command], Command]]:
             default=8.0,
             show_default=True,
             help="Frames per second of the video's file.",
+        ),
+    ]
+
+
+def _masked() -> list[Callable[[Command], Command]]:
+    masked = under("Masked models")
+    return [
+        masked("--length", type=numbers.COUNT, help="Tokens of the answer."),
+        masked(
+            "--size",
+            metavar="WIDTHxHEIGHT",
+            help="Pixels of the picture, such as 768x512.",
+        ),
+        masked(
+            "--guidance-image",
+            type=numbers.SETTING,
+            help="How much a picture that is edited is kept.",
+        ),
+        masked(
+            "--block",
+            type=numbers.OPTIONAL_COUNT,
+            help="Tokens that are finished before the next ones begin; 0 is all.",
+        ),
+        masked(
+            "--threshold",
+            type=numbers.SHARE,
+            help="Write every token whose score is over it.",
         ),
     ]
 

@@ -275,12 +275,13 @@ class CoreMlRuntime(Runtime):
     def providers(self) -> list[str]:
         return [*(COMPUTE_UNITS if sys.platform == "darwin" else ()), INTERPRETER]
 
+    def default_provider(self) -> str:
+        return self.providers()[-2 if sys.platform == "darwin" else -1]
+
     def load(
         self, component: str, file: Path, spec: GraphSpec, provider: str | None = None
     ) -> Session:
-        units = self.choose_provider(
-            component, provider, self.providers()[-2 if sys.platform == "darwin" else -1]
-        )
+        units = self.choose_provider(component, provider)
         if not file.is_dir():
             raise InputError(f"{component}: {file} is no Core ML package")
         try:

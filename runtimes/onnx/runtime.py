@@ -141,10 +141,13 @@ class OnnxRuntime(Runtime):
     def providers(self) -> list[str]:
         return list(onnxruntime.get_available_providers())
 
+    def default_provider(self) -> str:
+        return "CPUExecutionProvider"
+
     def load(
         self, component: str, file: Path, spec: GraphSpec, provider: str | None = None
     ) -> Session:
-        provider = self.choose_provider(component, provider, "CPUExecutionProvider")
+        provider = self.choose_provider(component, provider)
         options = onnxruntime.SessionOptions()
         # Prepacking stays on: it copies a memory-mapped weight and lets its pages go, while without
         # it MatMulNBits widens the whole weight to float32 in every call (12 times as slow at 32

@@ -241,7 +241,7 @@ class TensorRtRuntime(Runtime):
     def load(
         self, component: str, file: Path, spec: GraphSpec, provider: str | None = None
     ) -> Session:
-        chosen = self.choose_provider(component, provider, "cuda:0")
+        chosen = self.choose_provider(component, provider)
         device = self._devices[chosen]
         try:
             content = content_key(graph_content(file))

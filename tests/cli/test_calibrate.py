@@ -14,7 +14,9 @@ def test_prompts_make_a_set_whose_counts_are_told(
     invoke: Invoke, tiny_bundle: Path, tmp_path: Path
 ) -> None:
     turn = '{"role": "user", "parts": [{"kind": "text", "value": "draw a cat"}]}'
-    (tmp_path / "prompts.jsonl").write_text(
+    prompts = tmp_path / "prompts"
+    prompts.mkdir()
+    (prompts / "prompts.jsonl").write_text(
         f'{{"task": "draw", "answer": "image", "turns": [{turn}]}}'
     )
     found = answered(
@@ -24,7 +26,7 @@ def test_prompts_make_a_set_whose_counts_are_told(
             "-o",
             tmp_path / "set",
             "--prompts",
-            tmp_path,
+            prompts,
             "--bins",
             4,
             "--json",
@@ -38,7 +40,7 @@ def test_prompts_make_a_set_whose_counts_are_told(
         "-o",
         tmp_path / "again",
         "--prompts",
-        tmp_path / "prompts.jsonl",
+        prompts / "prompts.jsonl",
         "--bins",
         4,
     )
@@ -58,6 +60,8 @@ def test_random_numbers_are_warned_of(invoke: Invoke, tiny_bundle: Path, tmp_pat
 
 
 def test_mistakes_are_one_line_each(invoke: Invoke, tiny_bundle: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
     refused(
         invoke("calibrate", tiny_bundle, "-o", tmp_path / "set"),
         2,
@@ -71,12 +75,12 @@ def test_mistakes_are_one_line_each(invoke: Invoke, tiny_bundle: Path, tmp_path:
         "--bins 6",
     )
     refused(
-        invoke("calibrate", tiny_bundle, "-o", tmp_path / "set", "--prompts", tmp_path),
+        invoke("calibrate", tiny_bundle, "-o", tmp_path / "set", "--prompts", empty),
         3,
         "prompts.jsonl: no such file",
     )
     refused(
-        invoke("calibrate", tmp_path, "-o", tmp_path / "set", "--random", 1),
+        invoke("calibrate", empty, "-o", tmp_path / "set", "--random", 1),
         3,
         "no manifest.json inside",
     )

@@ -36,7 +36,6 @@ def test_progress_without_a_terminal_is_silent_unless_asked_for(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for console in (Console(), Console(verbosity=-1), Console(progress_form="none")):
-        assert not console.shows_progress
         with console.progress("index") as advance:
             advance(1, 2, "file")
     assert capsys.readouterr().err == ""
