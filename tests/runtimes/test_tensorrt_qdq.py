@@ -70,7 +70,7 @@ def test_every_component_of_blocks_has_a_form_of_onnxs_own_operators(
     bundle = quantised("int4")
     for component in bundle.manifest.components:
         graph = read_onnx(qdq_form(bundle, component, tmp_path).read_bytes())
-        assert {domain for domain, _ in graph.operators} <= {"", "ai.onnx"}
+        assert {node.domain for node in graph.nodes} <= {"", "ai.onnx"}
 
 
 @pytest.mark.parametrize(
