@@ -7,6 +7,7 @@ import pty
 import re
 import select
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -16,6 +17,14 @@ from tests.sources import ROOT
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[=>]|\r")
 SECONDS = 200.0
+# The new process takes the terminal itself: to fork this one, whose libraries have threads, and run
+# Python before `exec` can wait for ever on a lock that another thread held.
+BEGIN = """
+import fcntl, os, signal, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
 
 
 class Terminal:
@@ -64,13 +73,19 @@ class Terminal:
 @contextmanager
 def terminal(*arguments: object) -> Iterator[Terminal]:
     """`nextomni-edge` with these arguments, in a terminal of 24-bit colours."""
-    pid, descriptor = pty.fork()
-    if pid == 0:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.chdir(ROOT)
-        os.environ |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
-        command = [sys.executable, "-m", "nextomni_edge", *map(str, arguments)]
-        os.execv(command[0], command)
+    descriptor, inside = pty.openpty()
+    command = [sys.executable, "-c", BEGIN, "-m", "nextomni_edge", *map(str, arguments)]
+    child = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor"},
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+        start_new_session=True,
+    )
+    os.close(inside)
+    pid = child.pid
     try:
         yield Terminal(pid, descriptor)
     finally:
