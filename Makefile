@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer was found; install one, or name it: make PYTHON=/path/to/python" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet torch==2.13.0
-	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet -e '.[cpu,train,export,openvino,coreml,tensorrt,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet -e '.[cpu,train,export,openvino,coreml,tensorrt,heif,dev]'
 	touch $(STAMP)
 
 demo: $(STAMP)
@@ -62,8 +62,10 @@ bench: demo
 	for script in $(filter-out $(NAMED:%=benchmarks/%.py),$(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
 	$(BIN)/python benchmarks/performance_page.py
 
+# Processes that share the tests: each has libraries that use all processors themselves.
+JOBS ?= 2
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n $(JOBS)
 
 # llama.cpp is compiled from source, about six minutes.
 test-slow: $(STAMP)

@@ -153,8 +153,8 @@ class OnnxRuntime(Runtime):
         # it MatMulNBits widens the whole weight to float32 in every call (12 times as slow at 32
         # rows of a 3584 × 75776 weight).
         options.intra_op_num_threads = threads()
-        # Without VNNI, products of uint8 and int8 saturate at 16 bits: components were off by up to
-        # 0.25 of their scale. Products of only uint8 do not; where there is VNNI nothing changes.
+        # Products of uint8 and int8 saturate at 16 bits on a processor without VNNI (reported: off
+        # by up to 0.25 of a component's scale). The library then multiplies only uint8.
         options.add_session_config_entry("session.x64quantprecision", "1")
         # warnings about what the optimiser could not fold mean nothing to a user
         options.log_severity_level = 3

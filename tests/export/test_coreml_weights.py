@@ -235,7 +235,7 @@ def test_a_bundle_that_did_not_decide_is_refused(
     with pytest.raises(InputError, match="not a quantised bundle of ONNX graphs"):
         Like(Bundle.open(tiny_bundle))
     other = tiny_model(tmp_path / "other", tiny_config(), seed=1)
-    with pytest.raises(InputError, match="made of another model than"):
+    with pytest.raises(InputError, match="made from a model that is not"):
         export_bundle(
             other, tmp_path / "b", ["embed_text"], target="coreml", coreml=CoreMlOptions(int4)
         )

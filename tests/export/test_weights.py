@@ -3,6 +3,7 @@ content once."""
 
 from __future__ import annotations
 
+import json
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,9 @@ def stream(tiny_checkpoint: Path, tmp_path: Path) -> Open:
     """Opens a stream over the given tensors into an unfinished bundle."""
 
     def open_stream(tensors: dict[str, torch.Tensor]) -> WeightStream:
-        (tmp_path / "config.json").write_bytes((tiny_checkpoint / "config.json").read_bytes())
+        config = json.loads((tiny_checkpoint / "config.json").read_text())
+        config["backbone"]["layers"] = 1  # a checkpoint holds at least a tensor for each layer
+        (tmp_path / "config.json").write_text(json.dumps(config))
         save_file(tensors, tmp_path / "model.safetensors")
         writer = BundleWriter(tmp_path / "bundle")
         writer.path = tmp_path
