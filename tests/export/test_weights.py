@@ -3,8 +3,8 @@ content once."""
 
 from __future__ import annotations
 
-import json
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
