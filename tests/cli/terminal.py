@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,7 +52,12 @@ class Terminal:
             assert left > 0 and self._read(left), f"no {words!r} in {self.text[self._seen :]!r}"
         passed = self.text[self._seen : found]
         self._seen = found + len(words)
+        while words.endswith("> ") and self._waits_for_lines() and time.monotonic() < until:
+            time.sleep(0.01)  # a prompt stands before readline has taken the keys over
         return passed
+
+    def _waits_for_lines(self) -> bool:
+        return bool(termios.tcgetattr(self.descriptor)[3] & termios.ICANON)
 
     def end(self) -> int:
         """Wait for the command to end; its exit code."""

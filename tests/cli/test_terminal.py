@@ -68,12 +68,13 @@ def test_a_picture_is_shown_in_coloured_half_blocks(tiny_bundle: Path) -> None:
         assert re.search(r"\x1b\[38;2;\d+;\d+;\d+;48;2;\d+;\d+;\d+m▀", chat.shown)
 
 
-def test_tab_completes_commands_and_paths(tiny_bundle: Path, media: Path) -> None:
+def test_tab_completes_commands_and_paths(tiny_bundle: Path, media: Path, tmp_path: Path) -> None:
     pytest.importorskip("readline")
+    shutil.copy(media / "red.png", tmp_path)  # no other test puts a red.gif there
     with terminal("chat", tiny_bundle, "--to", "audio", "--seconds", 0.1) as chat:
         chat.expect("you (answer in audio)> ")
-        chat.type(f"/im\t {media}/re\t\n")
-        chat.expect(f"added {media / 'red.png'}")
+        chat.type(f"/im\t {tmp_path}/re\t\n")
+        chat.expect(f"added {tmp_path / 'red.png'}")
         chat.type("/quit\n")
         assert chat.end() == 0
 
