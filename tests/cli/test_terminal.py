@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,10 @@ def test_interrupting_drops_the_line_or_the_answer_and_never_the_conversation(
 ) -> None:
     with terminal("chat", tiny_bundle, "--steps", 65_536, "--temperature", 1) as chat:
         chat.expect(PROMPT)
-        chat.type("half a line\x03")
+        chat.type("half a line")
+        chat.expect("half a line")  # readline has the keys: it waits for the next one
+        time.sleep(0.5)
+        chat.type("\x03")
         chat.expect(PROMPT)
         chat.type("/to image\n")
         chat.expect("you (answer in image)> ")
