@@ -197,6 +197,9 @@ def attempt(console: Console, talk: Conversation) -> bool:
     except EOFError:
         return False
     except KeyboardInterrupt:
+        # CPython notes an interrupt that left `exec` of a text (a lazy import's dataclass, say) and
+        # at its end dies of SIGINT for it, although it was caught here. Any `exec` clears the note.
+        exec("")
         console.note("" if reading else "\nstopped: the conversation is as it was", level=-1)
     except NextOmniError as error:
         console.note(f"error: {error}", level=-1)
