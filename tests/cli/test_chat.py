@@ -4,11 +4,14 @@ mistakes told."""
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 from nextomni_edge.media.image import read_image
 from nextomni_edge.media.video import read_video
 from tests.calls import Invoke, refused
+from tests.sources import ROOT
 
 
 def test_turns_of_every_modality(
@@ -80,3 +83,19 @@ def test_the_first_mistake_in_a_pipe_ends_it_with_its_code(
 def test_help_lists_the_commands_on_stderr(invoke: Invoke, tiny_checkpoint: Path) -> None:
     result = invoke("chat", tiny_checkpoint, stdin="/help\n")
     assert result.exit_code == 0 and result.stdout == "" and "/save FILE" in result.stderr
+
+
+def test_an_interrupt_that_was_caught_does_not_decide_the_exit_code() -> None:
+    script = """
+import builtins
+from types import SimpleNamespace
+from nextomni_edge.cli.console import Console
+from nextomni_edge.cli.verbs.chat import attempt
+builtins.input = lambda prompt: "draw"
+stopped = SimpleNamespace(prompt="", line=lambda line: exec("raise KeyboardInterrupt"))
+assert attempt(Console(), stopped)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0 and "the conversation is as it was" in ended.stderr, ended.stderr
