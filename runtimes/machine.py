@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from nextomni_edge.runtimes.base import threads
+from nextomni_edge.threads import threads
 
 CPU_INFO: Final = Path("/proc/cpuinfo")
 

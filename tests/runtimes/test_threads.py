@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nextomni_edge.runtimes.base import MAX_THREADS, fixed_threads, threads
+from nextomni_edge.threads import MAX_THREADS, fixed_threads, threads
 
 
 @pytest.mark.parametrize(
