@@ -14,13 +14,26 @@ MAX_THREADS: Final = 1024
 _FIXED: Final[ContextVar[int]] = ContextVar("threads", default=0)
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def most_threads() -> int:
+    """Threads that can be asked for: more than a few on a core only wait for one another. With a
+    thousand on two cores a small answer takes minutes."""
+    return min(MAX_THREADS, 4 * cores())
+
+
 def threads() -> int:
-    """Threads from OMP_NUM_THREADS, which the vendors' own builds ignore, at most `MAX_THREADS`; 0,
-    all cores, where it is unset."""
+    """Threads from OMP_NUM_THREADS, which the vendors' own builds ignore, at most `most_threads`;
+    0, all cores, where it is unset."""
     if fixed := _FIXED.get():
         return fixed
     value = os.environ.get(VARIABLE, "")
-    return min(int(value), MAX_THREADS) if re.fullmatch("[0-9]{1,9}", value) else 0
+    return min(int(value), most_threads()) if re.fullmatch("[0-9]{1,9}", value) else 0
 
 
 @contextlib.contextmanager
@@ -56,6 +69,7 @@ def environment_threads(count: int) -> Iterator[None]:
 
 def set_threads(count: int) -> None:
     """Let this process, and those that it starts, compute with so many threads; 0 is all cores."""
+    count = min(count, most_threads())
     if count:
         os.environ[VARIABLE] = str(count)
     else:

@@ -14,6 +14,7 @@ import os
 import select
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from typing import Final, NoReturn, TextIO
 
@@ -44,15 +45,20 @@ def own_stderr(shows: bool) -> Iterator[None]:
         _watch(lines, ends, shows)
     os.close(lines)
     os.close(ends)
-    ours = _text_of(os.dup(2))
+    ours, before = _text_of(os.dup(2)), sys.stderr
     os.dup2(said, 2)
     os.close(said)
+    # another object: the old one may believe that it is a file, which can be wound back
+    sys.stderr = _text_of(2)
     try:
         with stderr_is(ours):
             yield
+    except Exception:  # a fault of this program that nothing caught
+        ours.write(traceback.format_exc())
+        sys.exit(1)
     finally:
+        sys.stderr = before
         with contextlib.suppress(OSError, ValueError):
-            sys.stderr.flush()
             os.write(ended, _DONE)
         os.close(ended)
         with contextlib.suppress(OSError):
@@ -61,7 +67,7 @@ def own_stderr(shows: bool) -> Iterator[None]:
 
 def _text_of(descriptor: int) -> TextIO:
     encoding = getattr(sys.stderr, "encoding", None)
-    raw = os.fdopen(descriptor, "wb", 0)
+    raw = os.fdopen(descriptor, "wb", 0, closefd=descriptor != 2)
     return io.TextIOWrapper(raw, encoding, errors=ERRORS, write_through=True)
 
 

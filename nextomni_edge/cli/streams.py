@@ -47,7 +47,8 @@ def tell(text: str) -> None:
     """Print a line on standard error. There is no place to tell that this failed."""
     if (stream := stderr()) is not None:
         with contextlib.suppress(OSError, ValueError):
-            print(text, file=stream, flush=True)
+            stream.write(f"{text}\n")  # at once: others write too
+            stream.flush()
 
 
 @contextlib.contextmanager
