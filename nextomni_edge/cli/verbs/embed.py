@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
-from nextomni_edge.cli.model import load_model, runtime_options
+from nextomni_edge.cli.model import hashes_option, load_model, runtime_options
 from nextomni_edge.cli.streams import argument_text
 from nextomni_edge.errors import UsageError
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from nextomni_edge.bundle.digests import Hashes
     from nextomni_edge.runtimes.base import Execution
     from nextomni_edge.tokens.chat import Kind
 
@@ -42,6 +43,7 @@ class Item:
 )
 @click.option("--trim", is_flag=True, help="Cut sounds that are longer than the model takes.")
 @runtime_options
+@hashes_option
 @common_options
 def embed(
     console: Console,
@@ -51,6 +53,7 @@ def embed(
     output: Path | None,
     trim: bool,
     execution: Execution,
+    verify_hashes: Hashes,
 ) -> None:
     """Embed FILES (their suffix tells the modality) and texts: L2-normalised, comparable across
     modalities.
@@ -65,7 +68,7 @@ def embed(
     if output:
         check_place(output)
     text = tuple(argument_text(value, "--text") for value in text)
-    model = load_model(console, bundle, execution)
+    model = load_model(console, bundle, execution, verify_hashes)
     items = [Item(file_kind(path), str(path)) for path in files] + [
         Item("text", value) for value in text
     ]
