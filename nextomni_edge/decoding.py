@@ -1,5 +1,5 @@
 """The choices of the commit step, by which published masked models are decoded (METHOD 9). A leaf
-module: config.py stores them, flow/commit.py carries them out."""
+module: config/ stores them, flow/commit.py carries them out."""
 
 from __future__ import annotations
 
