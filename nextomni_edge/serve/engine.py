@@ -90,6 +90,8 @@ class Engine:
             for request, step in steps:
                 job, latest[request] = jobs[request], step
                 if step.record is None:
+                    if request == 0:  # who has an answer may already ask what it took
+                        self.metrics.computed(first.request.kind, len(jobs), generation, began)
                     job.finish(step.answer.decoded())
                 elif job.watched and not job.left:
                     job.show(step)
@@ -99,7 +101,6 @@ class Engine:
                 if all(job.left for job in jobs):
                     self.metrics.cancelled.inc(len(jobs))
                     return
-        self.metrics.computed(first.request.kind, len(jobs), generation, began)
 
     def _as_they_stand(self, jobs: list[Job], latest: dict[int, Step]) -> None:
         for request, job in enumerate(jobs):

@@ -77,6 +77,11 @@ class Job:
         """Nobody waits for it any more: the engine drops it."""
         self.left = True
 
+    @property
+    def finished(self) -> bool:
+        """Whether the answer, or an error, is here."""
+        return self._outcome is not None
+
     async def steps(self) -> AsyncIterator[Step]:
         """The steps as they are taken. Ends with the job."""
         while self._steps or self._outcome is None:

@@ -22,6 +22,7 @@ from nextomni_edge.serve.schemas import GenerateRequest, Message
 from nextomni_edge.serve.service import Service, event_stream, service_of
 
 router = APIRouter()
+LATE_PREVIEWS = 4
 
 
 @router.post("/v1/generate")
@@ -73,12 +74,13 @@ def described(served: Served, job: Job, answer: Answer) -> dict[str, Any]:
 
 
 async def events(service: Service, served: Served, job: Job, preview: bool) -> AsyncIterator[bytes]:
-    """The flow's events. x_t of a text is also shown as text, which costs nothing."""
+    """The flow's events. x_t of a text is also shown as text, which costs nothing. Once the answer
+    is here, previews of the steps that were not sent yet would only delay it: few are made."""
     async for step in job.steps():
         data = moment(step)
         if step.answer.modality == "text":
             data["text"] = step.answer.text
-        elif preview:
+        elif preview and (not job.finished or step.number % LATE_PREVIEWS == 0):
             data |= await service.off_loop(shown, step.answer)
         yield event(data, "step")
     answer = await job.answer()
