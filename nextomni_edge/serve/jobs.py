@@ -34,7 +34,7 @@ class Asker:
 class Job:
     """One answer to compute: a conversation, settings and a seed.
 
-    key: jobs with the same key may share their forwards. watched: the client is told each step.
+    key: jobs with the same key may share their forwards. watched: each step is shown to the client.
     left: nobody waits for it any more. partial: the answer was taken before its last step.
 
     The client waits on `loop`, until `deadline` of its clock; the engine's thread finishes the job.
