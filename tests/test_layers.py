@@ -24,6 +24,7 @@ BASE = {
     "outputs",
     "formats",
     "formats.gguf",
+    "threads",
 }
 STORED = BASE | {"checkpoints", "bundle"}
 IMPORTING = {
@@ -44,6 +45,7 @@ MAY_IMPORT = {
     "extras": {"errors"},
     "spec": set[str](),
     "privacy": set[str](),
+    "threads": set[str](),
     "files": {"errors"},
     "outputs": {"errors", "files"},
     "formats": {"errors"},
