@@ -40,6 +40,7 @@ VERBS: Final = {
     "run": "Any modality in, any modality out.",
     "bench": "Time generations part by part, against a baseline.",
     "chat": "Talk with a model in turns.",
+    "serve": "Answer clients over HTTP, with a page to play with.",
     "embed": "Write the embeddings of texts and media files.",
     "search": "Index a folder of mixed media and find by any modality.",
     "compile": "Build TensorRT engines, on the device that runs them or ahead of time.",
