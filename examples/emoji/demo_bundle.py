@@ -24,11 +24,11 @@ def exporter_digest() -> str:
 
     package = Path(nextomni_edge.__file__).parent
     digest = hashlib.sha256()
-    for folder in ("export", "models", "bundle"):
-        for source in sorted((package / folder).glob("*.py")):
+    for folder in ("bundle", "config", "export", "models", "verify"):
+        for source in sorted((package / folder).rglob("*.py")):
             digest.update(source.read_bytes())
-    for name in ("graphs.py", "spec.py", "config.py", "verify.py"):
-        digest.update((package / name).read_bytes() if (package / name).exists() else b"")
+    for name in ("graphs.py", "spec.py"):
+        digest.update((package / name).read_bytes())
     return digest.hexdigest()
 
 
