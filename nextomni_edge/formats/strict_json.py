@@ -100,7 +100,7 @@ def read_dataclass(cls: type[T], data: object, where: str) -> T:
     missing keys and wrong types."""
     if not isinstance(data, Mapping):
         raise InputError(f"{where}: found {type(data).__name__}, expected an object")
-    hints = _hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]  # a class is hashable
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in data:
         if key not in fields:

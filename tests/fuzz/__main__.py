@@ -2,8 +2,8 @@
 
 Inputs are files of corpus/TARGET, damaged; those whose error has not been seen before join the
 inputs of this run. It ends with the input's path and exit code 1 at anything but an error of ours,
-at an execution of over ten seconds, and where 2 GB of memory were taken. `FUZZ_STATE=FILE` counts executions over
-several runs: a run goes on where the last one stopped.
+at an execution of over ten seconds, and where 2 GB of memory were taken. `FUZZ_STATE=FILE` counts
+executions over several runs: a run goes on where the last one stopped.
 """
 
 from __future__ import annotations
