@@ -232,7 +232,8 @@ def group_norm(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float)
     centred = grouped - grouped.mean(dim=-1, keepdim=True)
     spread = centred.square().mean(dim=-1, keepdim=True)
     normalised = (centred / (spread + eps).sqrt()).reshape(x.shape)
-    return normalised * weight[:, None, None] + bias[:, None, None]
+    out: Tensor = normalised * weight[:, None, None] + bias[:, None, None]
+    return out
 
 
 def _describe(
