@@ -26,6 +26,8 @@ BLOCK_SIZES: Final = (16, 32, 64, 128)  # of ONNX Runtime's block-quantised oper
 LARGEST_WEIGHT: Final = 2**32 - 1
 # bytes in float32; smaller tensors stand inside their graph, unchanged by the bundle's precision
 INLINE: Final = 1024
+# in the golden trace's data: which processor recorded it
+PROCESSOR: Final = "processor"
 
 Arithmetic = Literal["float32", "float16", "int8"]
 
@@ -150,8 +152,8 @@ class Quantisation:
 @dataclass(frozen=True)
 class Manifest:
     """The whole manifest. `files` covers every file of the bundle except the manifest itself.
-    `measured` is the result of `report` on a variant, and no part of the bundle's identity (see
-    reader.bundle_identity)."""
+    `measured` is the result of `report` on a variant. It and the golden trace's `PROCESSOR` are no
+    part of the bundle's identity (see reader.bundle_identity)."""
 
     format: Literal["nextomni-edge-bundle"]
     version: Literal[1]

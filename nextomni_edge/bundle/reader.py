@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from nextomni_edge.bundle.component_format import Stored
 from nextomni_edge.bundle.digests import Hashes, check_digests
 from nextomni_edge.bundle.manifest import (
     MANIFEST,
+    PROCESSOR,
     FileRecord,
     Manifest,
     manifest_text,
@@ -120,13 +121,22 @@ class Bundle:
 
 
 def bundle_identity(path: Path) -> str:
-    """The SHA-256 that names a bundle: that of its manifest before any measurement. The manifest
-    holds the digest of every other file. InputError: the manifest cannot be read."""
+    """The SHA-256 that names a bundle: that of its manifest without what the machine adds, which
+    is any measurement and the processor of the golden trace. The manifest holds the digest of every
+    other file. InputError: the manifest cannot be read."""
     data = read_json(path / MANIFEST, MAX_MANIFEST)
-    if not isinstance(data, dict) or "measured" not in data:
+    if not isinstance(data, dict) or (bare := _without_machine(data)) == data:
         return file_sha256(path / MANIFEST)
-    bare = {key: value for key, value in data.items() if key != "measured"}
     return hashlib.sha256(manifest_text(bare).encode()).hexdigest()
+
+
+def _without_machine(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    bare = {key: value for key, value in manifest.items() if key != "measured"}
+    golden = bare.get("golden")
+    if isinstance(golden, dict) and isinstance(data := golden.get("data"), dict):
+        kept = {key: value for key, value in data.items() if key != PROCESSOR}
+        bare["golden"] = golden | {"data": kept}
+    return bare
 
 
 def walk(path: Path, depth: int = 0) -> list[str]:

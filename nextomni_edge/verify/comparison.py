@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,11 @@ FLOAT16_TIE: Final = 2e-2
 # layers. OpenVINO, of the demo's six quantised variants: 1.8e-2.
 INT8_LIMIT: Final = 1e-1
 INT8_TIE: Final = 1e-1
-COARSENESS: Final[tuple[Arithmetic, ...]] = ("float32", "float16", "int8")
+ELSEWHERE_LIMIT: Final = 2e-2
+ELSEWHERE_TIE: Final = 2e-2
+# the arithmetic of a comparison; "int8-elsewhere": the golden trace is of another kind of processor
+Compared = Arithmetic | Literal["int8-elsewhere"]
+COARSENESS: Final[tuple[Compared, ...]] = ("float32", "float16", "int8-elsewhere", "int8")
 # These round a quantised layer's input inside the kernels that they fuse: a value on the border of
 # two integers may go to either, and what a layer read cannot be had without changing it.
 ROUND_THEMSELVES: Final = ("openvino",)
@@ -58,7 +62,7 @@ class ComponentResult:
     and codes at a tie."""
 
     cases: int = 0
-    arithmetic: Arithmetic = "float32"
+    arithmetic: Compared = "float32"
     error: float = 0.0
     limit: float = LIMIT
     # of a waveform: mean absolute difference of the log-mel, reported next to the samples' error
@@ -73,7 +77,7 @@ class TaskResult:
     the other run by a tie (it is compared up to there)."""
 
     steps: int = 0
-    arithmetic: Arithmetic = "float32"
+    arithmetic: Compared = "float32"
     draws: int = 0
     all_draws: int = 0
     smallest_margin: float | None = None
@@ -199,13 +203,30 @@ def rounds_itself(record: ComponentRecord, execution: Execution | None) -> bool:
     )
 
 
-def arithmetic_of(record: ComponentRecord, execution: Execution | None) -> Arithmetic:
-    """The arithmetic of a component in its runtime."""
-    return "int8" if rounds_itself(record, execution) else record.arithmetic
+def arithmetic_of(
+    record: ComponentRecord, execution: Execution | None, elsewhere: bool = False
+) -> Compared:
+    """The arithmetic of a component in its runtime. `elsewhere`: the other run was on another kind
+    of processor."""
+    if rounds_itself(record, execution):
+        return "int8"
+    if elsewhere and record.arithmetic == "float32" and multiplies_integers(record):
+        return "int8-elsewhere"
+    return record.arithmetic
 
 
-def limit(component: str, arithmetic: Arithmetic = "float32") -> float:
+def multiplies_integers(record: ComponentRecord) -> bool:
+    """Whether a layer of the component multiplies 8-bit integers while it runs."""
+    return any(
+        decision.rounds_input and decision.scheme != "float8"
+        for decision in record.quantisation.values()
+    )
+
+
+def limit(component: str, arithmetic: Compared = "float32") -> float:
     """The largest allowed error of a component's float output, relative to its scale."""
+    if arithmetic == "int8-elsewhere":
+        return ELSEWHERE_LIMIT
     if arithmetic == "int8":
         return INT8_LIMIT
     if arithmetic == "float16":
@@ -213,9 +234,12 @@ def limit(component: str, arithmetic: Arithmetic = "float32") -> float:
     return LIMITS.get(component, LIMIT)
 
 
-def tie(arithmetic: Arithmetic) -> float:
+def tie(arithmetic: Compared) -> float:
     """The margin within which a decision may fall either way."""
-    return {"float32": TIE, "float16": FLOAT16_TIE, "int8": INT8_TIE}[arithmetic]
+    ties: dict[Compared, float] = {
+        "float32": TIE, "float16": FLOAT16_TIE, "int8": INT8_TIE, "int8-elsewhere": ELSEWHERE_TIE
+    }  # fmt: skip
+    return ties[arithmetic]
 
 
 def within(measured: float, limit: float) -> bool:

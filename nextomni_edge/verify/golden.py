@@ -4,7 +4,9 @@ show that it computes the same.
 The file holds, as safetensors: `component/NAME/CASE/{input,output}/WIRE` (full float outputs),
 `task/NAME/...` (whole generations: x_t and x_1 of every step, margins, what was decoded),
 `preparation/KIND/INDEX/{given,made}` (see verify/preparation.py; older bundles have none), and
-`digest/FILE`, the SHA-256 of every graph, weight, table and tokenizer as exported.
+`digest/FILE`, the SHA-256 of every graph, weight, table and tokenizer as exported. The manifest
+holds the rest: names, tasks, and where a component computes in integers, the recording processor's
+features (`PROCESSOR`, see verify/processor.py).
 
 What it proves. The outputs show that this runtime on this device computes what the exporter saw;
 they cannot show the last bit of a weight, or a row of a table that no case touches. The digests do:
@@ -20,6 +22,7 @@ from typing import Any, Final
 import numpy as np
 
 from nextomni_edge.bundle import Bundle
+from nextomni_edge.bundle.manifest import PROCESSOR
 from nextomni_edge.checkpoints.directory import file_sha256
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.formats.onnx_read import read_onnx
@@ -35,13 +38,18 @@ VERSION: Final = 1
 
 class GoldenTrace:
     """The trace in memory: `cases` by component and case (inputs, outputs), `tasks` by name,
-    `prepared` by kind and index (given, made), `digests` by file."""
+    `prepared` by kind and index (given, made), `digests` by file.
+
+    `processor` is what `integer_features` said where the trace was recorded. It is empty where no
+    component computes in integers, and where an older release recorded the trace.
+    """
 
     def __init__(self) -> None:
         self.cases: dict[str, dict[str, tuple[dict[str, Array], dict[str, Array]]]] = {}
         self.tasks: dict[str, tuple[Task, Trajectory]] = {}
         self.prepared: dict[str, tuple[Array, Array]] = {}
         self.digests: dict[str, str] = {}
+        self.processor: tuple[str, ...] = ()
 
     def tensors(self) -> dict[str, Array]:
         """The file's tensors."""
@@ -68,7 +76,8 @@ class GoldenTrace:
 
     def data(self) -> dict[str, object]:
         """The data that goes with the tensors, for the manifest."""
-        return {
+        processor = {PROCESSOR: list(self.processor)} if self.processor else {}
+        return processor | {
             "version": VERSION,
             "cases": {component: list(cases) for component, cases in self.cases.items()},
             "tasks": {name: task_to_json(task) for name, (task, _) in self.tasks.items()},
@@ -110,6 +119,7 @@ def _read(file: TensorFile, data: Mapping[str, Any], trace: GoldenTrace) -> None
                 f"{prefix}/{leaf}".lstrip("/"): array.tobytes().hex()
                 for leaf, array in leaves.items()
             }
+    trace.processor = tuple(data.get(PROCESSOR, ()))
     for name in data.get("prepared", ()):
         leaves = tree[f"preparation/{name}"]
         trace.prepared[name] = (leaves["given"], leaves["made"])

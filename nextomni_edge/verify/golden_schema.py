@@ -3,12 +3,14 @@ bundle can do, whole. Every fault is an InputError."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 
 from nextomni_edge.bundle import Bundle
+from nextomni_edge.bundle.manifest import PROCESSOR
 from nextomni_edge.errors import InputError
 from nextomni_edge.spec import GraphSpec, TensorSpec
 from nextomni_edge.tasks import Task, plans_of, unable
@@ -19,10 +21,13 @@ from nextomni_edge.verify.trajectory import Trajectory
 
 Cases = Mapping[str, tuple[dict[str, Array], dict[str, Array]]]
 MAX_STEPS: Final = 64
+MAX_FEATURES: Final = 32
+_FEATURE = re.compile(r"[a-z0-9_]{1,32}")
 
 
 def check_data(data: Mapping[str, Any]) -> None:
-    """The JSON that goes with the arrays: cases by component, tasks by name."""
+    """The JSON that goes with the arrays: cases by component, tasks by name, and the features of
+    the processor where there are any."""
     cases, tasks = data.get("cases"), data.get("tasks")
     if not isinstance(cases, dict) or not isinstance(tasks, dict):
         raise InputError("cases and tasks must be objects")
@@ -31,6 +36,17 @@ def check_data(data: Mapping[str, Any]) -> None:
             raise InputError(f"cases of {component[:80]!a} are no list of names")
         if len(set(names)) != len(names):
             raise InputError(f"cases of {component[:80]!a} have a name twice")
+    if PROCESSOR in data:
+        _check_processor(data[PROCESSOR])
+
+
+def _check_processor(features: object) -> None:
+    if not isinstance(features, list) or not 0 < len(features) <= MAX_FEATURES:
+        raise InputError(f"processor must be a list of 1 to {MAX_FEATURES} names")
+    for feature in features:
+        if not isinstance(feature, str) or not _FEATURE.fullmatch(feature):
+            shown = ascii(feature)[:80]
+            raise InputError(f"processor has {shown}, expected names of a-z, 0-9 and _")
 
 
 def check_trace(

@@ -10,7 +10,7 @@ from nextomni_edge.errors import NextOmniError
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.runtimes.base import Execution
 from nextomni_edge.spec import ComponentName
-from nextomni_edge.verify import components, golden, preparation, trajectory
+from nextomni_edge.verify import components, golden, preparation, processor, trajectory
 from nextomni_edge.verify.comparison import (
     COARSENESS,
     FLOAT16_LOG_MEL_LIMIT,
@@ -51,6 +51,8 @@ def replay(
             "the trace was recorded from the bundle's own graphs, not compared with PyTorch;"
             " `verify --against MODEL` does that"
         )
+    if elsewhere := processor.difference(bundle, trace):
+        report.notes.append(elsewhere)
     if check_digests:
         report.failures += golden.changed(bundle, trace)
         report.digests = len(trace.digests)
@@ -63,7 +65,8 @@ def replay(
     for index, (name, cases) in enumerate(trace.cases.items()):
         if progress:
             progress(f"verify {name}", index / total)
-        result = report.components.setdefault(name, component_result(bundle, name, execution))
+        result = component_result(bundle, name, execution, elsewhere is not None)
+        report.components[name] = result
         for case, (inputs, outputs) in cases.items():
             report.failures += components.compare(
                 model.session(name), case, inputs, outputs, result, bundle.config
@@ -80,7 +83,7 @@ def replay(
                 " PyTorch"
             )
             continue
-        report.tasks[name] = task_result(bundle, execution)
+        report.tasks[name] = task_result(bundle, execution, elsewhere is not None)
         try:
             report.failures += compare_runs(
                 name, trajectory.run(model, task), expected, report.tasks[name], bundle.config.audio
@@ -99,17 +102,19 @@ def ran_on(bundle: Bundle, execution: Execution | None) -> str:
 
 
 def component_result(
-    bundle: Bundle, component: str, execution: Execution | None
+    bundle: Bundle, component: str, execution: Execution | None, elsewhere: bool = False
 ) -> ComponentResult:
-    """An empty result, with the limit of the component's arithmetic."""
-    arithmetic = arithmetic_of(bundle.manifest.components[component], execution)
+    """An empty result, with the limit of the component's arithmetic. `elsewhere`: the other run was
+    on another kind of processor."""
+    arithmetic = arithmetic_of(bundle.manifest.components[component], execution, elsewhere)
     return ComponentResult(arithmetic=arithmetic, limit=limit(component, arithmetic))
 
 
-def task_result(bundle: Bundle, execution: Execution | None) -> TaskResult:
+def task_result(bundle: Bundle, execution: Execution | None, elsewhere: bool = False) -> TaskResult:
     """An empty result. A whole generation is as coarse as its coarsest component."""
     found = {
-        arithmetic_of(component, execution) for component in bundle.manifest.components.values()
+        arithmetic_of(component, execution, elsewhere)
+        for component in bundle.manifest.components.values()
     }
     return TaskResult(arithmetic=max(found, key=COARSENESS.index))
 

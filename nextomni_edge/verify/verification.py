@@ -16,7 +16,7 @@ from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.runtimes.base import Execution
 from nextomni_edge.runtimes.choice import choose
 from nextomni_edge.tasks import Plan, plans_of, unable
-from nextomni_edge.verify import components, golden, preparation, trajectory
+from nextomni_edge.verify import components, golden, preparation, processor, trajectory
 from nextomni_edge.verify.cases import cases
 from nextomni_edge.verify.comparison import Report
 from nextomni_edge.verify.golden import GoldenTrace
@@ -123,6 +123,7 @@ def _compare(
     comparison.trace.prepared = preparation.record(bundle.config, model.tokenizer)
     report.providers = model.providers()
     comparison.trace.digests = golden.digests(bundle)
+    comparison.trace.processor = processor.features(bundle)
     return report, comparison.trace
 
 

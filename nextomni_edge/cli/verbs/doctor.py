@@ -280,12 +280,12 @@ def proof(report: Report, allow_unchecked: bool) -> Iterator[Check]:
     """What the replay showed: where it ran, components, generations and files."""
     from nextomni_edge.verify import VerificationError
 
+    notes = "".join(f"; {note}" for note in report.notes)
     try:
         report.require(allow_unchecked)
-        notes = "".join(f"; {note}" for note in report.notes)
         yield Check("proof", "golden trace", "ok", f"replayed on {report.place}{notes}")
     except VerificationError as error:
-        detail = " ".join(str(error).split())
+        detail = " ".join(str(error).split()) + notes
         yield Check("proof", "golden trace", "FAIL", detail, error.exit_code)
     worst = max(report.components, key=lambda name: report.components[name].error, default=None)
     largest = f", largest error {report.components[worst].error:.1e} ({worst})" if worst else ""
