@@ -159,7 +159,9 @@ def main() -> None:
     }
     for path in given.bundles:
         found[path.name] = (
-            replayed(path, given.tasks, given.skip) if given.what == "replay" else cost(path, given.repeats)
+            replayed(path, given.tasks, given.skip)
+            if given.what == "replay"
+            else cost(path, given.repeats)
         )
         given.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 

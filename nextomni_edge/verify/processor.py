@@ -8,7 +8,7 @@ tolerance (`comparison.ELSEWHERE_LIMIT`). A float32 component is not: its tolera
 from __future__ import annotations
 
 from nextomni_edge.bundle import Bundle
-from nextomni_edge.runtimes import machine
+from nextomni_edge.runtimes.machine import integer_features
 from nextomni_edge.verify.comparison import multiplies_integers
 from nextomni_edge.verify.golden import GoldenTrace
 
@@ -17,7 +17,7 @@ def features(bundle: Bundle) -> tuple[str, ...]:
     """What a trace of this bundle keeps of this processor: nothing where no component multiplies
     integers."""
     components = bundle.manifest.components.values()
-    return machine.integer_features() if any(map(multiplies_integers, components)) else ()
+    return integer_features() if any(map(multiplies_integers, components)) else ()
 
 
 def difference(bundle: Bundle, trace: GoldenTrace) -> str | None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from nextomni_edge.bundle import Bundle, bundle_identity
 from nextomni_edge.errors import InputError
 from nextomni_edge.runtimes import machine
-from nextomni_edge.verify import Report, golden, replay
+from nextomni_edge.verify import Report, golden, processor, replay
 from nextomni_edge.verify.comparison import ELSEWHERE_LIMIT, LIMIT, limit, multiplies_integers
 from nextomni_edge.verify.golden_schema import check_data
 from tests.bundle.damage import manifest
@@ -46,7 +46,7 @@ def said(report: Report) -> list[str]:
 
 @pytest.fixture
 def on_haswell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "integer_features", lambda: HASWELL)
+    monkeypatch.setattr(processor, "integer_features", lambda: HASWELL)
 
 
 def integer_components(path: Path) -> set[str]:
@@ -87,7 +87,7 @@ def test_a_real_fault_fails_on_either_kind(
     variant: Variant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: tuple[str, ...] | None
 ) -> None:
     if here:
-        monkeypatch.setattr(machine, "integer_features", lambda: here)
+        monkeypatch.setattr(processor, "integer_features", lambda: here)
     path = tamper.copy(variant("int8"), tmp_path / "bundle")
     tamper.tensor(path, "backbone", BIAS, shift(0.25))
     report = replay(Bundle.open(path), check_digests=False)
@@ -104,7 +104,7 @@ def test_a_small_difference_fails_here_and_passes_elsewhere(
     here = replay(bundle, check_digests=False)
     assert LIMIT < here.components["backbone"].error < ELSEWHERE_LIMIT
     assert any(failure.startswith("backbone: ") for failure in here.failures)
-    monkeypatch.setattr(machine, "integer_features", lambda: HASWELL)
+    monkeypatch.setattr(processor, "integer_features", lambda: HASWELL)
     there = replay(bundle, check_digests=False)
     assert not any(failure.startswith("backbone: ") for failure in there.failures)
 
@@ -114,7 +114,7 @@ def test_a_trace_of_an_older_release_opens_and_is_held_to_the_exact_tolerance(
 ) -> None:
     path = tamper.copy(variant("int8"), tmp_path / "bundle")
     manifest(lambda data: data["golden"]["data"].pop("processor"))(path)
-    monkeypatch.setattr(machine, "integer_features", lambda: HASWELL)
+    monkeypatch.setattr(processor, "integer_features", lambda: HASWELL)
     report = replay(Bundle.open(path))
     assert report.failures == [] and said(report) == []
     assert report.components["backbone"].limit == LIMIT
@@ -150,7 +150,7 @@ def test_verify_and_doctor_say_it_in_one_line(
 
 
 @pytest.mark.parametrize(
-    ("processor", "error"),
+    ("features", "error"),
     [
         ("avx2", "processor must be a list of 1 to 32 names"),
         ([], "processor must be a list of 1 to 32 names"),
@@ -161,9 +161,9 @@ def test_verify_and_doctor_say_it_in_one_line(
         (None, "processor must be a list of 1 to 32 names"),
     ],
 )
-def test_a_processor_that_is_no_list_of_names_is_refused(processor: object, error: str) -> None:
+def test_a_processor_that_is_no_list_of_names_is_refused(features: object, error: str) -> None:
     with pytest.raises(InputError) as raised:
-        check_data({"cases": {}, "tasks": {}, "processor": processor})
+        check_data({"cases": {}, "tasks": {}, "processor": features})
     assert str(raised.value) == error
 
 
