@@ -3,13 +3,16 @@
 
     python benchmarks/int8_processors.py replay BUNDLE... -o OUT.json
     qemu-x86_64 -cpu Haswell python benchmarks/int8_processors.py replay BUNDLE... -o OUT.json
+    python benchmarks/int8_processors.py roundings BUNDLE... -o OUT.json
     python benchmarks/int8_processors.py cost BUNDLE... -o OUT.json
 
 `replay` compares without any tolerance: of each component the largest error relative to an output's
 scale, and the margins of the codes that differ; of each generation the margins of the draws at its
-first step that differs. `--precision 0` turns the option off. `cost` times each component with the
-option off and on, interleaved: the median and the least of `--repeats` calls. The least is what the
-machine's other work disturbs least.
+first step that differs. `--precision 0` turns the option off.
+`roundings` moves a component's float inputs by their last digit (`DIGIT`), as another float kernel
+would, and records how far its outputs go: a value on the border of two integers falls to the other
+one. `cost` times each component with the option off and on, interleaved: the median and the least
+of `--repeats` calls. The least is what the machine's other work disturbs least.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ from nextomni_edge.verify.components import MARGINS
 from nextomni_edge.verify.golden import GoldenTrace
 
 OPTION: Final = "session.x64quantprecision"
+DIGIT: Final = 3e-7  # relative; the demo in float32 differs by 7.5e-8 under Haswell
 OPTIONS: Final = onnxruntime.SessionOptions
 
 
@@ -105,6 +109,41 @@ def replayed(path: Path, tasks: list[str], skip: list[str]) -> dict[str, Any]:
     return found
 
 
+def roundings(path: Path, repeats: int) -> dict[str, Any]:
+    """The largest errors of each component over `repeats` seeds of moved inputs, by output."""
+    bundle, random = Bundle.open(path, verify_hashes=False), np.random.default_rng(0)
+    model, trace = EdgeModel.from_bundle(bundle, Execution("onnx")), golden.read(bundle)
+    found: dict[str, Any] = {}
+    for name, cases in trace.cases.items():
+        errors, codes, flips = [], 0, 0
+        for inputs, expected in cases.values():
+            for _ in range(repeats):
+                outputs = model.session(name).run(moved(inputs, random))
+                floats = [key for key in outputs if key != Wire.CODES]
+                errors += [error(outputs[key], expected[key]) for key in floats]
+                if Wire.CODES in outputs:
+                    codes += expected[Wire.CODES].size
+                    flips += int((outputs[Wire.CODES] != expected[Wire.CODES]).sum())
+        found[name] = {
+            "error": max(errors, default=0.0),
+            "median_error": float(np.median(errors)) if errors else 0.0,
+            "codes": codes,
+            "differ": flips,
+        }
+        print(path.name, name, found[name], flush=True)
+    return found
+
+
+def moved(inputs: dict[str, Any], random: np.random.Generator) -> dict[str, Any]:
+    """Float32 inputs times 1 ± DIGIT."""
+    return {
+        name: (value * (1 + DIGIT * random.uniform(-1, 1, value.shape))).astype(np.float32)
+        if value.dtype == np.float32
+        else value
+        for name, value in inputs.items()
+    }
+
+
 def cost(path: Path, repeats: int) -> dict[str, Any]:
     """Milliseconds of one call on each component's last case, with the option off and on."""
     bundle = Bundle.open(path, verify_hashes=False)
@@ -141,7 +180,7 @@ def cost(path: Path, repeats: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("replay", "cost"))
+    parser.add_argument("what", choices=("replay", "roundings", "cost"))
     parser.add_argument("bundles", nargs="+", type=Path)
     parser.add_argument("--precision", choices=("0", "1"), default="1")
     parser.add_argument("--tasks", nargs="*", default=["all"])
@@ -158,11 +197,11 @@ def main() -> None:
         "onnxruntime": onnxruntime.__version__,
     }
     for path in given.bundles:
-        found[path.name] = (
-            replayed(path, given.tasks, given.skip)
-            if given.what == "replay"
-            else cost(path, given.repeats)
-        )
+        if given.what == "replay":
+            found[path.name] = replayed(path, given.tasks, given.skip)
+        else:
+            measure = roundings if given.what == "roundings" else cost
+            found[path.name] = measure(path, given.repeats)
         given.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 

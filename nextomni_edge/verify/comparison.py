@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,13 +35,15 @@ FLOAT16_LOG_MEL_LIMIT: Final = 5e-2
 FLOAT16_TIE: Final = 2e-2
 # llama.cpp rounds what a quantised matrix reads to 8 bits, a block at a time: 2.2e-2 after five
 # layers. OpenVINO, of the demo's six quantised variants: 1.8e-2.
+# Another kind of processor, the demo under an emulated Haswell: 2.4e-2 (INT4 backbone) and 5.4e-7
+# (INT8). A value on the border of two integers falls to the other one there; inputs moved by a last
+# digit move the INT8 static backbone by 6.8e-2. benchmarks/int8_processors.py measures both.
 INT8_LIMIT: Final = 1e-1
 INT8_TIE: Final = 1e-1
-ELSEWHERE_LIMIT: Final = 2e-2
-ELSEWHERE_TIE: Final = 2e-2
-# the arithmetic of a comparison; "int8-elsewhere": the golden trace is of another kind of processor
-Compared = Arithmetic | Literal["int8-elsewhere"]
-COARSENESS: Final[tuple[Compared, ...]] = ("float32", "float16", "int8-elsewhere", "int8")
+# Draws of a whole generation on another kind of processor: margins of up to 0.60 (INT8 dynamic,
+# picture, fifth step), as one value rounded otherwise moves every later row.
+OTHER_PROCESSOR_TIE: Final = 1.0
+COARSENESS: Final[tuple[Arithmetic, ...]] = ("float32", "float16", "int8")
 # These round a quantised layer's input inside the kernels that they fuse: a value on the border of
 # two integers may go to either, and what a layer read cannot be had without changing it.
 ROUND_THEMSELVES: Final = ("openvino",)
@@ -62,7 +64,7 @@ class ComponentResult:
     and codes at a tie."""
 
     cases: int = 0
-    arithmetic: Compared = "float32"
+    arithmetic: Arithmetic = "float32"
     error: float = 0.0
     limit: float = LIMIT
     # of a waveform: mean absolute difference of the log-mel, reported next to the samples' error
@@ -77,7 +79,7 @@ class TaskResult:
     the other run by a tie (it is compared up to there)."""
 
     steps: int = 0
-    arithmetic: Compared = "float32"
+    arithmetic: Arithmetic = "float32"
     draws: int = 0
     all_draws: int = 0
     smallest_margin: float | None = None
@@ -205,14 +207,11 @@ def rounds_itself(record: ComponentRecord, execution: Execution | None) -> bool:
 
 def arithmetic_of(
     record: ComponentRecord, execution: Execution | None, elsewhere: bool = False
-) -> Compared:
+) -> Arithmetic:
     """The arithmetic of a component in its runtime. `elsewhere`: the other run was on another kind
     of processor."""
-    if rounds_itself(record, execution):
-        return "int8"
-    if elsewhere and record.arithmetic == "float32" and multiplies_integers(record):
-        return "int8-elsewhere"
-    return record.arithmetic
+    other = rounds_itself(record, execution) or (elsewhere and multiplies_integers(record))
+    return "int8" if other else record.arithmetic
 
 
 def multiplies_integers(record: ComponentRecord) -> bool:
@@ -223,10 +222,8 @@ def multiplies_integers(record: ComponentRecord) -> bool:
     )
 
 
-def limit(component: str, arithmetic: Compared = "float32") -> float:
+def limit(component: str, arithmetic: Arithmetic = "float32") -> float:
     """The largest allowed error of a component's float output, relative to its scale."""
-    if arithmetic == "int8-elsewhere":
-        return ELSEWHERE_LIMIT
     if arithmetic == "int8":
         return INT8_LIMIT
     if arithmetic == "float16":
@@ -234,12 +231,9 @@ def limit(component: str, arithmetic: Compared = "float32") -> float:
     return LIMITS.get(component, LIMIT)
 
 
-def tie(arithmetic: Compared) -> float:
+def tie(arithmetic: Arithmetic) -> float:
     """The margin within which a decision may fall either way."""
-    ties: dict[Compared, float] = {
-        "float32": TIE, "float16": FLOAT16_TIE, "int8": INT8_TIE, "int8-elsewhere": ELSEWHERE_TIE
-    }  # fmt: skip
-    return ties[arithmetic]
+    return {"float32": TIE, "float16": FLOAT16_TIE, "int8": INT8_TIE}[arithmetic]
 
 
 def within(measured: float, limit: float) -> bool:

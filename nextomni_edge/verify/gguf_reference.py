@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from nextomni_edge.bundle import Bundle
+from nextomni_edge.bundle.manifest import Arithmetic
 from nextomni_edge.errors import GateError, MissingRuntimeError
 from nextomni_edge.formats.gguf import GgufTensor, gguf_name, read_gguf
 from nextomni_edge.models.components import Component, components
@@ -20,7 +21,7 @@ from nextomni_edge.runtimes.base import READERS, Array, Session, runtime
 from nextomni_edge.runtimes.state import Ids, State
 from nextomni_edge.runtimes.torch import TorchSession
 from nextomni_edge.spec import ComponentName, Precision, Wire
-from nextomni_edge.verify.comparison import Compared, error, limit, within
+from nextomni_edge.verify.comparison import error, limit, within
 
 # ‖Ŵ − W‖ / ‖W‖ that rounding to a format makes at the most, doubled: beyond it, the file holds
 # another model.
@@ -51,7 +52,7 @@ class RuntimeInLockstep(Session):
     are passed on, so that the two never part over a rounding. GateError: they differ by more than
     the limit of the arithmetic."""
 
-    def __init__(self, checked: Session, runtime: Session, arithmetic: Compared) -> None:
+    def __init__(self, checked: Session, runtime: Session, arithmetic: Arithmetic) -> None:
         super().__init__(runtime.spec, checked.provider)
         self._checked, self._runtime, self._arithmetic = checked, runtime, arithmetic
 

@@ -2,7 +2,8 @@
 
 A library takes other integer kernels there. Their products are the same integers, but a float just
 before a rounding may fall on the other side of it, so an integer component is held to a measured
-tolerance (`comparison.ELSEWHERE_LIMIT`). A float32 component is not: its tolerance stays.
+tolerance (`comparison.INT8_LIMIT`, and `OTHER_PROCESSOR_TIE` for draws). A float32 component is
+not: its tolerance stays.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from nextomni_edge.verify import components, golden, preparation, processor, tra
 from nextomni_edge.verify.comparison import (
     COARSENESS,
     FLOAT16_LOG_MEL_LIMIT,
+    OTHER_PROCESSOR_TIE,
     ComponentResult,
     Report,
     TaskResult,
@@ -86,7 +87,12 @@ def replay(
         report.tasks[name] = task_result(bundle, execution, elsewhere is not None)
         try:
             report.failures += compare_runs(
-                name, trajectory.run(model, task), expected, report.tasks[name], bundle.config.audio
+                name,
+                trajectory.run(model, task),
+                expected,
+                report.tasks[name],
+                bundle.config.audio,
+                OTHER_PROCESSOR_TIE if elsewhere else None,
             )
         except NextOmniError as failure:
             report.failures.append(f"{name}: {failure}")
@@ -120,11 +126,16 @@ def task_result(bundle: Bundle, execution: Execution | None, elsewhere: bool = F
 
 
 def compare_runs(
-    name: str, found: Trajectory, expected: Trajectory, result: TaskResult, config: AudioConfig
+    name: str,
+    found: Trajectory,
+    expected: Trajectory,
+    result: TaskResult,
+    config: AudioConfig,
+    near: float | None = None,
 ) -> list[str]:
     """`trajectory.compare`, followed by a comparison of the decoded media where the tokens are the
     same. In float16 a sound is compared by its log-mel."""
-    failures = trajectory.compare(name, found, expected, result)
+    failures = trajectory.compare(name, found, expected, result, near)
     if failures or result.near_ties:
         return failures
     for segment, (ours, theirs) in enumerate(zip(found.decoded, expected.decoded, strict=True)):

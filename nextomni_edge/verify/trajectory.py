@@ -75,11 +75,18 @@ def _decoded(model: EdgeModel, finished: Sequence, task: Task) -> tuple[Array, .
     return tuple(model.decode(task.modality, codes) for codes in tokens)
 
 
-def compare(name: str, found: Trajectory, expected: Trajectory, result: TaskResult) -> list[str]:
+def compare(
+    name: str,
+    found: Trajectory,
+    expected: Trajectory,
+    result: TaskResult,
+    near: float | None = None,
+) -> list[str]:
     """Failures; none if every token is the same at every step up to the first draw at a tie.
     `result` is filled.
 
-    A draw may differ where its margin in the expected run is within `tie`. What follows such a draw
+    A draw may differ where its margin in the expected run is within `near`, by default the
+    arithmetic's `tie`. What follows such a draw
     is another trajectory. It is not compared, and the tie is listed.
     """
     result.all_draws = sum(int((x_1 != NOT_DRAWN).sum()) for x_1 in expected.x_1)
@@ -93,7 +100,9 @@ def compare(name: str, found: Trajectory, expected: Trajectory, result: TaskResu
                         " before it is the same"
                     )
                 ]
-        failures = _compare_draws(name, step, found, expected, result)
+        failures = _compare_draws(
+            name, step, found, expected, result, tie(result.arithmetic) if near is None else near
+        )
         if failures or result.near_ties:
             return failures
     if len(found.x_t[0]) != len(expected.x_t[0]):
@@ -107,11 +116,15 @@ def compare(name: str, found: Trajectory, expected: Trajectory, result: TaskResu
 
 
 def _compare_draws(
-    name: str, step: int, found: Trajectory, expected: Trajectory, result: TaskResult
+    name: str,
+    step: int,
+    found: Trajectory,
+    expected: Trajectory,
+    result: TaskResult,
+    near: float,
 ) -> list[str]:
     failures: list[str] = []
     result.steps += 1
-    near = tie(result.arithmetic)
     for segment, (ours, theirs, margins) in enumerate(
         zip(found.x_1, expected.x_1, expected.margins, strict=True)
     ):
