@@ -135,7 +135,13 @@ def _masked() -> list[Callable[[Command], Command]]:
 def _cache() -> list[Callable[[Command], Command]]:
     cache = under("Cache (approximates)")
     return [
-        cache("--kv-cache", help="Keep keys and values: none, prefix, adaptive or revised."),
+        cache(
+            "--kv-cache",
+            help=(
+                "Keep keys and values: none, prefix, adaptive or revised; of masked models also"
+                " blocks, dual or logits."
+            ),
+        ),
         cache(
             "--refresh-prompt",
             type=numbers.OPTIONAL_COUNT,

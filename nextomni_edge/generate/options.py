@@ -15,8 +15,8 @@ from nextomni_edge.flow.path import COMMIT, step_names, steppers_of
 from nextomni_edge.generate.shortcuts import NESTED, CacheOptions, Shortcuts
 
 CACHES: Final = ("none", "prefix", "adaptive", "revised")
-# of the commit step only: Lumina-DiMOO's own (see logit_cache.py)
-LOGITS: Final = "logits"
+# of the commit step only: Fast-dLLM's two (see cache.py), and Lumina-DiMOO's (see logit_cache.py)
+COMMIT_CACHES: Final = ("blocks", "dual", "logits")
 EXTEND: Final = ("first", "interleaved")
 SHORTCUTS: Final = (
     "skip_first_forward", "reuse_logits", "stop_early", "keep_embeddings", "draw_together",
@@ -193,8 +193,8 @@ class GenerationOptions:
                 "block and threshold are for the stepper commit: leave them out",
             ),
             (
-                not commits and self.cache.policy == LOGITS,
-                "kv_cache 'logits' is for the stepper commit: take another",
+                not commits and self.cache.policy in COMMIT_CACHES,
+                f"kv_cache {self.cache.policy!r} is for the stepper commit: take another",
             ),
             *(
                 (commits and meant, f"{name} means nothing for the stepper commit: leave it out")
@@ -272,8 +272,9 @@ class GenerationOptions:
             ),
             (not 0.0 <= until <= 1.0, f"extend_until is {until}, expected 0 to 1"),
             (
-                cache.policy not in (*CACHES, LOGITS),
-                f"kv_cache is {cache.policy!r}, expected one of {', '.join((*CACHES, LOGITS))}",
+                cache.policy not in (*CACHES, *COMMIT_CACHES),
+                f"kv_cache is {cache.policy!r}, expected one of"
+                f" {', '.join((*CACHES, *COMMIT_CACHES))}",
             ),
             (
                 cache.refresh_prompt < 0,
@@ -306,7 +307,7 @@ class GenerationOptions:
                 "refresh means nothing where nothing is kept: name a kv_cache",
             ),
             (
-                share > 0.0 and not adaptive and cache.policy != LOGITS,
+                share > 0.0 and not adaptive and cache.policy != "logits",
                 "cache_share is for kv_cache 'adaptive': name it, or leave cache_share out",
             ),
             (
