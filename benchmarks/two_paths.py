@@ -23,7 +23,6 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from nextomni_edge.config import ModelConfig, PathConfig
 from nextomni_edge.decoding import CommitConfig
@@ -45,13 +44,13 @@ ARMS: Final = ("metric", "mask")
 FORWARDS: Final = (1, 2, 4, 8, 16)
 # by arm, the kinds of step
 STEPPERS: Final = {"metric": ("euler", "corrected"), "mask": ("jump", "commit")}
-LETTERS: Final = 6
-BLOCK: Final = 8
-TOKENS: Final = 24
-BATCH: Final = 48
-RATE: Final = 2e-3
+LETTERS: Final = 5
+BLOCK: Final = 6
+TOKENS: Final = 18
+BATCH: Final = 32
+RATE: Final = 3e-3
 BACKBONE: Final = {
-    "hidden_size": 128, "layers": 4, "query_heads": 4, "kv_heads": 2, "mlp_size": 384,
+    "hidden_size": 96, "layers": 3, "query_heads": 4, "kv_heads": 2, "mlp_size": 288,
     "max_positions": 256,
 }  # fmt: skip
 
@@ -95,13 +94,11 @@ def config_of(arm: str, tokenizer: TextTokenizer) -> ModelConfig:
         path = PathConfig(
             kind="mixture", mask=tokenizer.special.null, commit=commit, temperature=0.0, steps=8
         )
-    return dataclasses.replace(
-        config, text=text, flow=dataclasses.replace(config.flow, text=path)
-    )
+    return dataclasses.replace(config, text=text, flow=dataclasses.replace(config.flow, text=path))
 
 
 def asked(tokenizer: TextTokenizer, word: str) -> tuple[Segment, ...]:
-    return conversation(tokenizer, [Turn("user", (Part("text", f"spell {word}"),))])
+    return conversation(tokenizer, [Turn("user", (Part("text", word),))])
 
 
 def train(arm: str, folder: Path, words: list[str], updates: int) -> dict[str, Any]:
@@ -110,7 +107,7 @@ def train(arm: str, folder: Path, words: list[str], updates: int) -> dict[str, A
     torch.manual_seed(0)
     model, rng = OmniModel(config_of(arm, tokenizer)), np.random.default_rng(0)
     objective = Objective(model, tokenizer.special, condition_dropout=0.0)
-    used = [part for part in (model.embed_text, model.backbone, model.text_head)]
+    used = (model.embed_text, model.backbone, model.text_head)
     weights = {id(weight): weight for part in used for weight in part.parameters()}
     optimiser = torch.optim.AdamW(weights.values(), RATE, betas=(0.9, 0.98), weight_decay=0.01)
     samples = [
@@ -148,8 +145,10 @@ def wilson(right: int, count: int) -> list[float]:
     """95 % interval of a share."""
     z, share = 1.96, right / count
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(
-        share * (1 - share) / count + z * z / (4 * count * count)
+    half = (
+        z
+        / (1 + z * z / count)
+        * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     )
     return [centre - half, centre + half]
 
@@ -227,7 +226,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--folder", type=Path, default=Path("build/two-paths"))
-    parser.add_argument("--updates", type=int, default=2000)
+    parser.add_argument("--updates", type=int, default=800)
+    parser.add_argument("--train", choices=ARMS, help="train one arm and end")
     parser.add_argument("--words", type=int, default=20000, help="for training")
     parser.add_argument("--heldout", type=int, default=300, help="words that are asked")
     parser.add_argument("-o", "--out", type=Path, default=Path(__file__).with_suffix(".json"))
@@ -236,14 +236,18 @@ def main() -> None:
     words = words_of(given.words + given.heldout, seed=0)
     if not (given.folder / "tokenizer.json").exists():
         # no merges: a letter is a token
-        train_tokenizer(["spell"], 267, given.folder / "tokenizer.json")
+        train_tokenizer([""], 267, given.folder / "tokenizer.json")
     results: dict[str, Any] = {"updates": given.updates, "batch": BATCH, "words": given.words}
     results["arms"] = {}
     for arm in ARMS:
         kept = given.folder / f"{arm}.json"
+        if given.train not in (None, arm):
+            continue
         if not (given.folder / arm).is_dir():
             done = train(arm, given.folder, words[: given.words], given.updates)
             kept.write_text(json.dumps(done), encoding="utf-8")
+        if given.train:
+            return
         done = json.loads(kept.read_text(encoding="utf-8"))
         done["points"] = evaluate(arm, given.folder, words[given.words :])
         results["arms"][arm] = done

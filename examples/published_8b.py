@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -26,8 +25,8 @@ from nextomni_edge.config import ModelConfig
 ROOT = Path(__file__).parents[1]
 # stages and their share of the time
 STAGES: Final = {
-    "export": 0.25, "int4": 0.2, "picture-export": 0.03, "picture-int4": 0.02,
-    "text-32": 0.2, "text-8": 0.05, "image": 0.25,
+    "export": 0.25, "int4": 0.2, "text-8": 0.05, "picture-export": 0.03, "picture-int4": 0.02,
+    "image": 0.25, "text-32": 0.2,
 }  # fmt: skip
 REMOVED: Final = {"int4": "float16", "picture-int4": "picture-float16"}
 PICTURE: Final = ("embed_text", "embed_image", "image_head", "image_decoder")
@@ -170,9 +169,12 @@ def table(done: dict[str, Result]) -> str:
     ]
     for stage, each in done.items():
         size = f"{each['bytes'] / 1e9:.2f}" if "bytes" in each else ""
-        steps = each.get("step_seconds", [])
-        step = f"{sum(steps) / len(steps):.2f}" if steps else ""
-        answer = f"{sum(steps):.0f} ({len(steps)} steps)" if steps else ""
+        answer, step, seconds = "", "", sum(each.get("step_seconds", []))
+        if seconds:
+            step, answer = (
+                f"{seconds / each['steps']:.2f}",
+                f"{seconds:.0f} ({each['steps']} steps)",
+            )
         lines.append(
             f"| {stage} | {each['peak_bytes'] / 1e9:.2f} | {each['seconds']:.0f} | {size} |"
             f" {each.get('positions', '')} | {step} | {answer} |"

@@ -151,9 +151,7 @@ def child(work: Callable[[Tell], Result]) -> None:
 
 def supervised(command: list[str], stage: str, tell: Tell) -> Result:
     """A stage in a process of its own. NextOmniError: it failed; what it said is on stderr."""
-    with subprocess.Popen(
-        [sys.executable, *command], stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None  # it was asked for
             for line in process.stdout:

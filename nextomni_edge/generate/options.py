@@ -17,6 +17,7 @@ from nextomni_edge.generate.shortcuts import NESTED, CacheOptions, Shortcuts
 CACHES: Final = ("none", "prefix", "adaptive", "revised")
 # of the commit step only: Fast-dLLM's two (see cache.py), and Lumina-DiMOO's (see logit_cache.py)
 COMMIT_CACHES: Final = ("blocks", "dual", "logits")
+ALL_CACHES: Final = (*CACHES, *COMMIT_CACHES)
 EXTEND: Final = ("first", "interleaved")
 SHORTCUTS: Final = (
     "skip_first_forward", "reuse_logits", "stop_early", "keep_embeddings", "draw_together",
@@ -273,8 +274,7 @@ class GenerationOptions:
             (not 0.0 <= until <= 1.0, f"extend_until is {until}, expected 0 to 1"),
             (
                 cache.policy not in (*CACHES, *COMMIT_CACHES),
-                f"kv_cache is {cache.policy!r}, expected one of"
-                f" {', '.join((*CACHES, *COMMIT_CACHES))}",
+                f"kv_cache is {cache.policy!r}, expected one of {', '.join(ALL_CACHES)}",
             ),
             (
                 cache.refresh_prompt < 0,

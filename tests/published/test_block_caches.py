@@ -73,13 +73,9 @@ def test_all_refreshed_every_time_is_the_run_without_cache(
     of = model("llada")
     given = options(of, threshold=threshold)
     plain = generate(of, asked(of), given)
-    found = generate(
-        of, asked(of), given.changed(kv_cache=cache, refresh=1, refresh_prompt=1)
-    )
+    found = generate(of, asked(of), given.changed(kv_cache=cache, refresh=1, refresh_prompt=1))
     for index in plain.generated():
-        np.testing.assert_array_equal(
-            found.segments[index].tokens, plain.segments[index].tokens
-        )
+        np.testing.assert_array_equal(found.segments[index].tokens, plain.segments[index].tokens)
 
 
 def test_a_cache_of_blocks_is_for_commits_only() -> None:
