@@ -17,6 +17,7 @@ from nextomni_edge.api.opening import chosen, identity, open_model
 from nextomni_edge.api.prompt import Item, Prompt, batch_of, listed, part_of, turn_of
 from nextomni_edge.api.settings import Request, Settings
 from nextomni_edge.api.step import Generation, Step
+from nextomni_edge.bundle.digests import Hashes
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import UsageError
 from nextomni_edge.files import StrPath
@@ -37,6 +38,7 @@ def load(
     *,
     cache: StrPath | None = None,
     allow_fallback: bool = False,
+    verify_hashes: Hashes = "always",
 ) -> Model:
     """Load a bundle, as `nextomni_edge.export` writes it. No PyTorch is needed.
 
@@ -47,6 +49,8 @@ def load(
     compute: the arithmetic; all but "float32" approximates.
     cache: a folder for compiled models.
     allow_fallback: run on the processor where the device is not available.
+    verify_hashes: "always" reads and hashes every byte of the bundle; "once" leaves out the files
+    that did not change since they were hashed.
 
     A model directory (config.json and safetensors) loads too, in PyTorch.
 
@@ -61,7 +65,7 @@ def load(
     where = Path(path)
     folder = None if cache is None else Path(cache)
     asked = Execution(runtime, device, compute, folder, allow_fallback)
-    return Model.open(where, chosen(where, asked).execution)
+    return Model.open(where, chosen(where, asked).execution, verify_hashes)
 
 
 class Model:
@@ -89,9 +93,9 @@ class Model:
         self.edge, self.path = edge, path
 
     @classmethod
-    def open(cls, path: StrPath, execution: Execution) -> Model:
+    def open(cls, path: StrPath, execution: Execution, verify_hashes: Hashes = "always") -> Model:
         """As `load`, run exactly as `execution` says."""
-        return cls(open_model(Path(path), execution), Path(path))
+        return cls(open_model(Path(path), execution, verify_hashes), Path(path))
 
     @property
     def config(self) -> ModelConfig:

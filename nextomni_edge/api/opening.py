@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nextomni_edge.bundle import Bundle, bundle_identity
+from nextomni_edge.bundle.digests import Hashes
 from nextomni_edge.checkpoints.directory import Checkpoint
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.generate.model import EdgeModel
@@ -46,7 +47,7 @@ def chosen(path: Path, execution: Execution) -> Choice:
     return choose(Bundle.open(path, verify_hashes=False), execution)
 
 
-def open_model(path: Path, execution: Execution) -> EdgeModel:
+def open_model(path: Path, execution: Execution, verify_hashes: Hashes = "always") -> EdgeModel:
     """The model at `path`, checked whole; its components are loaded on their first use.
 
     InputError: neither a bundle nor a model directory, or damaged. MissingRuntimeError: the runtime
@@ -54,7 +55,7 @@ def open_model(path: Path, execution: Execution) -> EdgeModel:
     directory is to run in anything but torch.
     """
     if is_bundle(path):
-        bundle = Bundle.open(path)
+        bundle = Bundle.open(path, verify_hashes)
         _check_here(bundle, execution)
         return EdgeModel.from_bundle(bundle, execution)
     if replace(execution, runtime=None) != Execution() or execution.runtime not in (None, "torch"):

@@ -44,7 +44,7 @@ def asked(
     more than the model takes."""
     options = request.options(config)
     sequence = respond(
-        conversation(tokenizer, turns, request.kind),
+        conversation(tokenizer, turns, request.kind, request.settings.get("edit")),
         request.kind,
         config,
         tokenizer,

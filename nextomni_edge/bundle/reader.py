@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextomni_edge.bundle.component_format import Stored
+from nextomni_edge.bundle.digests import Hashes, check_digests
 from nextomni_edge.bundle.manifest import (
     MANIFEST,
     FileRecord,
@@ -42,11 +43,12 @@ class Bundle:
         self.path, self.manifest = path, manifest
 
     @classmethod
-    def open(cls, path: Path, verify_hashes: bool = True) -> Bundle:
+    def open(cls, path: Path, verify_hashes: Hashes | bool = True) -> Bundle:
         """Read and check a bundle. InputError: the first difference from the manifest and the
         config.
 
-        `verify_hashes` False only skips the digests, which cost a read of every byte.
+        `verify_hashes` False only skips the digests, which cost a read of every byte. "once" reads
+        a file again only after the file system saw it change (see digests.py).
         """
         if not path.is_dir():
             aside = path.with_name(f".{path.name}.old")
@@ -60,7 +62,7 @@ class Bundle:
         manifest = read_manifest(read_json(path / MANIFEST, MAX_MANIFEST), str(path / MANIFEST))
         _check_tree(path, present, manifest.files)
         if verify_hashes:
-            _check_hashes(path, manifest.files)
+            check_digests(path, manifest.files, once=verify_hashes == "once")
         bundle = cls(path, manifest)
         _check_use(bundle, _check_graphs(bundle))
         _check_metric_tables(bundle)
@@ -188,13 +190,6 @@ def _check_tree(path: Path, present: dict[str, int], files: dict[str, FileRecord
             raise InputError(
                 f"{path}: file {name!r} has {present[name]} bytes, expected {record.size}"
             )
-
-
-def _check_hashes(path: Path, files: dict[str, FileRecord]) -> None:
-    for name, record in files.items():
-        found = file_sha256(path / name)
-        if found != record.sha256:
-            raise InputError(f"{path}: file {name!r} has sha256 {found}, expected {record.sha256}")
 
 
 def _check_graphs(bundle: Bundle) -> set[str]:

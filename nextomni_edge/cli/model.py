@@ -13,6 +13,7 @@ from nextomni_edge.cli.headings import under
 
 if TYPE_CHECKING:
     from nextomni_edge.api.model import Model
+    from nextomni_edge.bundle.digests import Hashes
     from nextomni_edge.generate.model import EdgeModel
     from nextomni_edge.runtimes.base import Execution
 
@@ -86,14 +87,31 @@ def choose_runtime(console: Console, path: Path, execution: Execution) -> Execut
     return choice.execution
 
 
-def load_model(console: Console, path: Path, execution: Execution) -> Model:
+def hashes_option(command: Command) -> Command:
+    """--verify-hashes, which reaches the command as `verify_hashes`."""
+    option = under("Where it runs")(
+        "--verify-hashes",
+        type=click.Choice(["always", "once"]),
+        default="always",
+        show_default=True,
+        help=(
+            "Read and hash every byte of BUNDLE at each start, or only what changed since it was"
+            " last hashed."
+        ),
+    )
+    return option(command)
+
+
+def load_model(
+    console: Console, path: Path, execution: Execution, verify_hashes: Hashes = "always"
+) -> Model:
     """The model at `path`, run exactly as `execution` says. Errors as `nextomni_edge.load`'s."""
     from nextomni_edge.api.model import Model
     from nextomni_edge.api.opening import is_bundle
 
     doing = "checking and loading" if is_bundle(path) else "loading the torch reference of"
     console.note(f"{doing} {path}", level=1)
-    return Model.open(path, execution)
+    return Model.open(path, execution, verify_hashes)
 
 
 def open_model(console: Console, path: Path, execution: Execution) -> EdgeModel:

@@ -15,9 +15,10 @@ from typing import Any, Final
 import numpy as np
 
 from nextomni_edge.bundle import Bundle
+from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
 from nextomni_edge.formats.strict_json import read_json
-from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.options import SHORTCUTS, GenerationOptions
 from nextomni_edge.generate.steps import NOT_DRAWN
 from nextomni_edge.outputs import OutputKind, output_directory
 from nextomni_edge.pack import PackReport
@@ -29,6 +30,8 @@ from nextomni_edge.verify.trajectory import Trajectory
 SOURCES: Final = Path(__file__).with_name("swift")
 MODEL: Final = "Sources/NextOmniCoreML/Model"
 MAX_TOKENIZER: Final = 64 * 2**20
+# the settings of Generate.swift's Options
+SUPPORTED: Final = ("steps", "stepper", "temperature", "top_k", "top_p", "guidance", "seed")
 
 
 def _contents(folder: Path) -> frozenset[str] | None:
@@ -87,6 +90,18 @@ def _check(bundle: Bundle) -> None:
                 f"{bundle.path}: {name} is {record.format}, iOS runs Core ML packages; export with"
                 " --target coreml"
             )
+    for wrong, found in _not_computed(bundle.config):
+        if wrong:
+            raise InputError(
+                f"{bundle.path}: {found}, which the Swift loop does not compute; run this bundle"
+                " with Python"
+            )
+    for task, _ in golden.read(bundle).tasks.values():
+        if names := _beyond(task.options):
+            raise InputError(
+                f"{bundle.path}: the golden trace of {task.name} sets {', '.join(names)}, which the"
+                " Swift loop does not support; export without"
+            )
     if bundle.config.text.template != "chatml":
         raise InputError(
             f"{bundle.path}: chat template {bundle.config.text.template!r}, the Swift code only"
@@ -98,6 +113,30 @@ def _check(bundle: Bundle) -> None:
             f"{bundle.tokenizer_path}: the Swift code knows byte-level BPE behind a split by a"
             " pattern, not this tokenizer"
         )
+
+
+def _not_computed(config: ModelConfig) -> list[tuple[bool, str]]:
+    """What a model may be that the Swift loop would compute wrongly, and whether this one is."""
+    masked = [name for name in config.modalities if config.path(name).kind != "metric"]
+    more = [coded.name for coded in config.more]
+    return [
+        (config.causal, "this model is autoregressive"),
+        (config.network != "native", f"network is {config.network!r}"),
+        (
+            config.backbone.attention == "prefix",
+            "backbone.attention is 'prefix'",
+        ),
+        (config.text.canvas is not None, f"text.canvas is {config.text.canvas}"),
+        (bool(masked), f"the path of {', '.join(masked)} is not metric"),
+        (bool(more), f"the model has the modalities {', '.join(more)}"),
+    ]
+
+
+def _beyond(options: GenerationOptions) -> list[str]:
+    """The settings of a run that change its tokens and that the Swift loop does not support."""
+    unset, given = GenerationOptions().settings(), options.settings()
+    free = {*SUPPORTED, *SHORTCUTS, "padding"}
+    return [name for name, value in given.items() if name not in free and value != unset[name]]
 
 
 def _known(tokenizer: Any) -> bool:

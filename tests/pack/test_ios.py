@@ -3,14 +3,17 @@ are still Python's."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from nextomni_edge.bundle import Bundle
+from nextomni_edge.config import CodedConfig
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.pack import pack
 from nextomni_edge.pack.ios import MODEL, SOURCES
@@ -99,4 +102,63 @@ def test_what_swift_cannot_run_is_refused(
     record(copy, "tokenizer.json")
     with pytest.raises(InputError, match="knows byte-level BPE behind a split by a pattern"):
         pack(Bundle.open(copy), tmp_path / "out", "ios")
+    assert not (tmp_path / "out").exists()
+
+
+def _with(bundle: Bundle, section: str, **values: Any) -> Bundle:
+    """The bundle of a model whose config has other values in a section, or has them itself."""
+    config = bundle.config
+    if section:
+        values = {section: dataclasses.replace(getattr(config, section), **values)}
+    changed = dataclasses.replace(config, **values)
+    return Bundle(bundle.path, dataclasses.replace(bundle.manifest, config=changed))
+
+
+def test_a_model_that_the_swift_loop_computes_wrongly_is_refused(
+    tiny_coreml_bundle: Path, tmp_path: Path
+) -> None:
+    bundle = Bundle.open(tiny_coreml_bundle)
+    masked = dataclasses.replace(bundle.config.flow.text, kind="mixture", mask=5)
+    more = {
+        "more": (CodedConfig("depth", 4),),
+        "modalities": ("text", "image", "audio", "depth"),
+    }
+    shifted = _with(bundle, "", logit_shift=1)
+    for model, found in (
+        (_with(bundle, "backbone", attention="prefix"), "backbone.attention is 'prefix'"),
+        (_with(bundle, "text", canvas=64), "text.canvas is 64"),
+        (_with(bundle, "flow", text=masked), "the path of text is not metric"),
+        (_with(shifted, "backbone", attention="causal"), "this model is autoregressive"),
+        (_with(bundle, "", **more), "the model has the modalities depth"),
+    ):
+        with pytest.raises(InputError, match=f"{found}, which the Swift loop does not compute"):
+            pack(model, tmp_path / "out", "ios")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"max_blocks": 2}, "max_blocks"),
+        ({"max_blocks": 2, "extend": "interleaved"}, "max_blocks, extend"),
+        ({"lead_tokens": 2}, "lead_tokens"),
+        ({"grid": (0.0, 0.5, 1.0), "steps": 2}, "grid"),
+        ({"kv_cache": "prefix"}, "kv_cache"),
+    ],
+)
+def test_a_trace_that_the_swift_loop_cannot_replay_is_refused(
+    settings: dict[str, object],
+    named: str,
+    tiny_coreml_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bundle = Bundle.open(tiny_coreml_bundle)
+    trace = golden.read(bundle)
+    for name, (task, trajectory) in trace.tasks.items():
+        changed = dataclasses.replace(task, options=task.options.changed(**settings))
+        trace.tasks[name] = changed, trajectory
+    monkeypatch.setattr(golden, "read", lambda bundle: trace)
+    with pytest.raises(InputError, match=f"sets {named}, which the Swift loop does not support"):
+        pack(bundle, tmp_path / "out", "ios")
     assert not (tmp_path / "out").exists()

@@ -13,7 +13,7 @@ from nextomni_edge.api.settings import MODALITIES, Request
 from nextomni_edge.cli.console import Console, common_options
 from nextomni_edge.cli.generation import generation_options, request_of, watch
 from nextomni_edge.cli.headings import HeadedCommand, under
-from nextomni_edge.cli.model import load_model, runtime_options
+from nextomni_edge.cli.model import hashes_option, load_model, runtime_options
 from nextomni_edge.cli.terminal import complete_lines, show_picture, unquoted
 from nextomni_edge.cli.variant import choose, variant_option
 from nextomni_edge.errors import NextOmniError, UsageError
@@ -21,6 +21,7 @@ from nextomni_edge.errors import NextOmniError, UsageError
 if TYPE_CHECKING:
     from nextomni_edge.api.chat import Chat
     from nextomni_edge.api.model import Model
+    from nextomni_edge.bundle.digests import Hashes
     from nextomni_edge.runtimes.base import Execution
     from nextomni_edge.tokens.chat import Kind, Part
 
@@ -149,6 +150,7 @@ class Conversation:
 @generation_options
 @variant_option
 @runtime_options
+@hashes_option
 @common_options
 def chat(
     console: Console,
@@ -156,6 +158,7 @@ def chat(
     kind: Kind,
     variant: str | None,
     execution: Execution,
+    verify_hashes: Hashes,
     **given: Any,
 ) -> None:
     """Talk with a model in turns; /help lists what can be said besides text.
@@ -170,7 +173,7 @@ def chat(
     bundle, execution = choose(
         console, bundle, variant, lambda _: [Turn("user", ())], request.fitting(kind), execution
     )
-    model = load_model(console, bundle, execution)
+    model = load_model(console, bundle, execution, verify_hashes)
     talk = Conversation(
         console, model, model.chat(kind, **request.settings), request, kind, given["fps"]
     )

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import click
 
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
-from nextomni_edge.cli.model import load_model, runtime_options
+from nextomni_edge.cli.model import hashes_option, load_model, runtime_options
 from nextomni_edge.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from nextomni_edge.bundle.digests import Hashes
     from nextomni_edge.runtimes.base import Execution
     from nextomni_edge.tokens.chat import Kind
 
@@ -41,6 +42,7 @@ class Item:
 )
 @click.option("--trim", is_flag=True, help="Cut sounds that are longer than the model takes.")
 @runtime_options
+@hashes_option
 @common_options
 def embed(
     console: Console,
@@ -50,6 +52,7 @@ def embed(
     output: Path | None,
     trim: bool,
     execution: Execution,
+    verify_hashes: Hashes,
 ) -> None:
     """Embed FILES (their suffix tells the modality) and texts: L2-normalised, comparable across
     modalities.
@@ -63,7 +66,7 @@ def embed(
         raise UsageError("nothing to embed: give files or --text")
     if output:
         check_place(output)
-    model = load_model(console, bundle, execution)
+    model = load_model(console, bundle, execution, verify_hashes)
     items = [Item(file_kind(path), str(path)) for path in files] + [
         Item("text", value) for value in text
     ]
