@@ -1,4 +1,4 @@
-"""examples/published_8b.py and benchmarks/two_paths.py: shapes, tables, words, and the small run."""
+"""examples/published_8b.py and benchmarks/two_paths.py: shapes, tables and the small run."""
 
 from __future__ import annotations
 
