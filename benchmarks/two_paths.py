@@ -215,7 +215,8 @@ def table(results: dict[str, Any]) -> str:
     for arm in ARMS:
         points = results["arms"][arm]["points"]
         for stepper in STEPPERS[arm]:
-            cells = [cell(points[f"{stepper} {n}"]) for n in FORWARDS]
+            named = [f"{stepper} {n}" for n in FORWARDS]
+            cells = [cell(points[name]) if name in points else "" for name in named]
             lines.append(f"| {arm}, {stepper} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
