@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nextomni_edge.errors import UsageError
 from nextomni_edge.flow.metric import MetricPath
 from nextomni_edge.flow.noise import Noise, Use
 from nextomni_edge.flow.sampling import sample_x_1
@@ -47,6 +49,27 @@ RUNS: tuple[tuple[str, Kind, int | None, dict[str, Any]], ...] = (
     ),
     ("audio", "audio", 3, {"steps": 7, "temperature": 1.0, "top_p": 0.8}),
     ("video", "video", 2, {"steps": 4, "temperature": 0.3, "guidance": 1.0}),
+)
+
+
+OPTIONS: tuple[dict[str, Any], ...] = (
+    {},
+    {"steps": 1, "temperature": 0.0},
+    {"steps": 0},
+    {"steps": -1},
+    {"temperature": math.nan},
+    {"temperature": math.inf},
+    {"temperature": -0.5},
+    {"top_k": -3},
+    {"top_p": 0.0},
+    {"top_p": 1.5},
+    {"top_p": math.nan},
+    {"guidance": -1.0},
+    {"guidance": math.nan},
+    {"guidance": math.inf},
+    {"temperature": 0.0, "top_k": 4},
+    {"temperature": 0.0, "top_p": 0.5},
+    {"steps": -7, "temperature": math.nan, "top_k": -1, "top_p": math.inf, "guidance": -math.inf},
 )
 
 
@@ -131,6 +154,22 @@ def sampling() -> list[dict[str, Any]]:
     return found
 
 
+def options() -> list[dict[str, Any]]:
+    """Options with the sentence that refuses them, or none. Numbers are texts: JSON has no NaN."""
+    found = []
+    for settings in OPTIONS:
+        refused = None
+        try:
+            GenerationOptions(**settings)
+        except UsageError as error:
+            refused = str(error)
+        numbers = {"steps": 32, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "guidance": 0.0}
+        found.append(
+            {name: str(value) for name, value in (numbers | settings).items()} | {"refused": refused}
+        )
+    return found
+
+
 def tokenizer_texts(tokenizer: TextTokenizer) -> list[dict[str, Any]]:
     found = []
     for text in TEXTS:
@@ -195,7 +234,7 @@ def vectors() -> dict[str, Any]:
 
         return {
             "noise.json": noise(), "schedule.json": schedule(), "steps.json": steps(),
-            "sampling.json": sampling(), "texts.json": tokenizer_texts(tokenizer),
+            "sampling.json": sampling(), "options.json": options(), "texts.json": tokenizer_texts(tokenizer),
             "loop.json": loop(path), "config.json": CONFIG.to_json(),
             "tokenizer.json": json.loads(path.read_text()),
         }  # fmt: skip

@@ -37,7 +37,7 @@ final class GenerateTests: XCTestCase {
                 steps: run.optionSteps, stepper: run.stepper, temperature: run.temperature, topK: run.topK, topP: run.topP,
                 guidance: run.guidance, seed: UInt64(run.seed)!)
             var records: [StepRecord] = []
-            let sequence = tokenizer.respond(to: prompt, with: answer(run), configuration)
+            let sequence = try tokenizer.respond(to: prompt, with: answer(run), configuration)
             let finished = try generator.generate(sequence, options) { records.append($0) }
             XCTAssertEqual(records.map(\.step), run.steps.map(\.step), run.name)
             for (found, expected) in zip(records, run.steps) {
@@ -64,7 +64,7 @@ final class GenerateTests: XCTestCase {
         let generator = Generator(IntegerComponents(configuration: configuration), configuration, tokenizer.special, tables: [:])
         let nothing = TokenSequence([.text([1, 2])])
         XCTAssertThrowsError(try generator.generate(nothing, Options(steps: 2))) { XCTAssert("\($0)".hasPrefix("a run generates one")) }
-        let image = tokenizer.respond(to: [], with: .image, configuration)
+        let image = try tokenizer.respond(to: [], with: .image, configuration)
         XCTAssertThrowsError(try generator.generate(image, Options(steps: 2))) { XCTAssert("\($0)".contains("no metric table")) }
     }
 }

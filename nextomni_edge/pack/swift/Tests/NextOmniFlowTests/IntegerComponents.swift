@@ -5,7 +5,7 @@ struct IntegerComponents: Components {
     let modulus = 97
     let configuration: Configuration
 
-    func run(_ component: String, _ inputs: [String: Tensor]) throws -> [String: Tensor] {
+    func run(_ component: String, _ inputs: [String: Tensor], outputs: [String]) throws -> [String: Tensor] {
         let width = configuration.backbone.hiddenSize
         if component.hasPrefix("embed_") { return ["embeddings": embed((inputs["tokens"] ?? inputs["codes"])!, width)] }
         if component == "backbone" { return ["hidden": backbone(inputs["embeddings"]!, inputs["positions"]!, width)] }
