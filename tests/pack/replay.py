@@ -8,7 +8,6 @@ token of any step ends it with exit code 1.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import shutil
 import subprocess
@@ -27,18 +26,11 @@ from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.steps import StepRecord
 from nextomni_edge.pack.ios import SOURCES, options_json, rows, trace_json
 from nextomni_edge.tasks import plans_of
-from nextomni_edge.verify import golden
+from tests.pack.vectors import with_attention
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "swift"
 SWIFT = ("swift", "run", "--package-path", str(SOURCES), "--scratch-path", str(BUILD))
-
-
-def with_attention(model: EdgeModel, attention: str) -> EdgeModel:
-    """The same weights with another rule of what a prompt sees. The graphs do not depend on it."""
-    backbone = dataclasses.replace(model.config.backbone, attention=attention)
-    config = dataclasses.replace(model.config, backbone=backbone)
-    return EdgeModel(config, model.tokenizer, model.session, model._table)
 
 
 def computed(model: EdgeModel) -> dict[str, Any]:
@@ -94,9 +86,7 @@ def replayed(bundle: Bundle, config: ModelConfig, trace: dict[str, Any], model: 
     return _compared(found, trace["tasks"])
 
 
-def _served(
-    requests: IO[bytes], answers: IO[bytes], model: EdgeModel
-) -> Iterator[dict[str, Any]]:
+def _served(requests: IO[bytes], answers: IO[bytes], model: EdgeModel) -> Iterator[dict[str, Any]]:
     """Answer every request; what the other side tells of its tasks."""
     while length := requests.read(4):
         header = json.loads(requests.read(int.from_bytes(length, "little")))
@@ -146,7 +136,9 @@ def main() -> None:
         model = EdgeModel.from_bundle(bundle)
         cases = [("golden trace", trace_json(bundle), model)]
         if bundle.config.backbone.attention == "full":
-            other = with_attention(model, "prefix")
+            # the same weights; the graphs do not depend on what a prompt sees
+            config = with_attention(bundle.config, "prefix")
+            other = EdgeModel(config, model.tokenizer, model.session, bundle.metric_table)
             cases.append(("prefix attention", computed(other), other))
         for name, trace, own in cases:
             draws = replayed(bundle, own.config, trace, own)

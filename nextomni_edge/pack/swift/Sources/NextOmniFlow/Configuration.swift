@@ -4,14 +4,14 @@ import Foundation
 public struct Configuration: Decodable, Sendable {
     public struct Backbone: Decodable, Sendable {
         public let hiddenSize, layers, kvHeads, maxPositions, queryHeads: Int
-        let attention: String?  // config.json leaves "full" out
+        var attention: String?  // config.json leaves "full" out
         public var headDim: Int { hiddenSize / queryHeads }
         /// Whether the prompt sees nothing of the response.
         public var prefix: Bool { attention == "prefix" }
     }
     public struct Text: Decodable, Sendable {
         public let vocabularySize, blockSize, maxBlocks: Int
-        public let canvas: Int?  // positions of a whole sequence, which an answer fills
+        public internal(set) var canvas: Int?  // positions of a whole sequence, which an answer fills
     }
     public struct Codebook: Decodable, Sendable { public let codebooks, entries: Int }
     public struct Head: Decodable, Sendable { public let kind: String }
@@ -35,8 +35,8 @@ public struct Configuration: Decodable, Sendable {
     }
     public struct Flow: Decodable, Sendable { public let text, image, audio: Path }
 
-    public let backbone: Backbone
-    public let text: Text
+    public internal(set) var backbone: Backbone
+    public internal(set) var text: Text
     public let image: Image?
     public let audio: Audio?
     public let flow: Flow

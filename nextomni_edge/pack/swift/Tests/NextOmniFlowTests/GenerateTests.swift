@@ -10,7 +10,7 @@ final class GenerateTests: XCTestCase {
             let x1: [[Int]]?
         }
         struct Run: Decodable {
-            let name, kind, seed: String
+            let name, attention, kind, seed: String
             let count, optionSteps, topK: Int
             let stepper: Stepper
             let temperature, topP, guidance: Double
@@ -24,12 +24,8 @@ final class GenerateTests: XCTestCase {
 
     func testWholeRunsHaveTheTokensOfPythonAtEveryStep() throws {
         let all = try vectors("loop.json", as: Vectors.self)
-        let configuration = try Configuration.read(url("config.json"))
-        let tokenizer = try Tokenizer(url("tokenizer.json"))
-        let tables = Dictionary(uniqueKeysWithValues: all.tables.map { (Modality(rawValue: $0)!, $1) })
-        let generator = Generator(
-            IntegerComponents(configuration: configuration), configuration, tokenizer.special, tables: tables)
         for run in all.runs {
+            let (generator, tokenizer, configuration) = try integerModel(attention: run.attention)
             let prompt = tokenizer.conversation([Turn(.user, [.text("draw a red rocket")])])
             let ids: [Int] = prompt.flatMap { (segment: Segment) -> [Int] in segment.tokens.map { $0[0] } }
             XCTAssertEqual(ids, run.prompt)
@@ -46,7 +42,7 @@ final class GenerateTests: XCTestCase {
             }
             XCTAssertEqual(finished.generated.map { finished.segments[$0].tokens }, run.tokens, run.name)
         }
-        XCTAssertEqual(all.runs.count, 5)
+        XCTAssertEqual(all.runs.map(\.attention).filter { $0 == "prefix" }.count, 2)
     }
 
     private func answer(_ run: Vectors.Run) -> Answer {
@@ -55,6 +51,17 @@ final class GenerateTests: XCTestCase {
         case "image": return .image
         case "audio": return .audio(tokens: run.count)
         default: return .video(frames: run.count)
+        }
+    }
+
+    func testAnAnswerTakesWhatThePromptLeavesOfACanvas() throws {
+        var (_, tokenizer, configuration) = try integerModel()
+        configuration.text.canvas = 40
+        let prompt = tokenizer.conversation([Turn(.user, [.text("what is this?")])])
+        XCTAssertEqual(try tokenizer.respond(to: prompt, with: .text(blocks: 1), configuration).length, 40)
+        configuration.text.canvas = TokenSequence(prompt).length
+        assertRefused("prompt of \(configuration.text.canvas!) positions: the model's canvas has \(configuration.text.canvas!)") {
+            _ = try tokenizer.respond(to: prompt, with: .text(blocks: 1), configuration)
         }
     }
 

@@ -76,8 +76,9 @@ final class OptionsTests: XCTestCase {
 }
 
 /// A generator over the model of whole numbers, with its tables.
-func integerModel() throws -> (Generator, Tokenizer, Configuration) {
-    let configuration = try Configuration.read(url("config.json"))
+func integerModel(attention: String = "full") throws -> (Generator, Tokenizer, Configuration) {
+    var configuration = try Configuration.read(url("config.json"))
+    configuration.backbone.attention = attention
     let tokenizer = try Tokenizer(url("tokenizer.json"))
     let all = try vectors("loop.json", as: GenerateTests.Vectors.self)
     let tables = Dictionary(uniqueKeysWithValues: all.tables.map { (Modality(rawValue: $0)!, $1) })
