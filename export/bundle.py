@@ -38,8 +38,8 @@ from nextomni_edge.models.components import Component
 from nextomni_edge.models.components import components as components_of
 from nextomni_edge.models.networks import Model, build, check_tensors, load
 from nextomni_edge.outputs import check_output_directory
-from nextomni_edge.runtimes.base import fixed_threads
 from nextomni_edge.spec import ComponentName, Precision
+from nextomni_edge.threads import fixed_threads
 from nextomni_edge.tokens.text import TextTokenizer
 from nextomni_edge.verify import against_checkpoint, golden, record
 

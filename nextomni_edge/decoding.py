@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 OPTIONAL: Final = {"optional": True}  # JSON leaves the key out where it is the default
 
-Count = Literal["even", "cosine", "linear", "time"]
+Count = Literal["even", "cosine", "linear", "pow2", "sigmoid", "time"]
 Score = Literal["probability", "log_probability", "margin", "entropy", "random"]
 ScoreNoise = Literal["none", "constant", "compounding"]
 
@@ -19,8 +19,9 @@ class CommitConfig:
     In each step every masked row draws x_1 and gets a score; the best rows are written and stay.
 
     count: how many rows stay masked. "even": the masks of a block are shared out evenly over its
-    steps (LLaDA). "cosine", "linear": ⌊N·cos(π/2·r)⌋ or ⌊N·(1 − r)⌋ of N rows are masked after the
-    share r of the steps (MaskGIT). "time": int(masked·(1 − s/t)) are written, at least one (Dream).
+    steps (LLaDA). "cosine", "linear", "pow2", "sigmoid": ⌊N·share⌋ of N rows are masked after the
+    share r of the steps, see commit.masked_share (MaskGIT, MMaDA). "time": int(masked·(1 − s/t))
+    are written, at least one (Dream).
 
     score: of a drawn x_1, its probability p, ln p, p_1 − p_2, −entropy, or a uniform draw.
     tempered: whether the score sees the temperature and the truncation that x_1 was drawn with.
@@ -30,7 +31,8 @@ class CommitConfig:
     never: ids that are not drawn. last: ids whose score is that of probability 0. total: what
     N counts, the rows that were masked at the start, or all of them. early: whether the last masked
     row may be written before the last step. draw_temperature: of x_1, in place of the run's own,
-    which then is the score's.
+    which then is the score's: 0 with score_noise "constant" is Dream's alg_temp. ends: ids that end
+    the answer where one is the last of a finished block; what stands behind stays masked.
     """
 
     count: Count = "even"
@@ -46,3 +48,4 @@ class CommitConfig:
     total: Literal["masked", "all"] = field(default="masked", metadata=OPTIONAL)
     early: bool = field(default=False, metadata=OPTIONAL)
     draw_temperature: float | None = field(default=None, metadata=OPTIONAL)
+    ends: tuple[int, ...] = field(default=(), metadata=OPTIONAL)

@@ -19,7 +19,7 @@ from nextomni_edge.errors import UsageError
 
 StrPath = str | os.PathLike[str]  # a path, as every public call takes it
 
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # what a file system says that has no locks, or does not make folders durable
 _NOT_HERE: Final = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK)
 _AT_FDCWD: Final = -100
@@ -191,7 +191,7 @@ def _writable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in FULL:
             raise
         raise UsageError(
             f"{path}: cannot be written ({os.strerror(error.errno or 0)}); free some space or"

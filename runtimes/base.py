@@ -3,13 +3,9 @@ imports no library early."""
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import os
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
-from contextvars import ContextVar
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
@@ -22,6 +18,7 @@ from nextomni_edge.graphs import without_states
 from nextomni_edge.runtimes.state import Array as Array  # every runtime has it from here
 from nextomni_edge.runtimes.state import HostState, Ids, State
 from nextomni_edge.spec import Dim, GraphSpec, TensorSpec, Wire
+from nextomni_edge.threads import threads
 
 Compute = Literal["float32", "bfloat16", "float16"]
 
@@ -40,9 +37,6 @@ READERS: Final[Mapping[str, tuple[str, ...]]] = {
     name: record.runtimes for name, record in FORMATS.items()
 }
 
-MAX_THREADS: Final = 1024
-_FIXED: Final[ContextVar[int]] = ContextVar("threads", default=0)
-
 
 @dataclass(frozen=True)
 class Execution:
@@ -51,7 +45,8 @@ class Execution:
 
     compute: the arithmetic; everything but float32 approximates. cache: a folder for compiled
     models, where the runtime compiles. allow_fallback: where the provider is missing, the processor
-    may replace it; otherwise that is an error.
+    may replace it; otherwise that is an error. threads: of the processor; 0 is what
+    `nextomni_edge.threads.threads` says.
     """
 
     runtime: str | None = None
@@ -59,6 +54,7 @@ class Execution:
     compute: Compute = "float32"
     cache: Path | None = None
     allow_fallback: bool = False
+    threads: int = 0
 
     def of_format(self, name: str) -> Execution:
         """How to run a component of this format. Where the requested runtime reads the format, it
@@ -69,7 +65,7 @@ class Execution:
             return self
         if self.runtime is None:
             return replace(self, runtime=readers[0])
-        return Execution(readers[0], allow_fallback=self.allow_fallback)
+        return Execution(readers[0], allow_fallback=self.allow_fallback, threads=self.threads)
 
     def check_reads(self, formats: Collection[str]) -> None:
         """UsageError: the requested runtime does not exist, or reads none of a bundle's formats."""
@@ -211,6 +207,11 @@ class Runtime(ABC):
             )
         self.execution = execution
 
+    @property
+    def threads(self) -> int:
+        """How many threads of the processor compute; 0 is the library's own choice."""
+        return self.execution.threads or threads()
+
     def choose_provider(self, component: str, wanted: str | None) -> str:
         """The provider to run on. MissingRuntimeError: it is missing, and nothing may replace
         it."""
@@ -262,26 +263,6 @@ def runtime(name: str, execution: Execution | None = None) -> Runtime:
 def _check_known(name: str) -> None:
     if name not in RUNTIMES:
         raise UsageError(f"runtime {name!r}: expected one of {', '.join(RUNTIMES)}")
-
-
-def threads() -> int:
-    """Threads from OMP_NUM_THREADS, which the vendors' own builds ignore, at most `MAX_THREADS`; 0,
-    all cores, where it is unset."""
-    if fixed := _FIXED.get():
-        return fixed
-    value = os.environ.get("OMP_NUM_THREADS", "")
-    return min(int(value), MAX_THREADS) if re.fullmatch("[0-9]{1,9}", value) else 0
-
-
-@contextlib.contextmanager
-def fixed_threads(count: int) -> Iterator[None]:
-    """Sessions loaded in the block use so many threads: sums in another order have other last
-    bits."""
-    token = _FIXED.set(count)
-    try:
-        yield
-    finally:
-        _FIXED.reset(token)
 
 
 def _mismatch(

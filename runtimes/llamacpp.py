@@ -18,7 +18,7 @@ import llama_cpp
 import numpy as np
 
 from nextomni_edge.errors import InputError, NextOmniError, UsageError
-from nextomni_edge.runtimes.base import Runtime, Session, threads
+from nextomni_edge.runtimes.base import Runtime, Session
 from nextomni_edge.runtimes.state import Array, Ids, State
 from nextomni_edge.spec import ComponentName, GraphSpec, Wire
 
@@ -43,7 +43,8 @@ class Model:
     """A loaded file. A context keeps its model alive, so that the library frees them in its
     order."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, threads: int = 0) -> None:
+        self.threads = threads  # of its contexts; 0 is the library's own choice
         wanted = llama_cpp.llama_model_default_params()
         wanted.n_gpu_layers = 0
         self.pointer = llama_cpp.llama_model_load_from_file(str(file).encode(), wanted)
@@ -138,8 +139,8 @@ class LlamaState(State):
             _GGML_F32,
             _GGML_F32,
         )
-        if threads():
-            wanted.n_threads = wanted.n_threads_batch = threads()
+        if model.threads:
+            wanted.n_threads = wanted.n_threads_batch = model.threads
         self._model, self._context = model, llama_cpp.llama_init_from_model(model.pointer, wanted)
         if not self._context:
             raise NextOmniError(
@@ -212,7 +213,7 @@ class LlamaCppRuntime(Runtime):
                 " component"
             )
         try:
-            model = Model(file)
+            model = Model(file, self.threads)
         except InputError as error:
             raise InputError(f"{component}: {error}") from error
         width = next(tensor.dims[-1] for tensor in spec.inputs if tensor.name == Wire.EMBEDDINGS)

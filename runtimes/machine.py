@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from nextomni_edge.runtimes.base import threads
+from nextomni_edge.threads import cores, threads
 
 CPU_INFO: Final = Path("/proc/cpuinfo")
 
@@ -25,12 +24,7 @@ class Machine:
 
     @classmethod
     def here(cls) -> Machine:
-        cores = (
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
-        )
-        return cls(_processor(), platform.machine(), cores, threads() or cores)
+        return cls(_processor(), platform.machine(), cores(), threads() or cores())
 
     def __str__(self) -> str:
         return f"{self.processor}, {self.architecture}, {self.cores} cores, {self.threads} threads"

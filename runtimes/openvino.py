@@ -20,7 +20,7 @@ from nextomni_edge.bundle.graph_content import graph_content
 from nextomni_edge.bundle.quantised import QUANTISED, stored_layers
 from nextomni_edge.errors import InputError, MissingRuntimeError, NextOmniError
 from nextomni_edge.files import atomic_write
-from nextomni_edge.runtimes.base import Array, Compute, Runtime, Session, threads
+from nextomni_edge.runtimes.base import Array, Compute, Runtime, Session
 from nextomni_edge.spec import GraphSpec
 
 PRECISIONS: Final[dict[Compute, openvino.Type]] = {
@@ -110,7 +110,7 @@ class OpenVinoRuntime(Runtime):
             "PERFORMANCE_HINT": "LATENCY",
         }
         found["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = rounded_blocks
-        return found | ({"INFERENCE_NUM_THREADS": threads()} if threads() else {})
+        return found | ({"INFERENCE_NUM_THREADS": self.threads} if self.threads else {})
 
     def _compile(
         self, component: str, file: Path, device: str, settings: dict[str, Any]

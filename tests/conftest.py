@@ -36,6 +36,8 @@ def sources() -> str:
                 "calibration",
                 "cli",
                 "media",
+                "routes",
+                "serve",
                 "train",
             ):
                 found.update(f"{folder}/{name}\0".encode() + (Path(folder) / name).read_bytes())

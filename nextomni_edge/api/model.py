@@ -25,6 +25,7 @@ from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.steps import run_through
 from nextomni_edge.runtimes.base import Compute, Execution
 from nextomni_edge.search import Progress, embed_part
+from nextomni_edge.threads import MAX_THREADS
 from nextomni_edge.tokens.chat import Kind
 
 Float32 = NDArray[np.float32]
@@ -38,6 +39,7 @@ def load(
     *,
     cache: StrPath | None = None,
     allow_fallback: bool = False,
+    threads: int | None = None,
     verify_hashes: Hashes = "always",
 ) -> Model:
     """Load a bundle, as `nextomni_edge.export` writes it. No PyTorch is needed.
@@ -49,13 +51,14 @@ def load(
     compute: the arithmetic; all but "float32" approximates.
     cache: a folder for compiled models.
     allow_fallback: run on the processor where the device is not available.
+    threads: of the processor, 1 to 1024; None is OMP_NUM_THREADS, or one for each core.
     verify_hashes: "always" reads and hashes every byte of the bundle; "once" leaves out the files
     that did not change since they were hashed.
 
     A model directory (config.json and safetensors) loads too, in PyTorch.
 
     InputError: neither of the two, or damaged. MissingRuntimeError: the runtime or the device is
-    not here. UsageError: the runtime does not read this bundle.
+    not here. UsageError: the runtime does not read this bundle, or `threads` is out of range.
 
     >>> import nextomni_edge as ne
     >>> model = ne.load("demo/bundle")
@@ -64,7 +67,9 @@ def load(
     """
     where = Path(path)
     folder = None if cache is None else Path(cache)
-    asked = Execution(runtime, device, compute, folder, allow_fallback)
+    if threads is not None and not 1 <= threads <= MAX_THREADS:
+        raise UsageError(f"threads is {threads}, expected 1 to {MAX_THREADS}")
+    asked = Execution(runtime, device, compute, folder, allow_fallback, threads or 0)
     return Model.open(where, chosen(where, asked).execution, verify_hashes)
 
 

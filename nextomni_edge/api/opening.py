@@ -61,7 +61,7 @@ def open_model(path: Path, execution: Execution, verify_hashes: Hashes = "always
     if replace(execution, runtime=None) != Execution() or execution.runtime not in (None, "torch"):
         raise UsageError(
             f"{path} is a model directory, which only torch runs; export it first, or leave"
-            " --runtime, --provider, --compute, --cache and --allow-fallback out"
+            " --runtime, --provider, --compute, --cache, --allow-fallback and `threads` out"
         )
     return EdgeModel.from_checkpoint(path)
 

@@ -36,13 +36,16 @@ class Settings(TypedDict, total=False):
 
     Of masked models: length: tokens of a text. size: (width, height) of a picture in pixels.
     block: tokens of a text that are finished before the next ones begin. threshold: write every
-    token whose score is over it. guidance_image: how much a picture that is edited is kept.
+    token whose probability is over it. guidance_image: how much a picture that is edited is kept.
+    edit: what the picture is for: "edit", "control", "subject", "style", "view", "dense" or
+    "other".
     stepper: "commit", or "jump", the path's own step. cache_warmup: the share of the steps before
     the cache "logits" keeps anything.
 
-    kv_cache: keep keys and values: "none", "prefix", "adaptive" or "revised". All but "none"
-    approximate, and so do the settings of a cache: refresh_prompt and refresh (recompute the
-    prompt, or the answer, every so many forwards), cache_threshold, cache_share, cache_drift.
+    kv_cache: keep keys and values: "none", "prefix", "adaptive", "revised", or "logits" for masked
+    models. All but "none" approximate, and so do the settings of a cache: refresh_prompt and
+    refresh (recompute the prompt, or the answer, every so many forwards), cache_threshold,
+    cache_share, cache_drift.
     """
 
     seed: int
@@ -70,6 +73,7 @@ class Settings(TypedDict, total=False):
     block: int
     threshold: float
     guidance_image: float
+    edit: str
     cache_warmup: float
 
 
@@ -84,8 +88,11 @@ OF_A_KIND: Final[Mapping[str, Kind]] = {
     "block": "text",
     "size": "image",
     "guidance_image": "image",
+    "edit": "image",
 }
 LENGTHS: Final = ("frames", "seconds", "length", "size")
+# what a sequence is made of, which is none of GenerationOptions
+OF_THE_SEQUENCE: Final = (*LENGTHS, "edit")
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,7 @@ class Request:
         from nextomni_edge.generate.options import GenerationOptions
 
         given: dict[str, Any] = {
-            name: value for name, value in self.settings.items() if name not in LENGTHS
+            name: value for name, value in self.settings.items() if name not in OF_THE_SEQUENCE
         }
         if "grid" in given:
             given["grid"] = tuple(given["grid"])

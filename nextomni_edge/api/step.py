@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from collections.abc import Sequence as Many
 from dataclasses import dataclass
 
 from nextomni_edge.api.answer import Answer
@@ -44,7 +45,7 @@ def asked(
     more than the model takes."""
     options = request.options(config)
     sequence = respond(
-        conversation(tokenizer, turns, request.kind),
+        conversation(tokenizer, turns, request.kind, request.settings.get("edit")),
         request.kind,
         config,
         tokenizer,
@@ -64,7 +65,8 @@ def asked(
 class Generation:
     """Conversations of a model with the answers that are to come, checked and not begun.
 
-    total: steps that it takes at most. meter: what it has cost so far.
+    seeds: one for each conversation, in place of the request's seed for all of them. total: steps
+    that it takes at most. meter: what it has cost so far.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Generation:
         conversations: list[list[Turn]],
         request: Request,
         margins: bool = False,
+        seeds: Many[int] | None = None,
     ) -> None:
         self.edge, self.meter = edge, Meter()
         self.sequences: list[Sequence] = []
@@ -87,7 +90,7 @@ class Generation:
             pairs = [asked(edge.config, edge.tokenizer, turns, request) for turns in conversations]
             self.sequences, options = [sequence for sequence, _ in pairs], pairs[0][1]
             self.total = options.all_steps
-            self._steps = steps(edge, self.sequences, options, None, self.meter, margins)
+            self._steps = steps(edge, self.sequences, options, seeds, self.meter, margins)
 
     @property
     def _generated(self) -> tuple[int, ...]:
@@ -104,18 +107,28 @@ class Generation:
     def watched(self) -> Iterator[Step]:
         """The steps of the first request, and its finished answer as the last one. Closing the
         iterator stops the computation."""
+        with contextlib.closing(self.all_watched()) as every:
+            yield from (step for request, step in every if request == 0)
+
+    def all_watched(self) -> Generator[tuple[int, Step], None, None]:
+        """The steps of all requests, each with its request's number. The finished answers come
+        last. Closing the generator stops the computation."""
         with contextlib.closing(self._steps):
             while True:
                 try:
                     record = next(self._steps)
                 except StopIteration as end:
                     finished: list[Sequence] = end.value
-                    yield Step(self.total, self.total, 1.0, self.answer(finished[0]), None)
-                    return
-                so_far = self.sequences[0]
-                for place, tokens in zip(self._generated, record.x_t, strict=True):
+                    break
+                so_far = self.sequences[record.request]
+                for place, tokens in zip(so_far.generated(), record.x_t, strict=True):
                     so_far = so_far.with_tokens(place, tokens)
-                yield Step(record.step, self.total, record.t, self.answer(so_far), record)
+                yield record.request, self._step(record.step, record.t, so_far, record)
+        for request, sequence in enumerate(finished):
+            yield request, self._step(self.total, 1.0, sequence, None)
+
+    def _step(self, number: int, t: float, sequence: Sequence, record: StepRecord | None) -> Step:
+        return Step(number, self.total, t, self.answer(sequence), record)
 
 
 def _next_token(edge: EdgeModel, turns: list[Turn], request: Request) -> Sequence:

@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TextIO, TypeVar, cast
 
 import click
 
+from nextomni_edge.cli.streams import on_terminal, put, stderr, stderr_is, tell, to_stdout
+from nextomni_edge.errors import printable
 from nextomni_edge.outputs import refuse_overlap
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -48,11 +50,12 @@ class Line:
 
 
 def say(text: str, err: bool = False) -> None:
-    """Print a line on stdout or stderr, which may be closed. click.echo would write UTF-8 to a
-    console that is ASCII."""
-    stream = sys.stderr if err else sys.stdout
-    if stream is not None:
-        print(text if stream.isatty() else click.unstyle(text), file=stream, flush=True)
+    """Print a line on stdout, or on stderr, which may be closed. click.echo would write UTF-8 to a
+    console that is ASCII. Control characters are escaped."""
+    if err:
+        tell(printable(text))
+    else:
+        put(printable(text))
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,12 @@ class Console:
 
     def result(self, data: object, text: str) -> None:
         """The command's answer on stdout: `data` as JSON with --json, else `text`."""
-        say(json.dumps(data) if self.as_json else shown(text, sys.stdout.isatty()))
+        say(json.dumps(data) if self.as_json else text)
 
     def listing(self, data: object, lines: Sequence[Line]) -> None:
         """An answer of several lines, whose first words are coloured on a terminal: `data` as JSON
         with --json, else the lines. NO_COLOR, a file or a pipe have no colours."""
-        if self.as_json or not sys.stdout.isatty():
+        if self.as_json or not on_terminal(sys.stdout):
             self.result(data, "\n".join(line.text for line in lines))
             return
         from rich.console import Console as RichConsole
@@ -78,8 +81,9 @@ class Console:
 
         terminal = RichConsole(highlight=False, soft_wrap=True)
         for line in lines:
-            head, rest = (shown(text, True) for text in (line.marked, line.rest))
-            terminal.print(Text.assemble((head, line.style), rest))
+            head, rest = printable(line.marked), printable(line.rest)
+            with to_stdout():
+                terminal.print(Text.assemble((head, line.style), rest))
 
     def note(self, line: str, level: int = 0) -> None:
         """A line on stderr, shown from the given verbosity on."""
@@ -89,7 +93,7 @@ class Console:
     def partial(self, t: float, text: str) -> None:
         """An answer as it stands at time t of the flow, on stderr: a line, with --json an event."""
         event = json.dumps({"event": "partial", "t": round(t, 6), "text": text})
-        say(event if self.as_json else f"t={t:.3f}  {shown(text, sys.stderr.isatty())}", err=True)
+        say(event if self.as_json else f"t={t:.3f}  {text}", err=True)
 
     def warn(self, line: str) -> None:
         """A line on stderr that -q does not silence."""
@@ -102,7 +106,7 @@ class Console:
     def _form(self) -> str:
         if self.progress_form != "auto":
             return self.progress_form
-        return "rich" if self.verbosity >= 0 and sys.stderr.isatty() else "none"
+        return "rich" if self.verbosity >= 0 and on_terminal(stderr()) else "none"
 
     @contextlib.contextmanager
     def progress(self, task: str, among_lines: bool = False) -> Iterator[Advance]:
@@ -122,17 +126,6 @@ class Console:
             yield lambda done, total, item: None
         else:
             yield _Lines(task, form == "json")
-
-
-def shown(text: str, terminal: bool) -> str:
-    """Text as it can be printed: file names that are no Unicode made so, and control characters
-    kept from a terminal."""
-    whole = text.encode("utf-8", "replace").decode()
-    return (
-        "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in whole)
-        if terminal
-        else whole
-    )
 
 
 class _Lines:
@@ -170,6 +163,8 @@ class _Lines:
 @contextlib.contextmanager
 def _rich_progress(task: str) -> Iterator[Advance]:
     from rich.console import Console as RichConsole
+    from rich.file_proxy import FileProxy
+    from rich.markup import escape
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -180,11 +175,16 @@ def _rich_progress(task: str) -> Iterator[Advance]:
 
     name, item = TextColumn("{task.description}"), TextColumn("{task.fields[item]}")
     columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), item)
-    with Progress(*columns, console=RichConsole(stderr=True), transient=True) as bars:
+    stream = stderr()
+    assert stream is not None  # `_form` looked at it
+    console = RichConsole(file=stream)
+    bars = Progress(*columns, console=console, transient=True, redirect_stderr=False)
+    # a line among the bars is printed above them
+    with stderr_is(cast("TextIO", FileProxy(console, stream))), bars:
         bar = bars.add_task(task, total=None, item="")
 
         def advance(done: int, total: int, item: str) -> None:
-            bars.update(bar, completed=done, total=total, item=item.replace("[", r"\["))
+            bars.update(bar, completed=done, total=total, item=escape(printable(item)))
 
         yield advance
 

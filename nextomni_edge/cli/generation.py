@@ -63,7 +63,13 @@ def _sampling() -> list[Callable[[Command], Command]]:
             type=numbers.STEPS,
             help="Steps of the flow; the model's own number by default.",
         ),
-        sampling("--stepper", help="euler, or corrected: closer to the path at few steps."),
+        sampling(
+            "--stepper",
+            help=(
+                "euler, or corrected: closer to the path at few steps. Masked models: commit, or"
+                " jump."
+            ),
+        ),
         sampling(
             "--temperature", type=numbers.SETTING, help="Of the draws; 0 takes the likeliest."
         ),
@@ -120,6 +126,13 @@ def _masked() -> list[Callable[[Command], Command]]:
             help="How much a picture that is edited is kept.",
         ),
         masked(
+            "--edit",
+            help=(
+                "What the given picture is for: edit (the default), control, subject, style, view,"
+                " dense or other."
+            ),
+        ),
+        masked(
             "--block",
             type=numbers.OPTIONAL_COUNT,
             help="Tokens that are finished before the next ones begin; 0 is all.",
@@ -127,7 +140,7 @@ def _masked() -> list[Callable[[Command], Command]]:
         masked(
             "--threshold",
             type=numbers.SHARE,
-            help="Write every token whose score is over it.",
+            help="Write every token whose probability is over it.",
         ),
     ]
 
@@ -135,7 +148,13 @@ def _masked() -> list[Callable[[Command], Command]]:
 def _cache() -> list[Callable[[Command], Command]]:
     cache = under("Cache (approximates)")
     return [
-        cache("--kv-cache", help="Keep keys and values: none, prefix, adaptive or revised."),
+        cache(
+            "--kv-cache",
+            help=(
+                "Keep keys and values: none, prefix, adaptive or revised; masked models also:"
+                " logits."
+            ),
+        ),
         cache(
             "--refresh-prompt",
             type=numbers.OPTIONAL_COUNT,
@@ -154,12 +173,17 @@ def _cache() -> list[Callable[[Command], Command]]:
         cache(
             "--cache-share",
             type=numbers.SHARE,
-            help="adaptive: recompute this share, the least alike.",
+            help="Recompute this share: adaptive, the least alike; logits, the least certain.",
         ),
         cache(
             "--cache-drift",
             type=numbers.SETTING,
             help="Recompute all once so many tokens, for each of the answer's, have changed.",
+        ),
+        cache(
+            "--cache-warmup",
+            type=numbers.SHARE,
+            help="logits: compute everything in this share of the steps, the first ones.",
         ),
     ]
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import Command, Console
 from nextomni_edge.cli.headings import under
+from nextomni_edge.threads import environment_threads
 
 if TYPE_CHECKING:
     from nextomni_edge.api.model import Model
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 def runtime_options(command: Command) -> Command:
     """--runtime, --provider, --compute, --cache and --allow-fallback, which reach the command as
-    one `execution`."""
+    one `execution`, and --threads."""
     option = under("Where it runs")
     options = [
         option(
@@ -68,7 +70,22 @@ def runtime_options(command: Command) -> Command:
     wrapped = cast("Command", with_execution)
     for option in reversed(options):
         wrapped = option(wrapped)
-    return wrapped
+    return threads_option(wrapped)
+
+
+def threads_option(command: Command) -> Command:
+    """--threads: in the command, this process and those that it starts compute with so many."""
+
+    def with_threads(*arguments: Any, threads: int | None, **given: Any) -> Any:
+        if threads is None:
+            return command(*arguments, **given)
+        with environment_threads(threads):
+            return command(*arguments, **given)
+
+    functools.update_wrapper(with_threads, command)
+    described = "Threads of the processor; by default OMP_NUM_THREADS, or one for each core."
+    option = under("Where it runs")("--threads", type=numbers.THREADS, help=described)
+    return option(cast("Command", with_threads))
 
 
 def choose_runtime(console: Console, path: Path, execution: Execution) -> Execution:

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import click
 
+from nextomni_edge.threads import MAX_THREADS
+
 SHOWN: Final = 40  # characters of what was typed
 DIGITS: Final = 20  # of a whole number: Python refuses thousands in words of its own
 
@@ -70,6 +72,7 @@ STEPS: Final = Whole(1, 2**16)
 COUNT: Final = Whole(1, 2**20)
 SCALE: Final = Whole(1, 4096)
 OPTIONAL_COUNT: Final = Whole(0, 2**20)
+THREADS: Final = Whole(1, MAX_THREADS)
 BINS: Final = Whole(1, 4096)
 SHARE: Final = Real(0, 1)
 SETTING: Final = Real(0, 1e6)  # of a temperature, of guidance

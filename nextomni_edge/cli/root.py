@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import json
@@ -17,7 +18,11 @@ from typing import Any, Final, NoReturn
 import click
 
 from nextomni_edge.cli.encoding import tolerate_consoles
-from nextomni_edge.errors import NextOmniError
+from nextomni_edge.cli.native import own_stderr
+from nextomni_edge.cli.streams import READER_LEFT, FullError, open_closed, put, tell
+from nextomni_edge.errors import NextOmniError, UsageError, one_line
+from nextomni_edge.files import FULL
+from nextomni_edge.threads import bound_threads
 
 # Verb -> what it is for; the module of the same name under cli/verbs/ holds the command of the same
 # name (with a _ for a keyword).
@@ -35,6 +40,7 @@ VERBS: Final = {
     "run": "Any modality in, any modality out.",
     "bench": "Time generations part by part, against a baseline.",
     "chat": "Talk with a model in turns.",
+    "serve": "Answer clients over HTTP, with a page to play with.",
     "embed": "Write the embeddings of texts and media files.",
     "search": "Index a folder of mixed media and find by any modality.",
     "compile": "Build TensorRT engines, on the device that runs them or ahead of time.",
@@ -42,7 +48,6 @@ VERBS: Final = {
     "doctor": "Check this machine: libraries, providers, a bundle's golden trace replayed here.",
 }
 INTERRUPTED: Final = 130
-LONGEST: Final = 1000  # characters of an error
 TRACEBACK_VARIABLE: Final = "NEXTOMNI_EDGE_TRACEBACK"
 
 
@@ -79,8 +84,14 @@ class Verbs(click.Group):
         arguments = list(sys.argv[1:] if args is None else args)
         tolerate_consoles()
         options["standalone_mode"] = False
+        stdout = sys.stdout
         try:
             code = super().main(arguments, *positional, **options)
+        except SystemExit as error:
+            # click replaces it where a reader, such as `head`, left
+            if sys.stdout is not stdout:
+                sys.exit(READER_LEFT)
+            raise error
         except Exception as error:
             code = report(error, arguments)
         sys.exit(code if isinstance(code, int) else 0)
@@ -108,7 +119,7 @@ def report(error: Exception, arguments: list[str]) -> int:
     """Tell the person what went wrong, in one line on stderr (with --json also on stdout), and
     return the exit code."""
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        error.show()
+        tell(error.format_message())
         return error.exit_code
     code, line, expected = _explain(error)
     hint = (
@@ -121,16 +132,14 @@ def report(error: Exception, arguments: list[str]) -> int:
         or sum(_verbosity(argument) for argument in arguments) >= 2
     )
     if wants_traceback and code != INTERRUPTED:
-        traceback.print_exception(error)
+        tell("".join(traceback.format_exception(error)).rstrip())
     elif not expected:
         hint = f"; this is a fault of the program, -vv or {TRACEBACK_VARIABLE}=1 shows where"
-    print(f"{'interrupted' if code == INTERRUPTED else 'error: ' + line}{hint}", file=sys.stderr)
+    tell(f"{'interrupted' if code == INTERRUPTED else 'error: ' + line}{hint}")
     if "--json" in arguments:
-        print(
-            json.dumps(
-                {"error": {"type": type(error).__name__, "message": line}, "exit_code": code}
-            )
-        )
+        described = {"type": type(error).__name__, "message": line}
+        with contextlib.suppress(FullError):
+            put(json.dumps({"error": described, "exit_code": code}))
     return code
 
 
@@ -139,24 +148,19 @@ def _explain(error: Exception) -> tuple[int, str, bool]:
     if isinstance(error, click.Abort):
         return INTERRUPTED, "interrupted", True
     if isinstance(error, NextOmniError):
-        return error.exit_code, _one_line(str(error)), True
+        return error.exit_code, one_line(str(error)), True
     if isinstance(error, click.NoSuchOption) and error.possibilities:
         near = difflib.get_close_matches(error.option_name, error.possibilities, 1, 0.0)[0]
         return 2, f"no option {error.option_name!r}; did you mean {near!r}?", True
     if isinstance(error, click.ClickException):
-        return 2, _one_line(error.format_message()), True
+        return 2, one_line(error.format_message()), True
     if isinstance(error, OSError) and error.filename is not None:
-        return 3, f"{os.fsdecode(error.filename)}: {error.strerror}", True
+        return 3, one_line(f"{os.fsdecode(error.filename)}: {error.strerror}"), True
+    if isinstance(error, OSError) and error.errno in FULL:
+        return UsageError.exit_code, f"cannot be written ({os.strerror(error.errno)})", True
     if isinstance(error, MemoryError):
         return 1, "not enough memory", True
-    return 1, f"{type(error).__name__}: {_one_line(str(error))}", False
-
-
-def _one_line(text: str) -> str:
-    """Names out of files may hold control characters, and a file's content may be long."""
-    line = " ".join(text.split())
-    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line[:LONGEST])
-    return shown if len(line) <= LONGEST else f"{shown}... ({len(line)} characters)"
+    return 1, f"{type(error).__name__}: {one_line(str(error))}", False
 
 
 def _verbosity(argument: str) -> int:
@@ -172,4 +176,8 @@ def _terminated(signum: int, frame: object) -> NoReturn:
 def main() -> None:
     """The console script. SIGTERM unwinds like an exit, so that temporary files go."""
     signal.signal(signal.SIGTERM, _terminated)
-    root.main(prog_name="nextomni-edge")
+    open_closed()
+    tolerate_consoles()
+    bound_threads()
+    with own_stderr(shows=sum(map(_verbosity, sys.argv[1:])) > 0):
+        root.main(prog_name="nextomni-edge")

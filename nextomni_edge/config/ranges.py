@@ -28,6 +28,7 @@ RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "vocoder_iterations": (0, 10_000),
     "max_seconds": (0.001, 86_400),
     "temperature": (0, 1e6),
+    "draw_temperature": (0, 1e6),
     "guidance": (0, 1e6),
     "null_token": (0, 2**30),
     "offset": (0, 2**30),

@@ -136,15 +136,26 @@ def even_counts(masked: int, steps: int) -> tuple[int, ...]:
 
 def kept_masked(total: int, step: int, steps: int, count: str = "cosine") -> int:
     """
-    Rows that stay masked after step `step` (from 0) of `steps`: ⌊N·cos(π/2·r)⌋ or ⌊N·(1 − r)⌋ with
+    Rows that stay masked after step `step` (from 0) of `steps`: ⌊N·masked_share(r)⌋ with
     r = (step + 1)/steps, in float32 as MMaDA and Lumina-DiMOO compute it (r = 2/3 of 16 gives 7),
     before any bound; the last step may give −1.
     """
-    r = np.float32((step + 1) / steps)
+    share = masked_share(np.float32((step + 1) / steps), count)
+    return int(np.floor(np.float32(total) * share))
+
+
+def masked_share(r: np.float32, count: str) -> np.float32:
+    """The share of the rows that is masked at the share r of the steps, float32: cos(π/2·r); 1 − r;
+    1 − r²; or MMaDA's "sigmoid", (σ(3) − σ(6r − 3)) / (σ(3) − σ(−3))."""
+    one = np.float32(1)
     if count == "linear":
-        return int(np.floor(np.float32(total) * (np.float32(1) - r)))
-    angle = r * np.float32(math.pi) * np.float32(0.5)
-    return int(np.floor(np.float32(total) * np.cos(angle, dtype=np.float32)))
+        return one - r
+    if count == "pow2":
+        return one - r * r
+    if count == "sigmoid":
+        high, low, now = (one / (one + np.exp(-np.float32(x))) for x in (3, -3, 6 * r - 3))
+        return np.float32((high - now) / (high - low))
+    return np.float32(np.cos(r * np.float32(math.pi) * np.float32(0.5), dtype=np.float32))
 
 
 @dataclass(frozen=True)
@@ -202,8 +213,8 @@ def step_count(rule: CommitConfig, total: int, masked: int, step: int, steps: in
     How many rows step `step` (from 0) of `steps` writes, of `masked` that are left of `total` (of
     the sequence, or of the block where rule.block is set).
 
-    "even" shares out `total`; the others write all that is left in the last step. "cosine" and
-    "linear" write fewer than are left before it; of one that is left none, but where rule.early is
+    "even" shares out `total`; the others write all that is left in the last step. "cosine" and its
+    like write fewer than are left before it; of one that is left none, but where rule.early is
     set. UsageError: step outside [0, steps).
     """
     if not 0 <= step < steps:
@@ -255,8 +266,13 @@ def truncated(logits: Array, top_k: int, top_p: float) -> Array:
 
 
 def _time(step: int, steps: int) -> np.float32:
-    """t_i of Dream's grid, n + 1 float32 times from 1 down to 0.001."""
-    return np.float32(np.linspace(FIRST_TIME, LAST_TIME, steps + 1)[step])
+    """t_i of Dream's grid, n + 1 float32 times from 1 down to 0.001: to the bit torch.linspace's,
+    which counts from the nearer end and rounds the spacing and the sum."""
+    first, last = np.float32(FIRST_TIME), np.float32(LAST_TIME)
+    spacing = float((last - first) / np.float32(steps))
+    if step < (steps + 1) // 2:
+        return np.float32(float(first) + step * spacing)
+    return np.float32(float(last) - (steps - step) * spacing)
 
 
 def _largest(values: Array) -> tuple[Array, Array]:

@@ -88,16 +88,19 @@ class BatchNoise:
         return out
 
 
+def alike_key(sequence: Sequence) -> tuple[Any, ...]:
+    """Kinds and lengths of the segments: sequences with the same key fit into one array."""
+    return tuple(
+        (segment.modality, len(segment), segment.frozen, segment.continuous)
+        for segment in sequence.segments
+    )
+
+
 def alike(sequences: Many[Sequence]) -> list[list[int]]:
-    """Indices of sequences in groups whose segments have the same kinds and lengths, so that their
-    rows fit into one array."""
+    """Indices of sequences in groups of the same `alike_key`."""
     groups: dict[tuple[Any, ...], list[int]] = {}
     for index, sequence in enumerate(sequences):
-        key = tuple(
-            (segment.modality, len(segment), segment.frozen, segment.continuous)
-            for segment in sequence.segments
-        )
-        groups.setdefault(key, []).append(index)
+        groups.setdefault(alike_key(sequence), []).append(index)
     return list(groups.values())
 
 

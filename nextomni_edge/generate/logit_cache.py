@@ -41,6 +41,7 @@ class LogitTrunk(Trunk):
         self.states = np.zeros_like(self.embeddings)
         self.largest = np.full(self.embeddings.shape[:3], -np.inf)
         self.computed: Mask = np.zeros(self.largest.shape, np.bool_)
+        self.meter.peak_state_bytes = max(self.meter.peak_state_bytes, self.kept.nbytes)
         self.warm, self.step = int(options.steps * options.cache.warmup), 0
 
     def refresh(self, x_t: Ids, due: Mask | None, last: bool) -> Mask:
@@ -81,7 +82,9 @@ class LogitTrunk(Trunk):
         sequences = index * len(branch) + requests
         if whole:
             self.kept.reset(sequences)
-        self.meter.count_forwards(len(branch) if index == 0 else 0, int(counts.sum()))
+        if index == 0:  # guidance's branches are one forward
+            self.meter.count_forwards(len(branch), int(counts.sum()))
+            self.meter.rows_of_full_forwards += int(branch.lengths.sum())
         with self.meter.part("backbone"):
             embeddings = self.embeddings[index][requests[:, None], order]
             hidden = self.model.attend(embeddings, order, real, self.kept, sequences)

@@ -17,6 +17,7 @@ from nextomni_edge.generate.shortcuts import NESTED, CacheOptions, Shortcuts
 CACHES: Final = ("none", "prefix", "adaptive", "revised")
 # of the commit step only: Lumina-DiMOO's own (see logit_cache.py)
 LOGITS: Final = "logits"
+PUBLISHED: Final = {"cache_share": 0.1, "refresh": 5}  # Lumina-DiMOO's settings of it
 EXTEND: Final = ("first", "interleaved")
 SHORTCUTS: Final = (
     "skip_first_forward", "reuse_logits", "stop_early", "keep_embeddings", "draw_together",
@@ -43,7 +44,7 @@ class GenerationOptions:
 
     stepper: str = "euler"
     """'euler', or 'corrected', which follows the path more closely at few steps and needs a forward
-    at t = 0."""
+    at t = 0. Masked models: 'commit', or 'jump', the path's own step."""
 
     temperature: float = 1.0
     """The temperature of the draw x_1 ~ p(· | x_t); 0 takes the argmax."""
@@ -66,8 +67,8 @@ class GenerationOptions:
     model's own number, 0 one block."""
 
     threshold: float | None = field(default=None, metadata=OPTIONAL)
-    """Of the commit step: write every row whose score is over it, in place of a fixed number a step
-    (arXiv 2505.22618); None is the model's own, 0 off."""
+    """Of the commit step: write every row whose probability (or margin) is over it, in place of a
+    fixed number a step (arXiv 2505.22618); None is the model's own, 0 off."""
 
     seed: int = 0
     """Every draw is a pure function of the seed and of the draw's place."""
@@ -313,6 +314,10 @@ class GenerationOptions:
                 not 0.0 <= cache.warmup <= 1.0,
                 f"cache_warmup is {cache.warmup}, expected 0 to 1",
             ),
+            (
+                cache.warmup != CacheOptions.warmup and cache.policy != LOGITS,
+                "cache_warmup is for kv_cache 'logits': name it, or leave cache_warmup out",
+            ),
         ]
 
     @classmethod
@@ -325,6 +330,8 @@ class GenerationOptions:
             "stepper": steppers_of(path)[0],
         }  # fmt: skip
         asked = {name: value for name, value in given.items() if value is not None}
+        if asked.get("kv_cache") == LOGITS:
+            settings |= PUBLISHED
         return cls.of(**{**settings, **asked})
 
     def check(self, config: ModelConfig, modality: str) -> None:

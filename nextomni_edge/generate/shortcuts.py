@@ -68,7 +68,7 @@ class CacheOptions:
 
     share: float = 0.0
     """For 'adaptive', in place of the threshold: compute this share of the rows again, the least
-    alike first; 0 is off."""
+    alike first; 0 is off. For 'logits': compute this share again, the least certain first."""
 
     warmup: float = field(default=0.3, metadata=OPTIONAL)
     """For 'logits': the share of the steps before anything is kept."""

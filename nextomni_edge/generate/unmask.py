@@ -83,9 +83,10 @@ class Progress:
     def of(cls, rule: CommitConfig, masked: Mask, steps: int) -> Progress:
         return cls(rule, turns(rule, len(masked), steps), int(masked.sum()))
 
-    def turn(self, masked: Mask) -> Turn | None:
-        """The next step; None where nothing is left to write. With a threshold a block goes on
-        until it is full, and the next begins then."""
+    def turn(self, masked: Mask, x_t: Ids) -> Turn | None:
+        """The next step of rows x_t (R,); None where nothing is left to write, or where a finished
+        block has ended the answer. With a threshold a block goes on until it is full, and the next
+        begins then."""
         if not masked.any():
             return None
         if self.rule.threshold > 0.0:
@@ -94,6 +95,8 @@ class Progress:
         if self.at >= len(self.plan):
             return None
         turn = self.plan[self.at]
+        if turn.step == 0 and turn.start and x_t[turn.start - 1] in self.rule.ends:
+            return None
         if turn.step == 0 and self.rule.count == "even":
             self.total = int(masked[turn.start : turn.stop].sum())
         return turn
@@ -161,7 +164,7 @@ class Unmasking:
         """One step of every request that is not done; its value is False where all are."""
         masked = self.masked
         due = [
-            progress.turn(self.batch.own(request, masked))
+            progress.turn(*(self.batch.own(request, each) for each in (masked, self.x_t[..., 0])))
             for request, progress in enumerate(self.progress)
         ]
         if not any(due):
@@ -245,15 +248,21 @@ class Unmasking:
         batch = self.batch
         for place, request in enumerate(names):
             parts = (batch.split(place, array) for array in (self.x_t, x_1, margins[..., None]))
-            yield StepRecord(request, step, step / self.options.steps, *parts)
+            # a threshold may take more steps than were asked for
+            t = min(1.0, step / self.options.steps)
+            yield StepRecord(request, step, t, *parts)
 
 
 def ruled(rule: CommitConfig, options: GenerationOptions) -> CommitConfig:
-    """The model's rule with what the options say in place of it."""
+    """The model's rule with what the options say in place of it. A threshold is one of
+    probabilities: where the rule's score has another scale, p takes its place without noise, as
+    Fast-dLLM decodes Dream."""
     if options.block is not None:
         rule = dataclasses.replace(rule, block=options.block)
     if options.threshold is not None:
         rule = dataclasses.replace(rule, threshold=options.threshold)
+    if options.threshold and rule.score in ("entropy", "log_probability"):
+        rule = dataclasses.replace(rule, score="probability", score_noise="none")
     if options.top_k or options.top_p < 1.0:
         rule = dataclasses.replace(rule, top_k=options.top_k, top_p=options.top_p)
     return rule

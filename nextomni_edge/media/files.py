@@ -8,6 +8,7 @@ from typing import Any
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
 from nextomni_edge.files import atomic_write
+from nextomni_edge.formats.regular import read_regular
 from nextomni_edge.media.audio import read_audio, write_audio
 from nextomni_edge.media.image import read_image, write_image
 from nextomni_edge.media.kinds import check_file, wrong_kind
@@ -18,15 +19,12 @@ MAX_TEXT_BYTES = 1 << 20
 
 
 def read_text(path: Path) -> str:
-    """A UTF-8 file's text. InputError: larger than MAX_TEXT_BYTES, or not UTF-8."""
+    """A UTF-8 file's text, without a byte-order mark. InputError: larger than MAX_TEXT_BYTES, or
+    not UTF-8."""
     check_file(path)
-    if path.stat().st_size > MAX_TEXT_BYTES:
-        raise InputError(
-            f"{path}: {path.stat().st_size} bytes of text, at most {MAX_TEXT_BYTES} are read"
-        )
     try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
+        return read_regular(path, MAX_TEXT_BYTES).decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
         raise InputError(f"{path}: {wrong_kind(path, 'text')} ({error})") from error
 
 

@@ -40,12 +40,14 @@ def part_segments(tokenizer: TextTokenizer, part: Part, frozen: bool = True) -> 
 
 
 def conversation(
-    tokenizer: TextTokenizer, turns: Iterable[Turn], answer: Kind = TEXT
+    tokenizer: TextTokenizer, turns: Iterable[Turn], answer: Kind = TEXT, edit: str | None = None
 ) -> tuple[Segment, ...]:
     """Everything said so far, frozen, and the opening of the assistant's next turn. That turn will
-    hold an `answer`."""
+    hold an `answer`. `edit`: a name of masked.EDITS. UsageError: the model does not support it."""
+    if edit is not None and tokenizer.template != "lumina":
+        raise UsageError("edit: only Lumina-DiMOO draws from a given picture; leave it out")
     if tokenizer.template in MASKED:
-        return masked.conversation(tokenizer, turns, answer)
+        return masked.conversation(tokenizer, turns, answer, edit)
     if tokenizer.template == "deepseek":
         return _deepseek(tokenizer, turns, answer)
     special = tokenizer.special

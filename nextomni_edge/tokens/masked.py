@@ -4,7 +4,7 @@ image prompts, Lumina-DiMOO's sections, and the prompts that guidance compares t
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Many
 from typing import Any, Final
 
@@ -21,9 +21,18 @@ from nextomni_edge.tokens.text import ABSENT, TextTokenizer
 # ids of a text that MMaDA draws a picture of, the end included: 512 in its release
 TEXT_LIMIT: Final = 512
 GENERATE: Final = "Generate an image according to the text prompt."
-EDIT: Final = (
-    "Generate an image applying the following editing instruction based on the original image."
-)
+# What Lumina-DiMOO does with a given picture → its words for that.
+EDITS: Final[Mapping[str, str]] = {
+    "edit": (
+        "Generate an image applying the following editing instruction based on the original image."
+    ),
+    "control": ("Generate an image according to the text prompt and the given control image."),
+    "subject": "Generate an image according to the text prompt and the given object image.",
+    "style": "Transform the current image into the style of the provided image.",
+    "view": "Generate a view-image based on the given image.",
+    "dense": "Perform dense prediction on the given images.",
+    "other": "Generate an image according to the prompt and image.",
+}
 ANSWER: Final = (
     "You are a multimodal model that can process both text and images. Answer the following"
     " question based on the provided images. Analyze each image and combine relevant details to"
@@ -37,13 +46,13 @@ def text(*tokens: int) -> Segment:
 
 
 def conversation(
-    tokenizer: TextTokenizer, turns: Iterable[Turn], answer: str
+    tokenizer: TextTokenizer, turns: Iterable[Turn], answer: str, edit: str | None = None
 ) -> tuple[Segment, ...]:
-    """Everything said so far, and the opening of the answer. UsageError: a prompt that the model
-    was not made for."""
+    """Everything said so far, and the opening of the answer. `edit` names what a given picture is
+    for. UsageError: a prompt that the model was not made for."""
     said = list(turns)
     if tokenizer.template == "lumina":
-        return _lumina(tokenizer, said, answer)
+        return _lumina(tokenizer, said, answer, edit)
     if tokenizer.template == "mmada" and answer == "image":
         return _mmada_image(tokenizer, said)
     return _chat(tokenizer, said)
@@ -120,15 +129,21 @@ def left_padded(
     return ids, np.arange(limit + 1) >= padding
 
 
-def _lumina(tokenizer: TextTokenizer, turns: list[Turn], answer: str) -> tuple[Segment, ...]:
+def _lumina(
+    tokenizer: TextTokenizer, turns: list[Turn], answer: str, edit: str | None
+) -> tuple[Segment, ...]:
     """<system> words </system> <user> text, images </user> <answer>. UsageError: more than one
-    turn."""
+    turn, or an `edit` that is none."""
     if len(turns) != 1:
         raise UsageError("Lumina-DiMOO answers one turn: start again for another question")
     special, parts = tokenizer.special, turns[0].parts
     images = [part for part in parts if part.kind != "text"]
     words = "".join(str(part.value) for part in parts if part.kind == "text")
-    role = ANSWER if answer == "text" else EDIT if images else GENERATE
+    if edit is not None and (edit not in EDITS or not images or answer == "text"):
+        raise UsageError(
+            f"edit {edit!r}: expected one of {', '.join(EDITS)}, with a picture given and asked for"
+        )
+    role = ANSWER if answer == "text" else EDITS[edit or "edit"] if images else GENERATE
     system = [special.system, *tokenizer.encode(role), special.system_end, special.user]
     segments = [text(*system), Segment("text", tokenizer.encode(words))]
     for part in images:
@@ -161,26 +176,36 @@ def respond(
         answers = " or ".join(config.modalities)
         raise UsageError(f"modality {kind!r}: this model answers in {answers}")
     by_rows = special.newline != ABSENT
-    height, width = _grid(segments, config, size, by_rows)
+    given = _last_image(segments, special.image_start) if by_rows else None
+    height, width = _grid(given, config, size, by_rows)
     codes = np.full((height, width, 1), config.image.codebook.entries, dtype=np.int64)
     image = shown(tokenizer, Part("image", codes), frozen=False)
     return Sequence((*segments, *image, *closing))
 
 
+def _last_image(segments: tuple[Segment, ...], start: int) -> tuple[int, int] | None:
+    """(rows, columns) of codes of the last image that is given by rows; None where there is
+    none."""
+    images: list[list[int]] = []
+    for segment in segments:
+        if segment.modality == "image":
+            images[-1].append(len(segment))
+        elif segment.tokens.tolist() == [start]:
+            images.append([])
+    return (len(images[-1]), images[-1][-1]) if images else None
+
+
 def _grid(
-    segments: tuple[Segment, ...],
+    given: tuple[int, int] | None,
     config: ModelConfig,
     size: tuple[int, int] | None,
     by_rows: bool,
 ) -> tuple[int, int]:
-    """(rows, columns) of codes of the image to generate. A model whose images have newlines
-    between their rows draws any size."""
+    """(rows, columns) of codes of the image to generate: by default those `given`. A model whose
+    images have newlines between their rows draws any size."""
     image, patch = config.image, config.image.patch
-    given = [len(segment) for segment in segments if segment.modality == "image"]
     if size is None:
-        if by_rows and given:
-            return len(given), given[-1]
-        return image.grid, image.grid
+        return given or (image.grid, image.grid)
     width, height = size
     if width % patch or height % patch or min(size) < patch:
         near = " x ".join(str(max(patch, round(side / patch) * patch)) for side in size)

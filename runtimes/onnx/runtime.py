@@ -13,7 +13,7 @@ import onnxruntime
 from onnxruntime import OrtValue
 
 from nextomni_edge.errors import InputError, MissingRuntimeError, NextOmniError
-from nextomni_edge.runtimes.base import Array, Runtime, Session, threads
+from nextomni_edge.runtimes.base import Array, Runtime, Session
 from nextomni_edge.runtimes.onnx.state import BoundState
 from nextomni_edge.runtimes.state import Ids, whole_or_none
 from nextomni_edge.spec import GraphSpec, Wire
@@ -152,7 +152,7 @@ class OnnxRuntime(Runtime):
         # Prepacking stays on: it copies a memory-mapped weight and lets its pages go, while without
         # it MatMulNBits widens the whole weight to float32 in every call (12 times as slow at 32
         # rows of a 3584 × 75776 weight).
-        options.intra_op_num_threads = threads()
+        options.intra_op_num_threads = self.threads
         # Products of uint8 and int8 saturate at 16 bits on a processor without VNNI (reported: off
         # by up to 0.25 of a component's scale). The library then multiplies only uint8.
         options.add_session_config_entry("session.x64quantprecision", "1")

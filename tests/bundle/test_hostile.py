@@ -17,8 +17,10 @@ from tests.bundle import (
     hostile_graphs,
     hostile_manifest,
     hostile_operators,
+    hostile_siblings,
     hostile_tensors,
     hostile_tokenizers,
+    hostile_values,
 )
 from tests.bundle.build import small_bundle
 from tests.bundle.damage import Damage
@@ -31,6 +33,8 @@ CASES = [
     *hostile_operators.CASES,
     *hostile_tensors.CASES,
     *hostile_tokenizers.CASES,
+    *hostile_siblings.CASES,
+    *hostile_values.CASES,
 ]
 
 
@@ -69,4 +73,4 @@ def test_the_bundle_that_is_damaged_is_a_valid_one(valid: Path) -> None:
 
 
 def test_the_corpus_has_no_two_of_a_kind() -> None:
-    assert len({name for name, _, _ in CASES}) == len(CASES) >= 240
+    assert len({name for name, _, _ in CASES}) == len(CASES) >= 330

@@ -6,13 +6,38 @@ import json
 
 import pytest
 
-from nextomni_edge.cli.console import Console, Line, shown
+from nextomni_edge.cli.console import Console, Line, say
+
+HOSTILE = "a\x1b[2Jb\r\x07\n\tc \u202e\x9b \udce9 \u3000\U0001f469\u200d\U0001f680"
+ESCAPED = "a\\x1b[2Jb\\r\\x07\n\tc \\u202e\\x9b \\udce9 \u3000\U0001f469\u200d\U0001f680"
 
 
-def test_control_characters_do_not_reach_a_terminal() -> None:
-    assert shown("a\x1b[2Jb\n\tc", terminal=True) == "a\ufffd[2Jb\n\tc"
-    assert shown("a\x1b[2Jb", terminal=False) == "a\x1b[2Jb"
-    assert shown("caf\udce9.txt", terminal=False) == "caf?.txt"
+def test_control_characters_are_escaped_wherever_they_would_be_printed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    console = Console()
+    console.result({}, HOSTILE)
+    console.listing({}, [Line(HOSTILE, HOSTILE)])
+    console.note(HOSTILE)
+    console.warn(HOSTILE)
+    console.partial(0.5, HOSTILE)
+    with Console(progress_form="plain").progress("a") as advance:
+        advance(1, 1, HOSTILE)
+    found = capsys.readouterr()
+    assert found.out == f"{ESCAPED}\n{ESCAPED}{ESCAPED}\n"
+    assert found.err == (f"{ESCAPED}\nwarning: {ESCAPED}\nt=0.500  {ESCAPED}\na: 1/1 {ESCAPED}\n")
+
+
+def test_a_bar_escapes_names(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with Console().progress("index") as advance:
+        advance(1, 2, "a\x1b]0;owned\x07.png")
+        say("a note\x1b[2J", err=True)
+    err = capsys.readouterr().err
+    assert "a\\x1b]0;owned\\x07.png" in err and "\x1b]0;" not in err
+    assert "a note\\x1b[2J\n" in err
 
 
 def test_json_results_hold_any_text(capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,11 +93,11 @@ def test_a_listing_is_coloured_on_a_terminal_only(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     Console().listing({}, LINES)
-    assert capsys.readouterr().out == "ok  numpy [2.0]\nFAIL  ab\n"
+    assert capsys.readouterr().out == "ok  numpy [2.0]\nFAIL  a\\x1b[2Jb\n"
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     Console().listing({}, LINES)
     shown_there = capsys.readouterr().out
-    assert "\x1b[32mok\x1b[0m  numpy [2.0]\n" in shown_there and "a\ufffd[2Jb" in shown_there
+    assert "\x1b[32mok\x1b[0m  numpy [2.0]\n" in shown_there and "a\\x1b[2Jb" in shown_there
     monkeypatch.setenv("NO_COLOR", "1")
     Console().listing({}, LINES)
     assert "\x1b[32m" not in capsys.readouterr().out

@@ -8,9 +8,12 @@ from collections.abc import Iterator
 
 import click
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nextomni_edge.cli.numbers import Real, Whole
-from nextomni_edge.cli.root import VERBS, _one_line
+from nextomni_edge.cli.root import VERBS
+from nextomni_edge.errors import GateError, one_line
 
 HOSTILE = ("nan", "inf", "-inf", "1e308", "-1e308", str(2**70), "9" * 5000, "1e999", "", "zwölf")
 
@@ -71,8 +74,25 @@ def test_the_sentence_says_the_range_and_the_unit(
         ("a\x1b[2Jb", "a\\x1b[2Jb"),
         ("a\x07\u202eb", "a\\x07\\u202eb"),
         ("a\r\nb\x00", "a b\\x00"),
-        ("x" * 2**20, "x" * 1000 + "... (1048576 characters)"),
+        ("x" * 2**20, "x" * 200 + "... (1048576 characters)"),
+        ("a: 'b " + "c " * 2**19 + "d', expected e",
+         "a: 'b " + "c " * 99 + "'... (1048579 characters), expected e"),
+        (f'a: "{"é" * 201}" twice', 'a: "' + "é" * 200 + '"... (201 characters) twice'),
+        ("x" * 200, "x" * 200),
+        ("ab " * 2**20, "ab " * 333 + "a... (3145727 characters)"),
     ],
-)
+)  # fmt: skip
 def test_an_error_is_one_line_that_a_terminal_can_show(text: str, line: str) -> None:
-    assert _one_line(text) == line
+    assert one_line(text) == line
+
+
+@given(st.text(max_size=3000))
+def test_no_text_makes_a_line_long_or_steers_a_terminal(text: str) -> None:
+    line = one_line(text * 3)
+    assert len(line) < 10_000 and "\n" not in line and "\x1b" not in line
+
+
+def test_an_error_of_the_front_door_repeats_no_megabyte_either() -> None:
+    assert str(GateError(f"key {'k' * 2**20!r}: expected one")) == (
+        f"key '{'k' * 200}'... (1048576 characters): expected one"
+    )

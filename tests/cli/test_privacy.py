@@ -39,6 +39,7 @@ COMMANDS: dict[str, str] = {
     "export": "export C -o T/bundle --verify none --components text_head",
     "export-coreml": "export C -o T/coreml --target coreml --components text_head --verify none",
     "train": "train R --out T/run",
+    "serve": "serve B --check",
 }
 SLOW = ("quantize", "report", "bench", "calibrate", "verify", "export", "export-coreml", "compile")
 NEEDS = {"run-openvino": "openvino", "compile": "tensorrt_rtx", "export-coreml": "coremltools"}

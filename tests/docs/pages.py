@@ -10,7 +10,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("start", "your-model", "devices", "quantise")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("start", "serve", "your-model", "devices", "quantise")
+    ),
     *(ROOT / "docs" / f"{name}.md" for name in ("api", "performance", "published", "quality")),
 ]
 FENCE = re.compile(

@@ -120,5 +120,5 @@ def test_a_record_leaves_out_what_most_runs_do_not_use() -> None:
     assert GenerationOptions().settings().keys() - GenerationOptions().to_json() == {
         "guidance_image", "block", "threshold", "cache_warmup"
     }  # fmt: skip
-    warm = GenerationOptions.of(kv_cache="prefix", cache_warmup=0.5)
+    warm = GenerationOptions.of(kv_cache="logits", cache_warmup=0.5)
     assert GenerationOptions.of(**warm.to_json()) == warm

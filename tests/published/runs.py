@@ -64,6 +64,17 @@ class RecordedRun:
     states: Array
     final: Array
 
+    @property
+    def recorded(self) -> str:
+        """The prefix of the run's arrays."""
+        name = self.name.partition("[")[0]
+        return f"traj.{name}" if self.family == "dream" else name
+
+    @property
+    def row(self) -> int:
+        """Its row of the recorded batch."""
+        return int(self.name.partition("[")[2].rstrip("]") or 0)
+
     def replay(self, model: EdgeModel) -> tuple[list[StepRecord], Array]:
         """Run it on a model: what happened in each step, and the answer."""
         batch = Batch([self.sequence], [0])
@@ -231,9 +242,10 @@ def cache_options(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def dream_runs() -> Iterator[RecordedRun]:
-    """Those that commit; drawn symbols are those recorded."""
+    """Those that commit; drawn symbols, and rows drawn by alg_temp, are those recorded. (`origin`
+    jumps: see test_origin.py.)"""
     for name, settings in read("dream", "traj.json")["trajectories"].items():
-        if settings["alg"] == "origin" or settings["alg_temp"]:
+        if settings["alg"] == "origin":
             continue
         found = of_run("dream", f"traj.{name}")
         states, x0 = found["states"].astype(np.int64), found["x0"]
@@ -241,8 +253,14 @@ def dream_runs() -> Iterator[RecordedRun]:
             "time", DREAM[settings["alg"]], tempered=True, block=settings.get("block_size", 0),
             top_k=50, top_p=settings["top_p"],
         )  # fmt: skip
+        temperature, uniforms = settings["temperature"], None
+        if settings["alg_temp"]:
+            # theirs draws rows from softmax(score/alg_temp): the largest of score + alg_temp·Gumbel
+            rule = dataclasses.replace(rule, score_noise="constant", draw_temperature=temperature)
+            temperature = settings["alg_temp"]
+            uniforms = np.where(states[1:] != states[:-1], np.nextafter(1.0, 0.0), 0.0)
         options = GenerationOptions.of(
-            steps=settings["steps"], stepper="commit", temperature=settings["temperature"]
+            steps=settings["steps"], stepper="commit", temperature=temperature
         )
         gumbels = None
         if settings["temperature"]:
@@ -253,19 +271,26 @@ def dream_runs() -> Iterator[RecordedRun]:
             Segment("text", states[0], frozen=False),
         )
         yield RecordedRun(
-            "dream",
-            name,
-            Sequence(parts),
-            options,
-            rule,
-            Recorded(gumbels, None),
-            states,
+            "dream", name, Sequence(parts), options, rule, Recorded(gumbels, uniforms), states,
             states[-1],
-        )
+        )  # fmt: skip
+
+
+def mmadas_early_end() -> Iterator[RecordedRun]:
+    """`mmu_generate_fast` with an eot_token: traj_fast_full's run, which ends behind a block whose
+    last token that is."""
+    golden = arrays("mmada")
+    whole = next(run for run in text_runs() if run.name == "traj_fast_full[0]")
+    end, out = int(golden["fast_eot.token"][0]), golden["fast_eot.out"][0, -12:]
+    steps = int(np.flatnonzero((whole.states == out).all(axis=1))[0])
+    yield dataclasses.replace(
+        whole, name="fast_eot[0]", rule=dataclasses.replace(whole.rule, ends=(end,)),
+        states=whole.states[: steps + 1], final=out,
+    )  # fmt: skip
 
 
 @functools.cache
 def all_runs() -> dict[str, RecordedRun]:
     """Every run by family and name, but Lumina-DiMOO's images, whose prompts need a tokenizer."""
-    runs = [*text_runs(), *mmada_image_runs(), *dream_runs()]
+    runs = [*text_runs(), *mmadas_early_end(), *mmada_image_runs(), *dream_runs()]
     return {f"{run.family}-{run.name}": run for run in runs}

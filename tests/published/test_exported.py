@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.export.bundle import export_bundle
@@ -19,9 +20,14 @@ from tests.published.goldens import SETTINGS, Array, arrays, close
 from tests.published.models import imported
 from tests.published.runs import all_runs, lumina_image_runs
 
-pytestmark = pytest.mark.slow  # four exports
-
 FAMILIES = ("llada", "mmada", "lumina_dimoo", "dream")
+
+
+def marked(family: str, *values: str) -> ParameterSet:
+    """Exports but LLaDA's, of ten seconds, are slow: up to two minutes each."""
+    return pytest.param(*values, marks=[] if family == "llada" else [pytest.mark.slow])
+
+
 TASKS = {
     "llada": {"text-to-text"},
     "dream": {"text-to-text"},
@@ -50,7 +56,7 @@ def opened(path: Path, runtime: str) -> EdgeModel:
     return EdgeModel.from_bundle(Bundle.open(path), Execution(runtime))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [marked(family, family) for family in FAMILIES])
 def test_the_export_is_verified_and_carries_its_trace(
     family: str, bundles: Callable[[str], Bundle]
 ) -> None:
@@ -61,7 +67,7 @@ def test_the_export_is_verified_and_carries_its_trace(
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-@pytest.mark.parametrize("name", list(all_runs()))
+@pytest.mark.parametrize("name", [marked(run.family, name) for name, run in all_runs().items()])
 def test_a_recorded_run_repeats_through_the_graphs(
     name: str, runtime: str, bundles: Callable[[str], Bundle]
 ) -> None:
@@ -69,10 +75,9 @@ def test_a_recorded_run_repeats_through_the_graphs(
     run.check(opened(bundles(run.family).path, runtime))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", RUNTIMES)
-@pytest.mark.parametrize(
-    "name", [name for name, run in SETTINGS["lumina_image"].items() if not run.get("use_cache")]
-)
+@pytest.mark.parametrize("name", list(SETTINGS["lumina_image"]))
 def test_luminas_pictures_repeat_through_the_graphs(
     name: str, runtime: str, bundles: Callable[[str], Bundle]
 ) -> None:
@@ -86,6 +91,7 @@ def decoded(golden: Array, model: EdgeModel, side: int | None = None) -> Array:
     return model.decode_image(golden.reshape(height, -1, 1).astype(np.int64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_pictures_in_and_out_of_the_graphs(runtime: str, bundles: Callable[[str], Bundle]) -> None:
     mmada, magvit = opened(bundles("mmada").path, runtime), arrays("magvitv2")

@@ -10,12 +10,14 @@ import pytest
 from nextomni_edge.checkpoints.directory import Checkpoint
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import UsageError
+from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, respond
 from nextomni_edge.tokens.masked import left_padded, painted, unconditional
 from nextomni_edge.tokens.sequence import Sequence
 from nextomni_edge.tokens.text import TextTokenizer
 from tests.published.goldens import Array, arrays, read
 from tests.published.models import imported
+from tests.published.runs import all_runs, lumina_image_runs, of_run
 
 
 @functools.cache
@@ -177,3 +179,94 @@ def test_other_specials_in_a_users_text_are_plain_text() -> None:
     found = asked("llada", Part("text", "<|eot_id|> and <|startoftext|>"), length=1)
     ends = [token for token in ids("llada", found).tolist() if token in (300, 328)]
     assert ends == [300, 328]  # the template's own
+
+
+EDITED = {
+    "canny_pred": ("other", None), "zzz": ("other", None), "depth_control": ("control", None),
+    "subject_driven": ("subject", None),
+    "image_ref_transfer": (
+        "style", "Transform the current image into the style of the provided image.",
+    ),
+    "multi_view_left": ("view", "Generate the left view based on the provided front view."),
+    "dense_hed": ("dense", "Generate a dense map according to the image."),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(EDITED))
+def test_luminas_words_for_what_a_picture_is_for(name: str) -> None:
+    """Its prompt before the picture is put in front of the last id."""
+    (edit, words), tokenizer = EDITED[name], opened("lumina_dimoo")[0]
+    parts = (
+        Part("text", words or read("lumina_dimoo", "texts.json")["edit"]),
+        image("lumina_dimoo", "i2i.image_tokens", 2),
+    )
+    said = conversation(tokenizer, [Turn("user", parts)], "image", edit)
+    without = np.concatenate([*(part.tokens for part in said[:2]), said[-2].tokens])
+    np.testing.assert_array_equal(without, arrays("lumina_dimoo")[f"i2i_prompt.{name}"])
+
+
+def test_a_style_is_drawn_in_the_size_of_the_last_picture() -> None:
+    first, last = (Part("image", np.zeros(size, np.int64)) for size in ((2, 4, 1), (3, 2, 1)))
+    found = asked("lumina_dimoo", Part("text", "a"), first, last, answer="image")
+    assert [len(found.segments[at]) for at in found.generated()] == [2, 2, 2]
+
+
+def test_what_a_picture_is_for_is_one_of_a_few_words() -> None:
+    tokenizer = opened("lumina_dimoo")[0]
+    for edit, parts in (("sketch", (Part("image", np.zeros((2, 2, 1), np.int64)),)), ("view", ())):
+        with pytest.raises(UsageError, match=rf"^edit '{edit}': expected one of edit, control, "):
+            conversation(tokenizer, [Turn("user", parts)], "image", edit)
+    with pytest.raises(UsageError, match=r"^edit: only Lumina-DiMOO draws from a given picture"):
+        conversation(opened("mmada")[0], [Turn("user", ())], "image", "view")
+
+
+GUIDED = [name for name, run in all_runs().items() if "un_x" in of_run(run.family, run.recorded)]
+
+
+@pytest.mark.parametrize("name", GUIDED)
+def test_every_prompt_without_a_condition_is_as_recorded(name: str) -> None:
+    """At every step: the answer so far, behind what guidance compares with."""
+    run = all_runs()[name]
+    found, tokenizer = of_run(run.family, run.recorded), opened(run.family)[0]
+    (at,) = run.sequence.generated()
+    modality, row = run.sequence.segments[at].modality, run.row
+    for step, expected in enumerate(found["un_x"][:, row]):
+        held = run.states[step].reshape(run.sequence.segments[at].tokens.shape)
+        (bare,) = unconditional(
+            run.sequence.with_tokens(at, held.astype(np.int64)), modality, tokenizer, 64
+        )
+        ours = ids(run.family, bare)
+        # rows of a batch are padded on the left
+        np.testing.assert_array_equal(ours, expected[len(expected) - len(ours) :])
+
+
+@pytest.mark.parametrize("name", ["t2i", "t2i_cache", "t2i_nocache", "paint_run", "i2i"])
+def test_luminas_prompts_without_a_condition_are_as_recorded(name: str) -> None:
+    found, tokenizer = of_run("lumina_dimoo", name), opened("lumina_dimoo")[0]
+    model = EdgeModel.from_checkpoint(imported("lumina_dimoo"))
+    run = next(run for run in lumina_image_runs(model) if run.name == name)
+    names = ("uncond_text_x", "uncond_image_x") if name == "i2i" else ("uncond_x",)
+    for step, state in enumerate(run.states[:-1]):
+        sequence, start = run.sequence, 0
+        for at in sequence.generated():
+            row = state[start : start + len(sequence.segments[at])]
+            sequence, start = (
+                sequence.with_tokens(at, row[:, None].astype(np.int64)),
+                start + len(row),
+            )
+        branches = unconditional(sequence, "image", tokenizer, 64)
+        for branch, other in zip(branches, names, strict=True):
+            np.testing.assert_array_equal(ids("lumina_dimoo", branch), found[other][step])
+
+
+def test_luminas_double_newlines_are_not_ours() -> None:
+    """The script that was run breaks the lines twice, and loses the image's end. Lumina-DiMOO's
+    training and evaluation break them once, as we do."""
+    golden = arrays("lumina_dimoo")
+    once = golden["mmu.image_tokens_single"]
+    twice = [np.append(once[2 * row : 2 * row + 2], once[3]) for row in range(4)]
+    np.testing.assert_array_equal(np.concatenate(twice), golden["mmu.image_tokens"])
+    shown = asked("lumina_dimoo", image("lumina_dimoo", "mmu.image_tokens_single", 4), length=1)
+    found = ids("lumina_dimoo", shown)
+    start = int(np.flatnonzero(found == once[0])[0])
+    np.testing.assert_array_equal(found[start : start + len(once)], once)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from nextomni_edge.decoding import CommitConfig
-from nextomni_edge.flow.commit import even_counts, gumbel, kept_masked, step_count
-from tests.published.goldens import arrays
+from nextomni_edge.flow.commit import even_counts, gumbel, kept_masked, masked_share, step_count
+from tests.published.goldens import arrays, close
 
 
 def test_lladas_even_shares() -> None:
@@ -30,6 +30,17 @@ def test_the_cosine_in_float32(family: str, name: str) -> None:
         np.testing.assert_array_equal(found, row[:steps])
 
 
+@pytest.mark.parametrize("count", ["cosine", "linear", "pow2", "sigmoid"])
+def test_mmadas_schedules(count: str) -> None:
+    """Theirs are never under 1e-6, which rounds down to no row."""
+    golden = arrays("mmada")[f"schedule.{count}"]
+    times = np.linspace(0, 1, 11, dtype=np.float32)
+    close(np.array([masked_share(r, count) for r in times]), golden, 2e-6)
+    for total in (16, 256, 1024):
+        counts = [kept_masked(total, step, 10, count) for step in range(9)]
+        np.testing.assert_array_equal(counts, np.floor(np.float32(total) * golden[1:10]))
+
+
 @pytest.mark.parametrize(("masked", "steps"), [(260, 260), (50, 25), (64, 10)])
 def test_dreams_counts(masked: int, steps: int) -> None:
     expected, left, found = arrays("dream")[f"smp.counts_{masked}_{steps}"], masked, list[int]()
@@ -44,5 +55,6 @@ def test_dreams_counts(masked: int, steps: int) -> None:
 def test_lladas_noise_has_the_same_order(temperature: float) -> None:
     """Theirs is exp(l)/(−ln u)^T, ours its logarithm l + T·G."""
     golden = arrays("llada")
+    np.testing.assert_array_equal(golden["gumbel.T0.0"], golden["gumbel.logits"])  # no noise
     ours = golden["gumbel.logits"] + temperature * gumbel(golden["gumbel.uniform"])
     np.testing.assert_allclose(np.exp(ours), golden[f"gumbel.T{temperature}"], rtol=1e-9)

@@ -9,6 +9,7 @@ import click
 
 from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
+from nextomni_edge.cli.model import threads_option
 from nextomni_edge.errors import UsageError
 from nextomni_edge.extras import needs_extra
 from nextomni_edge.files import check_output
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Trajectories at a time. Memory grows with this number.",
 )
+@threads_option
 @common_options
 def calibrate(
     console: Console,

@@ -14,6 +14,7 @@ from nextomni_edge.cli.console import Console, common_options
 from nextomni_edge.cli.generation import generation_options, request_of, watch
 from nextomni_edge.cli.headings import HeadedCommand, under
 from nextomni_edge.cli.model import hashes_option, load_model, runtime_options
+from nextomni_edge.cli.streams import on_terminal, stdin_lines
 from nextomni_edge.cli.terminal import complete_lines, show_picture, unquoted
 from nextomni_edge.cli.variant import choose, variant_option
 from nextomni_edge.errors import NextOmniError, UsageError
@@ -177,12 +178,12 @@ def chat(
     talk = Conversation(
         console, model, model.chat(kind, **request.settings), request, kind, given["fps"]
     )
-    if not sys.stdin.isatty():
-        for line in iter(sys.stdin.readline, ""):
-            if not talk.line(line.strip()):
+    if not on_terminal(sys.stdin):
+        for line in stdin_lines():
+            if not talk.line(line):
                 return
         return
-    talk.shows = sys.stdout.isatty() and not console.as_json
+    talk.shows = on_terminal(sys.stdout) and not console.as_json
     complete_lines(COMMANDS, TAKE_FILES)
     console.note("/help lists the commands, Tab completes them and paths, /quit leaves")
     while attempt(console, talk):

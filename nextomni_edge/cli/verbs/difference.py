@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from nextomni_edge.cli.parity import parity_lines
+from nextomni_edge.bundle.parity import parity_lines
 
 if TYPE_CHECKING:
     from nextomni_edge.bundle import Bundle, Decision

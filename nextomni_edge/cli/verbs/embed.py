@@ -11,6 +11,7 @@ import click
 
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.model import hashes_option, load_model, runtime_options
+from nextomni_edge.cli.streams import argument_text
 from nextomni_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def embed(
         raise UsageError("nothing to embed: give files or --text")
     if output:
         check_place(output)
+    text = tuple(argument_text(value, "--text") for value in text)
     model = load_model(console, bundle, execution, verify_hashes)
     items = [Item(file_kind(path), str(path)) for path in files] + [
         Item("text", value) for value in text

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from nextomni_edge.bundle.parity import parity_lines
 from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
-from nextomni_edge.cli.parity import parity_lines
+from nextomni_edge.cli.model import threads_option
 from nextomni_edge.cli.verbs.compile import as_json as engines_as_json
 from nextomni_edge.cli.verbs.compile import as_text as engines_as_text
 from nextomni_edge.cli.verbs.compile import compiled
@@ -93,6 +94,7 @@ if TYPE_CHECKING:
         " manifest says which."
     ),
 )
+@threads_option
 @common_options
 def export(
     console: Console,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from nextomni_edge.bundle.parity import parity_lines
 from nextomni_edge.cli.console import Console, common_options
-from nextomni_edge.cli.parity import parity_lines
 from nextomni_edge.cli.verbs.difference import (
     bits_text,
     differences,

@@ -9,6 +9,7 @@ import click
 
 from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
+from nextomni_edge.cli.model import threads_option
 from nextomni_edge.extras import needs_extra
 from nextomni_edge.files import check_output
 
@@ -70,6 +71,7 @@ MEGABYTE = 10**6
     show_default=True,
     help="Continue a run that was killed.",
 )
+@threads_option
 @common_options
 def quantize(
     console: Console,

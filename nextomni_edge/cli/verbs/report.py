@@ -10,6 +10,7 @@ import click
 
 from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
+from nextomni_edge.cli.model import threads_option
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.extras import needs_extra
 from nextomni_edge.files import check_output
@@ -64,6 +65,7 @@ MAX_QUALITY = 2**20
     show_default=True,
     help="Timed forwards of each bundle.",
 )
+@threads_option
 @common_options
 def report(
     console: Console,

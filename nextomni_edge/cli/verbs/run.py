@@ -16,8 +16,9 @@ from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.generation import generation_options, request_of, watch
 from nextomni_edge.cli.headings import HeadedCommand, under
 from nextomni_edge.cli.model import hashes_option, load_model, runtime_options
+from nextomni_edge.cli.streams import argument_text, check_stdout, put_bytes, read_stdin
 from nextomni_edge.cli.variant import choose, variant_option
-from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.errors import UsageError
 
 if TYPE_CHECKING:
     from nextomni_edge.api.answer import Answer
@@ -98,6 +99,7 @@ class Wanted:
             raise UsageError("-o - and --json both write to standard output; leave one out")
         if self.stream and kind != "text":
             raise UsageError("--stream writes a film: name a file, such as -o film.gif")
+        check_stdout()
         if kind != "text" and sys.stdout.isatty():
             raise UsageError("-o - would write bytes to the terminal; pipe it, or name a file")
 
@@ -105,8 +107,7 @@ class Wanted:
         """The answer, or the film of it, into the file `place`, or to standard output."""
         if self.output == STDOUT:
             data = answer.encode(ON_STDOUT[answer.modality], self.fps, self.scale)
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
+            put_bytes(data, ON_STDOUT[answer.modality])
         elif place and film:
             film.write(place, self.fps, self.scale)
         elif place:
@@ -274,15 +275,7 @@ def read_part(kind: Kind, value: str) -> Any:
 
     if kind != "text":
         return {"image": Image, "audio": Audio, "video": Video}[kind](value)
-    text = read_stdin() if value == "-" else value
+    text = read_stdin() if value == "-" else argument_text(value, "--text")
     if not text.strip():
         raise UsageError("--text is empty")
     return text
-
-
-def read_stdin() -> str:
-    """Standard input as text."""
-    try:
-        return sys.stdin.read().strip()
-    except UnicodeDecodeError as error:
-        raise InputError(f"standard input: not UTF-8 text ({error})") from error

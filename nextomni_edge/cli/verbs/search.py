@@ -12,6 +12,7 @@ from nextomni_edge.api.settings import MODALITIES
 from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import Command, Console, common_options
 from nextomni_edge.cli.model import hashes_option, load_model, runtime_options
+from nextomni_edge.cli.streams import argument_text
 from nextomni_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ def find(
     from nextomni_edge.api.media import Audio, Image, Video
     from nextomni_edge.search import find as nearest
 
+    query = None if query is None else argument_text(query, "QUERY")
     given = [
         query,
         Image(image) if image else None,

@@ -12,6 +12,8 @@ import click
 
 from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import Console, common_options
+from nextomni_edge.cli.model import threads_option
+from nextomni_edge.cli.streams import stderr
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.extras import needs_extra
 from nextomni_edge.outputs import refuse_overlap
@@ -48,6 +50,7 @@ from nextomni_edge.outputs import refuse_overlap
     show_default=True,
     help="One for each accelerator, or CPU socket.",
 )
+@threads_option
 @common_options
 def train(
     console: Console,
@@ -119,7 +122,8 @@ def initial_model(console: Console, recipe: Path, out: Path, init: tuple[str, ..
 def run_recipe(command: list[str]) -> int:
     """The recipe's exit code. Its output goes to stderr; an interrupt is the recipe's to handle, as
     it saves its state first."""
-    with subprocess.Popen(command, stdout=sys.stderr) as process:
+    place = stderr() or subprocess.DEVNULL
+    with subprocess.Popen(command, stdout=place, stderr=place) as process:
         # the terminal sends it to the recipe as well
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
