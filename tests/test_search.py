@@ -370,3 +370,22 @@ def test_the_index_may_stand_elsewhere(folder: Path, tmp_path: Path, model: Fake
         and len(load_index(tmp_path / "elsewhere.safetensors", MODEL).entries) == 5
     )
     shutil.rmtree(folder)
+
+
+def test_a_file_that_is_slow_is_skipped_and_the_others_are_indexed(
+    model: FakeModel, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever makes it slow: here its embedding never ends."""
+
+    def slow(embedder: object, part: object) -> object:
+        while part == text_part("a cat"):
+            time.sleep(0.01)
+        return embed_part(model, part)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("nextomni_edge.search.embed_part", slow)
+    before = signal.getsignal(signal.SIGALRM)
+    report = update_index(folder, folder / INDEX_NAME, model, MODEL, slowest=1.5)
+    assert report.skipped == [("cat.txt", f"{folder / 'cat.txt'}: not read within 1.5 s")]
+    assert report.embedded == 4
+    assert signal.getsignal(signal.SIGALRM) == before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)

@@ -44,7 +44,7 @@ from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.generate.steps import StepRecord
 from nextomni_edge.media.parts import file_part, text_part
 from nextomni_edge.modalities.table import MODALITIES
-from nextomni_edge.tasks import PLANS, Plan, media
+from nextomni_edge.tasks import Plan, media, plans_of
 from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, respond
 from nextomni_edge.tokens.sequence import Ids, Sequence
 
@@ -148,7 +148,7 @@ class Prompted(Generated):
 
 def _fitting(model: EdgeModel, components: Collection[str]) -> list[Plan]:
     """The tasks that the components can do and that the model's conversations support."""
-    fits = [plan for plan in PLANS if set(plan.components) <= set(components)]
+    fits = [plan for plan in plans_of(model.config) if set(plan.components) <= set(components)]
     return [plan for plan in fits if all(model.tokenizer.special.has(kind) for kind in plan.kinds)]
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextomni_edge.errors import InputError
+from nextomni_edge.formats.regular import open_regular
 from nextomni_edge.formats.tensor_file import decode
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class PickledTable:
 def embedding_table(path: Path) -> PickledTable:
     """The weight (V,D) of a pickled embedding. InputError: the file is anything but that."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             _scan(path, _pickle(path, archive))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error

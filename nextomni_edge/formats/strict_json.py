@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import json
 import math
 import types
@@ -89,12 +90,17 @@ def _finite(digits: str) -> float:
     return value
 
 
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)  # compiles every annotation: most of the time of reading
+
+
 def read_dataclass(cls: type[T], data: object, where: str) -> T:
     """Build a dataclass from JSON data, refusing unknown keys (the nearest name is offered),
     missing keys and wrong types."""
     if not isinstance(data, Mapping):
         raise InputError(f"{where}: found {type(data).__name__}, expected an object")
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]  # a class is hashable
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in data:
         if key not in fields:

@@ -79,7 +79,7 @@ def _check(data: object) -> None:
 
 def _model(model: Mapping[str, object]) -> None:
     kind = model.get("type", "BPE")
-    if kind not in MODELS:
+    if not isinstance(kind, str) or kind not in MODELS:
         raise InputError(f"model {_shown(kind)} is not supported, expected {_listed(MODELS)}")
     vocabulary = model.get("vocab")
     if not isinstance(vocabulary, dict | list):

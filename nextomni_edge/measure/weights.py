@@ -68,12 +68,21 @@ Weights = tuple[Weight, ...]
 
 def component_weights(config: ModelConfig) -> dict[str, Weights]:
     """Weights by component's name. A codebook counts in each component that uses it. UsageError: a
-    network that is not native."""
-    if config.network != "native":
-        raise UsageError(f"a plan is made of network 'native', found {config.network!r}")
+    network that is neither native nor a masked model of text."""
     hidden, name = config.backbone.hidden_size, ComponentName
     image, audio = config.image, config.audio
     table = (config.text.vocabulary_size, hidden)
+    if config.network == "unified" and config.modalities == ("text",):
+        return {
+            name.EMBED_TEXT: (Weight("table", table),),
+            name.BACKBONE: _backbone(config),
+            name.TEXT_HEAD: (Weight("matmul", table),),
+        }
+    if config.network != "native":
+        raise UsageError(
+            f"a plan is made of network 'native', found {config.network!r} of"
+            f" {' and '.join(config.modalities)}: export it, and plan the bundle"
+        )
     return {
         name.EMBED_TEXT: (Weight("table", table),),
         name.EMBED_IMAGE: (

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Final
 
 from nextomni_edge.errors import InputError
+from nextomni_edge.formats.regular import check_regular
 from nextomni_edge.modalities.table import MODALITIES, Kind
 
+MAX_MEDIA: Final = 2**35  # bytes of one file
 KINDS: Final[tuple[Kind, ...]] = tuple(MODALITIES)
 _BY_SUFFIX: Final[dict[str, Kind]] = {
     suffix: record.name for record in MODALITIES.values() for suffix in record.suffixes
@@ -20,14 +22,14 @@ def kind_of(path: Path) -> Kind | None:
 
 
 def check_file(path: Path) -> None:
-    """InputError unless the path is an ordinary file with at least one byte. A pipe would block
-    forever."""
+    """InputError unless the path is a regular file of 1 to MAX_MEDIA bytes. A FIFO would block
+    forever, a sparse terabyte would be read for hours."""
     try:
         if not path.exists():
             raise InputError(f"{path}: no such file")
-        if not path.is_file():
-            raise InputError(f"{path}: not a file")
-        if path.stat().st_size == 0:
+        status = path.stat()
+        check_regular(path, status, MAX_MEDIA)
+        if status.st_size == 0:
             raise InputError(f"{path}: the file is empty")
     # a name too long, a NUL inside it, a folder without permission
     except (OSError, ValueError) as error:

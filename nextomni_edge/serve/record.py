@@ -9,7 +9,7 @@ import sys
 import time
 import uuid
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -85,9 +85,10 @@ class Lines(logging.Formatter):
         return json.dumps(data)
 
 
-def log_lines(level: int) -> None:
-    """Send the log of this package and of uvicorn to stderr, one JSON object a line."""
-    handler = logging.StreamHandler(sys.stderr)
+def log_lines(level: int, stream: TextIO | None = None) -> None:
+    """Send the log of this package and of uvicorn to `stream`, by default stderr, one JSON object
+    a line."""
+    handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(Lines())
     for name in ("nextomni_edge.serve", "uvicorn"):
         logger = logging.getLogger(name)

@@ -174,6 +174,11 @@ CASES: list[Case] = [
         T + "model 'Neural' is not supported, expected BPE, Unigram, WordLevel, WordPiece",
     ),
     (
+        "a model's type that is a list",
+        tokenizer(model={"type": ["BPE"], "vocab": {}}),
+        T + "model ['BPE'] is not supported, expected BPE, Unigram, WordLevel, WordPiece",
+    ),
+    (
         "a model's name with an escape",
         tokenizer(model={"type": "\x1b[2J", "vocab": {}}),
         T + "model '\\x1b[2J' is not supported, expected BPE, Unigram, WordLevel, WordPiece",

@@ -291,7 +291,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["--audio", "red.png"], 3, "red.png: not a sound"),
     (["--video", "red.png"], 3, "red.png: a still picture, expected a video; give it as --image"),
     (["--video", "tone.wav"], 3, "tone.wav: not a video"),
-    (["--image", "."], 3, ".: not a file"),
+    (["--image", "."], 3, ".: a folder, expected a regular file"),
     (
         ["--audio", "long.wav"],
         3,

@@ -34,6 +34,17 @@ def test_rms_norm_is_torch_s_at_any_scale(scale: float) -> None:
     )
 
 
+@pytest.mark.parametrize("shape", [(1, 64, 1, 1), (3, 64, 5, 7), (2, 96, 16, 16)])
+def test_group_norm_is_torch_s_at_any_shape(shape: tuple[int, ...]) -> None:
+    x, weight, bias = 3 * torch.randn(shape) + 1, torch.randn(shape[1]), torch.randn(shape[1])
+    torch.testing.assert_close(
+        coreml.group_norm(x, 32, weight, bias, 1e-6),
+        F.group_norm(x, 32, weight, bias, 1e-6),
+        rtol=1e-5,
+        atol=2e-6,
+    )
+
+
 def test_rms_norm_holds_in_float16_where_squares_would_overflow() -> None:
     x, weight = torch.randn(2, 16) * 3000.0, torch.ones(16)
     found = coreml.rms_norm(x.half(), (16,), weight.half(), 1e-6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,23 +12,33 @@ import pytest
 
 from nextomni_edge.bundle.reader import bundle_identity
 from nextomni_edge.checkpoints.directory import file_sha256, tensor_files
+from nextomni_edge.checkpoints.pickled import embedding_table
 from nextomni_edge.errors import InputError
 from nextomni_edge.formats.gguf import read_gguf
 from nextomni_edge.formats.regular import open_regular, read_regular
 from nextomni_edge.formats.strict_json import read_json
 from nextomni_edge.formats.tensor_file import TensorFile
 from nextomni_edge.formats.tokenizer import read_tokenizer
+from nextomni_edge.media.files import read_text
+from nextomni_edge.media.image import read_image
+from nextomni_edge.media.kinds import check_file
+from nextomni_edge.media.video import read_video
 from nextomni_edge.search import _read_index
 
 READERS: list[Callable[[Path], object]] = [
     lambda path: read_json(path, 2**20), TensorFile, read_gguf, file_sha256, read_tokenizer,
-    _read_index, lambda path: read_regular(path, 2**20), open_regular,
+    _read_index, lambda path: read_regular(path, 2**20), open_regular, embedding_table,
 ]  # fmt: skip
 
 
 def make_socket(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as made:
         made.bind(str(path))
+
+
+def make_sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(2**40)
 
 
 @pytest.mark.timeout(20)
@@ -51,6 +62,37 @@ def test_what_is_no_file_is_refused_by_every_reader(
     with pytest.raises(InputError) as raised:
         read(path)
     assert str(raised.value) == f"{path}: {kind}, expected a regular file"
+
+
+MEDIA: list[Callable[[Path], object]] = [
+    read_text, lambda path: read_image(path, 16), lambda path: read_video(path, 16, 2), check_file,
+]  # fmt: skip
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("read", MEDIA)
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        (os.mkfifo, "a FIFO, expected a regular file"),
+        (Path.mkdir, "a folder, expected a regular file"),
+        (make_socket, "a socket, expected a regular file"),
+        (lambda path: path.symlink_to("/dev/zero"), "a device, expected a regular file"),
+        (lambda path: path.symlink_to("x"), None),
+        (make_sparse, "larger than 34359738368 bytes, the most that is read"),
+    ],
+)
+def test_what_is_no_medium_is_refused_at_once(
+    read: Callable[[Path], object],
+    make: Callable[[Path], object],
+    error: str | None,
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # short: a socket's name is at most 108 bytes
+        path = Path(folder) / "x"
+        make(path)
+        with pytest.raises(InputError) as raised:
+            read(path)
+        assert error is None or str(raised.value).startswith(f"{path}: {error}")
 
 
 def test_a_socket_cannot_be_read(tmp_path: Path) -> None:

@@ -1,16 +1,21 @@
 """A bounded fuzzer: `make fuzz`, `FUZZ_EXECUTIONS` and `FUZZ_SECONDS` of each target at most.
 
 Inputs are files of corpus/TARGET, damaged; those whose error has not been seen before join the
-corpus of this run. Anything but an error of ours, or an execution of over ten seconds, ends it with
-the input's path and exit code 1.
+inputs of this run. It ends with the input's path and exit code 1 at anything but an error of ours,
+at an execution of over ten seconds, and where 2 GB of memory were taken. `FUZZ_STATE=FILE` counts
+executions over several runs: a run goes on where the last one stopped.
 """
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
+import json
 import logging
 import os
 import random
 import re
+import signal
 import sys
 import time
 import traceback
@@ -18,46 +23,22 @@ import warnings
 from pathlib import Path
 
 from nextomni_edge.errors import NextOmniError
+from tests.fuzz.mutations import damaged
 from tests.fuzz.targets import TARGETS, Target
 
 CORPUS = Path(__file__).with_name("corpus")
 FOUND = Path(os.environ.get("FUZZ_FOUND", "build/fuzz"))
 SLOWEST = 10.0
-LARGEST = 2**18
-INTERESTING = [
-    b"\x00", b"\xff", b"\x7f", b"\x80" * 9 + b"\x01", b"\xff" * 9 + b"\x01", b"0", b"-1", b"1e999",
-    b"9223372036854775808", b"null", b"[]", b"{}", b'"', b"\\ud800", b"NaN", b"\xff\xff\xff\x7f",
-]  # fmt: skip
-
-
-def damaged(data: bytes, others: list[bytes], chance: random.Random) -> bytes:
-    """One to six changes: bytes flipped, removed, repeated, inserted, or taken of another input."""
-    found = bytearray(data)
-    for _ in range(chance.randint(1, 6)):
-        at, length = chance.randint(0, len(found)), chance.choice((1, 1, 2, 4, 8, 64))
-        kind = chance.randrange(6)
-        if kind == 0 and found:
-            found[at % len(found)] ^= 1 << chance.randrange(8)
-        elif kind == 1:
-            del found[at : at + length]
-        elif kind == 2:
-            found[at:at] = found[at : at + length] * chance.choice((1, 2, 100))
-        elif kind == 3:
-            found[at : at + chance.choice((0, length))] = chance.choice(INTERESTING)
-        elif kind == 4:
-            found[at:at] = chance.randbytes(length)
-        else:
-            other = chance.choice(others)
-            start = chance.randint(0, len(other))
-            found[at : at + length] = other[start : start + length]
-    return bytes(found[:LARGEST])
+STUCK = 60  # seconds after which native code that does not return is stopped
+MEMORY = 2 * 2**30
+CHUNK = 20_000  # executions between two entries in the state file
 
 
 def fuzz(name: str, target: Target, executions: int, seconds: float, seed: int) -> int:
     """How many inputs were tried. SystemExit: one of them failed."""
     chance, started = random.Random(f"{name} {seed}"), time.monotonic()
     inputs = [path.read_bytes() for path in sorted((CORPUS / name).iterdir())]
-    seen, done = set[str](), 0
+    seen, done, before = set[str](), 0, _peak()
     while done < executions and time.monotonic() - started < seconds:
         data = damaged(chance.choice(inputs), inputs, chance) if done else inputs[0]
         began = time.monotonic()
@@ -72,6 +53,8 @@ def fuzz(name: str, target: Target, executions: int, seconds: float, seed: int) 
             _failed(name, data, traceback.format_exc())
         if time.monotonic() - began > SLOWEST:
             _failed(name, data, f"{time.monotonic() - began:.1f} s")
+        if _peak() - before > MEMORY:
+            _failed(name, data, f"{_peak()} bytes of memory")
         done += 1
     return done
 
@@ -83,14 +66,53 @@ def _failed(name: str, data: bytes, what: str) -> None:
     sys.exit(f"{name}: {what}\nthe input: {path}")
 
 
+def campaign(name: str, executions: int, seconds: float, state: Path | None) -> int:
+    """Fuzzes in chunks, each with a seed of its own, until the target has `executions` of them, or
+    for `seconds`. Returns how many there are, those of earlier runs included."""
+    counts = json.loads(state.read_text()) if state and state.exists() else {}
+    done, started = counts.get(name, 0), time.monotonic()
+    while done < executions and (left := seconds - (time.monotonic() - started)) > 0:
+        chunk = min(CHUNK, executions - done)
+        print(f"{name}: from {done}", file=sys.stderr, flush=True)  # a crash is found again by it
+        _stop_after(left + STUCK)
+        done += fuzz(name, TARGETS[name], chunk, left, _seed() + done)
+        if state:
+            counts[name] = done
+            state.write_text(json.dumps(counts))
+    return int(done)
+
+
+def _seed() -> int:
+    return int(os.environ.get("FUZZ_SEED", "0"))
+
+
+def _stop_after(seconds: float) -> None:
+    """Native code that hangs ends the process, with the traceback of where it was called."""
+    with contextlib.suppress(AttributeError):  # Windows has no alarm
+        faulthandler.register(signal.SIGALRM, chain=True)
+        signal.alarm(int(seconds))
+
+
+def _peak() -> int:
+    """The most bytes that this process ever held in memory; 0 where the system does not tell.
+
+    Address space is no measure: the threads of FFmpeg reserve gigabytes that nothing uses."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def main() -> None:
     logging.disable()
     warnings.simplefilter("ignore")
+    faulthandler.enable()
     executions = int(os.environ.get("FUZZ_EXECUTIONS", "20000"))
     seconds = float(os.environ.get("FUZZ_SECONDS", "60"))
-    seed = int(os.environ.get("FUZZ_SEED", "0"))
+    state = Path(os.environ["FUZZ_STATE"]) if "FUZZ_STATE" in os.environ else None
     for name in sys.argv[1:] or TARGETS:
-        done = fuzz(name, TARGETS[name], executions, seconds, seed)
+        done = campaign(name, executions, seconds, state)
         print(f"{name}: {done} executions, only our own errors", flush=True)
 
 

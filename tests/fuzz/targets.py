@@ -20,11 +20,18 @@ from nextomni_edge.formats.tokenizer import read_tokenizer
 from nextomni_edge.graphs import graph_specs
 from nextomni_edge.media.audio import read_audio
 from nextomni_edge.media.image import read_image
+from nextomni_edge.media.video import read_video
 from nextomni_edge.tokens.text import TextTokenizer
 from tests.bundle.build import small_config
 
 Target = Callable[[bytes], object]
-_FOLDER = Path(tempfile.mkdtemp(prefix="nextomni-edge-fuzz-"))
+# Memory where the system has such a folder: a disk would take most of the time.
+_MEMORY = Path("/dev/shm")
+_FOLDER = Path(
+    tempfile.mkdtemp(prefix="nextomni-edge-fuzz-", dir=_MEMORY if _MEMORY.is_dir() else None)
+)
+_AUDIO = AudioConfig()
+_BACKBONE = graph_specs(small_config())["backbone"]
 
 
 def from_file(name: str, read: Callable[[Path], object]) -> Target:
@@ -50,7 +57,7 @@ def tokenizer(path: Path) -> None:
 
 
 def graph(path: Path) -> None:
-    check_graph(path, graph_specs(small_config())["backbone"], {})
+    check_graph(path, _BACKBONE, {})
 
 
 TARGETS: dict[str, Target] = {
@@ -63,5 +70,7 @@ TARGETS: dict[str, Target] = {
     "tokenizer": from_file("tokenizer.json", tokenizer),
     "config": lambda data: ModelConfig.from_json(parse_json(data, "config")),
     "image": from_file("i.png", lambda path: read_image(path, 32, "white")),
-    "audio": from_file("a.wav", lambda path: read_audio(path, AudioConfig(), True)),
+    "audio": from_file("a.wav", lambda path: read_audio(path, _AUDIO, True)),
+    "animation": from_file("v.gif", lambda path: read_video(path, 32, 4)),
+    "video": from_file("v.mp4", lambda path: read_video(path, 32, 4)),
 }

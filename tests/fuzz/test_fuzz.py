@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import random
 from pathlib import Path
 
 import pytest
 
 from tests.fuzz import __main__ as fuzzer
+from tests.fuzz.mutations import damaged
 from tests.fuzz.targets import TARGETS
 
 
@@ -33,3 +36,30 @@ def test_the_corpora_are_small() -> None:
     files = [path for path in fuzzer.CORPUS.rglob("*") if path.is_file()]
     assert {path.parent.name for path in files} == TARGETS.keys()
     assert sum(path.stat().st_size for path in files) < 400_000
+
+
+def test_a_campaign_goes_on_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fuzzer, "CHUNK", 20)
+    monkeypatch.setattr(fuzzer, "_stop_after", lambda _: None)  # the alarm is the test's own
+    read = list[bytes]()
+    monkeypatch.setitem(fuzzer.TARGETS, "config", read.append)
+    state = tmp_path / "state.json"
+    assert fuzzer.campaign("config", 40, 60.0, state) == 40
+    first = list(read)
+    assert fuzzer.campaign("config", 60, 60.0, state) == 60
+    assert len(read) == 60 and set(read[41:]) - set(first)
+    assert fuzzer.campaign("config", 60, 60.0, state) == 60 and len(read) == 60
+
+
+def test_a_damaged_document_is_often_a_document_still() -> None:
+    data = (fuzzer.CORPUS / "config" / "small.json").read_bytes()
+    chance, whole = random.Random(0), 0
+    for _ in range(200):
+        try:
+            json.loads(damaged(data, [data], chance))
+            whole += 1
+        except ValueError:
+            continue
+    assert whole > 80

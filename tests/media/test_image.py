@@ -159,7 +159,7 @@ def test_floating_point_pixels_are_refused_with_the_reason(tmp_path: Path) -> No
 def test_a_path_that_is_no_file_is_refused(tmp_path: Path) -> None:
     for path, expected in [
         (tmp_path / "none.png", "no such file"),
-        (tmp_path, "not a file"),
+        (tmp_path, "a folder, expected a regular file"),
         (Path("a" * 5000), "cannot be opened"),
     ]:
         with pytest.raises(InputError, match=expected):

@@ -8,6 +8,7 @@ code) from the tensors' shapes.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import Any, Final
 
 from nextomni_edge.checkpoints.layouts.llama import backbone_config, backbone_tensors
@@ -20,7 +21,11 @@ NULL_TOKEN: Final = 100015
 TEXT_POSITIONS: Final = 500
 GUIDANCE: Final = 5.0
 STEPS: Final = 50  # of the published inference scripts
-SIGLIP_HEADS: Final = {"siglip_large_patch16_384": 16, "siglip_large_patch16_256": 16}
+# Width and heads of the towers that FUDOKI's code knows by name: no tensor tells the heads.
+SIGLIP: Final = {
+    "siglip_large_patch16_384": (1024, 16),
+    "siglip_large_patch16_256": (1024, 16),
+}
 # Janus' (MIT): the model was trained with these words before every conversation that shows an
 # image.
 SYSTEM: Final = (
@@ -59,13 +64,19 @@ def plan(source: Source) -> Plan:
         **_affine("image_encoder.aligner.second", "aligner.layers.2"),
         **_tower(config["image"]["encoder"]["layers"]),
         **vq_decoder_tensors(config["image"]["vq"]),
-        **vq_encoder_tensors(config["image"]["vq_encoder"]),
     }
+    encoder, unused = config["image"].get("vq_encoder"), UNUSED
+    if encoder:
+        tensors |= vq_encoder_tensors(encoder)
+    else:
+        unused = UNUSED | dict.fromkeys(
+            (f"{VQ}.encoder.", f"{VQ}.quant_conv."), "what is left of a VQ encoder without blocks"
+        )
     tables = {
         "metric_tables.text": ("text_embedding.pt", "language_model.model.embed_tokens.weight"),
         "metric_tables.image": ("image_embedding.pt", "gen_embed.weight"),
     }
-    return Plan(config, tensors, UNUSED, tables, tokenizer="tokenizer.json")
+    return Plan(config, tensors, unused, tables, tokenizer="tokenizer.json")
 
 
 def _affine(ours: str, theirs: str) -> dict[str, tuple[str | None, ...]]:
@@ -113,13 +124,12 @@ def _image(source: Source) -> dict[str, Any]:
         source.section("gen_vision_config", "params"),
     )
     head = source.section("gen_head_config", "params")
-    name = vision.get("model_name")
     width, _, patch, _ = _four(source, f"{TOWER}.patch_embed.proj.weight")
     if vision.get("mlp_ratio", 4) != 4:
         raise InputError(
             f"{source.path / 'config.json'}: mlp_ratio is {vision['mlp_ratio']}, expected 4"
         )
-    heads = source.size(vision, "heads", SIGLIP_HEADS.get(name) if isinstance(name, str) else None)
+    heads = _heads(source, vision, source.size(vision, "width", width))
     layers = source.size(vision, "layers", source.count(f"{TOWER}.blocks."))
     return {
         "size": source.size(vision, "image_size"),
@@ -140,8 +150,28 @@ def _image(source: Source) -> dict[str, Any]:
         },
         "head": {"kind": "parallel", "width": source.size(head, "image_token_embed")},
         "vq": _vq_sizes(source, "decoder"),
-        "vq_encoder": _vq_sizes(source, "encoder"),
+        **_vq_encoder(source),
     }
+
+
+def _heads(source: Source, vision: Mapping[str, Any], width: int) -> int:
+    """Of the tower: those of its name. InputError: config.json says other ones, or neither."""
+    name = vision.get("model_name")
+    published_width, published = SIGLIP.get(name if isinstance(name, str) else "", (0, 0))
+    heads = source.size(vision, "heads", published or None)
+    if width == published_width and heads != published:
+        raise InputError(
+            f"{source.path / 'config.json'}: heads is {heads}, but {name} of width {width} has"
+            f" {published}"
+        )
+    return heads
+
+
+def _vq_encoder(source: Source) -> dict[str, Any]:
+    """Nothing where the checkpoint has no block of an encoder: FUDOKI's own code never runs it."""
+    if not source.count(f"{VQ}.encoder.conv_blocks."):
+        return {}
+    return {"vq_encoder": _vq_sizes(source, "encoder")}
 
 
 def _vq_sizes(source: Source, part: str) -> dict[str, Any]:
@@ -149,6 +179,8 @@ def _vq_sizes(source: Source, part: str) -> dict[str, Any]:
     shallowest has the base's width."""
     prefix, outer = f"{VQ}.{part}", "conv_in" if part == "encoder" else "norm_out"
     levels = source.count(f"{prefix}.conv_blocks.")
+    if not levels:
+        raise InputError(f"{source.path}: no tensor {prefix}.conv_blocks.0, expected a VQ {part}")
     widths = [
         _four(source, f"{prefix}.conv_blocks.{level}.res.0.conv1.weight")[0]
         for level in range(levels)

@@ -219,9 +219,9 @@ def chosen_rows(text: str | None, models: list[EdgeModel]) -> tuple[int, ...]:
 
 def named_plan(name: str) -> Plan:
     """The task of a name. UsageError: unknown."""
-    from nextomni_edge.tasks import PLANS
+    from nextomni_edge.tasks import EDITING, PLANS, TEXT_ONLY
 
-    plans = {plan.name: plan for plan in PLANS}
+    plans = {plan.name: plan for plan in (*PLANS, TEXT_ONLY, EDITING)}
     if name not in plans:
         raise UsageError(f"--task {name!r}: expected one of {', '.join(plans)}")
     return plans[name]

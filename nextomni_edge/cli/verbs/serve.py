@@ -13,6 +13,7 @@ from nextomni_edge.cli.console import Console, common_options
 from nextomni_edge.cli.headings import HeadedCommand, under
 from nextomni_edge.cli.model import choose_runtime, load_model, runtime_options
 from nextomni_edge.cli.numbers import Real, Whole
+from nextomni_edge.cli.streams import stderr
 from nextomni_edge.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -107,7 +108,9 @@ def serve(
     if check:
         console.result({"models": [each.name for each in served]}, f"fine: {names(served)}")
         return
-    log_lines((logging.WARNING, logging.INFO, logging.DEBUG)[min(console.verbosity, 1) + 1])
+    log_lines(
+        (logging.WARNING, logging.INFO, logging.DEBUG)[min(console.verbosity, 1) + 1], stderr()
+    )
     running = server.server_of(service, Access(key, given["cors"], loopback))
     with server.listening(given["host"], given["port"]) as listener:
         address = f"http://{given['host']}:{listener.getsockname()[1]}"
