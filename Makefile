@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: fuzz help demo demo-7b demo-published eval bench docs test test-slow coverage check lint types fmt clean
+.PHONY: fuzz test-swift swift-on-path help demo demo-7b demo-published eval bench docs test test-slow coverage check lint types fmt clean
 .DELETE_ON_ERROR:
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make eval       score demo/bundle (or BUNDLE=...) on the held-out split, write demo/eval.json"
 	@echo "make bench      measure, write benchmarks/*.json"
 	@echo "make test       the tests (make test-slow: the slow ones too)"
+	@echo "make test-swift  the Swift loop, compiled and tested here; needs Swift 6"
 	@echo "make check      all that must hold before a commit: lint, types, docs, test"
 	@echo "make lint       ruff (make types: mypy, strict; make fmt: mend what can be mended)"
 	@echo "make coverage   the tests, and how much of the package they run"
@@ -78,6 +79,17 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet -e '.[gguf]'
 	$(BIN)/python -m pytest
+
+# Not part of `test`: Swift 6 comes from swift.org, or from Debian's package swiftlang. Its last line replays golden traces with
+# ONNX Runtime answering for the components, of demo/bundle or BUNDLE=...
+SWIFT := --package-path nextomni_edge/pack/swift --scratch-path build/swift
+test-swift: swift-on-path $(STAMP)
+	test -n "$(BUNDLE)" || test -d demo/bundle || $(EDGE) export $(EMOJI)/checkpoint -o demo/bundle
+	swift test $(SWIFT)
+	$(BIN)/python -m tests.pack.replay $(or $(BUNDLE),demo/bundle)
+
+swift-on-path:
+	@command -v swift >/dev/null || { echo "error: no swift on PATH; install Swift 6, from swift.org or as Debian's package swiftlang" >&2; exit 5; }
 
 check: lint types docs test
 
