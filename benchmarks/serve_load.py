@@ -156,7 +156,7 @@ def main() -> None:
         run(server, right, CLIENTS[-1], min(WARM, options.seconds))
         before, loads = server.resident(), []
         for clients in CLIENTS:
-            share = 1.0 if clients == CLIENTS[-1] else 0.2
+            share = 1.0 if clients == CLIENTS[-1] else 0.08
             loads.append(run(server, right, clients, options.seconds * share))
             print({name: value for name, value in loads[-1].items() if name != "raw_seconds"})
         after = server.resident()

@@ -81,3 +81,11 @@ def test_no_python_that_is_new_enough_is_one_line(checkout: Path, tmp_path: Path
     first, *rest = ended.stderr.splitlines()
     assert first.startswith("error: no Python 3.11 or newer was found; install one")
     assert all(line.startswith("make: ") for line in rest)
+
+
+def test_without_swift_its_tests_say_what_is_missing(checkout: Path, tmp_path: Path) -> None:
+    """Nothing is installed or made before that."""
+    ended = make(checkout, "test-swift", path=pythons(tmp_path / "bin"))
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: no swift on PATH; install Swift 6")
+    assert not (checkout / ".venv").exists()

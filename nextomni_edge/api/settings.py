@@ -42,10 +42,10 @@ class Settings(TypedDict, total=False):
     stepper: "commit", or "jump", the path's own step. cache_warmup: the share of the steps before
     the cache "logits" keeps anything.
 
-    kv_cache: keep keys and values: "none", "prefix", "adaptive", "revised", or "logits" for masked
-    models. All but "none" approximate, and so do the settings of a cache: refresh_prompt and
-    refresh (recompute the prompt, or the answer, every so many forwards), cache_threshold,
-    cache_share, cache_drift.
+    kv_cache: keep keys and values: "none", "prefix", "adaptive" or "revised"; of masked models also
+    "blocks", "dual" or "logits". All but "none" approximate, and so do the settings of a cache:
+    refresh_prompt and refresh (recompute the prompt, or the answer, every so many forwards),
+    cache_threshold, cache_share, cache_drift.
     """
 
     seed: int

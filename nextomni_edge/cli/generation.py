@@ -151,8 +151,8 @@ def _cache() -> list[Callable[[Command], Command]]:
         cache(
             "--kv-cache",
             help=(
-                "Keep keys and values: none, prefix, adaptive or revised; masked models also:"
-                " logits."
+                "Keep keys and values: none, prefix, adaptive or revised; of masked models also"
+                " blocks, dual or logits."
             ),
         ),
         cache(

@@ -20,6 +20,8 @@ class CacheView:
     """What a policy knows before a forward of B requests of S positions.
 
     - attended (B,S) bool: not padding. response: from the first generated row on.
+    - active: the rows of the block at work, and those that they are predicted from; the response
+      where the step has no blocks. begins (B,): the block was another in the forward before.
     - changed: the token differs from the one of the kept keys and values.
     - due: a row that reads its prediction in this step, if the known noise moves it. ends: <EOS>.
     - similarity (B,S): cosine of the row's input features and those of its kept keys and values.
@@ -31,6 +33,8 @@ class CacheView:
 
     attended: Mask
     response: Mask
+    active: Mask
+    begins: Mask
     changed: Mask
     due: Mask
     ends: Mask
@@ -139,8 +143,35 @@ class Revised(Prefix):
         return self.refreshed(view, view.changed | view.due | view.last)
 
 
+class Blocks(Prefix):
+    """Fast-dLLM's prefix cache (arXiv 2505.22618), for the commit step: when a block begins,
+    everything is computed; until it ends, the block and what stands behind it.
+
+    Finished blocks never change, so their rows only age by what is written behind them.
+    """
+
+    def plan(self, view: CacheView) -> Mask:
+        # a block's first row may be predicted from the prompt's last
+        computed = self.refreshed(view, self.rows(view)) | self.rows(view)
+        return np.where(view.begins[:, None], view.attended, computed)
+
+    def rows(self, view: CacheView) -> Mask:
+        """Rows (B,S) of the response that a step inside a block computes."""
+        return np.logical_or.accumulate(view.active, axis=1)
+
+
+class Dual(Blocks):
+    """Fast-dLLM's dual cache: inside a block its own rows only; the masks behind it are kept
+    too."""
+
+    any_rows = True
+
+    def rows(self, view: CacheView) -> Mask:
+        return view.active
+
+
 POLICIES: Mapping[str, type[Prefix]] = MappingProxyType(
-    {"prefix": Prefix, "adaptive": Adaptive, "revised": Revised}
+    {"prefix": Prefix, "adaptive": Adaptive, "revised": Revised, "blocks": Blocks, "dual": Dual}
 )
 
 

@@ -15,8 +15,10 @@ from nextomni_edge.flow.path import COMMIT, step_names, steppers_of
 from nextomni_edge.generate.shortcuts import NESTED, CacheOptions, Shortcuts
 
 CACHES: Final = ("none", "prefix", "adaptive", "revised")
-# of the commit step only: Lumina-DiMOO's own (see logit_cache.py)
+# of the commit step only: Fast-dLLM's two (see cache.py), and Lumina-DiMOO's own (logit_cache.py)
 LOGITS: Final = "logits"
+COMMIT_CACHES: Final = ("blocks", "dual", LOGITS)
+ALL_CACHES: Final = (*CACHES, *COMMIT_CACHES)
 PUBLISHED: Final = {"cache_share": 0.1, "refresh": 5}  # Lumina-DiMOO's settings of it
 EXTEND: Final = ("first", "interleaved")
 SHORTCUTS: Final = (
@@ -194,8 +196,8 @@ class GenerationOptions:
                 "block and threshold are for the stepper commit: leave them out",
             ),
             (
-                not commits and self.cache.policy == LOGITS,
-                "kv_cache 'logits' is for the stepper commit: take another",
+                not commits and self.cache.policy in COMMIT_CACHES,
+                f"kv_cache {self.cache.policy!r} is for the stepper commit: take another",
             ),
             *(
                 (commits and meant, f"{name} means nothing for the stepper commit: leave it out")
@@ -273,8 +275,8 @@ class GenerationOptions:
             ),
             (not 0.0 <= until <= 1.0, f"extend_until is {until}, expected 0 to 1"),
             (
-                cache.policy not in (*CACHES, LOGITS),
-                f"kv_cache is {cache.policy!r}, expected one of {', '.join((*CACHES, LOGITS))}",
+                cache.policy not in ALL_CACHES,
+                f"kv_cache is {cache.policy!r}, expected one of {', '.join(ALL_CACHES)}",
             ),
             (
                 cache.refresh_prompt < 0,
@@ -307,7 +309,7 @@ class GenerationOptions:
                 "refresh means nothing where nothing is kept: name a kv_cache",
             ),
             (
-                share > 0.0 and not adaptive and cache.policy != LOGITS,
+                share > 0.0 and not adaptive and cache.policy != "logits",
                 "cache_share is for kv_cache 'adaptive': name it, or leave cache_share out",
             ),
             (

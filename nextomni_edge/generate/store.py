@@ -32,6 +32,8 @@ class Store:
             np.zeros(requests, np.int64),
         )
         self.response = batch.attended & ~batch.prompt
+        # rows of the block at work; none before the first forward
+        self.active = np.zeros_like(self.response)
 
     @property
     def nbytes(self) -> int:
@@ -45,10 +47,19 @@ class Store:
         return found
 
     def plan(
-        self, policy: CachePolicy, stale: Mask, changed: Mask, due: Mask, x_t: Ids, last: bool
+        self,
+        policy: CachePolicy,
+        stale: Mask,
+        changed: Mask,
+        due: Mask,
+        active: Mask,
+        x_t: Ids,
+        last: bool,
     ) -> Mask:
         """Rows (B,S) that the policy computes again for the `stale` requests, given the positions
-        whose token changed and those that are about to be read."""
+        whose token changed, those that are about to be read, and those of the block at work."""
+        begins = (active != self.active).any(axis=1)
+        self.active = active
         self.outdated |= changed
         self.revised += changed.sum(axis=1)
         drift = self.revised / self.response.sum(axis=1)
@@ -61,6 +72,8 @@ class Store:
         view = CacheView(
             self.batch.attended,
             self.response,
+            active,
+            begins,
             self.outdated,
             due,
             ends,

@@ -48,6 +48,8 @@ class Trunk:
         )
         codebooks, _ = model.symbols(batch.modality)
         self.x_t: Ids = np.full((*batch.rows.shape, codebooks), -1)  # of the last forward: none yet
+        # generated rows (B,R) of the block at work; a step that has blocks says which
+        self.active = batch.real
         self.prefix = model.config.backbone.attention == "prefix"
         self.policy = cache_policy(options, self.prefix)
         whole = isinstance(self.policy, NoCache) and not self.prefix
@@ -161,7 +163,10 @@ class Trunk:
                 self._positions(changed, self.batch.rows),
                 self._positions(due, self.sources[0]),
             )
-            plan = store.plan(self.policy, stale, outdated, read, self.x_t, last)
+            active = self._positions(self.active, self.batch.rows) | self._positions(
+                self.active, self.sources[0]
+            )
+            plan = store.plan(self.policy, stale, outdated, read, active, self.x_t, last)
         whole = stale & (~store.filled | (plan | ~self.batch.attended).all(axis=1))
         store.kept.reset(store.sequences(slice(None), np.flatnonzero(whole)))
         if self.prefix:

@@ -162,23 +162,12 @@ class Unmasking:
 
     def _step(self, step: int, names: Many[int]) -> Generator[StepRecord, None, bool]:
         """One step of every request that is not done; its value is False where all are."""
-        masked = self.masked
-        due = [
-            progress.turn(*(self.batch.own(request, each) for each in (masked, self.x_t[..., 0])))
-            for request, progress in enumerate(self.progress)
-        ]
+        due = self._due()
         if not any(due):
             return False
-        eligible = masked & np.array(
-            [np.arange(masked.shape[1]) < (turn.stop if turn else 0) for turn in due]
-        )
         self.meter.steps += len(self.batch)
-        try:
-            self.trunk.refresh(self.x_t, eligible, step == self.options.steps - 1)
-            x_1, score, gap = self._propose(step, eligible)
-        except NonFiniteError as error:
-            raise NonFiniteError(f"step {step} of {self.options.steps}: {error}") from error
-        written, margins = np.zeros_like(masked), np.full(masked.shape, np.inf)
+        eligible, x_1, score, gap = self._predict(step, due)
+        written, margins = np.zeros_like(eligible), np.full(eligible.shape, np.inf)
         for request, turn in enumerate(due):
             if turn is not None:
                 self._choose(request, turn, step, eligible, score, gap, written, margins)
@@ -187,6 +176,36 @@ class Unmasking:
             self.x_t = np.where(written[..., None], x_1, self.x_t)
         self.meter.jumps += int(written.sum())
         return True
+
+    def follow(self, step: int, x_t: Ids) -> tuple[Mask, Ids]:
+        """The step at another run's x_t (B,R,1), without writing: the rows (B,R) that may be
+        written and x_1 (B,R,1). So a cache is compared with the run that keeps nothing."""
+        self.x_t = x_t.copy()
+        due = self._due()
+        eligible, x_1, _, _ = self._predict(step, due)
+        for progress, turn in zip(self.progress, due, strict=True):
+            progress.at += turn is not None
+        return eligible, x_1
+
+    def _due(self) -> list[Turn | None]:
+        """The next step of each request."""
+        masked = self.masked
+        return [
+            progress.turn(*(self.batch.own(request, each) for each in (masked, self.x_t[..., 0])))
+            for request, progress in enumerate(self.progress)
+        ]
+
+    def _predict(self, step: int, due: list[Turn | None]) -> tuple[Mask, Ids, Float, Float]:
+        """Rows (B,R) that may be written in this step, and what `_propose` gives for them."""
+        rows = np.arange(self.x_t.shape[1])
+        before = np.array([rows < (turn.stop if turn else 0) for turn in due])
+        first = np.array([rows >= (turn.start if turn else 0) for turn in due])
+        eligible, self.trunk.active = self.masked & before, before & first & self.batch.real
+        try:
+            self.trunk.refresh(self.x_t, eligible, step == self.options.steps - 1)
+            return eligible, *self._propose(step, eligible)
+        except NonFiniteError as error:
+            raise NonFiniteError(f"step {step} of {self.options.steps}: {error}") from error
 
     def _propose(self, step: int, eligible: Mask) -> tuple[Ids, Float, Float]:
         """x_1 (B,R,1), its score and how near its draw was to another (B,R), of the rows that may

@@ -15,6 +15,8 @@ from typing import Any, Final
 import numpy as np
 
 from nextomni_edge.bundle import Bundle
+from nextomni_edge.bundle.coreml_interface import Form
+from nextomni_edge.bundle.coreml_package import read_package
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
 from nextomni_edge.formats.strict_json import read_json
@@ -22,6 +24,7 @@ from nextomni_edge.generate.options import SHORTCUTS, GenerationOptions
 from nextomni_edge.generate.steps import NOT_DRAWN
 from nextomni_edge.outputs import OutputKind, output_directory
 from nextomni_edge.pack import PackReport
+from nextomni_edge.spec import ComponentName
 from nextomni_edge.tasks import Task
 from nextomni_edge.verify import golden
 from nextomni_edge.verify.comparison import tie
@@ -96,6 +99,11 @@ def _check(bundle: Bundle) -> None:
                 f"{bundle.path}: {found}, which the Swift loop does not compute; run this bundle"
                 " with Python"
             )
+    if bundle.config.backbone.attention == "prefix" and _one_sequence(bundle):
+        raise InputError(
+            f"{bundle.path}: backbone.attention is 'prefix', and the Swift loop keeps no prompt in"
+            " packages with --rows or --state; export without them"
+        )
     for task, _ in golden.read(bundle).tasks.values():
         if names := _beyond(task.options):
             raise InputError(
@@ -115,6 +123,12 @@ def _check(bundle: Bundle) -> None:
         )
 
 
+def _one_sequence(bundle: Bundle) -> bool:
+    """Whether the backbone's packages take one sequence at a time: with a state, or with enumerated
+    counts of rows."""
+    return Form.of(read_package(bundle.component_file(ComponentName.BACKBONE))).single
+
+
 def _not_computed(config: ModelConfig) -> list[tuple[bool, str]]:
     """What a model may be that the Swift loop would compute wrongly, and whether this one is."""
     masked = [name for name in config.modalities if config.path(name).kind != "metric"]
@@ -122,11 +136,6 @@ def _not_computed(config: ModelConfig) -> list[tuple[bool, str]]:
     return [
         (config.causal, "this model is autoregressive"),
         (config.network != "native", f"network is {config.network!r}"),
-        (
-            config.backbone.attention == "prefix",
-            "backbone.attention is 'prefix'",
-        ),
-        (config.text.canvas is not None, f"text.canvas is {config.text.canvas}"),
         (bool(masked), f"the path of {', '.join(masked)} is not metric"),
         (bool(more), f"the model has the modalities {', '.join(more)}"),
     ]

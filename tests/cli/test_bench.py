@@ -129,7 +129,7 @@ def test_values_have_the_type_of_their_option() -> None:
         (("--task", "text-to-smell"), ("expected one of text-to-image,",)),
         (
             ("--kv-cache", "all"),
-            ("kv_cache is 'all', expected one of none, prefix, adaptive, revised, logits",),
+            ("expected one of none, prefix, adaptive, revised, blocks, dual, logits",),
         ),
         (("--grid", "0,half,1"), ("expected times with commas between them",)),
         (("--grid", "0,0.7,0.2,1"), ("grid does not rise",)),

@@ -38,7 +38,8 @@ def view(**given: Any) -> CacheView:
     attended, response = nothing.copy(), nothing.copy()
     attended[:, :7], response[:, 3:7] = True, True
     blank = CacheView(
-        attended, response, nothing, nothing, nothing, np.ones((1, 8)), np.zeros(1),
+        attended, response, response, np.zeros(1, np.bool_),
+        nothing, nothing, nothing, np.ones((1, 8)), np.zeros(1),
         np.ones((1, 8), np.int64), np.ones(1, np.int64), np.ones(1, np.int64), False,
     )  # fmt: skip
     arrays = {name: np.asarray(value) for name, value in given.items()}
@@ -98,6 +99,25 @@ def test_revised_computes_what_changed_and_what_is_about_to_be_read() -> None:
     assert planned(given, kv_cache="revised") == [4, 6]
     assert planned(dataclasses.replace(given, last=True), kv_cache="revised") == [3, 4, 5, 6]
     assert planned(view(response_age=[5]), kv_cache="revised", refresh=5) == [3, 4, 5, 6]
+
+
+def test_blocks_computes_the_block_and_what_stands_behind_it() -> None:
+    given = view(active=rows(4, 5))
+    assert planned(given, kv_cache="blocks") == [4, 5, 6]
+    assert planned(view(active=rows(2, 3)), kv_cache="blocks") == [2, 3, 4, 5, 6]  # one before it
+
+
+def test_dual_computes_only_the_block() -> None:
+    given = view(active=rows(4, 5))
+    assert planned(given, kv_cache="dual") == [4, 5]
+    assert planned(dataclasses.replace(given, response_age=np.array([2])), kv_cache="dual",
+                   refresh=2) == [3, 4, 5, 6]  # fmt: skip
+
+
+@pytest.mark.parametrize("cache", ["blocks", "dual"])
+def test_a_new_block_has_everything_computed(cache: str) -> None:
+    given = view(active=rows(5, 6), begins=[True])
+    assert planned(given, kv_cache=cache) == [0, 1, 2, 3, 4, 5, 6]
 
 
 def test_all_is_computed_once_enough_of_the_response_has_changed() -> None:

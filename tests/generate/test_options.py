@@ -29,7 +29,10 @@ from tests.tiny import tiny_config
         ({"extend_until": 1.5}, "extend_until is 1.5, expected 0 to 1"),
         (
             {"kv_cache": "all"},
-            "kv_cache is 'all', expected one of none, prefix, adaptive, revised, logits",
+            (
+                "kv_cache is 'all', expected one of none, prefix, adaptive, revised, blocks, dual,"
+                " logits"
+            ),
         ),
         ({"kv_cache": "prefix", "refresh_prompt": -1}, "refresh_prompt is -1, expected at least 0"),
         ({"kv_cache": "prefix", "refresh": -1}, "refresh is -1, expected at least 0"),

@@ -29,14 +29,21 @@ class IntegerSession(Session):
         super().__init__(spec, "whole numbers")
 
     def _run(self, inputs: Mapping[str, Array], outputs: list[str]) -> dict[str, Array]:
-        name, found = self.spec.outputs[0].name, self._compute(inputs)
-        return {name: found.astype(np.float32)}
+        found = [self._compute(inputs)]
+        if self.spec.states:  # keys, and values that are the same
+            found += [self._split(found[0])] * 2
+        named = zip(self.spec.outputs, found, strict=True)
+        return {
+            tensor.name: array.astype(np.float32)
+            for tensor, array in named
+            if tensor.name in outputs
+        }
 
     def _compute(self, inputs: Mapping[str, Array]) -> Array:
         if self.spec.name.startswith("embed_"):
             return self._embed(inputs[Wire.TOKENS if Wire.TOKENS in inputs else Wire.CODES])
         if self.spec.name == "backbone":
-            return self._backbone(inputs[Wire.EMBEDDINGS].astype(np.int64), inputs[Wire.POSITIONS])
+            return self._backbone(inputs)
         return self._head(inputs[Wire.HIDDEN].astype(np.int64), inputs.get(Wire.CODES))
 
     def _embed(self, tokens: Array) -> Array:
@@ -45,9 +52,21 @@ class IntegerSession(Session):
         h, k = np.arange(width), np.arange(codes.shape[2])
         return (codes[..., None] * (31 + 2 * k[:, None]) + h * 17).sum(axis=2) % MODULUS
 
-    def _backbone(self, embeddings: Array, positions: Array) -> Array:
-        mixed = 3 * embeddings + embeddings.sum(axis=1, keepdims=True)
-        return (mixed + 7 * positions[..., None] + np.arange(embeddings.shape[2])) % MODULUS
+    def _backbone(self, inputs: Mapping[str, Array]) -> Array:
+        """Every row sees the sum of what it attends to."""
+        embeddings, past = inputs[Wire.EMBEDDINGS].astype(np.int64), inputs[Wire.PAST_KEYS]
+        batch, _, width = embeddings.shape
+        kept = past.transpose(1, 3, 0, 2, 4).reshape(batch, -1, width).astype(np.int64)
+        seen = np.concatenate([kept, embeddings], axis=1) * inputs[Wire.ATTENTION_MASK][..., None]
+        mixed = 3 * embeddings + seen.sum(axis=1, keepdims=True)
+        return (mixed + 7 * inputs[Wire.POSITIONS][..., None] + np.arange(width)) % MODULUS
+
+    def _split(self, hidden: Array) -> Array:
+        """Hidden states (B,R,H) as keys (layers,B,kv_heads,R,head_dim), of as many numbers: what a
+        prompt saw shows in what its response sees."""
+        layers, _, heads, _, size = self.spec.outputs[1].dims
+        parts = hidden.reshape(*hidden.shape[:2], layers, heads, size)
+        return parts.transpose(2, 0, 3, 1, 4)
 
     def _head(self, hidden: Array, codes: Array | None) -> Array:
         shape = self.spec.outputs[0].dims[2:]

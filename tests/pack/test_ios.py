@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from nextomni_edge.bundle import Bundle
+from nextomni_edge.bundle.coreml_interface import Form
 from nextomni_edge.config import CodedConfig
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.pack import pack
@@ -45,7 +46,9 @@ def test_vectors_are_worth_replaying() -> None:
         np.not_equal(step["from"], step["next"]).sum() for step in found["steps.json"]["steps"]
     ]
     assert sum(moved) > 20
-    for run in found["loop.json"]["runs"]:
+    runs = {run["name"]: run for run in found["loop.json"]["runs"]}
+    assert {run["attention"] for run in runs.values()} == {"full", "prefix"}
+    for run in runs.values():
         assert len({json.dumps(step["xt"]) for step in run["steps"]}) > 2, run["name"]
 
 
@@ -125,8 +128,6 @@ def test_a_model_that_the_swift_loop_computes_wrongly_is_refused(
     }
     shifted = _with(bundle, "", logit_shift=1)
     for model, found in (
-        (_with(bundle, "backbone", attention="prefix"), "backbone.attention is 'prefix'"),
-        (_with(bundle, "text", canvas=64), "text.canvas is 64"),
         (_with(bundle, "flow", text=masked), "the path of text is not metric"),
         (_with(shifted, "backbone", attention="causal"), "this model is autoregressive"),
         (_with(bundle, "", **more), "the model has the modalities depth"),
@@ -161,4 +162,18 @@ def test_a_trace_that_the_swift_loop_cannot_replay_is_refused(
     monkeypatch.setattr(golden, "read", lambda bundle: trace)
     with pytest.raises(InputError, match=f"sets {named}, which the Swift loop does not support"):
         pack(bundle, tmp_path / "out", "ios")
+    assert not (tmp_path / "out").exists()
+
+
+def test_prefix_attention_needs_packages_that_give_keys_and_values(
+    tiny_coreml_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = _with(Bundle.open(tiny_coreml_bundle), "backbone", attention="prefix")
+    pack(prefix, tmp_path / "ranged", "ios")
+    config = json.loads((tmp_path / "ranged" / MODEL / "config.json").read_text())
+    assert config["backbone"]["attention"] == "prefix"
+    for form in (Form(single=True, rows=(64,)), Form(single=True, keeps=True)):
+        monkeypatch.setattr(Form, "of", lambda program, form=form: form)
+        with pytest.raises(InputError, match="keeps no prompt in packages with --rows or --state"):
+            pack(prefix, tmp_path / "out", "ios")
     assert not (tmp_path / "out").exists()

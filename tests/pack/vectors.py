@@ -3,14 +3,18 @@ the files of its tests."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nextomni_edge.config import ModelConfig
+from nextomni_edge.errors import UsageError
 from nextomni_edge.flow.metric import MetricPath
 from nextomni_edge.flow.noise import Noise, Use
 from nextomni_edge.flow.sampling import sample_x_1
@@ -47,7 +51,37 @@ RUNS: tuple[tuple[str, Kind, int | None, dict[str, Any]], ...] = (
     ),
     ("audio", "audio", 3, {"steps": 7, "temperature": 1.0, "top_p": 0.8}),
     ("video", "video", 2, {"steps": 4, "temperature": 0.3, "guidance": 1.0}),
+    ("image, prefix", "image", None, {"steps": 8, "temperature": 0.5, "guidance": 2.0}),
+    ("text, prefix", "text", 3, {"steps": 6, "temperature": 1.0}),
 )
+
+
+OPTIONS: tuple[dict[str, Any], ...] = (
+    {},
+    {"steps": 1, "temperature": 0.0},
+    {"steps": 0},
+    {"steps": -1},
+    {"temperature": math.nan},
+    {"temperature": math.inf},
+    {"temperature": -0.5},
+    {"top_k": -3},
+    {"top_p": 0.0},
+    {"top_p": 1.5},
+    {"top_p": math.nan},
+    {"guidance": -1.0},
+    {"guidance": math.nan},
+    {"guidance": math.inf},
+    {"temperature": 0.0, "top_k": 4},
+    {"temperature": 0.0, "top_p": 0.5},
+    {"steps": -7, "temperature": math.nan, "top_k": -1, "top_p": math.inf, "guidance": -math.inf},
+)
+
+
+def with_attention(config: ModelConfig, attention: Any) -> ModelConfig:
+    """The same model with another rule of what a prompt sees."""
+    return dataclasses.replace(
+        config, backbone=dataclasses.replace(config.backbone, attention=attention)
+    )
 
 
 def table(count: int, width: int, seed: int) -> np.ndarray:
@@ -131,6 +165,23 @@ def sampling() -> list[dict[str, Any]]:
     return found
 
 
+def options() -> list[dict[str, Any]]:
+    """Options with the sentence that refuses them, or none. Numbers are texts: JSON has no NaN."""
+    found = []
+    for settings in OPTIONS:
+        refused = None
+        try:
+            GenerationOptions(**settings)
+        except UsageError as error:
+            refused = str(error)
+        numbers = {"steps": 32, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "guidance": 0.0}
+        found.append(
+            {name: str(value) for name, value in (numbers | settings).items()}
+            | {"refused": refused}
+        )
+    return found
+
+
 def tokenizer_texts(tokenizer: TextTokenizer) -> list[dict[str, Any]]:
     found = []
     for text in TEXTS:
@@ -154,8 +205,14 @@ def loop(tokenizer_path: Path) -> dict[str, Any]:
         name: np.stack([table(book.entries, 4, 5 + k) for k in range(book.codebooks)])
         for name, book in sizes.items()
     }
-    model, runs = integer_model(CONFIG, tokenizer_path, tables), []
+    models = {
+        attention: integer_model(with_attention(CONFIG, attention), tokenizer_path, tables)
+        for attention in ("full", "prefix")
+    }
+    runs = []
     for seed, (name, kind, count, settings) in enumerate(RUNS):
+        attention = "prefix" if "prefix" in name else "full"
+        model = models[attention]
         segments = conversation(
             model.tokenizer, [Turn("user", (Part("text", "draw a red rocket"),))], kind
         )
@@ -165,7 +222,8 @@ def loop(tokenizer_path: Path) -> dict[str, Any]:
             model, respond(segments, kind, CONFIG, model.tokenizer, count), options, records.append
         )
         runs.append({
-            "name": name, "kind": kind, "count": count or 1, **options_json(options),
+            "name": name, "attention": attention, "kind": kind,
+            "count": count or 1, **options_json(options),
             "prompt": [token for segment in segments for token in segment.tokens.tolist()],
             "steps": [step_json(record) for record in records],
             "tokens": [rows([finished.segments[index].tokens]) for index in finished.generated()],
@@ -195,7 +253,8 @@ def vectors() -> dict[str, Any]:
 
         return {
             "noise.json": noise(), "schedule.json": schedule(), "steps.json": steps(),
-            "sampling.json": sampling(), "texts.json": tokenizer_texts(tokenizer),
+            "sampling.json": sampling(), "options.json": options(),
+            "texts.json": tokenizer_texts(tokenizer),
             "loop.json": loop(path), "config.json": CONFIG.to_json(),
             "tokenizer.json": json.loads(path.read_text()),
         }  # fmt: skip

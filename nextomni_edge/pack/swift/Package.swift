@@ -1,18 +1,23 @@
-// swift-tools-version:5.9
+// swift-tools-version:6.0
 import PackageDescription
 
-// NextOmniFlow is plain Swift and builds on any system; NextOmniCoreML runs the packages and needs iOS 18 or macOS 15.
+// NextOmniFlow is plain Swift and builds on any system, in strict concurrency; NextOmniCoreML runs the packages. Apple's classes of
+// Core ML are not checked here, so its targets stay in the language mode 5.
 let package = Package(
     name: "NextOmni",
-    platforms: [.iOS(.v17), .macOS(.v14)],  // the tools of 5.9 know no later ones; CoreMLComponents asks for iOS 18 and macOS 15
+    platforms: [.iOS(.v18), .macOS(.v15)],
     products: [
         .library(name: "NextOmniFlow", targets: ["NextOmniFlow"]),
         .library(name: "NextOmniCoreML", targets: ["NextOmniCoreML"]),
     ],
     targets: [
         .target(name: "NextOmniFlow"),
-        .target(name: "NextOmniCoreML", dependencies: ["NextOmniFlow"], resources: [.copy("Model")]),
+        .target(
+            name: "NextOmniCoreML", dependencies: ["NextOmniFlow"], resources: [.copy("Model")],
+            swiftSettings: [.swiftLanguageMode(.v5)]),
+        .executableTarget(name: "nextomni-replay", dependencies: ["NextOmniFlow"], path: "Sources/Replay"),
         .testTarget(name: "NextOmniFlowTests", dependencies: ["NextOmniFlow"], resources: [.copy("Vectors")]),
-        .testTarget(name: "NextOmniCoreMLTests", dependencies: ["NextOmniCoreML"]),
+        .testTarget(
+            name: "NextOmniCoreMLTests", dependencies: ["NextOmniCoreML"], swiftSettings: [.swiftLanguageMode(.v5)]),
     ]
 )

@@ -12,22 +12,25 @@
 
         public init(_ folder: URL, units: MLComputeUnits = .all) { (self.folder, self.units) = (folder, units) }
 
-        public func run(_ component: String, _ inputs: [String: Tensor]) throws -> [String: Tensor] {
+        public func run(_ component: String, _ inputs: [String: Tensor], outputs: [String]) throws -> [String: Tensor] {
             let chunks = try loaded(component)
             let form = Form(chunks[0].modelDescription, of: component)
             guard form.single, let shape = inputs.values.first(where: { $0.shape.count < 5 })?.shape else {
-                return try all(chunks, inputs)
+                return try all(chunks, inputs, outputs)
+            }
+            guard outputs.count == 1, inputs["past_keys"]?.values.isEmpty ?? true else {
+                throw NextOmniError("\(component): packages with --rows or --state keep no prompt here; export without them")
             }
             let (batch, rows) = (shape[0], shape[1])
             let count = try form.count(rows, of: component)
             let parts = try (0..<batch).map { place in
-                try all(chunks, inputs.mapValues { $0.sequence(place).padded(to: count) }).compactMapValues { $0.prefix(rows) }
+                try all(chunks, inputs.mapValues { $0.sequence(place).padded(to: count) }, outputs).compactMapValues { $0.prefix(rows) }
             }
             return parts.dropFirst().reduce(parts[0]) { $0.merging($1) { $0.joined($1) } }
         }
 
-        private func all(_ chunks: [MLModel], _ inputs: [String: Tensor]) throws -> [String: Tensor] {
-            chunks.count == 1 ? try predict(chunks[0], inputs) : try inSequence(chunks, inputs)
+        private func all(_ chunks: [MLModel], _ inputs: [String: Tensor], _ outputs: [String]) throws -> [String: Tensor] {
+            chunks.count == 1 ? try predict(chunks[0], inputs, outputs) : try inSequence(chunks, inputs, outputs)
         }
 
         /// A component's packages in order: NAME.mlpackage, and where it was cut NAME.2.mlpackage and so on.
@@ -47,20 +50,24 @@
 
         private func package(_ name: String) -> URL { folder.appendingPathComponent("\(name).mlpackage") }
 
-        /// Hidden states go from one chunk into the next; keys and values are not kept here.
-        private func inSequence(_ chunks: [MLModel], _ inputs: [String: Tensor]) throws -> [String: Tensor] {
-            var (given, found) = (inputs, [String: Tensor]())
+        /// Hidden states go from one chunk into the next, with the past of the chunk's own layers.
+        private func inSequence(_ chunks: [MLModel], _ inputs: [String: Tensor], _ outputs: [String]) throws -> [String: Tensor] {
+            var (given, found, first) = (inputs, [String: Tensor](), 0)
             for chunk in chunks {
-                found = try predict(chunk, given)
-                given["embeddings"] = found["hidden"]
+                let past = chunk.modelDescription.inputDescriptionsByName["past_keys"]?.multiArrayConstraint
+                let layers = first..<first + (past?.shape.first?.intValue ?? 0)
+                for name in ["past_keys", "past_values"] { given[name] = inputs[name]?.layers(layers) }
+                let computed = try predict(chunk, given, outputs)
+                given["embeddings"] = computed["hidden"]
+                found.merge(computed) { $1.shape.count == 5 ? $0.joined($1) : $1 }
+                first = layers.upperBound
             }
-            return ["hidden": found["hidden"]!]
+            return found
         }
 
-        private func predict(_ model: MLModel, _ inputs: [String: Tensor]) throws -> [String: Tensor] {
+        private func predict(_ model: MLModel, _ inputs: [String: Tensor], _ outputs: [String]) throws -> [String: Tensor] {
             let wanted = model.modelDescription.inputDescriptionsByName
             var given = withAPast(inputs)
-            if let past = wanted["past_keys"]?.multiArrayConstraint?.shape.first?.intValue { given = layers(past, given) }
             let positions = Form.positions(model.modelDescription)
             if positions > 0 { given["held"] = .ints(Array(0..<positions), shape: [positions]) }  // nothing is kept here
             given = given.filter { wanted[$0.key] != nil }
@@ -68,31 +75,27 @@
             let found =
                 positions > 0 ? try model.prediction(from: features, using: model.makeState()) : try model.prediction(from: features)
             var out: [String: Tensor] = [:]
-            for name in found.featureNames {
+            for name in outputs {
                 guard let value = found.featureValue(for: name)?.multiArrayValue else { continue }
                 out[name] = .floats(value.toFloats(), shape: value.shape.map(\.intValue))
             }
             return out
         }
 
-        /// Core ML has no size 0: one past position that nothing attends to stands for none.
+        /// The mask as numbers. Core ML has no size 0: one past position that nothing attends to stands for none.
         private func withAPast(_ inputs: [String: Tensor]) -> [String: Tensor] {
             guard let past = inputs["past_keys"], case .ints(let mask, let shape)? = inputs["attention_mask"] else { return inputs }
             var (given, cache) = (inputs, past.shape)
+            guard cache[3] == 0 else {
+                given["attention_mask"] = .floats(mask.map(Float.init), shape: shape)
+                return given
+            }
             cache[3] = 1
             let rows = (0..<shape[0]).flatMap { [0] + mask[$0 * shape[1]..<($0 + 1) * shape[1]] }
             given["attention_mask"] = .floats(rows.map(Float.init), shape: [shape[0], shape[1] + 1])
             let nothing = Tensor.floats([Float](repeating: 0, count: cache.reduce(1, *)), shape: cache)
             (given["past_keys"], given["past_values"]) = (nothing, nothing)
             return given
-        }
-
-        /// The past of a chunk's own layers: all of it is zero, so only its size matters.
-        private func layers(_ count: Int, _ inputs: [String: Tensor]) -> [String: Tensor] {
-            guard var shape = inputs["past_keys"]?.shape else { return inputs }
-            shape[0] = count
-            let nothing = Tensor.floats([Float](repeating: 0, count: shape.reduce(1, *)), shape: shape)
-            return inputs.merging(["past_keys": nothing, "past_values": nothing]) { $1 }
         }
 
         private func array(_ tensor: Tensor) throws -> MLMultiArray {

@@ -37,7 +37,7 @@
         }
     }
 
-    /// Batches in front, rows behind them; caches of five axes, (layers, batch, heads, past, width), hold no past here.
+    /// Batches in front, rows behind them; caches have five axes, (layers, batch, heads, past, width).
     extension Tensor {
         /// One sequence of the batch.
         func sequence(_ place: Int) -> Tensor {
@@ -63,7 +63,13 @@
             return part(0..<rows * inner.reduce(1, *), shape: [1, rows] + inner)
         }
 
-        /// The sequences of both.
+        /// A cache's layers.
+        func layers(_ range: Range<Int>) -> Tensor {
+            let size = shape.dropFirst().reduce(1, *)
+            return part(range.lowerBound * size..<range.upperBound * size, shape: [range.count] + shape.dropFirst())
+        }
+
+        /// The sequences of both, or the layers of caches.
         func joined(_ other: Tensor) -> Tensor {
             .floats(values + other.values, shape: [shape[0] + other.shape[0]] + shape.dropFirst())
         }

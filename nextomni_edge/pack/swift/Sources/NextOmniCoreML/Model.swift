@@ -16,9 +16,9 @@
             configuration = try Configuration.read(folder.appendingPathComponent("config.json"))
             tokenizer = try Tokenizer(folder.appendingPathComponent("tokenizer.json"))
             let file = try SafeTensors(folder.appendingPathComponent("metric_tables.safetensors"))
-            var tables: [Modality: [[[Float]]]] = [.text: try file.metricTables(.text)]
-            if configuration.image != nil { tables[.image] = try file.metricTables(.image) }
-            if configuration.audio != nil { tables[.audio] = try file.metricTables(.audio) }
+            var tables: [Modality: [[[Float]]]] = [.text: try file.metricTables(.text, configuration)]
+            if configuration.image != nil { tables[.image] = try file.metricTables(.image, configuration) }
+            if configuration.audio != nil { tables[.audio] = try file.metricTables(.audio, configuration) }
             generator = Generator(
                 CoreMLComponents(folder, units: units), configuration, tokenizer.special, tables: tables)
         }

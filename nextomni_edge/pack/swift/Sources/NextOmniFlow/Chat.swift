@@ -1,5 +1,5 @@
 /// One piece of a turn. (tokens/chat.py)
-public enum Part {
+public enum Part: Sendable {
     case text(String)
     case image([[Int]])
     case audio([[Int]])
@@ -7,15 +7,15 @@ public enum Part {
 }
 
 /// What is to be answered, and how much of it.
-public enum Answer {
+public enum Answer: Sendable {
     case text(blocks: Int)
     case image
     case audio(tokens: Int)
     case video(frames: Int)
 }
 
-public struct Turn {
-    public enum Role: String { case user, assistant }
+public struct Turn: Sendable {
+    public enum Role: String, Sendable { case user, assistant }
     public let role: Role
     public let parts: [Part]
 
@@ -51,15 +51,17 @@ extension Tokenizer {
         }
     }
 
-    /// Append what is to be generated, all zero for now.
-    public func respond(to segments: [Segment], with answer: Answer, _ configuration: Configuration) -> TokenSequence {
+    /// Append what is to be generated, all zero for now. With a text canvas, an answer in text takes what the prompt leaves of it.
+    public func respond(to segments: [Segment], with answer: Answer, _ configuration: Configuration) throws -> TokenSequence {
         func empty(_ modality: Modality, _ count: Int) -> [[Int]] {
             [[Int]](repeating: [Int](repeating: 0, count: configuration.symbols(modality).codebooks), count: count)
         }
+        try answer.check(configuration)
         let positions = configuration.image?.positions ?? 0
         switch answer {
         case .text(let blocks):
-            let length = blocks * configuration.text.blockSize
+            let length = try configuration.text.canvas.map { try left(of: $0, behind: TokenSequence(segments).length) }
+                ?? blocks * configuration.text.blockSize
             return TokenSequence(segments + [Segment(.text, empty(.text, length), frozen: false)])
         case .image:
             return TokenSequence(segments + self.segments(.image(empty(.image, positions)), frozen: false))
@@ -68,6 +70,28 @@ extension Tokenizer {
         case .video(let frames):
             let codes = [[[Int]]](repeating: empty(.image, positions), count: frames)
             return TokenSequence(segments + self.segments(.video(codes), frozen: false))
+        }
+    }
+
+    private func left(of canvas: Int, behind prompt: Int) throws -> Int {
+        guard prompt < canvas else { throw NextOmniError("prompt of \(prompt) positions: the model's canvas has \(canvas)") }
+        return canvas - prompt
+    }
+}
+
+extension Answer {
+    /// Throws a sentence about a kind that the model does not answer in, or a count that it does not support.
+    func check(_ configuration: Configuration) throws {
+        let found: (kind: String, count: Int, most: Int?)
+        switch self {
+        case .text(let blocks): found = ("text", blocks, configuration.text.maxBlocks)
+        case .image: found = ("image", 1, configuration.image.map { _ in 1 })
+        case .audio(let tokens): found = ("audio", tokens, configuration.audio?.maxPositions)
+        case .video(let frames): found = ("video", frames, configuration.image?.maxFrames)
+        }
+        guard let most = found.most else { throw NextOmniError("modality '\(found.kind)': the model does not answer in \(found.kind)") }
+        guard found.count >= 1 && found.count <= most else {
+            throw NextOmniError("\(found.kind) response of \(found.count): the model takes 1 to \(most)")
         }
     }
 }

@@ -1,32 +1,42 @@
 import Foundation
 
 /// What the loop reads of config.json (see nextomni_edge/config.py); the rest of the file is ignored.
-public struct Configuration: Decodable {
-    public struct Backbone: Decodable {
+public struct Configuration: Decodable, Sendable {
+    public struct Backbone: Decodable, Sendable {
         public let hiddenSize, layers, kvHeads, maxPositions, queryHeads: Int
+        var attention: String?  // config.json leaves "full" out
         public var headDim: Int { hiddenSize / queryHeads }
+        /// Whether the prompt sees nothing of the response.
+        public var prefix: Bool { attention == "prefix" }
     }
-    public struct Text: Decodable { public let vocabularySize, blockSize: Int }
-    public struct Codebook: Decodable { public let codebooks, entries: Int }
-    public struct Head: Decodable { public let kind: String }
-    public struct Image: Decodable {
+    public struct Text: Decodable, Sendable {
+        public let vocabularySize, blockSize, maxBlocks: Int
+        public internal(set) var canvas: Int?  // positions of a whole sequence, which an answer fills
+    }
+    public struct Codebook: Decodable, Sendable { public let codebooks, entries: Int }
+    public struct Head: Decodable, Sendable { public let kind: String }
+    public struct Image: Decodable, Sendable {
         public let size, patch, maxFrames: Int
         public let codebook: Codebook
         public let head: Head
         public var positions: Int { (size / patch) * (size / patch) }
     }
-    public struct Audio: Decodable {
+    public struct Audio: Decodable, Sendable {
+        public let sampleRate, hop, framesPerToken: Int
+        public let maxSeconds: Double
+        /// Tokens of the longest clip.
+        public var maxPositions: Int { Int((maxSeconds * Double(sampleRate) / Double(hop * framesPerToken)).rounded(.up)) }
         public let codebook: Codebook
         public let head: Head
     }
-    public struct Path: Decodable {
+    public struct Path: Decodable, Sendable {
         public let c, a, temperature, guidance: Double
         public let steps: Int
     }
-    public struct Flow: Decodable { public let text, image, audio: Path }
+    public struct Flow: Decodable, Sendable { public let text, image, audio: Path }
 
-    public let backbone: Backbone
-    public let text: Text
+    public internal(set) var backbone: Backbone
+    public internal(set) var text: Text
     public let image: Image?
     public let audio: Audio?
     public let flow: Flow

@@ -1,29 +1,5 @@
-/// The options of a run; those of Python's that only save time, and the caches, are not here. (generate/options.py)
-public struct Options {
-    public var steps: Int
-    public var stepper: Stepper
-    public var temperature: Double
-    public var topK: Int
-    public var topP: Double
-    public var guidance: Double
-    public var seed: UInt64
-
-    public init(
-        steps: Int, stepper: Stepper = .euler, temperature: Double = 1, topK: Int = 0, topP: Double = 1, guidance: Double = 0,
-        seed: UInt64 = 0
-    ) {
-        (self.steps, self.stepper, self.temperature, self.topK) = (steps, stepper, temperature, topK)
-        (self.topP, self.guidance, self.seed) = (topP, guidance, seed)
-    }
-
-    /// A modality's published settings.
-    public init(_ path: Configuration.Path, seed: UInt64) {
-        self.init(steps: path.steps, temperature: path.temperature, guidance: path.guidance, seed: seed)
-    }
-}
-
 /// One step: x_t before it, and x_1 predicted (nil where it was not asked for), rows of all generated segments.
-public struct StepRecord {
+public struct StepRecord: Codable, Sendable {
     public let step: Int
     public let xt: [[Int]]
     public let x1: [[Int]]?
@@ -72,10 +48,13 @@ struct Run {
     let paths: [MetricPath]
     var branches: [[[Float]]]  // embeddings of the whole sequence: conditional, and with guidance unconditional
     var hidden: [[[Float]]] = []  // of each branch, the states that the rows are predicted from
+    var prompt: Prompt?  // where it sees nothing of the response, it is computed once
     var computed: [[Int]]?  // xt of the last forward
     var xt: [[Int]] = []
 
     init(_ generator: Generator, _ sequence: TokenSequence, _ options: Options) throws {
+        try options.check()
+        try sequence.check(generator.configuration)
         let generated = sequence.generated
         guard let first = generated.first, Set(generated.map { sequence.segments[$0].modality }).count == 1 else {
             throw NextOmniError("a run generates one modality: append a response, and one at a time")
@@ -85,6 +64,9 @@ struct Run {
         let limit = generator.configuration.backbone.maxPositions
         guard sequence.length <= limit else {
             throw NextOmniError("sequence of \(sequence.length) positions: the model takes at most \(limit)")
+        }
+        guard sequence.promptLength >= generator.configuration.logitShift else {
+            throw NextOmniError("the first row has none before it to be predicted from: give a prompt before the response")
         }
         (self.generator, self.sequence, self.options, paths) = (generator, sequence, options, own)
         noise = Noise(seed: options.seed)
@@ -123,11 +105,21 @@ struct Run {
             for branch in branches.indices {
                 for (place, row) in rows.enumerated() { branches[branch][row] = fresh[place] }
             }
-            let states = try generator.backbone(branches)
-            hidden = states.map { branch in rows.map { branch[max($0 - generator.configuration.logitShift, 0)] } }
+            let states = try states()
+            hidden = states.map { branch in rows.map { branch[$0 - generator.configuration.logitShift] } }
             computed = xt
         }
         return try draw(uniform(step, .x1))
+    }
+
+    /// Hidden states of each branch. With prefix attention, only the response's rows are computed again.
+    private mutating func states() throws -> [[[Float]]] {
+        let length = generator.configuration.backbone.prefix ? sequence.promptLength : 0
+        guard length > 0 else { return try generator.backbone(branches) }
+        let kept = try prompt ?? generator.prompt(branches.map { Array($0[..<length]) })
+        prompt = kept
+        let response = try generator.backbone(branches.map { Array($0[length...]) }, behind: kept)
+        return zip(kept.hidden, response).map { $0 + $1 }
     }
 
     /// An autoregressive head reads the sub-codes before each: one call for each of them.
@@ -140,6 +132,9 @@ struct Run {
                 for k in inTurn ? turn..<turn + 1 : 0..<paths.count {
                     let own = options.guidance > 0
                         ? guided(logits[0][row][k], logits[1][row][k], scale: Float(options.guidance)) : logits[0][row][k]
+                    guard own.allSatisfy(\.isFinite) else {
+                        throw NextOmniError("\(modality.rawValue)_head: a logit under guidance is not finite at sub-code \(k) of row \(row)")
+                    }
                     x1[row][k] = sampleX1(
                         own, uniform: uniform[row][k], temperature: options.temperature, topK: options.topK, topP: options.topP)
                 }

@@ -11,20 +11,35 @@ extension Generator {
         return rows(try output("embeddings", of: "embed_\(modality.rawValue)", inputs), configuration.backbone.hiddenSize)
     }
 
-    /// Hidden states of whole sequences of one length, nothing cached.
-    func backbone(_ branches: [[[Float]]]) throws -> [[[Float]]] {
-        let (batch, length, shape) = (branches.count, branches[0].count, configuration.backbone)
-        let past = Tensor.floats([], shape: [shape.layers, batch, shape.kvHeads, 0, shape.headDim])
-        let hidden = try output(
-            "hidden", of: "backbone",
+    /// Hidden states of rows of one length: whole sequences, or what stands behind prompts that see nothing of it.
+    func backbone(_ branches: [[[Float]]], behind prompt: Prompt? = nil) throws -> [[[Float]]] {
+        byBranch(try forward(branches, behind: prompt, outputs: ["hidden"])["hidden"]!, branches.count)
+    }
+
+    /// Prompts by themselves, with the keys and values that their responses will see.
+    func prompt(_ branches: [[[Float]]]) throws -> Prompt {
+        let found = try forward(branches, behind: nil, outputs: ["hidden", "keys", "values"])
+        return Prompt(
+            length: branches[0].count, hidden: byBranch(found["hidden"]!, branches.count),
+            keys: found["keys"]!, values: found["values"]!)
+    }
+
+    private func forward(_ branches: [[[Float]]], behind prompt: Prompt?, outputs: [String]) throws -> [String: [Float]] {
+        let (batch, rows, shape, past) = (branches.count, branches[0].count, configuration.backbone, prompt?.length ?? 0)
+        let cache = [shape.layers, batch, shape.kvHeads, past, shape.headDim]
+        return try self.outputs(
+            outputs, of: "backbone",
             [
-                "embeddings": .floats(branches.flatMap { $0.flatMap { $0 } }, shape: [batch, length, shape.hiddenSize]),
-                "positions": .ints((0..<batch).flatMap { _ in 0..<length }, shape: [batch, length]),
-                "attention_mask": .ints([Int](repeating: 1, count: batch * length), shape: [batch, length]),
-                "past_keys": past, "past_values": past,
+                "embeddings": .floats(branches.flatMap { $0.flatMap { $0 } }, shape: [batch, rows, shape.hiddenSize]),
+                "positions": .ints((0..<batch).flatMap { _ in past..<past + rows }, shape: [batch, rows]),
+                "attention_mask": .ints([Int](repeating: 1, count: batch * (past + rows)), shape: [batch, past + rows]),
+                "past_keys": .floats(prompt?.keys ?? [], shape: cache), "past_values": .floats(prompt?.values ?? [], shape: cache),
             ])
-        let all = rows(hidden, shape.hiddenSize)
-        return (0..<batch).map { Array(all[$0 * length..<($0 + 1) * length]) }
+    }
+
+    private func byBranch(_ hidden: [Float], _ batch: Int) -> [[[Float]]] {
+        let all = rows(hidden, configuration.backbone.hiddenSize), count = all.count / batch
+        return (0..<batch).map { Array(all[$0 * count..<($0 + 1) * count]) }
     }
 
     /// Logits by branch, row and sub-code.
@@ -45,18 +60,31 @@ extension Generator {
         }
     }
 
-    /// One output of a component. An output that is not finite is an error here, as it is in Python.
+    /// One output of a component.
     public func output(_ name: String, of component: String, _ inputs: [String: Tensor]) throws -> [Float] {
-        guard let found = try components.run(component, inputs)[name] else {
-            throw NextOmniError("\(component) has no output \(name)")
-        }
-        guard found.values.allSatisfy(\.isFinite) else {
-            throw NextOmniError("\(component): \(name) holds a value that is not finite")
-        }
-        return found.values
+        try outputs([name], of: component, inputs)[name]!
+    }
+
+    /// Outputs of a component. An output that is not finite is an error here, as it is in Python.
+    private func outputs(_ names: [String], of component: String, _ inputs: [String: Tensor]) throws -> [String: [Float]] {
+        let found = try components.run(component, inputs, outputs: names)
+        return try Dictionary(uniqueKeysWithValues: names.map { name in
+            guard let values = found[name]?.values else { throw NextOmniError("\(component) has no output \(name)") }
+            guard values.allSatisfy(\.isFinite) else {
+                throw NextOmniError("\(component): \(name) holds a value that is not finite")
+            }
+            return (name, values)
+        })
     }
 
     private func rows(_ values: [Float], _ width: Int) -> [[Float]] {
         stride(from: 0, to: values.count, by: width).map { Array(values[$0..<$0 + width]) }
     }
+}
+
+/// What the backbone keeps of the prompts of all branches. (generate/store.py)
+struct Prompt {
+    let length: Int
+    let hidden: [[[Float]]]
+    let keys, values: [Float]  // (layers,batch,kvHeads,length,headDim)
 }

@@ -1,10 +1,10 @@
 /// What a uniform decides. The numbers are part of every golden trace. (flow/noise.py)
-public enum Use: UInt64 {
+public enum Use: UInt64, Sendable {
     case start = 0, x1 = 1, jump = 2, target = 3
 }
 
 /// Uniform values by (seed, segment, step, position, code, use), from Philox4x64-10. (flow/noise.py)
-public struct Noise {
+public struct Noise: Sendable {
     public let seed: UInt64
 
     public init(seed: UInt64) { self.seed = seed }

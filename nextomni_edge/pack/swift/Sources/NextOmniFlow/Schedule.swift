@@ -1,7 +1,7 @@
 import Foundation
 
 /// beta_t = c·(t/(1−t))^a and its derivative. (flow/schedule.py)
-public struct MetricSchedule {
+public struct MetricSchedule: Sendable {
     public let c: Double
     public let a: Double
 
@@ -18,7 +18,7 @@ public struct MetricSchedule {
 }
 
 /// The step rules: at which beta a step sees p, and by how much beta rises in it. (flow/step.py)
-public enum Stepper: String, Codable {
+public enum Stepper: String, Codable, Sendable {
     case euler, corrected
 
     public func rise(_ schedule: MetricSchedule, t: Double, h: Double) -> (beta: Double, rise: Double) {
@@ -32,6 +32,3 @@ public enum Stepper: String, Codable {
         }
     }
 }
-
-/// The n+1 times i/n.
-public func grid(_ n: Int) -> [Double] { (0...n).map { Double($0) / Double(n) } }

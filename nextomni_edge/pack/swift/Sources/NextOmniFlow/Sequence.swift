@@ -1,9 +1,9 @@
-public enum Modality: String, Codable {
+public enum Modality: String, Codable, Sendable {
     case text, image, audio
 }
 
 /// Tokens of one modality, a row of K sub-codes each (K = 1 for text); frozen segments are given. (tokens/sequence.py)
-public struct Segment: Equatable {
+public struct Segment: Equatable, Sendable {
     public let modality: Modality
     public var tokens: [[Int]]
     public let frozen: Bool
@@ -16,12 +16,28 @@ public struct Segment: Equatable {
 }
 
 /// Segments in order; positions count through all of them.
-public struct TokenSequence: Equatable {
+public struct TokenSequence: Equatable, Sendable {
     public var segments: [Segment]
 
     public init(_ segments: [Segment]) { self.segments = segments }
 
     public var length: Int { segments.reduce(0) { $0 + $1.tokens.count } }
+
+    /// Positions before the first generated row.
+    public var promptLength: Int { segments.prefix { $0.frozen }.reduce(0) { $0 + $1.tokens.count } }
+
+    /// Throws a sentence about tokens that the model has not, or that have another number of sub-codes.
+    func check(_ configuration: Configuration) throws {
+        for (index, segment) in segments.enumerated() {
+            let (codebooks, entries) = configuration.symbols(segment.modality)
+            for row in segment.tokens {
+                guard row.count == codebooks, row.allSatisfy({ $0 >= 0 && $0 < entries }) else {
+                    throw NextOmniError(
+                        "segment \(index): \(segment.modality.rawValue) token \(row), expected \(codebooks) numbers from 0 to \(entries - 1)")
+                }
+            }
+        }
+    }
 
     /// Indices of the segments to generate.
     public var generated: [Int] { segments.indices.filter { !segments[$0].frozen } }

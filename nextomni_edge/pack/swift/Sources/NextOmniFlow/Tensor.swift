@@ -1,5 +1,5 @@
 /// What crosses a component's border, row after row.
-public enum Tensor {
+public enum Tensor: Sendable {
     case floats([Float], shape: [Int])
     case ints([Int], shape: [Int])
 
@@ -20,7 +20,8 @@ public enum Tensor {
 
 /// Runs one component of the model: Core ML on a device, anything else in a test.
 public protocol Components {
-    func run(_ component: String, _ inputs: [String: Tensor]) throws -> [String: Tensor]
+    /// At least the named outputs.
+    func run(_ component: String, _ inputs: [String: Tensor], outputs: [String]) throws -> [String: Tensor]
 }
 
 /// A fault of what was given, in one sentence.

@@ -1,7 +1,7 @@
 import Foundation
 
 /// Ids of the tokens that the chat format itself uses. (tokens/text.py)
-public struct SpecialTokens {
+public struct SpecialTokens: Sendable {
     public let pad, eos, null, imStart, imEnd, imageStart, imageEnd, audioStart, audioEnd, videoStart, videoEnd: Int
 
     /// Tokens around media: the unconditional branch keeps them.

@@ -10,7 +10,7 @@ final class GenerateTests: XCTestCase {
             let x1: [[Int]]?
         }
         struct Run: Decodable {
-            let name, kind, seed: String
+            let name, attention, kind, seed: String
             let count, optionSteps, topK: Int
             let stepper: Stepper
             let temperature, topP, guidance: Double
@@ -24,12 +24,8 @@ final class GenerateTests: XCTestCase {
 
     func testWholeRunsHaveTheTokensOfPythonAtEveryStep() throws {
         let all = try vectors("loop.json", as: Vectors.self)
-        let configuration = try Configuration.read(url("config.json"))
-        let tokenizer = try Tokenizer(url("tokenizer.json"))
-        let tables = Dictionary(uniqueKeysWithValues: all.tables.map { (Modality(rawValue: $0)!, $1) })
-        let generator = Generator(
-            IntegerComponents(configuration: configuration), configuration, tokenizer.special, tables: tables)
         for run in all.runs {
+            let (generator, tokenizer, configuration) = try integerModel(attention: run.attention)
             let prompt = tokenizer.conversation([Turn(.user, [.text("draw a red rocket")])])
             let ids: [Int] = prompt.flatMap { (segment: Segment) -> [Int] in segment.tokens.map { $0[0] } }
             XCTAssertEqual(ids, run.prompt)
@@ -37,7 +33,7 @@ final class GenerateTests: XCTestCase {
                 steps: run.optionSteps, stepper: run.stepper, temperature: run.temperature, topK: run.topK, topP: run.topP,
                 guidance: run.guidance, seed: UInt64(run.seed)!)
             var records: [StepRecord] = []
-            let sequence = tokenizer.respond(to: prompt, with: answer(run), configuration)
+            let sequence = try tokenizer.respond(to: prompt, with: answer(run), configuration)
             let finished = try generator.generate(sequence, options) { records.append($0) }
             XCTAssertEqual(records.map(\.step), run.steps.map(\.step), run.name)
             for (found, expected) in zip(records, run.steps) {
@@ -46,7 +42,7 @@ final class GenerateTests: XCTestCase {
             }
             XCTAssertEqual(finished.generated.map { finished.segments[$0].tokens }, run.tokens, run.name)
         }
-        XCTAssertEqual(all.runs.count, 5)
+        XCTAssertEqual(all.runs.map(\.attention).filter { $0 == "prefix" }.count, 2)
     }
 
     private func answer(_ run: Vectors.Run) -> Answer {
@@ -58,13 +54,24 @@ final class GenerateTests: XCTestCase {
         }
     }
 
+    func testAnAnswerTakesWhatThePromptLeavesOfACanvas() throws {
+        var (_, tokenizer, configuration) = try integerModel()
+        configuration.text.canvas = 40
+        let prompt = tokenizer.conversation([Turn(.user, [.text("what is this?")])])
+        XCTAssertEqual(try tokenizer.respond(to: prompt, with: .text(blocks: 1), configuration).length, 40)
+        configuration.text.canvas = TokenSequence(prompt).length
+        assertRefused("prompt of \(configuration.text.canvas!) positions: the model's canvas has \(configuration.text.canvas!)") {
+            _ = try tokenizer.respond(to: prompt, with: .text(blocks: 1), configuration)
+        }
+    }
+
     func testWhatCannotBeMeantIsToldInASentence() throws {
         let configuration = try Configuration.read(url("config.json"))
         let tokenizer = try Tokenizer(url("tokenizer.json"))
         let generator = Generator(IntegerComponents(configuration: configuration), configuration, tokenizer.special, tables: [:])
         let nothing = TokenSequence([.text([1, 2])])
         XCTAssertThrowsError(try generator.generate(nothing, Options(steps: 2))) { XCTAssert("\($0)".hasPrefix("a run generates one")) }
-        let image = tokenizer.respond(to: [], with: .image, configuration)
+        let image = try tokenizer.respond(to: [], with: .image, configuration)
         XCTAssertThrowsError(try generator.generate(image, Options(steps: 2))) { XCTAssert("\($0)".contains("no metric table")) }
     }
 }

@@ -5,10 +5,10 @@ struct IntegerComponents: Components {
     let modulus = 97
     let configuration: Configuration
 
-    func run(_ component: String, _ inputs: [String: Tensor]) throws -> [String: Tensor] {
+    func run(_ component: String, _ inputs: [String: Tensor], outputs: [String]) throws -> [String: Tensor] {
         let width = configuration.backbone.hiddenSize
         if component.hasPrefix("embed_") { return ["embeddings": embed((inputs["tokens"] ?? inputs["codes"])!, width)] }
-        if component == "backbone" { return ["hidden": backbone(inputs["embeddings"]!, inputs["positions"]!, width)] }
+        if component == "backbone" { return backbone(inputs, width) }
         let modality = Modality(rawValue: String(component.dropLast("_head".count)))!
         return ["logits": head(inputs["hidden"]!, inputs["codes"], configuration.symbols(modality), width)]
     }
@@ -29,22 +29,32 @@ struct IntegerComponents: Components {
         return .floats(out, shape: [shape[0], shape[1], width])
     }
 
-    private func backbone(_ embeddings: Tensor, _ positions: Tensor, _ width: Int) -> Tensor {
-        let shape = embeddings.shape, all = whole(embeddings), places = whole(positions)
-        var out = [Float](repeating: 0, count: all.count)
-        for batch in 0..<shape[0] {
-            let first: Int = batch * shape[1]
+    /// Every row sees the sum of all rows, and of what is kept; keys and values are the hidden states, split by layer and head.
+    private func backbone(_ inputs: [String: Tensor], _ width: Int) -> [String: Tensor] {
+        let embeddings = inputs["embeddings"]!, past = inputs["past_keys"]!
+        let shape = embeddings.shape, all = whole(embeddings), places = whole(inputs["positions"]!), kept = whole(past)
+        let (layers, batch, heads, size) = (past.shape[0], past.shape[1], past.shape[2], past.shape[4])
+        func key(_ layer: Int, _ place: Int, _ head: Int, _ row: Int, of rows: Int) -> Int {
+            (((layer * batch + place) * heads + head) * rows + row) * size
+        }
+        var out = [Float](repeating: 0, count: all.count), keys = out
+        for place in 0..<batch {
+            let first: Int = place * shape[1]
             for h in 0..<width {
+                let (layer, head, d) = (h / (heads * size), h / size % heads, h % size)
                 var sum = 0
-                for position in 0..<shape[1] { sum += all[(first + position) * width + h] }
-                for position in 0..<shape[1] {
-                    let place: Int = (first + position) * width + h
-                    let value: Int = 3 * all[place] + sum + 7 * places[first + position] + h
-                    out[place] = Float(value % modulus)
+                for row in 0..<past.shape[3] { sum += kept[key(layer, place, head, row, of: past.shape[3]) + d] }
+                for row in 0..<shape[1] { sum += all[(first + row) * width + h] }
+                for row in 0..<shape[1] {
+                    let at: Int = (first + row) * width + h
+                    let value: Int = 3 * all[at] + sum + 7 * places[first + row] + h
+                    out[at] = Float(value % modulus)
+                    keys[key(layer, place, head, row, of: shape[1]) + d] = out[at]
                 }
             }
         }
-        return .floats(out, shape: shape)
+        let cache = Tensor.floats(keys, shape: [layers, batch, heads, shape[1], size])
+        return ["hidden": .floats(out, shape: shape), "keys": cache, "values": cache]
     }
 
     private func head(_ hidden: Tensor, _ codes: Tensor?, _ size: (codebooks: Int, entries: Int), _ width: Int) -> Tensor {

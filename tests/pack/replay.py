@@ -1,0 +1,150 @@
+"""The golden trace through the Swift loop, whose components a Python runtime answers over a pipe:
+`python -m tests.pack.replay BUNDLE...`, which `make test-swift` runs.
+
+The messages are those of nextomni_edge/pack/swift/Sources/Replay/main.swift. A difference in any
+token of any step ends it with exit code 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from nextomni_edge.bundle import Bundle
+from nextomni_edge.config import ModelConfig
+from nextomni_edge.generate.loop import generate
+from nextomni_edge.generate.model import EdgeModel
+from nextomni_edge.generate.steps import StepRecord
+from nextomni_edge.pack.ios import SOURCES, options_json, rows, trace_json
+from nextomni_edge.tasks import plans_of
+from tests.pack.vectors import with_attention
+
+ROOT = Path(__file__).parents[2]
+BUILD = ROOT / "build" / "swift"
+SWIFT = ("swift", "run", "--package-path", str(SOURCES), "--scratch-path", str(BUILD))
+
+
+def computed(model: EdgeModel) -> dict[str, Any]:
+    """The trace of all tasks as this model computes them now, in the form of pack/ios.py."""
+    tasks = []
+    for task in (plan.task(model) for plan in plans_of(model.config)):
+        records: list[StepRecord] = []
+        finished = generate(model, task.sequence, task.options, records.append)
+        tasks.append(
+            {
+                "name": task.name,
+                **options_json(task.options),
+                "segments": [
+                    {
+                        "modality": segment.modality,
+                        "frozen": segment.frozen,
+                        "tokens": rows([segment.tokens]),
+                    }
+                    for segment in task.sequence.segments
+                ],
+                "steps": [
+                    {
+                        "xt": rows(list(record.x_t)),
+                        "x1": None if record.x_1 is None else rows(list(record.x_1)),
+                        "margin": record.margin if np.isfinite(record.margin) else None,
+                    }
+                    for record in records
+                ],
+                "tokens": [
+                    rows([finished.segments[index].tokens]) for index in finished.generated()
+                ],
+            }
+        )
+    return {"tie": 0.0, "tasks": tasks}
+
+
+def replayed(bundle: Bundle, config: ModelConfig, trace: dict[str, Any], model: EdgeModel) -> int:
+    """Run a trace in Swift and compare every token of every step. The number of draws compared.
+    AssertionError: a difference."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=BUILD) as name:
+        folder = Path(name)
+        (folder / "config.json").write_text(json.dumps(config.to_json()))
+        (folder / "golden.json").write_text(json.dumps(trace, allow_nan=False))
+        shutil.copyfile(bundle.tokenizer_path, folder / "tokenizer.json")
+        tables = bundle.path / bundle.manifest.metric_tables
+        shutil.copyfile(tables, folder / "metric_tables.safetensors")
+        command = [*SWIFT, "--skip-build", "nextomni-replay", name]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdin and process.stdout
+            found = list(_served(process.stdout, process.stdin, model))
+        assert process.returncode == 0, f"nextomni-replay ended with {process.returncode}"
+    return _compared(found, trace["tasks"])
+
+
+def _served(requests: IO[bytes], answers: IO[bytes], model: EdgeModel) -> Iterator[dict[str, Any]]:
+    """Answer every request; what the other side tells of its tasks."""
+    while length := requests.read(4):
+        header = json.loads(requests.read(int.from_bytes(length, "little")))
+        if "task" in header:
+            yield header
+            continue
+        inputs = {
+            tensor["name"]: np.frombuffer(
+                requests.read(4 * int(np.prod(tensor["shape"]))), f"<{tensor['type'][0]}4"
+            ).reshape(tensor["shape"])
+            for tensor in header["tensors"]
+        }
+        session = model.session(header["component"])
+        dtypes = {tensor.name: tensor.dtype for tensor in session.spec.inputs}
+        given = {name: array.astype(dtypes[name]) for name, array in inputs.items()}
+        found = session.run(given, set(header["outputs"]))
+        listed = [
+            {"name": name, "type": "float32", "shape": found[name].shape}
+            for name in header["outputs"]
+        ]
+        text = json.dumps({"tensors": listed}).encode()
+        answers.write(len(text).to_bytes(4, "little") + text)
+        for tensor in header["outputs"]:
+            answers.write(np.ascontiguousarray(found[tensor], "<f4").tobytes())
+        answers.flush()
+
+
+def _compared(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> int:
+    assert [task["task"] for task in found] == [task["name"] for task in expected]
+    draws = 0
+    for own, task in zip(found, expected, strict=True):
+        assert len(own["steps"]) == len(task["steps"]), f"{task['name']}: number of steps"
+        for step, python in zip(own["steps"], task["steps"], strict=True):
+            for kind in ("xt", "x1"):
+                place = f"{task['name']}: {kind} at step {step['step']}"
+                assert step.get(kind) == python[kind], f"{place} is not Python's"
+            draws += sum(map(len, python["x1"] or ()))
+        assert own["tokens"] == task["tokens"], f"{task['name']}: tokens"
+    return draws
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bundles", nargs="+", type=Path, metavar="BUNDLE")
+    for path in parser.parse_args().bundles:
+        bundle = Bundle.open(path)
+        model = EdgeModel.from_bundle(bundle)
+        cases = [("golden trace", trace_json(bundle), model)]
+        if bundle.config.backbone.attention == "full":
+            # the same weights; the graphs do not depend on what a prompt sees
+            config = with_attention(bundle.config, "prefix")
+            other = EdgeModel(config, model.tokenizer, model.session, bundle.metric_table)
+            cases.append(("prefix attention", computed(other), other))
+        for name, trace, own in cases:
+            draws = replayed(bundle, own.config, trace, own)
+            count = len(trace["tasks"])
+            print(f"{path}: {name}: {count} tasks, {draws} draws, all the same in Swift")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
