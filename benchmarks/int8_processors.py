@@ -46,8 +46,13 @@ def set_precision(value: str) -> None:
     """Every session from here on has the option at `value`, whatever the runtime asks for."""
 
     class Options(OPTIONS):  # type: ignore[misc, valid-type]
+        def __init__(self) -> None:
+            super().__init__()
+            super().add_session_config_entry(OPTION, value)
+
         def add_session_config_entry(self, key: str, asked: str) -> None:
-            super().add_session_config_entry(key, value if key == OPTION else asked)
+            if key != OPTION:
+                super().add_session_config_entry(key, asked)
 
     onnxruntime.SessionOptions = Options
 

@@ -54,6 +54,13 @@ def integer_features() -> tuple[str, ...]:
     return (ARCHITECTURES.get(architecture, architecture), *sorted(found))
 
 
+def products_saturate() -> bool:
+    """Whether sums of uint8 times int8 saturate at 16 bits: on x86 without VNNI. Where a system
+    does not tell of VNNI, they may."""
+    architecture, *found = integer_features()
+    return architecture == "x86_64" and not {"avx512_vnni", "avx_vnni"} & set(found)
+
+
 def _listed_features() -> set[str]:
     """Integer features by our names, from the system's list."""
     words = {

@@ -72,7 +72,7 @@ MAY_IMPORT = {
     "runtimes.machine": BASE | {"runtimes.base"},
     "runtimes.coreml": STORED | {"runtimes.base", "runtimes.state"},
     "runtimes.llamacpp": STORED | {"runtimes.base", "runtimes.state"},
-    "runtimes.onnx": STORED | {"runtimes.base", "runtimes.state"},
+    "runtimes.onnx": STORED | {"runtimes.base", "runtimes.machine", "runtimes.state"},
     "runtimes.openvino": STORED | {"runtimes.base"},
     "runtimes.state": BASE,
     "runtimes.tensorrt": STORED | {"runtimes.base", "runtimes.state"},

@@ -14,6 +14,7 @@ from onnxruntime import OrtValue
 
 from nextomni_edge.errors import InputError, MissingRuntimeError, NextOmniError
 from nextomni_edge.runtimes.base import Array, Runtime, Session
+from nextomni_edge.runtimes.machine import products_saturate
 from nextomni_edge.runtimes.onnx.state import BoundState
 from nextomni_edge.runtimes.state import Ids, whole_or_none
 from nextomni_edge.spec import GraphSpec, Wire
@@ -153,9 +154,11 @@ class OnnxRuntime(Runtime):
         # it MatMulNBits widens the whole weight to float32 in every call (12 times as slow at 32
         # rows of a 3584 × 75776 weight).
         options.intra_op_num_threads = self.threads
-        # Products of uint8 and int8 saturate at 16 bits on a processor without VNNI (reported: off
-        # by up to 0.25 of a component's scale). The library then multiplies only uint8.
-        options.add_session_config_entry("session.x64quantprecision", "1")
+        # Where sums saturate, a component is off by up to 0.29 of its scale. The library then only
+        # multiplies uint8. It copies the weights for that, also with VNNI, and is slower (docs/
+        # quality.md), so the option is only set where it is needed.
+        if products_saturate():
+            options.add_session_config_entry("session.x64quantprecision", "1")
         # warnings about what the optimiser could not fold mean nothing to a user
         options.log_severity_level = 3
         providers = [(provider, PROVIDER_OPTIONS.get(provider, {}))]

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
 from nextomni_edge.bundle import Bundle, bundle_identity
 from nextomni_edge.errors import InputError
 from nextomni_edge.runtimes import machine
+from nextomni_edge.runtimes.base import runtime
 from nextomni_edge.verify import Report, golden, processor, replay
 from nextomni_edge.verify.comparison import INT8_LIMIT, LIMIT, limit, multiplies_integers
 from nextomni_edge.verify.golden_schema import check_data
@@ -207,6 +209,37 @@ def test_the_features_are_the_processors_own(
     monkeypatch.setattr(machine.platform, "machine", lambda: architecture)
     monkeypatch.setattr(machine, "_asked_features", lambda: asked)
     assert machine.integer_features() == expected
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [
+        (HASWELL, True),
+        (("x86_64",), True),
+        (("x86_64", "avx2", "avx512_vnni"), False),
+        (("x86_64", "avx2", "avx_vnni"), False),
+        (("aarch64",), False),
+    ],
+)
+def test_onnx_runtime_multiplies_only_uint8_where_sums_would_saturate(
+    variant: Variant,
+    monkeypatch: pytest.MonkeyPatch,
+    features: tuple[str, ...],
+    expected: bool,
+) -> None:
+    entries = []
+
+    class Options(onnxruntime.SessionOptions):  # type: ignore[misc]
+        def add_session_config_entry(self, key: str, value: str) -> None:
+            entries.append((key, value))
+            super().add_session_config_entry(key, value)
+
+    monkeypatch.setattr(machine, "integer_features", lambda: features)
+    monkeypatch.setattr(onnxruntime, "SessionOptions", Options)
+    bundle = Bundle.open(variant("int8"), verify_hashes=False)
+    file, spec = bundle.component_file("text_head"), bundle.spec("text_head")
+    runtime("onnx").load("text_head", file, spec)
+    assert (("session.x64quantprecision", "1") in entries) == expected
 
 
 @pytest.mark.slow
