@@ -47,7 +47,8 @@ def said(report: Report) -> list[str]:
 
 
 @pytest.fixture
-def on_haswell(monkeypatch: pytest.MonkeyPatch) -> None:
+def on_haswell(variant: Variant, monkeypatch: pytest.MonkeyPatch) -> None:
+    variant("int8")  # recorded here, before this becomes another processor
     monkeypatch.setattr(processor, "integer_features", lambda: HASWELL)
 
 
@@ -88,9 +89,9 @@ def test_a_float32_bundle_is_held_to_its_own_tolerance_anywhere(tiny_bundle: Pat
 def test_a_real_fault_fails_on_either_kind(
     variant: Variant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: tuple[str, ...] | None
 ) -> None:
+    path = tamper.copy(variant("int8"), tmp_path / "bundle")
     if here:
         monkeypatch.setattr(processor, "integer_features", lambda: here)
-    path = tamper.copy(variant("int8"), tmp_path / "bundle")
     tamper.tensor(path, "backbone", BIAS, shift(1.0))
     report = replay(Bundle.open(path), check_digests=False)
     assert any(failure.startswith("backbone: hidden differs") for failure in report.failures)
