@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: fuzz test-swift swift-on-path help demo demo-7b demo-published eval bench docs test test-slow coverage check lint types fmt clean
+.PHONY: fuzz test-floors test-swift swift-on-path help demo demo-7b demo-published eval bench docs test test-slow coverage check lint types fmt clean
 .DELETE_ON_ERROR:
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make bench      measure, write benchmarks/*.json"
 	@echo "make test       the tests (make test-slow: the slow ones too)"
 	@echo "make test-swift  the Swift loop, compiled and tested here; needs Swift 6"
+	@echo "make test-floors  some tests with the lowest and the newest versions that pyproject.toml allows"
 	@echo "make check      all that must hold before a commit: lint, types, docs, test"
 	@echo "make lint       ruff (make types: mypy, strict; make fmt: mend what can be mended)"
 	@echo "make coverage   the tests, and how much of the package they run"
@@ -90,6 +91,23 @@ test-swift: swift-on-path $(STAMP)
 
 swift-on-path:
 	@command -v swift >/dev/null || { echo "error: no swift on PATH; install Swift 6, from swift.org or as Debian's package swiftlang" >&2; exit 5; }
+
+# The ends of what pyproject.toml allows, each in an environment of its own. torch is pinned, and the same in all.
+FLOORS := build/floors
+FLOOR_TESTS := tests/cli/test_root.py tests/cli/test_run.py tests/media tests/bundle/test_bundle.py \
+	tests/calibration/test_quantize.py tests/runtimes/test_onnx.py tests/tokens
+PUBLISHED_TESTS := tests/checkpoints tests/models/test_published.py tests/models/test_backbone.py tests/models/test_initial.py
+test-floors: $(FLOORS)/lowest.ok $(FLOORS)/newest.ok $(FLOORS)/transformers4.ok $(FLOORS)/transformers5.ok
+
+$(FLOORS)/transformers4.ok $(FLOORS)/transformers5.ok: FLOOR_TESTS = $(PUBLISHED_TESTS)
+$(FLOORS)/%.ok: pyproject.toml tests/floors.py $(STAMP)
+	mkdir -p $(FLOORS)
+	$(BIN)/python -m tests.floors $* > $(FLOORS)/$*.txt
+	$(BIN)/python -m venv --clear $(FLOORS)/$*
+	$(FLOORS)/$*/bin/python -m pip install --disable-pip-version-check --retries 10 --quiet torch==2.13.0
+	$(FLOORS)/$*/bin/python -m pip install --disable-pip-version-check --retries 10 --quiet -r $(FLOORS)/$*.txt
+	PYTHONPATH=. $(FLOORS)/$*/bin/python -m pytest -q -m "not slow" -p no:cacheprovider $(FLOOR_TESTS)
+	touch $@
 
 check: lint types docs test
 

@@ -80,6 +80,11 @@ class Decision:
         rounding = ("per_token", "per_tensor", "static", "blocks", "float8")
         return self.scheme in rounding and self.operator not in ("gather", "einsum")
 
+    @property
+    def mixes_rows(self) -> bool:
+        """Whether the rounding of a row depends on the other rows of the call."""
+        return self.scheme == "per_tensor" and self.rounds_input
+
 
 @dataclass(frozen=True)
 class ComponentRecord:

@@ -34,14 +34,21 @@ class Asker:
 class Job:
     """One answer to compute: a conversation, settings and a seed.
 
-    key: jobs with the same key may share their forwards. watched: each step is shown to the client.
+    key: jobs with the same key may share their forwards; without `together` no other job has it.
+    watched: each step is shown to the client.
     left: nobody waits for it any more. partial: the answer was taken before its last step.
 
     The client waits on `loop`, until `deadline` of its clock; the engine's thread finishes the job.
     """
 
     def __init__(
-        self, asker: Asker, model: Model, turns: list[Turn], request: Request, watched: bool = False
+        self,
+        asker: Asker,
+        model: Model,
+        turns: list[Turn],
+        request: Request,
+        watched: bool = False,
+        together: bool = True,
     ) -> None:
         self.client, self.model, self.turns, self.watched = asker.client, model, turns, watched
         self.seed = request.settings.get("seed", 0)
@@ -53,7 +60,8 @@ class Job:
         kept = {name: value for name, value in request.settings.items() if name != "seed"}
         self.request = request
         settings = json.dumps(kept, sort_keys=True)
-        self.key: Hashable = (id(model), request.kind, settings, alike_key(sequence))
+        alone = None if together else id(self)
+        self.key: Hashable = (id(model), request.kind, settings, alike_key(sequence), alone)
         self.prompt_tokens = sequence.prompt_length
         self.left = self.partial = False
         self._loop, self._deadline = asker.loop, asker.deadline

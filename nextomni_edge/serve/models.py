@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import time
 from dataclasses import dataclass, field
@@ -28,6 +29,19 @@ class Served:
     name: str
     model: Model
     loaded: int = field(default_factory=lambda: int(time.time()))
+
+    @functools.cached_property
+    def together(self) -> bool:
+        """Whether requests may share a forward: not where a layer rounds all rows of a call by one
+        scale, so that an answer would depend on who else asks."""
+        if not is_bundle(self.model.path):
+            return True
+        components = Bundle.open(self.model.path, verify_hashes=False).manifest.components
+        return not any(
+            decision.mixes_rows
+            for component in components.values()
+            for decision in component.quantisation.values()
+        )
 
     @property
     def kinds(self) -> list[str]:

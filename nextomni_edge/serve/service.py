@@ -70,7 +70,7 @@ class Service:
 
         def made() -> list[Job]:
             said = turns()
-            return [Job(asker, served.model, said, each, watched) for each in asks]
+            return [Job(asker, served.model, said, each, watched, served.together) for each in asks]
 
         jobs = await self.off_loop(made)
         self.engine.queue.put(jobs)

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 import nextomni_edge as ne
 from nextomni_edge.api.answer import Answer
 from nextomni_edge.api.settings import Request
+from nextomni_edge.bundle import Bundle
+from nextomni_edge.bundle.manifest import Decision
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.runtimes.base import NonFiniteError
 from nextomni_edge.serve.engine import Engine
@@ -26,9 +28,11 @@ from nextomni_edge.serve.failures import Refusal
 from nextomni_edge.serve.jobs import Asker, FairQueue, Job
 from nextomni_edge.serve.limits import Limits
 from nextomni_edge.serve.metrics import Metrics
+from nextomni_edge.serve.models import Served
 from nextomni_edge.tokens.chat import Kind, Part, Turn
 
 SECONDS = 60.0
+Scheme = Literal["per_token", "per_tensor", "static"]
 ARRIVALS = st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 2)), max_size=40)
 
 
@@ -38,7 +42,26 @@ def job(
     loop = asyncio.get_running_loop()
     asker = Asker(client, loop, loop.time() + given.pop("wait", SECONDS))
     turns = [Turn("user", (Part("text", words),))]
-    return Job(asker, model, turns, Request.of(to, given), watched=True)
+    together = given.pop("together", True)
+    return Job(asker, model, turns, Request.of(to, given), watched=True, together=together)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "together"), [("per_token", True), ("static", True), ("per_tensor", False)]
+)
+def test_requests_share_no_forward_where_a_layer_rounds_all_rows_by_one_scale(
+    model: ne.Model, monkeypatch: pytest.MonkeyPatch, scheme: Scheme, together: bool
+) -> None:
+    opened = Bundle.open(model.path, verify_hashes=False)
+    opened.manifest.components["backbone"].quantisation["w"] = Decision(scheme, "matmul", 8)
+    monkeypatch.setattr(Bundle, "open", lambda *_, **__: opened)
+    served = Served("m", model)
+    assert served.together is together
+
+    async def keys() -> set[Hashable]:
+        return {job(model, together=served.together).key for _ in range(3)}
+
+    assert len(asyncio.run(keys())) == (1 if together else 3)
 
 
 @pytest.fixture
