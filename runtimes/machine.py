@@ -55,8 +55,8 @@ def integer_features() -> tuple[str, ...]:
 
 
 def products_saturate() -> bool:
-    """Whether sums of uint8 times int8 saturate at 16 bits: on x86 without VNNI. Where a system
-    does not tell of VNNI, they may."""
+    """Whether sums of uint8 times int8 saturate at 16 bits: on x86 without VNNI. A
+    system that lists no VNNI counts as one without."""
     architecture, *found = integer_features()
     return architecture == "x86_64" and not {"avx512_vnni", "avx_vnni"} & set(found)
 

@@ -21,7 +21,7 @@ LANGUAGES = {"sh", "python", "text", "bash", "fish"}  # the last two are lines f
 EXPORT = "nextomni-edge export examples/emoji/checkpoint -o demo/bundle"
 PRINTS = re.compile(r"\s+# prints: (.+)$")
 # blocks that a test does not run, each with its reason in its title
-NOT_RUN = 18
+NOT_RUN = 19
 
 Made = Callable[[str, Callable[[Path], object]], Path]
 
