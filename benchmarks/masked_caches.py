@@ -3,7 +3,7 @@ DIR] [-o FILE]`, a table and JSON.
 
 The run without a cache decides which tokens are written; every policy stands at the same x_t in
 every step, and predicts x_1 with the same noise. A prediction is read where its row is written: the
-share of those that differ is the price, beside the share of positions that were computed. A
+share of those that differ is the price, next to the share of positions that were computed. A
 threshold changes which rows are written, so it runs by itself: its forwards, and the share of its
 answer that differs from the answer of one token a step.
 

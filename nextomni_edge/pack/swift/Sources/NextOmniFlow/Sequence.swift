@@ -26,7 +26,7 @@ public struct TokenSequence: Equatable, Sendable {
     /// Positions before the first generated row.
     public var promptLength: Int { segments.prefix { $0.frozen }.reduce(0) { $0 + $1.tokens.count } }
 
-    /// Throws a sentence about tokens that the model has not, or that have another number of sub-codes.
+    /// Throws a sentence about tokens that the model does not have, or that have another number of sub-codes.
     func check(_ configuration: Configuration) throws {
         for (index, segment) in segments.enumerated() {
             let (codebooks, entries) = configuration.symbols(segment.modality)
