@@ -14,6 +14,8 @@ from nextomni_edge.config import AudioConfig
 from nextomni_edge.media import audio, image, video
 from nextomni_edge.media.kinds import open_medium
 
+pytestmark = pytest.mark.usefixtures("within_bounds")
+
 SOUND = AudioConfig(max_seconds=1.28)
 PIXELS = np.linspace(-1, 1, 4 * 3 * 32 * 32, dtype=np.float32).reshape(4, 3, 32, 32)
 READERS: dict[str, Callable[[Path], np.ndarray]] = {

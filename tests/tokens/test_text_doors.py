@@ -11,6 +11,8 @@ from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.tokens.text import MAX_TEXT, TextTokenizer
 from nextomni_edge.tokens.train import train_tokenizer
 
+pytestmark = pytest.mark.usefixtures("within_bounds")
+
 
 class PanicException(BaseException):
     """As the library's own: no Exception."""
