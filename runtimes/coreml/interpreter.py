@@ -346,6 +346,16 @@ def pixel_shuffle(x: Array, upscale_factor: Array) -> Array:
     )
 
 
+def upsample_nearest_neighbor(
+    x: Array, scale_factor_height: Array, scale_factor_width: Array
+) -> Array:
+    """x (B,C,h,w), each value repeated a whole number of times."""
+    for axis, factor in ((2, scale_factor_height), (3, scale_factor_width)):
+        _only("scale_factor", factor, int(factor))
+        x = x.repeat(int(factor), axis=axis)
+    return x
+
+
 def real_div(x: Array, y: Array) -> Array:
     return x // y if x.dtype.kind == y.dtype.kind == "i" else x / y
 
@@ -412,4 +422,5 @@ OPERATORS: Final[dict[str, Callable[..., Value]]] = {
     "sub": lambda x, y: x - y,
     "tile": lambda x, reps: np.tile(x, tuple(reps)),
     "transpose": lambda x, perm: x.transpose(tuple(perm)),
+    "upsample_nearest_neighbor": upsample_nearest_neighbor,
 }
