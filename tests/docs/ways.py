@@ -164,7 +164,9 @@ WAYS: Final[dict[tuple[str, str], Way]] = {
     ("quality", "Needs the data, and about four hours of one core"): Way(
         emoji_data, instead={TRAIN: f"{TRAIN} --batch-size 2 --steps 2"}, slow=True
     ),
-    ("quantise", "Needs minutes of calibration"): Way(slow=True),
+    ("quantise", "Needs minutes of calibration"): Way(
+        instead={"demo/int4": "demo/int4-gptq"}, slow=True
+    ),
     ("your-model", "Needs a Qwen2 of the recipe's sizes"): Way(qwen2),
     ("your-model", "Needs FUDOKI's released weights"): Way(fudoki),
 }
