@@ -19,7 +19,7 @@ from nextomni_edge.errors import InputError
 from nextomni_edge.files import remove_leftovers
 from nextomni_edge.formats.regular import check_regular, open_regular
 from nextomni_edge.media.image import open_image
-from nextomni_edge.media.kinds import MAX_MEDIA, kind_of
+from nextomni_edge.media.kinds import MAX_MEDIA, kind_of, open_medium
 from nextomni_edge.media.parts import Encoder, file_part
 from nextomni_edge.search.table import Entry, Float32, Index, load_index, save_index
 from nextomni_edge.tokens.chat import Kind, Part, embedding_sequence
@@ -72,7 +72,7 @@ def file_kind(path: Path) -> Kind:
     if kind is None:
         raise InputError(f"{path}: suffix {path.suffix!r} names no kind of media")
     if kind == "image":
-        with open_image(path) as image:
+        with open_medium(path) as file, open_image(path, file) as image:
             return (
                 "video"
                 if getattr(image, "n_frames", 1) > 1
