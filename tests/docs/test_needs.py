@@ -67,10 +67,11 @@ def test_a_block_that_needs_something_runs(
     way, block = WAYS[page, title], needy(page)[page, title]
     skip_unless_installed(way)
     script = f"set -eo pipefail\n{way.before}{replaced(block.text, dict(way.instead))}"
-    done = subprocess.run(
-        ["bash", "-c", script], cwd=way.prepare(workspace), env=environment,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    with way.during(workspace) as variables:
+        done = subprocess.run(
+            ["bash", "-c", script], cwd=way.prepare(workspace), env=environment | variables,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
     if way.refused and done.returncode:
         assert done.returncode == RUNTIME_MISSING and way.refused in done.stderr, done.stderr
     else:
