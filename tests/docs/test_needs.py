@@ -16,8 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.conftest import Run
-from tests.docs.pages import PAGES, Block, blocks
+from tests.docs.pages import PAGES, Block, Run, blocks
 from tests.docs.ways import WAYS, Way
 
 # the server's page: its first block is the server that the others ask

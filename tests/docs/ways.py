@@ -39,7 +39,8 @@ class Way:
     `prepare` puts what stands for the missing part into the workspace and returns the folder to run
     in. `instead` maps words of the block to what is run for them. `before` are lines of the shell
     that run first. `programs` and `modules` must be installed, or the test is skipped and says so.
-    `during` runs next to the block, and gives it variables. `refused` is what the block says, with exit code 5, on a machine without the device it needs.
+    `during` runs next to the block, and gives it variables. `refused` is what the block says, with
+    exit code 5, on a machine without the device it needs.
     """
 
     prepare: Callable[[Path], Path] = nothing
