@@ -374,6 +374,10 @@ class GenerationOptions:
                 ),
                 (lead > 0 and not text, f"lead_tokens is for text, but {modality} is generated"),
                 (
+                    self.block is not None and not text,
+                    f"block is for text, but {modality} is generated",
+                ),
+                (
                     lead > 0 and config.text.canvas is not None,
                     "lead_tokens: this model answers on a canvas of one size",
                 ),
