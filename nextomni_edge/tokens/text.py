@@ -15,7 +15,8 @@ from tokenizers import Tokenizer
 
 from nextomni_edge.config import TextConfig
 from nextomni_edge.errors import InputError, UsageError
-from nextomni_edge.formats.tokenizer import read_tokenizer
+from nextomni_edge.formats.regular import read_regular
+from nextomni_edge.formats.tokenizer import MAX_TOKENIZER, parse_tokenizer
 from nextomni_edge.modalities.table import MODALITIES
 
 Ids = NDArray[np.int64]
@@ -134,9 +135,10 @@ class TextTokenizer:
             (config.template, config.system_prompt) if config else ("chatml", "")
         )
         self._path = path
-        read_tokenizer(path)
+        content = read_regular(path, MAX_TOKENIZER)
+        parse_tokenizer(content, path)
         with _library(f"{path}: not a tokenizer file"):
-            self._tokenizer = Tokenizer.from_file(str(path))
+            self._tokenizer = Tokenizer.from_buffer(content)
             _switch_off(self._tokenizer)  # padding would be allocated before any check of ours
         ids: dict[str, int] = (
             {"null": config.null_token} if config and config.null_token is not None else {}

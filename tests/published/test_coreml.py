@@ -14,7 +14,6 @@ from nextomni_edge.runtimes.base import Execution
 from tests.published.models import MakeOnce, imported
 from tests.published.runs import all_runs, lumina_image_runs
 
-
 RUNS = {
     "llada": ("traj_greedy[0]", "traj_cfg[0]"),
     "dream": ("text", "block"),
