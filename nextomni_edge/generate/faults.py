@@ -161,6 +161,10 @@ def length_faults(settings: Settings, config: ModelConfig, modality: str) -> Fau
         f"max_blocks is for text, but {modality} is generated",
     )
     yield (
+        settings["block"] is not None and not text,
+        f"block is for text, but {modality} is generated",
+    )
+    yield (
         blocks is None and settings["extend"] != "first",
         "extend means nothing at a fixed length: give max_blocks",
     )
