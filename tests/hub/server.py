@@ -164,7 +164,11 @@ class Answers(http.server.BaseHTTPRequestHandler):
         elif path == "/api/repos/create":
             asked = json.loads(body)
             name = f"{asked['organization']}/{asked['name']}"
-            self.hub.repositories.setdefault(name, Repository(asked["visibility"] == "private"))
+            # `private` before huggingface_hub 1
+            private = asked.get("private", asked.get("visibility") == "private")
+            if name not in self.hub.repositories:
+                self.hub.repositories[name] = Repository(bool(private))
+                self.hub.repositories[name].commit({".gitattributes": b""})
             self.json({"url": f"{self.hub.address}/{name}", "name": name})
         elif re.fullmatch(r"/api/models/[^/]+/[^/]+/preupload/.+", path):
             self.json({"files": [upload_mode(file) for file in json.loads(body)["files"]]})
