@@ -21,7 +21,8 @@ from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
 from nextomni_edge.formats.regular import read_regular
 from nextomni_edge.formats.strict_json import read_json
-from nextomni_edge.generate.options import SHORTCUTS, GenerationOptions
+from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.shortcuts import SHORTCUTS
 from nextomni_edge.generate.steps import NOT_DRAWN
 from nextomni_edge.outputs import OutputKind, output_directory
 from nextomni_edge.pack import PackReport

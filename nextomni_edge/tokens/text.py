@@ -46,6 +46,7 @@ class SpecialTokens:
     head_end: int = ABSENT  # behind a role
     task_image: int = ABSENT  # before a prompt that asks for an image, or shows one (MMaDA)
     task_seen: int = ABSENT
+    task_reasoned: int = ABSENT  # before a text that reasons about the image behind it (MMaDA)
     left_pad: int = ABSENT
     system: int = ABSENT  # Lumina-DiMOO's sections, each with its end
     system_end: int = ABSENT
@@ -106,7 +107,7 @@ LLADA: Final = {
 MMADA: Final = LLADA | {
     "image_start": "<|reserved_token_0|>", "image_end": "<|reserved_token_1|>",
     "task_image": "<|reserved_token_4|>", "task_seen": "<|reserved_token_5|>",
-    "left_pad": "<|reserved_token_9|>",
+    "left_pad": "<|reserved_token_9|>", "task_reasoned": "<|reserved_token_10|>",
 }  # fmt: skip
 LUMINA: Final = {
     "pad": "<|endoftext|>", "eos": "<|endoftext|>", "mask": "<|mdm_mask|>", "null": "<|mdm_mask|>",

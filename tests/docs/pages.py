@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+Run = Callable[[Path, list[str]], str]  # a command in a folder, and what it prints
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
     ROOT / "README.md",
@@ -16,6 +17,7 @@ PAGES = [
     ),
     *(ROOT / "docs" / f"{name}.md" for name in ("api", "performance", "published", "quality")),
 ]
+EXPORT = "nextomni-edge export examples/emoji/checkpoint -o demo/bundle"
 FENCE = re.compile(
     r"^( *)```(\w*)(?: title=\"([^\"\n]*)\")?\n(.*?)^\1```$", re.MULTILINE | re.DOTALL
 )
@@ -23,8 +25,8 @@ FENCE = re.compile(
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its language, its lines, and in `needs` the reason why a test does not run
-    it."""
+    """A fenced block: its language, its lines, and in `needs` what it needs that an installed
+    package does not have."""
 
     page: Path
     language: str

@@ -17,7 +17,10 @@ Array = NDArray[Any]
 
 @functools.cache
 def arrays(family: str) -> dict[str, Array]:
-    return load_file(FOLDER / family / "golden.safetensors")
+    folder = FOLDER / family
+    files = ("golden.safetensors", "more.safetensors")
+    parts = [load_file(folder / file) for file in files if (folder / file).exists()]
+    return {name: array for part in parts for name, array in part.items()}
 
 
 @functools.cache

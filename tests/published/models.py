@@ -6,12 +6,15 @@ import functools
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from nextomni_edge.checkpoints.importing import import_model
+from nextomni_edge.export.bundle import export_bundle
 from nextomni_edge.models.networks import expected_shapes
 from tests.published.goldens import FOLDER
 
+MakeOnce = Callable[[str, Callable[[Path], object]], Path]
 TOKENIZERS = {"mmada": "magvitv2", "lumina_dimoo": "vq_amused/vqvae"}
 
 
@@ -42,3 +45,10 @@ def imported(family: str) -> Path:
     out = _scratch() / family
     import_model(FOLDER / family, out, expected_shapes, image_tokenizer=image_tokenizer(family))
     return out
+
+
+def bundled(family: str, made_once: MakeOnce) -> Path:
+    """The verified bundle, exported once for all tests."""
+    return made_once(
+        f"published-{family}", lambda out: export_bundle(imported(family), out, verify="full")
+    )
