@@ -1,4 +1,4 @@
-"""How many values an operator may compute, from its operands alone: a stranger's program is
+"""How many values an operator would compute, known from its operands: a stranger's program is
 refused before numpy allocates them."""
 
 from __future__ import annotations
