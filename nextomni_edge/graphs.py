@@ -18,9 +18,10 @@ def graph_specs(config: ModelConfig) -> dict[str, GraphSpec]:
         for name, record in MODALITIES.items()
         if record.codec and name in config.modalities
     ]
+    own = [] if config.mixes else coded  # with a table and a head of their own
     specs = [
-        _embed_text(config), *(_embed_codes(config, name) for name, _ in coded),
-        _backbone(config), _text_head(config), *(_code_head(config, name) for name, _ in coded),
+        _embed_text(config), *(_embed_codes(config, name) for name, _ in own),
+        _backbone(config), _text_head(config), *(_code_head(config, name) for name, _ in own),
         *(spec for _, codec in coded for spec in codec.specs(config)),
     ]  # fmt: skip
     if config.quantises and "image" in config.modalities:
@@ -132,7 +133,7 @@ def _code_head(config: ModelConfig, modality: str) -> GraphSpec:
 def _pixels(config: ModelConfig) -> TensorSpec:
     """RGB in [-1, 1], of one size, or of `patch` pixels for each code of a grid of any size."""
     image = config.image
-    if config.network != "unified":
+    if not config.shares_vocabulary:
         return TensorSpec(Wire.PIXELS, "float32", (_batch(), 3, image.size, image.size))
     sides = (
         Dim(f"pixel_{side}", image.patch, MAX_SIDE * image.patch) for side in ("height", "width")
@@ -142,7 +143,7 @@ def _pixels(config: ModelConfig) -> TensorSpec:
 
 def _image_codes(config: ModelConfig) -> TensorSpec:
     codebooks = config.image.codebook.codebooks
-    if config.network != "unified":
+    if not config.shares_vocabulary:
         return TensorSpec(Wire.CODES, "int64", (_batch(), config.image.positions, codebooks))
     sides = (Dim(side, 1, MAX_SIDE) for side in ("height", "width"))
     return TensorSpec(Wire.CODES, "int64", (_batch(), *sides, codebooks))
@@ -184,6 +185,8 @@ def _audio_length(config: ModelConfig) -> Dim:
 
 def audio_codec(config: ModelConfig) -> list[GraphSpec]:
     """Encoder and decoder of sounds."""
+    if config.mixes:
+        return []
     return [_audio_encoder(config), _audio_decoder(config)]
 
 

@@ -26,6 +26,7 @@ from nextomni_edge.checkpoints.layouts.fudoki import FUDOKI
 from nextomni_edge.checkpoints.layouts.llada import LLADA
 from nextomni_edge.checkpoints.layouts.llama import LLAMA, QWEN2
 from nextomni_edge.checkpoints.layouts.native import NATIVE
+from nextomni_edge.checkpoints.layouts.omnidiffusion import OMNIDIFFUSION
 from nextomni_edge.checkpoints.pickled import PickledTable, blocks, embedding_table
 from nextomni_edge.checkpoints.record import RECORD, ImportRecord, Origin, Piece, SourceFile
 from nextomni_edge.checkpoints.source import IMAGE_TOKENIZER, Layout, Plan, Source
@@ -42,7 +43,7 @@ from nextomni_edge.outputs import check_output_directory, output_directory
 
 LAYOUTS: Final = {
     layout.name: layout
-    for layout in (FUDOKI, LLADA, DREAM, QWEN2, LLAMA, CLIP, SIGLIP, WHISPER, NATIVE)
+    for layout in (FUDOKI, LLADA, DREAM, OMNIDIFFUSION, QWEN2, LLAMA, CLIP, SIGLIP, WHISPER, NATIVE)
 }
 # masked models by their model_type that share a name or a sampler with those that are read
 UNSUPPORTED: Final = {

@@ -27,7 +27,7 @@ from nextomni_edge.runtimes.base import Execution, Session
 from nextomni_edge.runtimes.base import runtime as named_runtime
 from nextomni_edge.runtimes.state import State, kept_arrays
 from nextomni_edge.spec import ComponentName, Modality, Wire
-from nextomni_edge.tokens import audio, masked
+from nextomni_edge.tokens import audio, masked, omnidiffusion
 from nextomni_edge.tokens.chat import Part
 from nextomni_edge.tokens.sequence import Ids, Sequence, unconditional
 from nextomni_edge.tokens.text import MASKED, TextTokenizer
@@ -124,13 +124,18 @@ class EdgeModel:
 
     def symbols(self, modality: Modality) -> tuple[int, int]:
         """(K, C): sub-codes of a token and the number of values of each."""
-        if modality == TEXT:
+        if self.served(modality) == TEXT:
             return 1, self.config.text.vocabulary_size
         codebook = self.config.coded(modality).codebook
         return codebook.codebooks, codebook.entries
 
+    def served(self, modality: Modality) -> Modality:
+        """The modality whose table and head serve another one: text's, where all share them."""
+        return TEXT if self.config.mixes else modality
+
     def autoregressive(self, modality: Modality) -> bool:
         """Whether the head predicts a position's sub-codes one after another."""
+        modality = self.served(modality)
         return modality != TEXT and self.config.coded(modality).head.kind == "autoregressive"
 
     def without(self, batch: Batch, options: GenerationOptions) -> list[list[Sequence]]:
@@ -141,10 +146,12 @@ class EdgeModel:
         if self.tokenizer.template not in MASKED:
             special = self.tokenizer.special
             return [[unconditional(sequence, special) for sequence in batch.sequences]]
-        entries = self.config.image.codebook.entries
+        entries, config = self.config.image.codebook.entries, self.config
         found = [
-            masked.unconditional(sequence, batch.modality, self.tokenizer, entries)
-            for sequence in batch.sequences
+            omnidiffusion.unconditional(sequence, batch.modality, self.tokenizer, config, seed)
+            if config.mixes
+            else masked.unconditional(sequence, batch.modality, self.tokenizer, entries)
+            for sequence, seed in zip(batch.sequences, batch.seeds, strict=True)
         ]
         return [list(branch) for branch in zip(*found, strict=True)]
 
@@ -153,6 +160,8 @@ class EdgeModel:
         (B,R,H) float32 are such rows already."""
         if tokens.dtype == np.float32:
             return tokens.view(np.float32)
+        if modality != TEXT and self.served(modality) == TEXT:
+            modality, tokens = TEXT, tokens[..., 0]
         name = Wire.TOKENS if modality == TEXT else Wire.CODES
         return self.session(f"embed_{modality}").run({name: tokens})[Wire.EMBEDDINGS]
 
@@ -224,7 +233,7 @@ class EdgeModel:
         inputs: dict[str, NDArray[Any]] = {Wire.HIDDEN: hidden}
         if self.autoregressive(modality):
             inputs[Wire.CODES] = codes
-        logits = self.session(f"{modality}_head").run(inputs)[Wire.LOGITS]
+        logits = self.session(f"{self.served(modality)}_head").run(inputs)[Wire.LOGITS]
         per_code: Float32 = logits.reshape(*logits.shape[:2], *self.symbols(modality))
         return per_code
 
@@ -287,14 +296,14 @@ class EdgeModel:
     def decode_image(self, codes: Ids) -> Float32:
         """`decode` to pixels (3,height,width) in [-1,1]. A code that is still masked is shown as
         0."""
-        if self.config.network == "unified":
+        if self.config.shares_vocabulary:
             codes = np.where(codes < self.config.image.codebook.entries, codes, 0)
         return self.decode("image", codes)
 
     def image_grid(self, segments: Many[Ids]) -> Ids:
         """The codes of a generated image as `decode_image` takes them, from those of its segments:
         (h,w,1) of a masked model, by rows or of a square, else (n,K)."""
-        if self.config.network != "unified":
+        if not self.config.shares_vocabulary:
             return segments[0]
         if len(segments) > 1:
             return np.stack(segments)
@@ -314,6 +323,8 @@ class EdgeModel:
     def _media(
         self, component: str, wire_in: str, array: NDArray[Any], rank: int, wire_out: str
     ) -> NDArray[Any]:
+        if component not in graph_specs(self.config):
+            raise UsageError(f"{component}: this model has no such component")
         single = array.ndim == rank
         out = self.session(component).run({wire_in: array[None] if single else array})[wire_out]
         return out[0] if single else out
@@ -325,7 +336,12 @@ class EdgeModel:
         segments = [sequence.segments[index] for index in sequence.generated()]
         modality = segments[0].modality
         if modality == TEXT:
-            return Part(TEXT, self.tokenizer.decode(segments[0].tokens))
+            ids = segments[0].tokens
+            if self.config.mixes:
+                ids = ids[ids < omnidiffusion.first_code(self.config)]
+            return Part(TEXT, self.tokenizer.decode(ids))
+        if self.config.mixes:
+            return omnidiffusion.content(modality, segments[0].tokens, self.config)
         if self.config.network == "unified":
             return Part(modality, self.image_grid([segment.tokens for segment in segments]))
         markers = [

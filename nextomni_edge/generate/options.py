@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -12,6 +11,7 @@ from nextomni_edge.config import ModelConfig
 from nextomni_edge.decoding import OPTIONAL
 from nextomni_edge.errors import UsageError
 from nextomni_edge.flow.path import COMMIT, step_names, steppers_of
+from nextomni_edge.flow.schedule import grid_faults
 from nextomni_edge.generate.shortcuts import NESTED, CacheOptions, Shortcuts
 
 CACHES: Final = ("none", "prefix", "adaptive", "revised")
@@ -26,6 +26,7 @@ SHORTCUTS: Final = (
     "stream_logits", "keep_metric_rows", "reuse_buffers", "keep_prompt",
 )  # fmt: skip
 
+PENALTIES: Final = ("repeat_penalty", "position_penalty")
 NO_DRAW: Final = "means nothing at temperature 0: raise the temperature or leave"
 
 
@@ -72,6 +73,14 @@ class GenerationOptions:
     """Of the commit step: write every row whose probability (or margin) is over it, in place of a
     fixed number a step (arXiv 2505.22618); None is the model's own, 0 off."""
 
+    repeat_penalty: float | None = field(default=None, metadata=OPTIONAL)
+    """Of the commit step: the divisor of a logit whose symbol the answer holds already; None is the
+    model's own, 1 off."""
+
+    position_penalty: float | None = field(default=None, metadata=OPTIONAL)
+    """Of the commit step: the divisor of the last masked row's logits, which grows from 1 behind
+    the first 100; None is the model's own, 1 off."""
+
     seed: int = 0
     """Every draw is a pure function of the seed and of the draw's place."""
 
@@ -115,22 +124,17 @@ class GenerationOptions:
                     self.stepper not in step_names(),
                     f"stepper is {self.stepper!r}, expected one of {', '.join(step_names())}",
                 ),
-                (
-                    not 0.0 <= self.temperature < math.inf,
-                    f"temperature is {self.temperature}, expected a finite number from 0",
+                *(
+                    (
+                        value is not None and not least <= value < math.inf,
+                        f"{name} is {value}, expected a finite number from {least}",
+                    )
+                    for name, value, least in self._finite()
                 ),
                 (self.top_k < 0, f"top_k is {self.top_k}, expected at least 0"),
                 (
                     not 0.0 < self.top_p <= 1.0,
                     f"top_p is {self.top_p}, expected over 0 and at most 1",
-                ),
-                (
-                    not 0.0 <= self.guidance < math.inf,
-                    f"guidance is {self.guidance}, expected a finite number from 0",
-                ),
-                (
-                    not 0.0 <= self.guidance_image < math.inf,
-                    f"guidance_image is {self.guidance_image}, expected a finite number from 0",
                 ),
                 (
                     self.block is not None and self.block < 0,
@@ -150,7 +154,7 @@ class GenerationOptions:
                     not 0.0 < self.eos_threshold < 1.0,
                     f"eos_threshold is {self.eos_threshold}, expected between 0 and 1",
                 ),
-                *self._grid_faults(),
+                *grid_faults(self.grid, self.steps),
                 *self._policy_faults(),
                 (
                     greedy and self.top_k > 0,
@@ -163,24 +167,11 @@ class GenerationOptions:
             ]
         )
 
-    def _grid_faults(self) -> list[tuple[bool, str]]:
-        grid, count = self.grid, len(self.grid)
-        if not grid:
-            return []
-        return [
-            (
-                count != self.steps + 1,
-                f"grid has {count} times, expected {self.steps + 1} for {self.steps} steps",
-            ),
-            (
-                not (grid[0] == 0.0 and grid[-1] == 1.0),
-                f"grid goes from {grid[0]} to {grid[-1]}, expected 0 to 1",
-            ),
-            (
-                not all(a < b for a, b in itertools.pairwise(grid)),
-                "grid does not rise from each time to the next",
-            ),
-        ]
+    def _finite(self) -> list[tuple[str, float | None, int]]:
+        """(name, value, least) of what is a finite number."""
+        from_0 = ("temperature", "guidance", "guidance_image")
+        found: list[tuple[str, float | None, int]] = [(n, getattr(self, n), 0) for n in from_0]
+        return found + [(name, getattr(self, name), 1) for name in PENALTIES]
 
     def _commit_faults(self) -> list[tuple[bool, str]]:
         """What belongs to the commit step only, and what means nothing for it."""
@@ -194,6 +185,13 @@ class GenerationOptions:
             (
                 not commits and (given or self.threshold is not None),
                 "block and threshold are for the stepper commit: leave them out",
+            ),
+            *(
+                (
+                    not commits and getattr(self, name) is not None,
+                    f"{name} is for the stepper commit: leave it out",
+                )
+                for name in PENALTIES
             ),
             (
                 not commits and self.cache.policy in COMMIT_CACHES,
@@ -268,6 +266,7 @@ class GenerationOptions:
         until, cache = self.extend_until, self.cache
         threshold, share, drift = cache.threshold, cache.share, cache.drift
         kept, adaptive = cache.policy != "none", cache.policy == "adaptive"
+        every = [("refresh_prompt", cache.refresh_prompt), ("refresh", cache.refresh)]
         return [
             (
                 self.extend not in EXTEND,
@@ -278,11 +277,7 @@ class GenerationOptions:
                 cache.policy not in ALL_CACHES,
                 f"kv_cache is {cache.policy!r}, expected one of {', '.join(ALL_CACHES)}",
             ),
-            (
-                cache.refresh_prompt < 0,
-                f"refresh_prompt is {cache.refresh_prompt}, expected at least 0",
-            ),
-            (cache.refresh < 0, f"refresh is {cache.refresh}, expected at least 0"),
+            *((value < 0, f"{name} is {value}, expected at least 0") for name, value in every),
             (
                 not -1.0 <= threshold <= 1.0,
                 f"cache_threshold is {threshold}, expected -1 to 1, a cosine",
@@ -300,13 +295,12 @@ class GenerationOptions:
                 not 0.0 <= self.padding < 1.0,
                 f"padding is {self.padding}, expected at least 0 and under 1",
             ),
-            (
-                cache.refresh_prompt > 0 and not kept,
-                "refresh_prompt means nothing where nothing is kept: name a kv_cache",
-            ),
-            (
-                cache.refresh > 0 and not kept,
-                "refresh means nothing where nothing is kept: name a kv_cache",
+            *(
+                (
+                    value > 0 and not kept,
+                    f"{name} means nothing where nothing is kept: name a kv_cache",
+                )
+                for name, value in every
             ),
             (
                 share > 0.0 and not adaptive and cache.policy != "logits",

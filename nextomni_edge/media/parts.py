@@ -41,7 +41,7 @@ class Lengths:
         if record.segments == IMAGE.name and image.given == "features":
             width = self.config.backbone.hidden_size
             return np.zeros((*media.shape[:-3], image.positions, width), np.float32)
-        if self.config.network == "unified":
+        if self.config.shares_vocabulary:
             height, width = (side // image.patch for side in media.shape[-2:])
             return np.zeros((*media.shape[:-3], height, width, 1), np.int64)
         # a medium without a length is one answer long, whatever its first axis is

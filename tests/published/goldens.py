@@ -17,7 +17,9 @@ Array = NDArray[Any]
 
 @functools.cache
 def arrays(family: str) -> dict[str, Array]:
-    return load_file(FOLDER / family / "golden.safetensors")
+    own = load_file(FOLDER / family / "golden.safetensors")
+    # the set that Dream's arrays are a part of
+    return {**arrays("dream"), **own} if family == "omnidiffusion" else own
 
 
 @functools.cache

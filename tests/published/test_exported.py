@@ -18,9 +18,11 @@ from nextomni_edge.media.image import to_bytes
 from nextomni_edge.runtimes.base import Execution
 from tests.published.goldens import SETTINGS, Array, arrays, close
 from tests.published.models import imported
+from tests.published.omnidiffusion_runs import OmniRun
+from tests.published.omnidiffusion_runs import runs as omnidiffusion_runs
 from tests.published.runs import all_runs, lumina_image_runs
 
-FAMILIES = ("llada", "mmada", "lumina_dimoo", "dream")
+FAMILIES = ("llada", "mmada", "lumina_dimoo", "dream", "omnidiffusion")
 
 
 def marked(family: str, *values: str) -> ParameterSet:
@@ -33,6 +35,7 @@ TASKS = {
     "dream": {"text-to-text"},
     "mmada": {"text-to-image", "image-to-text"},
     "lumina_dimoo": {"text-to-image", "image-to-text", "image-to-image"},
+    "omnidiffusion": {"text-to-image", "image-to-text"},
 }
 RUNTIMES = ("onnx", "openvino")
 
@@ -73,6 +76,24 @@ def test_a_recorded_run_repeats_through_the_graphs(
 ) -> None:
     run = all_runs()[name]
     run.check(opened(bundles(run.family).path, runtime))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("run", list(omnidiffusion_runs()), ids=lambda run: run.name)
+def test_omnidiffusions_runs_repeat_through_the_graphs(
+    run: OmniRun, runtime: str, bundles: Callable[[str], Bundle]
+) -> None:
+    run.check(opened(bundles("omnidiffusion").path, runtime))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("name", [name for name in all_runs() if name.startswith("dream-")])
+def test_dreams_runs_repeat_through_omnidiffusions_graphs(
+    name: str, runtime: str, bundles: Callable[[str], Bundle]
+) -> None:
+    all_runs()[name].check(opened(bundles("omnidiffusion").path, runtime))
 
 
 @pytest.mark.slow

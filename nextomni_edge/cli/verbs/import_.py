@@ -25,7 +25,7 @@ from nextomni_edge.files import check_output
     default="auto",
     show_default=True,
     metavar="NAME",
-    help="fudoki, llada, dream, qwen2, llama, clip, siglip, whisper, native.",
+    help="fudoki, llada, dream, omnidiffusion, qwen2, llama, clip, siglip, whisper, native.",
 )
 @click.option(
     "--copy",
@@ -36,7 +36,10 @@ from nextomni_edge.files import check_output
     "--image-tokenizer",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Of MMaDA or Lumina-DiMOO, where it is published apart; vqvae and magvitv2 are found.",
+    help=(
+        "Of MMaDA, Lumina-DiMOO or Omni-Diffusion, where it is published apart; vqvae and magvitv2"
+        " are found."
+    ),
 )
 @click.option("--revision", metavar="COMMIT", help="Of a hub id, the 40 hex digits of a commit.")
 @click.option(
