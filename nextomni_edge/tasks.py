@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.graphs import decoders
 from nextomni_edge.modalities.table import MODALITIES
 from nextomni_edge.spec import ComponentName, Modality
 from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, respond
@@ -50,7 +51,10 @@ def media(model: EdgeModel, kind: Kind) -> NDArray[Any]:
     pixels of a video's frames."""
     generator, config = np.random.default_rng(zlib.crc32(kind.encode())), model.config
     if kind == "audio":
-        length = min(AUDIO_TOKENS, config.audio.max_positions)
+        length, speech = min(AUDIO_TOKENS, config.audio.max_positions), config.audio.speech
+        if speech is not None:
+            rows = generator.standard_normal((length, speech.listener.row_size))
+            return rows.astype(np.float32)
         waves = generator.uniform(
             -0.5, 1.0, (length, config.audio.frames_per_token, config.audio.mels)
         )
@@ -88,7 +92,7 @@ class Plan:
         shown = {MODALITIES[kind].segments for kind in (*self.given, *self.earlier)}
         answer = MODALITIES[self.answer].segments
         encoders = {f"{modality}_encoder" for modality in shown}
-        decoder = {f"{answer}_decoder"} if MODALITIES[answer].codec else set()
+        decoder = set(decoders(config, answer)) if MODALITIES[answer].codec else set()
         served = {"text"} if config.mixes else {"text", answer, *shown}
         embedded = {f"embed_{modality}" for modality in served}
         head = f"{'text' if config.mixes else answer}_head"

@@ -21,6 +21,7 @@ from nextomni_edge.config.sections import (
     TextConfig,
     TransformerConfig,
 )
+from nextomni_edge.config.speech import speech_checks
 from nextomni_edge.decoding import OPTIONAL
 from nextomni_edge.errors import InputError
 from nextomni_edge.formats.strict_json import read_dataclass, read_json
@@ -232,6 +233,8 @@ class ModelConfig:
                     f"audio.offset and its codes must lie within text.vocabulary_size, {size}",
                 ),
                 (audio.codebook.codebooks == 1, "audio.codebook.codebooks must be 1 here"),
+                (audio.speech is not None, "audio.speech must be there"),
+                *(speech_checks(audio.speech, audio.sample_rate) if audio.speech else []),
             ]
         if "image" in self.modalities:
             end = None if image.offset is None else image.offset + image.codebook.entries

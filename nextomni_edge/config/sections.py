@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from nextomni_edge.config.speech import SpeechConfig
 from nextomni_edge.decoding import OPTIONAL, CommitConfig
 
 Template = Literal["chatml", "deepseek", "llada", "mmada", "lumina", "dream", "omnidiffusion"]
@@ -179,7 +181,11 @@ class ImageConfig:
 @dataclass(frozen=True)
 class AudioConfig:
     """Mono audio as Whisper's log-mel (n_fft, hop, mels); `frames_per_token` hops make one token of
-    K sub-codes. `offset`: the id of code 0 where text shares its vocabulary."""
+    K sub-codes. `offset`: the id of code 0 where text shares its vocabulary.
+
+    `speech`: Omni-Diffusion's networks that hear and speak, in place of an encoder and a decoder.
+    Then sample_rate is that of what is said, and hop and frames_per_token only tell its length.
+    """
 
     sample_rate: int = 16000
     n_fft: int = 400
@@ -195,6 +201,19 @@ class AudioConfig:
     head: HeadConfig = field(default_factory=HeadConfig)
     vocoder_iterations: int = 32
     offset: int | None = field(default=None, metadata=OPTIONAL)
+    speech: SpeechConfig | None = field(default=None, metadata=OPTIONAL)
+
+    @property
+    def heard(self) -> AudioConfig:
+        """The config for a given sound: that of what is said, at the rate and with the log-mel of
+        the speech tokenizer, where the two differ."""
+        if self.speech is None:
+            return self
+        tokenizer, rate = self.speech.tokenizer, self.speech.heard_rate
+        return dataclasses.replace(
+            self, sample_rate=rate, hop=rate // 100, n_fft=rate // 40, mels=tokenizer.mels,
+            frames_per_token=2 * tokenizer.pool, speech=None,
+        )  # fmt: skip
 
     @property
     def max_positions(self) -> int:

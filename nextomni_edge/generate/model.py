@@ -19,6 +19,7 @@ from nextomni_edge.flow.path import Path as FlowPath
 from nextomni_edge.flow.path import paths_of
 from nextomni_edge.generate.batch import Batch
 from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.speech import Speaker
 from nextomni_edge.graphs import graph_specs
 from nextomni_edge.modalities.modality import TEXT, Codec
 from nextomni_edge.modalities.modality import Modality as ModalityRecord
@@ -39,6 +40,7 @@ Float32 = NDArray[np.float32]
 
 # of a modality's metric rows: 110 of V = 152,064, or all of four codebooks of 2,048
 KEPT_ROWS_BYTES = 1 << 26
+SIDES = ("inputs", "outputs")
 
 
 class EdgeModel:
@@ -264,18 +266,22 @@ class EdgeModel:
         return embedding
 
     def encode(self, modality: str, media: Float32) -> NDArray[Any]:
-        """Media as their codec takes them (pixels (3,size,size), log-mel (n,frames_per_token,mels))
-        → sub-codes (n,K), or features (n,H) float32 where the model sees those of a given image;
-        several at once with one more axis in front."""
+        """Media as their reader gives them (pixels (3,size,size), log-mel
+        (n,frames_per_token,mels), or a listener's rows (n,row_size)) → sub-codes (n,K), or features
+        (n,H) float32 where the model sees those of a given medium; several at once with one more
+        axis in front."""
         record = MODALITIES[modality]
-        component, codec = f"{record.segments}_encoder", _codec(record)
-        (seen,) = self.session(component).spec.outputs
-        return self._media(component, codec.media, media, codec.rank, seen.name)
+        _codec(record)
+        component = f"{record.segments}_encoder"
+        (given,), (seen,) = (getattr(self.session(component).spec, side) for side in SIDES)
+        return self._media(component, given.name, media, len(given.dims) - 1, seen.name)
 
     def decode(self, modality: str, codes: Ids) -> Float32:
         """Sub-codes (n,K), or (h,w,1) of a masked model's picture, → pixels (3,height,width) or a
         waveform (samples,) in [-1,1]; several at once with one more axis in front."""
         record = MODALITIES[modality]
+        if modality == "audio" and self.config.audio.speech is not None:
+            return Speaker(self.session, self.config.audio).waveform(codes.reshape(-1))
         component, codec = f"{record.segments}_decoder", _codec(record)
         rank = len(self.session(component).spec.inputs[0].dims) - 1
         media: Float32 = self._media(component, Wire.CODES, codes, rank, codec.decoded)
@@ -311,10 +317,23 @@ class EdgeModel:
         return segments[0].reshape(side, side, 1)
 
     def encode_audio(self, log_mel: Float32) -> Ids:
-        """`encode` of log-mel (n,frames_per_token,mels), or of a waveform (samples,) at the
-        config's rate."""
-        mel = audio.log_mel(log_mel, self.config.audio) if log_mel.ndim == 1 else log_mel
-        return self.encode("audio", mel)
+        """`encode` of what is heard, log-mel (n,frames_per_token,mels) or a listener's rows
+        (n,row_size), or of a waveform (samples,) at the rate that the model hears."""
+        one = log_mel.ndim == 1
+        return self.encode("audio", audio.heard(log_mel, self.config.audio) if one else log_mel)
+
+    def quantise_audio(self, waveform: Float32) -> Ids:
+        """A waveform (samples,) at the rate that the model hears → the codes (n,1) of a speech
+        tokenizer, which `decode_audio` turns back. UsageError: the model has none."""
+        if self.config.audio.speech is None:
+            raise UsageError("audio_quantiser: this model has no such component")
+        quantise = self.session(ComponentName.AUDIO_QUANTISER)
+        pieces = audio.tokenizer_pieces(waveform, self.config.audio, self.config.audio.speech)
+        found = [
+            quantise.run({Wire.LOG_MEL: mel[None], Wire.ATTENTION_MASK: mask[None]})[Wire.CODES][0]
+            for mel, mask in pieces
+        ]
+        return np.concatenate(found)
 
     def decode_audio(self, codes: Ids) -> Float32:
         """`decode` to a waveform (samples,) in [-1,1] at the config's rate."""
@@ -323,8 +342,6 @@ class EdgeModel:
     def _media(
         self, component: str, wire_in: str, array: NDArray[Any], rank: int, wire_out: str
     ) -> NDArray[Any]:
-        if component not in graph_specs(self.config):
-            raise UsageError(f"{component}: this model has no such component")
         single = array.ndim == rank
         out = self.session(component).run({wire_in: array[None] if single else array})[wire_out]
         return out[0] if single else out

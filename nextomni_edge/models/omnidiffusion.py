@@ -1,5 +1,5 @@
 """Omni-Diffusion (arXiv 2603.06577): Dream's masked transformer over one vocabulary of text, speech
-codes and image codes, which an answer may mix."""
+codes and image codes, which an answer may mix, with networks that hear and speak."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from torch import nn
 
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.models.backbone import Backbone
+from nextomni_edge.models.conformer import SpeechCondition
 from nextomni_edge.models.grid_codec import GridDecoder, GridEncoder
 from nextomni_edge.models.heads import TextEmbedding, TextHead
+from nextomni_edge.models.sensevoice import Listener
+from nextomni_edge.models.speech_flow import SpeechVelocity
+from nextomni_edge.models.speech_tokenizer import SpeechTokenizer
+from nextomni_edge.models.vocoder import Pitch, Vocoder
 
 
 class OmniDiffusionModel(nn.Module):
@@ -33,3 +38,13 @@ class OmniDiffusionModel(nn.Module):
             raise ValueError("Omni-Diffusion's config has image.vq and image.vq_encoder")
         self.image_decoder = GridDecoder(image, image.vq)
         self.image_encoder = GridEncoder(image.vq_encoder, None, image.codebook.code_dim)
+        speech, entries = config.audio.speech, config.audio.codebook.entries
+        if speech is None:
+            raise ValueError("Omni-Diffusion's config has audio.speech")
+        mels = speech.flow.mels
+        self.audio_encoder = Listener(speech.listener, hidden)
+        self.audio_quantiser = SpeechTokenizer(speech.tokenizer, entries)
+        self.speech_condition = SpeechCondition(speech.flow, entries)
+        self.speech_velocity = SpeechVelocity(speech.flow)
+        self.speech_pitch = Pitch(speech.vocoder, mels)
+        self.vocoder = Vocoder(speech.vocoder, mels)

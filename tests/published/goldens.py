@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
@@ -18,8 +19,17 @@ Array = NDArray[Any]
 @functools.cache
 def arrays(family: str) -> dict[str, Array]:
     own = load_file(FOLDER / family / "golden.safetensors")
-    # the set that Dream's arrays are a part of
-    return {**arrays("dream"), **own} if family == "omnidiffusion" else own
+    if family != "omnidiffusion":
+        return own
+    # Dream's arrays are a part of this set
+    return {**arrays("dream"), **own, **load_file(FOLDER / family / "speech.safetensors")}
+
+
+def clip(name: str) -> tuple[Array, int]:
+    """A recorded sound, (channels, samples) float32 in [-1, 1], and its rate in Hz."""
+    path = FOLDER / "omnidiffusion" / f"{name.replace('.', '_')}.flac"
+    samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
+    return samples.T.astype(np.float32) / np.float32(32768), rate
 
 
 @functools.cache

@@ -62,6 +62,8 @@ def omnidiffusion() -> Path:
     tensors = {name: tensor for part in parts for name, tensor in load_file(FOLDER / part).items()}
     save_file(tensors, out / "model.safetensors")
     _wider_magvit(out / "magvitv2")
+    for part in ("sensevoice", "glm4voice_tokenizer", "glm4voice_decoder"):
+        shutil.copytree(FOLDER / "omnidiffusion" / part, out / part)
     return out
 
 

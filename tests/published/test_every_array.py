@@ -12,6 +12,7 @@ from tests.published.goldens import arrays
 
 RECORDED = "test_recorded_logits.py::"
 OMNI = "test_omnidiffusion.py::"
+SPEECH = "test_speech.py::"
 # family → a pattern of array names → the test that compares them, or is given them
 HELD: dict[str, dict[str, str]] = {
     "llada": {
@@ -114,6 +115,16 @@ HELD: dict[str, dict[str, str]] = {
         r"bb\.pad\..*":
             OMNI + "test_padding_of_a_batch_is_attended_as_theirs_does_and_not_as_ours",
         r"bb\.packed\..*": OMNI + "test_packed_samples_of_training_see_their_own_segment",
+        r"st\.S\d\.(features|feature_mask)": SPEECH + "test_the_log_mel_of_a_sound",
+        r"st\.S\d\.(codes|prequant|resampled)": SPEECH + "test_the_codes_of_a_sound",
+        r"st\.batch.*": SPEECH + "test_sounds_of_a_batch_have_their_own_codes",
+        r"sv\..\.(fbank|fbank_nodither|dither_noise|resampled)":
+            SPEECH + "test_the_filter_bank_of_a_sound",
+        r"sv\.(.\.encoder|C\.rows|batch_AC\..*)": SPEECH + "test_what_is_heard",
+        r"dec\..\.(codes|encoder|mu|spk|z|ode_t|ode_x|v_cond_first|v_uncond_first|mel)":
+            SPEECH + "test_a_spectrogram_follows_the_recorded_states",
+        r"dec\..\.(f0|phase|sine_noise|sine_waves|speech)":
+            SPEECH + "test_a_spectrogram_becomes_the_recorded_samples",
         r"mv\.lfq\..*": OMNI + "test_a_latent_of_zero_is_no_bit",
         r"mv\.I[12]\.(small\.)?(uint8|pixels)": OMNI + "test_a_picture_comes_in_at_either_size",
         r"mv\.I[12]\.codes": OMNI + "test_every_prompt_has_the_recorded_ids",

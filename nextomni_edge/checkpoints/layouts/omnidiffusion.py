@@ -1,21 +1,28 @@
 """Omni-Diffusion's layout (arXiv 2603.06577): Dream's backbone over a vocabulary of text, speech
-codes and image codes, with MAGVIT-v2 in a folder of its own."""
+codes and image codes. MAGVIT-v2, SenseVoice's config, and GLM-4-Voice's tokenizer and decoder are
+folders of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
+from numpy.typing import NDArray
+
 from nextomni_edge.checkpoints.layouts.dream import AUDIO, MASK, TOP_K, UNREAD
-from nextomni_edge.checkpoints.layouts.image_tokenizers import image_tokenizer
+from nextomni_edge.checkpoints.layouts.image_tokenizers import Codec, Names, image_tokenizer
 from nextomni_edge.checkpoints.layouts.llama import backbone_config, backbone_tensors
-from nextomni_edge.checkpoints.source import Layout, Plan, Source
+from nextomni_edge.checkpoints.layouts.speech import code_entries, listener, speech_tokenizer
+from nextomni_edge.checkpoints.layouts.speech_decoder import speech_decoder
+from nextomni_edge.checkpoints.source import PART_FOLDERS, Layout, Plan, Source
 from nextomni_edge.errors import InputError
 
 TOP_P: Final = 0.9
 Settings = Mapping[str, Any]
 # sides in pixels of a given picture and of a drawn one, where config.json has no key of that name;
 # the published one has neither, as the authors' script holds both numbers
+PART_OF: Final = {"image": "image tokenizer", "audio": "speech tokenizer"}
 SIDES: Final = {"given_image_size": 512, "drawn_image_size": 256}
 # of the published scripts: tokens and steps of an answer, its penalties and guidance
 TEXT: Final[Settings] = {"tokens": 64, "steps": 64}
@@ -39,18 +46,14 @@ def plan(source: Source) -> Plan:
     config, ids = source.config, source.token_ids()
     size = source.size(config, "vocab_size")
     mask = source.agreed_id("mask_token_id", MASK, size)
-    codec = image_tokenizer(source)
-    if codec is None:
-        raise InputError(
-            f"{source.path}: no image tokenizer: put MAGVIT-v2's folder there as magvitv2, or name"
-            " it with --image-tokenizer"
-        )
+    codec, speech, speaks, entries = _parts(source)
     offsets = {kind: _slice(source, ids, kind, size) for kind in ("audio", "image")}
-    if offsets["image"][1] != codec.entries:
-        raise InputError(
-            f"{source.path}: {offsets['image'][1]} image codes in tokenizer.json, but the image"
-            f" tokenizer has {codec.entries}"
-        )
+    for kind, held in (("image", codec.entries), ("audio", entries)):
+        if offsets[kind][1] != held:
+            raise InputError(
+                f"{source.path}: {offsets[kind][1]} {kind} codes in tokenizer.json, but the"
+                f" {PART_OF[kind]} has {held}"
+            )
     backbone = backbone_config(source, config, "qwen2", (*UNREAD, *SIDES))
     tied = bool(config.get("tie_word_embeddings", False))
     tensors = backbone_tensors(backbone["layers"], "model.", qkv_bias=True) | codec.tensors
@@ -73,7 +76,7 @@ def plan(source: Source) -> Plan:
         "audio": {
             "sample_rate": RATE, "hop": int(RATE / CODES_A_SECOND / 2), "frames_per_token": 2,
             "max_seconds": LONGEST, "offset": offsets["audio"][0], "head": {"kind": "parallel"},
-            "codebook": {"codebooks": 1, "entries": offsets["audio"][1]},
+            "codebook": {"codebooks": 1, "entries": entries}, "speech": speech.sections,
         },
         "flow": {
             "text": _path(mask, **TEXT), "image": _path(mask, **IMAGE),
@@ -84,11 +87,48 @@ def plan(source: Source) -> Plan:
             "audio": _path(mask, **AUDIO_HEARD),
         },
     }  # fmt: skip
-    unused = {
+    unused = speech.unused | {
         "image_tokenizer/quantize.": "computed from the codes",
-        "model.audio_": "the parts of speech are not read",
+        "model.audio_model.model.ctc.": "of speech recognition only",
     }
-    return Plan(model, tensors, unused, tokenizer="tokenizer.json")
+    return Plan(model, tensors | speech.tensors, unused, tokenizer="tokenizer.json", made=speaks)
+
+
+@dataclass(frozen=True)
+class _Speech:
+    sections: dict[str, Any]
+    tensors: Names
+    unused: dict[str, str]
+
+
+def _parts(source: Source) -> tuple[Codec, _Speech, dict[str, NDArray[Any]], int]:
+    """The image tokenizer, what hears, what speaks, and the number of speech codes. InputError:
+    names every part that is missing."""
+    if missing := source.missing_parts(PART_FOLDERS):
+        wanted = ", ".join(f"{name} ({PART_FOLDERS[name][0]})" for name in missing)
+        raise InputError(
+            f"{source.path}: no folder of {wanted}: put it there, or name each with --part"
+            f" {missing[0]}=FOLDER"
+        )
+    codec = image_tokenizer(source)
+    if codec is None:
+        raise InputError(f"{source.path}: no image tokenizer")
+    hears, heard = listener(source)
+    tokenizer, quantises, unused = speech_tokenizer(source)
+    entries = code_entries(source)
+    flow, vocoder, speaks = speech_decoder(source, RATE)
+    if (held := speaks["speech_condition.table"].shape[0]) != entries:
+        raise InputError(
+            f"{source.path}: the speech decoder has {held} codes, but the speech tokenizer"
+            f" {entries}"
+        )
+    if flow["code_rate"] != CODES_A_SECOND:
+        raise InputError(
+            f"{source.path}: a speech decoder of {flow['code_rate']:g} codes a second, but the"
+            f" model speaks {CODES_A_SECOND:g}"
+        )
+    sections = {"listener": hears, "tokenizer": tokenizer, "flow": flow, "vocoder": vocoder}
+    return codec, _Speech(sections, heard | quantises, unused), speaks, entries
 
 
 def _path(

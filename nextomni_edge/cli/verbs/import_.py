@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
+from nextomni_edge.errors import UsageError
 from nextomni_edge.extras import needs_extra
 from nextomni_edge.files import check_output
 
@@ -41,6 +42,16 @@ from nextomni_edge.files import check_output
         " are found."
     ),
 )
+@click.option(
+    "--part",
+    "parts",
+    multiple=True,
+    metavar="NAME=FOLDER",
+    help=(
+        "Of Omni-Diffusion, where they are published apart: image_tokenizer, sensevoice,"
+        " speech_tokenizer, speech_decoder."
+    ),
+)
 @click.option("--revision", metavar="COMMIT", help="Of a hub id, the 40 hex digits of a commit.")
 @click.option(
     "--overwrite", is_flag=True, help="Replace a directory; it stays whole until the new one is."
@@ -53,6 +64,7 @@ def import_(
     layout: str,
     copy: bool,
     image_tokenizer: Path | None,
+    parts: tuple[str, ...],
     revision: str | None,
     overwrite: bool,
 ) -> None:
@@ -72,13 +84,24 @@ def import_(
     if not folder.exists() and REPOSITORY.fullmatch(source) and not source.startswith("."):
         console.note(f"fetching {source} at {revision}", level=1)
         folder = fetch(source, revision)
-    report = import_model(folder, output, expected_shapes, layout, copy, overwrite, image_tokenizer)
+    report = import_model(
+        folder, output, expected_shapes, layout, copy, overwrite, image_tokenizer,
+        dict(named_part(given) for given in parts),
+    )  # fmt: skip
     lines = [
         f"{report.tensors} tensors, {report.parameters:,} parameters, layout {report.layout}",
         f"{report.referenced:,} bytes referred to in {folder}, {report.copied:,} in {output}",
         *(f"not used: {count} {what}" for what, count in reasons(report.unused).items()),
     ]
     console.result({**vars(report), "out": str(output)}, "\n".join(lines))
+
+
+def named_part(text: str) -> tuple[str, Path]:
+    """(name, folder) out of NAME=FOLDER. UsageError: not such a text."""
+    name, equals, folder = text.partition("=")
+    if not (name and equals and folder):
+        raise UsageError(f"--part {text[:60]!r}: expected a name and a folder, NAME=FOLDER")
+    return name, Path(folder)
 
 
 def reasons(unused: dict[str, str]) -> dict[str, int]:
