@@ -17,7 +17,8 @@ from typing import Any
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.files import atomic_write
 from nextomni_edge.generate.model import EdgeModel
-from nextomni_edge.generate.options import SHORTCUTS, GenerationOptions
+from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.shortcuts import SHORTCUTS
 from nextomni_edge.measure.timing import Configuration, Measurement, equal_tokens, measure
 from nextomni_edge.tasks import PLANS, Plan
 

@@ -14,13 +14,13 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from nextomni_edge.errors import InputError
-from nextomni_edge.formats.tensor_file import decode
+from nextomni_edge.formats.tensor_file import WIDTHS, Location, read_values
 
 Float = NDArray[np.float32]
 Operator = Literal["matmul", "linear", "gather", "conv", "einsum"]
 
 PIECE: Final = 2**23  # values of a weight that are held as float32 at a time
-DTYPES: Final = {ir.DataType.FLOAT: ("float32", 4), ir.DataType.FLOAT16: ("float16", 2)}
+DTYPES: Final = {ir.DataType.FLOAT: "float32", ir.DataType.FLOAT16: "float16"}
 # signal processing whose spectra span eight decades: no weights of a network
 NOT_LEARNED: Final = ("vocoder.",)
 CONTRACTION: Final = "nkw,kwc->nkc"  # the one Einsum that a head has: a matrix per sub-code
@@ -138,19 +138,15 @@ class Weight:
     named)."""
 
     def __init__(self, layer: Layer, tensor: ir.ExternalTensor) -> None:
-        self.layer, self.shape = layer, layer.shape
-        self._path, self._offset = Path(tensor.path), tensor.offset or 0
-        self._dtype, self._width = DTYPES[tensor.dtype]
+        self.layer, self.shape, dtype = layer, layer.shape, DTYPES[tensor.dtype]
+        nbytes = math.prod(layer.shape) * WIDTHS[dtype]
+        self._at = Location(Path(tensor.path), tensor.offset or 0, nbytes, dtype, layer.shape)
 
     def rows(self, start: int, stop: int) -> Float:
         """Rows `start` to `stop` of the first axis."""
         row = math.prod(self.shape[1:])
-        with self._path.open("rb") as file:
-            file.seek(self._offset + start * row * self._width)
-            data = file.read((stop - start) * row * self._width)
-        if len(data) != (stop - start) * row * self._width:
-            raise InputError(f"{self._path}: cut off while it was read")
-        values = decode(data, self._dtype).reshape(stop - start, *self.shape[1:])
+        flat = read_values(self._at, start * row, (stop - start) * row)
+        values: Float = flat.reshape(stop - start, *self.shape[1:])
         if not np.isfinite(values).all():
             raise InputError(
                 f"tensor {self.layer.name} has values that are not finite (NaN or infinity); export"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import functools
 import math
 import os
 import platform
@@ -173,31 +174,27 @@ def export_bundle(
     a library that the target needs is not installed.
     """
     out = Path(out)
-    model = model if isinstance(model, Checkpoint) else Path(model)
-    if target != "gguf" and precision not in ("float32", "float16"):
-        raise UsageError(
-            f"only target gguf has precision {precision}; {target} takes float32 or float16,"
-            " then `quantize`"
-        )
-    checkpoint = Checkpoint.open(model) if isinstance(model, Path) else model
+    _check_precision(precision, target)
+    checkpoint = model if isinstance(model, Checkpoint) else Checkpoint.open(Path(model))
     chosen = _choose(_on_meta(checkpoint), components)
     check_tensors(checkpoint)
     _check_tokenizer(checkpoint)
     if not dry_run:
         check_output_directory(out, BUNDLE, [checkpoint.path, *checkpoint.files], overwrite)
-    report = _plan(checkpoint, chosen, out, precision)
+    report, progress = _plan(checkpoint, chosen, out, precision), progress or _silent
     if dry_run:
         return report
-    return _export(
-        checkpoint,
-        chosen,
-        report,
-        overwrite,
-        progress or _silent,
-        verify,
-        target,
-        coreml or CoreMlOptions(),
-    )
+    options = coreml or CoreMlOptions()
+    return _export(checkpoint, chosen, report, overwrite, progress, verify, target, options)
+
+
+def _check_precision(precision: Precision, target: Target) -> None:
+    """UsageError: the target does not store weights so."""
+    if target != "gguf" and precision not in ("float32", "float16"):
+        raise UsageError(
+            f"only target gguf has precision {precision}; {target} takes float32 or float16,"
+            " then `quantize`"
+        )
 
 
 def _check_tokenizer(checkpoint: Checkpoint) -> None:
@@ -285,30 +282,29 @@ def _export(
         writer.add_tensors("metric_tables.safetensors", tables)
         writer.add_file("tokenizer.json", checkpoint.tokenizer_path)
         made_of = coreml.made_of(checkpoint) if target == "coreml" else None
-        bundle = writer.finish(checkpoint.config, provenance=provenance, quantisation=made_of)
-        parity: dict[str, object] = {"check": check}
-        if check != "none":
-            with _one_thread():
-                outcome, trace = (
-                    against_checkpoint(bundle, checkpoint.path, progress=progress)
-                    if check == "full"
-                    else record(bundle, progress)
-                )
-            parity |= outcome.require().to_json()
-            proof = Golden(writer.add_tensors(golden.FILE, trace.tensors()), trace.data())
-            writer.finish(
-                checkpoint.config,
-                golden=proof,
-                parity=parity,
-                provenance=provenance,
-                quantisation=made_of,
-            )
-        else:
-            writer.finish(
-                checkpoint.config, parity=parity, provenance=provenance, quantisation=made_of
-            )
+        finish = functools.partial(
+            writer.finish, checkpoint.config, provenance=provenance, quantisation=made_of
+        )
+        proof, parity = _proof(finish(), checkpoint, writer, check, progress)
+        finish(golden=proof, parity=parity)
     progress("done", 1.0)
     return dataclasses.replace(report, parity=parity, rounded=stream.rounded)
+
+
+def _proof(
+    bundle: Bundle, checkpoint: Checkpoint, writer: BundleWriter, check: Check, progress: Progress
+) -> tuple[Golden | None, dict[str, object]]:
+    """The bundle's golden trace, written, and the parity that was measured."""
+    if check == "none":
+        return None, {"check": check}
+    with _one_thread():
+        outcome, trace = (
+            against_checkpoint(bundle, checkpoint.path, progress=progress)
+            if check == "full"
+            else record(bundle, progress)
+        )
+    parity = {"check": check} | outcome.require().to_json()
+    return Golden(writer.add_tensors(golden.FILE, trace.tensors()), trace.data()), parity
 
 
 @contextlib.contextmanager

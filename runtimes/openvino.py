@@ -20,6 +20,7 @@ from nextomni_edge.bundle.graph_content import graph_content
 from nextomni_edge.bundle.quantised import QUANTISED, stored_layers
 from nextomni_edge.errors import InputError, MissingRuntimeError, NextOmniError
 from nextomni_edge.files import atomic_write
+from nextomni_edge.formats.regular import read_regular
 from nextomni_edge.runtimes.base import Array, Compute, Runtime, Session
 from nextomni_edge.spec import GraphSpec
 
@@ -168,8 +169,8 @@ class OpenVinoRuntime(Runtime):
     ) -> openvino.CompiledModel | None:
         """The compiled model of a whole file; None where there is none, or where the library
         refuses it."""
-        with contextlib.suppress(OSError, RuntimeError):
-            content = kept.read_bytes()
+        with contextlib.suppress(InputError, RuntimeError):
+            content = read_regular(kept)
             digest, blob = content[:32], content[32:]
             if hashlib.sha256(blob).digest() == digest:
                 return self._core.import_model(blob, device, settings)

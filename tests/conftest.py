@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.bounded import bounded
 from tests.calls import Invoke
 from tests.sources import PACKAGE, ROOT
 
@@ -50,6 +51,13 @@ def sources() -> str:
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's own cache folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def within_bounds() -> Iterator[None]:
+    """A stranger's input may cost 1.5 GB and ten seconds of the processor."""
+    with bounded():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,8 @@ from packaging.requirements import Requirement
 
 PYPROJECT: Final = Path(__file__).parents[1] / "pyproject.toml"
 # The extras that hold libraries of ours; `gpu` and `gguf` need a GPU and a compiler.
-EXTRAS: Final = ("cpu", "train", "export", "quantize", "coreml", "openvino", "heif")
-TOOLS: Final = ("hypothesis", "pytest", "pytest-timeout", "setuptools")  # of the extra `dev`
+EXTRAS: Final = ("cpu", "train", "export", "quantize", "coreml", "openvino", "heif", "serve")
+TOOLS: Final = ("hypothesis", "openai", "pytest", "pytest-timeout", "setuptools")  # of `dev`
 
 
 def lowest(requirement: Requirement) -> Requirement:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -25,6 +26,34 @@ def test_no_file_imports_a_test_file_or_a_conftest(path: Path) -> None:
     plain module. Scripts inside strings count too."""
     found = SHARED.search(path.read_text(encoding="utf-8"))
     assert not found, f"{path}: {found[0]}: move what is shared to a conftest or a plain module"
+
+
+OPENS = re.compile(
+    r"\.read_bytes\(|\.read_text\(|\bopen\(\)|\bopen\(\"rb\"\)|memmap\(\s*(?:\w+\.)?path\b"
+)
+# What opens a file that no stranger made, and the door itself.
+OWN_FILES: Final = {
+    "nextomni_edge/api/answer.py": "a file that was just written",
+    "nextomni_edge/files.py": "compares outputs that were just written",
+    "nextomni_edge/measure/timing.py": "counters of the kernel",
+    "nextomni_edge/pack/ios.py": "the package's own sources",
+    "nextomni_edge/pack/wheel.py": "the installed package",
+    "nextomni_edge/serve/routes/about.py": "the installed page",
+    "calibration/data/collect.py": "settings in an output that an interrupted run left",
+    "calibration/report/kept.py": "settings in an output that an interrupted run left",
+    "runtimes/machine.py": "the kernel's list of processors",
+}
+
+
+def test_files_of_strangers_are_opened_by_one_door() -> None:
+    """`formats/regular.py` refuses FIFOs, devices and files that are too large."""
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for folder in (PACKAGE, "calibration", "export", "runtimes")
+        for path in (ROOT / folder).rglob("*.py")
+        if OPENS.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == OWN_FILES.keys()
 
 
 def device_tests() -> list[Path]:

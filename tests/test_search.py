@@ -21,15 +21,9 @@ from safetensors.numpy import save_file
 
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.media.parts import text_part
-from nextomni_edge.search import (
-    INDEX_NAME,
-    Entry,
-    Index,
-    embed_part,
-    load_index,
-    save_index,
-    update_index,
-)
+from nextomni_edge.search import INDEX_NAME
+from nextomni_edge.search.table import Entry, Index, load_index, save_index
+from nextomni_edge.search.update import embed_part, update_index
 from tests.fake_model import FakeModel
 from tests.full_disk import fill
 
@@ -100,7 +94,7 @@ def test_a_second_run_reads_no_file_and_embeds_nothing(
     def unread(*_: object) -> None:
         raise AssertionError("a file was read")
 
-    monkeypatch.setattr("nextomni_edge.search.hashlib.file_digest", unread)
+    monkeypatch.setattr("nextomni_edge.search.update.hashlib.file_digest", unread)
     report = update_index(folder, folder / INDEX_NAME, model, MODEL)
     assert (report.embedded, report.kept, model.embedded) == (0, 5, 5)
     assert (folder / INDEX_NAME).read_bytes() == before
@@ -239,12 +233,12 @@ def test_an_empty_folder_has_an_empty_index(tmp_path: Path, model: FakeModel) ->
 INDEXER = f"""
 import sys
 from pathlib import Path
-import nextomni_edge.search as retrieval
+from nextomni_edge.search import INDEX_NAME, update
 from tests.fake_model import FakeModel
-retrieval.SAVE_EVERY_SECONDS = 0.0
+update.SAVE_EVERY_SECONDS = 0.0
 folder, model = Path(sys.argv[1]), FakeModel(Path(sys.argv[2]), float(sys.argv[3]))
 print("ready", flush=True)
-report = retrieval.update_index(folder, folder / retrieval.INDEX_NAME, model, "{MODEL}")
+report = update.update_index(folder, folder / INDEX_NAME, model, "{MODEL}")
 print(report.embedded, report.kept)
 """
 
@@ -382,7 +376,7 @@ def test_a_file_that_is_slow_is_skipped_and_the_others_are_indexed(
             time.sleep(0.01)
         return embed_part(model, part)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("nextomni_edge.search.embed_part", slow)
+    monkeypatch.setattr("nextomni_edge.search.update.embed_part", slow)
     before = signal.getsignal(signal.SIGALRM)
     report = update_index(folder, folder / INDEX_NAME, model, MODEL, slowest=1.5)
     assert report.skipped == [("cat.txt", f"{folder / 'cat.txt'}: not read within 1.5 s")]

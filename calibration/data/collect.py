@@ -196,20 +196,31 @@ class _Reader:
 
 
 class _Moments:
-    """Keeps x_t and x_1 of the chosen steps of one trajectory."""
+    """Keeps x_t and x_1 of the chosen steps of one trajectory. Lumina-DiMOO may finish a picture
+    early: its last step then stands for the chosen ones that are left."""
 
     def __init__(self, steps: list[int]) -> None:
         self.steps = steps
         self._x_t: list[tuple[Ids, ...]] = []
         self._x_1: list[tuple[Ids, ...]] = []
+        self._last: StepRecord | None = None
 
     def observe(self, record: StepRecord) -> None:
+        self._last = record
         if record.step in self.steps:
-            assert record.x_1 is not None  # no step is left out (see Source.options)
-            self._x_t.append(record.x_t)
-            self._x_1.append(record.x_1)
+            self._keep(record)
+
+    def _keep(self, record: StepRecord) -> None:
+        assert record.x_1 is not None  # no step is left out (see Source.options)
+        self._x_t.append(record.x_t)
+        self._x_1.append(record.x_1)
 
     def trajectory(self, asked: Asked, finished: Sequence, steps: int) -> Trajectory:
+        assert self._last is not None  # every generation has a step
+        taken = self.steps[: len(self._x_t)]
+        taken += [self._last.step] * (len(self.steps) - len(taken))
+        while len(self._x_t) < len(taken):
+            self._keep(self._last)
         x_t, x_1 = (
             tuple(np.stack(moments) for moments in zip(*kept, strict=True))
             for kept in (self._x_t, self._x_1)
@@ -217,7 +228,7 @@ class _Moments:
         ends = tuple(finished.segments[index].tokens for index in asked.sequence.generated())
         return Trajectory(
             asked.sequence,
-            np.asarray(self.steps) / steps,
+            np.asarray(taken) / steps,
             x_t,
             x_1,
             ends,

@@ -161,9 +161,11 @@ class _Replay:
 
     def trajectory(self, trajectory: Trajectory, guided: bool) -> None:
         """The forward of every sample, and one call of each encoder and decoder."""
-        samples = trajectory.samples(guided, self.model.tokenizer.special)
-        for start in range(0, len(samples), SEQUENCES):
-            self._forward(samples[start : start + SEQUENCES])
+        samples = trajectory.samples(self.model.unconditional if guided else None)
+        for length in dict.fromkeys(sample.sequence.length for sample in samples):
+            alike = [sample for sample in samples if sample.sequence.length == length]
+            for start in range(0, len(alike), SEQUENCES):
+                self._forward(alike[start : start + SEQUENCES])
         self._media(trajectory)
 
     def _forward(self, samples: list[Sample]) -> None:

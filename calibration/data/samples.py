@@ -3,7 +3,8 @@ they came from.
 
 A folder with `provenance.json` (CalibrationRecord) and one safetensors file for each trajectory,
 `trajectories/NNNNNN.safetensors`:
-    t                  (bins,) float64: one moment out of each bin [b/bins, (b+1)/bins) of t
+    t                  (bins,) float64: one moment out of each bin [b/bins, (b+1)/bins) of t, or the
+                       last before it where the answer was finished early
     given/I/MODALITY   segment I of the sequence, which is given: ids (n,) or sub-codes (n,K), int64
     x_t/I/MODALITY     segment I, which is generated, at each moment: (bins, n[, K])
     x_1/I              what was predicted there: sub-codes that an autoregressive head reads
@@ -15,7 +16,7 @@ Together they replay what every component of the model reads, in both branches o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -30,8 +31,7 @@ from nextomni_edge.formats.strict_json import read_dataclass, read_json
 from nextomni_edge.formats.tensor_file import TensorFile
 from nextomni_edge.modalities.table import MODALITIES
 from nextomni_edge.tokens.chat import Kind
-from nextomni_edge.tokens.sequence import Ids, Segment, Sequence, unconditional
-from nextomni_edge.tokens.text import SpecialTokens
+from nextomni_edge.tokens.sequence import Ids, Segment, Sequence
 
 Float32 = NDArray[np.float32]
 Branch = Literal["conditional", "unconditional"]
@@ -103,9 +103,9 @@ class Trajectory:
     pixels: Float32
     log_mel: tuple[Float32, ...]
 
-    def samples(self, guided: bool, special: SpecialTokens) -> list[Sample]:
+    def samples(self, without: Callable[[Sequence], list[Sequence]] | None) -> list[Sample]:
         """The sample of each bin. Where the generation was guided, its unconditional branch
-        follows."""
+        follows: the first of those that `without` makes of a sequence."""
         found = []
         for b, t in enumerate(self.t):
             sequence, x_1 = (
@@ -113,10 +113,8 @@ class Trajectory:
                 tuple(x_1[b] for x_1 in self.x_1),
             )
             found.append(Sample("conditional", b, float(t), sequence, x_1))
-            if guided:
-                found.append(
-                    Sample("unconditional", b, float(t), unconditional(sequence, special), x_1)
-                )
+            if without is not None:
+                found.append(Sample("unconditional", b, float(t), without(sequence)[0], x_1))
         return found
 
     def at(self, tokens: tuple[Ids, ...]) -> Sequence:

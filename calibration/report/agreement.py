@@ -18,7 +18,6 @@ from nextomni_edge.flow.guidance import guided
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.rows import Layout
 from nextomni_edge.spec import Modality
-from nextomni_edge.tokens.sequence import unconditional
 
 Float64 = NDArray[np.float64]
 Progress = Callable[[int, int, str], None]
@@ -122,11 +121,10 @@ def predictions(model: EdgeModel, trajectory: Trajectory, guidance: float) -> Fl
     )
     branches = [sequences]
     if guidance > 0:
-        branches.append(
-            [unconditional(sequence, model.tokenizer.special) for sequence in sequences]
-        )
-    rows, logits = layout.rows - model.config.logit_shift, []
+        branches.append([model.unconditional(sequence)[0] for sequence in sequences])
+    logits = []
     for branch in branches:
+        rows = Layout.of(branch[0]).rows - model.config.logit_shift
         found = model.head(layout.modality, model.hidden(branch)[:, rows], codes)
         logits.append(found.reshape(len(moments), -1, found.shape[-1]))
     return guided(logits[0], logits[1], guidance) if guidance > 0 else logits[0]

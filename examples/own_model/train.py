@@ -1,4 +1,4 @@
-"""A model of your own, whole: `python examples/own_model/train.py --out build/own/model`.
+"""A model of your own, whole: `python examples/own_model/train.py --out build/own`.
 
 It learns eight colours from text to picture and back, in seconds on two cores. Its parts are a
 config, a tokenizer, a codec that turns pictures into codes, and the flow over those codes.
@@ -107,18 +107,26 @@ def train_flow(model: OmniModel, tokenizer: TextTokenizer, steps: int) -> None:
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Model directory.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the model.")
+@click.option(
+    "--init",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Model directory whose backbone training begins from.",
+)
 @click.option("--codec-steps", default=300, show_default=True)
 @click.option("--flow-steps", default=400, show_default=True)
-def main(out: Path, codec_steps: int, flow_steps: int) -> None:
-    """Train the model and write config.json, model.safetensors and tokenizer.json to --out."""
+def main(out: Path, init: Path | None, codec_steps: int, flow_steps: int) -> None:
+    """Train the model and write the model directory --out/model."""
     torch.manual_seed(0)
-    words = out.with_name(f"{out.name}-tokenizer.json")
+    out.mkdir(parents=True, exist_ok=True)
+    words = out / "tokenizer.json"
     tokenizer, config = tokenizer_and_config(words)
     model = OmniModel(config)
+    if init is not None:
+        model.backbone.load_state_dict(native.load(init).backbone.state_dict())
     train_codec(model, codec_steps)
     train_flow(model, tokenizer, flow_steps)
-    native.save(model.eval(), words, out)
+    native.save(model.eval(), words, out / "model")
     words.unlink()
 
 

@@ -11,7 +11,7 @@ from nextomni_edge.api.settings import Request, Settings
 from nextomni_edge.api.step import Generation, Step
 from nextomni_edge.errors import UsageError
 from nextomni_edge.generate.model import EdgeModel
-from nextomni_edge.search import Progress
+from nextomni_edge.search.update import Progress
 from nextomni_edge.tokens.chat import Kind, Turn
 
 

@@ -24,7 +24,7 @@ from nextomni_edge.files import StrPath
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.steps import run_through
 from nextomni_edge.runtimes.base import Compute, Execution
-from nextomni_edge.search import Progress, embed_part
+from nextomni_edge.search.update import Progress, embed_part
 from nextomni_edge.threads import MAX_THREADS
 from nextomni_edge.tokens.chat import Kind
 

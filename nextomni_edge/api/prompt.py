@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nextomni_edge.api.media import Audio, Image, Video
 from nextomni_edge.errors import UsageError
 from nextomni_edge.media.parts import Encoder, file_part, text_part
-from nextomni_edge.search import file_kind
+from nextomni_edge.search.update import file_kind
 from nextomni_edge.tokens.chat import Part, Turn
 
 Sound = tuple[NDArray[np.floating] | NDArray[np.int16], int]

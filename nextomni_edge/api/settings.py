@@ -39,7 +39,9 @@ class Settings(TypedDict, total=False):
     token whose probability is over it. repeat_penalty: from 1 on, against symbols that the answer
     holds already. position_penalty: from 1 on, against the rows far behind. guidance_image: how
     much a picture that is edited is kept. edit: what the picture is for: "edit", "control",
-    "subject", "style", "view", "dense" or "other".
+    "subject", "style", "view", "dense" or "other". inpaint, outpaint: (share of the width, share of
+    the height) of a rectangle in the middle of the given picture; that rectangle, or everything
+    around it, is drawn again.
     stepper: "commit", or "jump", the path's own step. cache_warmup: the share of the steps before
     the cache "logits" keeps anything.
 
@@ -77,6 +79,8 @@ class Settings(TypedDict, total=False):
     repeat_penalty: float
     position_penalty: float
     edit: str
+    inpaint: Sequence[float]
+    outpaint: Sequence[float]
     cache_warmup: float
 
 
@@ -92,10 +96,12 @@ OF_A_KIND: Final[Mapping[str, Kind]] = {
     "size": "image",
     "guidance_image": "image",
     "edit": "image",
+    "inpaint": "image",
+    "outpaint": "image",
 }
 LENGTHS: Final = ("frames", "seconds", "length", "size")
 # what a sequence is made of, which is none of GenerationOptions
-OF_THE_SEQUENCE: Final = (*LENGTHS, "edit")
+OF_THE_SEQUENCE: Final = (*LENGTHS, "edit", "inpaint", "outpaint")
 
 
 @dataclass(frozen=True)

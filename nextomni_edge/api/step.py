@@ -8,6 +8,7 @@ from collections.abc import Sequence as Many
 from dataclasses import dataclass
 
 from nextomni_edge.api.answer import Answer
+from nextomni_edge.api.painting import PAINTS, repainted
 from nextomni_edge.api.settings import Request
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import UsageError
@@ -45,15 +46,18 @@ def asked(
     more than the model takes."""
     config = config.told({part.kind for turn in turns for part in turn.parts})
     options = request.options(config)
-    sequence = respond(
-        conversation(tokenizer, turns, request.kind, request.settings.get("edit"), config),
-        request.kind,
-        config,
-        tokenizer,
-        request.count(config),
-        request.size(),
-        request.settings.get("length"),
-    )
+    if any(name in request.settings for name in PAINTS):
+        sequence = repainted(config, tokenizer, turns, request)
+    else:
+        sequence = respond(
+            conversation(tokenizer, turns, request.kind, request.settings.get("edit"), config),
+            request.kind,
+            config,
+            tokenizer,
+            request.count(config),
+            request.size(),
+            request.settings.get("length"),
+        )
     limit = config.backbone.max_positions
     if sequence.length > limit:
         raise UsageError(

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections import Counter
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +34,7 @@ from nextomni_edge.bundle.coreml_interface import (
 from nextomni_edge.bundle.manifest import FileRecord
 from nextomni_edge.errors import InputError
 from nextomni_edge.formats.mil import BITS, Blob, Feature, MilProgram, read_program, unpacked
+from nextomni_edge.formats.regular import open_regular, read_regular
 from nextomni_edge.formats.strict_json import read_json
 from nextomni_edge.spec import GraphSpec, TensorSpec, Wire
 
@@ -98,15 +101,9 @@ def package_index() -> dict[str, Any]:
 def read_package(package: Path) -> MilProgram:
     """A package's program. InputError names the file and what is wrong with it."""
     path = package / MODEL
+    data = read_regular(path, MAX_MODEL)  # weights stand in a file of their own
     try:
-        if path.stat().st_size > MAX_MODEL:
-            raise InputError(
-                f"{path.stat().st_size} bytes, at most {MAX_MODEL} are read (weights stand in a"
-                " file of their own)"
-            )
-        return read_program(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        return read_program(data)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
@@ -240,9 +237,14 @@ def read_blob(package: Path, blob: Blob) -> NDArray[Any]:
     path = package / WEIGHTS
     if blob.file != BLOB_FILE:
         raise InputError(f"{package}: weights in {blob.file[:80]!a}, expected {BLOB_FILE}")
-    size = path.stat().st_size
+    with open_regular(path) as file:
+        return _blob(path, file, blob)
+
+
+def _blob(path: Path, file: BufferedReader, blob: Blob) -> NDArray[Any]:
+    size = os.fstat(file.fileno()).st_size
     head = (
-        np.memmap(path, "<u4", "r", blob.offset, (8,))
+        np.memmap(file, "<u4", "r", blob.offset, (8,))
         if 0 <= blob.offset <= size - 64
         else np.zeros(8, "<u4")
     )
@@ -257,7 +259,7 @@ def read_blob(package: Path, blob: Blob) -> NDArray[Any]:
             f" {size}"
         )
     data = (
-        np.memmap(path, dtype, "r", start, (nbytes // dtype.itemsize,))
+        np.memmap(file, dtype, "r", start, (nbytes // dtype.itemsize,))
         if nbytes
         else np.zeros(0, dtype)
     )

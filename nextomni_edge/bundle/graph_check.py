@@ -14,10 +14,10 @@ from nextomni_edge.bundle.graph_sizes import ELEMENTS, check_sizes
 from nextomni_edge.bundle.manifest import FileRecord, check_path
 from nextomni_edge.bundle.operators import check_operators
 from nextomni_edge.errors import InputError
-from nextomni_edge.formats.onnx_read import Tensor, Value, read_onnx
+from nextomni_edge.formats.onnx_read import MAX_GRAPH, Tensor, Value, read_graph, read_onnx
+from nextomni_edge.formats.regular import read_regular
 from nextomni_edge.spec import GraphSpec, TensorSpec
 
-MAX_GRAPH: Final = 64 * 2**20
 BITS: Final = {
     1: 32,
     2: 8,
@@ -48,20 +48,22 @@ def check_graph(path: Path, spec: GraphSpec, files: Mapping[str, FileRecord]) ->
     """Names of the files of the graph's external data. InputError names the graph and the fault."""
     try:
         size = path.stat().st_size
-        if size > MAX_GRAPH:
-            raise InputError(
-                f"graph of {size} bytes, at most {MAX_GRAPH} are read (weights stand in files of"
-                " their own)"
-            )
-        graph = read_onnx(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    if size > MAX_GRAPH:
+        raise InputError(
+            f"{path}: graph of {size} bytes, at most {MAX_GRAPH} are read (weights stand in files"
+            " of their own)"
+        )
+    data = read_regular(path, MAX_GRAPH)
+    try:
+        graph = read_onnx(data)
         check_operators(graph)
         _check_values("input", spec.inputs, graph.inputs)
         _check_values("output", spec.outputs, graph.outputs)
         located = [_check_tensor(tensor, files) for tensor in graph.tensors]
         check_sizes(graph, spec, sum(map(_nbytes, graph.tensors)))
         return {location for location in located if location is not None}
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
@@ -70,9 +72,7 @@ def regions(path: Path) -> list[tuple[str, int, int]]:
     """(file, first byte, byte after the last) of each external tensor of a graph that `check_graph`
     has passed."""
     entries = [
-        dict(tensor.entries)
-        for tensor in read_onnx(path.read_bytes()).tensors
-        if tensor.entries is not None
+        dict(tensor.entries) for tensor in read_graph(path).tensors if tensor.entries is not None
     ]
     return [
         (each["location"], start := int(each.get("offset", "0")), start + int(each["length"]))

@@ -4,7 +4,8 @@ sees it.
 The graph is computed on shapes instead of numbers, at a grid of sizes that covers the bounds of
 each free dim. Integers that a shape is made of (`Shape`, and arithmetic on it) are computed too: a
 shape that depends on anything else is refused. At every point of the grid, the values that are
-alive together may take `RATIO` times what crosses the graph's border there, and its weights.
+alive together may take `RATIO` times what crosses the graph's border there, and its weights;
+in a picture's encoder or decoder `PICTURE_RATIO` times.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from nextomni_edge.bundle.size_rules import RULES, same
 from nextomni_edge.bundle.size_values import Known, Sizes
 from nextomni_edge.errors import InputError
 from nextomni_edge.formats.onnx_read import Node, OnnxFile, Tensor
-from nextomni_edge.spec import Dim, GraphSpec, TensorSpec
+from nextomni_edge.spec import Dim, GraphSpec, TensorSpec, Wire
 
-# of what our own exports need at most 30 (a convolutional decoder's 128 channels of 3 colours)
-RATIO: Final = 64
+RATIO: Final = 64  # our own exports need at most 30
+# aMUSEd's decoder keeps four values of 256 channels at a picture's full size: 340 times its colours
+PICTURE_RATIO: Final = 512
 LEAST: Final = 2**24  # bytes that any graph may use
 CONTENT: Final = 64  # integers of a constant that may be part of a shape
 ELEMENTS: Final = {"float32": 1, "int64": 7, "bool": 9, "float16": 10}
@@ -35,7 +37,9 @@ def check_sizes(graph: OnnxFile, spec: GraphSpec, weights: int) -> None:
     """InputError: a shape that is not bound by the interface, a value that is too large, or an
     output that is not the interface's. `weights`: bytes of the graph's constants."""
     sizes = _grid(spec)
-    allowed = LEAST + RATIO * _border(spec, sizes) + 4 * weights
+    tensors = {tensor.name for tensor in (*spec.inputs, *spec.outputs)}
+    ratio = PICTURE_RATIO if Wire.PIXELS in tensors else RATIO
+    allowed = LEAST + ratio * _border(spec, sizes) + 4 * weights
     values: dict[str, Known] = {tensor.name: _constant(tensor) for tensor in graph.tensors}
     count = len(allowed)
     for tensor in spec.inputs:

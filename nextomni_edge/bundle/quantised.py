@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from nextomni_edge.bundle.manifest import Decision
 from nextomni_edge.errors import InputError
 from nextomni_edge.formats import float8
-from nextomni_edge.formats.onnx_read import Tensor, read_onnx
+from nextomni_edge.formats.onnx_read import Tensor, read_graph
+from nextomni_edge.formats.regular import open_regular
 
 QUANTISED: Final = "quantised"
 SCALE: Final = "scale"
@@ -92,7 +93,7 @@ def _from_blocks(
 def stored_layers(graph: Path) -> dict[str, dict[str, Tensor]]:
     """The parts of a checked bundle's graph, by quantised weight, unread."""
     found: dict[str, dict[str, Tensor]] = {}
-    for tensor in read_onnx(graph.read_bytes()).tensors:
+    for tensor in read_graph(graph).tensors:
         weight, _, part = tensor.name.rpartition(".")
         if part in PARTS and tensor.entries is not None:
             found.setdefault(weight, {})[part] = tensor
@@ -117,7 +118,7 @@ def _read(bundle: Path, tensor: Tensor) -> NDArray[Any]:
             f"{bundle}: tensor {tensor.name}: element type {tensor.element}, expected integers or"
             " scales"
         )
-    with (bundle / entries["location"]).open("rb") as file:
+    with open_regular(bundle / entries["location"]) as file:
         file.seek(int(entries.get("offset", "0")))
         data = np.frombuffer(file.read(int(entries["length"])), _DTYPES.get(tensor.element, "u1"))
     if tensor.element == _FLOAT8:

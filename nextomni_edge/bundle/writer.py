@@ -36,6 +36,7 @@ from nextomni_edge.checkpoints.directory import file_sha256
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
 from nextomni_edge.files import atomic_write, link_or_copy
+from nextomni_edge.formats.regular import open_regular
 from nextomni_edge.formats.strict_json import read_json
 from nextomni_edge.formats.tensor_file import little_endian, write_tensors
 from nextomni_edge.outputs import OutputKind, check_output_directory, output_directory
@@ -134,7 +135,7 @@ class BundleWriter:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("wb") as file:
             if isinstance(source, Path):
-                with source.open("rb") as original:
+                with open_regular(source) as original:
                     while chunk := original.read(2**20):
                         file.write(chunk)
             else:

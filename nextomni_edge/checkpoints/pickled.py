@@ -198,8 +198,8 @@ def _load(path: Path, kind: Kind) -> object:
     """What torch makes of the file, its numbers mapped."""
     import torch
 
-    allowed = [torch.nn.modules.sparse.Embedding] if kind is EMBEDDING else []
-    with torch.serialization.safe_globals(allowed):
+    embedding = [torch.nn.modules.sparse.Embedding]
+    with torch.serialization.safe_globals([*(embedding if kind is EMBEDDING else [])]):
         try:
             return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
         except Exception as error:  # a malformed file can fail in any way

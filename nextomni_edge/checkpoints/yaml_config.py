@@ -3,40 +3,52 @@ them."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
-
-import yaml
+from typing import TYPE_CHECKING, Any, Final
 
 from nextomni_edge.errors import InputError
+from nextomni_edge.extras import needs_extra
 from nextomni_edge.formats.regular import read_regular
+
+if TYPE_CHECKING:
+    import yaml
 
 MAX_YAML: Final = 2**18
 
 
-class _Plain(yaml.SafeLoader):
+@functools.cache
+def _loader() -> type[yaml.SafeLoader]:
     """Safe types only; `!new:a.b` and other tags are left out."""
+    with needs_extra("train", "yaml"):
+        import yaml
 
+    class Plain(yaml.SafeLoader):
+        pass
 
-def _untagged(loader: _Plain, _: str, node: yaml.Node) -> Any:
-    if isinstance(node, yaml.MappingNode):
-        return loader.construct_mapping(node, deep=True)
-    if isinstance(node, yaml.SequenceNode):
-        return loader.construct_sequence(node, deep=True)
-    return loader.construct_scalar(node)  # type: ignore[arg-type]  # the third kind of node
+    def untagged(loader: yaml.SafeLoader, _: str, node: yaml.Node) -> Any:
+        if isinstance(node, yaml.MappingNode):
+            return loader.construct_mapping(node, deep=True)
+        if isinstance(node, yaml.SequenceNode):
+            return loader.construct_sequence(node, deep=True)
+        assert isinstance(node, yaml.ScalarNode)  # there are three kinds
+        return loader.construct_scalar(node)
 
-
-_Plain.add_multi_constructor("!", _untagged)
+    Plain.add_multi_constructor("!", untagged)
+    return Plain
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """A mapping from a YAML file. InputError: no such file, damaged, or with an alias."""
+    loader = _loader()
+    import yaml
+
     text = read_regular(path, MAX_YAML).decode("utf-8", errors="replace")
     try:
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, _Plain)):
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, loader)):
             raise InputError(f"{path}: an alias (*name), which is not read; write it out")
-        found = yaml.load(text, _Plain)  # a loader of safe types
+        found = yaml.load(text, loader)  # a loader of safe types
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not YAML ({' '.join(str(error).split())[:120]})") from error
     if not isinstance(found, dict):

@@ -228,6 +228,10 @@ def check_outputs(context: click.Context, options: dict[str, Any]) -> None:
         if name not in outputs
         for path in _paths(value, name == "source")
     ]
+    if options.get("variant"):
+        from nextomni_edge.measure.variants import files_of
+
+        inputs = [file for path in inputs for file in files_of(path)]
     for name in outputs:
         if isinstance(out := options.get(name or ""), Path):
             refuse_overlap(out, inputs)

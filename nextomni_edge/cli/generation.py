@@ -30,6 +30,9 @@ def request_of(kind: str, given: Mapping[str, Any]) -> Request:
         settings["grid"] = grid_times(settings["grid"])
     if settings["size"] is not None:
         settings["size"] = picture_size(settings["size"])
+    for name in ("inpaint", "outpaint"):
+        if settings[name] is not None:
+            settings[name] = picture_shares(name, settings[name])
     return Request.of(kind, settings)
 
 
@@ -39,6 +42,17 @@ def picture_size(text: str) -> tuple[int, int]:
     if not (cross and width.isdecimal() and height.isdecimal() and len(text) < 16):
         raise UsageError(f"--size {text[:40]!r}: expected a width and a height, such as 768x512")
     return int(width), int(height)
+
+
+def picture_shares(name: str, text: str) -> tuple[float, float]:
+    """(of the width, of the height) out of `0.5x0.25`. UsageError: no two numbers."""
+    try:
+        width, height = (float(share) for share in text.split("x"))
+    except ValueError as error:
+        raise UsageError(
+            f"--{name} {text[:40]!r}: expected shares of the width and height, such as 0.5x0.5"
+        ) from error
+    return width, height
 
 
 def generation_options(command: Command) -> Command:
@@ -131,6 +145,16 @@ def _masked() -> list[Callable[[Command], Command]]:
                 "What the given picture is for: edit (the default), control, subject, style, view,"
                 " dense or other."
             ),
+        ),
+        masked(
+            "--inpaint",
+            metavar="WIDTHxHEIGHT",
+            help="Draw the middle of the picture again: shares of its sides, such as 0.5x0.5.",
+        ),
+        masked(
+            "--outpaint",
+            metavar="WIDTHxHEIGHT",
+            help="Keep the middle of the picture, and draw everything around it again.",
         ),
         masked(
             "--block",

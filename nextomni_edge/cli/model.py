@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
@@ -20,43 +20,45 @@ if TYPE_CHECKING:
     from nextomni_edge.runtimes.base import Execution
 
 
+where_it_runs = under("Where it runs")
+RUNTIME_OPTIONS: Final = (
+    where_it_runs(
+        "--runtime",
+        metavar="NAME",
+        help=(
+            "Runtime to use. By default that of the bundle's format, or the one that `bench"
+            " --choose` measured to be the fastest here."
+        ),
+    ),
+    where_it_runs(
+        "--provider",
+        metavar="NAME",
+        help="Execution provider of the runtime. It is an error where another one runs.",
+    ),
+    where_it_runs(
+        "--compute",
+        type=click.Choice(["float32", "bfloat16", "float16"]),
+        default="float32",
+        show_default=True,
+        help="Arithmetic, where the runtime has a choice. All but float32 approximate.",
+    ),
+    where_it_runs(
+        "--cache",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Folder for compiled models, where the runtime compiles.",
+    ),
+    where_it_runs(
+        "--allow-fallback",
+        is_flag=True,
+        help="Run on the processor where the provider is not available.",
+    ),
+)
+
+
 def runtime_options(command: Command) -> Command:
     """--runtime, --provider, --compute, --cache and --allow-fallback, which reach the command as
     one `execution`, and --threads."""
-    option = under("Where it runs")
-    options = [
-        option(
-            "--runtime",
-            metavar="NAME",
-            help=(
-                "Runtime to use. By default that of the bundle's format, or the one that `bench"
-                " --choose` measured to be the fastest here."
-            ),
-        ),
-        option(
-            "--provider",
-            metavar="NAME",
-            help="Execution provider of the runtime. It is an error where another one runs.",
-        ),
-        option(
-            "--compute",
-            type=click.Choice(["float32", "bfloat16", "float16"]),
-            default="float32",
-            show_default=True,
-            help="Arithmetic, where the runtime has a choice. All but float32 approximate.",
-        ),
-        option(
-            "--cache",
-            type=click.Path(path_type=Path),
-            metavar="DIR",
-            help="Folder for compiled models, where the runtime compiles.",
-        ),
-        option(
-            "--allow-fallback",
-            is_flag=True,
-            help="Run on the processor where the provider is not available.",
-        ),
-    ]
 
     def with_execution(*arguments: Any, **given: Any) -> Any:
         from nextomni_edge.runtimes.base import Execution
@@ -68,7 +70,7 @@ def runtime_options(command: Command) -> Command:
 
     functools.update_wrapper(with_execution, command)
     wrapped = cast("Command", with_execution)
-    for option in reversed(options):
+    for option in reversed(RUNTIME_OPTIONS):
         wrapped = option(wrapped)
     return threads_option(wrapped)
 
@@ -84,7 +86,7 @@ def threads_option(command: Command) -> Command:
 
     functools.update_wrapper(with_threads, command)
     described = "Threads of the processor; by default OMP_NUM_THREADS, or one for each core."
-    option = under("Where it runs")("--threads", type=numbers.THREADS, help=described)
+    option = where_it_runs("--threads", type=numbers.THREADS, help=described)
     return option(cast("Command", with_threads))
 
 
@@ -106,7 +108,7 @@ def choose_runtime(console: Console, path: Path, execution: Execution) -> Execut
 
 def hashes_option(command: Command) -> Command:
     """--verify-hashes, which reaches the command as `verify_hashes`."""
-    option = under("Where it runs")(
+    option = where_it_runs(
         "--verify-hashes",
         type=click.Choice(["always", "once"]),
         default="always",

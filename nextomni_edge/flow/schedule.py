@@ -3,7 +3,6 @@ grid of times (METHOD 3)."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -94,25 +93,3 @@ def check_step(t: float, h: float) -> None:
     """UsageError unless a step by `h` from `t` stays in [0, 1]."""
     if not (0.0 <= t <= 1.0 and h > 0.0 and t + h <= 1.0 + GRID_ROUNDING):
         raise UsageError(f"step: from t = {t} by h = {h}, expected 0 <= t < t + h <= 1")
-
-
-def grid_faults(times: tuple[float, ...], steps: int) -> list[tuple[bool, str]]:
-    """(whether it is so, sentence) of what may be wrong with the times of so many steps; an empty
-    grid is the even one."""
-    count = len(times)
-    if not times:
-        return []
-    return [
-        (
-            count != steps + 1,
-            f"grid has {count} times, expected {steps + 1} for {steps} steps",
-        ),
-        (
-            not (times[0] == 0.0 and times[-1] == 1.0),
-            f"grid goes from {times[0]} to {times[-1]}, expected 0 to 1",
-        ),
-        (
-            not all(a < b for a, b in itertools.pairwise(times)),
-            "grid does not rise from each time to the next",
-        ),
-    ]

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from nextomni_edge.errors import InputError
 from nextomni_edge.formats.protobuf import Message
+from nextomni_edge.formats.regular import read_regular
+
+MAX_GRAPH: Final = 64 * 2**20
 
 # all but training information, local functions and device placement
 _MODEL_FIELDS: Final = {1, 2, 3, 4, 5, 6, 7, 8, 14}
@@ -65,6 +69,11 @@ class OnnxFile:
     tensors: list[Tensor] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
     opsets: dict[str, int] = field(default_factory=dict)
+
+
+def read_graph(path: Path) -> OnnxFile:
+    """`read_onnx` of a regular file of at most MAX_GRAPH bytes. InputError: as there."""
+    return read_onnx(read_regular(path, MAX_GRAPH))
 
 
 def read_onnx(data: bytes) -> OnnxFile:

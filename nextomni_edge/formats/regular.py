@@ -47,14 +47,14 @@ def check_regular(path: Path, status: os.stat_result, most: int | None = None) -
         raise InputError(f"{path}: larger than {most} bytes, the most that is read")
 
 
-def read_regular(path: Path, most: int) -> bytes:
-    """A whole file of at most `most` bytes. InputError: as in `open_regular`, or it grew while it
+def read_regular(path: Path, most: int | None = None) -> bytes:
+    """A whole file, of at most `most` bytes. InputError: as in `open_regular`, or it grew while it
     was read."""
     try:
         with open_regular(path, most) as file:
-            data = file.read(most + 1)
+            data = file.read(-1 if most is None else most + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    if len(data) > most:
+    if most is not None and len(data) > most:
         raise InputError(f"{path}: larger than {most} bytes, the most that is read")
     return data

@@ -96,13 +96,9 @@ def map_tensor(location: Location, name: str) -> NDArray[Any]:
     if location.dtype == "bfloat16" or not location.nbytes:
         return read_tensor(location, name)
     try:
-        return np.memmap(
-            location.file,
-            np.dtype(location.dtype).newbyteorder("<"),
-            "r",
-            location.offset,
-            location.shape,
-        )
+        dtype = np.dtype(location.dtype).newbyteorder("<")
+        with open_regular(location.file) as file:
+            return np.memmap(file, dtype, "r", location.offset, location.shape)
     except (OSError, ValueError) as error:
         raise InputError(f"{location.file}: tensor {name} cannot be read ({error})") from error
 

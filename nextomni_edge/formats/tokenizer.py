@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from nextomni_edge.errors import InputError
-from nextomni_edge.formats.strict_json import read_json
+from nextomni_edge.formats.regular import read_regular
+from nextomni_edge.formats.strict_json import parse_json
 
 MAX_TOKENIZER: Final = 40 * 2**20
 MAX_COMPONENTS: Final = 16  # of one stage
@@ -50,7 +51,12 @@ _UNBOUNDED: Final = 8  # quantifiers without end in one alternative of a pattern
 
 def read_tokenizer(path: Path) -> dict[str, Any]:
     """A tokenizer's JSON. InputError: it is none, or has a component whose work is not bounded."""
-    data = read_json(path, MAX_TOKENIZER)
+    return parse_tokenizer(read_regular(path, MAX_TOKENIZER), path)
+
+
+def parse_tokenizer(content: bytes, path: Path) -> dict[str, Any]:
+    """`read_tokenizer` of the bytes that stand at `path`."""
+    data = parse_json(content, str(path))
     try:
         _check(data)
     except InputError as error:

@@ -19,6 +19,7 @@ from nextomni_edge.flow.path import Path as FlowPath
 from nextomni_edge.flow.path import paths_of
 from nextomni_edge.generate.batch import Batch
 from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.rows import Layout
 from nextomni_edge.generate.speech import Speaker
 from nextomni_edge.graphs import graph_specs
 from nextomni_edge.modalities.modality import TEXT, Codec
@@ -145,17 +146,21 @@ class EdgeModel:
         needs; none where there is no guidance."""
         if not options.guided:
             return []
-        if self.tokenizer.template not in MASKED:
-            special = self.tokenizer.special
-            return [[unconditional(sequence, special) for sequence in batch.sequences]]
-        entries, config = self.config.image.codebook.entries, self.config
-        found = [
-            omnidiffusion.unconditional(sequence, batch.modality, self.tokenizer, config, seed)
-            if config.mixes
-            else masked.unconditional(sequence, batch.modality, self.tokenizer, entries)
-            for sequence, seed in zip(batch.sequences, batch.seeds, strict=True)
-        ]
+        pairs = zip(batch.sequences, batch.seeds, strict=True)
+        found = [self.unconditional(sequence, seed) for sequence, seed in pairs]
         return [list(branch) for branch in zip(*found, strict=True)]
+
+    def unconditional(self, sequence: Sequence, seed: int = 0) -> list[Sequence]:
+        """A sequence without its condition, one for each scale of guidance. Some have random ids,
+        which the seed decides."""
+        if self.tokenizer.template not in MASKED:
+            return [unconditional(sequence, self.tokenizer.special)]
+        modality, entries = Layout.of(sequence).modality, self.config.image.codebook.entries
+        if self.config.mixes:
+            return omnidiffusion.unconditional(
+                sequence, modality, self.tokenizer, self.config, seed
+            )
+        return masked.unconditional(sequence, modality, self.tokenizer, entries)
 
     def embeddings(self, modality: Modality, tokens: Ids) -> Float32:
         """The backbone's input rows (B,R,H) for tokens (B,R) or (B,R,K). Continuous features

@@ -9,6 +9,13 @@ from typing import Final
 
 from nextomni_edge.decoding import OPTIONAL
 
+CACHES: Final = ("none", "prefix", "adaptive", "revised")
+# of the commit step only: Fast-dLLM's two (see cache.py), and Lumina-DiMOO's own (logit_cache.py)
+LOGITS: Final = "logits"
+COMMIT_CACHES: Final = ("blocks", "dual", LOGITS)
+ALL_CACHES: Final = (*CACHES, *COMMIT_CACHES)
+EXTEND: Final = ("first", "interleaved")
+
 
 @dataclass(frozen=True)
 class Shortcuts:
@@ -78,6 +85,10 @@ class CacheOptions:
     response; 0 never."""
 
 
+# What computes less. `batch_guidance` only arranges the same work.
+SHORTCUTS: Final = tuple(
+    each.name for each in dataclasses.fields(Shortcuts) if each.name != "batch_guidance"
+)
 # A setting's name, as the command line and every record has it → where it stands in
 # GenerationOptions.
 NESTED: Final[Mapping[str, tuple[str, str]]] = {

@@ -60,7 +60,8 @@ def code_places(codes: int, frames: int) -> Ids:
     """The code (frames,) that each frame belongs to: ⌊i·codes/frames⌋ in float32."""
     scale = np.float32(codes / frames)
     places = np.floor(np.arange(frames, dtype=np.float32) * scale).astype(np.int64)
-    return np.minimum(places, codes - 1)
+    found: Ids = np.minimum(places, codes - 1)
+    return found
 
 
 def euler_times(steps: int) -> NDArray[np.float64]:

@@ -59,8 +59,6 @@ class StoppedError(NonFiniteError):
     """A run met NaN or infinity. `partial` holds the sequences with their tokens before that
     step."""
 
-    exit_code = 1
-
     def __init__(self, line: str, partial: list[Sequence]) -> None:
         super().__init__(line)
         self.partial = partial

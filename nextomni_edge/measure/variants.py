@@ -15,6 +15,7 @@ from typing import Final, Literal
 import numpy as np
 
 from nextomni_edge.bundle import Bundle, bundle_identity
+from nextomni_edge.bundle.manifest import MANIFEST
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.files import atomic_write
 from nextomni_edge.formats.strict_json import read_dataclass, read_json
@@ -160,6 +161,15 @@ def read_variants(path: Path) -> tuple[Path, Variants]:
                 f"{file}: {variant.folder}: expected milliseconds by numbers of rows; {MEASURE}"
             )
     return file, found
+
+
+def files_of(path: Path) -> list[Path]:
+    """What is read where variants.json stands at `path` or in the folder `path`: that file and the
+    bundles next to it. An output may stand there too. Elsewhere: `path`."""
+    file = path / NAME if path.is_dir() else path
+    if not file.is_file():
+        return [path]
+    return [file, *(child for child in file.parent.iterdir() if (child / MANIFEST).is_file())]
 
 
 def stored_bytes(path: Path) -> int:

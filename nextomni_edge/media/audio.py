@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import math
 import re
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from nextomni_edge.config import AudioConfig
 from nextomni_edge.errors import InputError
 from nextomni_edge.files import atomic_write
 from nextomni_edge.media.image import format_of
-from nextomni_edge.media.kinds import check_file, wrong_kind
+from nextomni_edge.media.kinds import open_medium, wrong_kind
 from nextomni_edge.modalities.audio import AUDIO
 
 Float32 = NDArray[np.float32]
@@ -48,14 +49,14 @@ def read_audio(path: Path, config: AudioConfig, trim: bool = False) -> Float32:
     """A sound as (samples,) float32 at `config.sample_rate`, one channel (see `mono`). A clip
     longer than the model takes is cut with `trim`, otherwise an InputError, as are files without
     sound, files that were cut off, and samples that are not finite."""
-    check_file(path)
     limit = max_samples(config)
     # enough to tell that a clip is too long
     seconds = limit / config.sample_rate + 2 * RESAMPLER_TAIL_SECONDS
-    found = _read_soundfile(path, config.sample_rate, seconds)
-    # a size of 0 in the header is no sound to libsndfile, and "to the end" to FFmpeg
-    if found is None or found[0].size == 0:
-        found = _read_av(path, config.sample_rate, seconds)
+    with open_medium(path) as file:
+        found = _read_soundfile(path, file, config.sample_rate, seconds)
+        # a size of 0 in the header is no sound to libsndfile, and "to the end" to FFmpeg
+        if found is None or found[0].size == 0:
+            found = _read_av(path, file, config.sample_rate, seconds)
     waveform, padding = found
     if waveform.size == 0:
         raise InputError(f"{path}: no sound in it")
@@ -70,13 +71,15 @@ def read_audio(path: Path, config: AudioConfig, trim: bool = False) -> Float32:
     return waveform[:limit]
 
 
-def _read_soundfile(path: Path, sample_rate: int, seconds: float) -> tuple[Float32, float] | None:
+def _read_soundfile(
+    path: Path, opened: BufferedReader, sample_rate: int, seconds: float
+) -> tuple[Float32, float] | None:
     """At most a little over `seconds` of the file, and how many seconds of it may be a codec's
     padding; None where libsndfile does not know the format. InputError: the file is cut off."""
     import soundfile
 
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(opened.fileno(), closefd=False) as file:
             if file.samplerate > MAX_SOURCE_RATE or file.channels > MAX_CHANNELS:
                 raise InputError(
                     f"{path}: {file.channels} channels at {file.samplerate} Hz, refused"
@@ -135,7 +138,9 @@ def resample(samples: Float32, source_rate: int, sample_rate: int) -> Float32:
     return np.concatenate([part.to_ndarray().reshape(-1) for part in frames]).astype(np.float32)
 
 
-def _read_av(path: Path, sample_rate: int, seconds: float) -> tuple[Float32, float]:
+def _read_av(
+    path: Path, file: BufferedReader, sample_rate: int, seconds: float
+) -> tuple[Float32, float]:
     """At most a little over `seconds` of the first sound track of any container that FFmpeg knows,
     and how many seconds of it may be a codec's padding. InputError: the file is cut off."""
     import av
@@ -151,7 +156,7 @@ def _read_av(path: Path, sample_rate: int, seconds: float) -> tuple[Float32, flo
             part.to_ndarray().astype(np.float32, copy=False) for part in resampler.resample(frame)
         )
 
-    with open_container(path, "audio") as container:
+    with open_container(path, file, "audio") as container:
         if not container.streams.audio:
             raise InputError(f"{path}: {wrong_kind(path, 'audio')}")
         stream = container.streams.audio[0]

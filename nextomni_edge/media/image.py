@@ -9,6 +9,7 @@ import io
 import math
 import warnings
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +21,7 @@ from nextomni_edge.config import Fitting
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.files import atomic_write
 from nextomni_edge.media.crop import centre_crop, shape_crop, shapes
-from nextomni_edge.media.kinds import check_file, wrong_kind
+from nextomni_edge.media.kinds import open_medium, wrong_kind
 from nextomni_edge.modalities.image import IMAGE
 
 Float32 = NDArray[np.float32]
@@ -43,16 +44,15 @@ def read_image(path: Path, size: int, fitting: Fitting = "white") -> Float32:
     EXIF orientation is applied, transparency becomes white, and `fit` does the rest. An animation
     gives its first frame. InputError: no picture, damaged, or too large.
     """
-    with open_image(path, size) as image:
+    with open_medium(path) as file, open_image(path, file, size) as image:
         return fit(image, size, fitting)
 
 
 @contextlib.contextmanager
-def open_image(path: Path, size: int | None = None) -> Iterator[Image.Image]:
-    """The file opened by Pillow, its size checked before a pixel is decoded; every fault of the
-    file is an InputError. A JPEG of more pixels than are decoded comes at a half, a quarter or an
-    eighth of its sides, still twice `size` or more."""
-    check_file(path)
+def open_image(path: Path, file: BufferedReader, size: int | None = None) -> Iterator[Image.Image]:
+    """An open file as a picture of Pillow. Its size is checked before a pixel is decoded, and every
+    fault of the file is an InputError. A JPEG of more pixels than are decoded comes at a half, a
+    quarter or an eighth of its sides, still twice `size` or more."""
     _register_heif()
     Image.init()
     formats = [name for name in Image.ID if name not in _REFUSED_FORMATS]
@@ -60,7 +60,7 @@ def open_image(path: Path, size: int | None = None) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             # Pillow warns about oddities that either decode or raise below
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=formats) as image:
+            with Image.open(file, formats=formats) as image:
                 if size is not None and math.prod(image.size) > MAX_PIXELS:
                     image.draft("RGB", (2 * size, 2 * size))
                 check_pixels(path, *image.size)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from io import BufferedReader
 from pathlib import Path
 from typing import Final
 
 from nextomni_edge.errors import InputError
-from nextomni_edge.formats.regular import check_regular
+from nextomni_edge.formats.regular import open_regular
 from nextomni_edge.modalities.table import MODALITIES, Kind
 
+_ABSENT: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # also a link to nothing or itself
 MAX_MEDIA: Final = 2**35  # bytes of one file
 KINDS: Final[tuple[Kind, ...]] = tuple(MODALITIES)
 _BY_SUFFIX: Final[dict[str, Kind]] = {
@@ -22,18 +26,34 @@ def kind_of(path: Path) -> Kind | None:
 
 
 def check_file(path: Path) -> None:
-    """InputError unless the path is a regular file of 1 to MAX_MEDIA bytes. A FIFO would block
-    forever, a sparse terabyte would be read for hours."""
+    """InputError: as in `open_medium`."""
+    open_medium(path).close()
+
+
+def open_medium(path: Path) -> BufferedReader:
+    """A regular file of 1 to MAX_MEDIA bytes, to read. What reads it takes this open file: another
+    file may have the same path by then.
+
+    InputError: no such file, no regular file, empty, or larger.
+    """
     try:
-        if not path.exists():
-            raise InputError(f"{path}: no such file")
-        status = path.stat()
-        check_regular(path, status, MAX_MEDIA)
-        if status.st_size == 0:
-            raise InputError(f"{path}: the file is empty")
-    # a name too long, a NUL inside it, a folder without permission
-    except (OSError, ValueError) as error:
+        file = open_regular(path, MAX_MEDIA)
+    except InputError as error:
+        cause = error.__cause__
+        if not isinstance(cause, OSError):
+            raise
+        if cause.errno in _ABSENT:
+            raise InputError(f"{path}: no such file") from cause
+        if cause.errno == errno.ENXIO:
+            raise InputError(f"{path}: a socket, expected a regular file") from cause
+        # a name too long, a folder without permission
+        raise InputError(f"{str(path)!r}: cannot be opened ({cause.strerror})") from cause
+    except ValueError as error:  # a NUL inside the name
         raise InputError(f"{str(path)!r}: cannot be opened ({error})") from error
+    if not os.fstat(file.fileno()).st_size:
+        file.close()
+        raise InputError(f"{path}: the file is empty")
+    return file
 
 
 def wrong_kind(path: Path, wanted: Kind) -> str:

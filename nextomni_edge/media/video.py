@@ -9,6 +9,7 @@ import io
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -19,7 +20,7 @@ from PIL import Image
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.files import atomic_write
 from nextomni_edge.media.image import MAX_PIXELS, check_pixels, fit, format_of, open_image, to_bytes
-from nextomni_edge.media.kinds import check_file, wrong_kind
+from nextomni_edge.media.kinds import open_medium, wrong_kind
 from nextomni_edge.modalities.video import VIDEO
 from nextomni_edge.tokens.chat import Kind
 
@@ -62,25 +63,24 @@ def read_video(path: Path, size: int, max_frames: int) -> Float32:
     """Up to `max_frames` uniformly spaced frames, (frames, 3, size, size) float32 in [-1, 1], each
     as `read_image` gives a picture. InputError: neither a film nor an animated picture, damaged, or
     too large."""
-    check_file(path)
-    if _is_picture(path):
-        return _read_animation(path, size, max_frames)
-    return _read_film(path, size, max_frames)
+    with open_medium(path) as file:
+        read = _read_animation if _is_picture(file) else _read_film
+        return read(path, file, size, max_frames)
 
 
-def _is_picture(path: Path) -> bool:
+def _is_picture(file: BufferedReader) -> bool:
     try:
-        with Image.open(path, formats=["GIF", "WEBP", "PNG", "AVIF", "TIFF", "JPEG", "BMP"]):
+        with Image.open(file, formats=["GIF", "WEBP", "PNG", "AVIF", "TIFF", "JPEG", "BMP"]):
             return True
     except Exception:  # whatever Pillow makes of it, PyAV has its own say
         return False
 
 
-def _read_animation(path: Path, size: int, max_frames: int) -> Float32:
+def _read_animation(path: Path, file: BufferedReader, size: int, max_frames: int) -> Float32:
     """Frames by their durations. As many as are asked for, or as there were before a writer merged
     those that repeat: what our own GIF says, else as if each lasted as long as the shortest."""
     fitted: dict[int, Float32] = {}
-    with open_image(path) as image:
+    with open_image(path, file) as image:
         durations = _durations(path, image)
         starts = [0, *itertools.accumulate(durations)]
         unit = UNITS.get(str(image.format), 1)
@@ -113,16 +113,14 @@ def _durations(path: Path, image: Image.Image) -> list[int]:
 
 
 @contextlib.contextmanager
-def open_container(path: Path, kind: Kind) -> Iterator[InputContainer]:
-    """The file, opened by FFmpeg, which may open no other file (playlists name some). Faults are
-    InputErrors."""
+def open_container(path: Path, file: BufferedReader, kind: Kind) -> Iterator[InputContainer]:
+    """An open file as FFmpeg sees it from its beginning. FFmpeg may open no other file: playlists
+    name some. Faults are InputErrors."""
     import av
 
     try:
-        with (
-            path.open("rb") as file,
-            av.open(file, "r", options={"protocol_whitelist": "none"}) as container,
-        ):
+        file.seek(0)
+        with av.open(file, "r", options={"protocol_whitelist": "none"}) as container:
             yield container
     except InputError:
         raise
@@ -132,12 +130,12 @@ def open_container(path: Path, kind: Kind) -> Iterator[InputContainer]:
         raise InputError(f"{path}: {wrong_kind(path, kind)} ({detail})") from error
 
 
-def _film_times(path: Path) -> tuple[list[int], int]:
+def _film_times(path: Path, file: BufferedReader) -> tuple[list[int], int]:
     """When each frame of the first video track is shown, rising, and when the last one ends, in the
     track's units of time, from the packets: a header's own count may be missing or wrong. A track
     without times has equal ones."""
     starts, lengths, packets = list[int](), list[int](), 0
-    with open_container(path, "video") as container:
+    with open_container(path, file, "video") as container:
         if not container.streams.video:
             raise InputError(f"{path}: {wrong_kind(path, 'video')}")
         for packet in container.demux(video=0):
@@ -157,8 +155,8 @@ def _film_times(path: Path) -> tuple[list[int], int]:
     return starts, starts[-1] + (last or (sorted(steps)[len(steps) // 2] if steps else 1))
 
 
-def _read_film(path: Path, size: int, max_frames: int) -> Float32:
-    starts, end = _film_times(path)
+def _read_film(path: Path, file: BufferedReader, size: int, max_frames: int) -> Float32:
+    starts, end = _film_times(path, file)
     if not starts:
         raise InputError(f"{path}: no frame could be decoded")
     first, count = starts[0], min(max_frames, len(starts))
@@ -166,7 +164,7 @@ def _read_film(path: Path, size: int, max_frames: int) -> Float32:
     targets = [starts[index] for index in sampled_by_time(shown, end - first, count)]
     counted = shown == list(range(len(shown))) and first == 0
     frames: list[Float32] = []
-    with open_container(path, "video") as container:
+    with open_container(path, file, "video") as container:
         context = container.streams.video[0].codec_context
         check_pixels(path, context.width, context.height)
         context.options = {"max_pixels": str(MAX_PIXELS)}

@@ -70,7 +70,8 @@ class SpeechTokenizer(nn.Module):
         mask = mask & attention_mask.flatten(1)[:, None, None, :]
         for layer in self.layers.children():
             x = layer(x, mask)
-        return x.unflatten(1, (-1, self.config.pool)).mean(dim=2)
+        pooled: Tensor = x.unflatten(1, (-1, self.config.pool)).mean(dim=2)
+        return pooled
 
     def forward(self, log_mel: Tensor, attention_mask: Tensor) -> Tensor:
         latents = self.latents(log_mel, attention_mask)

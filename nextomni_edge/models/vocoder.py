@@ -27,7 +27,8 @@ class Pitch(nn.Module):
     def forward(self, mel: Tensor) -> Tensor:
         for conv in self.convs.children():
             mel = F.elu(conv(mel))
-        return self.out(mel.transpose(1, 2))[..., 0].abs()
+        out: Tensor = self.out(mel.transpose(1, 2))[..., 0].abs()
+        return out
 
 
 class Snake(nn.Module):
@@ -150,4 +151,6 @@ class Vocoder(nn.Module):
             x = torch.stack([each(x) for each in own]).mean(dim=0)
         size, phase = self.last(F.leaky_relu(x)).chunk(2, dim=1)
         samples = resynthesis(size.exp().clamp_max(100.0), phase.sin(), config.n_fft, config.hop)
-        return samples.clamp(-config.limit, config.limit).unflatten(1, (-1, config.frame))
+        limited = samples.clamp(-config.limit, config.limit)
+        out: Tensor = limited.unflatten(1, (-1, config.frame))
+        return out

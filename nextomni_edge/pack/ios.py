@@ -19,8 +19,10 @@ from nextomni_edge.bundle.coreml_interface import Form
 from nextomni_edge.bundle.coreml_package import read_package
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
+from nextomni_edge.formats.regular import read_regular
 from nextomni_edge.formats.strict_json import read_json
-from nextomni_edge.generate.options import SHORTCUTS, GenerationOptions
+from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.shortcuts import SHORTCUTS
 from nextomni_edge.generate.steps import NOT_DRAWN
 from nextomni_edge.outputs import OutputKind, output_directory
 from nextomni_edge.pack import PackReport
@@ -40,8 +42,8 @@ SUPPORTED: Final = ("steps", "stepper", "temperature", "top_k", "top_p", "guidan
 def _contents(folder: Path) -> frozenset[str] | None:
     """The sources and the model of our own package, and what Xcode builds next to them."""
     try:
-        ours = SOURCES.joinpath(MANIFEST).read_bytes() == (folder / MANIFEST).read_bytes()
-    except OSError:
+        ours = SOURCES.joinpath(MANIFEST).read_bytes() == read_regular(folder / MANIFEST)
+    except InputError:
         return None
     names = (path.relative_to(SOURCES) for path in SOURCES.rglob("*") if path.is_file())
     built = (f"{MODEL}/", ".build/", ".swiftpm/")

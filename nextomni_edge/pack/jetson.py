@@ -17,6 +17,7 @@ from nextomni_edge.bundle import Bundle
 from nextomni_edge.bundle.manifest import MANIFEST
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.files import atomic_write
+from nextomni_edge.formats.regular import open_regular
 from nextomni_edge.outputs import refuse_overlap
 from nextomni_edge.pack import PackReport
 from nextomni_edge.pack.wheel import package_wheel
@@ -74,8 +75,8 @@ def _write_archive(file: IO[bytes], bundle: Bundle, folder: str) -> int:
             entry = tarfile.TarInfo(f"{folder}/{name}")
             entry.mode = mode
             if isinstance(content, Path):
-                entry.size = content.stat().st_size
-                with content.open("rb") as source:
+                with open_regular(content) as source:
+                    entry.size = os.fstat(source.fileno()).st_size
                     archive.addfile(entry, source)
             else:
                 entry.size = len(content)

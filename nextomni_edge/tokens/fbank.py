@@ -31,7 +31,7 @@ def filters(mels: int) -> Float64:
     edges = low + np.arange(mels + 2) * (high - low) / (mels + 1)
     left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     slopes = np.minimum((mel - left) / (centre - left), (right - mel) / (right - centre))
-    found = np.maximum(slopes, 0.0)
+    found: Float64 = np.maximum(slopes, 0.0)
     found[:, -1] = 0.0
     return found
 
@@ -55,7 +55,8 @@ def log_mel(framed: Float64, mels: int) -> Float64:
     before = np.concatenate([centred[:, :1], centred[:, :-1]], axis=1)
     window = 0.54 - 0.46 * np.cos(2.0 * np.pi * np.arange(FRAME) / (FRAME - 1))
     spectrum = np.fft.rfft((centred - PREEMPHASIS * before) * window, FFT, axis=1)
-    return np.log(np.maximum(np.abs(spectrum) ** 2 @ filters(mels).T, FLOOR))
+    energies: Float64 = np.log(np.maximum(np.abs(spectrum) ** 2 @ filters(mels).T, FLOOR))
+    return energies
 
 
 def stacked(rows: Float64, config: ListenerConfig) -> Float64:
@@ -65,7 +66,8 @@ def stacked(rows: Float64, config: ListenerConfig) -> Float64:
     count = -(-len(rows) // every)
     padded = np.concatenate([np.repeat(rows[:1], (stack - 1) // 2, axis=0), rows])
     places = np.arange(count)[:, None] * every + np.arange(stack)
-    return padded[np.minimum(places, len(padded) - 1)].reshape(count, -1)
+    found: Float64 = padded[np.minimum(places, len(padded) - 1)].reshape(count, -1)
+    return found
 
 
 def features(waveform: Float32, config: ListenerConfig, dither: Float64 | None = None) -> Float32:

@@ -62,31 +62,29 @@ def _chat(tokenizer: TextTokenizer, turns: list[Turn]) -> tuple[Segment, ...]:
     """<bos>, then each message between its header and <|eot_id|>; one newline behind a header for
     MMaDA, two for LLaDA. MMaDA's images stand before the conversation. Dream: ChatML."""
     special, dream = tokenizer.special, tokenizer.template == "dream"
-    between = "\n" if tokenizer.template in ("mmada", "dream") else "\n\n"
     segments: list[Segment] = []
     ids: list[int] = [] if dream else [special.bos]
-
-    def header(role: str, words: str) -> None:
-        ids.append(special.im_start)
-        if dream:
-            ids.extend(tokenizer.encode(f"{role}\n{words}"))
-            return
-        ids.extend(tokenizer.encode(role))
-        ids.append(special.head_end)
-        ids.extend(tokenizer.encode(f"{between}{words}"))
-
     for turn in turns:
         words = "".join(str(part.value) for part in turn.parts if part.kind == "text").strip()
         for part in turn.parts:
             if part.kind != "text":
                 segments += shown(tokenizer, part)
-        header(turn.role, words)
-        ids.append(special.im_end)
+        ids += [*headed(tokenizer, turn.role, words), special.im_end]
         if dream:
             ids.extend(tokenizer.encode("\n"))
-    header("assistant", "")
+    ids += headed(tokenizer, "assistant", "")
     task = [text(special.task_seen)] if segments else []
     return (*task, *segments, text(*ids))
+
+
+def headed(tokenizer: TextTokenizer, role: str, words: str) -> list[int]:
+    """A message's ids behind its header, without its end."""
+    special = tokenizer.special
+    if tokenizer.template == "dream":
+        return [special.im_start, *tokenizer.encode(f"{role}\n{words}")]
+    between = "\n" if tokenizer.template == "mmada" else "\n\n"
+    spoken = tokenizer.encode(f"{between}{words}")
+    return [special.im_start, *tokenizer.encode(role), special.head_end, *spoken]
 
 
 def shown(tokenizer: TextTokenizer, part: Part, frozen: bool = True) -> list[Segment]:

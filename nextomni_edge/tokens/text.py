@@ -15,7 +15,8 @@ from tokenizers import Tokenizer
 
 from nextomni_edge.config import TextConfig
 from nextomni_edge.errors import InputError, UsageError
-from nextomni_edge.formats.tokenizer import read_tokenizer
+from nextomni_edge.formats.regular import read_regular
+from nextomni_edge.formats.tokenizer import MAX_TOKENIZER, parse_tokenizer
 from nextomni_edge.modalities.table import MODALITIES
 
 Ids = NDArray[np.int64]
@@ -45,6 +46,7 @@ class SpecialTokens:
     head_end: int = ABSENT  # behind a role
     task_image: int = ABSENT  # before a prompt that asks for an image, or shows one (MMaDA)
     task_seen: int = ABSENT
+    task_reasoned: int = ABSENT  # before a text that reasons about the image behind it (MMaDA)
     left_pad: int = ABSENT
     system: int = ABSENT  # Lumina-DiMOO's sections, each with its end
     system_end: int = ABSENT
@@ -105,7 +107,7 @@ LLADA: Final = {
 MMADA: Final = LLADA | {
     "image_start": "<|reserved_token_0|>", "image_end": "<|reserved_token_1|>",
     "task_image": "<|reserved_token_4|>", "task_seen": "<|reserved_token_5|>",
-    "left_pad": "<|reserved_token_9|>",
+    "left_pad": "<|reserved_token_9|>", "task_reasoned": "<|reserved_token_10|>",
 }  # fmt: skip
 LUMINA: Final = {
     "pad": "<|endoftext|>", "eos": "<|endoftext|>", "mask": "<|mdm_mask|>", "null": "<|mdm_mask|>",
@@ -138,9 +140,10 @@ class TextTokenizer:
             (config.template, config.system_prompt) if config else ("chatml", "")
         )
         self._path = path
-        read_tokenizer(path)
+        content = read_regular(path, MAX_TOKENIZER)
+        parse_tokenizer(content, path)
         with _library(f"{path}: not a tokenizer file"):
-            self._tokenizer = Tokenizer.from_file(str(path))
+            self._tokenizer = Tokenizer.from_buffer(content)
             _switch_off(self._tokenizer)  # padding would be allocated before any check of ours
         ids: dict[str, int] = (
             {"null": config.null_token} if config and config.null_token is not None else {}

@@ -15,6 +15,7 @@ from nextomni_edge.bundle import Bundle
 from nextomni_edge.bundle.manifest import Arithmetic
 from nextomni_edge.errors import GateError, MissingRuntimeError
 from nextomni_edge.formats.gguf import GgufTensor, gguf_name, read_gguf
+from nextomni_edge.formats.regular import open_regular
 from nextomni_edge.models.components import Component, components
 from nextomni_edge.models.networks import Model
 from nextomni_edge.runtimes.base import READERS, Array, Session, runtime
@@ -144,7 +145,8 @@ def widened(component: Component, file: Path, precision: Precision) -> Component
 
 
 def _values(file: Path, tensor: GgufTensor) -> Array:
-    data = np.memmap(file, np.uint8, "r", tensor.offset, (tensor.nbytes,))
+    with open_regular(file) as opened:
+        data = np.memmap(opened, np.uint8, "r", tensor.offset, (tensor.nbytes,))
     if tensor.type in ("F32", "F16"):
         return np.asarray(data.view("<f4" if tensor.type == "F32" else "<f2"), np.float32)
     try:

@@ -25,7 +25,7 @@ from nextomni_edge.bundle import Bundle
 from nextomni_edge.bundle.manifest import PROCESSOR
 from nextomni_edge.checkpoints.directory import file_sha256
 from nextomni_edge.errors import InputError, UsageError
-from nextomni_edge.formats.onnx_read import read_onnx
+from nextomni_edge.formats.onnx_read import read_graph
 from nextomni_edge.formats.tensor_file import TensorFile
 from nextomni_edge.tasks import Task, task_from_json, task_to_json
 from nextomni_edge.verify.comparison import Array
@@ -179,7 +179,7 @@ def _tensors_by_file(bundle: Bundle) -> dict[str, list[str]]:
     for component, graph in bundle.manifest.components.items():
         if not graph.stored_as.onnx:
             continue  # its weights stand in a file that bears its name
-        for tensor in read_onnx(bundle.component_file(component).read_bytes()).tensors:
+        for tensor in read_graph(bundle.component_file(component)).tensors:
             if tensor.entries is not None:
                 found.setdefault(dict(tensor.entries)["location"], []).append(
                     f"{component}: {tensor.name}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.config import AudioConfig
@@ -25,6 +26,7 @@ from nextomni_edge.verify.comparison import (
     rounds_itself,
     within,
 )
+from nextomni_edge.verify.golden import GoldenTrace
 from nextomni_edge.verify.trajectory import Trajectory
 
 Progress = Callable[[str, float], None]  # what is being done, and the share that is done, 0 to 1
@@ -52,52 +54,76 @@ def replay(
             "the trace was recorded from the bundle's own graphs, not compared with PyTorch;"
             " `verify --against MODEL` does that"
         )
-    if elsewhere := processor.difference(bundle, trace):
-        report.notes.append(elsewhere)
+    elsewhere = processor.difference(bundle, trace)
+    report.notes += [elsewhere] if elsewhere else []
     if check_digests:
         report.failures += golden.changed(bundle, trace)
         report.digests = len(trace.digests)
-    if trace.prepared:
-        report.failures += preparation.compare(trace.prepared, bundle.config, model.tokenizer)
-        report.prepared = len(trace.prepared)
-    else:
-        report.skipped["preparation"] = "not recorded: the bundle was exported by an older release"
-    total = len(trace.cases) + len(trace.tasks)
-    for index, (name, cases) in enumerate(trace.cases.items()):
+    comparison = _Comparison(bundle, execution, model, trace, report, elsewhere is not None)
+    comparison.preparation()
+    names = (*trace.cases, *trace.tasks)
+    for index, name in enumerate(names):
         if progress:
-            progress(f"verify {name}", index / total)
-        result = component_result(bundle, name, execution, elsewhere is not None)
-        report.components[name] = result
-        for case, (inputs, outputs) in cases.items():
-            report.failures += components.compare(
-                model.session(name), case, inputs, outputs, result, bundle.config
+            progress(f"verify {name}", index / len(names))
+        (comparison.component if name in trace.cases else comparison.task)(name)
+    report.providers = model.providers()
+    return report
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """A trace and the model that it is compared with; what differs goes into the report.
+    `elsewhere`: the trace was recorded on another kind of processor."""
+
+    bundle: Bundle
+    execution: Execution | None
+    model: EdgeModel
+    trace: GoldenTrace
+    report: Report
+    elsewhere: bool
+
+    def preparation(self) -> None:
+        """Text to ids, pictures to pixels, sounds to log-mel."""
+        prepared = self.trace.prepared
+        if not prepared:
+            self.report.skipped["preparation"] = (
+                "not recorded: the bundle was exported by an older release"
+            )
+            return
+        self.report.failures += preparation.compare(
+            prepared, self.bundle.config, self.model.tokenizer
+        )
+        self.report.prepared = len(prepared)
+
+    def component(self, name: str) -> None:
+        """Every case of a component."""
+        result = component_result(self.bundle, name, self.execution, self.elsewhere)
+        self.report.components[name] = result
+        for case, (inputs, outputs) in self.trace.cases[name].items():
+            self.report.failures += components.compare(
+                self.model.session(name), case, inputs, outputs, result, self.bundle.config
             )[0]
-    for index, (name, (task, expected)) in enumerate(trace.tasks.items(), len(trace.cases)):
-        if progress:
-            progress(f"verify {name}", index / total)
-        if any(
-            rounds_itself(component, execution) for component in bundle.manifest.components.values()
-        ):
+
+    def task(self, name: str) -> None:
+        """A whole generation, or the reason why one means nothing here."""
+        report, (task, expected) = self.report, self.trace.tasks[name]
+        used = self.bundle.manifest.components.values()
+        if any(rounds_itself(component, self.execution) for component in used):
             report.unchecked.append(name)
             report.skipped[name] = (
                 f"{report.runtime} rounds in its own way; --against MODEL compares each step with"
                 " PyTorch"
             )
-            continue
-        report.tasks[name] = task_result(bundle, execution, elsewhere is not None)
+            return
+        result = report.tasks[name] = task_result(self.bundle, self.execution, self.elsewhere)
+        near = OTHER_PROCESSOR_TIE if self.elsewhere else None
         try:
+            found = trajectory.run(self.model, task)
             report.failures += compare_runs(
-                name,
-                trajectory.run(model, task),
-                expected,
-                report.tasks[name],
-                bundle.config.audio,
-                OTHER_PROCESSOR_TIE if elsewhere else None,
+                name, found, expected, result, self.bundle.config.audio, near
             )
         except NextOmniError as failure:
             report.failures.append(f"{name}: {failure}")
-    report.providers = model.providers()
-    return report
 
 
 def ran_on(bundle: Bundle, execution: Execution | None) -> str:

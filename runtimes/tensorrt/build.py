@@ -17,6 +17,7 @@ from typing import Any, Final
 from nextomni_edge.bundle.graph_content import graph_content
 from nextomni_edge.errors import InputError, MissingRuntimeError, UsageError
 from nextomni_edge.files import atomic_write
+from nextomni_edge.formats.regular import read_regular
 from nextomni_edge.runtimes.base import Compute
 from nextomni_edge.runtimes.tensorrt.engine import (
     Description,
@@ -172,7 +173,7 @@ def _config(trt: ModuleType, builder: Any, ranges: dict[str, Range], asked: Aske
     else:  # ahead of time no kernel is timed
         kept = asked.folder / TIMING_CACHE
         config.set_timing_cache(
-            config.create_timing_cache(kept.read_bytes() if kept.is_file() else b""),
+            config.create_timing_cache(read_regular(kept) if kept.is_file() else b""),
             ignore_mismatch=False,
         )
     return config

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from nextomni_edge.errors import InputError, MissingRuntimeError
 from nextomni_edge.files import atomic_write
+from nextomni_edge.formats.regular import read_regular
 from nextomni_edge.runtimes.tensorrt.profile import Range
 from nextomni_edge.spec import GraphSpec
 
@@ -100,10 +101,7 @@ def write_engine(folder: Path, description: Description, plan: bytes | memoryvie
 
 def read_engine(path: Path) -> tuple[Description, memoryview]:
     """(description, plan). InputError: the file is damaged, or no engine."""
-    try:
-        content = memoryview(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    content = memoryview(read_regular(path))
     if len(content) < _DIGEST + _LENGTH or hashlib.sha256(content[_DIGEST:]).digest() != bytes(
         content[:_DIGEST]
     ):

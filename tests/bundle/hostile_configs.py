@@ -76,4 +76,32 @@ CASES: list[Case] = [
         "image.codebook's tables", 17592186044416,
         image_codebook={"codebooks": 2**8, "entries": 2**20, "code_dim": 2**14},
     ),
+    (
+        "steps of 2^30",
+        config(flow={"steps": 2**30}),
+        "{b}/manifest.json.config.flow: unknown key 'steps'",
+    ),
+    (
+        "layers that are true",
+        config(backbone={"layers": True}),
+        "{b}/manifest.json.config.backbone.layers: found True, expected int",
+    ),
+    one("backbone.layers", -1, "1 to 1024"),
+    one("audio.hop", 0, "1 to 65536"),
+    one("audio.sample_rate", 2**31, "1 to 1048576"),
+    one("audio.max_seconds", 1e308, "0.001 to 86400"),
+    one("audio.max_seconds", -1.0, "0.001 to 86400"),
+    one("text.vocabulary_size", 2**31, "1 to 4194304"),
+    (
+        "heads of 2^31",
+        config(backbone={"heads": 2**31}),
+        ("{b}/manifest.json.config.backbone: unknown key 'heads' (did you mean 'kv_heads'?)"),
+    ),
+    one("backbone.hidden_size", 0, "1 to 131072"),
+    (
+        "a patch of none",
+        config(image_encoder={"patch": 0}),
+        "{b}/manifest.json.config.image.encoder: unknown key 'patch'",
+    ),
+    one("text.null_token", 2**40, "0 to 1073741824"),
 ]  # fmt: skip

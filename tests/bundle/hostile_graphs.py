@@ -301,4 +301,24 @@ CASES: list[Case] = [
         constant(b"1234", [2]),
         GRAPH + "tensor 'c': 4 bytes of data, its dims need 8",
     ),
+    (
+        "a graph of no bytes",
+        rewrite("backbone.onnx", b""),
+        "{b}/backbone.onnx: no graph inside",
+    ),
+    (
+        "a graph of one byte",
+        rewrite("backbone.onnx", b"\xff"),
+        "{b}/backbone.onnx: cut off within a number",
+    ),
+    (
+        "a graph that is JSON",
+        rewrite("backbone.onnx", b"{}"),
+        "{b}/backbone.onnx: not a protobuf message (wire type 3)",
+    ),
+    (
+        "a graph of a field of 2^63 bytes",
+        rewrite("backbone.onnx", b"\x3a\xff\xff\xff\xff\xff\xff\xff\xff\x7f"),
+        ("{b}/backbone.onnx: cut off: a field of 9223372036854775807 bytes where 0 are left"),
+    ),
 ]

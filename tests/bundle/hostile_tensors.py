@@ -3,15 +3,13 @@ for the tables' size."""
 
 from __future__ import annotations
 
+import json
 import struct
 
 import numpy as np
 
 from tests.bundle.build import metric_tables, small_config
-from tests.bundle.damage import (
-    Case,
-    rewrite,
-)
+from tests.bundle.damage import Case, Damage, rewrite
 from tests.bundle.tensors import safetensors_bytes
 
 TABLE_FILE = "metric_tables.safetensors"
@@ -26,6 +24,12 @@ def tables(**changed: np.ndarray | None) -> bytes:
         if array is not None
     }
     return safetensors_bytes(arrays)
+
+
+def headed(header: object) -> Damage:
+    """A file of tensors with this header, without data."""
+    text = json.dumps(header).encode()
+    return rewrite(TABLE_FILE, struct.pack("<Q", len(text)) + text)
 
 
 def nan_table() -> np.ndarray:
@@ -148,5 +152,18 @@ CASES: list[Case] = [
         "a token below the table",
         rewrite("tokenizer.json", TOKENIZER_IDS % b"-1"),
         "{b}/tokenizer.json: token id -1, expected 0 to 5",
+    ),
+    (
+        "metric tables with an offset of 2^70",
+        headed({"text": {"dtype": "F32", "shape": [1], "data_offsets": [0, 2**70]}}),
+        (
+            "{b}/metric_tables.safetensors: tensor text has data_offsets [0, "
+            "1180591620717411303424], expected a list of sizes"
+        ),
+    ),
+    (
+        "metric tables with an escape in a name",
+        headed({"\x1b[2J": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}),
+        "{b}/metric_tables.safetensors: tensors \x1b[2J, expected audio, image, text",
     ),
 ]

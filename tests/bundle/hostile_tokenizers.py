@@ -203,4 +203,106 @@ CASES: list[Case] = [
         tokenizer(added_tokens=[{"id": 2, "content": ""}]),
         T + "an added token is not 1 to 4096 characters of text (found '')",
     ),
+    (
+        "a tokenizer that is a list",
+        rewrite("tokenizer.json", b"[]"),
+        "{b}/tokenizer.json: not a tokenizer (no object 'model')",
+    ),
+    (
+        "a tokenizer that is empty",
+        rewrite("tokenizer.json", b""),
+        "{b}/tokenizer.json: not valid JSON (Expecting value: line 1 column 1 (char 0))",
+    ),
+    (
+        "a tokenizer in UTF-16",
+        rewrite("tokenizer.json", json.dumps({"model": MODEL}).encode("utf-16")),
+        "{b}/tokenizer.json: not UTF-8 text",
+    ),
+    (
+        "a tokenizer nested 100,000 deep",
+        rewrite("tokenizer.json", b"[" * 10**5),
+        "{b}/tokenizer.json: nested too deeply",
+    ),
+    (
+        "an id of 2^70",
+        tokenizer(model={"type": "WordLevel", "vocab": {"a": 2**70}, "unk_token": "a"}),
+        "{b}/tokenizer.json: token id 1180591620717411303424, expected 0 to 5",
+    ),
+    (
+        "an id that is true",
+        tokenizer(model={"type": "WordLevel", "vocab": {"a": True}, "unk_token": "a"}),
+        "{b}/tokenizer.json: token id True, expected 0 to 5",
+    ),
+    (
+        "an added token that is a number",
+        tokenizer(added_tokens=[7]),
+        ("{b}/tokenizer.json: an added token is not 1 to 4096 characters of text (found 'None')"),
+    ),
+    (
+        "an added token with id 2^40",
+        tokenizer(added_tokens=[{"id": 2**40, "content": "a"}]),
+        "{b}/tokenizer.json: token id 1099511627776, expected 0 to 5",
+    ),
+    (
+        "an added token without content",
+        tokenizer(added_tokens=[{"id": 2}]),
+        ("{b}/tokenizer.json: an added token is not 1 to 4096 characters of text (found 'None')"),
+    ),
+    (
+        "added tokens that are an object",
+        tokenizer(added_tokens={}),
+        "{b}/tokenizer.json: not a tokenizer (added_tokens is no list)",
+    ),
+    (
+        "a pattern of nested repeats",
+        split("((a*)*)*b"),
+        (
+            "{b}/tokenizer.json: pre_tokenizer Split: pattern '((a*)*)*b' repeats a"
+            " group, which is not supported"
+        ),
+    ),
+    (
+        "a replacement of a pattern that grows",
+        tokenizer(normalizer=replace("a", "bb", "Regex")),
+        (
+            "{b}/tokenizer.json: normalizer Replace: 1 characters become 2, "
+            "expected a text that does not grow"
+        ),
+    ),
+    (
+        "a normalizer without a type",
+        tokenizer(normalizer=sequence({})),
+        (
+            "{b}/tokenizer.json: normalizer None is not supported, expected "
+            "BertNormalizer, ByteLevel, Lowercase, NFC, NFD, NFKC, NFKD, Prepend, "
+            "Replace, Sequence, Strip, StripAccents"
+        ),
+    ),
+    (
+        "a decoder that is a list",
+        tokenizer(decoder=[]),
+        "{b}/tokenizer.json: decoder [], expected an object",
+    ),
+    (
+        "a post-processor of an unknown kind",
+        tokenizer(post_processor={"type": "Shell"}),
+        (
+            "{b}/tokenizer.json: post_processor 'Shell' is not supported, expected "
+            "ByteLevel, Sequence, TemplateProcessing"
+        ),
+    ),
+    (
+        "a post-processor that is a number",
+        tokenizer(post_processor=7),
+        "{b}/tokenizer.json: post_processor 7, expected an object",
+    ),
+    (
+        "a pre-tokenizer of an unknown kind",
+        tokenizer(pre_tokenizer={"type": "Shell\x1b[2J"}),
+        (
+            "{b}/tokenizer.json: pre_tokenizer 'Shell\\x1b[2J' is not supported, "
+            "expected BertPreTokenizer, ByteLevel, Digits, Metaspace, Punctuation, "
+            "Sequence, Split, Whitespace, WhitespaceSplit"
+        ),
+    ),
 ]

@@ -12,6 +12,8 @@ from nextomni_edge.bundle import Bundle
 from nextomni_edge.errors import InputError
 from tests.bundle.build import small_bundle
 
+pytestmark = pytest.mark.usefixtures("within_bounds")
+
 
 @pytest.mark.parametrize(
     "name", ["README.md", ".gitattributes", ".DS_Store", ".nfs0000001", "weights/.DS_Store"]

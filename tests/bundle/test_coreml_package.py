@@ -17,6 +17,8 @@ from nextomni_edge.errors import InputError
 from nextomni_edge.formats.mil import read_program
 from tests.bundle.damage import manifest, record
 
+pytestmark = pytest.mark.usefixtures("within_bounds")
+
 HEAD = "text_head.mlpackage"
 
 

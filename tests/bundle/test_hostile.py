@@ -20,7 +20,6 @@ from tests.bundle import (
     hostile_siblings,
     hostile_tensors,
     hostile_tokenizers,
-    hostile_values,
 )
 from tests.bundle.build import small_bundle
 from tests.bundle.damage import Damage
@@ -34,7 +33,6 @@ CASES = [
     *hostile_tensors.CASES,
     *hostile_tokenizers.CASES,
     *hostile_siblings.CASES,
-    *hostile_values.CASES,
 ]
 
 

@@ -43,7 +43,7 @@ def test_every_bin_has_one_moment_of_every_trajectory_in_both_branches(
     }
     for record, trajectory in calibration.trajectories():
         assert (np.floor(trajectory.t * BINS) == np.arange(BINS)).all()
-        samples = trajectory.samples(calibration.guided(record), model.tokenizer.special)
+        samples = trajectory.samples(model.unconditional if calibration.guided(record) else None)
         assert [sample.bin for sample in samples] == sorted(
             [*range(BINS)] * (2 if record.task in ("draw", "film") else 1)
         )
@@ -71,7 +71,7 @@ def test_the_unconditional_branch_lacks_the_prompt_and_has_the_same_tokens(
     calibration: CalibrationSet, model: EdgeModel
 ) -> None:
     special = model.tokenizer.special
-    with_prompt, without = read_trajectory(calibration.file(0)).samples(True, special)[:2]
+    with_prompt, without = read_trajectory(calibration.file(0)).samples(model.unconditional)[:2]
     assert (with_prompt.branch, without.branch, with_prompt.t) == (
         "conditional",
         "unconditional",

@@ -48,7 +48,8 @@ def samples(
     calibration: CalibrationSet, model: EdgeModel, modality: str
 ) -> Iterator[tuple[Sample, Layout]]:
     for record, trajectory in calibration.trajectories():
-        for sample in trajectory.samples(calibration.guided(record), model.tokenizer.special):
+        without = model.unconditional if calibration.guided(record) else None
+        for sample in trajectory.samples(without):
             layout = Layout.of(sample.sequence)
             if layout.modality == modality:
                 yield sample, layout

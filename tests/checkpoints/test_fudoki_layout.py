@@ -17,6 +17,8 @@ from nextomni_edge.models import networks
 from nextomni_edge.models.networks import expected_shapes
 from tests.models.fudoki_oracle import FOLDER, fudoki_source
 
+pytestmark = pytest.mark.usefixtures("within_bounds")
+
 VQ = "gen_vision_model"
 
 

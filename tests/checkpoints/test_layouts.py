@@ -307,6 +307,7 @@ def hostile_pickles(mark: Path, real: bytes) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.usefixtures("within_bounds")
 @pytest.mark.parametrize("which", list(hostile_pickles(Path("x"), b"..")))
 def test_a_pickle_of_anything_else_is_refused_before_its_code_runs(
     source: Path, tmp_path: Path, which: str
@@ -322,6 +323,7 @@ def test_a_pickle_of_anything_else_is_refused_before_its_code_runs(
     assert not mark.exists(), line
 
 
+@pytest.mark.usefixtures("within_bounds")
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -419,6 +421,7 @@ BOMBS: dict[str, Callable[[Path], None]] = {
 }
 
 
+@pytest.mark.usefixtures("within_bounds")
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_a_table_that_would_grow_or_hang_is_one_sentence(
     source: Path, tmp_path: Path, bomb: str

@@ -34,6 +34,8 @@ from nextomni_edge.models.networks import expected_shapes, load
 from tests.models.published import LANGUAGE, VISION, native, published
 from tests.tiny import tiny_config
 
+pytestmark = pytest.mark.usefixtures("within_bounds")
+
 LANGUAGES = {"qwen2": Qwen2Config, "llama": LlamaConfig}
 
 

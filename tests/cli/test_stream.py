@@ -125,7 +125,7 @@ def test_a_picture_that_nan_stopped_is_kept_beside_its_name(
     result = invoke(
         "run", tiny_checkpoint, "--text", "a cat", "--to", "image", "-o", out, "--save-trace", trace
     )
-    assert result.exit_code == 1 and result.stdout == ""
+    assert result.exit_code == 4 and result.stdout == ""
     kept, error = result.stderr.splitlines()
     assert kept == f"what there was until then: {tmp_path / 'a.partial.png'}"
     found = re.fullmatch(
@@ -143,6 +143,6 @@ def test_a_picture_that_nan_stopped_is_kept_beside_its_name(
 @pytest.mark.usefixtures("spoiled")
 def test_text_that_nan_stopped_is_said(invoke: Invoke, tiny_checkpoint: Path) -> None:
     result = invoke("run", tiny_checkpoint, "--text", "a cat", "--steps", 30)
-    assert result.exit_code == 1 and result.stdout == ""
+    assert result.exit_code == 4 and result.stdout == ""
     assert result.stderr.startswith("what there was until then: ")
     assert "error: step " in result.stderr

@@ -87,6 +87,22 @@ def test_bench_names_the_fastest_at_each_size_and_the_smallest_and_keeps_what_it
     assert data["machine"] == vars(variants.Machine.here()) and data["task"] == "text-to-image"
 
 
+@pytest.mark.parametrize(
+    ("out", "relation"),
+    [("small/x.png", "lies inside"), ("variants.json", "is the same as"), ("x.png", None)],
+)
+def test_an_output_may_stand_next_to_the_variants_but_not_in_one(
+    invoke: Invoke, saved: Path, tmp_path: Path, out: str, relation: str | None
+) -> None:
+    folder = shutil.copytree(saved, tmp_path / "saved")
+    asked = (*ASKED, "--to", "image", "--steps", 2, "-o", folder / out)
+    result = invoke("run", folder, "--variant", "smallest", *asked)
+    if relation is None:
+        assert result.exit_code == 0 and (folder / out).is_file(), result.output
+    else:
+        refused(result, 2, f"the output {folder / out} {relation} the input")
+
+
 def test_the_fastest_at_the_rows_of_this_request_runs(
     invoke: Invoke, measured: Callable[[Change], Path], tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ PAGES = [
     ),
     *(ROOT / "docs" / f"{name}.md" for name in ("api", "performance", "published", "quality")),
 ]
+EXPORT = "nextomni-edge export examples/emoji/checkpoint -o demo/bundle"
 FENCE = re.compile(
     r"^( *)```(\w*)(?: title=\"([^\"\n]*)\")?\n(.*?)^\1```$", re.MULTILINE | re.DOTALL
 )
@@ -23,8 +24,8 @@ FENCE = re.compile(
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its language, its lines, and in `needs` the reason why a test does not run
-    it."""
+    """A fenced block: its language, its lines, and in `needs` what it needs that an installed
+    package does not have."""
 
     page: Path
     language: str

@@ -1,82 +1,24 @@
-"""Code blocks of README and docs: run in order, or parsed where a title says what they need."""
+"""Code blocks of README and docs, run in order; test_needs.py runs those that need something."""
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import click
 import pytest
 
 from nextomni_edge.cli.root import VERBS, root
-from tests.docs.pages import PAGES, ROOT, Block, blocks, every_page
+from tests.docs.conftest import Run
+from tests.docs.pages import EXPORT, PAGES, Block, blocks, every_page
 
 LANGUAGES = {"sh", "python", "text", "bash", "fish"}  # the last two are lines for a start file
-EXPORT = "nextomni-edge export examples/emoji/checkpoint -o demo/bundle"
 PRINTS = re.compile(r"\s+# prints: (.+)$")
-# blocks that a test does not run, each with its reason in its title
-NOT_RUN = 19
-
-Made = Callable[[str, Callable[[Path], object]], Path]
 
 
 def commands(block: Block) -> list[str]:
     return [line for line in block.lines if line.strip() and not line.startswith("#")]
-
-
-@pytest.fixture(scope="session")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `nextomni-edge` and `python`, both of this tree."""
-    folder = tmp_path_factory.mktemp("bin")
-    for name, arguments in (("nextomni-edge", "-m nextomni_edge "), ("python", "")):
-        script = folder / name
-        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments}"$@"\n')
-        script.chmod(0o755)
-    return folder
-
-
-def run(programs: Path, folder: Path, command: list[str]) -> str:
-    """What a command prints on standard output; it must end with 0."""
-    environment = {
-        **os.environ,
-        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-    }
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, f"{command[-1]}\n{done.stderr[-2000:]}"
-    return done.stdout
-
-
-@pytest.fixture(scope="session")
-def demo_bundle(made_once: Made, programs: Path) -> Path:
-    """The bundle that README's first command makes."""
-
-    def make(out: Path) -> None:
-        workspace = out.with_name("workspace")
-        shutil.rmtree(workspace, ignore_errors=True)
-        shutil.copytree(ROOT / "examples", workspace / "examples")
-        (workspace / "demo").mkdir()
-        run(programs, workspace, ["bash", "-c", EXPORT])
-        (workspace / "demo" / "bundle").rename(out)
-
-    return made_once("demo", make)
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory, demo_bundle: Path) -> Path:
-    """A copy of what the commands read, for all pages."""
-    folder = tmp_path_factory.mktemp("workspace")
-    shutil.copytree(ROOT / "examples", folder / "examples")
-    shutil.copytree(demo_bundle, folder / "demo" / "bundle")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +27,7 @@ def done() -> set[str]:
     return {EXPORT}
 
 
-def run_page(page: Path, workspace: Path, programs: Path, done: set[str]) -> None:
+def run_page(page: Path, workspace: Path, run: Run, done: set[str]) -> None:
     """Run the blocks of a page in order, but for what an earlier page has run to the letter."""
     for block in blocks(page):
         if block.needs or block.language not in ("sh", "python"):
@@ -96,7 +38,7 @@ def run_page(page: Path, workspace: Path, programs: Path, done: set[str]) -> Non
             if command in done:
                 continue
             shell = ["python", "-c"] if python else ["bash", "-c"]
-            printed = run(programs, workspace, [*shell, command])
+            printed = run(workspace, [*shell, command])
             done.add(command)
             if expected and not python:
                 assert expected[1] in printed, line
@@ -105,18 +47,17 @@ def run_page(page: Path, workspace: Path, programs: Path, done: set[str]) -> Non
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 @pytest.mark.timeout(900)
 def test_every_block_of_a_page_runs_in_order(
-    page: Path, workspace: Path, programs: Path, done: set[str]
+    page: Path, workspace: Path, run: Run, done: set[str]
 ) -> None:
     for earlier in PAGES[: PAGES.index(page) + 1]:
-        run_page(earlier, workspace, programs, done)
+        run_page(earlier, workspace, run, done)
 
 
-def test_every_block_has_a_language_and_those_that_do_not_run_are_counted() -> None:
+def test_every_block_has_a_language_and_stands_on_a_page_that_is_run() -> None:
     found = [block for page in every_page() for block in blocks(page)]
     assert {block.language for block in found} <= LANGUAGES
     runnable = [block for block in found if block.language in ("sh", "python")]
     assert {block.page for block in runnable} <= set(PAGES)
-    assert sum(bool(block.needs) for block in runnable) == NOT_RUN
 
 
 def invocations() -> list[tuple[str, str]]:

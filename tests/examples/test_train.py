@@ -3,7 +3,6 @@ and never on other weights."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -16,11 +15,9 @@ from safetensors.numpy import load_file, save_file
 EMOJI = Path(__file__).resolve().parents[2] / "examples" / "emoji"
 sys.path.insert(0, str(EMOJI))
 
-import dataset  # noqa: E402
 from augment import another_speaker, misheard  # noqa: E402
 from catalog import load_concepts  # noqa: E402
 from tasks import (  # noqa: E402
-    GENERATION_VOICES,
     LEAD_TOKENS,
     LISTING_TOKENS,
     PAGE_TOKENS,
@@ -33,38 +30,12 @@ from train import Recipe  # noqa: E402
 from nextomni_edge.checkpoints.directory import Checkpoint  # noqa: E402
 from nextomni_edge.tokens.chat import text_response  # noqa: E402
 from nextomni_edge.tokens.sequence import Sequence  # noqa: E402
+from tests.examples.two_concepts import two_concepts  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two concepts, three artists, the voices that the model speaks with: noise, for nothing is
-    learnt here."""
-    folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
-    pairs, voices = 2 * 3, len(GENERATION_VOICES)
-    concepts = json.dumps(["star", "tree"])
-    drawings = {
-        "rgba": rng.integers(0, 256, (pairs, dataset.DRAWN, dataset.DRAWN, 4), dtype=np.uint8),
-        "concept": np.arange(pairs) % 2,
-        "artist": np.arange(pairs) % 3,
-        "heldout": np.zeros(pairs, np.uint8),
-    }
-    speech = {
-        "waveform": rng.integers(-9000, 9000, (2 * voices, dataset.SAMPLES), dtype=np.int16),
-        "concept": np.arange(2 * voices) % 2,
-        "voice": np.arange(2 * voices) // 2,
-        "heldout": np.zeros(2 * voices, np.uint8),
-    }
-    save_file(
-        drawings,
-        folder / "drawings.safetensors",
-        {"artists": json.dumps(["a", "b", "c"]), "concepts": concepts},
-    )
-    save_file(
-        speech,
-        folder / "speech.safetensors",
-        {"voices": json.dumps(list(GENERATION_VOICES)), "concepts": concepts},
-    )
-    return folder
+    return two_concepts(tmp_path_factory.mktemp("data"))
 
 
 def train(data: Path, out: Path, *arguments: object) -> tuple[int, str, str]:

@@ -183,11 +183,19 @@ def test_a_trace_recorded_without_pytorch_replays_and_is_marked(
     assert verify(tmp_path / "bundle").failures == []
 
 
-def test_the_same_checkpoint_gives_the_same_bytes(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        export_bundle(tiny_checkpoint, tmp_path / name, components=TEXT)
-    files = [Bundle.open(tmp_path / name).manifest.files for name in ("one", "two")]
-    assert files[0] == files[1]
+def test_the_same_checkpoint_gives_the_same_bytes_on_any_number_of_threads(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3, 7):
+            torch.set_num_threads(threads)
+            export_bundle(tiny_checkpoint, tmp_path / str(threads), components=TEXT)
+            assert torch.get_num_threads() == threads  # the caller's own number is put back
+            found.append(Bundle.open(tmp_path / str(threads)).manifest.files)
+    finally:
+        torch.set_num_threads(before)
+    assert all(files == found[0] for files in found)
 
 
 @pytest.mark.parametrize(("batch", "rows", "past"), [*itertools.product((1, 4), (1, 9), (0, 11))])

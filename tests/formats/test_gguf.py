@@ -18,6 +18,8 @@ from tests.bundle.build import fill, small_bundle, small_config
 from tests.bundle.damage import manifest, record
 from tests.formats.gguf_bytes import gguf_bytes, text, write_gguf
 
+pytestmark = pytest.mark.usefixtures("within_bounds")
+
 SPEC = graph_specs(small_config())["backbone"]
 UP = "blk.0.ffn_up.weight"
 

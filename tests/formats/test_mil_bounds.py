@@ -10,6 +10,8 @@ from nextomni_edge.formats.mil import _tensor_type
 from nextomni_edge.formats.protobuf import Budget, Message
 from nextomni_edge.runtimes.coreml.interpreter import OPERATORS
 
+pytestmark = pytest.mark.usefixtures("within_bounds")
+
 
 def message(number: int, content: bytes) -> bytes:
     return bytes([number << 3 | 2, len(content)]) + content

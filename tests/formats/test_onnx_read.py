@@ -12,6 +12,8 @@ from nextomni_edge.errors import InputError
 from nextomni_edge.formats.onnx_read import Node, read_onnx
 from tests.bundle.build import external
 
+pytestmark = pytest.mark.usefixtures("within_bounds")
+
 DIMS = st.lists(st.integers(0, 2**40) | st.text(max_size=5).filter(bool), max_size=4)
 VALUES = st.lists(st.tuples(st.text(max_size=6), st.sampled_from([1, 7, 9, 10]), DIMS), max_size=4)
 

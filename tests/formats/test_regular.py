@@ -23,7 +23,9 @@ from nextomni_edge.media.files import read_text
 from nextomni_edge.media.image import read_image
 from nextomni_edge.media.kinds import check_file
 from nextomni_edge.media.video import read_video
-from nextomni_edge.search import _read_index
+from nextomni_edge.search.table import _read_index
+
+pytestmark = pytest.mark.usefixtures("within_bounds")
 
 READERS: list[Callable[[Path], object]] = [
     lambda path: read_json(path, 2**20), TensorFile, read_gguf, file_sha256, read_tokenizer,

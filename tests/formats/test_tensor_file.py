@@ -13,6 +13,8 @@ from safetensors.torch import save_file
 from nextomni_edge.errors import InputError
 from nextomni_edge.formats.tensor_file import TensorFile, write_tensors
 
+pytestmark = pytest.mark.usefixtures("within_bounds")
+
 DTYPES = ["float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "bool"]
 
 

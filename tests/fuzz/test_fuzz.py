@@ -13,6 +13,7 @@ from tests.fuzz.mutations import damaged
 from tests.fuzz.targets import TARGETS
 
 
+@pytest.mark.usefixtures("within_bounds")
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_damaged_file_gives_our_own_errors_only(name: str) -> None:
     assert fuzzer.fuzz(name, TARGETS[name], 200, 60.0, seed=7) > 0

@@ -16,7 +16,8 @@ from nextomni_edge.generate.cache import CacheView, cache_policy
 from nextomni_edge.generate.loop import generate, generate_batch
 from nextomni_edge.generate.meter import Meter
 from nextomni_edge.generate.model import EdgeModel
-from nextomni_edge.generate.options import CACHES, GenerationOptions
+from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.shortcuts import CACHES
 from nextomni_edge.generate.trunk import Trunk
 from nextomni_edge.models import native
 from nextomni_edge.tokens.chat import Kind

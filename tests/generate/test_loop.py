@@ -336,7 +336,7 @@ def test_infinity_that_guidance_makes_is_refused(fake: Fake) -> None:
     )
     with pytest.raises(StoppedError, match=expected) as stopped:
         generate(fake.model, fake.ask("image"), options(fake, "image", steps=8, guidance=2.0))
-    assert stopped.value.exit_code == 1
+    assert stopped.value.exit_code == 4
 
 
 def test_what_was_generated_until_nan_is_kept(fake: Fake) -> None:

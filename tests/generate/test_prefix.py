@@ -16,7 +16,8 @@ from nextomni_edge.config import ModelConfig
 from nextomni_edge.generate.loop import generate_batch
 from nextomni_edge.generate.meter import Meter
 from nextomni_edge.generate.model import EdgeModel
-from nextomni_edge.generate.options import CACHES, GenerationOptions
+from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.shortcuts import CACHES
 from nextomni_edge.models import native
 from nextomni_edge.tokens.chat import Kind
 from nextomni_edge.tokens.sequence import Sequence

@@ -14,7 +14,8 @@ import pytest
 from nextomni_edge.flow.metric import MetricPath
 from nextomni_edge.generate.loop import generate, generate_batch
 from nextomni_edge.generate.meter import Meter
-from nextomni_edge.generate.options import SHORTCUTS, GenerationOptions
+from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.shortcuts import SHORTCUTS
 from nextomni_edge.generate.steps import StepRecord
 from nextomni_edge.spec import Wire
 from nextomni_edge.tokens.chat import Kind

@@ -140,6 +140,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.usefixtures("within_bounds")
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_picture_is_one_clear_line(tmp_path: Path, name: str) -> None:
     content, expected = HOSTILE[name]

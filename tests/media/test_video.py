@@ -83,6 +83,7 @@ def film(tmp_path: Path) -> bytes:
     return (tmp_path / "whole.mp4").read_bytes()
 
 
+@pytest.mark.usefixtures("within_bounds")
 def test_a_hostile_video_is_one_clear_line(tmp_path: Path) -> None:
     whole = film(tmp_path)
     hostile = {
@@ -103,6 +104,7 @@ def test_a_hostile_video_is_one_clear_line(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.usefixtures("within_bounds")
 def test_damage_in_the_middle_of_a_film_never_escapes_as_another_error(tmp_path: Path) -> None:
     whole = film(tmp_path)
     generator = np.random.default_rng(0)

@@ -18,11 +18,12 @@ Array = NDArray[Any]
 
 @functools.cache
 def arrays(family: str) -> dict[str, Array]:
-    own = load_file(FOLDER / family / "golden.safetensors")
-    if family != "omnidiffusion":
-        return own
-    # Dream's arrays are a part of this set
-    return {**arrays("dream"), **own, **load_file(FOLDER / family / "speech.safetensors")}
+    folder = FOLDER / family
+    files = ("golden.safetensors", "more.safetensors", "speech.safetensors")
+    parts = [load_file(folder / file) for file in files if (folder / file).exists()]
+    # Dream's arrays are a part of Omni-Diffusion's set
+    parts += [arrays("dream")] if family == "omnidiffusion" else []
+    return {name: array for part in parts for name, array in part.items()}
 
 
 def clip(name: str) -> tuple[Array, int]:

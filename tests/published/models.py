@@ -6,15 +6,18 @@ import functools
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from nextomni_edge.checkpoints.importing import import_model
+from nextomni_edge.export.bundle import export_bundle
 from nextomni_edge.models.networks import expected_shapes
 from tests.published.goldens import FOLDER
 
+MakeOnce = Callable[[str, Callable[[Path], object]], Path]
 TOKENIZERS = {"mmada": "magvitv2", "lumina_dimoo": "vq_amused/vqvae"}
 
 
@@ -79,3 +82,10 @@ def _wider_magvit(out: Path) -> None:
         if shape != tensor.shape and not name.startswith("quantize."):
             tensors[name] = generator.normal(0.0, 0.2, shape).astype(np.float32)
     save_file(tensors, out / "model.safetensors")
+
+
+def bundled(family: str, made_once: MakeOnce) -> Path:
+    """The verified bundle, exported once for all tests."""
+    return made_once(
+        f"published-{family}", lambda out: export_bundle(imported(family), out, verify="full")
+    )

@@ -114,6 +114,8 @@ def test_a_plan_of_a_masked_models_cost(invoke: Invoke) -> None:
         ("mmada", ("--to", "image", "--size", "32x32", "-o", "a.png"), "draws 64 x 64"),
         ("lumina_dimoo", ("--to", "image", "--size", "30x32", "-o", "a.png"), "such as 32 x 32"),
         ("mmada", ("--to", "image", "--edit", "view", "-o", "a.png"), "edit: only Lumina-DiMOO"),
+        ("mmada", ("--to", "image", "--block", 8, "-o", "a.png"), "block is for text, but image"),
+        ("lumina_dimoo", (*PICTURE, "--block", 8, "-o", "a.png"), "block is for text, but image"),
         (
             "lumina_dimoo", ("--to", "image", "--edit", "view", "-o", "a.png"),
             "with a picture given",

@@ -1,10 +1,7 @@
-"""LLaDA as Core ML packages: converted here, and run by the interpreter of the stored program.
-Apple's library did not run them."""
+"""Published masked models as Core ML packages: converted here, and run by the interpreter of the
+stored program. Apple's library did not run them."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -14,20 +11,29 @@ from nextomni_edge.bundle import Bundle
 from nextomni_edge.export.bundle import export_bundle
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.runtimes.base import Execution
-from tests.published.models import imported
-from tests.published.runs import all_runs
+from tests.published.models import MakeOnce, imported
+from tests.published.runs import all_runs, lumina_image_runs
+
+RUNS = {
+    "llada": ("traj_greedy[0]", "traj_cfg[0]"),
+    "dream": ("text", "block"),
+    "mmada": ("traj_mmu[0]", "t2i[0]"),
+    "lumina_dimoo": ("traj_mmu[0]",),
+}
 
 
-@pytest.mark.slow  # a conversion of half a minute
-def test_a_recorded_run_repeats_through_the_packages(
-    made_once: Callable[[str, Callable[[Path], object]], Path],
-) -> None:
+@pytest.mark.slow  # conversions of half a minute and more
+@pytest.mark.parametrize("family", RUNS)
+def test_a_recorded_run_repeats_through_the_packages(family: str, made_once: MakeOnce) -> None:
     path = made_once(
-        "published-llada-coreml",
-        lambda out: export_bundle(imported("llada"), out, target="coreml", verify="full"),
+        f"published-{family}-coreml",
+        lambda out: export_bundle(imported(family), out, target="coreml", verify="full"),
     )
     bundle = Bundle.open(path)
     assert bundle.manifest.parity["failures"] == []
     model = EdgeModel.from_bundle(bundle, Execution("coreml"))
-    for name in ("llada-traj_greedy[0]", "llada-traj_cfg[0]"):
-        all_runs()[name].check(model)
+    for name in RUNS[family]:
+        all_runs()[f"{family}-{name}"].check(model)
+    if family == "lumina_dimoo":
+        run = next(run for run in lumina_image_runs(model) if run.name == "t2i")
+        run.check(model)

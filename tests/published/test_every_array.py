@@ -31,6 +31,8 @@ HELD: dict[str, dict[str, str]] = {
     },
     "mmada": {
         r"prompt\.t2i\..*": "test_prompts.py::test_mmadas_image_prompts_with_their_left_padding",
+        r"prompt\.(mmu|mmu_gen|r2i|lm|lm_chat)\..*":
+            "test_prompts.py::test_mmadas_training_sequences",
         r"fwd\..*":
             "test_networks.py::test_rows_of_padding_aside_a_padded_prompt_is_as_recorded",
         r"fwd_mmu\..*": "test_networks.py::test_hidden_states_and_logits",
@@ -73,12 +75,14 @@ HELD: dict[str, dict[str, str]] = {
         r"(t2i|i2i)\.uint8": "test_pictures.py::test_a_drawn_picture_has_the_recorded_bytes",
         r"(i2i|mmu)\.image": "test_pictures.py::test_luminas_pictures_are_the_recorded_codes",
         r"i2i_prompt\..*": "test_prompts.py::test_luminas_words_for_what_a_picture_is_for",
-        r"paint\..*":
+        r"paint\..*\.vis": "test_painting.py::test_the_part_that_is_drawn_again_is_as_recorded",
+        r"paint\.(image|.*\.tokens)":
             "test_pictures.py::test_what_a_painted_picture_keeps_are_the_recorded_codes",
         r"schedule\..*": "test_tables.py::test_the_cosine_in_float32",
-        r"mmu(_single)?\.(image_tokens_single|prompt|code_start)":
+        r"mmu(_single\.(prompt|code_start)|\.image_tokens_single)":
             "test_prompts.py::test_luminas_question_about_a_picture",
-        r"mmu\.image_tokens": "test_prompts.py::test_luminas_double_newlines_are_not_ours",
+        r"mmu\.(image_tokens|prompt|code_start)":
+            "test_prompts.py::test_luminas_double_newlines_are_not_ours",
         r"traj_.*\.(x|uniform)": "test_runs.py::test_a_recorded_run_repeats_state_for_state",
         r"traj_.*\.(x0|confidence|num_transfer)": RECORDED + "test_text_is_committed_as_recorded",
         r"traj_.*\.logits": "test_networks.py::test_every_bound_of_the_page_holds",

@@ -12,12 +12,11 @@ import pytest
 from _pytest.mark.structures import ParameterSet
 
 from nextomni_edge.bundle import Bundle
-from nextomni_edge.export.bundle import export_bundle
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.media.image import to_bytes
 from nextomni_edge.runtimes.base import Execution
 from tests.published.goldens import SETTINGS, Array, arrays, close
-from tests.published.models import imported
+from tests.published.models import MakeOnce, bundled
 from tests.published.omnidiffusion_runs import OmniRun
 from tests.published.omnidiffusion_runs import runs as omnidiffusion_runs
 from tests.published.runs import all_runs, lumina_image_runs
@@ -41,15 +40,8 @@ RUNTIMES = ("onnx", "openvino")
 
 
 @pytest.fixture(scope="module")
-def bundles(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Callable[[str], Bundle]:
-    @functools.cache
-    def bundle(family: str) -> Bundle:
-        path = made_once(
-            f"published-{family}", lambda out: export_bundle(imported(family), out, verify="full")
-        )
-        return Bundle.open(path)
-
-    return bundle
+def bundles(made_once: MakeOnce) -> Callable[[str], Bundle]:
+    return functools.cache(lambda family: Bundle.open(bundled(family, made_once)))
 
 
 @functools.cache

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from diffusers import VQModel
-from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_file as load_tensors
 from torch import Tensor
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from nextomni_edge.checkpoints.layouts.image_tokenizers import image_tokenizer
-from nextomni_edge.checkpoints.source import Source
-from nextomni_edge.config import ImageConfig
-from nextomni_edge.formats.strict_json import read_dataclass
-from nextomni_edge.formats.tensor_file import read_tensor
 from nextomni_edge.models import networks
-from nextomni_edge.models.grid_codec import GridDecoder, GridEncoder
 from nextomni_edge.models.unified import UnifiedModel
 from tests.published.bounds import forward, rows
 from tests.published.goldens import FOLDER, Array, arrays, read
@@ -187,59 +177,3 @@ def test_dream_is_qwen2_without_its_mask(models: dict[str, UnifiedModel]) -> Non
     torch.testing.assert_close(
         forward(models["dream"], ids.numpy())[1], expected, atol=HIDDEN, rtol=0
     )
-
-
-def recipe(family: str) -> dict[str, Array]:
-    """The full-size tokenizer's weights (golden/README.md). Omni-Diffusion's has another seed."""
-    real = read("magvitv2", "real.json") | read(family, "real.json")
-    found = {}
-    for index, key in enumerate(sorted(real["shapes"])):
-        if key in real["kept_buffers"]:
-            continue
-        shape = real["shapes"][key]
-        size = int(np.prod(shape))
-        raw = np.random.Philox(key=real["seed"] * 1000 + index).random_raw(size)
-        value = ((raw >> np.uint64(40)).astype(np.float64) * 2.0**-24 * 2 - 1).reshape(shape)
-        if key.endswith("bias"):
-            value *= 0.1
-        elif len(shape) == 4:
-            value *= np.sqrt(3 / np.prod(shape[1:]))
-        elif len(shape) == 1:
-            value = 1 + 0.25 * value
-        found[key] = value.astype(np.float32)
-    return found
-
-
-@torch.inference_mode()
-@pytest.mark.slow
-@pytest.mark.parametrize("family", ["magvitv2", "vq_amused", "omnidiffusion"])
-def test_the_full_size_tokenizers(family: str, tmp_path: Path) -> None:
-    """At the released sizes, from their weights in the released names."""
-    save_file(recipe(family), tmp_path / "model.safetensors")
-    beside = "vq_amused/vqvae" if family == "vq_amused" else "magvitv2"
-    config = json.loads((FOLDER / beside / "config.json").read_text())
-    sizes = {"latent_channels": 64, "norm_num_groups": 32}  # of aMUSEd's config.json
-    (tmp_path / "config.json").write_text(json.dumps(config | sizes))
-    source = Source(FOLDER / "mmada", tmp_path)
-    codec = image_tokenizer(source)
-    assert codec is not None
-    image = read_dataclass(ImageConfig, codec.config | {"offset": 0}, "image")
-    assert image.vq is not None
-    assert image.vq_encoder is not None
-    decoder = GridDecoder(image, image.vq)
-    codebook = decoder.codebook if family == "vq_amused" else None
-    encoder = GridEncoder(image.vq_encoder, codebook, image.codebook.code_dim)
-    modules = {"image_encoder": encoder, "image_decoder": decoder}
-    for name, (theirs,) in codec.tensors.items():
-        part, _, tensor = name.partition(".")
-        value = read_tensor(source.tensors[str(theirs)], name)
-        modules[part].state_dict()[tensor].copy_(torch.from_numpy(value.copy()))
-    golden = load_file(FOLDER / family / "real.safetensors")
-    pixels = torch.from_numpy(golden["real.pixels"])
-    seen = pixels * 2 - 1 if family == "vq_amused" else pixels
-    close(encoder.latents(seen), golden["real.latents"], HIDDEN)
-    codes = encoder(seen)
-    np.testing.assert_array_equal(codes.flatten().numpy(), golden["real.codes"].flatten())
-    shown = torch.from_numpy(golden.get("real.dec_codes", golden["real.codes"]))
-    grid = shown.reshape(1, golden["real.decoded"].shape[2] // 16, -1, 1)
-    close(decoder.decoded(grid), golden["real.decoded"], PIXELS)

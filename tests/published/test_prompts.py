@@ -13,6 +13,7 @@ from nextomni_edge.errors import UsageError
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, respond
 from nextomni_edge.tokens.masked import left_padded, painted, unconditional
+from nextomni_edge.tokens.masked_training import described, dialogue, reasoned
 from nextomni_edge.tokens.sequence import Sequence
 from nextomni_edge.tokens.text import TextTokenizer
 from tests.published.goldens import Array, arrays, read
@@ -266,7 +267,45 @@ def test_luminas_double_newlines_are_not_ours() -> None:
     once = golden["mmu.image_tokens_single"]
     twice = [np.append(once[2 * row : 2 * row + 2], once[3]) for row in range(4)]
     np.testing.assert_array_equal(np.concatenate(twice), golden["mmu.image_tokens"])
-    shown = asked("lumina_dimoo", image("lumina_dimoo", "mmu.image_tokens_single", 4), length=1)
-    found = ids("lumina_dimoo", shown)
+    question = Part("text", read("lumina_dimoo", "texts.json")["question"])
+    given = image("lumina_dimoo", "mmu.image_tokens_single", 4)
+    found = ids("lumina_dimoo", asked("lumina_dimoo", question, given, length=12))
     start = int(np.flatnonzero(found == once[0])[0])
     np.testing.assert_array_equal(found[start : start + len(once)], once)
+    theirs = [found[:start], golden["mmu.image_tokens"], found[start + len(once) :]]
+    np.testing.assert_array_equal(np.concatenate(theirs), golden["mmu.prompt"][0])
+    cut = len(once) - len(golden["mmu.image_tokens"])
+    assert golden["mmu.code_start"] == golden["mmu_single.code_start"] - cut
+
+
+TRAINED = (
+    Turn("user", (Part("text", "what is shown"),)), Turn("assistant", (Part("text", "six"),)),
+)  # fmt: skip
+
+
+def test_mmadas_training_sequences() -> None:
+    """A picture described, a picture reasoned about, and a dialogue."""
+    golden, (tokenizer, config) = arrays("mmada"), opened("mmada")
+    codes = np.arange(16) + (config.image.offset or 0)
+    seen = described(tokenizer, codes, TRAINED, 64)
+    for name, found in (("ids", seen.ids), ("mask", seen.given), ("labels", seen.labels)):
+        np.testing.assert_array_equal(found, golden[f"prompt.mmu.{name}"][0])
+    np.testing.assert_array_equal(seen.ids, golden["prompt.mmu_gen.ids"][0])
+    mask = golden["prompt.mmu_gen.mask"][0]  # theirs ends too early
+    np.testing.assert_array_equal(seen.given[: len(mask)], mask)
+    drawn = reasoned(tokenizer, codes, TRAINED, 64)
+    np.testing.assert_array_equal(drawn.ids, golden["prompt.r2i.ids"][0])
+    np.testing.assert_array_equal(drawn.given, golden["prompt.r2i.mask"][0])
+    said = dialogue(tokenizer, TRAINED, 48)
+    np.testing.assert_array_equal(said.ids, golden["prompt.lm.ids"][0])
+    np.testing.assert_array_equal(said.given, golden["prompt.lm_chat.mask"][0])
+
+
+def test_what_is_no_training_sequence_is_refused() -> None:
+    mmada, llada = opened("mmada")[0], opened("llada")[0]
+    with pytest.raises(UsageError, match=r"^template llada: these are MMaDA's"):
+        dialogue(llada, TRAINED, 48)
+    with pytest.raises(UsageError, match=r"ends with the assistant's turn; add its answer$"):
+        dialogue(mmada, TRAINED[:1], 48)
+    with pytest.raises(UsageError, match=r"^a dialogue of \d+ ids, room for 8; shorten it$"):
+        dialogue(mmada, TRAINED, 8)

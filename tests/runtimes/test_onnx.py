@@ -12,7 +12,8 @@ from onnxruntime import OrtValue
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.generate.loop import generate
 from nextomni_edge.generate.model import EdgeModel
-from nextomni_edge.generate.options import CACHES, GenerationOptions
+from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.shortcuts import CACHES
 from nextomni_edge.graphs import graph_specs
 from nextomni_edge.runtimes.onnx import runtime as onnx
 from nextomni_edge.runtimes.onnx.runtime import BoundSession, OnnxSession

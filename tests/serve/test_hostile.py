@@ -284,33 +284,32 @@ def test_a_server_that_was_killed_starts_again_and_clients_recover(
         assert say() == expected == model.generate("a cat", seed=3).text
 
 
-def test_an_order_to_stop_lets_what_is_begun_finish(
-    tiny_bundle: Path, tmp_path: Path, model: ne.Model
-) -> None:
-    running = begin(tmp_path / "log", f"tiny={tiny_bundle}")
-    asked = b'{"prompt": "a cat", "to": "image", "steps": 200, "seed": 1}'
+def stopped(running: Running, steps: int) -> dict[str, Any]:
+    """The answer of a server that is told to stop while it computes these steps."""
+    asked = json.dumps({"prompt": "a cat", "to": "image", "steps": steps, "seed": 1}).encode()
     with ThreadPoolExecutor(1) as threads:
         reply = threads.submit(post, running, "/v1/generate", asked)
         time.sleep(0.5)
         running.process.send_signal(signal.SIGTERM)
         status, body = reply.result()
-    assert running.process.wait(timeout=60) == 0
+    assert running.process.wait(timeout=60) == 0 and status == 200
+    found: dict[str, Any] = body
+    return found
+
+
+def test_an_order_to_stop_lets_what_is_begun_finish(
+    tiny_bundle: Path, tmp_path: Path, model: ne.Model
+) -> None:
+    body = stopped(begin(tmp_path / "log", f"tiny={tiny_bundle}"), 200)
     whole = model.generate("a cat", to="image", steps=200, seed=1)
-    assert status == 200 and not body["partial"] and body["tokens"] == whole.tokens.tolist()
+    assert not body["partial"] and body["tokens"] == whole.tokens.tolist()
 
 
 def test_an_order_to_stop_gives_what_is_there_when_grace_is_over(
     tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    running = begin(tmp_path / "log", f"tiny={tiny_bundle}", "--grace", 0)
-    asked = b'{"prompt": "a cat", "to": "image", "steps": 512, "seed": 1}'
-    with ThreadPoolExecutor(1) as threads:
-        reply = threads.submit(post, running, "/v1/generate", asked)
-        time.sleep(0.5)
-        running.process.send_signal(signal.SIGTERM)
-        status, body = reply.result()
-    assert running.process.wait(timeout=60) == 0
-    assert status == 200 and body["partial"] and body["data"].startswith("data:image/png;base64,")
+    body = stopped(begin(tmp_path / "log", f"tiny={tiny_bundle}", "--grace", 0), 512)
+    assert body["partial"] and body["data"].startswith("data:image/png;base64,")
 
 
 def test_curl_asks_with_a_key(tiny_bundle: Path, tmp_path: Path, model: ne.Model) -> None:

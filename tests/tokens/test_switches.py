@@ -15,6 +15,8 @@ from nextomni_edge.tokens.text import CHATML, TextTokenizer
 from nextomni_edge.tokens.train import train_tokenizer
 from tests.tiny import CORPUS, tiny_config
 
+pytestmark = pytest.mark.usefixtures("within_bounds")
+
 TEXT = "draw a red rocket spinning, what is this? say a cat"
 CONFIG = tiny_config().text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.tokens.text import MAX_TEXT, TextTokenizer
 from nextomni_edge.tokens.train import train_tokenizer
+
+pytestmark = pytest.mark.usefixtures("within_bounds")
 
 
 class PanicException(BaseException):
@@ -57,3 +60,39 @@ def test_what_ends_the_program_is_no_panic(path: Path, error: BaseException) -> 
     tokenizer._tokenizer = Panicking(error)
     with pytest.raises(type(error)):
         tokenizer.encode("a")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"vocab": ["a", "b", "<|pad|>"]},
+        {"vocab": [["a", -1.0], ["b", -2.0]]},
+        {"vocab": {}},
+        {"merges": [1, 2]},
+        {"merges": [[1, 2]]},
+        {"merges": "a b"},
+        {"merges": {"a": "b"}},
+        {"merges": ["a b c"]},
+        {"merges": [["a", "\ud7ff not there"]]},
+        {"merges": [["a"]]},
+        {"merges": None},
+        {"unk_token": "not there", "fuse_unk": 7},
+        {"dropout": "x"},
+        {"dropout": 2.0},
+        {"dropout": -1e308},
+        {"byte_fallback": "yes"},
+        {"ignore_merges": []},
+    ],
+    ids=str,
+)
+def test_a_model_that_the_library_refuses_is_bad_input(
+    path: Path, tmp_path: Path, change: dict[str, object]
+) -> None:
+    data = json.loads(path.read_text())
+    data["model"] |= change
+    changed = tmp_path / "tokenizer.json"
+    changed.write_text(json.dumps(data))
+    with pytest.raises(InputError) as raised:
+        TextTokenizer(changed)
+    assert str(raised.value).startswith(f"{changed}: not a tokenizer file (")
+    assert "\n" not in str(raised.value)

@@ -15,6 +15,8 @@ from nextomni_edge.errors import InputError
 from nextomni_edge.verify import golden
 from nextomni_edge.verify.golden_schema import check_data, check_trace
 
+pytestmark = pytest.mark.usefixtures("within_bounds")
+
 Edit = Callable[[golden.GoldenTrace], object]
 
 

@@ -61,7 +61,7 @@ def embed(
     Prints one line per item: its name, a tab, and the numbers.
     """
     from nextomni_edge.api.output import check_place
-    from nextomni_edge.search import file_kind
+    from nextomni_edge.search.update import file_kind
 
     if not files and not text:
         raise UsageError("nothing to embed: give files or --text")

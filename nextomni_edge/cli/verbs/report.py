@@ -97,19 +97,10 @@ def report(
     from nextomni_edge.bundle import write_measured
     from nextomni_edge.files import resumable_directory
 
-    if quality and len(quality) != len(bundles):
-        raise UsageError(
-            f"{len(quality)} --quality files for {len(bundles)} bundles: give one for each, in"
-            " order"
-        )
-    measures = read_qualities(quality)
+    measures = read_qualities(quality, len(bundles))
     variants = load_variants(bundles)
-    for variant in variants[1:]:
-        if record and not os.access(variant.bundle.path, os.W_OK | os.X_OK):
-            raise UsageError(
-                f"{variant.bundle.path}: cannot be written; --no-record leaves the variants'"
-                " manifests as they are"
-            )
+    recorded = variants[1:] if record else []
+    check_writable([variant.bundle.path for variant in recorded])
 
     def source(variant: Variant) -> Source:
         components = variant.bundle.manifest.components
@@ -121,15 +112,29 @@ def report(
             bundle["quality"] = found
         write_report(folder, data)
         remove_kept(folder)
-    for index, variant in enumerate(variants[1:] if record else (), 1):
+    for index, variant in enumerate(recorded, 1):
         write_measured(variant.bundle, measured(data, index))
     console.result(
         {"report": str(output / "index.html")} | data, f"{text(data)}\n{output / 'index.html'}"
     )
 
 
-def read_qualities(paths: tuple[Path, ...]) -> list[dict[str, Any]]:
-    """Measures of evaluations, of the parent first. InputError: not all have the same."""
+def check_writable(bundles: list[Path]) -> None:
+    """UsageError: a bundle whose manifest cannot be replaced."""
+    for path in bundles:
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise UsageError(
+                f"{path}: cannot be written; --no-record leaves the variants' manifests as they are"
+            )
+
+
+def read_qualities(paths: tuple[Path, ...], bundles: int) -> list[dict[str, Any]]:
+    """Measures of evaluations, of the parent first. UsageError: not one for each bundle.
+    InputError: not all have the same."""
+    if paths and len(paths) != bundles:
+        raise UsageError(
+            f"{len(paths)} --quality files for {bundles} bundles: give one for each, in order"
+        )
     found = [read_quality(path) for path in paths]
     for path, measures in zip(paths, found, strict=True):
         for name in sorted(measures.keys() ^ found[0].keys()):

@@ -169,6 +169,7 @@ def find(
 def check_index(folder: Path, index_file: Path | None, bundle: Path) -> None:
     """InputError, before the model is loaded, where there is no index of it."""
     from nextomni_edge.api.opening import identity
-    from nextomni_edge.search import INDEX_NAME, load_index
+    from nextomni_edge.search import INDEX_NAME
+    from nextomni_edge.search.table import load_index
 
     load_index(index_file or folder / INDEX_NAME, identity(bundle))

@@ -15,6 +15,7 @@ from nextomni_edge.cli.model import choose_runtime, load_model, runtime_options
 from nextomni_edge.cli.numbers import Real, Whole
 from nextomni_edge.cli.streams import stderr
 from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.formats.regular import read_regular
 
 if TYPE_CHECKING:
     from nextomni_edge.runtimes.base import Execution
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from nextomni_edge.serve.models import Served
 
 KEY_VARIABLE = "NEXTOMNI_EDGE_API_KEY"
-SHORTEST_KEY = 16
+SHORTEST_KEY, MAX_KEY = 16, 4096
 access, limit = under("Who may ask"), under("Limits")
 MIB = 1 << 20
 
@@ -141,8 +142,8 @@ def read_key(word: str | None) -> str | None:
         return None
     if word.startswith("@"):
         try:
-            word = Path(word[1:]).read_text(encoding="utf-8").strip()
-        except (OSError, ValueError) as error:
+            word = read_regular(Path(word[1:]), MAX_KEY).decode("utf-8").strip()
+        except (InputError, ValueError) as error:
             raise InputError(f"{word[1:]}: no key can be read ({error})") from error
     if len(word) < SHORTEST_KEY or not word.isascii() or not word.isprintable():
         raise UsageError(f"the key: expected {SHORTEST_KEY} or more printable ASCII characters")

@@ -1,49 +1,35 @@
-"""Retrieval over a folder of mixed media: `index` embeds the files, `find` finds the nearest to a
-query of any modality.
-
-An index is a safetensors file: `embeddings` (N, H) float32 with L2-normalised rows, and in its
-header, as JSON, what each row is. One file renamed into place is never half old and half new.
-"""
+"""Bringing an index up to date with its folder: unchanged files are kept, new ones embedded."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn, Protocol
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nextomni_edge.errors import InputError, UsageError
-from nextomni_edge.files import StrPath, atomic_write, remove_leftovers
+from nextomni_edge.errors import InputError
+from nextomni_edge.files import remove_leftovers
 from nextomni_edge.formats.regular import check_regular, open_regular
-from nextomni_edge.formats.strict_json import parse_json, read_dataclass
 from nextomni_edge.media.image import open_image
-from nextomni_edge.media.kinds import MAX_MEDIA, kind_of
+from nextomni_edge.media.kinds import MAX_MEDIA, kind_of, open_medium
 from nextomni_edge.media.parts import Encoder, file_part
+from nextomni_edge.search.table import Entry, Float32, Index, load_index, save_index
 from nextomni_edge.tokens.chat import Kind, Part, embedding_sequence
 from nextomni_edge.tokens.sequence import Sequence
 from nextomni_edge.tokens.text import TextTokenizer
 
-Float32 = NDArray[np.float32]
 Progress = Callable[[int, int, str], None]  # done, in all, what is in hand
 
-INDEX_NAME = ".nextomni-edge-index.safetensors"
-FORMAT = "nextomni-edge-index"
-VERSION = 1
 SAVE_EVERY_SECONDS = 10.0
 SLOWEST = 60.0  # seconds that one file may take
-# the coarsest file clock in use (FAT): a file written this shortly before it was hashed may change
-# unseen
-CLOCK_NS = 2_000_000_000
 
 
 class Embedder(Encoder, Protocol):
@@ -55,59 +41,6 @@ class Embedder(Encoder, Protocol):
     def embed(self, sequence: Sequence) -> Float32: ...
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One row of the index. `path` is relative to the folder, with slashes; `hashed_ns` is when the
-    file was read."""
-
-    path: str
-    kind: Kind
-    sha256: str
-    size: int
-    mtime_ns: int
-    hashed_ns: int
-
-    def unchanged(self, status: os.stat_result) -> bool:
-        """Whether the file surely is the hashed one, only by its size and time."""
-        same = (self.size, self.mtime_ns) == (status.st_size, status.st_mtime_ns)
-        return same and self.mtime_ns + CLOCK_NS < self.hashed_ns
-
-
-@dataclass(frozen=True)
-class Header:
-    """`model`: the identity of the bundle that made the embeddings, its manifest's SHA-256."""
-
-    format: str
-    version: int
-    model: str
-    entries: tuple[Entry, ...] = ()
-
-
-@dataclass(frozen=True)
-class Index:
-    """Row i of `embeddings` (N, H) belongs to entry i; rows are in order of path."""
-
-    model: str
-    entries: tuple[Entry, ...]
-    embeddings: Float32
-
-    def search(
-        self, query: Float32, count: int, kind: Kind | None = None
-    ) -> list[tuple[Entry, float]]:
-        """The `count` entries nearest to a normalised query (H,), by cosine, best first; ties keep
-        the order of paths."""
-        if count < 1:
-            raise UsageError(f"count of results is {count}, expected at least 1")
-        if query.shape != self.embeddings.shape[1:]:
-            raise InputError(
-                f"query embedding of shape {query.shape}, the index has {self.embeddings.shape[1:]}"
-            )
-        rows = [row for row, entry in enumerate(self.entries) if kind in (None, entry.kind)]
-        cosines = self.embeddings[rows] @ query
-        order = np.argsort(-cosines, kind="stable")[:count]
-        return [(self.entries[rows[place]], float(cosines[place])) for place in order]
-
-
 @dataclass
 class Report:
     """What one run of update_index did. `skipped`: (path, reason) of files with a medium's name
@@ -117,140 +50,6 @@ class Report:
     kept: int = 0
     removed: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
-
-
-class Finder(Protocol):
-    """What `index` and `find` need of a model: `nextomni_edge.Model` has it."""
-
-    @property
-    def edge(self) -> Embedder: ...
-
-    @property
-    def identity(self) -> str: ...
-
-    def embed(self, items: list[Any], *, trim: bool = False) -> Float32: ...
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A file that was found, and the cosine of its embedding to the query's."""
-
-    path: Path
-    kind: Kind
-    cosine: float
-
-
-def index(
-    folder: StrPath,
-    model: Finder,
-    file: StrPath | None = None,
-    progress: Progress | None = None,
-) -> Report:
-    """Embed every text, picture, sound and video under a folder; a second call embeds what is new.
-
-    file: where the index is kept; in the folder by default. progress: called with (files done,
-    files in all, the path in hand). The report lists what cannot be embedded. InputError: `folder`
-    is no folder, or the file is the index of another model.
-
-    >>> import nextomni_edge as ne
-    >>> model = ne.load("demo/bundle")
-    >>> report = ne.search.index("photos", model)
-    >>> report.embedded + report.kept > 0
-    True
-    """
-    place = Path(folder)
-    return update_index(place, _index_file(place, file), model.edge, model.identity, progress)
-
-
-def find(
-    folder: StrPath,
-    query: object,
-    model: Finder,
-    count: int = 5,
-    kind: Kind | None = None,
-    *,
-    file: StrPath | None = None,
-    trim: bool = False,
-) -> list[Hit]:
-    """The `count` files nearest to a query, best first: a text, or a medium as a prompt's part.
-
-    kind: only files of this modality. InputError: the folder has no index, or one of another model.
-
-    >>> import nextomni_edge as ne
-    >>> model = ne.load("demo/bundle")
-    >>> report = ne.search.index("photos", model)
-    >>> hits = ne.search.find("photos", "a rocket", model, kind="image")
-    >>> [hit.kind for hit in hits]
-    ['image']
-    """
-    place = Path(folder)
-    found = load_index(_index_file(place, file), model.identity)
-    hits = found.search(model.embed([query], trim=trim)[0], count, kind)
-    return [Hit(place / entry.path, entry.kind, cosine) for entry, cosine in hits]
-
-
-def _index_file(folder: Path, file: StrPath | None) -> Path:
-    return folder / INDEX_NAME if file is None else Path(file)
-
-
-def save_index(path: Path, index: Index) -> None:
-    """Replace the index file in one step."""
-    from safetensors.numpy import save
-
-    header = asdict(Header(FORMAT, VERSION, index.model, index.entries))
-    with atomic_write(path) as file:
-        file.write(save({"embeddings": index.embeddings}, metadata={"index": json.dumps(header)}))
-
-
-def load_index(path: Path, model: str) -> Index:
-    """Read an index that the given model made. InputError: it is missing or damaged, or another
-    model made it."""
-    if not path.is_file():
-        raise InputError(
-            f"{path}: no index; make it with `nextomni-edge search index {path.parent}`"
-        )
-    header, embeddings = _read_index(path)
-    if header.model != model:
-        raise InputError(
-            f"{path}: made by another bundle ({header.model[:12]}, this one is {model[:12]}); "
-            f"delete it and run `nextomni-edge search index {path.parent}`"
-        )
-    return Index(header.model, header.entries, embeddings)
-
-
-def _read_index(path: Path) -> tuple[Header, Float32]:
-    from safetensors import safe_open
-
-    open_regular(path).close()
-    try:
-        with safe_open(path, framework="numpy") as file:
-            described = parse_json((file.metadata() or {})["index"].encode(), str(path))
-            embeddings = file.get_tensor("embeddings")
-    # safetensors' own type for a bad file, KeyError, ValueError, OSError
-    except Exception as error:
-        raise InputError(f"{path}: not an index ({error}); delete it and index again") from error
-    header = read_dataclass(Header, described, str(path))
-    if (header.format, header.version) != (FORMAT, VERSION):
-        raise InputError(
-            f"{path}: {header.format} version {header.version}, expected {FORMAT} version {VERSION}"
-        )
-    if (
-        embeddings.dtype != np.float32
-        or embeddings.ndim != 2
-        or len(embeddings) != len(header.entries)
-    ):
-        raise InputError(
-            f"{path}: embeddings {embeddings.dtype} of {embeddings.shape} for {len(header.entries)}"
-            " files"
-        )
-    if not np.isfinite(embeddings).all():
-        raise InputError(f"{path}: embeddings that are not finite")
-    if any(
-        PurePosixPath(entry.path).is_absolute() or ".." in PurePosixPath(entry.path).parts
-        for entry in header.entries
-    ):
-        raise InputError(f"{path}: a path that leaves the folder")
-    return header, embeddings
 
 
 def media_files(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -273,7 +72,7 @@ def file_kind(path: Path) -> Kind:
     if kind is None:
         raise InputError(f"{path}: suffix {path.suffix!r} names no kind of media")
     if kind == "image":
-        with open_image(path) as image:
+        with open_medium(path) as file, open_image(path, file) as image:
             return (
                 "video"
                 if getattr(image, "n_frames", 1) > 1

@@ -1,0 +1,172 @@
+"""How a test runs each block that needs something first: what stands for it, and what is shortened.
+
+Published weights are stood for by small checkpoints of the same layout, and training by its first
+steps. A line that needs a GPU must say so where there is none.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tests.docs.pages import ROOT
+
+PUBLISHED: Final = ROOT / "tests" / "published" / "golden"
+
+
+def nothing(workspace: Path) -> Path:
+    """The workspace as it is."""
+    return workspace
+
+
+@dataclass(frozen=True)
+class Way:
+    """How one block runs.
+
+    `prepare` puts what stands for the missing part into the workspace and returns the folder to run
+    in. `instead` maps words of the block to what is run for them. `before` are lines of the shell
+    that run first. `programs` and `modules` must be installed, or the test is skipped and says so.
+    `refused` is what the block says, with exit code 5, on a machine without the device it needs.
+    """
+
+    prepare: Callable[[Path], Path] = nothing
+    instead: Mapping[str, str] = field(default_factory=dict)
+    before: str = ""
+    programs: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    refused: str = ""
+    slow: bool = False
+
+
+def checkout(workspace: Path) -> Path:
+    """A copy of every file that git tracks or would track, in which nothing is installed."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    folder = workspace / "checkout"
+    for name in filter(None, listed.stdout.split("\0")):
+        copy = folder / name
+        if not copy.exists() and (ROOT / name).exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy, follow_symlinks=False)
+    shutil.rmtree(folder / "demo" / "bundle", ignore_errors=True)
+    return folder
+
+
+# without this test run's own programs and variables
+FRESH: Final = 'unset PYTHONPATH XDG_CACHE_HOME; export PATH="${PATH#*:}"\n'
+FRESH_ENVIRONMENT: Final = FRESH + "python3 -m venv fresh; source fresh/bin/activate\n"
+
+
+def masked_models(workspace: Path) -> Path:
+    """Small checkpoints under the names of the released ones."""
+    from tests.published.models import image_tokenizer
+
+    names = {
+        "llada": "LLaDA-8B-Instruct",
+        "dream": "Dream-v0-Instruct-7B",
+        "mmada": "MMaDA-8B-MixCoT",
+        "lumina_dimoo": "Lumina-DiMOO",
+        "vq_amused/vqvae": "Lumina-DiMOO/vqvae",
+    }
+    for folder, name in names.items():
+        shutil.copytree(PUBLISHED / folder, workspace / name)
+    magvit = image_tokenizer("mmada")
+    assert magvit is not None
+    shutil.copytree(magvit, workspace / "magvitv2")
+    return workspace
+
+
+def fudoki(workspace: Path) -> Path:
+    from tests.models.fudoki_oracle import fudoki_source
+
+    fudoki_source(workspace / "FUDOKI_FOLDER")
+    return workspace
+
+
+def qwen2(workspace: Path) -> Path:
+    """A Qwen2 of the sizes of examples/own_model, with random weights."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    from tests.models.published import published
+
+    sizes = Qwen2Config(
+        hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        intermediate_size=128, vocab_size=320, max_position_embeddings=512,
+        tie_word_embeddings=False,
+    )  # fmt: skip
+    published(Qwen2ForCausalLM(sizes), workspace / "QWEN2_FOLDER")
+    return workspace
+
+
+def emoji_data(workspace: Path) -> Path:
+    """Two concepts in noise, for the data of the demo."""
+    from tests.examples.two_concepts import two_concepts
+
+    (workspace / "data").mkdir()
+    two_concepts(workspace / "data")
+    return workspace
+
+
+def picture(workspace: Path) -> Path:
+    """What README's first commands draw."""
+    from PIL import Image
+
+    Image.new("RGB", (32, 32), (200, 60, 40)).save(workspace / "demo" / "rocket.png")
+    return workspace
+
+
+OWN_BUNDLE: Final = (
+    "test -d demo/own/bundle || { python examples/own_model/train.py --out demo/own &&"
+    " nextomni-edge export demo/own/model -o demo/own/bundle; }\n"
+)
+INT4: Final = (
+    "test -d demo/int4 || nextomni-edge quantize demo/bundle -o demo/int4 --recipe int4-rtn\n"
+)
+TRAIN: Final = "--out runs/emoji"
+WAYS: Final[dict[tuple[str, str], Way]] = {
+    ("README", "Needs a package registry, and minutes"): Way(checkout, before=FRESH, slow=True),
+    ("README", "Needs a package registry"): Way(checkout, before=FRESH_ENVIRONMENT, slow=True),
+    ("README", "Needs llama.cpp, and minutes"): Way(
+        picture, modules=("llama_cpp", "gguf", "coremltools", "tensorrt_rtx"), slow=True
+    ),
+    ("start", "Needs a package registry"): Way(checkout, before=FRESH_ENVIRONMENT, slow=True),
+    ("devices", "Needs a minute of measuring"): Way(),
+    ("devices", "Needs llama.cpp, which the extra gguf compiles in about six minutes"): Way(
+        modules=("llama_cpp", "gguf"), instead={"demo/gguf": "demo/gguf-q8"}, slow=True
+    ),
+    ("devices", "Needs minutes, to convert a bundle to Core ML packages"): Way(
+        modules=("coremltools",), instead={"demo/coreml": "demo/for-ios"}, slow=True
+    ),
+    ("devices", "Needs tensorrt-rtx, and minutes for each engine"): Way(
+        modules=("tensorrt_rtx",), slow=True
+    ),
+    ("devices", "Needs an NVIDIA GPU"): Way(picture, refused="no NVIDIA driver here"),
+    ("performance", "Needs the variant of the page Quantise, and minutes"): Way(
+        before=INT4, slow=True
+    ),
+    ("published", "Needs the published weights"): Way(masked_models, instead={"768x512": "128x96"}),
+    ("quality", "Needs qemu-user, and minutes"): Way(
+        before=OWN_BUNDLE,
+        instead={".venv/bin/python": sys.executable},
+        programs=("qemu-x86_64",),
+        slow=True,
+    ),
+    ("quality", "Needs espeak-ng, flite and npm"): Way(
+        programs=("espeak-ng", "flite", "npm"), modules=("hibari",), slow=True
+    ),
+    ("quality", "Needs the data, and about four hours of one core"): Way(
+        emoji_data, instead={TRAIN: f"{TRAIN} --batch-size 2 --steps 2"}, slow=True
+    ),
+    ("quantise", "Needs minutes of calibration"): Way(
+        instead={"demo/int4": "demo/int4-gptq"}, slow=True
+    ),
+    ("your-model", "Needs a Qwen2 of the recipe's sizes"): Way(qwen2),
+    ("your-model", "Needs FUDOKI's released weights"): Way(fudoki),
+}
