@@ -200,7 +200,7 @@ def _gather_elements(node: Node, given: Given) -> list[Known]:
 def _affine(node: Node, given: Given) -> list[Known]:
     value, weight = value_of(given, 0), value_of(given, 1)
     if len(value.dims) != 2 or len(weight.dims) != 2:
-        raise InputError("matrices of another rank than 2")
+        raise InputError("matrices that do not have rank 2")
     inner, outer = weight.dims[::-1] if node.attributes.get("transB") else weight.dims
     if (value.dims[1] != inner).any():
         raise InputError("shapes that do not fit each other")
