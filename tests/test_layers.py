@@ -59,7 +59,6 @@ MAY_IMPORT = {
     **{
         f"checkpoints.{name}": BASE | {"checkpoints"} | IMPORTING
         for name in (
-            "hub",
             "importing",
             "layouts",
             "pickled",
@@ -90,10 +89,11 @@ MAY_IMPORT = {
     "models": MODEL,
     "models.initial": MODEL | IMPORTING,
     "train": MODEL | {"media"},
+    "hub": STORED,
     "search": RUN | {"media"},
-    "api": RUN | {"media", "search", "runtimes.choice", "measure"},
+    "api": RUN | {"hub", "media", "search", "runtimes.choice", "measure"},
     "measure": RUN,
-    "serve": RUN | {"api", "media"},
+    "serve": RUN | {"api", "hub", "media"},
     "verify": RUN
     | {
         "bundle.onnx_graph",
@@ -112,7 +112,7 @@ MAY_IMPORT = {
         RUN
         | {
             "bundle.onnx_graph",
-            "checkpoints.hub",
+            "hub",
             "checkpoints.importing",
             "media",
             "api",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import json
 import shutil
@@ -83,6 +84,7 @@ def import_model(
     copy: bool = False,
     overwrite: bool = False,
     image_tokenizer: Path | None = None,
+    hub: str | None = None,
     parts: Mapping[str, Path] | None = None,
 ) -> ImportReport:
     """Write a model directory at `out`: a config, and import.json with the source's tensors and the
@@ -91,8 +93,9 @@ def import_model(
     Every tensor of the source is used, or listed as unused with the reason. Nothing is written
     unless every tensor of the model exists in the config's shape. `copy` copies the files too.
     `image_tokenizer` is the folder of a model's image tokenizer, where that is published
-    separately; `parts` has those of other parts by name. UsageError: unknown layout or part, `out`
-    exists. InputError: the source is wrong.
+    separately; `parts` has those of other parts by name. `hub` names where the source came from,
+    and is recorded. UsageError: unknown layout or part, `out` exists. InputError: the source is
+    wrong.
     """
     _check_name(layout)
     folders = {name: path.resolve() for name, path in (parts or {}).items()}
@@ -111,6 +114,7 @@ def import_model(
         origins, notes = _tables(opened, made, shapes, origins, part)
         origins |= _made(made, shapes, part)
         record = _record(opened, name, made, origins, unused | notes, part, copy)
+        record = dataclasses.replace(record, hub=hub)
         if not made.part:
             _write_json(part / "config.json", ModelConfig.from_json(made.config).to_json())
         _write_json(part / RECORD, record.to_json())
