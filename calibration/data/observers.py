@@ -35,7 +35,8 @@ Progress = Callable[[int, int, str], None]
 SEQUENCES: Final = 8
 TIMELESS: Final = (
     ComponentName.IMAGE_ENCODER, ComponentName.IMAGE_DECODER, ComponentName.IMAGE_QUANTISER,
-    ComponentName.AUDIO_ENCODER, ComponentName.AUDIO_DECODER,
+    ComponentName.AUDIO_ENCODER, ComponentName.AUDIO_DECODER, ComponentName.AUDIO_QUANTISER,
+    *ComponentName.SPEECH,
 )  # fmt: skip
 MOST: Final = 2**40  # of a dimension that nothing bounds
 

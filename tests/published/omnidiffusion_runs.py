@@ -16,13 +16,14 @@ from nextomni_edge.generate.batch import Batch
 from nextomni_edge.generate.meter import Meter
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.speech import SpeechNoise
 from nextomni_edge.generate.steps import StepRecord
 from nextomni_edge.generate.unmask import Unmasking
 from nextomni_edge.tokens import omnidiffusion
 from nextomni_edge.tokens.chat import Part, Turn
 from nextomni_edge.tokens.omnidiffusion import conversation, respond
 from nextomni_edge.tokens.sequence import Segment, Sequence
-from tests.published.goldens import Array, arrays, read
+from tests.published.goldens import Array, arrays, clip, read
 from tests.published.runs import Recorded, of_run
 
 NAMES = ("vqa", "tts", "tts_boa", "asr", "t2i", "t2i_cfg", "s2i_cfg", "svqa")
@@ -128,3 +129,19 @@ def runs() -> Iterator[OmniRun]:
     for name in NAMES:
         states = of_run("omnidiffusion", f"traj.{name}")["states"].astype(np.int64)
         yield OmniRun(name, trajectories[name], states)
+
+
+def heard(kind: str, name: str) -> Array:
+    """One channel at 16 kHz, as the authors' code hears it: the tokenizer the first channel,
+    SenseVoice the mean. Their resampling is recorded."""
+    golden = arrays("omnidiffusion")
+    if f"{kind}.{name}.resampled" in golden:
+        found = golden[f"{kind}.{name}.resampled"]
+        return found[0] if found.ndim == 2 else found
+    samples, rate = clip(f"{kind}.{name}")
+    assert rate == 16_000
+    return samples[0]
+
+
+def noise_of(golden: dict[str, Array]) -> SpeechNoise:
+    return SpeechNoise(golden["z"], golden["phase"], golden["sine_noise"])

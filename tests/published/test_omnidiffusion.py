@@ -55,7 +55,7 @@ def test_a_recorded_run_repeats_state_for_state(run: OmniRun) -> None:
 def test_every_bound_of_the_page_holds_for_omnidiffusion() -> None:
     found = list(omnidiffusion_rows())
     assert [row for row in found if not row[1] <= row[2]] == []
-    assert len(found) == 8
+    assert len(found) == 29
 
 
 @pytest.mark.parametrize("name", DREAMS)

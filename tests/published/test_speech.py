@@ -26,8 +26,9 @@ from nextomni_edge.generate.speech import (
 from nextomni_edge.models import networks
 from nextomni_edge.models.omnidiffusion import OmniDiffusionModel
 from nextomni_edge.tokens import audio, fbank
-from tests.published.goldens import Array, arrays, clip, close
+from tests.published.goldens import Array, arrays, close
 from tests.published.models import imported
+from tests.published.omnidiffusion_runs import heard, noise_of
 from tests.published.runs import of_run
 
 CLIPS, HEARD, SPOKEN = ("S1", "S2", "S3", "S4"), ("A", "B", "C"), ("0", "1")
@@ -52,20 +53,8 @@ def speech() -> SpeechConfig:
     return found
 
 
-def waveform(kind: str, name: str) -> Array:
-    """One channel at 16 kHz, as the authors' code hears it: the tokenizer the first channel,
-    SenseVoice the mean. Their resampling is recorded."""
-    golden = arrays("omnidiffusion")
-    if f"{kind}.{name}.resampled" in golden:
-        found = golden[f"{kind}.{name}.resampled"]
-        return found[0] if found.ndim == 2 else found
-    samples, rate = clip(f"{kind}.{name}")
-    assert rate == 16_000
-    return samples[0]
-
-
 def pieces(name: str) -> list[tuple[Array, Array]]:
-    return audio.tokenizer_pieces(waveform("st", name), model().config.audio, speech())
+    return audio.tokenizer_pieces(heard("st", name), model().config.audio, speech())
 
 
 @pytest.mark.parametrize("name", CLIPS)
@@ -87,7 +76,7 @@ def test_the_log_mel_of_a_sound(name: str) -> None:
 @pytest.mark.parametrize("name", CLIPS)
 def test_the_codes_of_a_sound(name: str) -> None:
     golden = arrays("omnidiffusion")
-    found = model().quantise_audio(waveform("st", name))
+    found = model().quantise_audio(heard("st", name))
     np.testing.assert_array_equal(found[:, 0], golden[f"st.{name}.codes"])
     if f"st.{name}.prequant" in golden:
         ((mel, mask),) = pieces(name)
@@ -108,11 +97,11 @@ def test_sounds_of_a_batch_have_their_own_codes() -> None:
 def test_the_filter_bank_of_a_sound(name: str) -> None:
     """Without dither, and with the recorded one, which the authors' code draws in every call."""
     golden, listener = arrays("omnidiffusion"), speech().listener
-    heard = waveform("sv", name)
-    close(fbank.features(heard, listener), golden[f"sv.{name}.fbank_nodither"], FBANK)
+    given = heard("sv", name)
+    close(fbank.features(given, listener), golden[f"sv.{name}.fbank_nodither"], FBANK)
     if f"sv.{name}.dither_noise" in golden:
         dither = golden[f"sv.{name}.dither_noise"].astype(np.float64)
-        close(fbank.features(heard, listener, dither), golden[f"sv.{name}.fbank"], FBANK)
+        close(fbank.features(given, listener, dither), golden[f"sv.{name}.fbank"], FBANK)
 
 
 @torch.inference_mode()
@@ -136,9 +125,9 @@ def test_rounding_is_torchs() -> None:
     expected = torch.from_numpy(values).bfloat16().float().numpy()
     np.testing.assert_array_equal(fbank.bfloat16(values), expected)
     rounded = dataclasses.replace(speech().listener, rounded=True)
-    heard = waveform("sv", "A")
+    given = heard("sv", "A")
     np.testing.assert_array_equal(
-        fbank.features(heard, rounded), fbank.bfloat16(fbank.features(heard, speech().listener))
+        fbank.features(given, rounded), fbank.bfloat16(fbank.features(given, speech().listener))
     )
 
 
@@ -190,10 +179,6 @@ class Watched(Speaker):
             return super().spectrum(codes, noise)
         finally:
             self.session = inner
-
-
-def noise_of(golden: dict[str, Array]) -> SpeechNoise:
-    return SpeechNoise(golden["z"], golden["phase"], golden["sine_noise"])
 
 
 @torch.inference_mode()
