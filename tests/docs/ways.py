@@ -162,6 +162,7 @@ WAYS: Final[dict[tuple[str, str], Way]] = {
     ),
     ("start", "Needs a package registry"): Way(checkout, before=FRESH_ENVIRONMENT, slow=True),
     ("start", "Needs the Hugging Face hub, and a token of yours in HF_TOKEN"): Way(during=hub),
+    ("start", "Needs openssl"): Way(programs=("openssl",)),
     ("devices", "Needs a minute of measuring"): Way(),
     ("devices", "Needs llama.cpp, which the extra gguf compiles in about six minutes"): Way(
         modules=("llama_cpp", "gguf"), instead={"demo/gguf": "demo/gguf-q8"}, slow=True
