@@ -136,6 +136,7 @@ DEVICE = BASE | {
     "media",
     "search",
     "api",
+    "hub",
     "measure",
     "pack",
     "serve",
@@ -167,6 +168,8 @@ DEVICE_LIBRARIES = {
     "llama_cpp",
     "openvino",
     "coremltools",
+    "huggingface_hub",
+    "model_signing",
 }
 # A server runs where a bundle does, and uses these libraries besides.
 SERVER_LIBRARIES = {
@@ -174,6 +177,8 @@ SERVER_LIBRARIES = {
 }  # fmt: skip
 VENDORS = {
     **{library: {"serve"} for library in SERVER_LIBRARIES},
+    "huggingface_hub": {"hub"},
+    "model_signing": {"bundle.trust"},
     "onnxruntime": {"runtimes.onnx"},
     "openvino": {"runtimes.openvino"},
     "tensorrt": {"runtimes.tensorrt"},

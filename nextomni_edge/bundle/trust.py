@@ -78,7 +78,7 @@ def check_signature(path: Path, public_key: Path) -> None:
 
 
 def _hashed(path: Path, *more: Path) -> Config:
-    """Every file but the signature and what stands beside a bundle. A hub's cache has links."""
+    """Every file but the signature and what is no part of a bundle. A hub's cache has links."""
     from model_signing.hashing import Config
 
     aside = [Path(name) for name in walk(path) if beside(name)]
