@@ -33,6 +33,7 @@ IMPORTING = {
     "checkpoints.pickled",
     "checkpoints.published_config",
     "checkpoints.source",
+    "checkpoints.yaml_config",
 }
 RUN = STORED | {
     "tokens", "flow", "generate", "tasks", "runtimes.base", "runtimes.machine", "runtimes.state",
@@ -57,7 +58,14 @@ MAY_IMPORT = {
     "checkpoints": BASE,
     **{
         f"checkpoints.{name}": BASE | {"checkpoints"} | IMPORTING
-        for name in ("importing", "layouts", "pickled", "published_config", "source")
+        for name in (
+            "importing",
+            "layouts",
+            "pickled",
+            "published_config",
+            "source",
+            "yaml_config",
+        )
     },
     "bundle": BASE | {"checkpoints"},
     "bundle.onnx_graph": STORED,
@@ -136,6 +144,7 @@ DEVICE = BASE | {
     "media",
     "search",
     "api",
+    "hub",
     "measure",
     "pack",
     "serve",
@@ -167,6 +176,8 @@ DEVICE_LIBRARIES = {
     "llama_cpp",
     "openvino",
     "coremltools",
+    "huggingface_hub",
+    "model_signing",
 }
 # A server runs where a bundle does, and uses these libraries besides.
 SERVER_LIBRARIES = {
@@ -174,6 +185,8 @@ SERVER_LIBRARIES = {
 }  # fmt: skip
 VENDORS = {
     **{library: {"serve"} for library in SERVER_LIBRARIES},
+    "huggingface_hub": {"hub"},
+    "model_signing": {"bundle.trust"},
     "onnxruntime": {"runtimes.onnx"},
     "openvino": {"runtimes.openvino"},
     "tensorrt": {"runtimes.tensorrt"},

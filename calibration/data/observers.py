@@ -28,13 +28,15 @@ from nextomni_edge.generate.rows import Layout
 from nextomni_edge.graphs import graph_specs
 from nextomni_edge.runtimes.base import Array, Session, runtime
 from nextomni_edge.spec import ComponentName, Dim, GraphSpec, TensorSpec
+from nextomni_edge.tokens.omnidiffusion import codes, content
 
 Progress = Callable[[int, int, str], None]
 
 SEQUENCES: Final = 8
 TIMELESS: Final = (
     ComponentName.IMAGE_ENCODER, ComponentName.IMAGE_DECODER, ComponentName.IMAGE_QUANTISER,
-    ComponentName.AUDIO_ENCODER, ComponentName.AUDIO_DECODER,
+    ComponentName.AUDIO_ENCODER, ComponentName.AUDIO_DECODER, ComponentName.AUDIO_QUANTISER,
+    *ComponentName.SPEECH,
 )  # fmt: skip
 MOST: Final = 2**40  # of a dimension that nothing bounds
 
@@ -169,7 +171,7 @@ class _Replay:
 
     def _forward(self, samples: list[Sample]) -> None:
         model, layout = self.model, Layout.of(samples[0].sequence)
-        head = f"{layout.modality}_head"
+        head = f"{model.served(layout.modality)}_head"
         if not self._watched & {
             ComponentName.BACKBONE,
             head,
@@ -199,6 +201,10 @@ class _Replay:
         ]
         for index, tokens in zip(trajectory.sequence.generated(), trajectory.finished, strict=True):
             modality = trajectory.sequence.segments[index].modality
+            if model.config.mixes and modality != "text":
+                if not len(codes(modality, tokens, model.config)):
+                    continue
+                tokens = np.asarray(content(modality, tokens, model.config).value)
             if modality != "text":
                 calls.append(
                     (
