@@ -92,7 +92,8 @@ test-swift: swift-on-path $(STAMP)
 swift-on-path:
 	@command -v swift >/dev/null || { echo "error: no swift on PATH; install Swift 6, from swift.org or as Debian's package swiftlang" >&2; exit 5; }
 
-# The ends of what pyproject.toml allows, each in an environment of its own. torch is pinned, and the same in all.
+# The ends of what pyproject.toml allows, each in an environment of its own. torch is pinned, and the same in all. An end takes five
+# minutes of a processor: these tests use every library that has a floor. Each environment traces models of its own, hence the time-out.
 FLOORS := build/floors
 FLOOR_TESTS := tests/cli/test_root.py tests/cli/test_run.py tests/media tests/bundle/test_bundle.py \
 	tests/calibration/test_quantize.py tests/runtimes/test_onnx.py tests/tokens \
@@ -102,7 +103,7 @@ test-floors: $(FLOORS)/lowest.ok $(FLOORS)/newest.ok $(FLOORS)/transformers4.ok 
 
 $(FLOORS)/transformers4.ok $(FLOORS)/transformers5.ok: FLOOR_TESTS = $(PUBLISHED_TESTS)
 $(FLOORS)/%.ok: $(FLOORS)/%/.installed
-	PYTHONPATH=. $(FLOORS)/$*/bin/python -m pytest -q -m "not slow" -p no:cacheprovider $(FLOOR_TESTS)
+	PYTHONPATH=. $(FLOORS)/$*/bin/python -m pytest -q -m "not slow" --timeout 1200 -p no:cacheprovider $(FLOOR_TESTS)
 	touch $@
 
 .PRECIOUS: $(FLOORS)/%/.installed

@@ -30,7 +30,7 @@ COMMANDS: dict[str, str] = {
     "search": "search index M --bundle B --index T/index",
     "inspect": "inspect B",
     "verify": "verify B",
-    "calibrate": "calibrate B -o T/set --bins 2",
+    "calibrate": "calibrate B -o T/set --bins 2 --random 1",
     "quantize": "quantize B -o T/int8 --recipe int8-dynamic",
     "report": "report B B -o T/report --no-record --rounds 1",
     "bench": "bench B --task text-to-text --rounds 1",
