@@ -197,16 +197,12 @@ class _Replay:
         calls += [
             (ComponentName.AUDIO_ENCODER, model.encode_audio, clip) for clip in trajectory.log_mel
         ]
-        for index, tokens in zip(trajectory.sequence.generated(), trajectory.finished, strict=True):
-            modality = trajectory.sequence.segments[index].modality
-            if modality != "text":
-                calls.append(
-                    (
-                        f"{modality}_decoder",
-                        functools.partial(model.decode, modality),
-                        tokens,
-                    )
-                )
+        modality = Layout.of(trajectory.sequence).modality
+        if modality != "text":
+            whole = model.config.network == "unified"  # whose pictures may be segments, row by row
+            for tokens in [model.image_grid(trajectory.finished)] if whole else trajectory.finished:
+                decode = functools.partial(model.decode, modality)
+                calls.append((f"{modality}_decoder", decode, tokens))
         self.bins = [0]
         for component, call, array in calls:
             if component in self._watched:
