@@ -57,7 +57,7 @@ MAY_IMPORT = {
     "checkpoints": BASE,
     **{
         f"checkpoints.{name}": BASE | {"checkpoints"} | IMPORTING
-        for name in ("hub", "importing", "layouts", "pickled", "published_config", "source")
+        for name in ("importing", "layouts", "pickled", "published_config", "source")
     },
     "bundle": BASE | {"checkpoints"},
     "bundle.onnx_graph": STORED,
@@ -81,10 +81,11 @@ MAY_IMPORT = {
     "models": MODEL,
     "models.initial": MODEL | IMPORTING,
     "train": MODEL | {"media"},
+    "hub": STORED,
     "search": RUN | {"media"},
-    "api": RUN | {"media", "search", "runtimes.choice", "measure"},
+    "api": RUN | {"hub", "media", "search", "runtimes.choice", "measure"},
     "measure": RUN,
-    "serve": RUN | {"api", "media"},
+    "serve": RUN | {"api", "hub", "media"},
     "verify": RUN
     | {
         "bundle.onnx_graph",
@@ -103,7 +104,7 @@ MAY_IMPORT = {
         RUN
         | {
             "bundle.onnx_graph",
-            "checkpoints.hub",
+            "hub",
             "checkpoints.importing",
             "media",
             "api",

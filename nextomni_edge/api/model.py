@@ -23,6 +23,7 @@ from nextomni_edge.errors import UsageError
 from nextomni_edge.files import StrPath
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.steps import run_through
+from nextomni_edge.hub.download import located
 from nextomni_edge.runtimes.base import Compute, Execution
 from nextomni_edge.search.update import Progress, embed_part
 from nextomni_edge.threads import MAX_THREADS
@@ -55,17 +56,19 @@ def load(
     verify_hashes: "always" reads and hashes every byte of the bundle; "once" leaves out the files
     that did not change since they were hashed.
 
-    A model directory (config.json and safetensors) loads too, in PyTorch.
+    A model directory (config.json and safetensors) loads too, in PyTorch. `hf:OWNER/NAME` and
+    `hf:OWNER/NAME@REVISION` name a bundle on the hub, which is fetched to the hub library's cache.
 
-    InputError: neither of the two, or damaged. MissingRuntimeError: the runtime or the device is
-    not here. UsageError: the runtime does not read this bundle, or `threads` is out of range.
+    InputError: neither of the two, damaged, or not on the hub. MissingRuntimeError: the runtime or
+    the device is not here. UsageError: the runtime does not read this bundle, or `threads` is out
+    of range.
 
     >>> import nextomni_edge as ne
     >>> model = ne.load("demo/bundle")
     >>> print(model.generate("draw rocket, noto style", to="image", seed=7).modality)
     image
     """
-    where = Path(path)
+    where = located(path)
     folder = None if cache is None else Path(cache)
     if threads is not None and not 1 <= threads <= MAX_THREADS:
         raise UsageError(f"threads is {threads}, expected 1 to {MAX_THREADS}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import json
 import shutil
@@ -81,6 +82,7 @@ def import_model(
     copy: bool = False,
     overwrite: bool = False,
     image_tokenizer: Path | None = None,
+    hub: str | None = None,
 ) -> ImportReport:
     """Write a model directory at `out`: a config, and import.json with the source's tensors and the
     digests of its files.
@@ -88,7 +90,8 @@ def import_model(
     Every tensor of the source is used, or listed as unused with the reason. Nothing is written
     unless every tensor of the model exists in the config's shape. `copy` copies the files too.
     `image_tokenizer` is the folder of a model's image tokenizer, where that is published
-    separately. UsageError: unknown layout, `out` exists. InputError: the source is wrong.
+    separately. `hub` names where the source came from, and is recorded. UsageError: unknown layout,
+    `out` exists. InputError: the source is wrong.
     """
     _check_name(layout)
     given = [source, *([image_tokenizer] if image_tokenizer else [])]
@@ -104,6 +107,7 @@ def import_model(
     with output_directory(out, MODEL_DIRECTORY, given, overwrite) as part:
         origins, notes = _tables(opened, made, shapes, origins, part)
         record = _record(opened, name, made, origins, unused | notes, part, copy)
+        record = dataclasses.replace(record, hub=hub)
         if not made.part:
             _write_json(part / "config.json", ModelConfig.from_json(made.config).to_json())
         _write_json(part / RECORD, record.to_json())

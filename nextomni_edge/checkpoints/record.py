@@ -52,6 +52,7 @@ class ImportRecord:
     """The whole of import.json. `unused` gives each unused source tensor with the reason.
 
     `part` is set where the source is not a whole model: the config sections that it determines.
+    `hub` is the repository and commit that the source was fetched from, as `hf:OWNER/NAME@COMMIT`.
     """
 
     format: Literal["nextomni-edge-import"]
@@ -62,12 +63,15 @@ class ImportRecord:
     unused: dict[str, str] = field(default_factory=dict)
     tokenizer: str | None = None
     part: dict[str, object] | None = None
+    hub: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         data = dataclasses.asdict(self)
         for origin in data["tensors"].values():
             if origin["first"] is None:
                 del origin["first"]
+        if self.hub is None:
+            del data["hub"]
         return data
 
 

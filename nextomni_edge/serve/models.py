@@ -17,6 +17,8 @@ from nextomni_edge.bundle import Bundle
 from nextomni_edge.bundle.parity import parity_lines
 from nextomni_edge.errors import UsageError
 from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.hub.download import located
+from nextomni_edge.hub.reference import reference
 from nextomni_edge.serve.failures import Refusal
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -106,11 +108,13 @@ class Models:
 
 
 def name_and_path(word: str) -> tuple[str, Path]:
-    """`NAME=BUNDLE`, or a bundle whose folder's name is its own. UsageError: a name that cannot
-    stand in an address."""
+    """`NAME=BUNDLE`, or a bundle whose folder or repository has a name of its own. UsageError: a
+    name that cannot stand in an address."""
     given, equals, place = word.partition("=")
-    path = Path(place if equals else word)
-    name = given if equals else path.resolve().name
+    named = place if equals else word
+    path, asked = located(named), reference(named)
+    own = asked.repository.rpartition("/")[2] if asked else path.resolve().name
+    name = given if equals else own
     if not NAME.fullmatch(name):
         raise UsageError(
             f"{name[:80]!a}: expected a name of letters, digits, '.', '_' and '-'; write"

@@ -9,11 +9,8 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from nextomni_edge.checkpoints import hub
 from tests.calls import Invoke, answered, refused
 from tests.models.fudoki_oracle import fudoki_source
-
-REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture
@@ -122,46 +119,3 @@ def test_an_export_of_another_file_than_was_imported_is_refused(
         *changed,
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "source"]
-
-
-def test_a_hub_id_is_pinned(
-    invoke: Invoke, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The hub itself is not reached: its download is replaced by a folder that is there."""
-    refused(invoke("import", "someone/model", "-o", tmp_path / "model"), 2, "needs --revision")
-    refused(
-        invoke("import", "someone/model", "-o", tmp_path / "model", "--revision", "main"),
-        2,
-        "names such as 'main' can move",
-    )
-    asked: list[tuple[str, str]] = []
-
-    def download(repository: str, revision: str, allow_patterns: list[str]) -> str:
-        asked.append((repository, revision))
-        assert not [pattern for pattern in allow_patterns if pattern.endswith((".py", ".bin"))]
-        if repository == "someone/gone":
-            raise OSError("404\nnot found")
-        return str(source)
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    assert (
-        answered(
-            invoke(
-                "import",
-                "someone/model",
-                "-o",
-                tmp_path / "model",
-                "--revision",
-                REVISION,
-                "--json",
-            )
-        )["layout"]
-        == "fudoki"
-    )
-    assert asked == [("someone/model", REVISION)]
-    refused(
-        invoke("import", "someone/gone", "-o", tmp_path / "m", "--revision", REVISION),
-        3,
-        "cannot be fetched (404 not found)",
-    )
-    assert hub.REPOSITORY.fullmatch("../model") is None

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import EXPORT, ROOT
+from tests.docs.pages import EXPORT, ROOT, Run
 
 Made = Callable[[str, Callable[[Path], object]], Path]
-Run = Callable[[Path, list[str]], str]
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+Run = Callable[[Path, list[str]], str]  # a command in a folder, and what it prints
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
     ROOT / "README.md",

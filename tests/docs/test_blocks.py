@@ -10,8 +10,7 @@ import click
 import pytest
 
 from nextomni_edge.cli.root import VERBS, root
-from tests.docs.conftest import Run
-from tests.docs.pages import EXPORT, PAGES, Block, blocks, every_page
+from tests.docs.pages import EXPORT, PAGES, Block, Run, blocks, every_page
 
 LANGUAGES = {"sh", "python", "text", "bash", "fish"}  # the last two are lines for a start file
 PRINTS = re.compile(r"\s+# prints: (.+)$")

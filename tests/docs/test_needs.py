@@ -16,8 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.conftest import Run
-from tests.docs.pages import PAGES, Block, blocks
+from tests.docs.pages import PAGES, Block, Run, blocks
 from tests.docs.ways import WAYS, Way
 
 # the server's page: its first block is the server that the others ask
@@ -67,10 +66,11 @@ def test_a_block_that_needs_something_runs(
     way, block = WAYS[page, title], needy(page)[page, title]
     skip_unless_installed(way)
     script = f"set -eo pipefail\n{way.before}{replaced(block.text, dict(way.instead))}"
-    done = subprocess.run(
-        ["bash", "-c", script], cwd=way.prepare(workspace), env=environment,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    with way.during(workspace) as variables:
+        done = subprocess.run(
+            ["bash", "-c", script], cwd=way.prepare(workspace), env=environment | variables,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
     if way.refused and done.returncode:
         assert done.returncode == RUNTIME_MISSING and way.refused in done.stderr, done.stderr
     else:

@@ -6,10 +6,12 @@ steps. A line that needs a GPU must say so where there is none.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -24,6 +26,12 @@ def nothing(workspace: Path) -> Path:
     return workspace
 
 
+@contextlib.contextmanager
+def alone(workspace: Path) -> Iterator[dict[str, str]]:
+    """Nothing runs next to the block."""
+    yield {}
+
+
 @dataclass(frozen=True)
 class Way:
     """How one block runs.
@@ -31,7 +39,8 @@ class Way:
     `prepare` puts what stands for the missing part into the workspace and returns the folder to run
     in. `instead` maps words of the block to what is run for them. `before` are lines of the shell
     that run first. `programs` and `modules` must be installed, or the test is skipped and says so.
-    `refused` is what the block says, with exit code 5, on a machine without the device it needs.
+    `during` runs next to the block, and gives it variables. `refused` is what the block says, with
+    exit code 5, on a machine without the device it needs.
     """
 
     prepare: Callable[[Path], Path] = nothing
@@ -40,6 +49,7 @@ class Way:
     programs: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     refused: str = ""
+    during: Callable[[Path], AbstractContextManager[dict[str, str]]] = alone
     slow: bool = False
 
 
@@ -129,6 +139,20 @@ OWN_BUNDLE: Final = (
 INT4: Final = (
     "test -d demo/int4 || nextomni-edge quantize demo/bundle -o demo/int4 --recipe int4-rtn\n"
 )
+
+
+@contextlib.contextmanager
+def hub(workspace: Path) -> Iterator[dict[str, str]]:
+    """A server that answers as the hub does, with LLaDA's small checkpoint under its own name."""
+    from tests.hub.server import TOKEN, Repository, serving
+
+    with serving() as started:
+        files = {path.name: path.read_bytes() for path in (PUBLISHED / "llada").iterdir()}
+        started.repositories["GSAI-ML/LLaDA-8B-Instruct"] = Repository()
+        started.repositories["GSAI-ML/LLaDA-8B-Instruct"].commit(files)
+        yield {"HF_ENDPOINT": started.address, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
+
+
 TRAIN: Final = "--out runs/emoji"
 WAYS: Final[dict[tuple[str, str], Way]] = {
     ("README", "Needs a package registry, and minutes"): Way(checkout, before=FRESH, slow=True),
@@ -137,6 +161,7 @@ WAYS: Final[dict[tuple[str, str], Way]] = {
         picture, modules=("llama_cpp", "gguf", "coremltools", "tensorrt_rtx"), slow=True
     ),
     ("start", "Needs a package registry"): Way(checkout, before=FRESH_ENVIRONMENT, slow=True),
+    ("start", "Needs the Hugging Face hub, and a token of yours in HF_TOKEN"): Way(during=hub),
     ("devices", "Needs a minute of measuring"): Way(),
     ("devices", "Needs llama.cpp, which the extra gguf compiles in about six minutes"): Way(
         modules=("llama_cpp", "gguf"), instead={"demo/gguf": "demo/gguf-q8"}, slow=True

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from nextomni_edge.cli import numbers
+from nextomni_edge.cli.bundle_path import BUNDLE
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.generation import generation_options, request_of
 from nextomni_edge.cli.model import choose_runtime, open_model, runtime_options
@@ -33,9 +34,7 @@ SWITCHES: Final = {"on": True, "off": False}
 
 
 @click.command()
-@click.argument(
-    "bundles", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="BUNDLE..."
-)
+@click.argument("bundles", type=BUNDLE, nargs=-1, required=True, metavar="BUNDLE...")
 @click.option(
     "--task",
     "task_name",

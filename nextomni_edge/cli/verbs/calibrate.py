@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nextomni_edge.cli import numbers
+from nextomni_edge.cli.bundle_path import BUNDLE
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.model import threads_option
 from nextomni_edge.errors import UsageError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=BUNDLE)
 @click.option(
     "-o",
     "--output",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from nextomni_edge.api.settings import MODALITIES, Request
+from nextomni_edge.cli.bundle_path import BUNDLE
 from nextomni_edge.cli.console import Console, common_options
 from nextomni_edge.cli.generation import generation_options, request_of, watch
 from nextomni_edge.cli.headings import HeadedCommand, under
@@ -139,7 +140,7 @@ class Conversation:
 
 
 @click.command(cls=HeadedCommand)
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=BUNDLE)
 @under("Answer")(
     "--to",
     "kind",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
+from nextomni_edge.cli.bundle_path import BUNDLE
 from nextomni_edge.cli.console import Console, Line, common_options
 from nextomni_edge.cli.model import runtime_options
 from nextomni_edge.errors import GateError, MissingRuntimeError, NextOmniError
@@ -59,7 +60,7 @@ class Check:
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path), required=False)
+@click.argument("bundle", type=BUNDLE, required=False)
 @click.option(
     "--allow-unchecked",
     is_flag=True,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nextomni_edge.cli.bundle_path import BUNDLE
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.model import hashes_option, load_model, runtime_options
 from nextomni_edge.cli.streams import argument_text
@@ -32,7 +33,7 @@ class Item:
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=BUNDLE)
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--text", multiple=True, help="A text to embed; texts come after the files.")
 @click.option(

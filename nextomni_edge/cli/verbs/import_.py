@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
+from nextomni_edge.errors import InputError
 from nextomni_edge.extras import needs_extra
 from nextomni_edge.files import check_output
 
@@ -38,7 +39,6 @@ from nextomni_edge.files import check_output
     metavar="FOLDER",
     help="Of MMaDA or Lumina-DiMOO, where it is published apart; vqvae and magvitv2 are found.",
 )
-@click.option("--revision", metavar="COMMIT", help="Of a hub id, the 40 hex digits of a commit.")
 @click.option(
     "--overwrite", is_flag=True, help="Replace a directory; it stays whole until the new one is."
 )
@@ -50,10 +50,13 @@ def import_(
     layout: str,
     copy: bool,
     image_tokenizer: Path | None,
-    revision: str | None,
     overwrite: bool,
 ) -> None:
-    """Import SOURCE, a published checkpoint's folder (or a hub id), to a model directory.
+    """Import SOURCE, a published checkpoint's folder, to a model directory.
+
+    SOURCE may be a repository of the hub, hf:OWNER/NAME or hf:OWNER/NAME@REVISION. Its config,
+    tokenizer and safetensors files are fetched to the hub library's cache, and the commit is
+    recorded.
 
     Nothing is loaded and no code of SOURCE is run: the directory holds a config, and the names of
     SOURCE's tensors with the digests of its files. The layouts qwen2, llama, clip, siglip and
@@ -62,20 +65,36 @@ def import_(
     check_output(output, overwrite)
     with needs_extra("train", "torch"):
         from nextomni_edge.models.networks import expected_shapes
-    from nextomni_edge.checkpoints.hub import REPOSITORY, fetch
     from nextomni_edge.checkpoints.importing import import_model
 
-    folder = Path(source)
-    if not folder.exists() and REPOSITORY.fullmatch(source) and not source.startswith("."):
-        console.note(f"fetching {source} at {revision}", level=1)
-        folder = fetch(source, revision)
-    report = import_model(folder, output, expected_shapes, layout, copy, overwrite, image_tokenizer)
+    folder, origin = fetched(console, source)
+    report = import_model(
+        folder, output, expected_shapes, layout, copy, overwrite, image_tokenizer, origin
+    )
     lines = [
         f"{report.tensors} tensors, {report.parameters:,} parameters, layout {report.layout}",
         f"{report.referenced:,} bytes referred to in {folder}, {report.copied:,} in {output}",
         *(f"not used: {count} {what}" for what, count in reasons(report.unused).items()),
     ]
-    console.result({**vars(report), "out": str(output)}, "\n".join(lines))
+    console.result({**vars(report), "out": str(output), "hub": origin}, "\n".join(lines))
+
+
+def fetched(console: Console, source: str) -> tuple[Path, str | None]:
+    """The folder of a source, and the repository and commit that it was fetched from."""
+    from nextomni_edge.hub.reference import PREFIX, REPOSITORY, Reference, reference
+
+    asked = reference(source)
+    if asked is None:
+        if not Path(source).exists() and REPOSITORY.fullmatch(source):
+            raise InputError(
+                f"{source}: no such folder; a repository of the hub is named {PREFIX}{source}"
+            )
+        return Path(source), None
+    from nextomni_edge.hub.download import checkpoint
+
+    console.note(f"fetching {asked}", level=1)
+    found = checkpoint(asked)
+    return found.folder, str(Reference(asked.repository, found.commit))
 
 
 def reasons(unused: dict[str, str]) -> dict[str, int]:

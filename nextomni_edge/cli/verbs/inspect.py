@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from nextomni_edge.bundle.parity import parity_lines
+from nextomni_edge.cli.bundle_path import BUNDLE
 from nextomni_edge.cli.console import Console, common_options
 from nextomni_edge.cli.verbs.difference import (
     bits_text,
@@ -29,7 +30,7 @@ T = TypeVar("T")
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=BUNDLE)
 @click.option(
     "--diff",
     "other",

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
+from nextomni_edge.cli.bundle_path import BUNDLE
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.files import check_output
 from nextomni_edge.pack import TARGETS
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=BUNDLE)
 @click.option(
     "--for", "target", type=click.Choice(list(TARGETS)), required=True, help="The kind of device."
 )

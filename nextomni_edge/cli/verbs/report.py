@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nextomni_edge.cli import numbers
+from nextomni_edge.cli.bundle_path import BUNDLE
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.model import threads_option
 from nextomni_edge.errors import InputError, UsageError
@@ -23,9 +24,7 @@ MAX_QUALITY = 2**20
 
 
 @click.command()
-@click.argument(
-    "bundles", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="PARENT VARIANT..."
-)
+@click.argument("bundles", type=BUNDLE, nargs=-1, required=True, metavar="PARENT VARIANT...")
 @click.option(
     "-o",
     "--output",

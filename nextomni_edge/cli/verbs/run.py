@@ -12,6 +12,7 @@ import click
 
 from nextomni_edge.api.settings import MODALITIES, Request
 from nextomni_edge.cli import numbers
+from nextomni_edge.cli.bundle_path import BUNDLE
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.generation import generation_options, request_of, watch
 from nextomni_edge.cli.headings import HeadedCommand, under
@@ -115,7 +116,7 @@ class Wanted:
 
 
 @click.command(cls=InOrder)
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=BUNDLE)
 @the_prompt("--text", multiple=True, help="A text; - reads standard input.")
 @the_prompt("--image", multiple=True, metavar="FILE", help="A picture, any format Pillow reads.")
 @the_prompt(

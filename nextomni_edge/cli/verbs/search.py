@@ -10,6 +10,7 @@ import click
 
 from nextomni_edge.api.settings import MODALITIES
 from nextomni_edge.cli import numbers
+from nextomni_edge.cli.bundle_path import BUNDLE
 from nextomni_edge.cli.console import Command, Console, common_options
 from nextomni_edge.cli.model import hashes_option, load_model, runtime_options
 from nextomni_edge.cli.streams import argument_text
@@ -40,7 +41,7 @@ def index_options(command: Command) -> Command:
     )(command)
     return click.option(
         "--bundle",
-        type=click.Path(path_type=Path),
+        type=BUNDLE,
         required=True,
         envvar="NEXTOMNI_EDGE_BUNDLE",
         show_envvar=True,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nextomni_edge.cli.bundle_path import BUNDLE
 from nextomni_edge.cli.console import Console, common_options
 from nextomni_edge.cli.model import choose_runtime, runtime_options
 from nextomni_edge.errors import NextOmniError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=BUNDLE)
 @click.option(
     "--against",
     type=click.Path(path_type=Path),
