@@ -55,6 +55,8 @@ from nextomni_edge.export.coreml_weights import Compression, Like  # noqa: E402
 # bits. The second sorts the updates of a state, and in coremltools 9.0 stops where two other passes
 # have touched the operator before one (in float16).
 NOT_WITH_A_STATE: Final = {"common::add_int16_cast", "common::canonicalize_inplace_pattern"}
+# A product and a sum by channel, as GroupNorm ends, would become an operator of its own.
+NEVER: Final = {"common::fuse_elementwise_to_batchnorm"}
 PRECISIONS: Final = {
     "float32": coremltools.precision.FLOAT32,
     "float16": coremltools.precision.FLOAT16,
@@ -127,8 +129,7 @@ def _write_package(
     ]
     compression = Compression(like, component) if like else None
     pipeline = compression.pipeline() if compression else coremltools.PassPipeline()
-    if form.keeps:
-        pipeline.remove_passes(NOT_WITH_A_STATE)
+    pipeline.remove_passes(NEVER | NOT_WITH_A_STATE if form.keeps else NEVER)
     with _quiet():
         model = coremltools.convert(
             _program(_in_form(component, form)), convert_to="mlprogram",

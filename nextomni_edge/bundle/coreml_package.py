@@ -50,7 +50,7 @@ OPERATORS: Final = frozenset({
     "pad", "pixel_shuffle", "pow", "range_1d", "read_state", "real_div", "reduce_argmax",
     "reduce_l2_norm", "reduce_max", "reduce_mean", "reshape", "scaled_dot_product_attention",
     "select", "shape", "sign", "silu", "sin", "slice_by_index", "split", "sqrt", "square",
-    "squeeze", "stack", "sub", "tile", "transpose", "write_state",
+    "squeeze", "stack", "sub", "tile", "transpose", "upsample_nearest_neighbor", "write_state",
 })  # fmt: skip
 MAX_MODEL: Final = 64 * 2**20
 # what Core ML has for a spec's dtypes

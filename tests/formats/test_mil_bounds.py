@@ -8,7 +8,7 @@ from nextomni_edge.bundle.coreml_package import OPERATORS as ALLOWED
 from nextomni_edge.errors import InputError
 from nextomni_edge.formats.mil import _tensor_type
 from nextomni_edge.formats.protobuf import Budget, Message
-from nextomni_edge.runtimes.coreml.interpreter import OPERATORS
+from nextomni_edge.runtimes.coreml.operators import OPERATORS
 
 pytestmark = pytest.mark.usefixtures("within_bounds")
 

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 
 from nextomni_edge.errors import InputError
 from nextomni_edge.formats.mil import Blob, Constant, MilProgram, Operation
-from nextomni_edge.runtimes.coreml.interpreter import OPERATORS, Interpreter
+from nextomni_edge.runtimes.coreml.interpreter import Interpreter
+from nextomni_edge.runtimes.coreml.operators import OPERATORS
 
 RNG = np.random.default_rng(0)
 
