@@ -33,6 +33,7 @@ DTYPES: Final = {
 EXAMPLE_SIZES: Final = {
     "batch": 2, "rows": 3, "past": 5, "attended": 8, "length": 3,
     "height": 4, "width": 6, "pixel_height": 64, "pixel_width": 96,
+    "heard": 5, "heard_rows": 9, "frames": 7,
 }  # fmt: skip
 
 

@@ -33,6 +33,11 @@ class CommitConfig:
     row may be written before the last step. draw_temperature: of x_1, in place of the run's own,
     which then is the score's: 0 with score_noise "constant" is Dream's alg_temp. ends: ids that end
     the answer where one is the last of a finished block; what stands behind stays masked.
+
+    repeat_penalty: from the second step on, the logit of every symbol that the answer holds already
+    is divided by it, or multiplied where it is negative; `repeat_free` ids never are.
+    position_penalty: the same for all logits of the rows behind the first 100 masked ones: the
+    divisor grows from 1 to it at the last row (Omni-Diffusion).
     """
 
     count: Count = "even"
@@ -49,3 +54,6 @@ class CommitConfig:
     early: bool = field(default=False, metadata=OPTIONAL)
     draw_temperature: float | None = field(default=None, metadata=OPTIONAL)
     ends: tuple[int, ...] = field(default=(), metadata=OPTIONAL)
+    repeat_penalty: float = field(default=1.0, metadata=OPTIONAL)
+    repeat_free: tuple[int, ...] = field(default=(), metadata=OPTIONAL)
+    position_penalty: float = field(default=1.0, metadata=OPTIONAL)

@@ -3,11 +3,14 @@ shapes and wire names."""
 
 from __future__ import annotations
 
-from nextomni_edge.config import ModelConfig
+import math
+
+from nextomni_edge.config import ModelConfig, SpeechConfig
 from nextomni_edge.modalities.table import MODALITIES
 from nextomni_edge.spec import MAX_BATCH as MAX_BATCH
 from nextomni_edge.spec import ComponentName, Dim, GraphSpec, TensorSpec, Wire
 
+FRAMES_A_SECOND = 100  # of the filter bank that a listener reads
 MAX_SIDE = 256  # rows and columns of a grid of image codes of any size
 
 
@@ -18,14 +21,21 @@ def graph_specs(config: ModelConfig) -> dict[str, GraphSpec]:
         for name, record in MODALITIES.items()
         if record.codec and name in config.modalities
     ]
+    own = [] if config.mixes else coded  # with a table and a head of their own
     specs = [
-        _embed_text(config), *(_embed_codes(config, name) for name, _ in coded),
-        _backbone(config), _text_head(config), *(_code_head(config, name) for name, _ in coded),
+        _embed_text(config), *(_embed_codes(config, name) for name, _ in own),
+        _backbone(config), _text_head(config), *(_code_head(config, name) for name, _ in own),
         *(spec for _, codec in coded for spec in codec.specs(config)),
     ]  # fmt: skip
     if config.quantises and "image" in config.modalities:
         specs.append(_image_quantiser(config))
     return {spec.name: spec for spec in specs}
+
+
+def decoders(config: ModelConfig, modality: str) -> tuple[str, ...]:
+    """The components that turn a modality's codes into media."""
+    speaks = modality == "audio" and config.audio.speech is not None
+    return ComponentName.SPEECH if speaks else (f"{modality}_decoder",)
 
 
 def without_states(spec: GraphSpec) -> GraphSpec:
@@ -132,7 +142,7 @@ def _code_head(config: ModelConfig, modality: str) -> GraphSpec:
 def _pixels(config: ModelConfig) -> TensorSpec:
     """RGB in [-1, 1], of one size, or of `patch` pixels for each code of a grid of any size."""
     image = config.image
-    if config.network != "unified":
+    if not config.shares_vocabulary:
         return TensorSpec(Wire.PIXELS, "float32", (_batch(), 3, image.size, image.size))
     sides = (
         Dim(f"pixel_{side}", image.patch, MAX_SIDE * image.patch) for side in ("height", "width")
@@ -142,7 +152,7 @@ def _pixels(config: ModelConfig) -> TensorSpec:
 
 def _image_codes(config: ModelConfig) -> TensorSpec:
     codebooks = config.image.codebook.codebooks
-    if config.network != "unified":
+    if not config.shares_vocabulary:
         return TensorSpec(Wire.CODES, "int64", (_batch(), config.image.positions, codebooks))
     sides = (Dim(side, 1, MAX_SIDE) for side in ("height", "width"))
     return TensorSpec(Wire.CODES, "int64", (_batch(), *sides, codebooks))
@@ -184,6 +194,8 @@ def _audio_length(config: ModelConfig) -> Dim:
 
 def audio_codec(config: ModelConfig) -> list[GraphSpec]:
     """Encoder and decoder of sounds."""
+    if config.audio.speech is not None:
+        return speech_specs(config, config.audio.speech)
     return [_audio_encoder(config), _audio_decoder(config)]
 
 
@@ -209,3 +221,79 @@ def _audio_decoder(config: ModelConfig) -> GraphSpec:
         (_batch(), _audio_length(config), audio.frames_per_token * audio.hop),
     )
     return GraphSpec(ComponentName.AUDIO_DECODER, (_audio_codes(config),), (waveform,))
+
+
+def speech_specs(config: ModelConfig, speech: SpeechConfig) -> list[GraphSpec]:
+    """What hears and speaks: the listener's rows of the backbone, codes of a given sound, and the
+    four parts from codes to samples."""
+    return [_listener(config, speech), _audio_quantiser(config, speech), *_speaker(config, speech)]
+
+
+def _listener(config: ModelConfig, speech: SpeechConfig) -> GraphSpec:
+    """The query rows stand before those of the sound."""
+    listener, audio = speech.listener, config.audio
+    queries = len(listener.queries)
+    most = math.ceil(audio.max_seconds * FRAMES_A_SECOND / listener.every)
+    given, out = Dim("heard", 1, most), Dim("heard_rows", 1 + queries, most + queries)
+    return GraphSpec(
+        ComponentName.AUDIO_ENCODER,
+        (TensorSpec(Wire.FEATURES, "float32", (_batch(), given, listener.row_size)),),
+        (TensorSpec(Wire.EMBEDDINGS, "float32", (_batch(), out, config.backbone.hidden_size)),),
+    )
+
+
+def _audio_quantiser(config: ModelConfig, speech: SpeechConfig) -> GraphSpec:
+    """Log-mel of whole codes, and which rows of it are sound; one piece of a longer sound."""
+    tokenizer = speech.tokenizer
+    length = Dim("length", 1, tokenizer.positions // tokenizer.pool)
+    return GraphSpec(
+        ComponentName.AUDIO_QUANTISER,
+        (
+            TensorSpec(
+                Wire.LOG_MEL,
+                "float32",
+                (_batch(), length, 2 * tokenizer.pool, tokenizer.mels),
+            ),
+            TensorSpec(Wire.ATTENTION_MASK, "bool", (_batch(), length, tokenizer.pool)),
+        ),
+        (TensorSpec(Wire.CODES, "int64", (_batch(), length, 1)),),
+    )
+
+
+def _speaker(config: ModelConfig, speech: SpeechConfig) -> list[GraphSpec]:
+    """Codes to the flow's condition, its velocity, the pitch of a spectrogram, and its samples."""
+    mels, frame, audio = speech.flow.mels, speech.vocoder.frame, config.audio
+    batch, length = _batch(), _audio_length(config)
+    frames = Dim("frames", 1, math.ceil(audio.max_seconds * audio.sample_rate / frame) + 1)
+    condition = TensorSpec(Wire.CONDITION, "float32", (batch, 2 * mels, frames))
+    mel = TensorSpec(Wire.MEL, "float32", (batch, mels, frames))
+    waves = speech.vocoder.harmonics + 1
+    return [
+        GraphSpec(
+            ComponentName.SPEECH_CONDITION,
+            (
+                TensorSpec(Wire.CODES, "int64", (batch, length)),
+                TensorSpec(Wire.PLACES, "int64", (batch, frames)),
+            ),
+            (condition,),
+        ),
+        GraphSpec(
+            ComponentName.SPEECH_VELOCITY,
+            (
+                TensorSpec(Wire.X_T, "float32", (batch, mels, frames)),
+                condition,
+                TensorSpec(Wire.TIME, "float32", (batch,)),
+            ),
+            (TensorSpec(Wire.VELOCITY, "float32", (batch, mels, frames)),),
+        ),
+        GraphSpec(
+            ComponentName.SPEECH_PITCH,
+            (mel,),
+            (TensorSpec(Wire.PITCH, "float32", (batch, frames)),),
+        ),
+        GraphSpec(
+            ComponentName.VOCODER,
+            (mel, TensorSpec(Wire.SINES, "float32", (batch, frames, frame, waves))),
+            (TensorSpec(Wire.WAVEFORM, "float32", (batch, frames, frame)),),
+        ),
+    ]

@@ -124,6 +124,15 @@ class Wire:
     PIXELS: Final = "pixels"
     LOG_MEL: Final = "log_mel"
     WAVEFORM: Final = "waveform"
+    FEATURES: Final = "features"
+    PLACES: Final = "places"
+    CONDITION: Final = "condition"
+    X_T: Final = "x_t"
+    TIME: Final = "time"
+    VELOCITY: Final = "velocity"
+    MEL: Final = "mel"
+    PITCH: Final = "pitch"
+    SINES: Final = "sines"
 
 
 class ComponentName:
@@ -141,7 +150,14 @@ class ComponentName:
     IMAGE_QUANTISER: Final = "image_quantiser"
     AUDIO_ENCODER: Final = "audio_encoder"
     AUDIO_DECODER: Final = "audio_decoder"
+    AUDIO_QUANTISER: Final = "audio_quantiser"
+    SPEECH_CONDITION: Final = "speech_condition"
+    SPEECH_VELOCITY: Final = "speech_velocity"
+    SPEECH_PITCH: Final = "speech_pitch"
+    VOCODER: Final = "vocoder"
+    SPEECH: Final = (SPEECH_CONDITION, SPEECH_VELOCITY, SPEECH_PITCH, VOCODER)
     ALL: Final = (
         EMBED_TEXT, EMBED_IMAGE, EMBED_AUDIO, BACKBONE, TEXT_HEAD, IMAGE_HEAD, AUDIO_HEAD,
         IMAGE_ENCODER, IMAGE_DECODER, IMAGE_QUANTISER, AUDIO_ENCODER, AUDIO_DECODER,
+        AUDIO_QUANTISER, *SPEECH,
     )  # fmt: skip

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.graphs import decoders
 from nextomni_edge.modalities.table import MODALITIES
 from nextomni_edge.spec import ComponentName, Modality
 from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, respond
@@ -50,7 +51,10 @@ def media(model: EdgeModel, kind: Kind) -> NDArray[Any]:
     pixels of a video's frames."""
     generator, config = np.random.default_rng(zlib.crc32(kind.encode())), model.config
     if kind == "audio":
-        length = min(AUDIO_TOKENS, config.audio.max_positions)
+        length, speech = min(AUDIO_TOKENS, config.audio.max_positions), config.audio.speech
+        if speech is not None:
+            rows = generator.standard_normal((length, speech.listener.row_size))
+            return rows.astype(np.float32)
         waves = generator.uniform(
             -0.5, 1.0, (length, config.audio.frames_per_token, config.audio.mels)
         )
@@ -83,17 +87,16 @@ class Plan:
         """Every kind of part in the task's conversation."""
         return (self.answer, *self.given, *self.earlier)
 
-    @property
-    def components(self) -> tuple[str, ...]:
+    def components(self, config: ModelConfig) -> tuple[str, ...]:
         """The components that making, running and decoding the task needs."""
         shown = {MODALITIES[kind].segments for kind in (*self.given, *self.earlier)}
         answer = MODALITIES[self.answer].segments
         encoders = {f"{modality}_encoder" for modality in shown}
-        decoder = {f"{answer}_decoder"} if MODALITIES[answer].codec else set()
-        embedded = {"embed_text", f"embed_{answer}", *(f"embed_{modality}" for modality in shown)}
-        return tuple(
-            sorted(encoders | decoder | embedded | {ComponentName.BACKBONE, f"{answer}_head"})
-        )
+        decoder = set(decoders(config, answer)) if MODALITIES[answer].codec else set()
+        served = {"text"} if config.mixes else {"text", answer, *shown}
+        embedded = {f"embed_{modality}" for modality in served}
+        head = f"{'text' if config.mixes else answer}_head"
+        return tuple(sorted(encoders | decoder | embedded | {ComponentName.BACKBONE, head}))
 
     def task(self, model: EdgeModel) -> Task:
         """The task with media as the model's encoders read them."""
@@ -115,7 +118,7 @@ class Plan:
         config = model.config
         most = MODALITIES[self.answer].most(config)
         count = min(LENGTHS.get(self.answer, 1), most)
-        segments = conversation(model.tokenizer, turns, self.answer)
+        segments = conversation(model.tokenizer, turns, self.answer, config=config)
         sequence = respond(segments, self.answer, config, model.tokenizer, count)
         options = GenerationOptions.defaults(
             config, self.answer, steps=STEPS, seed=zlib.crc32(self.name.encode())
@@ -157,7 +160,7 @@ def unable(
     """Why a bundle of these components cannot do a task, or None."""
     if config.causal and plan.answer != "text":
         return "an autoregressive model answers in text"
-    if missing := [name for name in plan.components if name not in components]:
+    if missing := [name for name in plan.components(config) if name not in components]:
         return f"the bundle has no {', '.join(missing)}"
     if absent := [kind for kind in plan.kinds if not special.has(kind)]:
         return f"the model's conversations hold no {', '.join(absent)}"

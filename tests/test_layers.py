@@ -33,6 +33,7 @@ IMPORTING = {
     "checkpoints.pickled",
     "checkpoints.published_config",
     "checkpoints.source",
+    "checkpoints.yaml_config",
 }
 RUN = STORED | {
     "tokens", "flow", "generate", "tasks", "runtimes.base", "runtimes.machine", "runtimes.state",
@@ -57,7 +58,14 @@ MAY_IMPORT = {
     "checkpoints": BASE,
     **{
         f"checkpoints.{name}": BASE | {"checkpoints"} | IMPORTING
-        for name in ("importing", "layouts", "pickled", "published_config", "source")
+        for name in (
+            "importing",
+            "layouts",
+            "pickled",
+            "published_config",
+            "source",
+            "yaml_config",
+        )
     },
     "bundle": BASE | {"checkpoints"},
     "bundle.onnx_graph": STORED,

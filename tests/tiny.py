@@ -36,7 +36,8 @@ CORPUS = [
 
 
 # FUDOKI's alone
-COMPONENTS = tuple(name for name in ComponentName.ALL if name != ComponentName.IMAGE_QUANTISER)
+OTHERS = (ComponentName.IMAGE_QUANTISER, ComponentName.AUDIO_QUANTISER, *ComponentName.SPEECH)
+COMPONENTS = tuple(name for name in ComponentName.ALL if name not in OTHERS)
 
 
 def tiny_config(

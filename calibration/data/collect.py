@@ -148,7 +148,11 @@ class Prompted(Generated):
 
 def _fitting(model: EdgeModel, components: Collection[str]) -> list[Plan]:
     """The tasks that the components can do and that the model's conversations support."""
-    fits = [plan for plan in plans_of(model.config) if set(plan.components) <= set(components)]
+    fits = [
+        plan
+        for plan in plans_of(model.config)
+        if set(plan.components(model.config)) <= set(components)
+    ]
     return [plan for plan in fits if all(model.tokenizer.special.has(kind) for kind in plan.kinds)]
 
 

@@ -9,7 +9,7 @@ result (a Hessian has in² · 8 bytes). Observe the components of a large model 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from collections.abc import Sequence as Many
 from pathlib import Path
 from types import MappingProxyType
@@ -28,13 +28,15 @@ from nextomni_edge.generate.rows import Layout
 from nextomni_edge.graphs import graph_specs
 from nextomni_edge.runtimes.base import Array, Session, runtime
 from nextomni_edge.spec import ComponentName, Dim, GraphSpec, TensorSpec
+from nextomni_edge.tokens.omnidiffusion import codes, content
 
 Progress = Callable[[int, int, str], None]
 
 SEQUENCES: Final = 8
 TIMELESS: Final = (
     ComponentName.IMAGE_ENCODER, ComponentName.IMAGE_DECODER, ComponentName.IMAGE_QUANTISER,
-    ComponentName.AUDIO_ENCODER, ComponentName.AUDIO_DECODER,
+    ComponentName.AUDIO_ENCODER, ComponentName.AUDIO_DECODER, ComponentName.AUDIO_QUANTISER,
+    *ComponentName.SPEECH,
 )  # fmt: skip
 MOST: Final = 2**40  # of a dimension that nothing bounds
 
@@ -169,7 +171,7 @@ class _Replay:
 
     def _forward(self, samples: list[Sample]) -> None:
         model, layout = self.model, Layout.of(samples[0].sequence)
-        head = f"{layout.modality}_head"
+        head = f"{model.served(layout.modality)}_head"
         if not self._watched & {
             ComponentName.BACKBONE,
             head,
@@ -197,16 +199,31 @@ class _Replay:
         calls += [
             (ComponentName.AUDIO_ENCODER, model.encode_audio, clip) for clip in trajectory.log_mel
         ]
-        modality = Layout.of(trajectory.sequence).modality
-        if modality != "text":
-            whole = model.config.network == "unified"  # whose pictures may be segments, row by row
-            for tokens in [model.image_grid(trajectory.finished)] if whole else trajectory.finished:
-                decode = functools.partial(model.decode, modality)
-                calls.append((f"{modality}_decoder", decode, tokens))
+        for modality, tokens in self._finished(trajectory):
+            decode = functools.partial(model.decode, modality)
+            calls.append((f"{modality}_decoder", decode, tokens))
         self.bins = [0]
         for component, call, array in calls:
             if component in self._watched:
                 call(array)
+
+    def _finished(self, trajectory: Trajectory) -> Iterator[tuple[str, Array]]:
+        """(modality, tokens) of everything that was generated and is decoded. A published model's
+        picture may be segments row by row, and is one whole."""
+        config, sequence = self.model.config, trajectory.sequence
+        if config.network == "unified":
+            modality = Layout.of(sequence).modality
+            if modality != "text":
+                yield modality, self.model.image_grid(trajectory.finished)
+            return
+        for index, tokens in zip(sequence.generated(), trajectory.finished, strict=True):
+            modality = sequence.segments[index].modality
+            if modality == "text":
+                continue
+            if not config.mixes:
+                yield modality, tokens
+            elif len(codes(modality, tokens, config)):
+                yield modality, np.asarray(content(modality, tokens, config).value)
 
 
 def _with_outputs(bundle: Bundle, spec: GraphSpec, watches: list[_Watch], folder: Path) -> Session:

@@ -22,6 +22,7 @@ WEIGHTS_ALONE: Final = (
     ComponentName.IMAGE_ENCODER,
     ComponentName.IMAGE_QUANTISER,
     ComponentName.AUDIO_ENCODER,
+    ComponentName.AUDIO_QUANTISER,
 )
 
 

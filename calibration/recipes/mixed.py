@@ -30,7 +30,8 @@ from nextomni_edge.spec import ComponentName
 # was measured to keep the codes.
 OUTSIDE: Final = (
     ComponentName.IMAGE_ENCODER, ComponentName.IMAGE_DECODER, ComponentName.IMAGE_QUANTISER,
-    ComponentName.AUDIO_ENCODER, ComponentName.AUDIO_DECODER,
+    ComponentName.AUDIO_ENCODER, ComponentName.AUDIO_DECODER, ComponentName.AUDIO_QUANTISER,
+    *ComponentName.SPEECH,
 )  # fmt: skip
 WIDTHS: Final = {"float32": 4, "float16": 2}
 

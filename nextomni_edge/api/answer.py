@@ -64,6 +64,8 @@ class Answer:
         segments = [self._sequence.segments[at].tokens for at in self._sequence.generated()]
         if self.modality == "video":
             return np.stack(segments)
+        if self._edge.config.mixes:
+            return segments[0].reshape(-1)
         return self._edge.image_grid(segments) if self.modality == "image" else segments[0]
 
     @property

@@ -16,7 +16,7 @@ from nextomni_edge.errors import UsageError
 from nextomni_edge.files import StrPath
 from nextomni_edge.media.memory import Picture, given_audio, given_image, given_video
 from nextomni_edge.media.parts import Encoder, check_takes, file_part
-from nextomni_edge.tokens.audio import log_mel
+from nextomni_edge.tokens.audio import heard
 from nextomni_edge.tokens.chat import Part
 
 
@@ -69,8 +69,8 @@ class Audio:
             raise UsageError("Audio of samples needs their rate: give Audio(samples, rate)")
         check_takes(encoder.config, "audio", "a sound")
         config = encoder.config.audio
-        waveform = given_audio(self.source, self.rate, config, trim)
-        return Part("audio", encoder.encode("audio", log_mel(waveform, config)))
+        waveform = given_audio(self.source, self.rate, config.heard, trim)
+        return Part("audio", encoder.encode("audio", heard(waveform, config)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,10 +36,12 @@ class Settings(TypedDict, total=False):
 
     Of masked models: length: tokens of a text. size: (width, height) of a picture in pixels.
     block: tokens of a text that are finished before the next ones begin. threshold: write every
-    token whose probability is over it. guidance_image: how much a picture that is edited is kept.
-    edit: what the picture is for: "edit", "control", "subject", "style", "view", "dense" or
-    "other". inpaint, outpaint: (share of the width, share of the height) of a rectangle in the
-    middle of the given picture; that rectangle, or everything around it, is drawn again.
+    token whose probability is over it. repeat_penalty: from 1 on, against symbols that the answer
+    holds already. position_penalty: from 1 on, against the rows far behind. guidance_image: how
+    much a picture that is edited is kept. edit: what the picture is for: "edit", "control",
+    "subject", "style", "view", "dense" or "other". inpaint, outpaint: (share of the width, share of
+    the height) of a rectangle in the middle of the given picture; that rectangle, or everything
+    around it, is drawn again.
     stepper: "commit", or "jump", the path's own step. cache_warmup: the share of the steps before
     the cache "logits" keeps anything.
 
@@ -74,6 +76,8 @@ class Settings(TypedDict, total=False):
     block: int
     threshold: float
     guidance_image: float
+    repeat_penalty: float
+    position_penalty: float
     edit: str
     inpaint: Sequence[float]
     outpaint: Sequence[float]
@@ -152,7 +156,8 @@ class Request:
         """Frames, or audio tokens, to generate; None is the model's default. UsageError: a length
         that the kind does not have, or that the model cannot make."""
         for name in LENGTHS:
-            if name in self.settings and self.kind != OF_A_KIND[name]:
+            mixed = config.mixes and name == "length"  # all its answers are of tokens
+            if name in self.settings and self.kind != OF_A_KIND[name] and not mixed:
                 raise UsageError(f"--{name} is for {OF_A_KIND[name]}, but {self.kind} is asked for")
         if "seconds" in self.settings:
             return audio_tokens(self.settings["seconds"], config.audio)

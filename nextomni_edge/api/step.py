@@ -44,12 +44,13 @@ def asked(
 ) -> tuple[Sequence, GenerationOptions]:
     """The sequence of a flow to complete, and how. UsageError: settings that do not go together, or
     more than the model takes."""
+    config = config.told({part.kind for turn in turns for part in turn.parts})
     options = request.options(config)
     if any(name in request.settings for name in PAINTS):
         sequence = repainted(config, tokenizer, turns, request)
     else:
         sequence = respond(
-            conversation(tokenizer, turns, request.kind, request.settings.get("edit")),
+            conversation(tokenizer, turns, request.kind, request.settings.get("edit"), config),
             request.kind,
             config,
             tokenizer,

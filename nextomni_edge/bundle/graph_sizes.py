@@ -65,16 +65,20 @@ def check_sizes(graph: OnnxFile, spec: GraphSpec, weights: int) -> None:
 
 
 def _grid(spec: GraphSpec) -> dict[str, NDArray[np.float64]]:
-    """Every combination of sizes of the free dims; attended columns are those of past and rows, and
-    a picture's pixels those of its codes, whole patches each."""
+    """Every combination of sizes of the free dims; attended columns are those of past and rows,
+    rows of a heard sound stand behind its queries, and a picture's pixels are those of its codes,
+    whole patches each."""
     bounds = spec.dims()
     patches = {name: name.removeprefix(_PIXELS) for name in bounds if name.startswith(_PIXELS)}
-    dims = {n: dim for n, dim in bounds.items() if n != "attended" and n not in patches}
+    derived = {"attended", "heard_rows", *patches}
+    dims = {n: dim for n, dim in bounds.items() if n not in derived}
     axes = [_axis(dim) for dim in dims.values()]
     points = [grid.reshape(-1) for grid in np.meshgrid(*axes, indexing="ij")]
     sizes = dict(zip(dims, points, strict=True))
     if "attended" in bounds:
         sizes["attended"] = sizes["rows"] + sizes.get("past", 0)
+    if "heard_rows" in bounds:
+        sizes["heard_rows"] = sizes["heard"] + (bounds["heard_rows"].min - bounds["heard"].min)
     for name, side in patches.items():
         sizes[name] = sizes[side] * (bounds[name].min // bounds[side].min)
     return sizes
@@ -95,6 +99,8 @@ def _border(spec: GraphSpec, sizes: Mapping[str, NDArray[np.float64]]) -> NDArra
     found = sum((_given(tensor, sizes, count).nbytes(count) for tensor in tensors), np.zeros(count))
     if "attended" in sizes:
         found = found + 4 * sizes["batch"] * sizes["rows"] * sizes["attended"]
+    if {"length", "frames"} <= sizes.keys():  # each code is compared with each, by distance too
+        found = found + 16 * sizes["batch"] * sizes["length"] ** 2
     return found
 
 

@@ -55,6 +55,8 @@ def _arithmetic(node: Node, given: Given) -> list[Known]:
     if one.content is not None and other.content is not None and len(dims) <= 1:
         if node.operator == "Add":
             content = one.content + other.content
+        elif node.operator == "Sub":
+            content = one.content - other.content
         elif node.operator == "Mul":
             content = one.content * other.content
         elif node.operator == "Div" and one.element == INT64 and (one.content >= 0).all():
@@ -186,6 +188,25 @@ def _gather(node: Node, given: Given) -> list[Known]:
     return [Known(value.element, (*value.dims[:axis], *indices.dims, *value.dims[axis + 1 :]))]
 
 
+def _gather_elements(node: Node, given: Given) -> list[Known]:
+    value, indices = value_of(given, 0), value_of(given, 1)
+    axis = axis_of(node.attributes.get("axis", 0), len(value.dims))
+    rest = zip(indices.dims, value.dims, strict=True)
+    if not all(np.all(own <= of) for n, (own, of) in enumerate(rest) if n != axis):
+        raise InputError("indices of more rows than the value")
+    return [Known(value.element, indices.dims)]
+
+
+def _affine(node: Node, given: Given) -> list[Known]:
+    value, weight = value_of(given, 0), value_of(given, 1)
+    if len(value.dims) != 2 or len(weight.dims) != 2:
+        raise InputError("matrices that do not have rank 2")
+    inner, outer = weight.dims[::-1] if node.attributes.get("transB") else weight.dims
+    if (value.dims[1] != inner).any():
+        raise InputError("shapes that do not fit each other")
+    return [Known(value.element, (value.dims[0], outer))]
+
+
 def _slice(node: Node, given: Given) -> list[Known]:
     value = value_of(given, 0)
     starts, ends = numbers(given, 1, "a start"), numbers(given, 2, "an end")
@@ -271,6 +292,7 @@ def _clip(node: Node, given: Given) -> list[Known]:
 
 RULES: Final[Mapping[str, Rule]] = {
     "Add": _arithmetic, "And": _comparison, "Greater": _comparison,
+    "Equal": _comparison, "Or": _comparison, "GatherElements": _gather_elements, "Gemm": _affine,
     "GreaterOrEqual": _comparison, "LessOrEqual": _comparison, "Mod": _remainder, "Where": _where,
     "ArgMax": _argmax, "ArgMin": _argmax, "Attention": attention, "Cast": _cast, "Clip": _clip,
     "Concat": _concat, "Conv": window, "ConvTranspose": window, "DepthToSpace": to_space,
@@ -279,7 +301,8 @@ RULES: Final[Mapping[str, Rule]] = {
     "MatMul": product, "MatMulInteger": product, "MatMulNBits": product_of_blocks,
     "Max": _arithmetic, "Mul": _arithmetic, "Pad": _pad, "Pow": _arithmetic,
     "QuantizeLinear": _quantised, "Range": _range, "ReduceL2": _reduced, "ReduceMax": _reduced,
-    "ReduceSum": _reduced, "Reshape": _reshape, "Resize": resize, "Shape": _shape,
+    "ReduceMean": _reduced, "ReduceSum": _reduced, "Reshape": _reshape, "Resize": resize,
+    "Shape": _shape,
     "Slice": _slice, "Split": _split,
     "Squeeze": _squeeze, "Sub": _arithmetic, "Transpose": _transpose, "Unsqueeze": _unsqueeze,
 }  # fmt: skip

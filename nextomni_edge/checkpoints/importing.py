@@ -27,9 +27,10 @@ from nextomni_edge.checkpoints.layouts.fudoki import FUDOKI
 from nextomni_edge.checkpoints.layouts.llada import LLADA
 from nextomni_edge.checkpoints.layouts.llama import LLAMA, QWEN2
 from nextomni_edge.checkpoints.layouts.native import NATIVE
+from nextomni_edge.checkpoints.layouts.omnidiffusion import OMNIDIFFUSION
 from nextomni_edge.checkpoints.pickled import PickledTable, blocks, embedding_table
 from nextomni_edge.checkpoints.record import RECORD, ImportRecord, Origin, Piece, SourceFile
-from nextomni_edge.checkpoints.source import IMAGE_TOKENIZER, Layout, Plan, Source
+from nextomni_edge.checkpoints.source import PART_FOLDERS, Layout, Plan, Source
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.formats.regular import open_regular
@@ -43,7 +44,7 @@ from nextomni_edge.outputs import check_output_directory, output_directory
 
 LAYOUTS: Final = {
     layout.name: layout
-    for layout in (FUDOKI, LLADA, DREAM, QWEN2, LLAMA, CLIP, SIGLIP, WHISPER, NATIVE)
+    for layout in (FUDOKI, LLADA, DREAM, OMNIDIFFUSION, QWEN2, LLAMA, CLIP, SIGLIP, WHISPER, NATIVE)
 }
 # masked models by their model_type that share a name or a sampler with those that are read
 UNSUPPORTED: Final = {
@@ -55,6 +56,7 @@ UNSUPPORTED: Final = {
     "sdar_moe": "SDAR is a mixture-of-experts block-diffusion model",
     "bd3lm": "BD3-LM is a block-diffusion model",
 }
+CONVERTED: Final = "converted.safetensors"  # tensors out of pickles
 BLOCK: Final = 2**24  # bytes compared at a time
 Shape = tuple[int, ...]
 Expected = Callable[[ModelConfig], Mapping[str, Shape]]  # the tensors of a config's network
@@ -83,6 +85,7 @@ def import_model(
     overwrite: bool = False,
     image_tokenizer: Path | None = None,
     hub: str | None = None,
+    parts: Mapping[str, Path] | None = None,
 ) -> ImportReport:
     """Write a model directory at `out`: a config, and import.json with the source's tensors and the
     digests of its files.
@@ -90,13 +93,16 @@ def import_model(
     Every tensor of the source is used, or listed as unused with the reason. Nothing is written
     unless every tensor of the model exists in the config's shape. `copy` copies the files too.
     `image_tokenizer` is the folder of a model's image tokenizer, where that is published
-    separately. `hub` names where the source came from, and is recorded. UsageError: unknown layout,
-    `out` exists. InputError: the source is wrong.
+    separately; `parts` has those of other parts by name. `hub` names where the source came from,
+    and is recorded. UsageError: unknown layout or part, `out` exists. InputError: the source is
+    wrong.
     """
     _check_name(layout)
-    given = [source, *([image_tokenizer] if image_tokenizer else [])]
+    folders = {name: path.resolve() for name, path in (parts or {}).items()}
+    _check_parts(folders)
+    given = [source, *([image_tokenizer] if image_tokenizer else []), *folders.values()]
     check_output_directory(out, MODEL_DIRECTORY, given, overwrite)
-    opened = Source(source.resolve(), image_tokenizer and image_tokenizer.resolve())
+    opened = Source(source.resolve(), image_tokenizer and image_tokenizer.resolve(), folders)
     name, made = _choose(opened, layout)
     shapes = _shapes(made, expected)
     origins = {
@@ -106,6 +112,7 @@ def import_model(
     unused = _unused(opened, name, made)
     with output_directory(out, MODEL_DIRECTORY, given, overwrite) as part:
         origins, notes = _tables(opened, made, shapes, origins, part)
+        origins |= _made(made, shapes, part)
         record = _record(opened, name, made, origins, unused | notes, part, copy)
         record = dataclasses.replace(record, hub=hub)
         if not made.part:
@@ -125,6 +132,14 @@ def _check_name(name: str) -> None:
             f"did you mean {near[0]!r}?" if near else f"expected one of auto, {', '.join(LAYOUTS)}"
         )
         raise UsageError(f"layout {name!r}: {hint}")
+
+
+def _check_parts(parts: Mapping[str, Path]) -> None:
+    for name in parts:
+        if name not in PART_FOLDERS:
+            near = difflib.get_close_matches(name, PART_FOLDERS, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(PART_FOLDERS)}"
+            raise UsageError(f"part {name!r}: {hint}")
 
 
 def _choose(source: Source, name: str) -> tuple[str, Plan]:
@@ -150,7 +165,7 @@ def _shapes(plan: Plan, expected: Expected) -> dict[str, Shape]:
     """The shape of every tensor that the plan makes: all tensors of a network, or those of a
     part."""
     shapes = dict(expected(ModelConfig.from_json(plan.config)))
-    made = plan.tensors.keys() | plan.tables.keys()
+    made = plan.tensors.keys() | plan.tables.keys() | plan.made.keys()
     for name in sorted(made - shapes.keys() if plan.part else made ^ shapes.keys()):
         raise InputError(
             f"tensor {name} of the model is not what this layout makes; the source is another kind"
@@ -206,7 +221,7 @@ def _key(source: Source, piece: str) -> str:
     """The record's name for the file that holds a tensor: the image tokenizer's may be called as
     the model's own."""
     file = source.tensors[piece].file
-    return file.name if file.parent == source.path else f"{IMAGE_TOKENIZER}-{file.name}"
+    return file.name if file.parent == source.path else f"{piece.split('/')[0]}-{file.name}"
 
 
 def _unused(source: Source, layout: str, plan: Plan) -> dict[str, str]:
@@ -259,6 +274,24 @@ def _tables(
     return found, notes
 
 
+def _made(plan: Plan, shapes: Mapping[str, Shape], part: Path) -> dict[str, Origin]:
+    """Write the tensors that stand in no safetensors file next to the config. InputError: one has
+    another shape than the config's."""
+    for name, values in plan.made.items():
+        if values.shape != shapes[name]:
+            raise InputError(
+                f"tensor {name} of the model has shape {values.shape}, its config asks for"
+                f" {shapes[name]}"
+            )
+    if plan.made:
+        with (part / CONVERTED).open("wb") as out:
+            write_tensors(out, plan.made)
+    return {
+        name: Origin(values.shape, (Piece(CONVERTED, name, str(values.dtype)),))
+        for name, values in plan.made.items()
+    }
+
+
 def _same(table: PickledTable, tensor: Location) -> bool:
     """Whether the two hold the same numbers in the same dtype."""
     if table.dtype != tensor.dtype or table.raw.nbytes != tensor.nbytes:
@@ -287,7 +320,8 @@ def _record(
     places = {_key(source, name): location.file for name, location in source.tensors.items()}
     files: dict[str, SourceFile] = {}
     for name in sorted(names):
-        original = part / name if name == METRIC_TABLES else places.get(name, source.path / name)
+        own_file = name in (METRIC_TABLES, CONVERTED)
+        original = part / name if own_file else places.get(name, source.path / name)
         if not original.is_file():
             raise InputError(f"{original}: no such file, expected next to the weights")
         if copy and original.parent != part:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+
+from numpy.typing import NDArray
 
 from nextomni_edge.checkpoints.directory import INDEX, MAX_JSON, WEIGHTS, tensor_files
 from nextomni_edge.config import MOST
@@ -14,21 +16,32 @@ from nextomni_edge.formats.strict_json import read_json
 from nextomni_edge.formats.tensor_file import Location, TensorFile
 
 IMAGE_TOKENIZER: Final = "image_tokenizer"
-# where published models keep the image tokenizer, below their own folder or named by the user
-TOKENIZER_FOLDERS: Final = ("vqvae", "magvitv2", IMAGE_TOKENIZER)
+# part → where published models keep it, below their own folder or named by the user
+PART_FOLDERS: Final[Mapping[str, tuple[str, ...]]] = {
+    IMAGE_TOKENIZER: ("vqvae", "magvitv2", IMAGE_TOKENIZER),
+    "sensevoice": ("SenseVoiceSmall", "sensevoice"),
+    "speech_tokenizer": ("glm-4-voice-tokenizer", "glm4voice_tokenizer", "speech_tokenizer"),
+    "speech_decoder": ("glm-4-voice-decoder", "glm4voice_decoder", "speech_decoder"),
+}
 
 
 class Source:
     """`config` is the folder's config.json. `tensors` gives the place of each tensor in its
     safetensors files. No weight is read."""
 
-    def __init__(self, path: Path, image_tokenizer: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        image_tokenizer: Path | None = None,
+        parts: Mapping[str, Path] | None = None,
+    ) -> None:
         if not path.is_dir():
             raise InputError(
                 f"{path}: no such folder; expected a checkpoint with config.json and {WEIGHTS} (or"
                 f" {INDEX})"
             )
         self.path, self._tokenizer_folder = path, image_tokenizer
+        self._parts = dict(parts or {})
         self.config: dict[str, Any] = self.json("config.json")
         _refuse_pickles(path)
         self.tensors: dict[str, Location] = {
@@ -37,26 +50,54 @@ class Source:
 
     def image_tokenizer(self) -> dict[str, Any] | None:
         """The config.json of the image tokenizer, whose tensors stand in `tensors` from now on,
-        below "image_tokenizer/". It is the folder that the user names, or one of TOKENIZER_FOLDERS
+        below "image_tokenizer/". It is the folder that the user names, or one of PART_FOLDERS
         inside this one; None where there is none. InputError: no such folder, or no weights."""
-        named = self._tokenizer_folder
-        found = named or next(
-            (self.path / name for name in TOKENIZER_FOLDERS if (self.path / name).is_dir()), None
-        )
+        found = self._part(IMAGE_TOKENIZER)
         if found is None:
             return None
-        files = sorted(found.glob("*.safetensors"))
-        if len(files) != 1:
-            _refuse_pickles(found)
+        self.add_part(IMAGE_TOKENIZER, found)
+        return self.part_json(found, "config.json")
+
+    def missing_parts(self, names: Iterable[str]) -> list[str]:
+        """Those of the parts whose folder is nowhere: neither named nor below this one."""
+        return [name for name in names if self._part(name) is None]
+
+    def part(self, name: str) -> Path:
+        """The folder of a part. InputError: it is nowhere, or no folder."""
+        found = self._part(name)
+        if found is None or not found.is_dir():
             raise InputError(
-                f"{found}: {len(files)} .safetensors files, expected one, the image tokenizer's"
+                f"{found or self.path / PART_FOLDERS[name][0]}: no such folder, expected the part"
+                f" {name}"
             )
+        return found
+
+    def _part(self, name: str) -> Path | None:
+        if name in self._parts:
+            return self._parts[name]
+        if name == IMAGE_TOKENIZER and self._tokenizer_folder:
+            return self._tokenizer_folder
+        folders = (self.path / folder for folder in PART_FOLDERS[name])
+        return next((folder for folder in folders if folder.is_dir()), None)
+
+    def add_part(self, name: str, folder: Path) -> list[str]:
+        """Bring a part's tensors in, below "<name>/", and give their names. InputError: not one
+        file of weights."""
+        files = sorted(folder.glob("*.safetensors"))
+        if len(files) != 1:
+            _refuse_pickles(folder)
+            raise InputError(f"{folder}: {len(files)} .safetensors files, expected one, of {name}")
         file = TensorFile(files[0])
-        self.tensors |= {f"{IMAGE_TOKENIZER}/{name}": file.location(name) for name in file.names()}
-        config = read_json(found / "config.json", MAX_JSON)
-        if not isinstance(config, dict):
-            raise InputError(f"{found / 'config.json'}: expected an object")
-        return config
+        found = {f"{name}/{tensor}": file.location(tensor) for tensor in file.names()}
+        self.tensors |= found
+        return list(found)
+
+    def part_json(self, folder: Path, name: str) -> dict[str, Any]:
+        """A JSON object from a part's folder."""
+        data = read_json(folder / name, MAX_JSON)
+        if not isinstance(data, dict):
+            raise InputError(f"{folder / name}: expected an object")
+        return data
 
     def token_ids(self) -> dict[str, int]:
         """Every token of tokenizer.json with its id. InputError: not such a file."""
@@ -160,7 +201,8 @@ class Plan:
     ours the source tensors that make it up end to end along the first axis, None for zeros. tables:
     metric tables that stand in pickles, with the source tensor that may hold the same numbers.
     rows: for a tensor of ours that is part of one of theirs, its first row and how many follow.
-    unused: prefixes of source tensors that are not needed, and why.
+    unused: prefixes of source tensors that are not needed, and why. made: tensors of ours that
+    stand in no safetensors file, with their values; they are written next to the config.
     """
 
     config: dict[str, Any]
@@ -170,6 +212,7 @@ class Plan:
     tokenizer: str | None = None
     part: bool = False
     rows: dict[str, tuple[int, int]] = field(default_factory=dict)
+    made: dict[str, NDArray[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -166,6 +166,16 @@ def _masked() -> list[Callable[[Command], Command]]:
             type=numbers.SHARE,
             help="Write every token whose probability is over it.",
         ),
+        masked(
+            "--repeat-penalty",
+            type=numbers.SETTING,
+            help="From 1 on: less of what the answer holds already.",
+        ),
+        masked(
+            "--position-penalty",
+            type=numbers.SETTING,
+            help="From 1 on: the rows far behind are written later.",
+        ),
     ]
 
 

@@ -42,7 +42,7 @@ class Film:
         self.codes: list[Ids] = []
 
     def __call__(self, step: Step) -> None:
-        self.codes.append(step.answer.tokens)
+        self.codes.append(np.asarray(step.answer.part.value))
 
     def write(self, path: Path, frames_per_second: float, scale: int) -> None:
         """Write the film in one step; its suffix chooses the format."""

@@ -21,6 +21,13 @@ from nextomni_edge.config.sections import (
     TransformerConfig,
     VqConfig,
 )
+from nextomni_edge.config.speech import (
+    ListenerConfig,
+    SpeechConfig,
+    SpeechFlowConfig,
+    SpeechTokenizerConfig,
+    VocoderConfig,
+)
 
 __all__ = [
     "MAX_CONFIG",
@@ -35,10 +42,15 @@ __all__ = [
     "FlowConfig",
     "HeadConfig",
     "ImageConfig",
+    "ListenerConfig",
     "ModelConfig",
     "PathConfig",
+    "SpeechConfig",
+    "SpeechFlowConfig",
+    "SpeechTokenizerConfig",
     "TextConfig",
     "TransformerConfig",
+    "VocoderConfig",
     "VqConfig",
     "named_config",
 ]

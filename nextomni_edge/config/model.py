@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -21,6 +21,7 @@ from nextomni_edge.config.sections import (
     TextConfig,
     TransformerConfig,
 )
+from nextomni_edge.config.speech import speech_checks
 from nextomni_edge.decoding import OPTIONAL
 from nextomni_edge.errors import InputError
 from nextomni_edge.formats.strict_json import read_dataclass, read_json
@@ -32,13 +33,16 @@ MODALITIES_OF: Final[Mapping[str, tuple[tuple[Modality, ...], ...]]] = {
     "native": (("text", "image", "audio"),),
     "fudoki": (("text", "image"),),
     "unified": (("text",), ("text", "image")),
+    "omnidiffusion": (("text", "image", "audio"),),
 }
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The whole model. Network "unified" has one vocabulary for text and image codes, in one table
-    and one head. `logit_shift` 1: position i is predicted from the hidden state of i−1 (METHOD 2).
+    """The whole model. Networks "unified" and "omnidiffusion" have one vocabulary for text and
+    codes, in one table and one head; an answer of the latter may mix them. `logit_shift` 1:
+    position i is predicted from the hidden state of i−1 (METHOD 2). `heard`: the paths' settings
+    where the prompt holds a sound.
 
     `network` names the modules (see models/networks.py). Sections of modalities that are not among
     `modalities` mean nothing, and JSON leaves them out.
@@ -50,9 +54,12 @@ class ModelConfig:
     audio: AudioConfig = field(default_factory=AudioConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)
     logit_shift: Literal[0, 1] = 0
-    network: Literal["native", "fudoki", "unified"] = field(default="native", metadata=OPTIONAL)
+    network: Literal["native", "fudoki", "unified", "omnidiffusion"] = field(
+        default="native", metadata=OPTIONAL
+    )
     modalities: tuple[Modality, ...] = field(default=("text", "image", "audio"), metadata=OPTIONAL)
     more: tuple[CodedConfig, ...] = field(default=(), metadata=OPTIONAL)
+    heard: FlowConfig | None = field(default=None, metadata=OPTIONAL)
 
     def __post_init__(self) -> None:
         """Refuse sizes that do not fit together, each in one sentence."""
@@ -72,6 +79,10 @@ class ModelConfig:
                 "backbone.query_heads must be a multiple of kv_heads",
             ),
             (image.size % image.patch == 0, "image.size must be a multiple of image.patch"),
+            (
+                (image.drawn or image.size) % image.patch == 0,
+                "image.drawn must be a multiple of image.patch",
+            ),
             (
                 audio.frames_per_token % 2 == 0,
                 "audio.frames_per_token must be even (the encoder halves the frame rate)",
@@ -147,7 +158,7 @@ class ModelConfig:
                     f" {' or '.join(', '.join(names) for names in allowed)}"
                 ),
             ),
-            *(self._unified_checks() if network == "unified" else self._separate_checks()),
+            *(self._shared_checks() if self.shares_vocabulary else self._separate_checks()),
             (
                 network == "native"
                 or "image" not in self.modalities
@@ -193,13 +204,16 @@ class ModelConfig:
             ),
         ]
 
-    def _unified_checks(self) -> list[tuple[bool, str]]:
-        """Of a network with one vocabulary for text and images."""
-        image, size = self.image, self.text.vocabulary_size
+    def _shared_checks(self) -> list[tuple[bool, str]]:
+        """Of a network with one vocabulary for text and codes."""
+        image, size, network = self.image, self.text.vocabulary_size, self.network
         mask = self.flow.text.mask
         checks = [
-            (path.kind == "mixture", "flow of network unified must be of kind mixture")
-            for path in (self.flow.text, *((self.flow.image,) * ("image" in self.modalities)))
+            (
+                self.path(name).kind == "mixture",
+                f"flow of network {network} must be of kind mixture",
+            )
+            for name in self.modalities
         ]
         checks.append(
             (
@@ -207,16 +221,34 @@ class ModelConfig:
                 f"flow.text.mask must be an id under text.vocabulary_size, {size}",
             )
         )
+        if self.mixes:
+            audio = self.audio
+            checks += [
+                (
+                    {self.path(name).mask for name in self.modalities} == {mask},
+                    f"flow of network {network} must have one mask",
+                ),
+                (
+                    audio.offset is not None and audio.offset + audio.codebook.entries <= size,
+                    f"audio.offset and its codes must lie within text.vocabulary_size, {size}",
+                ),
+                (audio.codebook.codebooks == 1, "audio.codebook.codebooks must be 1 here"),
+                (audio.speech is not None, "audio.speech must be there"),
+                *(speech_checks(audio.speech, audio.sample_rate) if audio.speech else []),
+            ]
         if "image" in self.modalities:
             end = None if image.offset is None else image.offset + image.codebook.entries
             checks += [
                 (
                     image.head.kind == "parallel",
-                    "network unified must have image.head.kind parallel",
+                    f"network {network} must have image.head.kind parallel",
                 ),
                 (
                     image.given == "codes" and None not in (image.vq, image.vq_encoder),
-                    "network unified must have image.given codes, an image.vq and image.vq_encoder",
+                    (
+                        f"network {network} must have image.given codes, an image.vq and"
+                        " image.vq_encoder"
+                    ),
                 ),
                 (
                     end is not None and end <= size,
@@ -231,9 +263,22 @@ class ModelConfig:
             del data[modality], data["flow"][modality]
         if self.image.vq and "image" in self.modalities:
             del data["image"]["decoder"]
-        if self.network == "unified" and "image" in self.modalities:
+        if self.shares_vocabulary and "image" in self.modalities:
             del data["image"]["encoder"]
+        if self.mixes:
+            del data["audio"]["encoder"], data["audio"]["decoder"]
         return data
+
+    @property
+    def shares_vocabulary(self) -> bool:
+        """Whether codes are ids of the text's vocabulary, in one table."""
+        return self.network in ("unified", "omnidiffusion")
+
+    @property
+    def mixes(self) -> bool:
+        """Whether an answer of any modality is ids of the whole vocabulary, predicted by the one
+        head: text, codes of a picture and of a sound may stand in it side by side."""
+        return self.network == "omnidiffusion"
 
     def coded(self, modality: str) -> ImageConfig | AudioConfig | CodedConfig:
         """The config of a modality whose tokens are sub-codes. KeyError for any other."""
@@ -246,6 +291,12 @@ class ModelConfig:
         """The path of a modality's tokens."""
         own = {coded.name: coded.path for coded in self.more}
         return own[modality] if modality in own else self.flow.of(modality)
+
+    def told(self, kinds: Collection[str]) -> ModelConfig:
+        """The config with the settings that it has for a prompt of these modalities."""
+        if self.heard is None or "audio" not in kinds:
+            return self
+        return dataclasses.replace(self, flow=self.heard)
 
     @property
     def causal(self) -> bool:

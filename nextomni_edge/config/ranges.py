@@ -14,8 +14,13 @@ MOST: Final[Mapping[str, int]] = {
     "hidden_size": 2**17, "mlp_size": 2**20, "width": 2**17, "channels": 2**14,
     "residual_blocks": 2**8, "max_positions": 2**22, "vocabulary_size": 2**22, "metric_dim": 2**16,
     "block_size": 2**16, "max_blocks": 2**16, "canvas": 2**20, "codebooks": 2**8, "entries": 2**20,
-    "code_dim": 2**14, "size": 2**13, "patch": 2**12, "max_frames": 2**12, "sample_rate": 2**20,
-    "n_fft": 2**16, "hop": 2**16, "mels": 2**12, "frames_per_token": 2**12, "steps": 2**16,
+    "code_dim": 2**14, "size": 2**13, "drawn": 2**13, "patch": 2**12, "max_frames": 2**12,
+    "sample_rate": 2**20, "tokens": 2**16, "n_fft": 2**16, "hop": 2**16,
+    "mels": 2**12, "frames_per_token": 2**12, "steps": 2**16,
+    "blocks": 2**10, "more_blocks": 2**10, "mlp_width": 2**20, "unit_blocks": 2**8,
+    "middle_units": 2**8, "unit_heads": 2**10, "unit_head_width": 2**12, "kernel": 2**8,
+    "harmonics": 2**8, "stack": 2**8, "every": 2**8, "pool": 2**8, "positions": 2**20,
+    "query_rows": 2**16, "pitch_width": 2**14,
 }  # fmt: skip
 # bytes of the largest array that a config asks for, whatever is generated
 MAX_ARRAY: Final = 2**30
@@ -37,6 +42,16 @@ RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "top_k": (0, 2**30),
     "top_p": (1e-9, 1),
     "threshold": (0, 1),
+    "opens": (0, 1),
+    "queries": (0, 2**20),
+    "shift": (-1e9, 1e9),
+    "scale": (-1e9, 1e9),
+    "noise_size": (0, 1e6),
+    "voiced": (0, 1e6),
+    "slope": (0, 1),
+    "repeat_penalty": (1, 1e6),
+    "position_penalty": (1, 1e6),
+    "repeat_free": (0, 2**30),
 }
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from nextomni_edge.config.speech import SpeechConfig
 from nextomni_edge.decoding import OPTIONAL, CommitConfig
 
-Template = Literal["chatml", "deepseek", "llada", "mmada", "lumina", "dream"]
+Template = Literal["chatml", "deepseek", "llada", "mmada", "lumina", "dream", "omnidiffusion"]
 Fitting = Literal["white", "janus", "crop", "buckets"]
 
 
@@ -143,8 +145,9 @@ class ImageConfig:
     """Square images of `size` pixels in patches of `patch`; (size/patch)² tokens. Video is up to
     `max_frames` of them.
 
-    Network "unified" takes other sizes too. `offset` is the id of code 0 in the vocabulary that it
-    shares with text. `truncated`: pixels become bytes by cutting, not by rounding.
+    Networks of one vocabulary take other sizes too. `offset` is the id of code 0 in the vocabulary
+    that text shares. `truncated`: pixels become bytes by cutting, not by rounding. `drawn`: the
+    side of a generated picture where it is another than that of a given one.
 
     `given`: the backbone's form of a given image: its codes, or continuous features of the encoder.
     `fitting`: how a picture comes into the square (see media/image.py). `vq` replaces `decoder`
@@ -164,6 +167,7 @@ class ImageConfig:
     vq_encoder: VqConfig | None = field(default=None, metadata=OPTIONAL)
     offset: int | None = field(default=None, metadata=OPTIONAL)
     truncated: bool = field(default=False, metadata=OPTIONAL)
+    drawn: int | None = field(default=None, metadata=OPTIONAL)
 
     @property
     def grid(self) -> int:
@@ -177,7 +181,11 @@ class ImageConfig:
 @dataclass(frozen=True)
 class AudioConfig:
     """Mono audio as Whisper's log-mel (n_fft, hop, mels); `frames_per_token` hops make one token of
-    K sub-codes."""
+    K sub-codes. `offset`: the id of code 0 where text shares its vocabulary.
+
+    `speech`: Omni-Diffusion's networks that hear and speak, in place of an encoder and a decoder.
+    Then sample_rate is that of what is said, and hop and frames_per_token only tell its length.
+    """
 
     sample_rate: int = 16000
     n_fft: int = 400
@@ -192,6 +200,20 @@ class AudioConfig:
     decoder: TransformerConfig = field(default_factory=TransformerConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
     vocoder_iterations: int = 32
+    offset: int | None = field(default=None, metadata=OPTIONAL)
+    speech: SpeechConfig | None = field(default=None, metadata=OPTIONAL)
+
+    @property
+    def heard(self) -> AudioConfig:
+        """The config for a given sound: that of what is said, at the rate and with the log-mel of
+        the speech tokenizer, where the two differ."""
+        if self.speech is None:
+            return self
+        tokenizer, rate = self.speech.tokenizer, self.speech.heard_rate
+        return dataclasses.replace(
+            self, sample_rate=rate, hop=rate // 100, n_fft=rate // 40, mels=tokenizer.mels,
+            frames_per_token=2 * tokenizer.pool, speech=None,
+        )  # fmt: skip
 
     @property
     def max_positions(self) -> int:
@@ -211,6 +233,12 @@ class PathConfig:
     Of training with a mask source: `rate`: whether a sample or every position draws its own time.
     `weighted`: whether a masked row's loss is weighted by κ'_t / (1 − κ_t), for κ_t = t LLaDA's
     1/t with time counted down; otherwise all masked rows count alike.
+
+    Of Omni-Diffusion only: `tokens` of an answer; `opens`: the share of the answer at which the
+    token stands that begins a sound; `compared`: which of the rows without a condition guidance
+    reads, those of the answer, or those at the same `positions`, as its code does though the two
+    prompts differ in length; `filled`: a picture's text is replaced by ids drawn from the `words`,
+    or from `all` ids below the codes, the mask and other controls included.
     """
 
     kind: str = field(default="metric", metadata=OPTIONAL, kw_only=True)
@@ -223,6 +251,10 @@ class PathConfig:
     commit: CommitConfig | None = field(default=None, metadata=OPTIONAL, kw_only=True)
     rate: Literal["sample", "position"] = field(default="sample", metadata=OPTIONAL, kw_only=True)
     weighted: bool = field(default=True, metadata=OPTIONAL, kw_only=True)
+    tokens: int | None = field(default=None, metadata=OPTIONAL, kw_only=True)
+    opens: float | None = field(default=None, metadata=OPTIONAL, kw_only=True)
+    compared: Literal["rows", "positions"] = field(default="rows", metadata=OPTIONAL, kw_only=True)
+    filled: Literal["words", "all"] = field(default="words", metadata=OPTIONAL, kw_only=True)
     c: float = 3.0
     a: float = 0.9
     steps: int = 32

@@ -20,6 +20,8 @@ FIRST_TIME, LAST_TIME = 1.0, 1e-3  # Dream counts time down: t_0 and t_n
 
 # Gumbel noise (n, V) of a block of rows, so that no canvas × V array is needed
 SymbolNoise = Callable[[slice], Array]
+# changes the logits (n, V) float64 of a block of rows, as flow/penalty.py does
+Penalty = Callable[[slice, Array], Array]
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,11 @@ def gumbel(uniform: Array) -> Array:
 
 
 def propose(
-    logits: Array, rule: CommitConfig, temperature: float = 0.0, noise: SymbolNoise | None = None
+    logits: Array,
+    rule: CommitConfig,
+    temperature: float = 0.0,
+    noise: SymbolNoise | None = None,
+    penalty: Penalty | None = None,
 ) -> Proposal:
     """
     x_1 = argmax(l + T·G) of each row, and its score: logits (N, V) float → three arrays (N,).
@@ -48,8 +54,8 @@ def propose(
     `noise` gives the Gumbel noise G of a slice of rows, and is read at a temperature T > 0 only; so
     x_1 ~ softmax(l / T), truncated to rule.top_p and then to rule.top_k. LLaDA's exp(l)/(−ln u)^T,
     Lumina-DiMOO's l/T + G and MMaDA's p/E (where G = −ln E) are this argmax. A logit of −inf bans
-    its symbol. InputError: a row with a NaN, a +inf, or nothing but bans. Memory is bounded by
-    `arrays.CHUNK` whatever N and V.
+    its symbol. `penalty` comes behind the truncation. InputError: a row with a NaN, a +inf, or
+    nothing but bans. Memory is bounded by `arrays.CHUNK` whatever N and V.
     """
     xp = array_namespace(logits)
     if logits.ndim != 2 or 0 in logits.shape[1:]:
@@ -67,6 +73,8 @@ def propose(
             drawn_from = drawn_from / temperature
         if rule.top_k or rule.top_p < 1.0:
             drawn_from = truncated(drawn_from, rule.top_k, rule.top_p)
+        if penalty is not None:
+            drawn_from = penalty(part, drawn_from)
         noised = drawn_from
         if temperature > 0.0 and noise is not None:
             noised = drawn_from + xp.astype(noise(part), xp.float64)

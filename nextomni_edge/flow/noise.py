@@ -23,6 +23,9 @@ class Use(enum.IntEnum):
     TARGET = 3  # where it lands
     SYMBOL = 4  # which symbol a masked row draws: one value for each of the vocabulary
     SCORE = 5  # the noise on a masked row's score
+    SPECTRUM = 6  # x_0 of a mel spectrogram, in a continuous flow
+    PHASE = 7  # where a vocoder's sines begin
+    BREATH = 8  # the noise of a vocoder's source
 
 
 @dataclass(frozen=True)

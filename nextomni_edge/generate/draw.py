@@ -106,7 +106,7 @@ class Draw:
             1,
             min(
                 LOGITS_AT_ONCE // (self.codebooks * self.entries),
-                self.model.most_rows(f"{self.batch.modality}_head"),
+                self.model.most_rows(f"{self.model.served(self.batch.modality)}_head"),
             ),
         )
         return (rows[start : start + size] for start in range(0, len(rows), size))

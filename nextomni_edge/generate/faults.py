@@ -36,6 +36,7 @@ def one_of(names: Iterable[str]) -> Range:
     return allowed.__contains__, f"one of {', '.join(allowed)}"
 
 
+PENALTIES: Final = ("repeat_penalty", "position_penalty")
 FINITE: Final[Range] = (lambda value: 0.0 <= value < math.inf, "a finite number from 0")
 SHARE: Final[Range] = (lambda value: 0.0 <= value <= 1.0, "0 to 1")
 # a setting that is None is the model's own, and fits
@@ -47,6 +48,7 @@ RANGES: Final[Mapping[str, Range]] = {
     "top_p": (lambda value: 0.0 < value <= 1.0, "over 0 and at most 1"),
     "guidance": FINITE,
     "guidance_image": FINITE,
+    **dict.fromkeys(PENALTIES, (lambda value: 1.0 <= value < math.inf, "a finite number from 1")),
     "block": at_least(0),
     "threshold": SHARE,
     "seed": (lambda value: 0 <= value < 2**64, "0 to 2**64 - 1"),
@@ -140,6 +142,11 @@ def commit_faults(settings: Settings) -> Faults:
         not commits and asked,
         "block and threshold are for the stepper commit: leave them out",
     )
+    for name in PENALTIES:
+        yield (
+            not commits and settings[name] is not None,
+            f"{name} is for the stepper commit: leave it out",
+        )
     yield (
         not commits and policy in COMMIT_CACHES,
         f"kv_cache {policy!r} is for the stepper commit: take another",

@@ -20,6 +20,7 @@ from nextomni_edge.flow.path import paths_of
 from nextomni_edge.generate.batch import Batch
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.generate.rows import Layout
+from nextomni_edge.generate.speech import Speaker
 from nextomni_edge.graphs import graph_specs
 from nextomni_edge.modalities.modality import TEXT, Codec
 from nextomni_edge.modalities.modality import Modality as ModalityRecord
@@ -28,7 +29,7 @@ from nextomni_edge.runtimes.base import Execution, Session
 from nextomni_edge.runtimes.base import runtime as named_runtime
 from nextomni_edge.runtimes.state import State, kept_arrays
 from nextomni_edge.spec import ComponentName, Modality, Wire
-from nextomni_edge.tokens import audio, masked
+from nextomni_edge.tokens import audio, masked, omnidiffusion
 from nextomni_edge.tokens.chat import Part
 from nextomni_edge.tokens.sequence import Ids, Sequence, unconditional
 from nextomni_edge.tokens.text import MASKED, TextTokenizer
@@ -40,6 +41,7 @@ Float32 = NDArray[np.float32]
 
 # of a modality's metric rows: 110 of V = 152,064, or all of four codebooks of 2,048
 KEPT_ROWS_BYTES = 1 << 26
+SIDES = ("inputs", "outputs")
 
 
 class EdgeModel:
@@ -125,13 +127,18 @@ class EdgeModel:
 
     def symbols(self, modality: Modality) -> tuple[int, int]:
         """(K, C): sub-codes of a token and the number of values of each."""
-        if modality == TEXT:
+        if self.served(modality) == TEXT:
             return 1, self.config.text.vocabulary_size
         codebook = self.config.coded(modality).codebook
         return codebook.codebooks, codebook.entries
 
+    def served(self, modality: Modality) -> Modality:
+        """The modality whose table and head serve another one: text's, where all share them."""
+        return TEXT if self.config.mixes else modality
+
     def autoregressive(self, modality: Modality) -> bool:
         """Whether the head predicts a position's sub-codes one after another."""
+        modality = self.served(modality)
         return modality != TEXT and self.config.coded(modality).head.kind == "autoregressive"
 
     def without(self, batch: Batch, options: GenerationOptions) -> list[list[Sequence]]:
@@ -139,14 +146,20 @@ class EdgeModel:
         needs; none where there is no guidance."""
         if not options.guided:
             return []
-        found = [self.unconditional(sequence) for sequence in batch.sequences]
+        pairs = zip(batch.sequences, batch.seeds, strict=True)
+        found = [self.unconditional(sequence, seed) for sequence, seed in pairs]
         return [list(branch) for branch in zip(*found, strict=True)]
 
-    def unconditional(self, sequence: Sequence) -> list[Sequence]:
-        """A sequence without its condition, one for each scale of guidance."""
+    def unconditional(self, sequence: Sequence, seed: int = 0) -> list[Sequence]:
+        """A sequence without its condition, one for each scale of guidance. Some have random ids,
+        which the seed decides."""
         if self.tokenizer.template not in MASKED:
             return [unconditional(sequence, self.tokenizer.special)]
         modality, entries = Layout.of(sequence).modality, self.config.image.codebook.entries
+        if self.config.mixes:
+            return omnidiffusion.unconditional(
+                sequence, modality, self.tokenizer, self.config, seed
+            )
         return masked.unconditional(sequence, modality, self.tokenizer, entries)
 
     def embeddings(self, modality: Modality, tokens: Ids) -> Float32:
@@ -154,6 +167,8 @@ class EdgeModel:
         (B,R,H) float32 are such rows already."""
         if tokens.dtype == np.float32:
             return tokens.view(np.float32)
+        if modality != TEXT and self.served(modality) == TEXT:
+            modality, tokens = TEXT, tokens[..., 0]
         name = Wire.TOKENS if modality == TEXT else Wire.CODES
         return self.session(f"embed_{modality}").run({name: tokens})[Wire.EMBEDDINGS]
 
@@ -225,7 +240,7 @@ class EdgeModel:
         inputs: dict[str, NDArray[Any]] = {Wire.HIDDEN: hidden}
         if self.autoregressive(modality):
             inputs[Wire.CODES] = codes
-        logits = self.session(f"{modality}_head").run(inputs)[Wire.LOGITS]
+        logits = self.session(f"{self.served(modality)}_head").run(inputs)[Wire.LOGITS]
         per_code: Float32 = logits.reshape(*logits.shape[:2], *self.symbols(modality))
         return per_code
 
@@ -256,18 +271,22 @@ class EdgeModel:
         return embedding
 
     def encode(self, modality: str, media: Float32) -> NDArray[Any]:
-        """Media as their codec takes them (pixels (3,size,size), log-mel (n,frames_per_token,mels))
-        → sub-codes (n,K), or features (n,H) float32 where the model sees those of a given image;
-        several at once with one more axis in front."""
+        """Media as their reader gives them (pixels (3,size,size), log-mel
+        (n,frames_per_token,mels), or a listener's rows (n,row_size)) → sub-codes (n,K), or features
+        (n,H) float32 where the model sees those of a given medium; several at once with one more
+        axis in front."""
         record = MODALITIES[modality]
-        component, codec = f"{record.segments}_encoder", _codec(record)
-        (seen,) = self.session(component).spec.outputs
-        return self._media(component, codec.media, media, codec.rank, seen.name)
+        _codec(record)
+        component = f"{record.segments}_encoder"
+        (given,), (seen,) = (getattr(self.session(component).spec, side) for side in SIDES)
+        return self._media(component, given.name, media, len(given.dims) - 1, seen.name)
 
     def decode(self, modality: str, codes: Ids) -> Float32:
         """Sub-codes (n,K), or (h,w,1) of a masked model's picture, → pixels (3,height,width) or a
         waveform (samples,) in [-1,1]; several at once with one more axis in front."""
         record = MODALITIES[modality]
+        if modality == "audio" and self.config.audio.speech is not None:
+            return Speaker(self.session, self.config.audio).waveform(codes.reshape(-1))
         component, codec = f"{record.segments}_decoder", _codec(record)
         rank = len(self.session(component).spec.inputs[0].dims) - 1
         media: Float32 = self._media(component, Wire.CODES, codes, rank, codec.decoded)
@@ -288,14 +307,14 @@ class EdgeModel:
     def decode_image(self, codes: Ids) -> Float32:
         """`decode` to pixels (3,height,width) in [-1,1]. A code that is still masked is shown as
         0."""
-        if self.config.network == "unified":
+        if self.config.shares_vocabulary:
             codes = np.where(codes < self.config.image.codebook.entries, codes, 0)
         return self.decode("image", codes)
 
     def image_grid(self, segments: Many[Ids]) -> Ids:
         """The codes of a generated image as `decode_image` takes them, from those of its segments:
         (h,w,1) of a masked model, by rows or of a square, else (n,K)."""
-        if self.config.network != "unified":
+        if not self.config.shares_vocabulary:
             return segments[0]
         if len(segments) > 1:
             return np.stack(segments)
@@ -303,10 +322,23 @@ class EdgeModel:
         return segments[0].reshape(side, side, 1)
 
     def encode_audio(self, log_mel: Float32) -> Ids:
-        """`encode` of log-mel (n,frames_per_token,mels), or of a waveform (samples,) at the
-        config's rate."""
-        mel = audio.log_mel(log_mel, self.config.audio) if log_mel.ndim == 1 else log_mel
-        return self.encode("audio", mel)
+        """`encode` of what is heard, log-mel (n,frames_per_token,mels) or a listener's rows
+        (n,row_size), or of a waveform (samples,) at the rate that the model hears."""
+        one = log_mel.ndim == 1
+        return self.encode("audio", audio.heard(log_mel, self.config.audio) if one else log_mel)
+
+    def quantise_audio(self, waveform: Float32) -> Ids:
+        """A waveform (samples,) at the rate that the model hears → the codes (n,1) of a speech
+        tokenizer, which `decode_audio` turns back. UsageError: the model has none."""
+        if self.config.audio.speech is None:
+            raise UsageError("audio_quantiser: this model has no such component")
+        quantise = self.session(ComponentName.AUDIO_QUANTISER)
+        pieces = audio.tokenizer_pieces(waveform, self.config.audio, self.config.audio.speech)
+        found = [
+            quantise.run({Wire.LOG_MEL: mel[None], Wire.ATTENTION_MASK: mask[None]})[Wire.CODES][0]
+            for mel, mask in pieces
+        ]
+        return np.concatenate(found)
 
     def decode_audio(self, codes: Ids) -> Float32:
         """`decode` to a waveform (samples,) in [-1,1] at the config's rate."""
@@ -326,7 +358,12 @@ class EdgeModel:
         segments = [sequence.segments[index] for index in sequence.generated()]
         modality = segments[0].modality
         if modality == TEXT:
-            return Part(TEXT, self.tokenizer.decode(segments[0].tokens))
+            ids = segments[0].tokens
+            if self.config.mixes:
+                ids = ids[ids < omnidiffusion.first_code(self.config)]
+            return Part(TEXT, self.tokenizer.decode(ids))
+        if self.config.mixes:
+            return omnidiffusion.content(modality, segments[0].tokens, self.config)
         if self.config.network == "unified":
             return Part(modality, self.image_grid([segment.tokens for segment in segments]))
         markers = [

@@ -66,6 +66,14 @@ class GenerationOptions:
     """Of the commit step: write every row whose probability (or margin) is over it, in place of a
     fixed number a step (arXiv 2505.22618); None is the model's own, 0 off."""
 
+    repeat_penalty: float | None = field(default=None, metadata=OPTIONAL)
+    """Of the commit step: the divisor of a logit whose symbol the answer holds already; None is the
+    model's own, 1 off."""
+
+    position_penalty: float | None = field(default=None, metadata=OPTIONAL)
+    """Of the commit step: the divisor of the last masked row's logits, which grows from 1 behind
+    the first 100; None is the model's own, 1 off."""
+
     seed: int = 0
     """Every draw is a pure function of the seed and of the draw's place."""
 

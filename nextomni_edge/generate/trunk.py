@@ -34,7 +34,10 @@ class Trunk:
         self.branches = [batch, *(Batch(one, batch.seeds) for one in model.without(batch, options))]
         shift, positions = model.config.logit_shift, max(b.attended.shape[1] for b in self.branches)
         # (G,B,R): a branch without a condition may be shorter
-        self.sources = np.stack([np.maximum(one.rows - shift, 0) for one in self.branches])
+        same = model.config.path(batch.modality).compared == "positions"
+        self.sources = np.stack(
+            [np.maximum((batch if same else one).rows - shift, 0) for one in self.branches]
+        )
         if any((one.rows[one.real] < shift).any() for one in self.branches):
             raise UsageError(
                 "the first row has none before it to be predicted from: give a prompt before the"
@@ -106,7 +109,7 @@ class Trunk:
         """Put the embeddings of these generated rows where the backbone reads them, in every
         branch."""
         limit, text = (
-            self.model.most_rows(f"embed_{self.batch.modality}"),
+            self.model.most_rows(f"embed_{self.model.served(self.batch.modality)}"),
             self.batch.modality == "text",
         )
         for start in range(0, len(rows), limit):

@@ -14,6 +14,7 @@ import numpy as np
 from nextomni_edge.decoding import CommitConfig
 from nextomni_edge.errors import UsageError
 from nextomni_edge.flow.commit import (
+    Penalty,
     Turn,
     chosen,
     gumbel,
@@ -24,6 +25,7 @@ from nextomni_edge.flow.commit import (
     turns,
 )
 from nextomni_edge.flow.noise import Noise, Use
+from nextomni_edge.flow.penalty import nearer_first, without_repeats
 from nextomni_edge.generate.batch import Batch, Mask
 from nextomni_edge.generate.draw import Draw
 from nextomni_edge.generate.logit_cache import LogitTrunk
@@ -219,7 +221,8 @@ class Unmasking:
         for block, logits in self.draw.blocks(flat, rows):
             with self.meter.part("draw"):
                 noise = self._symbols(step, block, logits.shape[2])
-                found = propose(logits[:, 0], self.rule, temperature, noise)
+                weaken = self._penalty(step, block)
+                found = propose(logits[:, 0], self.rule, temperature, noise, weaken)
                 x_1.reshape(-1)[block] = found.x_1
                 score.reshape(-1)[block], gap.reshape(-1)[block] = found.score, found.gap
         return x_1, score, gap
@@ -235,6 +238,28 @@ class Unmasking:
             )
 
         return noise
+
+    def _penalty(self, step: int, block: Ids) -> Penalty | None:
+        """The rule's penalties on some of a block's rows; None where it has none."""
+        rule, length = self.rule, self.batch.real.shape[1]
+        if rule.repeat_penalty == rule.position_penalty == 1.0:
+            return None
+        exempt = (self.mask, *rule.repeat_free)
+
+        def weaken(part: slice, logits: Float) -> Float:
+            out = logits.copy()
+            requests, places = np.divmod(block[part], length)
+            for request in np.unique(requests):
+                own, at = self.masked[request], requests == request
+                if step > 0:
+                    held = self.batch.own(request, self.x_t[..., 0])
+                    seen = np.setdiff1d(held, exempt)
+                    out[at] = without_repeats(out[at], seen, rule.repeat_penalty)
+                ranks = np.cumsum(own)[places[at]] - 1
+                out[at] = nearer_first(out[at], ranks, int(own.sum()), rule.position_penalty)
+            return out
+
+        return weaken
 
     def _choose(
         self,
@@ -284,6 +309,10 @@ def ruled(rule: CommitConfig, options: GenerationOptions) -> CommitConfig:
         rule = dataclasses.replace(rule, score="probability", score_noise="none")
     if options.top_k or options.top_p < 1.0:
         rule = dataclasses.replace(rule, top_k=options.top_k, top_p=options.top_p)
+    if options.repeat_penalty is not None:
+        rule = dataclasses.replace(rule, repeat_penalty=options.repeat_penalty)
+    if options.position_penalty is not None:
+        rule = dataclasses.replace(rule, position_penalty=options.position_penalty)
     return rule
 
 

@@ -136,7 +136,7 @@ def _loaded(
     model = EdgeModel.from_bundle(bundle, Execution(runtime))
     named_runtime(runtime)  # the library's import
     library, loads = time.perf_counter() - began, dict[str, float]()
-    for name in sorted({name for plan in tasks for name in plan.components}):
+    for name in sorted({name for plan in tasks for name in plan.components(bundle.config)}):
         began = time.perf_counter()
         model.session(name)
         loads[name] = time.perf_counter() - began
@@ -146,7 +146,7 @@ def _loaded(
         configurations.append(Configuration(runtime, model, task.sequence, task.options, 0.0))
         first = timed(configurations[-1], 0).seconds
         steps = GenerationOptions.defaults(bundle.config, plan.answer).all_steps
-        load = library + sum(loads[name] for name in plan.components)
+        load = library + sum(loads[name] for name in plan.components(bundle.config))
         own[plan.name] = Timed(load, first, steps / task.options.all_steps)
     found.timed[runtime] = own
     return configurations

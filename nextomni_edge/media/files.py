@@ -13,7 +13,7 @@ from nextomni_edge.media.audio import read_audio, write_audio
 from nextomni_edge.media.image import read_image, write_image
 from nextomni_edge.media.kinds import check_file, wrong_kind
 from nextomni_edge.media.video import read_video, write_video
-from nextomni_edge.tokens.audio import Float32, log_mel
+from nextomni_edge.tokens.audio import Float32, heard
 
 MAX_TEXT_BYTES = 1 << 20
 
@@ -52,8 +52,8 @@ def write_image_file(
 
 
 def read_audio_file(path: Path, config: ModelConfig, trim: bool) -> Float32:
-    """Log-mel (n,frames_per_token,mels)."""
-    return log_mel(read_audio(path, config.audio, trim), config.audio)
+    """What the audio encoder reads: log-mel (n,frames_per_token,mels), or a listener's rows."""
+    return heard(read_audio(path, config.audio.heard, trim), config.audio)
 
 
 def write_audio_file(

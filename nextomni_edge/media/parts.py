@@ -41,7 +41,12 @@ class Lengths:
         if record.segments == IMAGE.name and image.given == "features":
             width = self.config.backbone.hidden_size
             return np.zeros((*media.shape[:-3], image.positions, width), np.float32)
-        if self.config.network == "unified":
+        speech = self.config.audio.speech
+        if record.segments == "audio" and speech is not None:
+            rows = media.shape[-2] + len(speech.listener.queries)
+            width = self.config.backbone.hidden_size
+            return np.zeros((*media.shape[:-2], rows, width), np.float32)
+        if self.config.shares_vocabulary:
             height, width = (side // image.patch for side in media.shape[-2:])
             return np.zeros((*media.shape[:-3], height, width, 1), np.int64)
         # a medium without a length is one answer long, whatever its first axis is

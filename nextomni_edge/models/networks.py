@@ -15,11 +15,13 @@ from nextomni_edge.errors import InputError
 from nextomni_edge.formats.tensor_file import FLOATS, all_finite
 from nextomni_edge.models.fudoki import FudokiModel
 from nextomni_edge.models.omni import OmniModel
+from nextomni_edge.models.omnidiffusion import OmniDiffusionModel
 from nextomni_edge.models.unified import UnifiedModel
 
-Model: TypeAlias = OmniModel | FudokiModel | UnifiedModel
+Model: TypeAlias = OmniModel | FudokiModel | UnifiedModel | OmniDiffusionModel
 NETWORKS: Final[Mapping[str, type[Model]]] = {
-    "native": OmniModel, "fudoki": FudokiModel, "unified": UnifiedModel
+    "native": OmniModel, "fudoki": FudokiModel, "unified": UnifiedModel,
+    "omnidiffusion": OmniDiffusionModel,
 }  # fmt: skip
 
 

@@ -8,8 +8,9 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from nextomni_edge.config import AudioConfig
+from nextomni_edge.config import AudioConfig, SpeechConfig
 from nextomni_edge.errors import InputError
+from nextomni_edge.tokens import fbank
 
 Float32 = NDArray[np.float32]
 
@@ -67,6 +68,32 @@ def log_mel(waveform: Float32, config: AudioConfig) -> Float32:
     scaled = (np.maximum(logarithm, logarithm.max() - 8.0) + 4.0) / 4.0
     tokens: Float32 = scaled.astype(np.float32).reshape(-1, config.frames_per_token, config.mels)
     return tokens
+
+
+def heard(waveform: Float32, config: AudioConfig) -> Float32:
+    """What a model's audio encoder reads of a waveform (samples,) at `config.heard.sample_rate`:
+    `log_mel`, or the rows (n,row_size) of a listener. InputError: as `log_mel`, or under 25 ms."""
+    if config.speech is None:
+        return log_mel(waveform, config)
+    samples = check_waveform(waveform, config.heard).astype(np.float32)
+    return fbank.features(samples, config.speech.listener)
+
+
+def tokenizer_pieces(
+    waveform: Float32, config: AudioConfig, speech: SpeechConfig
+) -> list[tuple[Float32, NDArray[np.bool_]]]:
+    """The log-mel (n,2·pool,mels) of every piece of a sound that a speech tokenizer takes at once,
+    30 s in the release, and which of its rows (n,pool) are sound. InputError: as `log_mel`."""
+    given, tokenizer = config.heard, speech.tokenizer
+    samples = check_waveform(waveform, given).astype(np.float32)
+    most = tokenizer.positions * 2 * given.hop
+    found = []
+    for start in range(0, len(samples), most):
+        piece = samples[start : start + most]
+        mel = log_mel(piece, given)
+        rows = np.arange(len(mel) * tokenizer.pool).reshape(len(mel), tokenizer.pool)
+        found.append((mel, 2 * rows < -(-len(piece) // given.hop)))
+    return found
 
 
 def check_waveform(waveform: Float32, config: AudioConfig) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from nextomni_edge.errors import UsageError
 from nextomni_edge.modalities.modality import TEXT
 from nextomni_edge.modalities.table import MODALITIES
 from nextomni_edge.modalities.table import Kind as Kind
-from nextomni_edge.tokens import masked
+from nextomni_edge.tokens import masked, omnidiffusion
 from nextomni_edge.tokens.parts import Part as Part
 from nextomni_edge.tokens.parts import Turn as Turn
 from nextomni_edge.tokens.sequence import Ids, Segment, Sequence
@@ -40,12 +40,19 @@ def part_segments(tokenizer: TextTokenizer, part: Part, frozen: bool = True) -> 
 
 
 def conversation(
-    tokenizer: TextTokenizer, turns: Iterable[Turn], answer: Kind = TEXT, edit: str | None = None
+    tokenizer: TextTokenizer,
+    turns: Iterable[Turn],
+    answer: Kind = TEXT,
+    edit: str | None = None,
+    config: ModelConfig | None = None,
 ) -> tuple[Segment, ...]:
     """Everything said so far, frozen, and the opening of the assistant's next turn. That turn will
-    hold an `answer`. `edit`: a name of masked.EDITS. UsageError: the model does not support it."""
+    hold an `answer`. `edit`: a name of masked.EDITS. `config`: of a model whose answers mix
+    modalities. UsageError: the model does not support it."""
     if edit is not None and tokenizer.template != "lumina":
         raise UsageError("edit: only Lumina-DiMOO draws from a given picture; leave it out")
+    if config is not None and config.mixes:
+        return omnidiffusion.conversation(tokenizer, list(turns), answer, config)
     if tokenizer.template in MASKED:
         return masked.conversation(tokenizer, turns, answer, edit)
     if tokenizer.template == "deepseek":
@@ -116,6 +123,10 @@ def respond(
     """
     if kind not in MODALITIES:
         raise UsageError(f"modality {kind!r}: expected one of {', '.join(MODALITIES)}")
+    if config.mixes:
+        units = {TEXT: config.text.block_size, "audio": 1}.get(kind)
+        tokens = count * units if length is None and count and units else length
+        return omnidiffusion.respond(segments, kind, config, tokenizer, tokens, size)
     if tokenizer.template in MASKED:
         tokens = (count or 1) * config.text.block_size if length is None else length
         return masked.respond(segments, kind, config, tokenizer, tokens, size)

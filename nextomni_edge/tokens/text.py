@@ -119,11 +119,16 @@ DREAM: Final = {
     "pad": "<|endoftext|>", "eos": "<|endoftext|>", "mask": "<|mask|>", "null": "<|mask|>",
     "im_start": "<|im_start|>", "im_end": "<|im_end|>",
 }  # fmt: skip
+OMNIDIFFUSION: Final = DREAM | {
+    "image_start": "<|begin_of_image|>", "image_end": "<|end_of_image|>",
+    "audio_start": "<|begin_of_audio|>", "audio_end": "<|end_of_audio|>",
+}  # fmt: skip
 SPELLINGS: Final = {
     "chatml": CHATML, "deepseek": DEEPSEEK,
     "llada": LLADA, "mmada": MMADA, "lumina": LUMINA, "dream": DREAM,
+    "omnidiffusion": OMNIDIFFUSION,
 }  # fmt: skip
-MASKED: Final = ("llada", "mmada", "lumina", "dream")
+MASKED: Final = ("llada", "mmada", "lumina", "dream", "omnidiffusion")
 
 
 class TextTokenizer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -17,11 +18,23 @@ Inputs = dict[str, NDArray[Any]]
 # One row and many, one request and several, nothing past and something: none is what the graph was
 # traced with but the last.
 SIZES: Final[tuple[dict[str, int], ...]] = (
-    {"batch": 1, "rows": 1, "past": 0, "length": 1, "height": 2, "width": 2},
-    {"batch": 1, "rows": 7, "past": 0, "length": 4, "height": 3, "width": 5},
-    {"batch": 3, "rows": 4, "past": 6, "length": 2, "height": 4, "width": 2},
-    {"batch": 2, "rows": 3, "past": 5, "length": 3, "height": 4, "width": 6},
-)
+    {
+        "batch": 1, "rows": 1, "past": 0, "length": 1, "height": 2, "width": 2, "heard": 1,
+        "frames": 2,
+    },
+    {
+        "batch": 1, "rows": 7, "past": 0, "length": 4, "height": 3, "width": 5, "heard": 9,
+        "frames": 12,
+    },
+    {
+        "batch": 3, "rows": 4, "past": 6, "length": 2, "height": 4, "width": 2, "heard": 2,
+        "frames": 5,
+    },
+    {
+        "batch": 2, "rows": 3, "past": 5, "length": 3, "height": 4, "width": 6, "heard": 5,
+        "frames": 7,
+    },
+)  # fmt: skip
 
 
 def cases(spec: GraphSpec, config: ModelConfig) -> Iterator[tuple[str, Inputs]]:
@@ -80,9 +93,9 @@ def draw(
         return np.broadcast_to(np.arange(past, past + sizes["rows"]), shape).copy()
     if tensor.name == Wire.ATTENTION_MASK:
         if "past" not in sizes:  # padding stands behind the rows
-            return np.arange(shape[1]) < generator.integers(
-                1, shape[1], (shape[0], 1), endpoint=True
-            )
+            rows = math.prod(shape[1:])
+            kept = generator.integers(1, rows, (shape[0], 1), endpoint=True)
+            return (np.arange(rows) < kept).reshape(shape)
         mask = generator.random(shape) < 0.8
         mask[:, [0, -1]] = (
             # a row that attends to nothing has no answer; under a causal mask the first column is
@@ -90,6 +103,12 @@ def draw(
             True
         )
         return mask
+    if tensor.name == Wire.PLACES:
+        return np.sort(generator.integers(0, sizes["length"], shape), axis=1)
+    if tensor.name == Wire.TIME:
+        return generator.random(shape, np.float32)
+    if tensor.name == Wire.SINES:
+        return generator.uniform(-0.1, 0.1, shape).astype(np.float32)
     if tensor.name == Wire.PIXELS:
         return generator.uniform(-1.0, 1.0, shape).astype(np.float32)
     if tensor.name == Wire.LOG_MEL:

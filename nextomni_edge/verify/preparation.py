@@ -16,7 +16,7 @@ from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import NextOmniError
 from nextomni_edge.media.audio import max_samples, read_audio
 from nextomni_edge.media.image import read_image, to_bytes
-from nextomni_edge.tokens.audio import log_mel
+from nextomni_edge.tokens.audio import heard
 from nextomni_edge.tokens.text import TextTokenizer
 from nextomni_edge.verify.comparison import Array
 
@@ -71,7 +71,7 @@ def prepare(name: str, content: Array, config: ModelConfig, tokenizer: TextToken
         path.write_bytes(content.tobytes())
         if kind == "image":
             return to_bytes(read_image(path, config.image.size, config.image.fitting))
-        return log_mel(read_audio(path, config.audio, trim=True), config.audio)
+        return heard(read_audio(path, config.audio.heard, trim=True), config.audio)
 
 
 def record(config: ModelConfig, tokenizer: TextTokenizer) -> Prepared:

@@ -11,6 +11,7 @@ from nextomni_edge.generate.loop import generate
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.steps import NOT_DRAWN, StepRecord
 from nextomni_edge.tasks import Task
+from nextomni_edge.tokens.omnidiffusion import codes
 from nextomni_edge.tokens.sequence import Sequence
 from nextomni_edge.verify.comparison import (
     Array,
@@ -70,6 +71,10 @@ def _decoded(model: EdgeModel, finished: Sequence, task: Task) -> tuple[Array, .
     if task.modality == "text":
         return ()
     tokens = [finished.segments[index].tokens for index in task.sequence.generated()]
+    if model.config.mixes:
+        if not len(codes(task.modality, tokens[0], model.config)):
+            return ()
+        return (model.decode(task.modality, np.asarray(model.response(finished).value)),)
     if model.config.network == "unified":
         return (model.decode_image(model.image_grid(tokens)),)
     return tuple(model.decode(task.modality, codes) for codes in tokens)

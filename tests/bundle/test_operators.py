@@ -25,12 +25,13 @@ def test_what_export_and_quantize_write_is_allowed(
     for path in (tiny_bundle, variant("int8"), variant("int4"), variant("int4-asymmetric")):
         used |= {(node.domain, node.operator) for node in nodes(path)}
     assert used <= OPERATORS.keys()
-    # what other layouts and recipes use: FUDOKI's decoder, masked models, static ranges
+    # what other layouts and recipes use: FUDOKI's decoder, masked models, speech, static ranges
     left = {operator for _, operator in OPERATORS.keys() - used}
     assert left <= {
-        "Abs", "And", "ArgMin", "DequantizeLinear", "DynamicQuantizeLinear", "Greater",
-        "GreaterOrEqual", "GroupNormalization", "LessOrEqual", "Max", "Mod", "Pad", "ReduceSum",
-        "Resize", "Where",
+        "Abs", "And", "ArgMin", "DequantizeLinear", "DynamicQuantizeLinear", "Elu", "Equal", "Exp",
+        "GatherElements", "Gemm", "Greater", "GreaterOrEqual", "GroupNormalization", "LeakyRelu",
+        "LessOrEqual", "Max", "Mish", "Mod", "Not", "Or", "Pad", "ReduceMean", "ReduceSum", "Relu",
+        "Resize", "Softmax", "Tanh", "Where",
     }  # fmt: skip
 
 

@@ -49,7 +49,9 @@ def test_every_value_is_philox_of_what_it_is_for(
 
 
 def test_the_values_of_a_seed_never_change() -> None:
-    names = ["START", "X_1", "JUMP", "TARGET", "SYMBOL", "SCORE"]
+    names = [
+        "START", "X_1", "JUMP", "TARGET", "SYMBOL", "SCORE", "SPECTRUM", "PHASE", "BREATH",
+    ]  # fmt: skip
     assert {use.name: int(use) for use in Use} == {name: at for at, name in enumerate(names)}
     expected = [[0.9591886253077674, 0.2095527141383794], [0.8765099748636109, 0.8556101240162215]]
     np.testing.assert_array_equal(Noise(7).uniform(1, 2, Use.JUMP, 2, 2), expected)

@@ -15,6 +15,7 @@ from nextomni_edge.models import networks
 from nextomni_edge.models.unified import UnifiedModel
 from tests.published.goldens import SETTINGS, Array, arrays, read
 from tests.published.models import imported
+from tests.published.omnidiffusion_bounds import omnidiffusion_rows
 from tests.published.runs import of_run
 
 
@@ -167,5 +168,5 @@ def image_rows() -> Iterator[tuple[str, float, float]]:
 
 
 if __name__ == "__main__":
-    for array, found, allowed in rows():
+    for array, found, allowed in (*rows(), *omnidiffusion_rows()):
         print(f"| `{array}` | {found:.1e} | {allowed:.0e} |")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
@@ -18,9 +19,18 @@ Array = NDArray[Any]
 @functools.cache
 def arrays(family: str) -> dict[str, Array]:
     folder = FOLDER / family
-    files = ("golden.safetensors", "more.safetensors")
+    files = ("golden.safetensors", "more.safetensors", "speech.safetensors")
     parts = [load_file(folder / file) for file in files if (folder / file).exists()]
+    # Dream's arrays are a part of Omni-Diffusion's set
+    parts += [arrays("dream")] if family == "omnidiffusion" else []
     return {name: array for part in parts for name, array in part.items()}
+
+
+def clip(name: str) -> tuple[Array, int]:
+    """A recorded sound, (channels, samples) float32 in [-1, 1], and its rate in Hz."""
+    path = FOLDER / "omnidiffusion" / f"{name.replace('.', '_')}.flac"
+    samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
+    return samples.T.astype(np.float32) / np.float32(32768), rate
 
 
 @functools.cache

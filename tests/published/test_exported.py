@@ -13,13 +13,17 @@ from _pytest.mark.structures import ParameterSet
 
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.generate.model import EdgeModel
+from nextomni_edge.generate.speech import Speaker
 from nextomni_edge.media.image import to_bytes
 from nextomni_edge.runtimes.base import Execution
+from nextomni_edge.tokens import fbank
 from tests.published.goldens import SETTINGS, Array, arrays, close
 from tests.published.models import MakeOnce, bundled
-from tests.published.runs import all_runs, lumina_image_runs
+from tests.published.omnidiffusion_runs import OmniRun, heard, noise_of
+from tests.published.omnidiffusion_runs import runs as omnidiffusion_runs
+from tests.published.runs import all_runs, lumina_image_runs, of_run
 
-FAMILIES = ("llada", "mmada", "lumina_dimoo", "dream")
+FAMILIES = ("llada", "mmada", "lumina_dimoo", "dream", "omnidiffusion")
 
 
 def marked(family: str, *values: str) -> ParameterSet:
@@ -32,6 +36,14 @@ TASKS = {
     "dream": {"text-to-text"},
     "mmada": {"text-to-image", "image-to-text"},
     "lumina_dimoo": {"text-to-image", "image-to-text", "image-to-image"},
+    "omnidiffusion": {
+        "text-to-image",
+        "image-to-text",
+        "text-to-audio",
+        "audio-to-text",
+        "image-to-audio",
+        "audio-to-image",
+    },
 }
 RUNTIMES = ("onnx", "openvino")
 
@@ -65,6 +77,46 @@ def test_a_recorded_run_repeats_through_the_graphs(
 ) -> None:
     run = all_runs()[name]
     run.check(opened(bundles(run.family).path, runtime))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("run", list(omnidiffusion_runs()), ids=lambda run: run.name)
+def test_omnidiffusions_runs_repeat_through_the_graphs(
+    run: OmniRun, runtime: str, bundles: Callable[[str], Bundle]
+) -> None:
+    run.check(opened(bundles("omnidiffusion").path, runtime))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_omnidiffusion_hears_and_speaks_through_the_graphs(
+    runtime: str, bundles: Callable[[str], Bundle]
+) -> None:
+    """Rows of a heard sound, codes of given ones, and the samples of codes."""
+    model, golden = opened(bundles("omnidiffusion").path, runtime), arrays("omnidiffusion")
+    for name in "ABC":
+        rows = fbank.bfloat16(golden[f"sv.{name}.fbank"])
+        close(model.encode("audio", rows), golden[f"sv.{name}.rows"])
+    for name in ("S1", "S2", "S3", "S4"):
+        codes = model.quantise_audio(heard("st", name))
+        np.testing.assert_array_equal(codes[:, 0], golden[f"st.{name}.codes"])
+    speaker = Speaker(model.session, model.config.audio)
+    for name in "01":
+        recorded = of_run("omnidiffusion", f"dec.{name}")
+        noise = noise_of(recorded)
+        close(speaker.spectrum(recorded["codes"], noise), recorded["mel"], 1e-3)
+        close(speaker.sound(recorded["mel"], noise), recorded["speech"], 1e-3)
+        close(speaker.waveform(recorded["codes"], noise), recorded["speech"], 1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("name", [name for name in all_runs() if name.startswith("dream-")])
+def test_dreams_runs_repeat_through_omnidiffusions_graphs(
+    name: str, runtime: str, bundles: Callable[[str], Bundle]
+) -> None:
+    all_runs()[name].check(opened(bundles("omnidiffusion").path, runtime))
 
 
 @pytest.mark.slow

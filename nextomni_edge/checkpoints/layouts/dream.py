@@ -17,16 +17,20 @@ UNREAD: Final = ("auto_map", "mask_token_id", "chunk_size")
 TOP_K, TOP_P, TEMPERATURE = 50, 0.95, 0.2
 
 
+AUDIO: Final = "model.audio_model."  # what Omni-Diffusion has besides
+
+
 def recognises(source: Source) -> bool:
-    return str(source.config.get("model_type")).lower() == "dream"
+    hears = any(name.startswith(AUDIO) for name in source.tensors)
+    return str(source.config.get("model_type")).lower() == "dream" and not hears
 
 
 def plan(source: Source) -> Plan:
     """The whole model. InputError: Omni-Diffusion's, which has more than text."""
-    if any(name.startswith("model.audio_model.") for name in source.tensors):
+    if any(name.startswith(AUDIO) for name in source.tensors):
         raise InputError(
-            f"{source.path}: Omni-Diffusion hears and draws besides: not supported by layout dream,"
-            " which reads text models"
+            f"{source.path}: Omni-Diffusion hears and draws besides: leave --layout out, or name"
+            " omnidiffusion"
         )
     config = source.config
     size = source.size(config, "vocab_size")

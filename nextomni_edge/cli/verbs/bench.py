@@ -240,7 +240,7 @@ def configured(
 
     began = time.perf_counter()
     model = open_model(console, bundle, execution)
-    for name in plan.components:
+    for name in plan.components(model.config):
         model.session(name)
     seconds = time.perf_counter() - began
     sequence = answered_sequence(model, plan, request)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
-from nextomni_edge.errors import InputError
+from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.extras import needs_extra
 from nextomni_edge.files import check_output
 
@@ -26,7 +26,7 @@ from nextomni_edge.files import check_output
     default="auto",
     show_default=True,
     metavar="NAME",
-    help="fudoki, llada, dream, qwen2, llama, clip, siglip, whisper, native.",
+    help="fudoki, llada, dream, omnidiffusion, qwen2, llama, clip, siglip, whisper, native.",
 )
 @click.option(
     "--copy",
@@ -37,7 +37,20 @@ from nextomni_edge.files import check_output
     "--image-tokenizer",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Of MMaDA or Lumina-DiMOO, where it is published apart; vqvae and magvitv2 are found.",
+    help=(
+        "Of MMaDA, Lumina-DiMOO or Omni-Diffusion, where it is published apart; vqvae and magvitv2"
+        " are found."
+    ),
+)
+@click.option(
+    "--part",
+    "parts",
+    multiple=True,
+    metavar="NAME=FOLDER",
+    help=(
+        "Of Omni-Diffusion, where they are published apart: image_tokenizer, sensevoice,"
+        " speech_tokenizer, speech_decoder."
+    ),
 )
 @click.option(
     "--overwrite", is_flag=True, help="Replace a directory; it stays whole until the new one is."
@@ -50,6 +63,7 @@ def import_(
     layout: str,
     copy: bool,
     image_tokenizer: Path | None,
+    parts: tuple[str, ...],
     overwrite: bool,
 ) -> None:
     """Import SOURCE, a published checkpoint's folder, to a model directory.
@@ -69,8 +83,9 @@ def import_(
 
     folder, origin = fetched(console, source)
     report = import_model(
-        folder, output, expected_shapes, layout, copy, overwrite, image_tokenizer, origin
-    )
+        folder, output, expected_shapes, layout, copy, overwrite, image_tokenizer, origin,
+        dict(named_part(given) for given in parts),
+    )  # fmt: skip
     lines = [
         f"{report.tensors} tensors, {report.parameters:,} parameters, layout {report.layout}",
         f"{report.referenced:,} bytes referred to in {folder}, {report.copied:,} in {output}",
@@ -95,6 +110,14 @@ def fetched(console: Console, source: str) -> tuple[Path, str | None]:
     console.note(f"fetching {asked}", level=1)
     found = checkpoint(asked)
     return found.folder, str(Reference(asked.repository, found.commit))
+
+
+def named_part(text: str) -> tuple[str, Path]:
+    """(name, folder) out of NAME=FOLDER. UsageError: not such a text."""
+    name, equals, folder = text.partition("=")
+    if not (name and equals and folder):
+        raise UsageError(f"--part {text[:60]!r}: expected a name and a folder, NAME=FOLDER")
+    return name, Path(folder)
 
 
 def reasons(unused: dict[str, str]) -> dict[str, int]:

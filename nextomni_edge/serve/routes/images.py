@@ -83,8 +83,8 @@ def size_of(size: str | None, model: Model) -> Settings:
     if size in (None, "auto"):
         return Settings()
     sides = [int(side) for side in str(size).split("x")]
-    own = model.config.image.size
-    if model.config.network != "unified" and sides == [own, own]:
+    own = model.config.image.drawn or model.config.image.size
+    if not model.config.shares_vocabulary and sides == [own, own]:
         return Settings()
     return Settings(size=sides)
 
