@@ -16,7 +16,18 @@ from packaging.requirements import Requirement
 
 PYPROJECT: Final = Path(__file__).parents[1] / "pyproject.toml"
 # The extras that hold libraries of ours; `gpu` and `gguf` need a GPU and a compiler.
-EXTRAS: Final = ("cpu", "train", "export", "quantize", "coreml", "openvino", "heif", "hub", "serve")
+EXTRAS: Final = (
+    "cpu",
+    "train",
+    "export",
+    "quantize",
+    "coreml",
+    "openvino",
+    "heif",
+    "hub",
+    "serve",
+    "sign",
+)
 TOOLS: Final = ("hypothesis", "openai", "pytest", "pytest-timeout", "setuptools")  # of `dev`
 
 

@@ -144,6 +144,7 @@ DEVICE = BASE | {
     "media",
     "search",
     "api",
+    "hub",
     "measure",
     "pack",
     "serve",
@@ -175,6 +176,8 @@ DEVICE_LIBRARIES = {
     "llama_cpp",
     "openvino",
     "coremltools",
+    "huggingface_hub",
+    "model_signing",
 }
 # A server runs where a bundle does, and uses these libraries besides.
 SERVER_LIBRARIES = {
@@ -182,6 +185,8 @@ SERVER_LIBRARIES = {
 }  # fmt: skip
 VENDORS = {
     **{library: {"serve"} for library in SERVER_LIBRARIES},
+    "huggingface_hub": {"hub"},
+    "model_signing": {"bundle.trust"},
     "onnxruntime": {"runtimes.onnx"},
     "openvino": {"runtimes.openvino"},
     "tensorrt": {"runtimes.tensorrt"},

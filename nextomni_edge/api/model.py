@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from nextomni_edge.api.answer import Answer
 from nextomni_edge.api.chat import Chat
-from nextomni_edge.api.opening import chosen, identity, open_model
+from nextomni_edge.api.opening import DEFAULT, chosen, identity, open_model
 from nextomni_edge.api.prompt import Item, Prompt, batch_of, listed, part_of, turn_of
 from nextomni_edge.api.settings import Request, Settings
 from nextomni_edge.api.step import Generation, Step
 from nextomni_edge.bundle.digests import Hashes
+from nextomni_edge.bundle.trust import Trust
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import UsageError
 from nextomni_edge.files import StrPath
@@ -42,6 +43,7 @@ def load(
     allow_fallback: bool = False,
     threads: int | None = None,
     verify_hashes: Hashes = "always",
+    verify_key: StrPath | None = None,
 ) -> Model:
     """Load a bundle, as `nextomni_edge.export` writes it. No PyTorch is needed.
 
@@ -55,13 +57,14 @@ def load(
     threads: of the processor, 1 to 1024; None is OMP_NUM_THREADS, or one for each core.
     verify_hashes: "always" reads and hashes every byte of the bundle; "once" leaves out the files
     that did not change since they were hashed.
+    verify_key: a public key; the bundle must be signed by its private one (`nextomni-edge sign`).
 
     A model directory (config.json and safetensors) loads too, in PyTorch. `hf:OWNER/NAME` and
     `hf:OWNER/NAME@REVISION` name a bundle on the hub, which is fetched to the hub library's cache.
 
-    InputError: neither of the two, damaged, or not on the hub. MissingRuntimeError: the runtime or
-    the device is not here. UsageError: the runtime does not read this bundle, or `threads` is out
-    of range.
+    InputError: neither of the two, damaged, not signed, or not on the hub. MissingRuntimeError: the
+    runtime or the device is not here. UsageError: the runtime does not read this bundle, or
+    `threads` is out of range.
 
     >>> import nextomni_edge as ne
     >>> model = ne.load("demo/bundle")
@@ -73,7 +76,8 @@ def load(
     if threads is not None and not 1 <= threads <= MAX_THREADS:
         raise UsageError(f"threads is {threads}, expected 1 to {MAX_THREADS}")
     asked = Execution(runtime, device, compute, folder, allow_fallback, threads or 0)
-    return Model.open(where, chosen(where, asked).execution, verify_hashes)
+    trust = Trust(verify_hashes, None if verify_key is None else Path(verify_key))
+    return Model.open(where, chosen(where, asked).execution, trust)
 
 
 class Model:
@@ -101,9 +105,9 @@ class Model:
         self.edge, self.path = edge, path
 
     @classmethod
-    def open(cls, path: StrPath, execution: Execution, verify_hashes: Hashes = "always") -> Model:
+    def open(cls, path: StrPath, execution: Execution, trust: Trust = DEFAULT) -> Model:
         """As `load`, run exactly as `execution` says."""
-        return cls(open_model(Path(path), execution, verify_hashes), Path(path))
+        return cls(open_model(Path(path), execution, trust), Path(path))
 
     @property
     def config(self) -> ModelConfig:

@@ -6,9 +6,10 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from nextomni_edge.bundle import Bundle, bundle_identity
-from nextomni_edge.bundle.digests import Hashes
+from nextomni_edge.bundle.trust import Trust, check_signature
 from nextomni_edge.checkpoints.directory import Checkpoint
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.generate.model import EdgeModel
@@ -16,6 +17,8 @@ from nextomni_edge.runtimes.base import Execution
 from nextomni_edge.runtimes.base import runtime as named_runtime
 from nextomni_edge.runtimes.choice import Choice, choose
 from nextomni_edge.spec import ComponentName
+
+DEFAULT: Final = Trust()
 
 
 def is_bundle(path: Path) -> bool:
@@ -47,7 +50,7 @@ def chosen(path: Path, execution: Execution) -> Choice:
     return choose(Bundle.open(path, verify_hashes=False), execution)
 
 
-def open_model(path: Path, execution: Execution, verify_hashes: Hashes = "always") -> EdgeModel:
+def open_model(path: Path, execution: Execution, trust: Trust = DEFAULT) -> EdgeModel:
     """The model at `path`, checked whole; its components are loaded on their first use.
 
     InputError: neither a bundle nor a model directory, or damaged. MissingRuntimeError: the runtime
@@ -55,9 +58,13 @@ def open_model(path: Path, execution: Execution, verify_hashes: Hashes = "always
     directory is to run in anything but torch.
     """
     if is_bundle(path):
-        bundle = Bundle.open(path, verify_hashes)
+        if trust.key is not None:
+            check_signature(path, trust.key)
+        bundle = Bundle.open(path, trust.hashes)
         _check_here(bundle, execution)
         return EdgeModel.from_bundle(bundle, execution)
+    if trust.key is not None:
+        raise UsageError(f"{path} is a model directory; only bundles are signed")
     if replace(execution, runtime=None) != Execution() or execution.runtime not in (None, "torch"):
         raise UsageError(
             f"{path} is a model directory, which only torch runs; export it first, or leave"

@@ -34,7 +34,8 @@ from nextomni_edge.spec import GraphSpec
 
 MAX_MANIFEST: Final = 16 * 2**20
 MAX_FOLDERS: Final = 4
-BESIDE: Final = frozenset({"README.md", ".gitattributes", ".gitignore", ".DS_Store"})
+SIGNATURE: Final = "model.sig"
+BESIDE: Final = frozenset({SIGNATURE, "README.md", ".gitattributes", ".gitignore", ".DS_Store"})
 
 
 class Bundle:
@@ -171,7 +172,7 @@ def _is_blob(path: Path) -> bool:
     return inside and path.is_symlink() and target.is_file()
 
 
-def _beside(name: str) -> bool:
+def beside(name: str) -> bool:
     """What hubs, systems and network folders leave next to a bundle's files, and nothing reads."""
     base = name.rpartition("/")[2]
     return base in BESIDE or base.startswith((".nfs", "._"))
@@ -189,7 +190,7 @@ def _present(path: Path) -> dict[str, int]:
 
 
 def _check_tree(path: Path, present: dict[str, int], files: dict[str, FileRecord]) -> None:
-    found = {name for name in present if name in files or not _beside(name)}
+    found = {name for name in present if name in files or not beside(name)}
     for name in sorted(found ^ files.keys()):
         raise InputError(
             f"{path}: file {name!a} is"

@@ -16,6 +16,7 @@ from nextomni_edge.threads import environment_threads
 if TYPE_CHECKING:
     from nextomni_edge.api.model import Model
     from nextomni_edge.bundle.digests import Hashes
+    from nextomni_edge.bundle.trust import Trust
     from nextomni_edge.generate.model import EdgeModel
     from nextomni_edge.runtimes.base import Execution
 
@@ -106,31 +107,51 @@ def choose_runtime(console: Console, path: Path, execution: Execution) -> Execut
     return choice.execution
 
 
-def hashes_option(command: Command) -> Command:
-    """--verify-hashes, which reaches the command as `verify_hashes`."""
-    option = where_it_runs(
-        "--verify-hashes",
-        type=click.Choice(["always", "once"]),
-        default="always",
-        show_default=True,
-        help=(
-            "Read and hash every byte of BUNDLE at each start, or only what changed since it was"
-            " last hashed."
+def trust_options(command: Command) -> Command:
+    """--verify-hashes and --verify-key, which reach the command as one `trust`."""
+    options = [
+        where_it_runs(
+            "--verify-hashes",
+            type=click.Choice(["always", "once"]),
+            default="always",
+            show_default=True,
+            help=(
+                "Read and hash every byte of BUNDLE at each start, or only what changed since it"
+                " was last hashed."
+            ),
         ),
-    )
-    return option(command)
+        where_it_runs(
+            "--verify-key",
+            type=click.Path(path_type=Path),
+            metavar="PUBLIC_KEY",
+            help="Refuse a BUNDLE that the private key of this one has not signed.",
+        ),
+    ]
+
+    def with_trust(
+        *arguments: Any, verify_hashes: Hashes, verify_key: Path | None, **given: Any
+    ) -> Any:
+        from nextomni_edge.bundle.trust import Trust
+
+        return command(*arguments, trust=Trust(verify_hashes, verify_key), **given)
+
+    functools.update_wrapper(with_trust, command)
+    wrapped = cast("Command", with_trust)
+    for option in reversed(options):
+        wrapped = option(wrapped)
+    return wrapped
 
 
 def load_model(
-    console: Console, path: Path, execution: Execution, verify_hashes: Hashes = "always"
+    console: Console, path: Path, execution: Execution, trust: Trust | None = None
 ) -> Model:
     """The model at `path`, run exactly as `execution` says. Errors as `nextomni_edge.load`'s."""
     from nextomni_edge.api.model import Model
-    from nextomni_edge.api.opening import is_bundle
+    from nextomni_edge.api.opening import DEFAULT, is_bundle
 
     doing = "checking and loading" if is_bundle(path) else "loading the torch reference of"
     console.note(f"{doing} {path}", level=1)
-    return Model.open(path, execution, verify_hashes)
+    return Model.open(path, execution, trust or DEFAULT)
 
 
 def open_model(console: Console, path: Path, execution: Execution) -> EdgeModel:

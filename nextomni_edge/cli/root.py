@@ -45,6 +45,7 @@ VERBS: Final = {
     "search": "Index a folder of mixed media and find by any modality.",
     "compile": "Build TensorRT engines, on the device that runs them or ahead of time.",
     "pack": "Wrap a bundle for a device: all that it needs there.",
+    "sign": "Sign a bundle, so that others know who made it.",
     "push": "Put a bundle on the Hugging Face hub, with a model card.",
     "doctor": "Check this machine: libraries, providers, a bundle's golden trace replayed here.",
 }

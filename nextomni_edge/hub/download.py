@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from nextomni_edge.bundle.manifest import MANIFEST, read_manifest
-from nextomni_edge.bundle.reader import MAX_MANIFEST
+from nextomni_edge.bundle.reader import MAX_MANIFEST, SIGNATURE
 from nextomni_edge.errors import InputError
 from nextomni_edge.extras import needs_extra
 from nextomni_edge.formats.strict_json import read_json
@@ -56,7 +56,7 @@ def checkpoint(asked: Reference) -> Fetched:
 
 
 def bundle(asked: Reference) -> Fetched:
-    """A bundle: its manifest, and the files that the manifest lists.
+    """A bundle: its manifest, the files that the manifest lists, and its signature if it has one.
 
     InputError: the hub does not have it or cannot be reached, or the repository is no bundle.
     """
@@ -68,7 +68,7 @@ def bundle(asked: Reference) -> Fetched:
         )
     listed = read_manifest(read_json(file, MAX_MANIFEST), str(file)).files
     # the same commit, should the branch move in between
-    return _snapshot(Reference(asked.repository, found.commit), [MANIFEST, *listed])
+    return _snapshot(Reference(asked.repository, found.commit), [MANIFEST, SIGNATURE, *listed])
 
 
 def located(path: str | os.PathLike[str]) -> Path:

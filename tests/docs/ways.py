@@ -86,11 +86,25 @@ def masked_models(workspace: Path) -> Path:
         "vq_amused/vqvae": "Lumina-DiMOO/vqvae",
     }
     for folder, name in names.items():
-        shutil.copytree(PUBLISHED / folder, workspace / name)
+        shutil.copytree(PUBLISHED / folder, workspace / name, dirs_exist_ok=True)
     magvit = image_tokenizer("mmada")
     assert magvit is not None
-    shutil.copytree(magvit, workspace / "magvitv2")
+    shutil.copytree(magvit, workspace / "magvitv2", dirs_exist_ok=True)
     return workspace
+
+
+def room(workspace: Path) -> Path:
+    """A picture to be painted in, next to the small checkpoints."""
+    from PIL import Image
+
+    Image.new("RGB", (128, 96), (180, 160, 120)).save(workspace / "room.png")
+    return masked_models(workspace)
+
+
+LUMINA: Final = (
+    "test -d lumina.bundle || { nextomni-edge import Lumina-DiMOO -o lumina &&"
+    " nextomni-edge export lumina -o lumina.bundle --verify none; }\n"
+)
 
 
 def fudoki(workspace: Path) -> Path:
@@ -162,6 +176,7 @@ WAYS: Final[dict[tuple[str, str], Way]] = {
     ),
     ("start", "Needs a package registry"): Way(checkout, before=FRESH_ENVIRONMENT, slow=True),
     ("start", "Needs the Hugging Face hub, and a token of yours in HF_TOKEN"): Way(during=hub),
+    ("start", "Needs openssl"): Way(programs=("openssl",)),
     ("devices", "Needs a minute of measuring"): Way(),
     ("devices", "Needs llama.cpp, which the extra gguf compiles in about six minutes"): Way(
         modules=("llama_cpp", "gguf"), instead={"demo/gguf": "demo/gguf-q8"}, slow=True
@@ -177,6 +192,7 @@ WAYS: Final[dict[tuple[str, str], Way]] = {
         before=INT4, slow=True
     ),
     ("published", "Needs the published weights"): Way(masked_models, instead={"768x512": "128x96"}),
+    ("published", "Needs the published weights, and a picture of a room"): Way(room, before=LUMINA),
     ("quality", "Needs qemu-user, and minutes"): Way(
         before=OWN_BUNDLE,
         instead={".venv/bin/python": sys.executable},

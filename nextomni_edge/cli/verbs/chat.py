@@ -14,7 +14,7 @@ from nextomni_edge.cli.bundle_path import BUNDLE
 from nextomni_edge.cli.console import Console, common_options
 from nextomni_edge.cli.generation import generation_options, request_of, watch
 from nextomni_edge.cli.headings import HeadedCommand, under
-from nextomni_edge.cli.model import hashes_option, load_model, runtime_options
+from nextomni_edge.cli.model import load_model, runtime_options, trust_options
 from nextomni_edge.cli.streams import on_terminal, stdin_lines
 from nextomni_edge.cli.terminal import complete_lines, show_picture, unquoted
 from nextomni_edge.cli.variant import choose, variant_option
@@ -23,7 +23,7 @@ from nextomni_edge.errors import NextOmniError, UsageError
 if TYPE_CHECKING:
     from nextomni_edge.api.chat import Chat
     from nextomni_edge.api.model import Model
-    from nextomni_edge.bundle.digests import Hashes
+    from nextomni_edge.bundle.trust import Trust
     from nextomni_edge.runtimes.base import Execution
     from nextomni_edge.tokens.chat import Kind, Part
 
@@ -152,7 +152,7 @@ class Conversation:
 @generation_options
 @variant_option
 @runtime_options
-@hashes_option
+@trust_options
 @common_options
 def chat(
     console: Console,
@@ -160,7 +160,7 @@ def chat(
     kind: Kind,
     variant: str | None,
     execution: Execution,
-    verify_hashes: Hashes,
+    trust: Trust,
     **given: Any,
 ) -> None:
     """Talk with a model in turns; /help lists what can be said besides text.
@@ -175,7 +175,7 @@ def chat(
     bundle, execution = choose(
         console, bundle, variant, lambda _: [Turn("user", ())], request.fitting(kind), execution
     )
-    model = load_model(console, bundle, execution, verify_hashes)
+    model = load_model(console, bundle, execution, trust)
     talk = Conversation(
         console, model, model.chat(kind, **request.settings), request, kind, given["fps"]
     )

@@ -11,7 +11,7 @@ import click
 
 from nextomni_edge.cli.bundle_path import BUNDLE
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
-from nextomni_edge.cli.model import hashes_option, load_model, runtime_options
+from nextomni_edge.cli.model import load_model, runtime_options, trust_options
 from nextomni_edge.cli.streams import argument_text
 from nextomni_edge.errors import UsageError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from nextomni_edge.bundle.digests import Hashes
+    from nextomni_edge.bundle.trust import Trust
     from nextomni_edge.runtimes.base import Execution
     from nextomni_edge.tokens.chat import Kind
 
@@ -44,7 +44,7 @@ class Item:
 )
 @click.option("--trim", is_flag=True, help="Cut sounds that are longer than the model takes.")
 @runtime_options
-@hashes_option
+@trust_options
 @common_options
 def embed(
     console: Console,
@@ -54,7 +54,7 @@ def embed(
     output: Path | None,
     trim: bool,
     execution: Execution,
-    verify_hashes: Hashes,
+    trust: Trust,
 ) -> None:
     """Embed FILES (their suffix tells the modality) and texts: L2-normalised, comparable across
     modalities.
@@ -69,7 +69,7 @@ def embed(
     if output:
         check_place(output)
     text = tuple(argument_text(value, "--text") for value in text)
-    model = load_model(console, bundle, execution, verify_hashes)
+    model = load_model(console, bundle, execution, trust)
     items = [Item(file_kind(path), str(path)) for path in files] + [
         Item("text", value) for value in text
     ]

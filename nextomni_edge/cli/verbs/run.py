@@ -16,7 +16,7 @@ from nextomni_edge.cli.bundle_path import BUNDLE
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.generation import generation_options, request_of, watch
 from nextomni_edge.cli.headings import HeadedCommand, under
-from nextomni_edge.cli.model import hashes_option, load_model, runtime_options
+from nextomni_edge.cli.model import load_model, runtime_options, trust_options
 from nextomni_edge.cli.streams import argument_text, check_stdout, put_bytes, read_stdin
 from nextomni_edge.cli.variant import choose, variant_option
 from nextomni_edge.errors import UsageError
@@ -24,7 +24,7 @@ from nextomni_edge.errors import UsageError
 if TYPE_CHECKING:
     from nextomni_edge.api.answer import Answer
     from nextomni_edge.api.model import Model
-    from nextomni_edge.bundle.digests import Hashes
+    from nextomni_edge.bundle.trust import Trust
     from nextomni_edge.cli.stream import Film
     from nextomni_edge.media.parts import Encoder
     from nextomni_edge.runtimes.base import Execution
@@ -160,7 +160,7 @@ class Wanted:
 @generation_options
 @variant_option
 @runtime_options
-@hashes_option
+@trust_options
 @common_options
 def run(
     console: Console,
@@ -174,7 +174,7 @@ def run(
     stream: bool,
     variant: str | None,
     execution: Execution,
-    verify_hashes: Hashes,
+    trust: Trust,
     **given: Any,
 ) -> None:
     """Answer a prompt of any modalities, in the order given, in the modality of --to.
@@ -201,7 +201,7 @@ def run(
 
     bundle, execution = choose(console, bundle, variant, turns, request, execution)
     started = time.monotonic()
-    model = load_model(console, bundle, execution, verify_hashes)
+    model = load_model(console, bundle, execution, trust)
     (asked,) = turns(model.edge)
     loaded = time.monotonic()
     answer = answer_and_write(console, model, asked.parts, request, wanted)

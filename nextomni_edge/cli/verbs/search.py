@@ -12,12 +12,12 @@ from nextomni_edge.api.settings import MODALITIES
 from nextomni_edge.cli import numbers
 from nextomni_edge.cli.bundle_path import BUNDLE
 from nextomni_edge.cli.console import Command, Console, common_options
-from nextomni_edge.cli.model import hashes_option, load_model, runtime_options
+from nextomni_edge.cli.model import load_model, runtime_options, trust_options
 from nextomni_edge.cli.streams import argument_text
 from nextomni_edge.errors import UsageError
 
 if TYPE_CHECKING:
-    from nextomni_edge.bundle.digests import Hashes
+    from nextomni_edge.bundle.trust import Trust
     from nextomni_edge.runtimes.base import Execution
     from nextomni_edge.tokens.chat import Kind
 
@@ -66,7 +66,7 @@ def search() -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @index_options
 @runtime_options
-@hashes_option
+@trust_options
 @common_options
 def index(
     console: Console,
@@ -74,7 +74,7 @@ def index(
     bundle: Path,
     index_file: Path | None,
     execution: Execution,
-    verify_hashes: Hashes,
+    trust: Trust,
 ) -> None:
     """Embed every text, picture, sound and video under FOLDER; a second run embeds only what is
     new.
@@ -87,7 +87,7 @@ def index(
     from nextomni_edge.search import index as update
 
     refuse_overlap(index_file or folder / INDEX_NAME, [bundle])
-    model = load_model(console, bundle, execution, verify_hashes)
+    model = load_model(console, bundle, execution, trust)
     with console.progress("index") as advance:
         report = update(folder, model, index_file, advance)
     for _, reason in report.skipped:
@@ -124,7 +124,7 @@ def index(
 @click.option("--trim", is_flag=True, help="Cut a sound that is longer than the model takes.")
 @index_options
 @runtime_options
-@hashes_option
+@trust_options
 @common_options
 def find(
     console: Console,
@@ -139,7 +139,7 @@ def find(
     bundle: Path,
     index_file: Path | None,
     execution: Execution,
-    verify_hashes: Hashes,
+    trust: Trust,
 ) -> None:
     """The files nearest to QUERY, or to a picture, a sound or a video, by cosine, best first."""
     from nextomni_edge.api.media import Audio, Image, Video
@@ -158,7 +158,7 @@ def find(
     if query is not None and not query.strip():
         raise UsageError("the query is empty")
     check_index(folder, index_file, bundle)
-    model = load_model(console, bundle, execution, verify_hashes)
+    model = load_model(console, bundle, execution, trust)
     hits = nearest(folder, queries[0], model, count, kind, file=index_file, trim=trim)
     results = [
         {"path": str(hit.path), "kind": hit.kind, "cosine": round(hit.cosine, 6)} for hit in hits

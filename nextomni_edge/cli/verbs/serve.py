@@ -11,13 +11,14 @@ import click
 
 from nextomni_edge.cli.console import Console, common_options
 from nextomni_edge.cli.headings import HeadedCommand, under
-from nextomni_edge.cli.model import choose_runtime, load_model, runtime_options
+from nextomni_edge.cli.model import choose_runtime, load_model, runtime_options, trust_options
 from nextomni_edge.cli.numbers import Real, Whole
 from nextomni_edge.cli.streams import stderr
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.formats.regular import read_regular
 
 if TYPE_CHECKING:
+    from nextomni_edge.bundle.trust import Trust
     from nextomni_edge.runtimes.base import Execution
     from nextomni_edge.serve.limits import Limits
     from nextomni_edge.serve.models import Served
@@ -80,10 +81,16 @@ MIB = 1 << 20
     help="Seconds to finish in after SIGTERM.",
 )
 @click.option("--check", is_flag=True, help="Load all, say what would be served, and end.")
+@trust_options
 @runtime_options
 @common_options
 def serve(
-    console: Console, bundles: tuple[str, ...], check: bool, execution: Execution, **given: Any
+    console: Console,
+    bundles: tuple[str, ...],
+    check: bool,
+    trust: Trust,
+    execution: Execution,
+    **given: Any,
 ) -> None:
     """Serve each BUNDLE (or NAME=BUNDLE) to clients of OpenAI's interface, and a page to play with
     at the address itself.
@@ -104,7 +111,7 @@ def serve(
         raise UsageError(
             f"--host {given['host']} is open to other machines: give --api-key, or say --no-auth"
         )
-    served = opened(console, bundles, execution)
+    served = opened(console, bundles, execution, trust)
     service = server.service_over(served, limits_of(given))
     if check:
         console.result({"models": [each.name for each in served]}, f"fine: {names(served)}")
@@ -119,13 +126,15 @@ def serve(
         server.run(running, listener)
 
 
-def opened(console: Console, bundles: tuple[str, ...], execution: Execution) -> list[Served]:
+def opened(
+    console: Console, bundles: tuple[str, ...], execution: Execution, trust: Trust
+) -> list[Served]:
     """The models under their names, loaded whole and checked."""
     from nextomni_edge.serve.models import Served, name_and_path
 
     pairs = [name_and_path(word) for word in bundles]
     return [
-        Served(name, load_model(console, path, choose_runtime(console, path, execution)))
+        Served(name, load_model(console, path, choose_runtime(console, path, execution), trust))
         for name, path in pairs
     ]
 

@@ -38,6 +38,12 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Succeed even where a generation that the bundle can do was not compared.",
 )
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    metavar="PUBLIC_KEY",
+    help="First check that the private key of this one has signed BUNDLE.",
+)
 @runtime_options
 @common_options
 def verify(
@@ -46,6 +52,7 @@ def verify(
     against: Path | None,
     bisect: bool,
     allow_unchecked: bool,
+    key: Path | None,
     execution: Execution,
 ) -> None:
     """Check that BUNDLE computes what its model computes, on the runtime that `run` would take.
@@ -67,6 +74,10 @@ def verify(
     if against is not None:
         with needs_extra("train", "torch"):
             pass
+    if key is not None:
+        from nextomni_edge.bundle.trust import check_signature
+
+        check_signature(bundle, key)
     execution = choose_runtime(console, bundle, execution)
     failure: VerificationError | None = None
     with console.progress("verify") as advance:
