@@ -200,7 +200,9 @@ WAYS: Final[dict[tuple[str, str], Way]] = {
         slow=True,
     ),
     ("quality", "Needs espeak-ng, flite and npm"): Way(
-        programs=("espeak-ng", "flite", "npm"), modules=("hibari",), slow=True
+        instead={"pip install": "python -m pip install"},
+        programs=("espeak-ng", "flite", "npm"),
+        slow=True,
     ),
     ("quality", "Needs the data, and about four hours of one core"): Way(
         emoji_data, instead={TRAIN: f"{TRAIN} --batch-size 2 --steps 2"}, slow=True
