@@ -166,6 +166,13 @@ def _masked() -> list[Callable[[Command], Command]]:
             type=numbers.SHARE,
             help="Write every token whose probability is over it.",
         ),
+        *_penalties(),
+    ]
+
+
+def _penalties() -> list[Callable[[Command], Command]]:
+    masked = under("Masked models")
+    return [
         masked(
             "--repeat-penalty",
             type=numbers.SETTING,

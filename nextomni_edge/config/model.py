@@ -221,21 +221,7 @@ class ModelConfig:
                 f"flow.text.mask must be an id under text.vocabulary_size, {size}",
             )
         )
-        if self.mixes:
-            audio = self.audio
-            checks += [
-                (
-                    {self.path(name).mask for name in self.modalities} == {mask},
-                    f"flow of network {network} must have one mask",
-                ),
-                (
-                    audio.offset is not None and audio.offset + audio.codebook.entries <= size,
-                    f"audio.offset and its codes must lie within text.vocabulary_size, {size}",
-                ),
-                (audio.codebook.codebooks == 1, "audio.codebook.codebooks must be 1 here"),
-                (audio.speech is not None, "audio.speech must be there"),
-                *(speech_checks(audio.speech, audio.sample_rate) if audio.speech else []),
-            ]
+        checks += self._mixed_checks() if self.mixes else []
         if "image" in self.modalities:
             end = None if image.offset is None else image.offset + image.codebook.entries
             checks += [
@@ -256,6 +242,26 @@ class ModelConfig:
                 ),
             ]
         return checks
+
+    def _mixed_checks(self) -> list[tuple[bool, str]]:
+        """Of a network whose answers mix modalities."""
+        audio, size = self.audio, self.text.vocabulary_size
+        return [
+            (
+                len({self.path(name).mask for name in self.modalities}) == 1,
+                f"flow of network {self.network} must have one mask",
+            ),
+            (
+                audio.offset is not None and audio.offset + audio.codebook.entries <= size,
+                f"audio.offset and its codes must lie within text.vocabulary_size, {size}",
+            ),
+            (
+                audio.codebook.codebooks == 1,
+                f"audio.codebook.codebooks of network {self.network} must be 1",
+            ),
+            (audio.speech is not None, f"network {self.network} must have audio.speech"),
+            *(speech_checks(audio.speech, audio.sample_rate) if audio.speech else []),
+        ]
 
     def to_json(self) -> dict[str, Any]:
         data = _to_json(self)

@@ -125,46 +125,65 @@ class SpeechConfig:
     heard_rate: int = HEARD_RATE
 
 
-def speech_checks(speech: SpeechConfig, rate: int) -> list[tuple[bool, str]]:
-    """(whether it holds, sentence) of sizes that must fit together; `rate` is that of what is
-    said."""
-    listener, tokenizer, flow, vocoder = (
-        speech.listener, speech.tokenizer, speech.flow, speech.vocoder
-    )  # fmt: skip
+Checks = list[tuple[bool, str]]  # (whether it holds, sentence)
+
+
+def speech_checks(speech: SpeechConfig, rate: int) -> Checks:
+    """Sizes that must fit together; `rate` is that of what is said."""
+    flow, vocoder = speech.flow, speech.vocoder
     lists = (flow.channels, vocoder.rates, vocoder.rate_kernels, vocoder.kernels,
              vocoder.source_kernels, vocoder.dilations)  # fmt: skip
-    rows = {len(listener.shift), len(listener.scale), listener.row_size}
-    stacks = zip(vocoder.rates, vocoder.rate_kernels, strict=False)
-    levels = len(vocoder.rates)
     return [
         (
             all(0 < len(each) <= 32 and 0 < min(each) <= max(each) < 2**14 for each in lists),
             "speech: channels, rates, kernels and dilations must be short lists of small sizes",
         ),
-        (
-            len(rows) == 1,
-            f"speech.listener must have {listener.row_size} numbers to shift and scale",
-        ),
-        (
-            all(row < listener.query_rows for row in listener.queries),
-            "speech.listener.queries must lie under query_rows",
-        ),
         (speech.heard_rate == HEARD_RATE, f"speech.heard_rate must be {HEARD_RATE}"),
-        *(
-            (width % heads == 0, f"speech.{name}.width must be a multiple of its heads")
-            for name, width, heads in (
-                ("listener", listener.width, listener.heads),
-                ("tokenizer", tokenizer.width, tokenizer.heads),
-                ("flow", flow.width, flow.heads),
-            )
+        *_heard_checks(speech.listener, speech.tokenizer),
+        (
+            flow.width % flow.heads == 0 and flow.width % 2 == 0,
+            "speech.flow.width must be even, and a multiple of its heads",
         ),
-        (flow.width % 2 == 0 and listener.row_size % 2 == 0, "speech: widths must be even"),
-        (listener.kernel % 2 == 1, "speech.listener.kernel must be odd"),
-        (tokenizer.positions % tokenizer.pool == 0, "speech.tokenizer.positions must be pooled"),
         (
             all(width % GROUPS == 0 for width in flow.channels) and 0 < len(flow.channels) <= 8,
             f"speech.flow.channels must be multiples of {GROUPS}",
         ),
+        *_vocoder_checks(vocoder, rate),
+    ]
+
+
+def _heard_checks(listener: ListenerConfig, tokenizer: SpeechTokenizerConfig) -> Checks:
+    rows = {len(listener.shift), len(listener.scale), listener.row_size}
+    return [
+        (
+            len(rows) == 1 and listener.row_size % 2 == 0,
+            (
+                f"speech.listener must have {listener.row_size} numbers to shift and scale, an even"
+                " number"
+            ),
+        ),
+        (
+            0 < len(listener.queries) <= 64
+            and all(0 <= row < listener.query_rows for row in listener.queries),
+            "speech.listener.queries must lie under query_rows",
+        ),
+        (listener.kernel % 2 == 1, "speech.listener.kernel must be odd"),
+        (
+            listener.width % listener.heads == tokenizer.width % tokenizer.heads == 0,
+            "speech: the widths of listener and tokenizer must be multiples of their heads",
+        ),
+        (
+            tokenizer.positions % tokenizer.pool == 0,
+            "speech.tokenizer.positions must be a multiple of pool",
+        ),
+    ]
+
+
+def _vocoder_checks(vocoder: VocoderConfig, rate: int) -> Checks:
+    stacks, levels = (
+        zip(vocoder.rates, vocoder.rate_kernels, strict=False), len(vocoder.rates)
+    )  # fmt: skip
+    return [
         (
             levels == len(vocoder.rate_kernels) == len(vocoder.source_kernels)
             and 0 < levels <= 8

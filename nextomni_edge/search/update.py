@@ -84,7 +84,7 @@ def file_kind(path: Path) -> Kind:
 
 def embed_part(model: Embedder, part: Part) -> Float32:
     """The part's L2-normalised embedding, (H,) float32."""
-    return model.embed(embedding_sequence(model.tokenizer, part))
+    return model.embed(embedding_sequence(model.tokenizer, part, model.config))
 
 
 def update_index(

@@ -158,7 +158,12 @@ def _left_on_canvas(canvas: int, prompt: int) -> int:
     return canvas - prompt
 
 
-def embedding_sequence(tokenizer: TextTokenizer, part: Part) -> Sequence:
+def embedding_sequence(tokenizer: TextTokenizer, part: Part, config: ModelConfig) -> Sequence:
     """A part and <EOS>. The backbone's hidden state at the last row is the part's embedding (METHOD
     4)."""
+    if config.mixes:
+        return Sequence(omnidiffusion.alone(tokenizer, part, config))
+    if not isinstance(part.value, str) and part.value.ndim == 3 and part.kind == "image":
+        codes = part.value.reshape(-1, part.value.shape[2])  # a masked model's picture, by rows
+        part = Part(part.kind, codes)
     return Sequence((*part_segments(tokenizer, part), _text(tokenizer.special.eos)))

@@ -47,6 +47,12 @@ def conversation(
     return tuple(_segments(tokenizer, [*pieces, special.im_start, "assistant\n"]))
 
 
+def alone(tokenizer: TextTokenizer, part: Part, config: ModelConfig) -> tuple[Segment, ...]:
+    """A part by itself, and the end of text. UsageError: the model sees no such thing."""
+    pieces = [*_shown(tokenizer, part, config), tokenizer.special.eos]
+    return tuple(_segments(tokenizer, pieces))
+
+
 def _system(turn: Turn, answer: str) -> str:
     """The system message of a turn: of a sound that comes without words, and not to be written."""
     kinds = {part.kind for part in turn.parts if part.kind != TEXT or part.value}

@@ -123,7 +123,7 @@ def test_hidden_states_are_the_network_s(model: EdgeModel, tiny_checkpoint: Path
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_embedding_is_the_normalised_hidden_state_at_eos(model: EdgeModel, kind: Kind) -> None:
-    sequence = embedding_sequence(model.tokenizer, part(model, kind))
+    sequence = embedding_sequence(model.tokenizer, part(model, kind), model.config)
     last = model.hidden([sequence])[0, -1]
     found = model.embed(sequence)
     np.testing.assert_allclose(found, last / np.linalg.norm(last), rtol=1e-6)
@@ -154,5 +154,5 @@ def test_media_come_alone_or_several_at_once(model: EdgeModel) -> None:
 def test_components_load_when_first_needed(tiny_checkpoint: Path) -> None:
     model = EdgeModel.from_checkpoint(tiny_checkpoint)
     assert model.providers() == []
-    model.embed(embedding_sequence(model.tokenizer, Part("text", "a cat")))
+    model.embed(embedding_sequence(model.tokenizer, Part("text", "a cat"), model.config))
     assert model.providers() == ["cpu"]

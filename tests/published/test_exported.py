@@ -21,6 +21,7 @@ from tests.published.goldens import SETTINGS, Array, arrays, close
 from tests.published.models import MakeOnce, bundled
 from tests.published.omnidiffusion_runs import OmniRun, heard, noise_of
 from tests.published.omnidiffusion_runs import runs as omnidiffusion_runs
+from tests.published.origin import ORIGIN, check_origin
 from tests.published.runs import all_runs, lumina_image_runs, of_run
 
 FAMILIES = ("llada", "mmada", "lumina_dimoo", "dream", "omnidiffusion")
@@ -43,6 +44,7 @@ TASKS = {
         "audio-to-text",
         "image-to-audio",
         "audio-to-image",
+        "two-turn",
     },
 }
 RUNTIMES = ("onnx", "openvino")
@@ -117,6 +119,20 @@ def test_dreams_runs_repeat_through_omnidiffusions_graphs(
     name: str, runtime: str, bundles: Callable[[str], Bundle]
 ) -> None:
     all_runs()[name].check(opened(bundles("omnidiffusion").path, runtime))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("family", ["dream", "omnidiffusion"])
+@pytest.mark.parametrize("name", ORIGIN)
+def test_dreams_jumps_repeat_through_the_graphs(
+    name: str,
+    family: str,
+    runtime: str,
+    bundles: Callable[[str], Bundle],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check_origin(opened(bundles(family).path, runtime), name, monkeypatch)
 
 
 @pytest.mark.slow

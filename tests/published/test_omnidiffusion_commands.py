@@ -90,6 +90,15 @@ def test_what_it_cannot_do_is_one_sentence(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("family", ["omnidiffusion", "mmada"])
+def test_what_a_model_sees_has_an_embedding(invoke: Invoke, picture: Path, family: str) -> None:
+    items = [picture, *([SOUND] if family == "omnidiffusion" else [])]
+    result = invoke("embed", imported(family), "--text", "a red house", *items, "--json")
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)["items"]
+    assert len(rows) == 1 + len(items)
+
+
 def test_a_clip_that_is_too_short_is_named(invoke: Invoke, tmp_path: Path) -> None:
     clip = tmp_path / "click.wav"
     soundfile.write(clip, np.zeros(200), 16_000)

@@ -90,7 +90,7 @@ def test_a_text_response_is_content_eos_and_pads(tokenizer: TextTokenizer) -> No
 
 
 def test_an_embedding_sequence_ends_in_eos(tokenizer: TextTokenizer) -> None:
-    sequence = embedding_sequence(tokenizer, Part("text", "a cat"))
+    sequence = embedding_sequence(tokenizer, Part("text", "a cat"), CONFIG)
     assert sequence.segments[-1].tokens.tolist() == [tokenizer.special.eos]
     assert not sequence.generated()
 

@@ -34,6 +34,10 @@ AUDIO_HEARD: Final[Settings] = {"tokens": 128, "steps": 128, "repeat": 1.2, "ope
 CODES_A_SECOND: Final = 12.5
 RATE: Final = 22_050
 LONGEST: Final = 120.0  # seconds
+AUDIO_SECTION: Final[Settings] = {
+    "sample_rate": RATE, "hop": int(RATE / CODES_A_SECOND / 2), "frames_per_token": 2,
+    "max_seconds": LONGEST, "head": {"kind": "parallel"},
+}  # fmt: skip
 
 
 def recognises(source: Source) -> bool:
@@ -73,19 +77,12 @@ def plan(source: Source) -> Plan:
             "offset": offsets["image"][0], "fitting": "crop", "truncated": True,
             "size": given, "drawn": drawn, "head": {"kind": "parallel"},
         },
-        "audio": {
-            "sample_rate": RATE, "hop": int(RATE / CODES_A_SECOND / 2), "frames_per_token": 2,
-            "max_seconds": LONGEST, "offset": offsets["audio"][0], "head": {"kind": "parallel"},
-            "codebook": {"codebooks": 1, "entries": entries}, "speech": speech.sections,
+        "audio": dict(AUDIO_SECTION) | {
+            "offset": offsets["audio"][0], "speech": speech.sections,
+            "codebook": {"codebooks": 1, "entries": entries},
         },
-        "flow": {
-            "text": _path(mask, **TEXT), "image": _path(mask, **IMAGE),
-            "audio": _path(mask, **AUDIO_OUT),
-        },
-        "heard": {
-            "text": _path(mask, **TEXT_HEARD), "image": _path(mask, **IMAGE_HEARD),
-            "audio": _path(mask, **AUDIO_HEARD),
-        },
+        "flow": _paths(mask, TEXT, IMAGE, AUDIO_OUT),
+        "heard": _paths(mask, TEXT_HEARD, IMAGE_HEARD, AUDIO_HEARD),
     }  # fmt: skip
     unused = speech.unused | {
         "image_tokenizer/quantize.": "computed from the codes",
@@ -129,6 +126,12 @@ def _parts(source: Source) -> tuple[Codec, _Speech, dict[str, NDArray[Any]], int
         )
     sections = {"listener": hears, "tokenizer": tokenizer, "flow": flow, "vocoder": vocoder}
     return codec, _Speech(sections, heard | quantises, unused), speaks, entries
+
+
+def _paths(mask: int, text: Settings, image: Settings, audio: Settings) -> dict[str, Any]:
+    return {
+        "text": _path(mask, **text), "image": _path(mask, **image), "audio": _path(mask, **audio)
+    }  # fmt: skip
 
 
 def _path(

@@ -140,6 +140,15 @@ def speech_tokenizer(source: Source) -> tuple[dict[str, Any], Names, dict[str, s
         "block": whole(path, config, "quantize_causal_block_size"),
         "pool": whole(path, config, "pooling_kernel_size"),
     }  # fmt: skip
+    unused = {
+        f"{theirs}ema_": "of training only",
+        f"{theirs}embed_positions2": "codes stand before it",
+        f"{theirs}layers.": "behind the codes",
+    }
+    return section, _whisper(ours, theirs, layers), unused
+
+
+def _whisper(ours: str, theirs: str, layers: int) -> Names:
     tensors: Names = {
         f"{ours}.positions": (f"{theirs}embed_positions.weight",),
         f"{ours}.codebook": (f"{theirs}codebook.weight",),
@@ -151,12 +160,7 @@ def speech_tokenizer(source: Source) -> tuple[dict[str, Any], Names, dict[str, s
             tensors |= affine(
                 f"{ours}.layers.{index}.{mine}", f"{theirs}layers.{index}.{name}", mine != "key"
             )
-    unused = {
-        f"{theirs}ema_": "of training only",
-        f"{theirs}embed_positions2": "codes stand before it",
-        f"{theirs}layers.": "behind the codes",
-    }
-    return section, tensors, unused
+    return tensors
 
 
 def code_entries(source: Source) -> int:
