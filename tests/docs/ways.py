@@ -206,7 +206,9 @@ WAYS: Final[dict[tuple[str, str], Way]] = {
     ("published", "Needs the published weights"): Way(masked_models, instead={"768x512": "128x96"}),
     ("published", "Needs the published weights, and a picture of a room"): Way(room, before=LUMINA),
     ("published", "Needs Omni-Diffusion's weights, and two sounds"): Way(
-        sounds, before="test -d omni || nextomni-edge import Omni-Diffusion -o omni\n"
+        sounds,
+        before="test -d omni || nextomni-edge import Omni-Diffusion -o omni\n",
+        slow=True,
     ),
     ("quality", "Needs qemu-user, and minutes"): Way(
         before=OWN_BUNDLE,
