@@ -25,10 +25,10 @@ from nextomni_edge.calibration.data.statistics import BinStatistics, Float64, La
 from nextomni_edge.calibration.layers import Layer
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.rows import Layout
-from nextomni_edge.graphs import graph_specs
+from nextomni_edge.graphs import decoders, graph_specs
 from nextomni_edge.runtimes.base import Array, Session, runtime
 from nextomni_edge.spec import ComponentName, Dim, GraphSpec, TensorSpec
-from nextomni_edge.tokens.omnidiffusion import codes, content
+from nextomni_edge.tokens.omnidiffusion import content, with_a_code
 
 Progress = Callable[[int, int, str], None]
 
@@ -189,6 +189,11 @@ class _Replay:
             )
             model.head(layout.modality, hidden[:, layout.rows - model.config.logit_shift], codes)
 
+    def _decoder(self, modality: str) -> str:
+        """The component of a modality's decoding that is watched; one call reaches all of them."""
+        names = decoders(self.model.config, modality)
+        return next((name for name in names if name in self._watched), names[0])
+
     def _media(self, trajectory: Trajectory) -> None:
         model = self.model
         calls: list[tuple[str, Callable[[Array], Array], Array]]
@@ -202,13 +207,12 @@ class _Replay:
         for index, tokens in zip(trajectory.sequence.generated(), trajectory.finished, strict=True):
             modality = trajectory.sequence.segments[index].modality
             if model.config.mixes and modality != "text":
-                if not len(codes(modality, tokens, model.config)):
-                    continue
-                tokens = np.asarray(content(modality, tokens, model.config).value)
+                ids = with_a_code(modality, tokens, model.config)
+                tokens = np.asarray(content(modality, ids, model.config).value)
             if modality != "text":
                 calls.append(
                     (
-                        f"{modality}_decoder",
+                        self._decoder(modality),
                         functools.partial(model.decode, modality),
                         tokens,
                     )
