@@ -49,6 +49,8 @@ TASKS = {
     },
 }
 RUNTIMES = ("onnx", "openvino")
+# Omni-Diffusion has eleven graphs, each traced and verified: two minutes of an idle processor
+pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture(scope="module")
