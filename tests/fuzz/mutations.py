@@ -8,6 +8,7 @@ import random
 from typing import Any
 
 LARGEST = 2**18
+LARGE = 1e300  # a larger number has no half
 INTERESTING = [
     b"\x00", b"\xff", b"\x7f", b"\x80" * 9 + b"\x01", b"\xff" * 9 + b"\x01", b"0", b"-1", b"1e999",
     b"9223372036854775808", b"null", b"[]", b"{}", b'"', b"\\ud800", b"NaN", b"\xff\xff\xff\x7f",
@@ -75,7 +76,7 @@ def _damage_value(document: Any, chance: random.Random) -> None:
         place.insert(key, copy.deepcopy(value))
     elif kind == 1:
         place[f"{key}{chance.choice(('', 'x', '.'))}"] = place.pop(key)
-    elif kind == 2 and isinstance(value, int | float):
+    elif kind == 2 and isinstance(value, int | float) and abs(value) < LARGE:
         place[key] = value * chance.choice((-1, 2, 0.5, 1000)) + chance.choice((-1, 0, 1))
     elif kind == 2 and isinstance(value, str):
         place[key] = value[: chance.randint(0, len(value))] + chance.choice(("", "\x00", value))

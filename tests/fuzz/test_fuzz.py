@@ -64,3 +64,9 @@ def test_a_damaged_document_is_often_a_document_still() -> None:
         except ValueError:
             continue
     assert whole > 80
+
+
+def test_a_document_of_the_longest_numbers_can_be_damaged() -> None:
+    data = json.dumps({"a": [10**400, -(10**400), 1e308, 7]}).encode()
+    chance = random.Random(0)
+    assert all(damaged(data, [data], chance) is not None for _ in range(2000))
