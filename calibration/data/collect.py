@@ -57,11 +57,11 @@ SEEDS: Final = 2**32  # a set's seed and a trajectory's number make one seed of 
 
 @dataclass(frozen=True)
 class Asked:
-    """A sequence to complete, and its media as the encoders read them: (N,3,S,S) and
+    """A sequence to complete, and its media as the encoders read them: (3,h,w) and
     (n,frames_per_token,mels) each."""
 
     sequence: Sequence
-    pixels: Float32
+    pixels: tuple[Float32, ...]
     log_mel: tuple[Float32, ...]
 
 
@@ -143,7 +143,7 @@ class Prompted(Generated):
         sequence = respond(
             segments, prompt.answer, self.model.config, self.model.tokenizer, prompt.count
         )
-        return Asked(sequence, reader.pixels, tuple(reader.log_mel))
+        return Asked(sequence, tuple(reader.pixels), tuple(reader.log_mel))
 
 
 def _fitting(model: EdgeModel, components: Collection[str]) -> list[Plan]:
@@ -172,9 +172,8 @@ class _Reader:
     """Makes parts, and keeps the encoders' inputs (see media.parts.Encoder)."""
 
     def __init__(self, model: EdgeModel) -> None:
-        self._model, self.log_mel = model, list[Float32]()
-        size = model.config.image.size
-        self.pixels: Float32 = np.zeros((0, 3, size, size), np.float32)
+        self._model = model
+        self.pixels, self.log_mel = list[Float32](), list[Float32]()
 
     @property
     def config(self) -> ModelConfig:
@@ -189,7 +188,7 @@ class _Reader:
 
     def encode(self, modality: str, media: Float32) -> Ids:
         if MODALITIES[modality].segments == "image":
-            self.pixels = np.concatenate([self.pixels, media.reshape(-1, *self.pixels.shape[1:])])
+            self.pixels.extend(media.reshape(-1, *media.shape[-3:]))
         else:
             self.log_mel.append(media)
         return self._model.encode(modality, media)
@@ -273,7 +272,9 @@ class Random(Source):
         )
         finished = tuple(drawn(s.modality, s.tokens.shape) for s in answered)
         t = (np.arange(bins) + generator.random(bins)) / bins
-        pixels = generator.uniform(-1, 1, asked.pixels.shape).astype(np.float32)
+        pixels = tuple(
+            generator.uniform(-1, 1, each.shape).astype(np.float32) for each in asked.pixels
+        )
         log_mel = tuple(
             generator.uniform(-1, 1.5, mel.shape).astype(np.float32) for mel in asked.log_mel
         )
@@ -282,17 +283,12 @@ class Random(Source):
 
 def planned(model: EdgeModel, plan: Plan) -> Asked:
     """One of verify's tasks, with its synthetic media."""
-    size = model.config.image.size
     shown = [*plan.given, *plan.earlier]
-    pixels = [
-        media(model, kind).reshape(-1, 3, size, size)
-        for kind in shown
-        if MODALITIES[kind].segments == "image"
-    ]
+    pixels = [media(model, kind) for kind in shown if MODALITIES[kind].segments == "image"]
     log_mel = tuple(media(model, "audio") for kind in shown if kind == "audio")
     return Asked(
         plan.task(model).sequence,
-        np.concatenate([np.zeros((0, 3, size, size), np.float32), *pixels]),
+        tuple(each for pictures in pixels for each in pictures.reshape(-1, *pictures.shape[-3:])),
         log_mel,
     )
 

@@ -9,7 +9,7 @@ result (a Hessian has in² · 8 bytes). Observe the components of a large model 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from collections.abc import Sequence as Many
 from pathlib import Path
 from types import MappingProxyType
@@ -204,23 +204,32 @@ class _Replay:
         calls += [
             (ComponentName.AUDIO_ENCODER, model.encode_audio, clip) for clip in trajectory.log_mel
         ]
-        for index, tokens in zip(trajectory.sequence.generated(), trajectory.finished, strict=True):
-            modality = trajectory.sequence.segments[index].modality
-            if model.config.mixes and modality != "text":
-                ids = with_a_code(modality, tokens, model.config)
-                tokens = np.asarray(content(modality, ids, model.config).value)
-            if modality != "text":
-                calls.append(
-                    (
-                        self._decoder(modality),
-                        functools.partial(model.decode, modality),
-                        tokens,
-                    )
-                )
+        for modality, tokens in self._finished(trajectory):
+            decode = functools.partial(model.decode, modality)
+            calls.append((self._decoder(modality), decode, tokens))
         self.bins = [0]
         for component, call, array in calls:
             if component in self._watched:
                 call(array)
+
+    def _finished(self, trajectory: Trajectory) -> Iterator[tuple[str, Array]]:
+        """(modality, tokens) of everything that was generated and is decoded. A published model's
+        picture may be segments row by row, and is one whole."""
+        config, sequence = self.model.config, trajectory.sequence
+        if config.network == "unified":
+            modality = Layout.of(sequence).modality
+            if modality != "text":
+                yield modality, self.model.image_grid(trajectory.finished)
+            return
+        for index, tokens in zip(sequence.generated(), trajectory.finished, strict=True):
+            modality = sequence.segments[index].modality
+            if modality == "text":
+                continue
+            if not config.mixes:
+                yield modality, tokens
+            else:
+                ids = with_a_code(modality, tokens, config)
+                yield modality, np.asarray(content(modality, ids, config).value)
 
 
 def _with_outputs(bundle: Bundle, spec: GraphSpec, watches: list[_Watch], folder: Path) -> Session:

@@ -9,7 +9,7 @@ A folder with `provenance.json` (CalibrationRecord) and one safetensors file for
     x_t/I/MODALITY     segment I, which is generated, at each moment: (bins, n[, K])
     x_1/I              what was predicted there: sub-codes that an autoregressive head reads
     finished/I         what it held at the end
-    pixels             pictures and frames that the encoder read, (N,3,S,S) float32 in [-1,1]
+    pixels/J           pictures and frames that the encoder read, (3,h,w) float32 in [-1,1]
     log_mel/J          clips that the encoder read, (n,frames_per_token,mels) float32
 Together they replay what every component of the model reads, in both branches of guidance.
 """
@@ -38,7 +38,7 @@ Branch = Literal["conditional", "unconditional"]
 
 PROVENANCE: Final = "provenance.json"
 FORMAT: Final = "nextomni-edge-calibration"
-VERSION: Final = 1
+VERSION: Final = 2
 MAX_BINS: Final = 4096
 FEWEST_BINS: Final = 4  # a set of fewer says nothing of how the inputs change with t
 MAX_PROVENANCE: Final = 64 * 2**20
@@ -63,7 +63,7 @@ class CalibrationRecord:
     """
 
     format: Literal["nextomni-edge-calibration"]
-    version: Literal[1]
+    version: Literal[2]
     model: str
     random: bool
     seed: int
@@ -100,7 +100,7 @@ class Trajectory:
     x_t: tuple[Ids, ...]
     x_1: tuple[Ids, ...]
     finished: tuple[Ids, ...]
-    pixels: Float32
+    pixels: tuple[Float32, ...]
     log_mel: tuple[Float32, ...]
 
     def samples(self, without: Callable[[Sequence], list[Sequence]] | None) -> list[Sample]:
@@ -126,8 +126,9 @@ class Trajectory:
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """The tensors of the trajectory's file."""
-        found: dict[str, NDArray[Any]] = {"t": self.t, "pixels": self.pixels}
-        found |= {f"log_mel/{index}": mel for index, mel in enumerate(self.log_mel)}
+        found: dict[str, NDArray[Any]] = {"t": self.t}
+        for name, media in (("pixels", self.pixels), ("log_mel", self.log_mel)):
+            found |= {f"{name}/{index}": each for index, each in enumerate(media)}
         for index, segment in enumerate(self.sequence.segments):
             if segment.frozen:
                 found[f"given/{index}/{segment.modality}"] = segment.tokens
@@ -168,15 +169,19 @@ def _trajectory(arrays: Mapping[str, NDArray[Any]]) -> Trajectory:
     x_1, finished = (
         tuple(arrays[f"{part}/{index}"] for index in generated) for part in ("x_1", "finished")
     )
-    clips = sum(name.startswith("log_mel/") for name in arrays)
-    log_mel = tuple(arrays[f"log_mel/{index}"] for index in range(clips))
+    pixels, log_mel = (_numbered(arrays, part) for part in ("pixels", "log_mel"))
     t: NDArray[np.float64] = arrays["t"]
     for now, then, end in zip(x_t, x_1, finished, strict=True):
         if now.shape != then.shape or now.shape != (len(t), *end.shape):
             raise ValueError(
                 f"tokens of shapes {now.shape}, {then.shape} and {end.shape} for {len(t)} moments"
             )
-    return Trajectory(sequence, t, x_t, x_1, finished, arrays["pixels"], log_mel)
+    return Trajectory(sequence, t, x_t, x_1, finished, pixels, log_mel)
+
+
+def _numbered(arrays: Mapping[str, NDArray[Any]], part: str) -> tuple[NDArray[Any], ...]:
+    count = sum(name.startswith(f"{part}/") for name in arrays)
+    return tuple(arrays[f"{part}/{index}"] for index in range(count))
 
 
 def _modality(name: str) -> str:

@@ -93,10 +93,9 @@ def _of_golden(parent: Bundle) -> list[Moments]:
         drawn = (run.x_1[0] != NOT_DRAWN).reshape(len(run.x_1[0]), -1).all(axis=1)
         x_t, x_1 = (tuple(array[drawn] for array in arrays) for arrays in (run.x_t, run.x_1))
         t = np.flatnonzero(drawn) / task.options.steps
-        nothing = np.zeros((0, 3, parent.config.image.size, parent.config.image.size), np.float32)
         found.append(
             Moments(
-                Trajectory(task.sequence, t, x_t, x_1, run.tokens, nothing, ()),
+                Trajectory(task.sequence, t, x_t, x_1, run.tokens, (), ()),
                 task.options.guidance,
             )
         )

@@ -46,11 +46,12 @@ WEIGHTS: Final = "Data/com.apple.CoreML/weights/weight.bin"
 OPERATORS: Final = frozenset({
     "abs", "add", "cast", "clip", "concat", "const", "constexpr_blockwise_shift_scale",
     "constexpr_lut_to_dense", "conv", "conv_transpose", "cos", "equal", "expand_dims", "fill_like",
-    "floor", "gather", "gelu", "greater_equal", "layer_norm", "linear", "matmul", "maximum", "mul",
-    "pad", "pixel_shuffle", "pow", "range_1d", "read_state", "real_div", "reduce_argmax",
-    "reduce_l2_norm", "reduce_max", "reduce_mean", "reshape", "scaled_dot_product_attention",
-    "select", "shape", "sign", "silu", "sin", "slice_by_index", "split", "sqrt", "square",
-    "squeeze", "stack", "sub", "tile", "transpose", "upsample_nearest_neighbor", "write_state",
+    "floor", "floor_div", "gather", "gelu", "greater", "greater_equal", "layer_norm", "linear",
+    "matmul", "maximum", "mul", "pad", "pixel_shuffle", "pow", "range_1d", "read_state", "real_div",
+    "reduce_argmax", "reduce_argmin", "reduce_l2_norm", "reduce_max", "reduce_mean", "reduce_sum",
+    "reshape", "scaled_dot_product_attention", "select", "shape", "sign", "silu", "sin",
+    "slice_by_index", "split", "sqrt", "square", "squeeze", "stack", "sub", "tile", "transpose",
+    "upsample_nearest_neighbor", "write_state",
 })  # fmt: skip
 MAX_MODEL: Final = 64 * 2**20
 # what Core ML has for a spec's dtypes

@@ -93,16 +93,17 @@ def confidence(logits: Array, x_1: Array, rule: CommitConfig) -> Array:
     peak = xp.max(logits, axis=1, keepdims=True)
     weight = xp.exp(logits - xp.where(xp.isfinite(peak), peak, xp.zeros_like(peak)))
     total = xp.sum(weight, axis=1, keepdims=True)
-    weight /= xp.where(total > 0.0, total, xp.ones_like(total))  # rule.last may leave no symbol
+    total = xp.where(total > 0.0, total, xp.ones_like(total))  # rule.last may leave no symbol
+    if rule.score in ("probability", "log_probability"):  # of one symbol: no pass over all
+        chosen = (xp.take_along_axis(weight, x_1[:, None], axis=1) / total)[:, 0]
+        if rule.score == "probability":
+            return chosen
+        return xp.log(xp.maximum(chosen, xp.full_like(chosen, SMALLEST)))
+    weight /= total
     if rule.score == "entropy":
         return xp.sum(weight * xp.log(weight + ENTROPY_FLOOR), axis=1)
-    if rule.score == "margin":
-        _, gap = _largest(weight)
-        return gap
-    chosen = xp.take_along_axis(weight, x_1[:, None], axis=1)[:, 0]
-    if rule.score == "probability":
-        return chosen
-    return xp.log(xp.maximum(chosen, xp.full_like(chosen, SMALLEST)))
+    _, gap = _largest(weight)  # of "margin"
+    return gap
 
 
 def noised(score: Array, rule: CommitConfig, temperature: float, uniform: Array) -> Array:
@@ -288,8 +289,8 @@ def _largest(values: Array) -> tuple[Array, Array]:
     xp = array_namespace(values)
     best = xp.argmax(values, axis=1)
     top = xp.take_along_axis(values, best[:, None], axis=1)
-    places = xp.arange(values.shape[1], device=device(values))
-    rest = xp.where(places[None, :] == best[:, None], xp.full_like(values, -math.inf), values)
+    rest = xp.asarray(values, copy=True)
+    rest[xp.arange(values.shape[0], device=device(values)), best] = -math.inf
     return best, top[:, 0] - xp.max(rest, axis=1)
 
 

@@ -81,8 +81,8 @@ class GridEncoder(nn.Module):
         if self.config.lookup == "nearest":
             return self._squared_distances(latents).argmin(dim=-1)[..., None]
         # no power of two needs a table: a graph traced on the meta device has no values to carry
-        code = torch.zeros_like(latents[:, 0], dtype=torch.int64)
-        for channel in range(self.config.latent_channels):
+        code = (latents[:, 0] > 0).to(torch.int64)  # Core ML makes integers of zeros_like float
+        for channel in range(1, self.config.latent_channels):
             code = 2 * code + (latents[:, channel] > 0).to(torch.int64)
         return code[..., None]
 

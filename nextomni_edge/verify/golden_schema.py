@@ -12,6 +12,7 @@ import numpy as np
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.bundle.manifest import PROCESSOR
 from nextomni_edge.errors import InputError
+from nextomni_edge.modalities.modality import TEXT
 from nextomni_edge.spec import GraphSpec, TensorSpec
 from nextomni_edge.tasks import Task, plans_of, unable
 from nextomni_edge.tokens.text import TextTokenizer
@@ -70,7 +71,9 @@ def check_trace(
     able = [plan.name for plan in plans_of(config) if not unable(plan, components, special, config)]
     _same_names("task", tasks, able)
     for name, (task, trajectory) in tasks.items():
-        _check_task(f"task {name}", task, trajectory)
+        # the rows of a published model's picture are segments, and decoded together
+        media = 1 if config.network == "unified" else len(task.sequence.generated())
+        _check_task(f"task {name}", task, trajectory, 0 if task.modality == TEXT else media)
 
 
 def _same_names(kind: str, found: Mapping[str, object], expected: Any) -> None:
@@ -100,14 +103,15 @@ def _check_array(where: str, tensor: TensorSpec, array: Array, bound: dict[str, 
         raise InputError(f"{where} {tensor.name} has values that are not finite")
 
 
-def _check_task(where: str, task: Task, trajectory: Trajectory) -> None:
+def _check_task(where: str, task: Task, trajectory: Trajectory, media: int) -> None:
+    """`media`: how many arrays it decodes."""
     generated = task.sequence.generated()
     if not generated:
         raise InputError(f"{where} generates nothing")
     if task.options.steps > MAX_STEPS:
         raise InputError(f"{where} has {task.options.steps} steps, expected at most {MAX_STEPS}")
     for key, arrays in vars(trajectory).items():
-        expected = 0 if key == "decoded" and task.modality == "text" else len(generated)
+        expected = media if key == "decoded" else len(generated)
         if len(arrays) != expected:
             raise InputError(f"{where} has {len(arrays)} arrays {key}, expected {expected}")
     if not all(array.size for array in trajectory.decoded):

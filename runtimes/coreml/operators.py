@@ -231,9 +231,12 @@ def reduced(function: Callable[..., Array]) -> Callable[..., Array]:
     return lambda x, axes, keep_dims: function(x, axis=tuple(axes), keepdims=bool(keep_dims))
 
 
-def reduce_argmax(x: Array, axis: Array, keep_dims: Array, output_dtype: str) -> Array:
-    _only("output_dtype", output_dtype, "int32")
-    return np.asarray(x.argmax(axis=int(axis), keepdims=bool(keep_dims)))
+def chosen(function: Callable[..., Any]) -> Callable[..., Array]:
+    def place(x: Array, axis: Array, keep_dims: Array, output_dtype: str) -> Array:
+        _only("output_dtype", output_dtype, "int32")
+        return np.asarray(function(x, axis=int(axis), keepdims=bool(keep_dims)))
+
+    return place
 
 
 OPERATORS: Final[dict[str, Callable[..., Value]]] = {
@@ -249,8 +252,10 @@ OPERATORS: Final[dict[str, Callable[..., Value]]] = {
     "expand_dims": lambda x, axes: np.expand_dims(x, tuple(axes)),
     "fill_like": lambda ref_tensor, value: np.full(ref_tensor.shape, value),
     "floor": lambda x: np.floor(x),
+    "floor_div": lambda x, y: np.floor_divide(x, y),
     "gather": gather,
     "gelu": gelu,
+    "greater": lambda x, y: x > y,
     "greater_equal": lambda x, y: x >= y,
     "layer_norm": layer_norm,
     "linear": linear,
@@ -263,12 +268,14 @@ OPERATORS: Final[dict[str, Callable[..., Value]]] = {
     "range_1d": lambda start, end, step: np.arange(start, end, step),
     "read_state": read_state,
     "real_div": real_div,
-    "reduce_argmax": reduce_argmax,
+    "reduce_argmax": chosen(np.argmax),
+    "reduce_argmin": chosen(np.argmin),
     "reduce_l2_norm": reduced(
         lambda x, axis, keepdims: np.sqrt(np.square(x).sum(axis=axis, keepdims=keepdims))
     ),
     "reduce_max": reduced(np.max),
     "reduce_mean": reduced(np.mean),
+    "reduce_sum": reduced(np.sum),
     "reshape": lambda x, shape: x.reshape(tuple(shape)),
     "scaled_dot_product_attention": scaled_dot_product_attention,
     "select": lambda cond, a, b: np.where(cond, a, b),

@@ -87,12 +87,12 @@ def test_the_unconditional_branch_lacks_the_prompt_and_has_the_same_tokens(
 def test_what_the_encoders_read_is_kept(calibration: CalibrationSet, model: EdgeModel) -> None:
     name, hear, watch = (read_trajectory(calibration.file(index)) for index in (2, 3, 4))
     assert (
-        name.pixels.shape == (1, 3, 16, 16)
-        and watch.pixels.shape == (3, 3, 16, 16)
+        [each.shape for each in name.pixels] == [(3, 16, 16)]
+        and [each.shape for each in watch.pixels] == [(3, 16, 16)] * 3
         and len(hear.log_mel) == 1
     )
     given = [segment for segment in name.sequence.segments if segment.modality == "image"]
-    assert (model.encode_image(name.pixels)[0] == given[0].tokens).all()
+    assert (model.encode_image(name.pixels[0]) == given[0].tokens).all()
 
 
 def test_a_set_says_where_it_came_from_and_is_read_back_whole(
@@ -224,9 +224,9 @@ def test_a_damaged_set_is_refused(bundle: Bundle, model: EdgeModel, tmp_path: Pa
     with pytest.raises(InputError, match=r"000002\.safetensors: not the file that was written"):
         CalibrationSet.open(found.path)
     (found.path / "provenance.json").write_text(
-        '{"format": "nextomni-edge-calibration", "version": 2}'
+        '{"format": "nextomni-edge-calibration", "version": 1}'
     )
-    with pytest.raises(InputError, match="expected nextomni-edge-calibration version 1"):
+    with pytest.raises(InputError, match="expected nextomni-edge-calibration version 2"):
         CalibrationSet.open(found.path)
 
 

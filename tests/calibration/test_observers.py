@@ -109,7 +109,9 @@ def test_each_matrix_of_an_einsum_has_its_own_hessian(found: dict[str, LayerStat
 def test_an_encoders_first_layer_reads_the_media_themselves(
     calibration: CalibrationSet, found: dict[str, LayerStatistics]
 ) -> None:
-    pixels = np.concatenate([trajectory.pixels for _, trajectory in calibration.trajectories()])
+    pixels = np.stack(
+        [each for _, trajectory in calibration.trajectories() for each in trajectory.pixels]
+    )
     statistics = found["image_encoder/patch.weight"]
     assert np.array_equal(statistics.absmax, np.abs(pixels).max(axis=(0, 2, 3)))
     assert statistics.range() == (pixels.min(), pixels.max())

@@ -131,9 +131,8 @@ def bundles(folder: Callable[[str], Path]) -> Callable[[str], Path]:
         offset, entries = config["image"]["offset"], image["codebook"]["entries"]
         config["image"] |= image
         config["text"]["vocabulary_size"] = offset + entries
-        checkpoint = Released(
-            ModelConfig.from_json(config), imported(FAMILIES[family]) / "tokenizer.json"
-        )
+        tokenizer = FOLDER / FAMILIES[family] / "tokenizer.json"
+        checkpoint = Released(ModelConfig.from_json(config), tokenizer)
         checkpoint.given = tensors
         out = folder(f"{family}-bundle") / "bundle"
         export_bundle(checkpoint, out, ("image_encoder", "image_decoder"), verify="none")
