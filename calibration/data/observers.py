@@ -25,10 +25,10 @@ from nextomni_edge.calibration.data.statistics import BinStatistics, Float64, La
 from nextomni_edge.calibration.layers import Layer
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.rows import Layout
-from nextomni_edge.graphs import graph_specs
+from nextomni_edge.graphs import decoders, graph_specs
 from nextomni_edge.runtimes.base import Array, Session, runtime
 from nextomni_edge.spec import ComponentName, Dim, GraphSpec, TensorSpec
-from nextomni_edge.tokens.omnidiffusion import codes, content
+from nextomni_edge.tokens.omnidiffusion import content, with_a_code
 
 Progress = Callable[[int, int, str], None]
 
@@ -189,6 +189,11 @@ class _Replay:
             )
             model.head(layout.modality, hidden[:, layout.rows - model.config.logit_shift], codes)
 
+    def _decoder(self, modality: str) -> str:
+        """The component of a modality's decoding that is watched; one call reaches all of them."""
+        names = decoders(self.model.config, modality)
+        return next((name for name in names if name in self._watched), names[0])
+
     def _media(self, trajectory: Trajectory) -> None:
         model = self.model
         calls: list[tuple[str, Callable[[Array], Array], Array]]
@@ -201,7 +206,7 @@ class _Replay:
         ]
         for modality, tokens in self._finished(trajectory):
             decode = functools.partial(model.decode, modality)
-            calls.append((f"{modality}_decoder", decode, tokens))
+            calls.append((self._decoder(modality), decode, tokens))
         self.bins = [0]
         for component, call, array in calls:
             if component in self._watched:
@@ -222,8 +227,9 @@ class _Replay:
                 continue
             if not config.mixes:
                 yield modality, tokens
-            elif len(codes(modality, tokens, config)):
-                yield modality, np.asarray(content(modality, tokens, config).value)
+            else:
+                ids = with_a_code(modality, tokens, config)
+                yield modality, np.asarray(content(modality, ids, config).value)
 
 
 def _with_outputs(bundle: Bundle, spec: GraphSpec, watches: list[_Watch], folder: Path) -> Session:

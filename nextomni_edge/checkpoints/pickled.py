@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,6 @@ from numpy.typing import NDArray
 from nextomni_edge.errors import InputError
 from nextomni_edge.formats.regular import open_regular
 from nextomni_edge.formats.tensor_file import decode
-
-if TYPE_CHECKING:
-    pass
 
 TENSORS: Final = frozenset(
     {

@@ -207,6 +207,15 @@ def codes(modality: Modality, ids: Ids, config: ModelConfig) -> Ids:
     return found[(found >= 0) & (found < section.codebook.entries)]
 
 
+def with_a_code(modality: Modality, ids: Ids, config: ModelConfig) -> Ids:
+    """An answer's ids, and code 0 behind them where they hold none: what untrained weights answer
+    is decoded too."""
+    if len(codes(modality, ids, config)):
+        return ids.reshape(-1)
+    section = config.image if modality == "image" else config.audio
+    return np.append(ids.reshape(-1), section.offset or 0)
+
+
 def content(modality: Modality, ids: Ids, config: ModelConfig) -> Part:
     """
     The picture (h,w,1) or the sound (n,1) that an answer's ids hold, in codes. A picture that is

@@ -11,7 +11,7 @@ from nextomni_edge.generate.loop import generate
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.steps import NOT_DRAWN, StepRecord
 from nextomni_edge.tasks import Task
-from nextomni_edge.tokens.omnidiffusion import codes
+from nextomni_edge.tokens.omnidiffusion import content, with_a_code
 from nextomni_edge.tokens.sequence import Sequence
 from nextomni_edge.verify.comparison import (
     Array,
@@ -72,9 +72,9 @@ def _decoded(model: EdgeModel, finished: Sequence, task: Task) -> tuple[Array, .
         return ()
     tokens = [finished.segments[index].tokens for index in task.sequence.generated()]
     if model.config.mixes:
-        if not len(codes(task.modality, tokens[0], model.config)):
-            return ()
-        return (model.decode(task.modality, np.asarray(model.response(finished).value)),)
+        shown = with_a_code(task.modality, tokens[0], model.config)
+        part = content(task.modality, shown, model.config)
+        return (model.decode(task.modality, np.asarray(part.value)),)
     if model.config.network == "unified":
         return (model.decode_image(model.image_grid(tokens)),)
     return tuple(model.decode(task.modality, codes) for codes in tokens)

@@ -76,7 +76,7 @@ FRESH_ENVIRONMENT: Final = FRESH + "python3 -m venv fresh; source fresh/bin/acti
 
 def masked_models(workspace: Path) -> Path:
     """Small checkpoints under the names of the released ones."""
-    from tests.published.models import image_tokenizer
+    from tests.published.models import image_tokenizer, omnidiffusion
 
     names = {
         "llada": "LLaDA-8B-Instruct",
@@ -90,7 +90,19 @@ def masked_models(workspace: Path) -> Path:
     magvit = image_tokenizer("mmada")
     assert magvit is not None
     shutil.copytree(magvit, workspace / "magvitv2", dirs_exist_ok=True)
+    shutil.copytree(omnidiffusion(), workspace / "Omni-Diffusion", dirs_exist_ok=True)
     return workspace
+
+
+def sounds(workspace: Path) -> Path:
+    """A second of two tones, next to the small checkpoints."""
+    import numpy as np
+    import soundfile
+
+    for name, hertz in (("spoken", 220), ("question", 330)):
+        wave = 0.3 * np.sin(2 * np.pi * hertz * np.arange(16_000) / 16_000)
+        soundfile.write(workspace / f"{name}.wav", wave, 16_000)
+    return masked_models(workspace)
 
 
 def room(workspace: Path) -> Path:
@@ -193,6 +205,11 @@ WAYS: Final[dict[tuple[str, str], Way]] = {
     ),
     ("published", "Needs the published weights"): Way(masked_models, instead={"768x512": "128x96"}),
     ("published", "Needs the published weights, and a picture of a room"): Way(room, before=LUMINA),
+    ("published", "Needs Omni-Diffusion's weights, and two sounds"): Way(
+        sounds,
+        before="test -d omni || nextomni-edge import Omni-Diffusion -o omni\n",
+        slow=True,
+    ),
     ("quality", "Needs qemu-user, and minutes"): Way(
         before=OWN_BUNDLE,
         instead={".venv/bin/python": sys.executable},
@@ -200,7 +217,9 @@ WAYS: Final[dict[tuple[str, str], Way]] = {
         slow=True,
     ),
     ("quality", "Needs espeak-ng, flite and npm"): Way(
-        programs=("espeak-ng", "flite", "npm"), modules=("hibari",), slow=True
+        instead={"pip install": "python -m pip install"},
+        programs=("espeak-ng", "flite", "npm"),
+        slow=True,
     ),
     ("quality", "Needs the data, and about four hours of one core"): Way(
         emoji_data, instead={TRAIN: f"{TRAIN} --batch-size 2 --steps 2"}, slow=True

@@ -17,6 +17,7 @@ from nextomni_edge.generate.speech import Speaker
 from nextomni_edge.media.image import to_bytes
 from nextomni_edge.runtimes.base import Execution
 from nextomni_edge.tokens import fbank
+from tests.calls import Invoke
 from tests.published.goldens import SETTINGS, Array, arrays, close
 from tests.published.models import MakeOnce, bundled
 from tests.published.omnidiffusion_runs import OmniRun, heard, noise_of
@@ -48,6 +49,8 @@ TASKS = {
     },
 }
 RUNTIMES = ("onnx", "openvino")
+# Omni-Diffusion has eleven graphs, each traced and verified: two minutes of an idle processor
+pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +73,14 @@ def test_the_export_is_verified_and_carries_its_trace(
     assert manifest.parity["check"] == "full" and manifest.parity["failures"] == []
     assert set(manifest.parity["tasks"]) == TASKS[family]
     assert manifest.golden is not None
+
+
+@pytest.mark.parametrize("family", [marked("omnidiffusion", "omnidiffusion")])
+def test_the_trace_is_replayed(
+    family: str, bundles: Callable[[str], Bundle], invoke: Invoke
+) -> None:
+    result = invoke("doctor", bundles(family).path)
+    assert result.exit_code == 0, result.output
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
