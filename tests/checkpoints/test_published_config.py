@@ -77,6 +77,8 @@ LANGUAGE_KEYS: dict[str, st.SearchStrategy[Any]] = {
 def test_a_language_model_s_config_means_what_transformers_takes_it_for(
     tmp_path: Path, kind: str, config: dict[str, Any]
 ) -> None:
+    five = hasattr(Qwen2Config(), "rope_parameters")  # a key of transformers 5
+    config = {key: value for key, value in config.items() if five or key != "rope_parameters"}
     oracle = LANGUAGES[kind](**json.loads(json.dumps(config)))
     found = llama.backbone_config(source(tmp_path / "source", config), config, kind)
     assert found == {
@@ -87,7 +89,7 @@ def test_a_language_model_s_config_means_what_transformers_takes_it_for(
         "mlp_size": oracle.intermediate_size,
         "rms_norm_eps": oracle.rms_norm_eps,
         "qkv_bias": kind == "qwen2",
-        "rope_base": oracle.rope_parameters["rope_theta"],
+        "rope_base": oracle.rope_parameters["rope_theta"] if five else oracle.rope_theta,
         "max_positions": oracle.max_position_embeddings,
     }
 
