@@ -101,7 +101,9 @@ class Exam:
 
     def embeddings(self, parts: list[Part]) -> Floats:
         """L2-normalised embeddings of parts (N,H)."""
-        sequences = [embedding_sequence(self.model.tokenizer, part) for part in parts]
+        sequences = [
+            embedding_sequence(self.model.tokenizer, part, self.model.config) for part in parts
+        ]
         out = np.zeros((len(parts), self.model.config.backbone.hidden_size), np.float32)
         for indices in self.alike(sequences):
             out[indices] = self.model.embed_batch([sequences[i] for i in indices])

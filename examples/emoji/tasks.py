@@ -336,7 +336,7 @@ class Tasks:
             media = _parts("image", image) if task == "retrieve_image" else self.heard(audio, rng)
             texts = [Part("text", name) for name in picks.names]
             return tuple(
-                [embedding_sequence(self.tokenizer, part) for part in side]
+                [embedding_sequence(self.tokenizer, part, self.config) for part in side]
                 for side in (texts, media)
             )
 

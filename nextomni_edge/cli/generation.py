@@ -57,7 +57,7 @@ def picture_shares(name: str, text: str) -> tuple[float, float]:
 
 def generation_options(command: Command) -> Command:
     """The options that a Request is made of, and --fps."""
-    for option in reversed([*_sampling(), *_lengths(), *_masked(), *_cache()]):
+    for option in reversed([*_sampling(), *_lengths(), *_masked(), *_masked_pictures(), *_cache()]):
         command = option(command)
     return command
 
@@ -130,33 +130,6 @@ def _masked() -> list[Callable[[Command], Command]]:
     return [
         masked("--length", type=numbers.COUNT, help="Tokens of the answer."),
         masked(
-            "--size",
-            metavar="WIDTHxHEIGHT",
-            help="Pixels of the picture, such as 768x512.",
-        ),
-        masked(
-            "--guidance-image",
-            type=numbers.SETTING,
-            help="How much a picture that is edited is kept.",
-        ),
-        masked(
-            "--edit",
-            help=(
-                "What the given picture is for: edit (the default), control, subject, style, view,"
-                " dense or other."
-            ),
-        ),
-        masked(
-            "--inpaint",
-            metavar="WIDTHxHEIGHT",
-            help="Draw the middle of the picture again: shares of its sides, such as 0.5x0.5.",
-        ),
-        masked(
-            "--outpaint",
-            metavar="WIDTHxHEIGHT",
-            help="Keep the middle of the picture, and draw everything around it again.",
-        ),
-        masked(
             "--block",
             type=numbers.OPTIONAL_COUNT,
             help="Tokens that are finished before the next ones begin; 0 is all.",
@@ -166,13 +139,6 @@ def _masked() -> list[Callable[[Command], Command]]:
             type=numbers.SHARE,
             help="Write every token whose probability is over it.",
         ),
-        *_penalties(),
-    ]
-
-
-def _penalties() -> list[Callable[[Command], Command]]:
-    masked = under("Masked models")
-    return [
         masked(
             "--repeat-penalty",
             type=numbers.SETTING,
@@ -182,6 +148,39 @@ def _penalties() -> list[Callable[[Command], Command]]:
             "--position-penalty",
             type=numbers.SETTING,
             help="From 1 on: the rows far behind are written later.",
+        ),
+    ]
+
+
+def _masked_pictures() -> list[Callable[[Command], Command]]:
+    drawn = under("Pictures of masked models")
+    return [
+        drawn(
+            "--size",
+            metavar="WIDTHxHEIGHT",
+            help="Pixels of the picture, such as 768x512.",
+        ),
+        drawn(
+            "--guidance-image",
+            type=numbers.SETTING,
+            help="How much a picture that is edited is kept.",
+        ),
+        drawn(
+            "--edit",
+            help=(
+                "What the given picture is for: edit (the default), control, subject, style, view,"
+                " dense or other."
+            ),
+        ),
+        drawn(
+            "--inpaint",
+            metavar="WIDTHxHEIGHT",
+            help="Draw the middle of the picture again: shares of its sides, such as 0.5x0.5.",
+        ),
+        drawn(
+            "--outpaint",
+            metavar="WIDTHxHEIGHT",
+            help="Keep the middle of the picture, and draw everything around it again.",
         ),
     ]
 

@@ -109,8 +109,9 @@ def choose_runtime(console: Console, path: Path, execution: Execution) -> Execut
 
 def trust_options(command: Command) -> Command:
     """--verify-hashes and --verify-key, which reach the command as one `trust`."""
+    trusted = under("What is trusted")
     options = [
-        where_it_runs(
+        trusted(
             "--verify-hashes",
             type=click.Choice(["always", "once"]),
             default="always",
@@ -120,7 +121,7 @@ def trust_options(command: Command) -> Command:
                 " was last hashed."
             ),
         ),
-        where_it_runs(
+        trusted(
             "--verify-key",
             type=click.Path(path_type=Path),
             metavar="PUBLIC_KEY",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nextomni_edge.config import CodebookConfig, HeadConfig, TextConfig
+from nextomni_edge.config import CodebookConfig, HeadConfig, ModelConfig, TextConfig
 from nextomni_edge.models.transformer import Block
 
 
@@ -30,6 +30,12 @@ class TextHead(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         return nn.functional.linear(hidden, self.weight)
+
+
+def text_head(config: ModelConfig, table: TextEmbedding) -> TextHead:
+    """The head of the whole vocabulary: the table itself where the two are tied."""
+    untied = torch.randn(table.weight.shape) * config.backbone.hidden_size**-0.5
+    return TextHead(table.weight if config.text.tied_head else nn.Parameter(untied))
 
 
 class ParallelHead(nn.Module):

@@ -3,14 +3,13 @@ codes and image codes, which an answer may mix, with networks that hear and spea
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.models.backbone import Backbone
 from nextomni_edge.models.conformer import SpeechCondition
 from nextomni_edge.models.grid_codec import GridDecoder, GridEncoder
-from nextomni_edge.models.heads import TextEmbedding, TextHead
+from nextomni_edge.models.heads import TextEmbedding, text_head
 from nextomni_edge.models.sensevoice import Listener
 from nextomni_edge.models.speech_flow import SpeechVelocity
 from nextomni_edge.models.speech_tokenizer import SpeechTokenizer
@@ -24,15 +23,11 @@ class OmniDiffusionModel(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        hidden, vocabulary = config.backbone.hidden_size, config.text.vocabulary_size
+        hidden = config.backbone.hidden_size
         self.config = config
         self.embed_text = TextEmbedding(config.text, hidden)
         self.backbone = Backbone(config.backbone)
-        self.text_head = TextHead(
-            self.embed_text.weight
-            if config.text.tied_head
-            else nn.Parameter(torch.randn(vocabulary, hidden) * hidden**-0.5)
-        )
+        self.text_head = text_head(config, self.embed_text)
         image = config.image
         if image.vq is None or image.vq_encoder is None:
             raise ValueError("Omni-Diffusion's config has image.vq and image.vq_encoder")

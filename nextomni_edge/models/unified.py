@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.models.backbone import Backbone
 from nextomni_edge.models.grid_codec import GridDecoder, GridEncoder
-from nextomni_edge.models.heads import TextEmbedding, TextHead
+from nextomni_edge.models.heads import TextEmbedding, text_head
 
 
 class SharedCodeEmbedding(nn.Module):
@@ -49,14 +49,10 @@ class UnifiedModel(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        hidden, vocabulary = config.backbone.hidden_size, config.text.vocabulary_size
         self.config = config
-        self.embed_text = TextEmbedding(config.text, hidden)
+        self.embed_text = TextEmbedding(config.text, config.backbone.hidden_size)
         self.backbone = Backbone(config.backbone)
-        untied = torch.randn(vocabulary, hidden) * hidden**-0.5
-        self.text_head = TextHead(
-            self.embed_text.weight if config.text.tied_head else nn.Parameter(untied)
-        )
+        self.text_head = text_head(config, self.embed_text)
         if "image" not in config.modalities:
             return
         image = config.image

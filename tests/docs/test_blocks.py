@@ -12,7 +12,8 @@ import pytest
 from nextomni_edge.cli.root import VERBS, root
 from tests.docs.pages import EXPORT, PAGES, Block, Run, blocks, every_page
 
-LANGUAGES = {"sh", "python", "text", "bash", "fish"}  # the last two are lines for a start file
+# bash and fish: lines for a start file
+LANGUAGES = {"sh", "python", "text", "diff", "bash", "fish"}
 PRINTS = re.compile(r"\s+# prints: (.+)$")
 
 

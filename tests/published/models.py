@@ -14,7 +14,10 @@ from safetensors.numpy import load_file, save_file
 
 from nextomni_edge.checkpoints.importing import import_model
 from nextomni_edge.export.bundle import export_bundle
+from nextomni_edge.generate.model import EdgeModel
+from nextomni_edge.models import networks
 from nextomni_edge.models.networks import expected_shapes
+from nextomni_edge.models.omnidiffusion import OmniDiffusionModel
 from tests.published.goldens import FOLDER
 
 MakeOnce = Callable[[str, Callable[[Path], object]], Path]
@@ -89,3 +92,17 @@ def bundled(family: str, made_once: MakeOnce) -> Path:
     return made_once(
         f"published-{family}", lambda out: export_bundle(imported(family), out, verify="full")
     )
+
+
+@functools.cache
+def omnidiffusion_model() -> EdgeModel:
+    """The imported Omni-Diffusion, run by PyTorch."""
+    return EdgeModel.from_checkpoint(imported("omnidiffusion"))
+
+
+@functools.cache
+def omnidiffusion_network() -> OmniDiffusionModel:
+    """Its network."""
+    found = networks.load(imported("omnidiffusion"))
+    assert isinstance(found, OmniDiffusionModel)
+    return found

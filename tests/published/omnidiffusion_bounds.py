@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 from unittest import mock
 
@@ -14,26 +13,13 @@ from nextomni_edge.decoding import CommitConfig
 from nextomni_edge.flow.commit import Proposal, propose
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.speech import Speaker
-from nextomni_edge.models import networks
-from nextomni_edge.models.omnidiffusion import OmniDiffusionModel
 from nextomni_edge.tokens import fbank
 from nextomni_edge.tokens.audio import tokenizer_pieces
 from tests.published.goldens import Array, arrays
-from tests.published.models import imported
+from tests.published.models import omnidiffusion_model as model
+from tests.published.models import omnidiffusion_network as network
 from tests.published.omnidiffusion_runs import OmniRun, heard, noise_of, runs
 from tests.published.runs import of_run
-
-
-@functools.cache
-def model() -> EdgeModel:
-    return EdgeModel.from_checkpoint(imported("omnidiffusion"))
-
-
-@functools.cache
-def network() -> OmniDiffusionModel:
-    found = networks.load(imported("omnidiffusion"))
-    assert isinstance(found, OmniDiffusionModel)
-    return found
 
 
 def omnidiffusion_rows() -> Iterator[tuple[str, float, float]]:

@@ -3,8 +3,6 @@ PyTorch."""
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import pytest
 import torch
@@ -16,15 +14,13 @@ from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.flow.commit import propose
 from nextomni_edge.flow.penalty import nearer_first, without_repeats
 from nextomni_edge.generate.batch import Batch
-from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.media.image import fit
-from nextomni_edge.models import networks
-from nextomni_edge.models.omnidiffusion import OmniDiffusionModel
 from nextomni_edge.tokens.chat import Part, Turn
 from nextomni_edge.tokens.omnidiffusion import codes, content, conversation, respond
 from tests.published.goldens import FOLDER, Array, arrays, close, read
-from tests.published.models import imported
+from tests.published.models import omnidiffusion_model as model
+from tests.published.models import omnidiffusion_network as network
 from tests.published.omnidiffusion_bounds import omnidiffusion_rows
 from tests.published.omnidiffusion_runs import OmniRun, prompt, prompt_ids, runs
 from tests.published.runs import all_runs
@@ -33,18 +29,6 @@ HEARD, MASK = 342, 322  # ids of context_of_audio and of the mask
 NEVER_SPELLED = (299, 321, MASK)
 TRAJECTORIES = read("omnidiffusion", "traj.json")
 DREAMS = [name for name, run in all_runs().items() if run.family == "dream"]
-
-
-@functools.cache
-def model() -> EdgeModel:
-    return EdgeModel.from_checkpoint(imported("omnidiffusion"))
-
-
-@functools.cache
-def network() -> OmniDiffusionModel:
-    found = networks.load(imported("omnidiffusion"))
-    assert isinstance(found, OmniDiffusionModel)
-    return found
 
 
 @pytest.mark.parametrize("run", list(runs()), ids=lambda run: run.name)

@@ -4,7 +4,6 @@ decoder with a vocoder."""
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 
 from nextomni_edge.config import SpeechConfig
 from nextomni_edge.errors import InputError
-from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.speech import (
     Speaker,
     SpeechNoise,
@@ -23,28 +21,15 @@ from nextomni_edge.generate.speech import (
     mel_frames,
     sines,
 )
-from nextomni_edge.models import networks
-from nextomni_edge.models.omnidiffusion import OmniDiffusionModel
 from nextomni_edge.tokens import audio, fbank
 from tests.published.goldens import Array, arrays, close
-from tests.published.models import imported
+from tests.published.models import omnidiffusion_model as model
+from tests.published.models import omnidiffusion_network as network
 from tests.published.omnidiffusion_runs import heard, noise_of
 from tests.published.runs import of_run
 
 CLIPS, HEARD, SPOKEN = ("S1", "S2", "S3", "S4"), ("A", "B", "C"), ("0", "1")
 FBANK, FEATURES, SOUND = 2e-3, 1e-3, 1e-3  # allowed of each, golden/README.md of the set
-
-
-@functools.cache
-def model() -> EdgeModel:
-    return EdgeModel.from_checkpoint(imported("omnidiffusion"))
-
-
-@functools.cache
-def network() -> OmniDiffusionModel:
-    found = networks.load(imported("omnidiffusion"))
-    assert isinstance(found, OmniDiffusionModel)
-    return found
 
 
 def speech() -> SpeechConfig:
