@@ -189,7 +189,7 @@ WAYS: Final[dict[tuple[str, str], Way]] = {
     ("start", "Needs a package registry"): Way(checkout, before=FRESH_ENVIRONMENT, slow=True),
     ("start", "Needs the Hugging Face hub, and a token of yours in HF_TOKEN"): Way(during=hub),
     ("start", "Needs openssl"): Way(programs=("openssl",)),
-    ("devices", "Needs a minute of measuring"): Way(),
+    ("devices", "Needs a minute of measuring"): Way(slow=True),
     ("devices", "Needs llama.cpp, which the extra gguf compiles in about six minutes"): Way(
         modules=("llama_cpp", "gguf"), instead={"demo/gguf": "demo/gguf-q8"}, slow=True
     ),
@@ -227,6 +227,6 @@ WAYS: Final[dict[tuple[str, str], Way]] = {
     ("quantise", "Needs minutes of calibration"): Way(
         instead={"demo/int4": "demo/int4-gptq"}, slow=True
     ),
-    ("your-model", "Needs a Qwen2 of the recipe's sizes"): Way(qwen2),
-    ("your-model", "Needs FUDOKI's released weights"): Way(fudoki),
+    ("your-model", "Needs a Qwen2 of the recipe's sizes"): Way(qwen2, slow=True),
+    ("your-model", "Needs FUDOKI's released weights"): Way(fudoki, slow=True),
 }
