@@ -203,8 +203,12 @@ WAYS: Final[dict[tuple[str, str], Way]] = {
     ("performance", "Needs the variant of the page Quantise, and minutes"): Way(
         before=INT4, slow=True
     ),
-    ("published", "Needs the published weights"): Way(masked_models, instead={"768x512": "128x96"}),
-    ("published", "Needs the published weights, and a picture of a room"): Way(room, before=LUMINA),
+    ("published", "Needs the published weights"): Way(
+        masked_models, instead={"768x512": "128x96"}, slow=True
+    ),
+    ("published", "Needs the published weights, and a picture of a room"): Way(
+        room, before=LUMINA, slow=True
+    ),
     ("published", "Needs Omni-Diffusion's weights, and two sounds"): Way(
         sounds,
         before="test -d omni || nextomni-edge import Omni-Diffusion -o omni\n",
