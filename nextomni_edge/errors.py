@@ -43,6 +43,15 @@ def one_line(text: str) -> str:
     return shown if len(line) <= LONGEST else f"{shown}... ({len(line)} characters)"
 
 
+def reason_of(error: BaseException) -> str:
+    """What a library's error says, in one line of at most LONGEST_QUOTE characters, counted where
+    it is cut; its type where it says nothing."""
+    line = " ".join(str(error).split()) or type(error).__name__
+    if len(line) <= LONGEST_QUOTE:
+        return line
+    return f"{line[:LONGEST_QUOTE]}... ({len(line)} characters)"
+
+
 class NextOmniError(Exception):
     """Base of every error that is meant for a person: one line saying what was found, what was
     expected, what to do."""

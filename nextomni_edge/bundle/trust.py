@@ -4,14 +4,16 @@ arrived whole."""
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nextomni_edge.bundle.digests import Hashes
 from nextomni_edge.bundle.reader import SIGNATURE, beside, walk
-from nextomni_edge.errors import InputError
+from nextomni_edge.errors import InputError, reason_of
 from nextomni_edge.extras import needs_extra
+from nextomni_edge.files import atomic_write
 from nextomni_edge.formats.regular import open_regular
 
 if TYPE_CHECKING:
@@ -40,19 +42,20 @@ def sign(path: Path, private_key: Path, password: str | None = None) -> Path:
         from model_signing import signing
     open_regular(private_key, MAX_KEY).close()
     out = path / SIGNATURE
-    part = out.with_name(f"{SIGNATURE}.part")
-    try:
-        config: signing.Config = signing.Config()  # type: ignore[no-untyped-call]
-        # its types say str, but the library below it takes bytes
-        secret: Any = password.encode() if password else None
-        config.use_elliptic_key_signer(private_key=private_key, password=secret)
-        config.set_hashing_config(_hashed(path, part)).sign(path, part)
-        part.replace(out)
-    # the library lets errors of the libraries below it through
-    except Exception as error:
-        raise InputError(f"{private_key}: cannot sign ({_short(error)})") from error
-    finally:
-        part.unlink(missing_ok=True)
+    # made elsewhere, so that it is no file of what it signs
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / SIGNATURE
+        try:
+            config: signing.Config = signing.Config()  # type: ignore[no-untyped-call]
+            # its types say str, but the library below it takes bytes
+            secret: Any = password.encode() if password else None
+            config.use_elliptic_key_signer(private_key=private_key, password=secret)
+            config.set_hashing_config(_hashed(path)).sign(path, made)
+        # the library lets errors of the libraries below it through
+        except Exception as error:
+            raise InputError(f"{private_key}: cannot sign ({reason_of(error)})") from error
+        with atomic_write(out) as file:
+            file.write(made.read_bytes())
     return out
 
 
@@ -73,20 +76,15 @@ def check_signature(path: Path, public_key: Path) -> None:
     # as above
     except Exception as error:
         raise InputError(
-            f"{path}: not signed by {public_key}, or changed since ({_short(error)})"
+            f"{path}: not signed by {public_key}, or changed since ({reason_of(error)})"
         ) from error
 
 
-def _hashed(path: Path, *more: Path) -> Config:
+def _hashed(path: Path) -> Config:
     """Every file but the signature and what is no part of a bundle. A hub's cache has links."""
     from model_signing.hashing import Config
 
     aside = [Path(name) for name in walk(path) if beside(name)]
-    ignored = [Path(SIGNATURE), *aside, *(each.relative_to(path) for each in more)]
+    ignored = [Path(SIGNATURE), *aside]
     config: Config = Config()  # type: ignore[no-untyped-call]
     return config.set_ignored_paths(paths=ignored).set_allow_symlinks(True)
-
-
-def _short(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else f"{text[:200]}… ({len(text)} characters)"

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nextomni_edge.errors import InputError
+from nextomni_edge.errors import InputError, reason_of
 from nextomni_edge.formats.regular import open_regular
 from nextomni_edge.formats.tensor_file import decode
 
@@ -200,8 +200,7 @@ def _load(path: Path, kind: Kind) -> object:
         try:
             return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
         except Exception as error:  # a malformed file can fail in any way
-            reason = " ".join(str(error).split())[:120]
-            raise InputError(f"{path}: not a pickled {kind.name} ({reason})") from error
+            raise InputError(f"{path}: not a pickled {kind.name} ({reason_of(error)})") from error
 
 
 def _table(path: Path, found: object) -> PickledTable:

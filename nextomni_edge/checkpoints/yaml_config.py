@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from nextomni_edge.errors import InputError
+from nextomni_edge.errors import InputError, reason_of
 from nextomni_edge.extras import needs_extra
 from nextomni_edge.formats.regular import read_regular
 
@@ -50,7 +50,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
             raise InputError(f"{path}: an alias (*name), which is not read; write it out")
         found = yaml.load(text, loader)  # a loader of safe types
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())[:120]})") from error
+        raise InputError(f"{path}: not YAML ({reason_of(error)})") from error
     if not isinstance(found, dict):
         raise InputError(f"{path}: found {type(found).__name__}, expected a mapping")
     return found

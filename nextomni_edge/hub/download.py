@@ -12,7 +12,7 @@ from typing import Final
 
 from nextomni_edge.bundle.manifest import MANIFEST, read_manifest
 from nextomni_edge.bundle.reader import MAX_MANIFEST, SIGNATURE
-from nextomni_edge.errors import InputError
+from nextomni_edge.errors import InputError, reason_of
 from nextomni_edge.extras import needs_extra
 from nextomni_edge.formats.strict_json import read_json
 from nextomni_edge.hub.reference import Reference, reference
@@ -33,7 +33,6 @@ REASONS: Final = {
         "there is no such repository, or it is private: check the name, or set HF_TOKEN"
     ),
     "RevisionNotFoundError": "there is no such revision",
-    "RemoteEntryNotFoundError": "it has no {file}",
     "LocalEntryNotFoundError": "it is not in the cache, and the hub cannot be reached",
     "OfflineModeIsEnabled": "it is not in the cache, and HF_HUB_OFFLINE is set",
 }
@@ -106,4 +105,4 @@ def reason(error: Exception) -> str:
     for kind in type(error).__mro__:
         if kind.__name__ in REASONS:
             return REASONS[kind.__name__]
-    return f"cannot be fetched ({' '.join(str(error).split())[:200]}); try again, or give a folder"
+    return f"cannot be fetched ({reason_of(error)}); try again, or give a folder"

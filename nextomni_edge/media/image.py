@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from nextomni_edge.config import Fitting
-from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.errors import InputError, UsageError, reason_of
 from nextomni_edge.files import atomic_write
 from nextomni_edge.media.crop import centre_crop, shape_crop, shapes
 from nextomni_edge.media.kinds import open_medium, wrong_kind
@@ -74,7 +74,7 @@ def open_image(path: Path, file: BufferedReader, size: int | None = None) -> Ite
         raise InputError(f"{path}: more than {MAX_PIXELS} pixels, refused") from error
     # a damaged file raises OSError, SyntaxError, struct.error, ValueError... by format
     except Exception as error:
-        raise InputError(f"{path}: unreadable picture ({_one_line(error)})") from error
+        raise InputError(f"{path}: unreadable picture ({reason_of(error)})") from error
 
 
 @functools.cache
@@ -92,10 +92,6 @@ def _register_heif() -> bool:
 
 def _needs_heif(path: Path) -> bool:
     return path.suffix.lower() in HEIF_SUFFIXES and not _register_heif()
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def check_pixels(path: Path, width: int, height: int) -> None:

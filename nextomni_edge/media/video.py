@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.errors import InputError, UsageError, reason_of
 from nextomni_edge.files import atomic_write
 from nextomni_edge.media.image import MAX_PIXELS, check_pixels, fit, format_of, open_image, to_bytes
 from nextomni_edge.media.kinds import open_medium, wrong_kind
@@ -126,8 +126,7 @@ def open_container(path: Path, file: BufferedReader, kind: Kind) -> Iterator[Inp
         raise
     # FFmpeg's errors, and ValueError and MemoryError for some damaged headers
     except Exception as error:
-        detail = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: {wrong_kind(path, kind)} ({detail})") from error
+        raise InputError(f"{path}: {wrong_kind(path, kind)} ({reason_of(error)})") from error
 
 
 def _film_times(path: Path, file: BufferedReader) -> tuple[list[int], int]:

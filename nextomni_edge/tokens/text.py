@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from nextomni_edge.config import TextConfig
-from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.errors import InputError, UsageError, reason_of
 from nextomni_edge.formats.regular import read_regular
 from nextomni_edge.formats.tokenizer import MAX_TOKENIZER, parse_tokenizer
 from nextomni_edge.modalities.table import MODALITIES
@@ -233,8 +233,7 @@ def _library(what: str) -> Iterator[None]:
         yield
     except BaseException as error:
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(f"{what} ({reason})") from error
+            raise InputError(f"{what} ({reason_of(error)})") from error
         raise
 
 
