@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,6 +61,7 @@ def prepare(folder: Path, small: bool) -> None:
     and `q4_0.gguf`."""
     from nextomni_edge.calibration import quantize
     from nextomni_edge.calibration.recipes.config import recipe
+    from nextomni_edge.checkpoints.directory import Checkpoint
     from nextomni_edge.export import export_bundle
 
     models = {"flow": folder / "flow-model", "causal": folder / "causal-model"}
@@ -76,7 +78,10 @@ def prepare(folder: Path, small: bool) -> None:
         if not (folder / f"{name}-int8").is_dir():
             quantize(folder / name, folder / f"{name}-int8", recipe("int8-dynamic"))
     if not (folder / "f16.gguf").exists():
-        write_gguf(models["causal"], folder / "f16.gguf")
+        write_gguf(
+            Checkpoint.open(models["causal"]), folder / "f16.gguf", "qwen2",
+            lambda writer: writer.add_tokenizer_model("no_vocab"),
+        )  # fmt: skip
     for name, kind in GGUF_TYPES.items():
         if not (folder / f"{name}.gguf").exists():
             script = (
@@ -96,16 +101,15 @@ def _twin(flow: Path, causal: Path) -> None:
     os.link(flow / "model.safetensors", causal / "model.safetensors")
 
 
-def write_gguf(model: Path, out: Path) -> None:
-    """The backbone and its tied table as llama.cpp's architecture qwen2: matrices in float16,
-    vectors in float32, no vocabulary."""
+def write_gguf(
+    checkpoint: Any, out: Path, architecture: str, describe: Callable[[Any], object]
+) -> None:
+    """The backbone and its tied table as an architecture of llama.cpp: matrices in float16, vectors
+    in float32. `describe` adds the vocabulary to the writer."""
     import gguf
     import numpy as np
 
-    from nextomni_edge.checkpoints.directory import Checkpoint
-
-    checkpoint = Checkpoint.open(model)
-    shape, text = checkpoint.config.backbone, checkpoint.config.text
+    shape = checkpoint.config.backbone
     names = {"embed_text.weight": "token_embd.weight", "backbone.norm.weight": "output_norm.weight"}
     for layer in range(shape.layers):
         names |= {
@@ -113,7 +117,7 @@ def write_gguf(model: Path, out: Path) -> None:
             for ours, theirs in LAYER.items()
         }
     with atomic_write(out) as file:
-        writer = gguf.GGUFWriter(file.name, "qwen2", use_temp_file=True)
+        writer = gguf.GGUFWriter(file.name, architecture, use_temp_file=True)
         writer.add_block_count(shape.layers)
         writer.add_context_length(shape.max_positions)
         writer.add_embedding_length(shape.hidden_size)
@@ -122,8 +126,8 @@ def write_gguf(model: Path, out: Path) -> None:
         writer.add_head_count_kv(shape.kv_heads)
         writer.add_layer_norm_rms_eps(shape.rms_norm_eps)
         writer.add_rope_freq_base(shape.rope_base)
-        writer.add_vocab_size(text.vocabulary_size)
-        writer.add_tokenizer_model("no_vocab")
+        writer.add_vocab_size(checkpoint.config.text.vocabulary_size)
+        describe(writer)
         for ours, theirs in names.items():
             tensor = checkpoint.tensor(ours)
             writer.add_tensor(theirs, tensor.astype(np.float16 if tensor.ndim == 2 else np.float32))

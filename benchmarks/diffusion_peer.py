@@ -85,7 +85,7 @@ def prepare(folder: Path, quantize: Path | None, small: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     weights = checkpoint(folder, small)
     if not (folder / "f16.gguf").exists():
-        write_gguf(weights, folder / "f16.gguf")
+        autoregressive_models.write_gguf(weights, folder / "f16.gguf", "dream", add_vocabulary)
     for _, file, kind in PAIRS.values():
         out = folder / f"{file}.gguf"
         if quantize is not None and not out.exists():
@@ -100,49 +100,18 @@ def prepare(folder: Path, quantize: Path | None, small: bool) -> None:
             quantise(folder / "float32", folder / name, recipe(chosen))
 
 
-def write_gguf(weights: Any, out: Path) -> None:
-    """The weights as llama.cpp's architecture dream, with a vocabulary of bytes and a mask."""
-    import gguf
-    import numpy as np
-
-    shape = weights.config.backbone
-    names = {"embed_text.weight": "token_embd.weight", "backbone.norm.weight": "output_norm.weight"}
-    for layer in range(shape.layers):
-        names |= {
-            f"backbone.layers.{layer}.{ours}": f"blk.{layer}.{theirs}"
-            for ours, theirs in autoregressive_models.LAYER.items()
-        }
+def add_vocabulary(writer: Any) -> None:
+    """A vocabulary of bytes and a mask, as llama.cpp's diffusion program asks for one."""
     letters = [chr(at) for at in range(33, 127)]
-    tokens = letters + [f"[{at}]" for at in range(len(letters), VOCABULARY)]
-    with atomic_write(out) as file:
-        writer = gguf.GGUFWriter(file.name, "dream", use_temp_file=True)
-        writer.add_block_count(shape.layers)
-        writer.add_context_length(shape.max_positions)
-        writer.add_embedding_length(shape.hidden_size)
-        writer.add_feed_forward_length(shape.mlp_size)
-        writer.add_head_count(shape.query_heads)
-        writer.add_head_count_kv(shape.kv_heads)
-        writer.add_layer_norm_rms_eps(shape.rms_norm_eps)
-        writer.add_rope_freq_base(shape.rope_base)
-        writer.add_vocab_size(VOCABULARY)
-        writer.add_tokenizer_model("gpt2")
-        writer.add_tokenizer_pre("default")
-        writer.add_token_list(tokens)
-        writer.add_token_merges(["a b"])
-        writer.add_mask_token_id(VOCABULARY - 1)
-        writer.add_bos_token_id(VOCABULARY - 2)
-        writer.add_eos_token_id(VOCABULARY - 3)
-        writer.add_add_bos_token(False)
-        writer.add_chat_template(
-            "{% for message in messages %}{{ message['content'] }}{% endfor %}"
-        )
-        for ours, theirs in names.items():
-            tensor = weights.tensor(ours)
-            writer.add_tensor(theirs, tensor.astype(np.float16 if tensor.ndim == 2 else np.float32))
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(letters + [f"[{at}]" for at in range(len(letters), VOCABULARY)])
+    writer.add_token_merges(["a b"])
+    writer.add_mask_token_id(VOCABULARY - 1)
+    writer.add_bos_token_id(VOCABULARY - 2)
+    writer.add_eos_token_id(VOCABULARY - 3)
+    writer.add_add_bos_token(False)
+    writer.add_chat_template("{% for message in messages %}{{ message['content'] }}{% endfor %}")
 
 
 def answer(bundle: Path, steps: int, threads: int) -> None:
