@@ -139,7 +139,9 @@ class Prompted(Generated):
             Turn(turn.role, tuple(reader.part(self._folder, part) for part in turn.parts))
             for turn in prompt.turns
         ]
-        segments = conversation(self.model.tokenizer, turns, prompt.answer)
+        segments = conversation(
+            self.model.tokenizer, turns, prompt.answer, config=self.model.config
+        )
         sequence = respond(
             segments, prompt.answer, self.model.config, self.model.tokenizer, prompt.count
         )

@@ -3,12 +3,16 @@ PyTorch."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from tokenizers import Tokenizer
 
+from nextomni_edge.calibration.data.collect import Prompted
 from nextomni_edge.decoding import CommitConfig
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.flow.commit import propose
@@ -277,3 +281,16 @@ def test_guidance_of_what_the_authors_do_not_compare_is_refused() -> None:
         batch = Batch([respond(given, kind, model().config, model().tokenizer)], [0])
         with pytest.raises(UsageError, match=sentence):
             model().without(batch, GenerationOptions.of(stepper="commit", guidance=1.0))
+
+
+def test_a_calibration_prompt_is_asked_as_a_request_is(tmp_path: Path) -> None:
+    turn = {"role": "user", "parts": [{"kind": "text", "value": "a red house"}]}
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(json.dumps({"task": "draw", "answer": "image", "turns": [turn]}))
+    found = Prompted(model(), file).asked(0).sequence
+    said = [Turn("user", (Part("text", "a red house"),))]
+    expected = conversation(model().tokenizer, said, "image", model().config)
+    asked = found.segments[: len(expected)]
+    assert [(one.modality, one.tokens.tolist()) for one in asked] == [
+        (one.modality, one.tokens.tolist()) for one in expected
+    ]
