@@ -53,6 +53,7 @@ def conversation(
         raise UsageError("edit: only Lumina-DiMOO draws from a given picture; leave it out")
     if config is not None and config.mixes:
         return omnidiffusion.conversation(tokenizer, list(turns), answer, config)
+    assert tokenizer.template != "omnidiffusion", "its form needs the config"
     if tokenizer.template in MASKED:
         return masked.conversation(tokenizer, turns, answer, edit)
     if tokenizer.template == "deepseek":
