@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nextomni_edge.config import ListenerConfig
+from nextomni_edge.models.transformer import sinusoids_of
 
 
 class MemoryAttention(nn.Module):
@@ -57,18 +58,6 @@ class ListenerBlock(nn.Module):
         return out
 
 
-def sinusoids(rows: int, size: int, device: torch.device) -> Tensor:
-    """(rows,size) float32: sine, then cosine of positions from 1 on, at wavelengths from 2π to
-    10,000·2π."""
-    half = size // 2
-    rates = torch.exp(
-        torch.arange(half, device=device, dtype=torch.float32) * (-math.log(10_000.0) / (half - 1))
-    )
-    positions = torch.arange(1, rows + 1, device=device, dtype=torch.float32)
-    angles = positions[:, None] * rates
-    return torch.cat((angles.sin(), angles.cos()), dim=1)
-
-
 class Listener(nn.Module):
     """Filter-bank rows (B,N,row_size) → rows (B,Q+N,H) of the backbone; Q query rows stand first.
     All rows of a call are of sound: several of unequal length are several calls."""
@@ -94,7 +83,8 @@ class Listener(nn.Module):
         chosen = torch.stack([self.queries[row] for row in self.config.queries])
         x = torch.cat((chosen.expand(features.shape[0], -1, -1), features), dim=1)
         x = x * math.sqrt(self.config.width)
-        x = x + sinusoids(x.shape[1], x.shape[2], x.device)
+        positions = torch.arange(1, x.shape[1] + 1, device=x.device, dtype=torch.float32)
+        x = x + sinusoids_of(positions, x.shape[2])
         out: Tensor = self.last_norm(self.more(self.norm(self.blocks(x))))
         return out
 

@@ -4,16 +4,16 @@ arXiv 2407.05407): a one-dimensional U-Net with transformer blocks."""
 from __future__ import annotations
 
 import itertools
-import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nextomni_edge.config import SpeechFlowConfig
+from nextomni_edge.config.speech import GROUPS
+from nextomni_edge.models.transformer import sinusoids_of
 
-GROUPS: int = 8
-TIME_SCALE: float = 1000.0
+TIME_SCALE: float = 1000.0  # of the time in its sinusoids
 
 
 class ConvBlock(nn.Module):
@@ -85,16 +85,6 @@ class Stage(nn.Module):
         return out
 
 
-def time_embedding(time: Tensor, width: int) -> Tensor:
-    """(B,width): sine, then cosine of 1000·t at wavelengths from 2π to 10,000·2π."""
-    half = width // 2
-    rates = torch.exp(
-        torch.arange(half, device=time.device, dtype=torch.float32) * (-math.log(1e4) / (half - 1))
-    )
-    angles = TIME_SCALE * time[:, None] * rates
-    return torch.cat((angles.sin(), angles.cos()), dim=1)
-
-
 class SpeechVelocity(nn.Module):
     """x_t (B,mels,T), the condition (B,2·mels,T) and t (B,) → velocity (B,mels,T). Without a
     condition its values are 0."""
@@ -135,7 +125,7 @@ class SpeechVelocity(nn.Module):
         return [(index == len(widths) - 1, width) for index, width in enumerate(widths)]
 
     def forward(self, x_t: Tensor, condition: Tensor, time: Tensor) -> Tensor:
-        embedded = time_embedding(time, self.inputs)
+        embedded = sinusoids_of(TIME_SCALE * time, self.inputs)
         embedded = self.time_second(F.silu(self.time_first(embedded)))
         x = torch.cat((x_t, condition, torch.zeros_like(x_t)), dim=1)
         kept: list[Tensor] = []

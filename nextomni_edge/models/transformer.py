@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -80,9 +82,16 @@ class Transformer(nn.Module):
 
 def sinusoids(length: int, width: int, device: torch.device) -> Tensor:
     """Whisper's sinusoidal positions, (length, width) float32."""
+    return sinusoids_of(torch.arange(length, device=device, dtype=torch.float32), width)
+
+
+def sinusoids_of(positions: Tensor, width: int) -> Tensor:
+    """Sine, then cosine of positions (N,) at wavelengths from 2π to 10,000·2π, (N,width)
+    float32."""
     half = width // 2
     rates = torch.exp(
-        torch.arange(half, device=device, dtype=torch.float32) * (-9.210340371976184 / (half - 1))
+        torch.arange(half, device=positions.device, dtype=torch.float32)
+        * (-math.log(10_000.0) / (half - 1))
     )
-    angles = torch.arange(length, device=device, dtype=torch.float32)[:, None] * rates
+    angles = positions[:, None] * rates
     return torch.cat((angles.sin(), angles.cos()), dim=1)

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextomni_edge.config import ListenerConfig
+from nextomni_edge.config.speech import HEARD_RATE
 from nextomni_edge.errors import InputError
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-RATE = 16_000  # Hz
 FRAME, HOP, FFT = 400, 160, 512  # samples: 25 ms every 10 ms
 LOWEST = 20.0  # Hz, of the first filter; the last one ends at half the rate
 PREEMPHASIS = 0.97
@@ -26,8 +26,8 @@ INT16 = 32768.0
 def filters(mels: int) -> Float64:
     """Triangular filters on the scale 1127·ln(1 + f/700), (mels, FFT/2 + 1); the last bin is in
     none of them."""
-    mel = 1127.0 * np.log1p(np.arange(FFT // 2 + 1) * (RATE / FFT) / 700.0)
-    low, high = 1127.0 * np.log1p(np.array([LOWEST, RATE / 2]) / 700.0)
+    mel = 1127.0 * np.log1p(np.arange(FFT // 2 + 1) * (HEARD_RATE / FFT) / 700.0)
+    low, high = 1127.0 * np.log1p(np.array([LOWEST, HEARD_RATE / 2]) / 700.0)
     edges = low + np.arange(mels + 2) * (high - low) / (mels + 1)
     left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     slopes = np.minimum((mel - left) / (centre - left), (right - mel) / (right - centre))
@@ -43,7 +43,8 @@ def frames(waveform: Float32) -> Float64:
     if samples.ndim != 1 or len(samples) < FRAME or not np.isfinite(samples).all():
         raise InputError(
             f"audio: found a waveform of shape {samples.shape}, expected one channel of at least"
-            f" {FRAME} finite samples at {RATE} Hz, which are {FRAME / RATE * 1000:.0f} ms"
+            f" {FRAME} finite samples at {HEARD_RATE} Hz, which are"
+            f" {FRAME / HEARD_RATE * 1000:.0f} ms"
         )
     return np.lib.stride_tricks.sliding_window_view(samples, FRAME)[::HOP].copy()
 

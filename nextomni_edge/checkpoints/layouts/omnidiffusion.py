@@ -20,9 +20,9 @@ from nextomni_edge.errors import InputError
 
 TOP_P: Final = 0.9
 Settings = Mapping[str, Any]
+PART_OF: Final = {"image": "image tokenizer", "audio": "speech tokenizer"}
 # sides in pixels of a given picture and of a drawn one, where config.json has no key of that name;
 # the published one has neither, as the authors' script holds both numbers
-PART_OF: Final = {"image": "image tokenizer", "audio": "speech tokenizer"}
 SIDES: Final = {"given_image_size": 512, "drawn_image_size": 256}
 # of the published scripts: tokens and steps of an answer, its penalties and guidance
 TEXT: Final[Settings] = {"tokens": 64, "steps": 64}

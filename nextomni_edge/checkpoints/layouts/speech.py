@@ -10,6 +10,7 @@ from typing import Any, Final
 from nextomni_edge.checkpoints.layouts.image_tokenizers import Names
 from nextomni_edge.checkpoints.source import Source
 from nextomni_edge.checkpoints.yaml_config import read_yaml, whole
+from nextomni_edge.config.speech import HEARD_RATE
 from nextomni_edge.errors import InputError
 from nextomni_edge.formats.regular import read_regular
 
@@ -18,7 +19,6 @@ SPEECH_TOKENIZER: Final = "speech_tokenizer"
 ENCODER: Final = "model.audio_model.model.encoder."
 PROJECTION: Final = "model.audio_projection."
 MAX_CMVN: Final = 2**20
-RATE: Final = 16_000  # of what is heard, by both
 
 BLOCK: Final = {
     "norm1": "norm1", "norm2": "norm2", "attention.qkv": "self_attn.linear_q_k_v",
@@ -43,7 +43,7 @@ def listener(source: Source) -> tuple[dict[str, Any], Names]:
     path = folder / "config.yaml"
     config = read_yaml(path)
     encoder, front = (config.get(key) or {} for key in ("encoder_conf", "frontend_conf"))
-    fixed = {"fs": RATE, "window": "hamming", "frame_length": 25, "frame_shift": 10}
+    fixed = {"fs": HEARD_RATE, "window": "hamming", "frame_length": 25, "frame_shift": 10}
     for key, expected in fixed.items():
         if front.get(key, expected) != expected:
             raise InputError(f"{path}: {key} is {str(front[key])[:40]!r}, expected {expected!r}")
@@ -53,7 +53,7 @@ def listener(source: Source) -> tuple[dict[str, Any], Names]:
             " SenseVoiceEncoderSmall without a shift"
         )
     width = source.shape(f"{ENCODER}after_norm.weight")[0]
-    mlp, row = source.shape(f"{ENCODER}encoders0.0.feed_forward.w_1.weight")[0], 0
+    mlp = source.shape(f"{ENCODER}encoders0.0.feed_forward.w_1.weight")[0]
     blocks, more = (source.count(f"{ENCODER}{name}.") for name in ("encoders", "tp_encoders"))
     mels, stack = whole(path, front, "n_mels", 80), whole(path, front, "lfr_m", 7)
     row = mels * stack
@@ -114,10 +114,10 @@ def speech_tokenizer(source: Source) -> tuple[dict[str, Any], Names, dict[str, s
     names = source.add_part(SPEECH_TOKENIZER, folder)
     path, config = folder / "config.json", source.part_json(folder, "config.json")
     front = source.part_json(folder, "preprocessor_config.json")
-    if front.get("sampling_rate", RATE) != RATE:
+    if front.get("sampling_rate", HEARD_RATE) != HEARD_RATE:
         raise InputError(
             f"{folder / 'preprocessor_config.json'}: a rate of {str(front['sampling_rate'])[:40]}"
-            f" Hz, but the model hears {RATE} Hz"
+            f" Hz, but the model hears {HEARD_RATE} Hz"
         )
     for key, expected in (
         ("encoder_causal_convolution", True), ("encoder_causal_attention", False),
