@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import math
 import re
+from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from nextomni_edge.files import atomic_write
 from nextomni_edge.media.image import format_of
 from nextomni_edge.media.kinds import open_medium, wrong_kind
 from nextomni_edge.modalities.audio import AUDIO
+from nextomni_edge.tokens.resample import resampled
 
 Float32 = NDArray[np.float32]
 
@@ -48,12 +50,13 @@ def max_samples(config: AudioConfig) -> int:
 def read_audio(path: Path, config: AudioConfig, trim: bool = False) -> Float32:
     """A sound as (samples,) float32 at `config.sample_rate`, one channel (see `mono`). A clip
     longer than the model takes is cut with `trim`, otherwise an InputError, as are files without
-    sound, files that were cut off, and samples that are not finite."""
-    limit = max_samples(config)
+    sound, files that were cut off, and samples that are not finite. For a codec, what libsndfile
+    reads is resampled as tokens/resample.py does."""
+    limit, convert = max_samples(config), resample if config.codec is None else resampled
     # enough to tell that a clip is too long
     seconds = limit / config.sample_rate + 2 * RESAMPLER_TAIL_SECONDS
     with open_medium(path) as file:
-        found = _read_soundfile(path, file, config.sample_rate, seconds)
+        found = _read_soundfile(path, file, config.sample_rate, seconds, convert)
         # a size of 0 in the header is no sound to libsndfile, and "to the end" to FFmpeg
         if found is None or found[0].size == 0:
             found = _read_av(path, file, config.sample_rate, seconds)
@@ -71,10 +74,29 @@ def read_audio(path: Path, config: AudioConfig, trim: bool = False) -> Float32:
     return waveform[:limit]
 
 
+def resample(samples: Float32, source_rate: int, sample_rate: int) -> Float32:
+    """Band-limited resampling of one channel by libswresample; no change at equal rates."""
+    if source_rate == sample_rate or samples.size == 0:
+        return samples
+    import av
+
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=sample_rate)
+    frame = av.AudioFrame.from_ndarray(
+        np.ascontiguousarray(samples[None]), format="flt", layout="mono"
+    )
+    frame.sample_rate = source_rate
+    frames = [*resampler.resample(frame), *resampler.resample(None)]
+    return np.concatenate([part.to_ndarray().reshape(-1) for part in frames]).astype(np.float32)
+
+
 def _read_soundfile(
-    path: Path, opened: BufferedReader, sample_rate: int, seconds: float
+    path: Path,
+    opened: BufferedReader,
+    sample_rate: int,
+    seconds: float,
+    convert: Callable[[Float32, int, int], Float32] = resample,
 ) -> tuple[Float32, float] | None:
-    """At most a little over `seconds` of the file, and how many seconds of it may be a codec's
+    """At most a little over `seconds` of the file, and how many seconds of it may be its format's
     padding; None where libsndfile does not know the format. InputError: the file is cut off."""
     import soundfile
 
@@ -93,7 +115,7 @@ def _read_soundfile(
                     f"{path}: cut off: {file.frames / file.samplerate:.2f} s are promised,"
                     f" {len(samples) / file.samplerate:.2f} s are there"
                 )
-            heard = resample(mono(samples.T), file.samplerate, sample_rate)
+            heard = convert(mono(samples.T), file.samplerate, sample_rate)
             return heard, padding / file.samplerate
     except soundfile.LibsndfileError as error:
         if "malformed" in str(error):
@@ -121,21 +143,6 @@ def mono(channels: Float32) -> Float32:
         loudest: Float32 = channels[np.square(channels).mean(axis=1).argmax()]
         return loudest
     return mean
-
-
-def resample(samples: Float32, source_rate: int, sample_rate: int) -> Float32:
-    """Band-limited resampling of one channel by libswresample; no change at equal rates."""
-    if source_rate == sample_rate or samples.size == 0:
-        return samples
-    import av
-
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=sample_rate)
-    frame = av.AudioFrame.from_ndarray(
-        np.ascontiguousarray(samples[None]), format="flt", layout="mono"
-    )
-    frame.sample_rate = source_rate
-    frames = [*resampler.resample(frame), *resampler.resample(None)]
-    return np.concatenate([part.to_ndarray().reshape(-1) for part in frames]).astype(np.float32)
 
 
 def _read_av(
