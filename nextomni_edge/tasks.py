@@ -131,7 +131,10 @@ class Plan:
 
 # What a model of text only is tried with, one that speaks, and one that edits pictures besides.
 TEXT_ONLY: Final = Plan("text-to-text", "text")
-IN_A_VOICE: Final = Plan("voice-to-audio", "audio", given=("audio",))
+SPOKEN: Final = (
+    Plan("text-to-audio", "audio"),
+    Plan("voice-to-audio", "audio", given=("audio",)),
+)
 EDITING_TEXT: Final = 128  # positions for what is said
 EDITING: Final = Plan("image-to-image", "image", given=("image",))
 
@@ -153,7 +156,7 @@ def plans_of(config: ModelConfig) -> tuple[Plan, ...]:
     if config.modalities == ("text",) and not config.causal:
         return (TEXT_ONLY, *PLANS)
     if config.speaks_only:
-        return (*PLANS, IN_A_VOICE)
+        return SPOKEN
     pictures = 2 * config.image.grid * (config.image.grid + 1)  # each row has a newline
     edits = config.text.template == "lumina" and "image" in config.modalities
     fits = pictures + EDITING_TEXT <= config.backbone.max_positions
@@ -166,8 +169,6 @@ def unable(
     """Why a bundle of these components cannot do a task, or None."""
     if config.causal and plan.answer != "text":
         return "an autoregressive model answers in text"
-    if plan.answer not in config.answers and config.speaks_only:
-        return "this model answers in audio"
     if missing := [name for name in plan.components(config) if name not in components]:
         return f"the bundle has no {', '.join(missing)}"
     if absent := [kind for kind in plan.kinds if not special.has(kind)]:

@@ -85,6 +85,10 @@ def codec_checks(codec: SpeechCodecConfig, token: int, rate: int) -> Checks:
             codec.decoder_width % 2 ** len(codec.up) == 0,
             "audio.codec.decoder_width must halve once for each stride of up",
         ),
+        (
+            token * semantic.rate % rate == 0,
+            "audio.codec.semantic.rate must give a whole number of samples for each token",
+        ),
         (aligned, "audio.codec.semantic must give one row for each token"),
         (
             semantic.width % semantic.heads == 0 and semantic.width % semantic.position_groups == 0,

@@ -1,5 +1,5 @@
 """What OmniVoice's command does to a sound: silence cut out and cut off, pieces joined, loudness
-and edges set. Silence is told in whole milliseconds of 16-bit samples, as `pydub` does."""
+and edges set. Silence is found in whole milliseconds of 16-bit samples, as `pydub` does."""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ class CodeTable(nn.Module):
 
 
 class Resampler(nn.Module):
-    """Resampling of (B,S) float32 as tokens/resample.py's. The taps are computed in the forward: a
-    graph traced on the meta device has no values to carry."""
+    """Resampling of (B,S) float32 as tokens/resample.py's, of a whole number of its steps. The taps
+    are computed in the forward: a graph traced on the meta device has no values to carry."""
 
     def __init__(self, source: int, target: int) -> None:
         super().__init__()
@@ -46,10 +46,9 @@ class Resampler(nn.Module):
         if self.source == self.target:
             return samples
         kernel = taps(torch, self.source, self.target, device=samples.device)
-        padded = F.pad(samples[:, None], (self.width, self.width + self.source))
+        padded = F.pad(samples[:, None], (self.width, self.width))
         found = F.conv1d(padded, kernel[:, None], stride=self.source)
-        length = -(-samples.shape[1] * self.target // self.source)
-        return found.transpose(1, 2).flatten(1)[:, :length]
+        return found.transpose(1, 2).flatten(1)
 
 
 class CodecEncoder(nn.Module):

@@ -68,7 +68,7 @@ def backbone_config(
     _check_windows(where, section, given, kind)
     hidden, heads = source.size(given, "hidden_size"), source.size(given, "num_attention_heads")
     own = source.size(given, "head_dim", hidden // heads)
-    if own * heads != hidden and kind != "qwen3":
+    if own != hidden // heads and kind != "qwen3":
         raise InputError(
             f"{where}: head_dim is {own}, expected hidden_size / heads, {hidden // heads}"
         )
