@@ -48,9 +48,7 @@ def clauses(text: str) -> list[str]:
             found[-1] += character
             continue
         clause += character
-        abbreviated = character == "." and clause.split()[-1:] and (
-            clause.split()[-1] in ABBREVIATIONS
-        )  # fmt: skip
+        abbreviated = character == "." and clause.rsplit(maxsplit=1)[-1] in ABBREVIATIONS
         if character in STOPS and not abbreviated:
             found.append(clause)
             clause = ""

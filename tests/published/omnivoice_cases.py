@@ -63,3 +63,37 @@ class Uniform:
         import torch
 
         return torch.from_numpy(self.draw(tuple(tensor.shape)))
+
+
+# texts, and the most characters of a piece
+TEXTS = (
+    (STORY, 100), (STORY, 40), ("Hello.  World (“so”)! e.g. this,\nor that", 12),
+    ("你好 ， 世界。再见", 4),
+    ("No. 5, Mr. Li", 5), ("a", 3), (". . .", 2),
+    ("Привет, мир! नमस्ते दुनिया। 안녕하세요 こんにちは", 9),
+    ("مَرْحَبًا 🌍 ๒๕ ሰላም", 30), ("1,234.5 km/h → 99%", 6), ("“Yes,” she said. “No.” He left", 14),
+)  # fmt: skip
+DESIGNS = (
+    ("male, elderly", "hi"), ("Male，ELDERLY,", "你好"), ("四川话, female", "hi"), ("耳语", "hi"),
+    ("british accent, 男", "你好"), ("male, female", "hi"), ("四川话, korean accent", "hi"),
+    ("femal", "hi"), (" ", "hi"),
+)  # fmt: skip
+RATES = ((44_100, 24_000), (24_000, 16_000), (8_000, 24_000), (48_000, 24_000), (22_050, 24_000))
+
+
+def signal(seed: int, samples: int) -> NDArray[np.float32]:
+    """Noise, (samples,) float32."""
+    drawn = np.random.Generator(np.random.Philox(key=seed)).random(samples, np.float32)
+    return drawn - np.float32(0.5)
+
+
+def patchy(seed: int, rate: int) -> NDArray[np.float32]:
+    """Noise of changing loudness, with silences, (samples,) float32."""
+    generator = np.random.Generator(np.random.Philox(key=100 + seed))
+    loudness = (0.0, 0.002, 0.0062, 0.0066, 0.2, 1.9)
+    parts = [
+        signal(1000 * seed + index, int(generator.integers(1, rate)))
+        * np.float32(loudness[int(generator.integers(len(loudness)))])
+        for index in range(int(generator.integers(2, 9)))
+    ]
+    return np.concatenate(parts)

@@ -8,16 +8,35 @@ from __future__ import annotations
 
 import json
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torchaudio  # type: ignore[import-not-found]
 from omnivoice.models import omnivoice as package  # type: ignore[import-not-found]
+from omnivoice.utils.audio import remove_silence  # type: ignore[import-not-found]
+from omnivoice.utils.duration import RuleDurationEstimator  # type: ignore[import-not-found]
+from omnivoice.utils.text import (  # type: ignore[import-not-found]
+    add_punctuation,
+    chunk_text_punctuation,
+)
 from safetensors.numpy import load_file, save_file
 
 from tests.published import omnivoice_checkpoint as checkpoint
-from tests.published.omnivoice_cases import CASES, FOLDER, LONG, Uniform, voiced
+from tests.published.omnivoice_cases import (
+    CASES,
+    DESIGNS,
+    FOLDER,
+    LONG,
+    RATES,
+    TEXTS,
+    Uniform,
+    patchy,
+    signal,
+    voiced,
+)
 
 STEPS = 8
 
@@ -33,6 +52,51 @@ def main() -> None:
         whole = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
         save_file(whole, FOLDER / f"{name}.safetensors")
         print(name, sum(array.nbytes for array in arrays.values()), "bytes")
+    save_file(resampled(), FOLDER / "resampled.safetensors")
+    found = {"texts": texts(), "designs": designs(), "silences": silences()}
+    (FOLDER / "texts.json").write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+
+
+def texts() -> list[dict[str, Any]]:
+    estimator = RuleDurationEstimator()
+    return [
+        {
+            "pieces": chunk_text_punctuation(text, most, 3), "ended": add_punctuation(text),
+            "joined": package._combine_text(text, "Well, "),
+            "weight": estimator.calculate_total_weight(text),
+            "tokens": max(1, int(estimator.estimate_duration(text, "Nice to meet you.", 25))),
+        }
+        for text, most in TEXTS
+    ]  # fmt: skip
+
+
+def designs() -> list[str | bool | None]:
+    """The package's words, or False where it refuses them."""
+    found: list[str | bool | None] = []
+    for words, text in DESIGNS:
+        try:
+            found.append(package._resolve_instruct(words, use_zh="你" in text))
+        except ValueError:
+            found.append(False)
+    return found
+
+
+def silences() -> list[tuple[int, int]]:
+    """Samples and CRC-32 of 16-bit sounds, without their silences."""
+    found = []
+    for seed in range(12):
+        sound = remove_silence(patchy(seed, 24_000)[None], 24_000, 500 - 300 * (seed % 2), 100, 200)
+        found.append((sound.shape[1], zlib.crc32((sound * 32768).astype("<i2").tobytes())))
+    return found
+
+
+def resampled() -> dict[str, Any]:
+    return {
+        f"{source}.{target}": torchaudio.functional.resample(
+            torch.from_numpy(signal(source, 700)), source, target
+        ).numpy()
+        for source, target in RATES
+    }
 
 
 def check_files(folder: Path, out: Path) -> None:

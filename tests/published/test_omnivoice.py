@@ -4,8 +4,6 @@ exact."""
 from __future__ import annotations
 
 import functools
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,15 +13,13 @@ from safetensors.numpy import load_file
 
 from nextomni_edge.api.settings import Request
 from nextomni_edge.api.speaking import Speaking
-from nextomni_edge.checkpoints.importing import import_model
 from nextomni_edge.generate import unmask
 from nextomni_edge.generate.meter import Meter
-from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.steps import run_through
-from nextomni_edge.models.networks import expected_shapes
 from nextomni_edge.tokens.chat import Part, Turn
 from tests.published import omnivoice_checkpoint as checkpoint
 from tests.published.omnivoice_cases import CASES, FOLDER, LONG, Uniform, voiced
+from tests.published.omnivoice_models import model
 
 Array = NDArray[Any]
 STEPS = 8
@@ -34,19 +30,6 @@ OURS = {
     "class_temperature": "draw_temperature", "position_temperature": "temperature",
 }  # fmt: skip
 SHAPES = tuple(checkpoint.SHAPES)
-
-
-@functools.cache
-def imported(shape: str) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="omnivoice-"))
-    checkpoint.write(folder / "source", shape)
-    import_model(folder / "source", folder / "model", expected_shapes)
-    return folder / "model"
-
-
-@functools.cache
-def model(shape: str) -> EdgeModel:
-    return EdgeModel.from_checkpoint(imported(shape))
 
 
 @functools.cache
