@@ -188,7 +188,7 @@ def run(
     nextomni-edge run BUNDLE --audio rocket.wav -o rocket.png --scale 8
     nextomni-edge run BUNDLE --text "a red rocket" --to image --stream -o film.gif
     nextomni-edge run variants.json --variant fastest --text "a rocket" -o a.png
-    nextomni-edge run BUNDLE --text "Good morning." --to audio --stream -o - | play -
+    nextomni-edge run BUNDLE --text "Hello." --to audio --stream -o - | play -
     """
     from nextomni_edge.api.prompt import turn_of
 
