@@ -82,12 +82,12 @@ test-slow: $(STAMP)
 	$(BIN)/python -m pytest
 
 # Not part of `test`: Swift 6 comes from swift.org, or from Debian's package swiftlang. Its last line replays golden traces with
-# ONNX Runtime answering for the components, of demo/bundle or BUNDLE=...
+# ONNX Runtime answering for the components, of demo/bundle or BUNDLE=..., and of small published masked models.
 SWIFT := --package-path nextomni_edge/pack/swift --scratch-path build/swift
 test-swift: swift-on-path $(STAMP)
 	test -n "$(BUNDLE)" || test -d demo/bundle || $(EDGE) export $(EMOJI)/checkpoint -o demo/bundle
 	swift test $(SWIFT)
-	$(BIN)/python -m tests.pack.replay $(or $(BUNDLE),demo/bundle)
+	$(BIN)/python -m tests.pack.replay --masked $(or $(BUNDLE),demo/bundle)
 
 swift-on-path:
 	@command -v swift >/dev/null || { echo "error: no swift on PATH; install Swift 6, from swift.org or as Debian's package swiftlang" >&2; exit 5; }

@@ -18,6 +18,7 @@ from nextomni_edge.bundle import Bundle
 from nextomni_edge.bundle.coreml_interface import Form
 from nextomni_edge.bundle.coreml_package import read_package
 from nextomni_edge.config import ModelConfig
+from nextomni_edge.decoding import CommitConfig
 from nextomni_edge.errors import InputError
 from nextomni_edge.formats.regular import read_regular
 from nextomni_edge.formats.strict_json import read_json
@@ -36,7 +37,12 @@ SOURCES: Final = Path(__file__).with_name("swift")
 MODEL: Final = "Sources/NextOmniCoreML/Model"
 MAX_TOKENIZER: Final = 64 * 2**20
 # the settings of Generate.swift's Options
-SUPPORTED: Final = ("steps", "stepper", "temperature", "top_k", "top_p", "guidance", "seed")
+SUPPORTED: Final = (
+    "steps", "stepper", "temperature", "top_k", "top_p", "guidance", "guidance_image", "block",
+    "threshold", "seed",
+)  # fmt: skip
+# the templates of Tokenizer.swift
+TEMPLATES: Final = ("chatml", "llada", "mmada", "lumina", "dream")
 
 
 def _contents(folder: Path) -> frozenset[str] | None:
@@ -112,10 +118,10 @@ def _check(bundle: Bundle) -> None:
                 f"{bundle.path}: the golden trace of {task.name} sets {', '.join(names)}, which the"
                 " Swift loop does not support; export without"
             )
-    if bundle.config.text.template != "chatml":
+    if bundle.config.text.template not in TEMPLATES:
         raise InputError(
-            f"{bundle.path}: chat template {bundle.config.text.template!r}, the Swift code only"
-            " supports 'chatml'"
+            f"{bundle.path}: chat template {bundle.config.text.template!r}, the Swift code supports"
+            f" {', '.join(TEMPLATES)}"
         )
     data: Any = read_json(bundle.tokenizer_path, MAX_TOKENIZER)
     if not _known(data):
@@ -133,14 +139,21 @@ def _one_sequence(bundle: Bundle) -> bool:
 
 def _not_computed(config: ModelConfig) -> list[tuple[bool, str]]:
     """What a model may be that the Swift loop would compute wrongly, and whether this one is."""
-    masked = [name for name in config.modalities if config.path(name).kind != "metric"]
+    paths = {name: config.path(name) for name in config.modalities}
+    other = [name for name, path in paths.items() if path.kind != "metric" and not path.commit]
+    weakened = [name for name, path in paths.items() if path.commit and _penalised(path.commit)]
     more = [coded.name for coded in config.more]
     return [
         (config.causal, "this model is autoregressive"),
-        (config.network != "native", f"network is {config.network!r}"),
-        (bool(masked), f"the path of {', '.join(masked)} is not metric"),
+        (config.network not in ("native", "unified"), f"network is {config.network!r}"),
+        (bool(other), f"the path of {', '.join(other)} is neither metric nor has a commit step"),
+        (bool(weakened), f"the commit step of {', '.join(weakened)} has penalties"),
         (bool(more), f"the model has the modalities {', '.join(more)}"),
     ]
+
+
+def _penalised(rule: CommitConfig) -> bool:
+    return rule.repeat_penalty != 1.0 or rule.position_penalty != 1.0
 
 
 def _beyond(options: GenerationOptions) -> list[str]:
@@ -164,12 +177,15 @@ def _known(tokenizer: Any) -> bool:
             "ignore_merges",
         )
     )
+    return model.get("type") == "BPE" and plain and normalizer in (None, "NFC") and _splits(steps)
+
+
+def _splits(steps: list[Any]) -> bool:
+    """Whether bytes stand behind a split by a pattern, the step's own or GPT-2's."""
+    if [step.get("type") for step in steps] == ["ByteLevel"]:
+        return bool(steps[0].get("use_regex")) and not steps[0].get("add_prefix_space")
     return (
-        model.get("type") == "BPE"
-        and plain
-        and normalizer in (None, "NFC")
-        and len(steps) == 2
-        and [step.get("type") for step in steps] == ["Split", "ByteLevel"]
+        [step.get("type") for step in steps] == ["Split", "ByteLevel"]
         and "Regex" in steps[0].get("pattern", {})
         and steps[0].get("behavior") == "Isolated"
         and not steps[0].get("invert")
@@ -212,7 +228,8 @@ def options_json(options: GenerationOptions) -> dict[str, Any]:
     return {
         "optionSteps": options.steps, "stepper": options.stepper,
         "temperature": options.temperature, "topK": options.top_k, "topP": options.top_p,
-        "guidance": options.guidance, "seed": str(options.seed),
+        "guidance": options.guidance, "guidanceImage": options.guidance_image,
+        "block": options.block, "threshold": options.threshold, "seed": str(options.seed),
     }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from nextomni_edge.errors import InputError
 from nextomni_edge.formats.onnx_read import read_onnx
 from nextomni_edge.formats.strict_json import parse_json
 from nextomni_edge.formats.tensor_file import TensorFile
+from tests.bounded import bounded
 from tests.bundle.build import WEIGHT_FILE, metric_tables, small_bundle, small_config
 from tests.bundle.damage import record
 from tests.bundle.tensors import safetensors_bytes
@@ -75,7 +76,7 @@ def test_a_file_that_is_not_the_recorded_one_never_loads(
     content = edited((bundle / name).read_bytes(), edits)
     if content == (bundle / name).read_bytes():
         return
-    with changed(bundle / name, content), pytest.raises(InputError):
+    with changed(bundle / name, content), bounded(), pytest.raises(InputError):
         Bundle.open(bundle)
 
 
@@ -91,7 +92,7 @@ def test_a_changed_file_with_its_hash_is_refused_or_is_a_valid_one(
     ):
         if name != "manifest.json":
             record(bundle, name)
-        with contextlib.suppress(InputError):
+        with bounded(), contextlib.suppress(InputError):
             for component in Bundle.open(bundle).manifest.components:
                 assert Bundle.open(bundle).component_file(component).is_file()
 
@@ -114,7 +115,7 @@ def test_a_manifest_with_another_value_anywhere_is_refused_or_is_a_valid_one(
         else:
             place[key] = path.draw(JSON_VALUES)
         break
-    with contextlib.suppress(InputError):
+    with bounded(), contextlib.suppress(InputError):
         manifest = read_manifest(data, "manifest")
         assert all(name in manifest.files for name in manifest.referenced())
 
@@ -123,7 +124,7 @@ def test_a_manifest_with_another_value_anywhere_is_refused_or_is_a_valid_one(
 @settings(deadline=None)
 @example(b"\x3a\x80\x80\x80\x80\x80\x80\x80\x80\x80\x02")
 def test_bytes_as_a_graph(content: bytes) -> None:
-    with contextlib.suppress(InputError):
+    with bounded(), contextlib.suppress(InputError):
         read_onnx(content)
 
 
@@ -132,7 +133,7 @@ def test_bytes_as_a_graph(content: bytes) -> None:
 @example(b"1" * 5000)
 @example(b'"\\ud800"')
 def test_bytes_as_json(content: bytes) -> None:
-    with contextlib.suppress(InputError):
+    with bounded(), contextlib.suppress(InputError):
         json.dumps(parse_json(content, "bytes"), allow_nan=False, ensure_ascii=False).encode(
             "utf-8"
         )
@@ -154,7 +155,7 @@ def test_any_header_of_a_safetensors_file(
     path = tmp_path_factory.mktemp("header") / "x.safetensors"
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(64))
-    with contextlib.suppress(InputError):
+    with bounded(), contextlib.suppress(InputError):
         for name in TensorFile(path).names():
             TensorFile(path).tensor(name)
 
@@ -168,7 +169,7 @@ def test_a_changed_checkpoint_is_refused_or_is_a_valid_one(
     (path / "config.json").write_text(json.dumps(small_config().to_json()))
     (path / "model.safetensors").write_bytes(safetensors_bytes(metric_tables(small_config())))
     (path / file).write_bytes(edited((path / file).read_bytes(), edits))
-    with contextlib.suppress(InputError):
+    with bounded(), contextlib.suppress(InputError):
         checkpoint = Checkpoint.open(path)
         for name in checkpoint.names():
             assert checkpoint.tensor(name).shape == checkpoint.shape(name)

@@ -21,7 +21,7 @@ LONG = "more than 1048576 bytes of text, the most that is read"
 
 
 def shell(line: str, bundle: Path, folder: Path, **more: str) -> tuple[int, str, str]:
-    """A command as a shell runs it: N is the program, B the bundle. Memory is bounded: 3 GB of
+    """A command as a shell runs it: N is the program, B the bundle. Memory is bounded: 6 GB of
     addresses hold every library and a small model."""
     env = {**os.environ, "N": " ".join(PROGRAM), "B": str(bundle), "TMPDIR": str(folder), **more}
     found = subprocess.run(

@@ -1,5 +1,6 @@
 """The golden trace through the Swift loop, whose components a Python runtime answers over a pipe:
-`python -m tests.pack.replay BUNDLE...`, which `make test-swift` runs.
+`python -m tests.pack.replay BUNDLE...`, which `make test-swift` runs. `--masked` adds the small
+published masked models, which are exported for it.
 
 The messages are those of nextomni_edge/pack/swift/Sources/Replay/main.swift. A difference in any
 token of any step ends it with exit code 1.
@@ -128,22 +129,44 @@ def _compared(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> in
     return draws
 
 
+def masked_bundles(folder: Path) -> list[Path]:
+    """The published masked models of tests/published, exported with their golden traces."""
+    from nextomni_edge.export.bundle import export_bundle
+    from tests.pack.masked_vectors import FAMILIES
+    from tests.published.models import imported
+
+    for family in FAMILIES:
+        export_bundle(imported(family), folder / family)
+    return [folder / family for family in FAMILIES]
+
+
+def replay(path: Path) -> None:
+    """Replay a bundle's golden trace, and native weights with prefix attention too."""
+    bundle = Bundle.open(path)
+    model = EdgeModel.from_bundle(bundle)
+    cases = [("golden trace", trace_json(bundle), model)]
+    if bundle.config.network == "native" and bundle.config.backbone.attention == "full":
+        # the same weights; the graphs do not depend on what a prompt sees
+        config = with_attention(bundle.config, "prefix")
+        other = EdgeModel(config, model.tokenizer, model.session, bundle.metric_table)
+        cases.append(("prefix attention", computed(other), other))
+    for name, trace, own in cases:
+        draws = replayed(bundle, own.config, trace, own)
+        count = len(trace["tasks"])
+        print(f"{path.name}: {name}: {count} tasks, {draws} draws, all the same in Swift")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bundles", nargs="+", type=Path, metavar="BUNDLE")
-    for path in parser.parse_args().bundles:
-        bundle = Bundle.open(path)
-        model = EdgeModel.from_bundle(bundle)
-        cases = [("golden trace", trace_json(bundle), model)]
-        if bundle.config.backbone.attention == "full":
-            # the same weights; the graphs do not depend on what a prompt sees
-            config = with_attention(bundle.config, "prefix")
-            other = EdgeModel(config, model.tokenizer, model.session, bundle.metric_table)
-            cases.append(("prefix attention", computed(other), other))
-        for name, trace, own in cases:
-            draws = replayed(bundle, own.config, trace, own)
-            count = len(trace["tasks"])
-            print(f"{path}: {name}: {count} tasks, {draws} draws, all the same in Swift")
+    parser.add_argument("bundles", nargs="*", type=Path, metavar="BUNDLE")
+    parser.add_argument("--masked", action="store_true", help="the small published models too")
+    asked = parser.parse_args()
+    for path in asked.bundles:
+        replay(path)
+    if asked.masked:
+        with tempfile.TemporaryDirectory() as folder:
+            for path in masked_bundles(Path(folder)):
+                replay(path)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import pytest
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.bundle.coreml_interface import Form
 from nextomni_edge.config import CodedConfig
+from nextomni_edge.decoding import CommitConfig
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.pack import pack
 from nextomni_edge.pack.ios import MODEL, SOURCES
@@ -122,13 +123,18 @@ def test_a_model_that_the_swift_loop_computes_wrongly_is_refused(
 ) -> None:
     bundle = Bundle.open(tiny_coreml_bundle)
     masked = dataclasses.replace(bundle.config.flow.text, kind="mixture", mask=5)
+    weakened = dataclasses.replace(masked, commit=CommitConfig(repeat_penalty=1.2))
     more = {
         "more": (CodedConfig("depth", 4),),
         "modalities": ("text", "image", "audio", "depth"),
     }
     shifted = _with(bundle, "", logit_shift=1)
     for model, found in (
-        (_with(bundle, "flow", text=masked), "the path of text is not metric"),
+        (
+            _with(bundle, "flow", text=masked),
+            "the path of text is neither metric nor has a commit step",
+        ),
+        (_with(bundle, "flow", text=weakened), "the commit step of text has penalties"),
         (_with(shifted, "backbone", attention="causal"), "this model is autoregressive"),
         (_with(bundle, "", **more), "the model has the modalities depth"),
     ):

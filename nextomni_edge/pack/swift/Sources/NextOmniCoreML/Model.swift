@@ -14,11 +14,8 @@
         public init(_ folder: URL? = nil, units: MLComputeUnits = .all) throws {
             let folder = folder ?? Bundle.module.resourceURL!.appendingPathComponent("Model")
             configuration = try Configuration.read(folder.appendingPathComponent("config.json"))
-            tokenizer = try Tokenizer(folder.appendingPathComponent("tokenizer.json"))
-            let file = try SafeTensors(folder.appendingPathComponent("metric_tables.safetensors"))
-            var tables: [Modality: [[[Float]]]] = [.text: try file.metricTables(.text, configuration)]
-            if configuration.image != nil { tables[.image] = try file.metricTables(.image, configuration) }
-            if configuration.audio != nil { tables[.audio] = try file.metricTables(.audio, configuration) }
+            tokenizer = try Tokenizer(folder.appendingPathComponent("tokenizer.json"), template: configuration.template())
+            let tables = try configuration.metricTables(in: folder)
             generator = Generator(
                 CoreMLComponents(folder, units: units), configuration, tokenizer.special, tables: tables)
         }
@@ -29,13 +26,17 @@
         }
 
         /// Pixels (3,size,size) in [-1, 1], row after row, of an image's codes.
-        public func pixels(_ codes: [[Int]]) throws -> [Float] { try decoded("pixels", by: "image_decoder", codes) }
+        public func pixels(_ codes: [[Int]]) throws -> [Float] {
+            let side = Int(Double(codes.count).squareRoot())
+            let shape = configuration.path(.image).commit == nil ? [codes.count] : [side, side]  // a masked model's decoder sees a grid
+            return try decoded("pixels", by: "image_decoder", codes, shape)
+        }
 
         /// Samples in [-1, 1] of a clip's codes.
-        public func waveform(_ codes: [[Int]]) throws -> [Float] { try decoded("waveform", by: "audio_decoder", codes) }
+        public func waveform(_ codes: [[Int]]) throws -> [Float] { try decoded("waveform", by: "audio_decoder", codes, [codes.count]) }
 
-        private func decoded(_ output: String, by component: String, _ codes: [[Int]]) throws -> [Float] {
-            let tensor = Tensor.ints(codes.flatMap { $0 }, shape: [1, codes.count, codes[0].count])
+        private func decoded(_ output: String, by component: String, _ codes: [[Int]], _ places: [Int]) throws -> [Float] {
+            let tensor = Tensor.ints(codes.flatMap { $0 }, shape: [1] + places + [codes[0].count])
             return try generator.output(output, of: component, ["codes": tensor])
         }
 

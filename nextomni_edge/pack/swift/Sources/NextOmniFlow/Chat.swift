@@ -23,40 +23,43 @@ public struct Turn: Sendable {
 }
 
 extension Tokenizer {
-    /// Everything said so far, and the opening of the assistant's next turn, in ChatML.
-    public func conversation(_ turns: [Turn]) -> [Segment] {
-        let newline = encode("\n")
-        func opening(_ role: String) -> Segment { .text([special.imStart] + encode(role) + newline) }
+    /// Everything said so far, and the opening of the answer, in the model's template. Throws a sentence about a prompt that the model
+    /// was not made for.
+    public func conversation(_ turns: [Turn], for answer: Answer = .text(blocks: 1)) throws -> [Segment] {
+        guard template == .chatml else { return try maskedConversation(turns, for: answer) }
+        let newline = try encode("\n")
+        func opening(_ role: String) throws -> Segment { try .text([special.imStart] + encode(role) + newline) }
         var segments: [Segment] = []
         for turn in turns {
-            segments.append(opening(turn.role.rawValue))
-            for part in turn.parts { segments += self.segments(part) }
+            segments.append(try opening(turn.role.rawValue))
+            for part in turn.parts { segments += try self.segments(part) }
             segments.append(.text([special.imEnd] + newline))
         }
-        return segments + [opening("assistant")]
+        return segments + [try opening("assistant")]
     }
 
     /// A part between its markers; text has none.
-    func segments(_ part: Part, frozen: Bool = true) -> [Segment] {
+    func segments(_ part: Part, frozen: Bool = true) throws -> [Segment] {
         switch part {
         case .text(let text):
-            return [.text(encode(text), frozen: frozen)]
+            return [.text(try encode(text), frozen: frozen)]
         case .image(let codes):
             return [.text([special.imageStart]), Segment(.image, codes, frozen: frozen), .text([special.imageEnd])]
         case .audio(let codes):
             return [.text([special.audioStart]), Segment(.audio, codes, frozen: frozen), .text([special.audioEnd])]
         case .video(let frames):
-            let inside = frames.flatMap { segments(.image($0), frozen: frozen) }
+            let inside = try frames.flatMap { try segments(.image($0), frozen: frozen) }
             return [.text([special.videoStart])] + inside + [.text([special.videoEnd])]
         }
     }
 
-    /// Append what is to be generated, all zero for now. With a text canvas, an answer in text takes what the prompt leaves of it.
+    /// Append what is to be generated, all zero for now, or masked. With a text canvas, an answer in text takes what the prompt leaves.
     public func respond(to segments: [Segment], with answer: Answer, _ configuration: Configuration) throws -> TokenSequence {
         func empty(_ modality: Modality, _ count: Int) -> [[Int]] {
             [[Int]](repeating: [Int](repeating: 0, count: configuration.symbols(modality).codebooks), count: count)
         }
         try answer.check(configuration)
+        guard template == .chatml else { return try maskedResponse(to: segments, with: answer, configuration) }
         let positions = configuration.image?.positions ?? 0
         switch answer {
         case .text(let blocks):
@@ -64,12 +67,12 @@ extension Tokenizer {
                 ?? blocks * configuration.text.blockSize
             return TokenSequence(segments + [Segment(.text, empty(.text, length), frozen: false)])
         case .image:
-            return TokenSequence(segments + self.segments(.image(empty(.image, positions)), frozen: false))
+            return TokenSequence(segments + (try self.segments(.image(empty(.image, positions)), frozen: false)))
         case .audio(let tokens):
-            return TokenSequence(segments + self.segments(.audio(empty(.audio, tokens)), frozen: false))
+            return TokenSequence(segments + (try self.segments(.audio(empty(.audio, tokens)), frozen: false)))
         case .video(let frames):
             let codes = [[[Int]]](repeating: empty(.image, positions), count: frames)
-            return TokenSequence(segments + self.segments(.video(codes), frozen: false))
+            return TokenSequence(segments + (try self.segments(.video(codes), frozen: false)))
         }
     }
 

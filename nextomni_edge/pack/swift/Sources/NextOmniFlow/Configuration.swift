@@ -11,6 +11,7 @@ public struct Configuration: Decodable, Sendable {
     }
     public struct Text: Decodable, Sendable {
         public let vocabularySize, blockSize, maxBlocks: Int
+        var template: String?  // config.json leaves "chatml" out
         public internal(set) var canvas: Int?  // positions of a whole sequence, which an answer fills
     }
     public struct Codebook: Decodable, Sendable { public let codebooks, entries: Int }
@@ -32,8 +33,17 @@ public struct Configuration: Decodable, Sendable {
     public struct Path: Decodable, Sendable {
         public let c, a, temperature, guidance: Double
         public let steps: Int
+        let kind: String?  // config.json leaves "metric" out
+        public let commit: CommitRule?  // how a masked model writes its rows
+        let mask: Int?
+
+        /// Of a modality that the model does not have. (config/sections.py)
+        static let absent = Path(c: 3, a: 0.9, temperature: 1, guidance: 0, steps: 32, kind: nil, commit: nil, mask: nil)
     }
-    public struct Flow: Decodable, Sendable { public let text, image, audio: Path }
+    public struct Flow: Decodable, Sendable {
+        public let text: Path
+        public let image, audio: Path?
+    }
 
     public internal(set) var backbone: Backbone
     public internal(set) var text: Text
@@ -48,13 +58,28 @@ public struct Configuration: Decodable, Sendable {
         return try decoder.decode(Configuration.self, from: Data(contentsOf: url))
     }
 
+    /// The chat format. Throws a sentence about one that this package does not know.
+    public func template() throws -> Template {
+        let name = text.template ?? Template.chatml.rawValue
+        guard let found = Template(rawValue: name) else { throw NextOmniError("chat template '\(name)': not supported") }
+        return found
+    }
+
+    /// The modalities of which the model has a metric table.
+    public var metric: [Modality] {
+        [Modality.text, .image, .audio].filter { symbols($0).codebooks > 0 && path($0).kind ?? "metric" == "metric" }
+    }
+
     public func path(_ modality: Modality) -> Path {
         switch modality {
         case .text: return flow.text
-        case .image: return flow.image
-        case .audio: return flow.audio
+        case .image: return flow.image ?? .absent
+        case .audio: return flow.audio ?? .absent
         }
     }
+
+    /// The id that stands for a masked token: by default the one behind the symbols.
+    public func mask(_ modality: Modality) -> Int { path(modality).mask ?? symbols(modality).entries }
 
     /// (K, C): sub-codes of a token, and the number of values of each.
     public func symbols(_ modality: Modality) -> (codebooks: Int, entries: Int) {

@@ -20,13 +20,16 @@ public struct GoldenTrace: Decodable, Sendable {
         let optionSteps, topK: Int
         let stepper: Stepper
         let temperature, topP, guidance: Double
+        let guidanceImage, threshold: Double?
+        let block: Int?
         let segments: [Given]
 
         /// The task run here: each step, and the tokens of each generated segment.
         public func run(_ generator: Generator) throws -> (records: [StepRecord], tokens: [[[Int]]]) {
             guard let seed = UInt64(seed) else { throw NextOmniError("\(name): seed is \(seed), expected 0 to 2**64 - 1") }
-            let options = Options(
+            var options = Options(
                 steps: optionSteps, stepper: stepper, temperature: temperature, topK: topK, topP: topP, guidance: guidance, seed: seed)
+            (options.guidanceImage, options.block, options.threshold) = (guidanceImage ?? 0, block, threshold)
             let sequence = TokenSequence(segments.map { Segment($0.modality, $0.tokens, frozen: $0.frozen) })
             var records: [StepRecord] = []
             let finished = try generator.generate(sequence, options) { records.append($0) }

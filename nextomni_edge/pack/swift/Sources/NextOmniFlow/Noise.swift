@@ -1,6 +1,6 @@
 /// What a uniform decides. The numbers are part of every golden trace. (flow/noise.py)
 public enum Use: UInt64, Sendable {
-    case start = 0, x1 = 1, jump = 2, target = 3
+    case start = 0, x1 = 1, jump = 2, target = 3, symbol = 4, score = 5
 }
 
 /// Uniform values by (seed, segment, step, position, code, use), from Philox4x64-10. (flow/noise.py)
@@ -22,6 +22,16 @@ public struct Noise: Sendable {
             }
         }
         return out
+    }
+
+    /// In [0, 1), one for each symbol of one row.
+    public func symbols(segment: Int, step: Int, use: Use, row: Int, vocabulary: Int) -> [Double] {
+        var out: [Double] = []
+        for block in 0..<((vocabulary + 3) / 4) {
+            let counter = [UInt64(block + 1), UInt64(row), UInt64(step), UInt64(segment)]
+            out += philox(counter: counter, key: [seed, use.rawValue]).map { Double($0 >> 11) * 0x1p-53 }
+        }
+        return Array(out.prefix(vocabulary))
     }
 
     /// x_0, uniform over the symbols.

@@ -119,3 +119,12 @@ private struct Entry: Sendable {
         }
     }
 }
+
+extension Configuration {
+    /// The metric tables of a model's folder, by modality; a masked model has none.
+    public func metricTables(in folder: URL) throws -> [Modality: [[[Float]]]] {
+        guard !metric.isEmpty else { return [:] }
+        let file = try SafeTensors(folder.appendingPathComponent("metric_tables.safetensors"))
+        return try Dictionary(uniqueKeysWithValues: metric.map { ($0, try file.metricTables($0, self)) })
+    }
+}

@@ -1,8 +1,14 @@
 import Foundation
 
-/// (1+s)·conditional − s·unconditional, in float32 as the logits are. (flow/sampling.py)
-public func guided(_ conditional: [Float], _ unconditional: [Float], scale: Float) -> [Float] {
-    zip(conditional, unconditional).map { (1 + scale) * $0 - scale * $1 }
+/// (1+s)·conditional − s·unconditional, and s_j·(conditional − unconditional_j) of each further one, in float32 as the logits are.
+/// (flow/guidance.py)
+public func guided(_ conditional: [Float], _ others: [(logits: [Float], scale: Double)]) -> [Float] {
+    guard let (unconditional, scale) = others.first else { return conditional }
+    var found = zip(conditional, unconditional).map { Float(1 + scale) * $0 - Float(scale) * $1 }
+    for (other, scale) in others.dropFirst() {
+        for place in found.indices { found[place] += Float(scale) * (conditional[place] - other[place]) }
+    }
+    return found
 }
 
 /// x_1 ~ softmax(logits / temperature), truncated; temperature 0 is the argmax, of which the lowest id wins ties.

@@ -20,6 +20,7 @@ public struct MetricSchedule: Sendable {
 /// The step rules: at which beta a step sees p, and by how much beta rises in it. (flow/step.py)
 public enum Stepper: String, Codable, Sendable {
     case euler, corrected
+    case commit  // of masked models: rows are written and stay, see Unmasking.swift
 
     public func rise(_ schedule: MetricSchedule, t: Double, h: Double) -> (beta: Double, rise: Double) {
         switch self {
@@ -29,6 +30,8 @@ public enum Stepper: String, Codable, Sendable {
         case .corrected:
             let rise = t < 1 ? schedule.beta(min(t + h, 1)) - schedule.beta(t) : .infinity
             return (schedule.beta(min(t + h / 2, 1)), rise)
+        case .commit:
+            return (schedule.beta(t), 0)
         }
     }
 }

@@ -29,7 +29,9 @@ public struct TokenSequence: Equatable, Sendable {
     /// Throws a sentence about tokens that the model does not have, or that have another number of sub-codes.
     func check(_ configuration: Configuration) throws {
         for (index, segment) in segments.enumerated() {
-            let (codebooks, entries) = configuration.symbols(segment.modality)
+            let (codebooks, symbols) = configuration.symbols(segment.modality)
+            let mask = configuration.path(segment.modality).commit == nil ? nil : configuration.mask(segment.modality)
+            let entries = max(symbols, (mask ?? 0) + 1)
             for row in segment.tokens {
                 guard row.count == codebooks, row.allSatisfy({ $0 >= 0 && $0 < entries }) else {
                     throw NextOmniError(
@@ -49,6 +51,28 @@ public struct TokenSequence: Equatable, Sendable {
             defer { position += segment.tokens.count }
             return position
         }
+    }
+
+    /// What the generated segments are of; nil where nothing is generated.
+    var generatedModality: Modality? { generated.first.map { segments[$0].modality } }
+
+    /// (segment, tokens) of each generated segment, which place its noise.
+    var places: [(Int, Int)] { generated.map { ($0, segments[$0].tokens.count) } }
+
+    /// The position of each generated row.
+    var generatedRows: [Int] {
+        let starts = starts
+        return places.flatMap { index, count in starts[index]..<starts[index] + count }
+    }
+
+    /// The sequence with its generated segments holding the rows `xt`, one segment after another.
+    func filled(_ xt: [[Int]]) -> TokenSequence {
+        var (found, place) = (self, 0)
+        for (index, count) in places {
+            found.segments[index].tokens = Array(xt[place..<place + count])
+            place += count
+        }
+        return found
     }
 
     /// The guidance branch without its condition: given text becomes the null id, markers of media stay.

@@ -73,10 +73,8 @@ struct Pipe: Components {
 /// `folder`: config.json, tokenizer.json, metric_tables.safetensors and golden.json, as a pack's Model folder has them.
 func replay(_ folder: URL) throws {
     let configuration = try Configuration.read(folder.appendingPathComponent("config.json"))
-    let tokenizer = try Tokenizer(folder.appendingPathComponent("tokenizer.json"))
-    let file = try SafeTensors(folder.appendingPathComponent("metric_tables.safetensors"))
-    let modalities: [Modality] = [.text, .image, .audio]
-    let tables = try Dictionary(uniqueKeysWithValues: modalities.map { ($0, try file.metricTables($0, configuration)) })
+    let tokenizer = try Tokenizer(folder.appendingPathComponent("tokenizer.json"), template: configuration.template())
+    let tables = try configuration.metricTables(in: folder)
     let generator = Generator(Pipe(), configuration, tokenizer.special, tables: tables)
     let trace = try GoldenTrace.read(Data(contentsOf: folder.appendingPathComponent("golden.json")))
     for task in trace.tasks {

@@ -26,7 +26,7 @@ final class GenerateTests: XCTestCase {
         let all = try vectors("loop.json", as: Vectors.self)
         for run in all.runs {
             let (generator, tokenizer, configuration) = try integerModel(attention: run.attention)
-            let prompt = tokenizer.conversation([Turn(.user, [.text("draw a red rocket")])])
+            let prompt = try tokenizer.conversation([Turn(.user, [.text("draw a red rocket")])])
             let ids: [Int] = prompt.flatMap { (segment: Segment) -> [Int] in segment.tokens.map { $0[0] } }
             XCTAssertEqual(ids, run.prompt)
             let options = Options(
@@ -57,7 +57,7 @@ final class GenerateTests: XCTestCase {
     func testAnAnswerTakesWhatThePromptLeavesOfACanvas() throws {
         var (_, tokenizer, configuration) = try integerModel()
         configuration.text.canvas = 40
-        let prompt = tokenizer.conversation([Turn(.user, [.text("what is this?")])])
+        let prompt = try tokenizer.conversation([Turn(.user, [.text("what is this?")])])
         XCTAssertEqual(try tokenizer.respond(to: prompt, with: .text(blocks: 1), configuration).length, 40)
         configuration.text.canvas = TokenSequence(prompt).length
         assertRefused("prompt of \(configuration.text.canvas!) positions: the model's canvas has \(configuration.text.canvas!)") {
