@@ -33,6 +33,7 @@ SCHEMA: Final = (
     "CREATE INDEX windows_of ON windows(file)",
     "CREATE TABLE embeddings(id INTEGER PRIMARY KEY, embedding BLOB) STRICT",
 )
+PAGE: Final = 16384  # bytes: a query reads every page of `windows`
 BUSY_MS: Final = 10_000  # how long another process may write before we give up
 MAX_ROW: Final = 2**20  # bytes of one value: a stranger's file may claim gigabytes
 
@@ -104,6 +105,7 @@ def _connected(path: Path, create: bool) -> apsw.Connection:
 
 
 def _create(connection: apsw.Connection, model: str, width: int) -> None:
+    connection.execute(f"PRAGMA page_size = {PAGE}")
     connection.execute("BEGIN IMMEDIATE")
     if not connection.pragma("user_version"):  # else another process was faster
         for statement in SCHEMA:

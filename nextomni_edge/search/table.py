@@ -29,6 +29,10 @@ Float32 = NDArray[np.float32]
 MAX_COUNT: Final = 1000
 CANDIDATES: Final = 100  # the fewest that INT8 distances choose for the exact comparison
 DEVIATIONS: Final = 6.0  # an INT8 component ends at so many times its root mean square
+STORED: Final = (
+    "SELECT path, kind, start, stop, embedding FROM windows JOIN files ON files.id = file"
+    " JOIN embeddings ON embeddings.id = windows.id WHERE windows.id = ?"
+)
 # the coarsest file clock in use (FAT): a file written this shortly before it was hashed may change
 # unseen
 CLOCK_NS: Final = 2_000_000_000
@@ -168,16 +172,15 @@ class Table:
         condition, values = _condition(kind, within)
         wanted = max(CANDIDATES, 4 * count)
         while True:
-            rows = self._rows(
-                "WITH near AS MATERIALIZED (SELECT windows.id FROM windows"
-                f" {condition} ORDER BY vec_distance_l2(vec_int8(coarse), vec_int8(?)) LIMIT ?)"
-                " SELECT path, kind, start, stop, embedding FROM near JOIN windows USING (id)"
-                " JOIN files ON files.id = file JOIN embeddings ON embeddings.id = near.id",
+            near = self._rows(
+                f"SELECT windows.id FROM windows {condition}"
+                " ORDER BY vec_distance_l2(vec_int8(coarse), vec_int8(?)) LIMIT ?",
                 *values, coarsened(query).tobytes(), wanted,
             )  # fmt: skip
+            rows = [row for (window,) in near for row in self._rows(STORED, window)]
             found = self._best(rows, query)
             # the windows of one long file may be all of the nearest
-            if len(found) >= count or len(rows) < wanted:
+            if len(found) >= count or len(near) < wanted:
                 return found[:count]
             wanted *= 4
 

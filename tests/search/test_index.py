@@ -300,7 +300,7 @@ def test_a_full_disk_leaves_the_old_index(tmp_path: Path, tiny_checkpoint: Path)
     assert (tmp_path / INDEX_NAME).read_bytes() == before
 
 
-@pytest.mark.small_disk(200)
+@pytest.mark.small_disk(500)
 def test_a_folder_on_a_full_file_system_keeps_its_old_index(
     small_disk: Path, tiny_checkpoint: Path
 ) -> None:

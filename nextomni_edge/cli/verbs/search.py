@@ -59,7 +59,7 @@ def search() -> None:
     \b
     nextomni-edge search index DIR --bundle BUNDLE
     nextomni-edge search DIR "a red rocket" --bundle BUNDLE
-    nextomni-edge search DIR --image day.png "at night" --kind image --bundle BUNDLE
+    nextomni-edge search DIR --image day.png "at night" --bundle BUNDLE
     nextomni-edge search watch DIR --bundle BUNDLE
 
     A folder named "index", "find" or "watch" is written ./index, ./find, ./watch.
