@@ -22,6 +22,14 @@ Float32 = NDArray[np.float32]
 Picture = Image.Image | NDArray[np.uint8]
 
 
+def is_sound(given: object) -> bool:
+    """Whether it is a pair of samples and their rate."""
+    match given:
+        case (np.ndarray(), int() | np.integer()):
+            return isinstance(given, tuple)
+    return False
+
+
 def given_image(picture: Picture, config: ImageConfig) -> Float32:
     """A PIL image, or uint8 (height,width) or (height,width,3 or 4), as pixels (3,S,S) in [-1,1].
     InputError: another array, or a picture without pixels."""
