@@ -30,7 +30,7 @@ $(STAMP): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer was found; install one, or name it: make PYTHON=/path/to/python" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet torch==2.13.0
-	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet -e '.[cpu,train,export,openvino,coreml,tensorrt,heif,hub,serve,sign,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet -e '.[cpu,train,export,openvino,coreml,tensorrt,heif,hub,search,serve,sign,dev]'
 	touch $(STAMP)
 
 demo: $(STAMP)

@@ -178,6 +178,9 @@ DEVICE_LIBRARIES = {
     "coremltools",
     "huggingface_hub",
     "model_signing",
+    "apsw",
+    "sqlite_vec",
+    "watchfiles",
 }
 # A server runs where a bundle does, and uses these libraries besides.
 SERVER_LIBRARIES = {
@@ -187,6 +190,9 @@ VENDORS = {
     **{library: {"serve"} for library in SERVER_LIBRARIES},
     "huggingface_hub": {"hub"},
     "model_signing": {"bundle.trust"},
+    "apsw": {"search.database", "search.table"},  # the second for its types
+    "sqlite_vec": {"search.database"},
+    "watchfiles": {"search.watch"},
     "onnxruntime": {"runtimes.onnx"},
     "openvino": {"runtimes.openvino"},
     "tensorrt": {"runtimes.tensorrt"},

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nextomni_edge.api.media import Audio, Image, Video
 from nextomni_edge.errors import UsageError
+from nextomni_edge.media.memory import is_sound
 from nextomni_edge.media.parts import Encoder, file_part, text_part
 from nextomni_edge.search.update import file_kind
 from nextomni_edge.tokens.chat import Part, Turn
@@ -20,14 +21,6 @@ Sound = tuple[NDArray[np.floating] | NDArray[np.int16], int]
 # One part of a prompt. A string is a text; a path is a file, whose suffix tells the modality.
 Item = str | os.PathLike[str] | Image | Audio | Video | PIL.Image.Image | Sound | Part
 Prompt = Item | tuple[Item, ...]
-
-
-def is_sound(given: object) -> bool:
-    """Whether it is a pair of samples and their rate."""
-    match given:
-        case (np.ndarray(), int() | np.integer()):
-            return isinstance(given, tuple)
-    return False
 
 
 def batch_of(given: object) -> list[Prompt] | None:

@@ -3,9 +3,12 @@ and back to a file."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import re
+from collections.abc import Callable
+from fractions import Fraction
 from io import BufferedReader
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from nextomni_edge.files import atomic_write
 from nextomni_edge.media.image import format_of
 from nextomni_edge.media.kinds import open_medium, wrong_kind
 from nextomni_edge.modalities.audio import AUDIO
+from nextomni_edge.tokens.resample import resampled
 
 Float32 = NDArray[np.float32]
 
@@ -45,18 +49,53 @@ def max_samples(config: AudioConfig) -> int:
     return config.max_positions * config.hop * config.frames_per_token
 
 
-def read_audio(path: Path, config: AudioConfig, trim: bool = False) -> Float32:
+def sound_seconds(path: Path) -> float:
+    """How long a sound is, by its header; 0 where the header does not say. InputError: no sound."""
+    import soundfile
+
+    from nextomni_edge.media.video import open_container
+
+    with open_medium(path) as opened:
+        with (
+            contextlib.suppress(soundfile.LibsndfileError),
+            soundfile.SoundFile(opened.fileno(), closefd=False) as file,
+        ):
+            if 0 < file.frames < STREAMED:
+                return float(file.frames / file.samplerate)
+        with open_container(path, opened, "audio") as container:
+            if not container.streams.audio:
+                raise InputError(f"{path}: {wrong_kind(path, 'audio')}")
+            stream = container.streams.audio[0]
+            ticks, unit = stream.duration, stream.time_base
+            if ticks is None or unit is None:
+                ticks, unit = container.duration or 0, Fraction(1, 1_000_000)
+            return max(0.0, float(ticks * unit))
+
+
+def read_audio(
+    path: Path,
+    config: AudioConfig,
+    trim: bool = False,
+    span: tuple[float, float] | None = None,
+) -> Float32:
     """A sound as (samples,) float32 at `config.sample_rate`, one channel (see `mono`). A clip
     longer than the model takes is cut with `trim`, otherwise an InputError, as are files without
-    sound, files that were cut off, and samples that are not finite."""
-    limit = max_samples(config)
+    sound, files that were cut off, and samples that are not finite. For a codec, what libsndfile
+    reads is resampled as tokens/resample.py does.
+
+    span: from this second to that one. A compressed sound may begin one of its frames early.
+    """
+    start, limit = 0.0, max_samples(config)
+    if span is not None:
+        start, limit = span[0], min(limit, round((span[1] - span[0]) * config.sample_rate))
+    convert = resample if config.codec is None else resampled
     # enough to tell that a clip is too long
     seconds = limit / config.sample_rate + 2 * RESAMPLER_TAIL_SECONDS
     with open_medium(path) as file:
-        found = _read_soundfile(path, file, config.sample_rate, seconds)
+        found = _read_soundfile(path, file, config.sample_rate, seconds, start, convert)
         # a size of 0 in the header is no sound to libsndfile, and "to the end" to FFmpeg
         if found is None or found[0].size == 0:
-            found = _read_av(path, file, config.sample_rate, seconds)
+            found = _read_av(path, file, config.sample_rate, seconds, start)
     waveform, padding = found
     if waveform.size == 0:
         raise InputError(f"{path}: no sound in it")
@@ -72,10 +111,16 @@ def read_audio(path: Path, config: AudioConfig, trim: bool = False) -> Float32:
 
 
 def _read_soundfile(
-    path: Path, opened: BufferedReader, sample_rate: int, seconds: float
+    path: Path,
+    opened: BufferedReader,
+    sample_rate: int,
+    seconds: float,
+    start: float,
+    convert: Callable[[Float32, int, int], Float32],
 ) -> tuple[Float32, float] | None:
-    """At most a little over `seconds` of the file, and how many seconds of it may be a codec's
-    padding; None where libsndfile does not know the format. InputError: the file is cut off."""
+    """At most a little over `seconds` of the file from second `start` on, and how many seconds of
+    it may be a codec's padding; None where libsndfile does not know the format. InputError: the
+    file is cut off."""
     import soundfile
 
     try:
@@ -86,14 +131,15 @@ def _read_soundfile(
                 )
             _check_header(path, file.extra_info)
             padding = PADDING_FRAMES * MP3_FRAME if file.format == "MP3" else 0
-            wanted = min(file.frames, math.ceil(seconds * file.samplerate) + padding)
+            first = file.seek(int(start * file.samplerate)) if start else 0
+            wanted = min(file.frames - first, math.ceil(seconds * file.samplerate) + padding)
             samples = file.read(wanted, dtype="float32", always_2d=True)
             if len(samples) < wanted - padding:
                 raise InputError(
                     f"{path}: cut off: {file.frames / file.samplerate:.2f} s are promised,"
                     f" {len(samples) / file.samplerate:.2f} s are there"
                 )
-            heard = resample(mono(samples.T), file.samplerate, sample_rate)
+            heard = convert(mono(samples.T), file.samplerate, sample_rate)
             return heard, padding / file.samplerate
     except soundfile.LibsndfileError as error:
         if "malformed" in str(error):
@@ -139,10 +185,11 @@ def resample(samples: Float32, source_rate: int, sample_rate: int) -> Float32:
 
 
 def _read_av(
-    path: Path, file: BufferedReader, sample_rate: int, seconds: float
+    path: Path, file: BufferedReader, sample_rate: int, seconds: float, start: float
 ) -> tuple[Float32, float]:
     """At most a little over `seconds` of the first sound track of any container that FFmpeg knows,
-    and how many seconds of it may be a codec's padding. InputError: the file is cut off."""
+    from second `start` on, and how many seconds of it may be a codec's padding. InputError: the
+    file is cut off."""
     import av
 
     from nextomni_edge.media.video import open_container
@@ -160,7 +207,9 @@ def _read_av(
         if not container.streams.audio:
             raise InputError(f"{path}: {wrong_kind(path, 'audio')}")
         stream = container.streams.audio[0]
-        promised = float((stream.duration or 0) * (stream.time_base or 0))
+        promised = float((stream.duration or 0) * (stream.time_base or 0)) - start
+        if start:
+            container.seek(int(start * 1_000_000))
         for frame in container.decode(audio=0):
             if frame.layout.nb_channels > MAX_CHANNELS or frame.sample_rate > MAX_SOURCE_RATE:
                 raise InputError(
@@ -168,6 +217,8 @@ def _read_av(
                     " refused"
                 )
             padding = PADDING_FRAMES * (stream.codec_context.frame_size or 0) / frame.sample_rate
+            if start and (frame.time or 0.0) + frame.samples / frame.sample_rate <= start:
+                continue  # a container is only searched by its key frames
             keep(frame)
             if sum(part.shape[1] for part in parts) > (seconds + padding) * sample_rate:
                 return mono(np.concatenate(parts, axis=1)), padding

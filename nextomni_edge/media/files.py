@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,17 @@ from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
 from nextomni_edge.files import atomic_write
 from nextomni_edge.formats.regular import read_regular
-from nextomni_edge.media.audio import read_audio, write_audio
+from nextomni_edge.media.audio import (
+    RESAMPLER_TAIL_SECONDS,
+    max_samples,
+    read_audio,
+    sound_seconds,
+    write_audio,
+)
 from nextomni_edge.media.image import read_image, write_image
 from nextomni_edge.media.kinds import check_file, wrong_kind
-from nextomni_edge.media.video import read_video, write_video
+from nextomni_edge.media.video import MAX_WINDOWS, film_windows, read_video, write_video
+from nextomni_edge.modalities.modality import Stretch
 from nextomni_edge.tokens.audio import Float32, heard
 
 MAX_TEXT_BYTES = 1 << 20
@@ -56,6 +65,23 @@ def read_audio_file(path: Path, config: ModelConfig, trim: bool) -> Float32:
     return heard(read_audio(path, config.audio.heard, trim), config.audio)
 
 
+def audio_windows(path: Path, config: ModelConfig) -> Iterator[Stretch]:
+    """Equal shares of a sound, each at most as long as the model takes, as `read_audio_file` gives
+    them. A sound that fits is one whole stretch."""
+    heard_by = config.audio.heard
+    seconds, longest = sound_seconds(path), max_samples(heard_by) / heard_by.sample_rate
+    shares = math.ceil(seconds / (longest + RESAMPLER_TAIL_SECONDS))
+    if shares <= 1:
+        yield Stretch(None, None, read_audio_file(path, config, trim=True))
+        return
+    # of more shares than are kept, each is heard by its beginning
+    shares = min(shares, MAX_WINDOWS)
+    for index in range(shares):
+        start, stop = (share * seconds / shares for share in (index, index + 1))
+        waveform = read_audio(path, heard_by, trim=True, span=(start, stop))
+        yield Stretch(start, stop, heard(waveform, config.audio))
+
+
 def write_audio_file(
     path: Path, waveform: Float32, config: ModelConfig, frames_per_second: float
 ) -> None:
@@ -66,6 +92,13 @@ def write_audio_file(
 def read_video_file(path: Path, config: ModelConfig, trim: bool) -> Float32:
     """Pixels (frames,3,size,size) in [-1, 1]."""
     return read_video(path, config.image.size, config.image.max_frames)
+
+
+def video_windows(path: Path, config: ModelConfig) -> Iterator[Stretch]:
+    """Equal shares of a film, of about FILM_WINDOW seconds each, as `read_video_file` gives them.
+    An animated picture, or a film of little more, is one whole stretch."""
+    for start, stop, frames in film_windows(path, config.image.size, config.image.max_frames):
+        yield Stretch(start, stop, frames)
 
 
 def write_video_file(path: Path, frames: Any, config: ModelConfig, rate: float) -> None:

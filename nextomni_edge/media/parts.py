@@ -3,6 +3,8 @@ any sequence."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import UsageError
 from nextomni_edge.modalities.image import IMAGE
-from nextomni_edge.modalities.modality import TEXT
+from nextomni_edge.modalities.modality import TEXT, Stretch
 from nextomni_edge.modalities.table import MODALITIES
 from nextomni_edge.tokens.chat import Kind, Part
 
@@ -64,6 +66,15 @@ def file_part(encoder: Encoder, kind: Kind, path: Path, trim: bool = False) -> P
     check_takes(encoder.config, kind, str(path))
     read = MODALITIES[kind].read(path, encoder.config, trim)
     return Part(kind, read if kind == TEXT else encoder.encode(kind, read))
+
+
+def file_windows(encoder: Encoder, kind: Kind, path: Path) -> Iterator[Stretch]:
+    """A file of any length as parts of the given kind, one after the other. Errors as
+    `file_part`'s, and each is raised where the iterator meets it."""
+    check_takes(encoder.config, kind, str(path))
+    for stretch in MODALITIES[kind].windows(path, encoder.config):
+        media = stretch.media if kind == TEXT else encoder.encode(kind, stretch.media)
+        yield replace(stretch, media=Part(kind, media))
 
 
 def check_takes(config: ModelConfig, kind: Kind, name: str) -> None:

@@ -39,6 +39,8 @@ FILM_CODECS: Final[dict[str, tuple[str, dict[str, object]]]] = {
     "WEBM": ("libvpx-vp9", {"crf": "16", "b": "0"}),
 }
 MAX_FRAMES = 1_000_000
+FILM_WINDOW: Final = 10.0  # seconds of a film that are looked at together in a search
+MAX_WINDOWS: Final = 2000  # of one file: a longer one has longer windows
 # How many frames a GIF of ours had before those that repeat were merged.
 FRAMES_TOLD: Final = re.compile(rb"([1-9]\d{0,5}) frames")
 UNITS: Final = {"GIF": 10}  # milliseconds in which a format counts; others count them singly
@@ -129,14 +131,16 @@ def open_container(path: Path, file: BufferedReader, kind: Kind) -> Iterator[Inp
         raise InputError(f"{path}: {wrong_kind(path, kind)} ({reason_of(error)})") from error
 
 
-def _film_times(path: Path, file: BufferedReader) -> tuple[list[int], int]:
+def _film_times(path: Path, file: BufferedReader) -> tuple[list[int], int, float]:
     """When each frame of the first video track is shown, rising, and when the last one ends, in the
-    track's units of time, from the packets: a header's own count may be missing or wrong. A track
-    without times has equal ones."""
+    track's units of time, and the seconds of such a unit. All are from the packets: a header's own
+    count may be missing or wrong. A track without times has equal ones."""
     starts, lengths, packets = list[int](), list[int](), 0
     with open_container(path, file, "video") as container:
         if not container.streams.video:
             raise InputError(f"{path}: {wrong_kind(path, 'video')}")
+        stream = container.streams.video[0]
+        unit, rate = float(stream.time_base or 0), float(stream.average_rate or 0)
         for packet in container.demux(video=0):
             if not packet.size or packet.is_discard:
                 continue
@@ -147,43 +151,84 @@ def _film_times(path: Path, file: BufferedReader) -> tuple[list[int], int]:
             if packets > MAX_FRAMES:
                 raise InputError(f"{path}: more than {MAX_FRAMES} frames; cut it first")
     if len(starts) < packets or not starts:
-        return list(range(packets)), packets
+        return list(range(packets)), packets, 1 / rate if rate else 0.0
     order = sorted(range(packets), key=starts.__getitem__)
     starts, last = [starts[index] for index in order], lengths[order[-1]]
     steps = [after - before for before, after in itertools.pairwise(starts)]
-    return starts, starts[-1] + (last or (sorted(steps)[len(steps) // 2] if steps else 1))
+    end = starts[-1] + (last or (sorted(steps)[len(steps) // 2] if steps else 1))
+    return starts, end, unit
 
 
 def _read_film(path: Path, file: BufferedReader, size: int, max_frames: int) -> Float32:
-    starts, end = _film_times(path, file)
+    starts, end, _ = _film_times(path, file)
+    targets = _targets(path, starts, end, min(max_frames, len(starts)))
+    return np.stack(list(_frames_at(path, file, size, starts, targets)))
+
+
+def film_windows(
+    path: Path, size: int, max_frames: int
+) -> Iterator[tuple[float | None, float | None, Float32]]:
+    """Equal shares of a film, of about FILM_WINDOW seconds: their first and last seconds, and
+    frames as `read_video` gives them. None for the seconds of a film that is one share, and of
+    every animated picture. Errors as `read_video`'s."""
+    with open_medium(path) as file:
+        if _is_picture(file):
+            yield None, None, _read_animation(path, file, size, max_frames)
+            return
+        starts, end, unit = _film_times(path, file)
+        seconds = (end - starts[0]) * unit if starts else 0.0
+        shares = min(round(seconds / FILM_WINDOW), MAX_WINDOWS)
+        if shares <= 1:
+            yield None, None, _read_film(path, file, size, max_frames)
+            return
+        targets = _targets(path, starts, end, shares * max_frames)
+        frames = _frames_at(path, file, size, starts, targets)
+        for index in range(shares):
+            first, last = (share * seconds / shares for share in (index, index + 1))
+            yield first, last, np.stack(list(itertools.islice(frames, max_frames)))
+
+
+def _targets(path: Path, starts: list[int], end: int, count: int) -> list[int]:
+    """When the frames are shown that stand for a film, in its units of time. InputError: a film
+    without frames."""
     if not starts:
         raise InputError(f"{path}: no frame could be decoded")
-    first, count = starts[0], min(max_frames, len(starts))
-    shown = [start - first for start in starts]
-    targets = [starts[index] for index in sampled_by_time(shown, end - first, count)]
-    counted = shown == list(range(len(shown))) and first == 0
-    frames: list[Float32] = []
+    shown = [start - starts[0] for start in starts]
+    return [starts[index] for index in sampled_by_time(shown, end - starts[0], count)]
+
+
+def _frames_at(
+    path: Path, file: BufferedReader, size: int, starts: list[int], targets: list[int]
+) -> Iterator[Float32]:
+    """The fitted frame of each target, of which none lies before the one in front. InputError: no
+    frame can be decoded."""
+    counted, given = starts == list(range(len(starts))), 0
+    last: Float32 | None = None
     with open_container(path, file, "video") as container:
-        context = container.streams.video[0].codec_context
+        stream = container.streams.video[0]
+        context = stream.codec_context
         check_pixels(path, context.width, context.height)
         context.options = {"max_pixels": str(MAX_PIXELS)}
-        stream, before = container.streams.video[0], None
+        before = None
         for index, frame in enumerate(container.decode(video=0)):
             at = index if counted or frame.pts is None else frame.pts
             # a frame that is missing is replaced by the one before it
-            while len(frames) < count and at > targets[len(frames)] and before is not None:
-                frames.append(_fit_frame(stream, before, size))
+            while given < len(targets) and at > targets[given] and before is not None:
+                last = _fit_frame(stream, before, size)
+                yield last
+                given += 1
             before = frame
-            if at >= targets[len(frames)]:
-                fitted = _fit_frame(stream, frame, size)
-                while len(frames) < count and at >= targets[len(frames)]:
-                    frames.append(fitted)
-            if len(frames) == count:
-                break
-    if not frames:
+            if given < len(targets) and at >= targets[given]:
+                last = _fit_frame(stream, frame, size)
+                while given < len(targets) and at >= targets[given]:
+                    yield last
+                    given += 1
+            if given == len(targets):
+                return
+    if last is None:
         raise InputError(f"{path}: no frame could be decoded")
     # the end is damaged: its last picture stands on
-    return np.stack([*frames, *[frames[-1]] * (count - len(frames))])
+    yield from [last] * (len(targets) - given)
 
 
 def _fit_frame(stream: VideoStream, frame: VideoFrame, size: int) -> Float32:

@@ -16,6 +16,7 @@ AUDIO = Modality(
     formats={".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3"},
     reader="nextomni_edge.media.files:read_audio_file",
     writer="nextomni_edge.media.files:write_audio_file",
+    windower="nextomni_edge.media.files:audio_windows",
     most=lambda config: config.audio.max_positions,
     usual=lambda config: config.audio.max_positions,
     shape=lambda config, tokens: (tokens, config.audio.codebook.codebooks),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -42,6 +42,16 @@ class Codec:
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """A part of a long medium: its first and last second, None of a whole file, and the media as
+    the encoder takes them."""
+
+    start: float | None
+    stop: float | None
+    media: Any
+
+
+@dataclass(frozen=True)
 class Modality:
     """
     One modality of prompts and answers, by the name that `--to` and a segment's markers bear.
@@ -52,7 +62,7 @@ class Modality:
     suffixes: of the files that it is read from; opened_by: what reads them, for sentences. formats:
     suffix → format of the files that it is written to. reader and writer: "module:function", loaded
     at the first use, so that this table imports no media library. `read` and `write` say what they
-    take.
+    take. windower: likewise, of a medium that may be longer than the model takes at once.
 
     most: the longest answer, in the modality's own units (blocks of text, tokens of sound, frames
     of video; an image is 1). usual: the answer's length where none is asked for. shape: of the
@@ -72,6 +82,7 @@ class Modality:
     shape: Shape
     codec: Codec | None = None
     frames_of: str | None = None
+    windower: str | None = None
 
     @property
     def segments(self) -> str:
@@ -88,6 +99,14 @@ class Modality:
         text. `trim` keeps the beginning of one that is too long. InputError: it is not of this
         modality, damaged, or too long."""
         return _function(self.reader)(path, config, trim)
+
+    def windows(self, path: Path, config: ModelConfig) -> Iterator[Stretch]:
+        """A whole file, one stretch after the other, each as `read` gives a file. What is short or
+        has no length is one stretch. Errors as `read`'s."""
+        if self.windower is None:
+            return iter([Stretch(None, None, self.read(path, config, trim=True))])
+        found: Iterator[Stretch] = _function(self.windower)(path, config)
+        return found
 
     def write(self, path: Path, media: Any, config: ModelConfig, frames_per_second: float) -> None:
         """Write decoded media, or a text, in one step; the suffix chooses the format."""

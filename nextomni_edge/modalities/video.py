@@ -18,6 +18,7 @@ VIDEO = Modality(
     },
     reader="nextomni_edge.media.files:read_video_file",
     writer="nextomni_edge.media.files:write_video_file",
+    windower="nextomni_edge.media.files:video_windows",
     most=lambda config: config.image.max_frames,
     usual=lambda config: config.image.max_frames,
     shape=lambda config, frames: (frames, *IMAGE.shape(config, 1)),

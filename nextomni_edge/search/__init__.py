@@ -3,16 +3,25 @@ query of any modality."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
+from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.files import StrPath
-from nextomni_edge.search.table import Float32, load_index
+from nextomni_edge.media.memory import is_sound
+from nextomni_edge.search.table import Float32, Table, open_table
 from nextomni_edge.search.update import Embedder, Progress, Report, update_index
+from nextomni_edge.search.watch import watch_index
 from nextomni_edge.tokens.chat import Kind
 
-INDEX_NAME = ".nextomni-edge-index.safetensors"
+INDEX_NAME = ".nextomni-edge-index.sqlite"
+OLD_NAME = ".nextomni-edge-index.safetensors"
+OPPOSED = 1e-3  # a sum of unit vectors that is shorter points nowhere
 
 
 class Finder(Protocol):
@@ -29,11 +38,14 @@ class Finder(Protocol):
 
 @dataclass(frozen=True)
 class Hit:
-    """A file that was found, and the cosine of its embedding to the query's."""
+    """A file that was found, and the cosine of its embedding to the query's. Of a long sound or
+    film, `start` and `stop` are the seconds of its nearest window; else they are None."""
 
     path: Path
     kind: Kind
     cosine: float
+    start: float | None = None
+    stop: float | None = None
 
 
 def index(
@@ -44,9 +56,12 @@ def index(
 ) -> Report:
     """Embed every text, picture, sound and video under a folder; a second call embeds what is new.
 
-    file: where the index is kept; in the folder by default. progress: called with (files done,
-    files in all, the path in hand). The report lists what cannot be embedded. InputError: `folder`
-    is no folder, or the file is the index of another model.
+    A sound that is longer than the model takes, and a film of more than about 15 s, are embedded
+    by windows. file: where the index is kept; in the folder by default. progress: called with
+    (files done, files in all, the path in hand). The report lists what cannot be embedded.
+
+    InputError: `folder` is no folder, or the file is no index, or one of another model.
+    MissingRuntimeError: the extra `search` is not installed.
 
     >>> import nextomni_edge as ne
     >>> model = ne.load("demo/bundle")
@@ -55,7 +70,20 @@ def index(
     True
     """
     place = Path(folder)
-    return update_index(place, _index_file(place, file), model.edge, model.identity, progress)
+    return update_index(place, index_file(place, file), model.edge, model.identity, progress)
+
+
+def watch(
+    folder: StrPath,
+    model: Finder,
+    file: StrPath | None = None,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> Iterator[Report]:
+    """As `index`, now and again after every change below the folder, until `stop` is set."""
+    place = Path(folder)
+    where = index_file(place, file)
+    return watch_index(place, where, model.edge, model.identity, progress, stop)
 
 
 def find(
@@ -65,25 +93,74 @@ def find(
     count: int = 5,
     kind: Kind | None = None,
     *,
+    within: str | None = None,
     file: StrPath | None = None,
     trim: bool = False,
 ) -> list[Hit]:
-    """The `count` files nearest to a query, best first: a text, or a medium as a prompt's part.
+    """The `count` files nearest to a query, best first: a text, or a medium as a prompt's part. A
+    tuple of these is one query: the mean of their embeddings, normalised.
 
-    kind: only files of this modality. InputError: the folder has no index, or one of another model.
+    kind: only files of this modality. within: only files below this folder inside of `folder`.
+    InputError: the folder has no index, or one of another model. UsageError: parts of a query that
+    cancel each other.
 
     >>> import nextomni_edge as ne
     >>> model = ne.load("demo/bundle")
     >>> report = ne.search.index("photos", model)
-    >>> hits = ne.search.find("photos", "a rocket", model, kind="image")
+    >>> hits = ne.search.find("photos", (ne.Image("rocket.png"), "at night"), model, kind="image")
     >>> [hit.kind for hit in hits]
     ['image']
     """
-    place = Path(folder)
-    found = load_index(_index_file(place, file), model.identity)
-    hits = found.search(model.embed([query], trim=trim)[0], count, kind)
-    return [Hit(place / entry.path, entry.kind, cosine) for entry, cosine in hits]
+    with open_index(folder, model.identity, file) as table:
+        return nearest(table, folder, query, model, count, kind, within=within, trim=trim)
 
 
-def _index_file(folder: Path, file: StrPath | None) -> Path:
-    return folder / INDEX_NAME if file is None else Path(file)
+def open_index(folder: StrPath, identity: str, file: StrPath | None = None) -> Table:
+    """The index of a folder, to read. InputError: there is none, or one of another model."""
+    return open_table(index_file(Path(folder), file), identity)
+
+
+def nearest(
+    table: Table,
+    folder: StrPath,
+    query: object,
+    model: Finder,
+    count: int = 5,
+    kind: Kind | None = None,
+    *,
+    within: str | None = None,
+    trim: bool = False,
+) -> list[Hit]:
+    """As `find`, in an index that is open."""
+    several = isinstance(query, tuple) and not is_sound(query)
+    rows = model.embed(list(query) if several else [query], trim=trim)  # type: ignore[call-overload]
+    found = table.nearest(combined(rows), count, kind, within)
+    return [
+        Hit(Path(folder) / match.path, match.kind, match.cosine, match.start, match.stop)
+        for match in found
+    ]
+
+
+def combined(rows: Float32) -> Float32:
+    """The normalised mean (H,) of normalised embeddings (N,H). UsageError: there are none, or they
+    cancel each other."""
+    if not len(rows):
+        raise UsageError("an empty query: give a text or a medium")
+    mean: Float32 = rows.mean(axis=0)
+    length = float(np.linalg.norm(mean))
+    if length < OPPOSED:
+        raise UsageError("the parts of the query cancel each other; leave one out")
+    return mean / np.float32(length)
+
+
+def index_file(folder: Path, file: StrPath | None) -> Path:
+    """Where the index of a folder is kept. InputError: the folder only has an index of an older
+    version."""
+    if file is not None:
+        return Path(file)
+    if (folder / OLD_NAME).is_file() and not (folder / INDEX_NAME).exists():
+        raise InputError(
+            f"{folder / OLD_NAME}: an index of an older version; delete it, then run"
+            f" `nextomni-edge search index {folder}`"
+        )
+    return folder / INDEX_NAME

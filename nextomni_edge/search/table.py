@@ -1,38 +1,47 @@
-"""The index file: a safetensors file with `embeddings` (N, H) float32, whose rows are
-L2-normalised, and in its header, as JSON, what each row is.
+"""The index: a table that SQLite keeps in one file, with the distances of sqlite-vec.
 
-One file renamed into place is never half old and half new.
+A query compares INT8 copies of all embeddings first, then the float32 rows of the nearest ones. A
+run that is killed leaves what it saved last: SQLite's journal undoes the rest at the next opening.
 """
 
 from __future__ import annotations
 
-import json
+import math
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nextomni_edge.errors import InputError, UsageError
-from nextomni_edge.files import atomic_write
-from nextomni_edge.formats.regular import open_regular
-from nextomni_edge.formats.strict_json import parse_json, read_dataclass
-from nextomni_edge.tokens.chat import Kind
+from nextomni_edge.modalities.table import MODALITIES, Kind
+from nextomni_edge.search.database import open_database, translated
+
+if TYPE_CHECKING:
+    import apsw
 
 Float32 = NDArray[np.float32]
 
-FORMAT = "nextomni-edge-index"
-VERSION = 1
+MAX_COUNT: Final = 1000
+CANDIDATES: Final = 100  # the fewest that INT8 distances choose for the exact comparison
+DEVIATIONS: Final = 6.0  # an INT8 component ends at so many times its root mean square
+STORED: Final = (
+    "SELECT path, kind, start, stop, embedding FROM windows JOIN files ON files.id = file"
+    " JOIN embeddings ON embeddings.id = windows.id WHERE windows.id = ?"
+)
 # the coarsest file clock in use (FAT): a file written this shortly before it was hashed may change
 # unseen
-CLOCK_NS = 2_000_000_000
+CLOCK_NS: Final = 2_000_000_000
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of the index. `path` is relative to the folder, with slashes; `hashed_ns` is when the
-    file was read."""
+    """One file of the index. `path` is relative to the folder, with slashes; `hashed_ns` is when
+    the file was read."""
 
     path: str
     kind: Kind
@@ -48,95 +57,212 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Header:
-    """`model`: the identity of the bundle that made the embeddings, its manifest's SHA-256."""
+class Window:
+    """A stretch of a file and its L2-normalised embedding (H,). Times are seconds; None means the
+    whole file."""
 
-    format: str
-    version: int
-    model: str
-    entries: tuple[Entry, ...] = ()
+    start: float | None
+    stop: float | None
+    embedding: Float32
 
 
 @dataclass(frozen=True)
-class Index:
-    """Row i of `embeddings` (N, H) belongs to entry i; rows are in order of path."""
+class Match:
+    """A file that was found: its nearest window, and that window's cosine to the query."""
 
-    model: str
-    entries: tuple[Entry, ...]
-    embeddings: Float32
+    path: str
+    kind: Kind
+    cosine: float
+    start: float | None
+    stop: float | None
 
-    def search(
-        self, query: Float32, count: int, kind: Kind | None = None
-    ) -> list[tuple[Entry, float]]:
-        """The `count` entries nearest to a normalised query (H,), by cosine, best first; ties keep
-        the order of paths."""
-        if count < 1:
-            raise UsageError(f"count of results is {count}, expected at least 1")
-        if query.shape != self.embeddings.shape[1:]:
+
+class Table:
+    """An open index of one model's embeddings of `width` numbers. Close it, or use it in `with`."""
+
+    def __init__(self, path: Path, connection: apsw.Connection, width: int) -> None:
+        self.path, self.width = path, width
+        self._connection = connection
+
+    def __enter__(self) -> Table:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """What was not saved is undone."""
+        self._connection.close()
+
+    def __len__(self) -> int:
+        """How many files the index holds."""
+        return int(self._rows("SELECT count(*) FROM files")[0][0])
+
+    def entries(self) -> list[Entry]:
+        """Every file, in order of path."""
+        columns = "path, kind, sha256, size, mtime_ns, hashed_ns"
+        rows = self._rows(f"SELECT {columns} FROM files ORDER BY path")
+        return [self._entry(row) for row in rows]
+
+    def entry(self, path: str) -> Entry | None:
+        """What is known of the file with this relative path."""
+        columns = "path, kind, sha256, size, mtime_ns, hashed_ns"
+        rows = self._rows(f"SELECT {columns} FROM files WHERE path = ?", path)
+        return self._entry(rows[0]) if rows else None
+
+    def windows(self, sha256: str, kind: Kind) -> list[Window]:
+        """The windows of a file with this content, wherever it lies; none where it is new."""
+        rows = self._rows(
+            "SELECT start, stop, embedding FROM windows JOIN embeddings USING (id) WHERE file ="
+            " (SELECT id FROM files WHERE sha256 = ? AND kind = ? LIMIT 1) ORDER BY windows.id",
+            sha256, kind,
+        )  # fmt: skip
+        return [Window(start, stop, self._embedding(blob)) for start, stop, blob in rows]
+
+    def put(self, entry: Entry, windows: Iterable[Window]) -> None:
+        """Keep a file in place of what is known of its path. `save` makes it last."""
+        self.remove([entry.path])
+        places = "path, kind, sha256, size, mtime_ns, hashed_ns"
+        row = (entry.path, entry.kind, entry.sha256, entry.size, entry.mtime_ns, entry.hashed_ns)
+        self._rows(f"INSERT INTO files({places}) VALUES (?, ?, ?, ?, ?, ?)", *row)
+        file = self._connection.last_insert_rowid()
+        for window in windows:
+            coarse = coarsened(window.embedding).tobytes()
+            self._rows(
+                "INSERT INTO windows(file, start, stop, coarse) VALUES (?, ?, ?, ?)",
+                file, window.start, window.stop, coarse,
+            )  # fmt: skip
+            row_id = self._connection.last_insert_rowid()
+            stored = window.embedding.astype("<f4").tobytes()
+            self._rows("INSERT INTO embeddings VALUES (?, ?)", row_id, stored)
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Forget these files. `save` makes it last."""
+        self._begin()
+        for path in paths:
+            of_file = "file = (SELECT id FROM files WHERE path = ?)"
+            windows = f"SELECT id FROM windows WHERE {of_file}"
+            self._rows(f"DELETE FROM embeddings WHERE id IN ({windows})", path)
+            self._rows(f"DELETE FROM windows WHERE {of_file}", path)
+            self._rows("DELETE FROM files WHERE path = ?", path)
+
+    def save(self) -> None:
+        """Make all that was put and removed last, in one step."""
+        if self._connection.in_transaction:
+            self._rows("COMMIT")
+
+    def nearest(
+        self, query: Float32, count: int, kind: Kind | None = None, within: str | None = None
+    ) -> list[Match]:
+        """The `count` files nearest to a normalised query (H,), by the cosine of their nearest
+        window, best first; ties keep the order of paths.
+
+        kind: only files of this modality. within: only files below this folder, relative to the
+        index's, with slashes. UsageError: `count` is out of range. InputError: a query of another
+        width, or a damaged index.
+        """
+        if not 1 <= count <= MAX_COUNT:
+            raise UsageError(f"count of results is {count}, expected 1 to {MAX_COUNT}")
+        if query.shape != (self.width,):
             raise InputError(
-                f"query embedding of shape {query.shape}, the index has {self.embeddings.shape[1:]}"
+                f"query embedding of shape {query.shape}, the index has ({self.width},)"
             )
-        rows = [row for row, entry in enumerate(self.entries) if kind in (None, entry.kind)]
-        cosines = self.embeddings[rows] @ query
-        order = np.argsort(-cosines, kind="stable")[:count]
-        return [(self.entries[rows[place]], float(cosines[place])) for place in order]
+        condition, values = _condition(kind, within)
+        wanted = max(CANDIDATES, 4 * count)
+        while True:
+            near = self._rows(
+                f"SELECT windows.id FROM windows {condition}"
+                " ORDER BY vec_distance_l2(vec_int8(coarse), vec_int8(?)) LIMIT ?",
+                *values, coarsened(query).tobytes(), wanted,
+            )  # fmt: skip
+            rows = [row for (window,) in near for row in self._rows(STORED, window)]
+            found = self._best(rows, query)
+            # the windows of one long file may be all of the nearest
+            if len(found) >= count or len(near) < wanted:
+                return found[:count]
+            wanted *= 4
+
+    def _best(self, rows: Sequence[tuple[Any, ...]], query: Float32) -> list[Match]:
+        """The nearest window of each file among these rows, best first."""
+        best: dict[str, Match] = {}
+        for path, kind, start, stop, blob in rows:
+            self._check_file(path, kind)
+            if not all(
+                time is None or (isinstance(time, float) and math.isfinite(time))
+                for time in (start, stop)
+            ):
+                raise InputError(f"{self.path}: a window from {start!a} to {stop!a}")
+            cosine = float((self._embedding(blob) * query).sum())
+            if path not in best or cosine > best[path].cosine:
+                best[path] = Match(path, kind, cosine, start, stop)
+        return sorted(best.values(), key=lambda match: (-match.cosine, match.path))
+
+    def _entry(self, row: tuple[Any, ...]) -> Entry:
+        """A row of `files`. A stranger's table may hold anything in any column."""
+        path, kind, *_ = row
+        self._check_file(path, kind)
+        if not isinstance(row[2], str) or not all(isinstance(number, int) for number in row[3:]):
+            raise InputError(f"{self.path}: a row that is no file's")
+        return Entry(*row)
+
+    def _check_file(self, path: object, kind: object) -> None:
+        if not isinstance(path, str) or kind not in MODALITIES:
+            raise InputError(f"{self.path}: {kind!a} is no kind of media")
+        pure = PurePosixPath(path)
+        if pure.is_absolute() or ".." in pure.parts or "\0" in path:
+            raise InputError(f"{self.path}: a path that leaves the folder")
+
+    def _embedding(self, blob: object) -> Float32:
+        if not isinstance(blob, bytes) or len(blob) != 4 * self.width:
+            size = len(blob) if isinstance(blob, bytes) else 0
+            raise InputError(
+                f"{self.path}: an embedding of {size} bytes, expected {4 * self.width}"
+            )
+        embedding = np.frombuffer(blob, "<f4").astype(np.float32)
+        if not np.isfinite(embedding).all():
+            raise InputError(f"{self.path}: embeddings that are not finite")
+        return embedding
+
+    def _begin(self) -> None:
+        if not self._connection.in_transaction:
+            self._rows("BEGIN IMMEDIATE")
+
+    def _rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        with translated(self.path):
+            return list(self._connection.execute(statement, values))
 
 
-def save_index(path: Path, index: Index) -> None:
-    """Replace the index file in one step."""
-    from safetensors.numpy import save
+def open_table(path: Path, model: str, width: int | None = None) -> Table:
+    """Open the index of a model, whose identity is `model`. With the `width` of the model's
+    embeddings, an index that is absent is made.
 
-    header = asdict(Header(FORMAT, VERSION, index.model, index.entries))
-    with atomic_write(path) as file:
-        file.write(save({"embeddings": index.embeddings}, metadata={"index": json.dumps(header)}))
-
-
-def load_index(path: Path, model: str) -> Index:
-    """Read an index that the given model made. InputError: it is missing or damaged, or another
-    model made it."""
-    if not path.is_file():
-        raise InputError(
-            f"{path}: no index; make it with `nextomni-edge search index {path.parent}`"
-        )
-    header, embeddings = _read_index(path)
-    if header.model != model:
-        raise InputError(
-            f"{path}: made by another bundle ({header.model[:12]}, this one is {model[:12]}); "
-            f"delete it and run `nextomni-edge search index {path.parent}`"
-        )
-    return Index(header.model, header.entries, embeddings)
+    InputError: no such index, damaged, of an older version, or of another model. UsageError: it
+    cannot be written, or another process writes it. MissingRuntimeError: the extra `search` is not
+    installed.
+    """
+    connection, stored = open_database(path, model, width)
+    return Table(path, connection, stored)
 
 
-def _read_index(path: Path) -> tuple[Header, Float32]:
-    from safetensors import safe_open
+def coarsened(embedding: Float32) -> NDArray[np.int8]:
+    """A normalised embedding (H,) as INT8. The scale depends on H only, so that distances
+    compare."""
+    scale = 127 * math.sqrt(len(embedding)) / DEVIATIONS
+    rounded: NDArray[np.int8] = np.clip(np.rint(embedding * scale), -127, 127).astype(np.int8)
+    return rounded
 
-    open_regular(path).close()
-    try:
-        with safe_open(path, framework="numpy") as file:
-            described = parse_json((file.metadata() or {})["index"].encode(), str(path))
-            embeddings = file.get_tensor("embeddings")
-    # safetensors' own type for a bad file, KeyError, ValueError, OSError
-    except Exception as error:
-        raise InputError(f"{path}: not an index ({error}); delete it and index again") from error
-    header = read_dataclass(Header, described, str(path))
-    if (header.format, header.version) != (FORMAT, VERSION):
-        raise InputError(
-            f"{path}: {header.format} version {header.version}, expected {FORMAT} version {VERSION}"
-        )
-    if (
-        embeddings.dtype != np.float32
-        or embeddings.ndim != 2
-        or len(embeddings) != len(header.entries)
-    ):
-        raise InputError(
-            f"{path}: embeddings {embeddings.dtype} of {embeddings.shape} for {len(header.entries)}"
-            " files"
-        )
-    if not np.isfinite(embeddings).all():
-        raise InputError(f"{path}: embeddings that are not finite")
-    if any(
-        PurePosixPath(entry.path).is_absolute() or ".." in PurePosixPath(entry.path).parts
-        for entry in header.entries
-    ):
-        raise InputError(f"{path}: a path that leaves the folder")
-    return header, embeddings
+
+def _condition(kind: Kind | None, within: str | None) -> tuple[str, list[object]]:
+    """The SQL that chooses windows, and its values."""
+    parts, values = [], list[object]()
+    if kind is not None:
+        parts.append("files.kind = ?")
+        values.append(kind)
+    if within is not None and (folder := PurePosixPath(within).as_posix()) != ".":
+        parts.append("files.path >= ? AND files.path < ?")  # "/" is followed by "0"
+        values += [f"{folder}/", f"{folder}0"]
+    if not parts:
+        return "", []
+    return f"JOIN files ON files.id = file WHERE {' AND '.join(parts)}", values

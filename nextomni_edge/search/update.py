@@ -8,20 +8,17 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn, Protocol
 
-import numpy as np
-
 from nextomni_edge.errors import InputError
-from nextomni_edge.files import remove_leftovers
 from nextomni_edge.formats.regular import check_regular, open_regular
 from nextomni_edge.media.image import open_image
 from nextomni_edge.media.kinds import MAX_MEDIA, kind_of, open_medium
-from nextomni_edge.media.parts import Encoder, file_part
-from nextomni_edge.search.table import Entry, Float32, Index, load_index, save_index
+from nextomni_edge.media.parts import Encoder, file_windows
+from nextomni_edge.search.table import Entry, Float32, Table, Window, open_table
 from nextomni_edge.tokens.chat import Kind, Part, embedding_sequence
 from nextomni_edge.tokens.sequence import Sequence
 from nextomni_edge.tokens.text import TextTokenizer
@@ -29,7 +26,7 @@ from nextomni_edge.tokens.text import TextTokenizer
 Progress = Callable[[int, int, str], None]  # done, in all, what is in hand
 
 SAVE_EVERY_SECONDS = 10.0
-SLOWEST = 60.0  # seconds that one file may take
+SLOWEST = 60.0  # seconds that one window of a file may take
 
 
 class Embedder(Encoder, Protocol):
@@ -96,43 +93,28 @@ def update_index(
     slowest: float = SLOWEST,
 ) -> Report:
     """Bring the folder's index up to date. An unchanged file costs a stat, a moved one a hash, a
-    new one an embedding.
+    new one its embeddings.
 
-    Work is saved every few seconds next to the index, so that an interrupted run continues. The
-    index itself is only replaced at the end. A sound that is longer than the model takes is
-    embedded by its beginning. `observe` receives (files done, all files, relative path). A file
-    that takes more than `slowest` seconds is skipped.
+    The index is saved every few seconds, so that an interrupted run continues. Files that are gone
+    leave it at the end. `observe` receives (files done, all files, relative path). A file of which
+    a window takes more than `slowest` seconds is skipped.
     """
-    partial = path.with_name(path.name + ".partial")
-    known = [*_known(path, identity), *_known(partial, identity, forgiving=True)]
-    update = _Update(model, identity, known, slowest)
     files = list(media_files(folder))
-    saved = time.monotonic()
-    for done, (relative, file) in enumerate(files):
+    with open_table(path, identity, model.config.backbone.hidden_size) as table:
+        update = _Update(model, table, slowest)
+        saved = time.monotonic()
+        for done, (relative, file) in enumerate(files):
+            if observe:
+                observe(done, len(files), relative)
+            update.add(relative, file)
+            if time.monotonic() - saved > SAVE_EVERY_SECONDS:
+                table.save()
+                saved = time.monotonic()
         if observe:
-            observe(done, len(files), relative)
-        update.add(relative, file)
-        if time.monotonic() - saved > SAVE_EVERY_SECONDS:
-            save_index(partial, update.index())
-            saved = time.monotonic()
-    if observe:
-        observe(len(files), len(files), "")
-    update.report.removed = update.removed(path, identity)
-    save_index(path, update.index())
-    partial.unlink(missing_ok=True)
-    remove_leftovers(partial)
+            observe(len(files), len(files), "")
+        update.remove_others()
+        table.save()
     return update.report
-
-
-def _known(path: Path, identity: str, forgiving: bool = False) -> Iterable[tuple[Entry, Float32]]:
-    """Entries with their rows in an earlier index. A partial index that does not fit is made
-    again."""
-    if not path.exists():
-        return []
-    with contextlib.suppress(*((InputError,) if forgiving else ())):
-        index = load_index(path, identity)
-        return list(zip(index.entries, index.embeddings, strict=True))
-    return []
 
 
 @contextlib.contextmanager
@@ -156,65 +138,59 @@ def _time_limit(path: Path, seconds: float) -> Iterator[None]:
 
 
 class _Update:
-    """One run over the folder: the known rows, and the rows found so far."""
+    """One run over the folder: the table, and the files found so far."""
 
-    def __init__(
-        self,
-        model: Embedder,
-        identity: str,
-        known: Iterable[tuple[Entry, Float32]],
-        slowest: float,
-    ) -> None:
+    def __init__(self, model: Embedder, table: Table, slowest: float) -> None:
         self.report, self._slowest = Report(), slowest
-        self._model, self._identity = model, identity
-        self._by_path: dict[str, tuple[Entry, Float32]] = {}
-        self._by_content: dict[tuple[str, Kind], Float32] = {}
-        for entry, row in known:
-            self._by_path[entry.path] = (entry, row)
-            self._by_content[entry.sha256, entry.kind] = row
-        self._rows: dict[str, tuple[Entry, Float32]] = {}
+        self._model, self._table = model, table
+        self._found = set[str]()
 
     def add(self, relative: str, path: Path) -> None:
         try:
-            check_regular(path, path.stat(), MAX_MEDIA)
+            status = path.stat()
+            check_regular(path, status, MAX_MEDIA)
             if not relative.isascii() and relative.encode("utf-8", "replace").decode() != relative:
                 raise InputError(f"{relative!a}: the name is not Unicode; rename the file")
-            status = path.stat()
-            before = self._by_path.get(relative)
-            if before and before[0].unchanged(status):
-                self._rows[relative] = before
+            before = self._table.entry(relative)
+            if before and before.unchanged(status):
                 self.report.kept += 1
             else:
-                with _time_limit(path, self._slowest):
-                    self._rows[relative] = self._read(relative, path, status)
+                entry, windows = self._read(relative, path, status)
+                self._table.put(entry, windows)
+            self._found.add(relative)
         except (InputError, OSError) as error:
             self.report.skipped.append((relative.encode("utf-8", "replace").decode(), str(error)))
 
-    def _read(self, relative: str, path: Path, status: os.stat_result) -> tuple[Entry, Float32]:
+    def _read(
+        self, relative: str, path: Path, status: os.stat_result
+    ) -> tuple[Entry, list[Window]]:
         hashed_ns = time.time_ns()
-        with open_regular(path, MAX_MEDIA) as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        kind = file_kind(path)
+        with _time_limit(path, self._slowest):
+            with open_regular(path, MAX_MEDIA) as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            kind = file_kind(path)
         entry = Entry(relative, kind, digest, status.st_size, status.st_mtime_ns, hashed_ns)
-        row = self._by_content.get((digest, kind))
-        if row is None:
-            row = embed_part(self._model, file_part(self._model, kind, path, trim=True))
-            self._by_content[digest, kind] = row
-            self.report.embedded += 1
-        else:
+        windows = self._table.windows(digest, kind)
+        if windows:
             self.report.kept += 1
-        return entry, row
+        else:
+            windows = list(self._embedded(kind, path))
+            self.report.embedded += 1
+        return entry, windows
 
-    def removed(self, path: Path, identity: str) -> int:
-        """How many rows of the present index belong to files that are gone or unreadable."""
-        return sum(entry.path not in self._rows for entry, _ in _known(path, identity))
+    def _embedded(self, kind: Kind, path: Path) -> Iterator[Window]:
+        parts = file_windows(self._model, kind, path)
+        while True:
+            with _time_limit(path, self._slowest):
+                part = next(parts, None)
+                row = None if part is None else embed_part(self._model, part.media)
+            if part is None or row is None:
+                return
+            yield Window(part.start, part.stop, row)
 
-    def index(self) -> Index:
-        width = self._model.config.backbone.hidden_size
-        rows = [self._rows[name] for name in sorted(self._rows)]
-        embeddings = (
-            np.stack([row for _, row in rows]) if rows else np.zeros((0, width), dtype=np.float32)
-        )
-        return Index(
-            self._identity, tuple(entry for entry, _ in rows), embeddings.astype(np.float32)
-        )
+    def remove_others(self) -> None:
+        """Forget the files that are gone or unreadable."""
+        gone = [entry.path for entry in self._table.entries() if entry.path not in self._found]
+        if gone:
+            self._table.remove(gone)
+        self.report.removed = len(gone)

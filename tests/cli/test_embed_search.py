@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from nextomni_edge.search import INDEX_NAME
+from nextomni_edge.search import INDEX_NAME, OLD_NAME
 from tests.calls import Invoke, answered, refused
 from tests.tiny import tiny_model
 
@@ -135,9 +135,8 @@ def test_mistakes(invoke: Invoke, tiny_checkpoint: Path, folder: Path, tmp_path:
     refused(
         invoke("search", folder, *bundle),
         2,
-        "0 queries: give one of QUERY, --image, --audio, --video",
+        "no query: give QUERY, --image, --audio or --video, or several of them",
     )
-    refused(invoke("search", folder, "a", "--image", folder / "red.png", *bundle), 2, "2 queries")
     refused(invoke("search", folder, "a cat"), 2, "Missing option '--bundle'")
 
 
@@ -148,3 +147,36 @@ def test_another_models_index_is_refused(
     assert invoke("search", "index", folder, "--bundle", tiny_checkpoint).exit_code == 0
     refused(invoke("search", folder, "a cat", "--bundle", other), 3, "made by another bundle")
     refused(invoke("search", "index", folder, "--bundle", other), 3, "made by another bundle")
+
+
+def test_several_parts_are_one_query_and_a_folder_chooses(
+    invoke: Invoke, tiny_checkpoint: Path, folder: Path
+) -> None:
+    (folder / "deep").mkdir()
+    shutil.copy(folder / "red.png", folder / "deep" / "red.png")
+    bundle = ("--bundle", tiny_checkpoint)
+    assert invoke("search", "index", folder, *bundle).exit_code == 0
+    query = ["a cat", "--image", folder / "red.png", "--audio", folder / "tone.wav"]
+    hits = answered(invoke("search", folder, *query, *bundle, "--json"))["results"]
+    rows = answered(
+        invoke("embed", tiny_checkpoint, folder / "red.png", folder / "tone.wav", "--text", "a cat",
+               "--json")
+    )["items"]  # fmt: skip
+    vectors = np.array([row["embedding"] for row in rows])
+    mean = vectors.mean(axis=0) / np.linalg.norm(vectors.mean(axis=0))
+    expected = {row["source"]: float(np.array(row["embedding"]) @ mean) for row in rows[:2]}
+    found = {hit["path"]: hit["cosine"] for hit in hits}
+    for path, cosine in expected.items():
+        assert found[path] == pytest.approx(cosine, abs=1e-4)
+    within = ("--within", "deep", *bundle, "--json")
+    (hit,) = answered(invoke("search", folder, *query, *within))["results"]
+    assert hit["path"] == str(folder / "deep" / "red.png") and hit["start"] is None
+
+
+def test_an_index_of_the_older_form_is_refused_by_both(
+    invoke: Invoke, tiny_checkpoint: Path, folder: Path
+) -> None:
+    (folder / OLD_NAME).write_bytes(b"old")
+    for words in (["search", "index", folder], ["search", folder, "a cat"]):
+        result = invoke(*words, "--bundle", tiny_checkpoint)
+        refused(result, 3, "an index of an older version; delete it, then run")

@@ -23,13 +23,14 @@ from nextomni_edge.media.files import read_text
 from nextomni_edge.media.image import read_image
 from nextomni_edge.media.kinds import check_file
 from nextomni_edge.media.video import read_video
-from nextomni_edge.search.table import _read_index
+from nextomni_edge.search.table import open_table
 
 pytestmark = pytest.mark.usefixtures("within_bounds")
 
 READERS: list[Callable[[Path], object]] = [
     lambda path: read_json(path, 2**20), TensorFile, read_gguf, file_sha256, read_tokenizer,
-    _read_index, lambda path: read_regular(path, 2**20), open_regular, embedding_table,
+    lambda path: open_table(path, "m"), lambda path: read_regular(path, 2**20), open_regular,
+    embedding_table,
 ]  # fmt: skip
 
 

@@ -140,6 +140,42 @@ def test_more_connections_than_the_bound_are_refused_and_the_rest_served(small: 
     pytest.fail("the server did not come back")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("files", [None, 512], ids=["as many files", "few files"])
+def test_ten_thousand_connections_cost_bounded_memory_and_go(
+    tiny_bundle: Path, tmp_path: Path, files: int | None
+) -> None:
+    """All at once; in the second case, the system lets the server open 512 files only."""
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 10_200:
+        pytest.skip("this process may open fewer than 10,200 files; raise it with `ulimit -n`")
+    with server(tmp_path / "log", f"tiny={tiny_bundle}") as running:
+        if files is not None:
+            resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (files, files))
+        before = running.resident()
+        with contextlib.ExitStack() as stack:
+            opened = 0
+            with contextlib.suppress(TimeoutError):  # the system's own queue is full
+                while opened < 10_000:
+                    address = ("127.0.0.1", running.port)
+                    stack.enter_context(socket.create_connection(address, timeout=10))
+                    opened += 1
+            assert opened == 10_000 or files is not None
+            grown = running.resident() - before
+            assert grown < 512 * MIB
+            print(f"{opened} connections: {grown / MIB:.0f} MiB")
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            # until it has let them go, it answers 503 without a body in JSON
+            with contextlib.suppress(OSError, ValueError):
+                if post(running, "/v1/generate", b'{"prompt": "a cat"}')[0] == 200:
+                    break
+            time.sleep(0.5)
+        else:
+            pytest.fail("the server did not come back")
+        assert running.log.stat().st_size < MIB  # nor does its log grow without end
+
+
 BOUNDARY = "multipart/form-data; boundary=b"
 
 
