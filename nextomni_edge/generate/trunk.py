@@ -18,7 +18,6 @@ from nextomni_edge.generate.rows import Float, Ids
 from nextomni_edge.generate.store import Store
 from nextomni_edge.runtimes.base import NonFiniteError
 
-
 SPARED = 0.125  # the share of a forward's rows that may be padding of a shorter branch
 
 
