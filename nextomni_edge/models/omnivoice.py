@@ -13,7 +13,9 @@ from nextomni_edge.models.speech_codec import CodecDecoder, CodecEncoder
 
 
 class CodeSum(nn.Module):
-    """K tables of C rows, one below the other; a token is the sum of its sub-codes' rows."""
+    """K tables of C rows, one below the other; a token is the sum of its sub-codes' rows. They are
+    added one after another, so that every runtime gives the same bits: a backbone with integer
+    inputs would turn the last one into a step."""
 
     def __init__(self, codebook: CodebookConfig, hidden_size: int) -> None:
         super().__init__()
@@ -25,7 +27,10 @@ class CodeSum(nn.Module):
         """(B,R,K) int64 → (B,R,H)."""
         places = torch.arange(self.codebook.codebooks, device=codes.device)
         rows = nn.functional.embedding(codes + places * self.codebook.entries, self.weight)
-        return rows.sum(dim=2)
+        total = rows[:, :, 0]
+        for code in range(1, self.codebook.codebooks):
+            total = total + rows[:, :, code]
+        return total
 
 
 class LinearHead(nn.Module):

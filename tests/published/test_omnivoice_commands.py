@@ -177,3 +177,35 @@ def test_exported_graphs_say_the_same(made_once: MakeOnce, clips: Path, shape: s
         found = ne.load(bundle, runtime=runtime).generate("What a day.", to="audio", **settings)
         np.testing.assert_array_equal(found.tokens, expected.tokens)
         assert found.media.shape == expected.media.shape
+
+
+@pytest.mark.slow
+def test_a_gguf_backbone_says_the_same(made_once: MakeOnce) -> None:
+    """llama.cpp's `qwen3` between ONNX graphs."""
+    pytest.importorskip("llama_cpp", reason="llama.cpp is compiled by `make test-slow` alone")
+    bundle = made_once(
+        "omnivoice-gguf",
+        lambda out: export_bundle(imported("narrow"), out, target="gguf", verify="full"),
+    )
+    settings = {"steps": 8, "temperature": 0.0, "language": "en"}
+    found, expected = (
+        ne.load(path).generate("What a day.", to="audio", **settings)
+        for path in (bundle, imported("narrow"))
+    )
+    np.testing.assert_array_equal(found.tokens, expected.tokens)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["int8-dynamic", "int4-rtn"])
+def test_integer_weights_are_verified(
+    invoke: Invoke, made_once: MakeOnce, tmp_path: Path, recipe: str
+) -> None:
+    """Against the model with the same rounded weights."""
+    bundle = made_once(
+        "omnivoice-narrow", lambda out: export_bundle(imported("narrow"), out, verify="full")
+    )
+    out = tmp_path / recipe
+    result = invoke("quantize", bundle, "-o", out, "--recipe", recipe, "--keep", "-q")
+    assert result.exit_code == 0, result.output
+    verified = invoke("verify", out, "--against", imported("narrow"), "--json", "-q")
+    assert verified.exit_code == 0, verified.output
