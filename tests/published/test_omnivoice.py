@@ -158,3 +158,20 @@ def test_the_sound_of_codes_is_that_of_the_package(shape: str, case: str) -> Non
     found, expected = speaking(shape, case, "Short.").sound([codes]), golden(shape)[f"{case}.sound"]
     louder = max(1.0, 0.5 / np.abs(decoded).max())
     np.testing.assert_allclose(found, expected, atol=louder * (2**-15 + 1e-5), rtol=0)
+
+
+def test_guidance_reads_the_bare_sound_at_its_own_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The branch without a prompt is much shorter, so it is not padded to the other's length."""
+    of, seen = model("few"), list[tuple[int, ...]]()
+    whole = of.backbone
+
+    def backbone(embeddings: Array, attended: Array) -> Array:
+        seen.append(embeddings.shape[:2])
+        return whole(embeddings, attended)
+
+    monkeypatch.setattr(of, "backbone", backbone)
+    run = speaking("few", "voice", "What a  lovely day")
+    sequence = run.sequences[0]
+    run_through(run.steps(None, Meter(), False))
+    bare = len(sequence.segments[-1])
+    assert set(seen) == {(1, sequence.length), (1, bare)} and sequence.length > 2 * bare
