@@ -1,5 +1,5 @@
-"""The flow step's share of a step at the sizes of NExT-OMNI: `python benchmarks/flow_share.py`,
-writes flow_share.json beside it.
+"""The flow step's share of a step at the sizes of NExT-OMNI and of FUDOKI:
+`python benchmarks/flow_share.py`, writes flow_share.json next to it.
 
 The flow step is run as the loop runs it, over a whole trajectory in which a share of the
 predictions x_1 becomes another id in every step: as many as were counted on the demo model (0.03 of
@@ -40,7 +40,7 @@ STEPS = 32
 
 @dataclass(frozen=True)
 class Shape:
-    """A Qwen2-type backbone; Qwen2.5's sizes."""
+    """A Qwen2-type backbone: Qwen2.5's sizes, and FUDOKI's of 1.5 B."""
 
     name: str
     hidden: int
@@ -49,7 +49,8 @@ class Shape:
     mlp: int
 
 
-SHAPES = (Shape("0.5B", 896, 24, 128, 4864), Shape("7B", 3584, 28, 512, 18944))
+SMALL, LARGE = Shape("0.5B", 896, 24, 128, 4864), Shape("7B", 3584, 28, 512, 18944)
+FUDOKI = Shape("1.5B", 2048, 24, 2048, 5632)
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,15 @@ class Case:
     branches: int
     head: bool  # whether the head is a product with the whole vocabulary
     changes: float  # of the predictions in a step
+    shapes: tuple[Shape, ...]
 
 
 CASES = (
-    Case("text", 64, 1, 152_064, 64, 1, True, 0.03),
-    Case("image", 576, 4, 4096, 16, 2, False, 0.7),
+    Case("text", 64, 1, 152_064, 64, 1, True, 0.03, (SMALL, LARGE)),
+    Case("image", 576, 4, 4096, 16, 2, False, 0.7, (SMALL, LARGE)),
+    # a metric table as wide as the language model's own
+    Case("text of FUDOKI", 64, 1, 102_400, 2048, 1, True, 0.03, (FUDOKI,)),
+    Case("wide text", 64, 1, 152_064, 3584, 1, True, 0.03, (LARGE,)),
 )
 
 
@@ -106,15 +111,27 @@ def products(shape: Shape, case: Case) -> float:
     return shape.layers * layer + head
 
 
-def trajectory(case: Case, steps: int) -> tuple[list[float], list[float], int]:
-    """Seconds of every flow step and of every draw of a trajectory, and how many sub-codes jumped
-    in all."""
+@dataclass(frozen=True)
+class Trajectory:
+    """Seconds of the paths' part of a load, of every flow step and of every draw; and how many
+    sub-codes jumped in all."""
+
+    load: float
+    flow: list[float]
+    draws: list[float]
+    jumps: int
+
+
+def trajectory(case: Case, steps: int) -> Trajectory:
+    """A whole trajectory's times."""
     rng = np.random.default_rng(1)
     modality = "text" if case.codebooks == 1 else "image"
     tables = rng.standard_normal((case.codebooks, case.entries, case.metric_dim), np.float32)
+    began = time.process_time()
     paths = tuple(
         MetricPath(table, MetricSchedule(), KEPT_ROWS_BYTES // case.codebooks) for table in tables
     )
+    load = time.process_time() - began
     options = GenerationOptions(steps=steps)
     tokens = (
         np.zeros(case.rows, np.int64)
@@ -140,28 +157,34 @@ def trajectory(case: Case, steps: int) -> tuple[list[float], list[float], int]:
         draws.append(time.process_time() - began)
         jumps += int((x_next != x_t).sum())
         x_t = x_next
-    return flow, draws, jumps
+    return Trajectory(load, flow, draws, jumps)
 
 
 def measured(case: Case, steps: int) -> dict[str, Any]:
     """One case against every shape."""
-    flow, draws, jumps = trajectory(case, steps)
-    mean, draw = statistics.mean(flow), statistics.mean(draws)
-    found: dict[str, Any] = {
-        **asdict(case),
+    found = trajectory(case, steps)
+    mean, draw = statistics.mean(found.flow), statistics.mean(found.draws)
+    told: dict[str, Any] = {
+        **{name: value for name, value in asdict(case).items() if name != "shapes"},
         "steps": steps,
+        "load_ms": 1e3 * found.load,
         "flow_ms": 1e3 * mean,
-        "largest_flow_ms": 1e3 * max(flow),
+        "largest_flow_ms": 1e3 * max(found.flow),
+        "draw_ms": 1e3 * draw,
+        "jumps": found.jumps,
     }
-    found |= {"draw_ms": 1e3 * draw, "jumps": jumps}
-    for shape in SHAPES:
-        rest = products(shape, case)
-        found[shape.name] = {"products_ms": 1e3 * rest, "share": mean / (rest + draw + mean)}
-    return found
+    for shape in case.shapes:
+        rest = products(shape, case) + draw
+        told[shape.name] = {
+            "products_ms": 1e3 * (rest - draw),
+            "share": mean / (rest + mean),
+            "largest_share": max(found.flow) / (rest + max(found.flow)),
+        }
+    return told
 
 
 def main() -> None:
-    """Measure both cases against both backbones and write flow_share.json beside this file."""
+    """Measure every case against its backbones and write flow_share.json beside this file."""
     if os.environ.get("OMP_NUM_THREADS") != "1":  # which counts when numpy is imported
         os.execve(
             sys.executable, [sys.executable, __file__], {**os.environ, "OMP_NUM_THREADS": "1"}

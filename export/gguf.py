@@ -18,7 +18,7 @@ from nextomni_edge.config import BackboneConfig
 from nextomni_edge.errors import InputError, MissingRuntimeError, NextOmniError, UsageError
 from nextomni_edge.export.weights import Precision as Stored
 from nextomni_edge.export.weights import Transform, WeightStream
-from nextomni_edge.formats.gguf import ARCHITECTURE, TABLE, gguf_name, metadata, tensor_shapes
+from nextomni_edge.formats.gguf import TABLE, architecture, gguf_name, metadata, tensor_shapes
 from nextomni_edge.models.components import Component
 from nextomni_edge.spec import Precision
 
@@ -70,9 +70,9 @@ def _write(
     }
     if unknown := sources.keys() - shapes.keys():
         raise InputError(
-            f"backbone: {', '.join(sorted(unknown))} have no place in a {ARCHITECTURE} file"
+            f"backbone: {', '.join(sorted(unknown))} have no place in a {architecture(config)} file"
         )
-    writer = gguf.GGUFWriter(out, ARCHITECTURE)
+    writer = gguf.GGUFWriter(out, architecture(config))
     for key, value in metadata(config).items():
         if key != "general.architecture":  # the writer's own
             _add(writer, key, value)

@@ -8,8 +8,9 @@ from typing import Final, Literal
 
 OPTIONAL: Final = {"optional": True}  # JSON leaves the key out where it is the default
 
-Count = Literal["even", "cosine", "linear", "pow2", "sigmoid", "time"]
-Score = Literal["probability", "log_probability", "margin", "entropy", "random"]
+Count = Literal["even", "cosine", "linear", "pow2", "sigmoid", "time", "path"]
+Score = Literal["probability", "log_probability", "peak", "margin", "entropy", "random"]
+LOGARITHMIC: Final = ("entropy", "log_probability", "peak")  # scores that are no probabilities
 ScoreNoise = Literal["none", "constant", "compounding"]
 
 
@@ -21,9 +22,12 @@ class CommitConfig:
     count: how many rows stay masked. "even": the masks of a block are shared out evenly over its
     steps (LLaDA). "cosine", "linear", "pow2", "sigmoid": ⌊N·share⌋ of N rows are masked after the
     share r of the steps, see commit.masked_share (MaskGIT, MMaDA). "time": int(masked·(1 − s/t))
-    are written, at least one (Dream).
+    are written, at least one (Dream). "path": ⌈N·(κ_{t+h} − κ_t)⌉ are written, with the path's own
+    shifted κ_t (OmniVoice).
 
-    score: of a drawn x_1, its probability p, ln p, p_1 − p_2, −entropy, or a uniform draw.
+    score: of a drawn x_1, its probability p, ln p, p_1 − p_2, −entropy, or a uniform draw. "peak":
+    ln p of the likeliest symbol, whichever is drawn; p is normalised over all symbols, also those
+    that are never drawn.
     tempered: whether the score sees the temperature and the truncation that x_1 was drawn with.
     score_noise: Gumbel noise on the score, at the temperature, or at one that shrinks by 1 − r each
     step. block: rows of a block that is finished before the next begins; 0: one block. threshold:
@@ -38,6 +42,9 @@ class CommitConfig:
     is divided by it, or multiplied where it is negative; `repeat_free` ids never are.
     position_penalty: the same for all logits of the rows behind the first 100 masked ones: the
     divisor grows from 1 to it at the last row (Omni-Diffusion).
+
+    A token of several sub-codes is written one sub-code at a time. codebook_penalty: what the score
+    of sub-code k loses, times k, so that the first codebooks come first (OmniVoice).
     """
 
     count: Count = "even"
@@ -57,3 +64,4 @@ class CommitConfig:
     repeat_penalty: float = field(default=1.0, metadata=OPTIONAL)
     repeat_free: tuple[int, ...] = field(default=(), metadata=OPTIONAL)
     position_penalty: float = field(default=1.0, metadata=OPTIONAL)
+    codebook_penalty: float = field(default=0.0, metadata=OPTIONAL)

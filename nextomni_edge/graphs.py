@@ -22,9 +22,10 @@ def graph_specs(config: ModelConfig) -> dict[str, GraphSpec]:
         if record.codec and name in config.modalities
     ]
     own = [] if config.mixes else coded  # with a table and a head of their own
+    words = [_text_head(config)] if "text" in config.answers else []
     specs = [
         _embed_text(config), *(_embed_codes(config, name) for name, _ in own),
-        _backbone(config), _text_head(config), *(_code_head(config, name) for name, _ in own),
+        _backbone(config), *words, *(_code_head(config, name) for name, _ in own),
         *(spec for _, codec in coded for spec in codec.specs(config)),
     ]  # fmt: skip
     if config.quantises and "image" in config.modalities:
@@ -201,8 +202,10 @@ def audio_codec(config: ModelConfig) -> list[GraphSpec]:
 
 def _audio_encoder(config: ModelConfig) -> GraphSpec:
     """Log-mel arrives cut into tokens, (batch, length, frames_per_token, mels), so that any length
-    is a whole number of tokens."""
+    is a whole number of tokens; a codec reads samples in its place."""
     audio = config.audio
+    if audio.codec is not None:
+        return GraphSpec(ComponentName.AUDIO_ENCODER, (_samples(config),), (_audio_codes(config),))
     log_mel = TensorSpec(
         Wire.LOG_MEL,
         "float32",
@@ -212,15 +215,14 @@ def _audio_encoder(config: ModelConfig) -> GraphSpec:
 
 
 def _audio_decoder(config: ModelConfig) -> GraphSpec:
-    """Waveform in [-1, 1], (batch, length, samples of one token); the vocoder is inside the
-    graph."""
-    audio = config.audio
-    waveform = TensorSpec(
-        Wire.WAVEFORM,
-        "float32",
-        (_batch(), _audio_length(config), audio.frames_per_token * audio.hop),
-    )
-    return GraphSpec(ComponentName.AUDIO_DECODER, (_audio_codes(config),), (waveform,))
+    """Waveform in [-1, 1]; the vocoder is inside the graph."""
+    return GraphSpec(ComponentName.AUDIO_DECODER, (_audio_codes(config),), (_samples(config),))
+
+
+def _samples(config: ModelConfig) -> TensorSpec:
+    """A waveform cut into tokens, (batch, length, samples of one token)."""
+    samples = config.audio.frames_per_token * config.audio.hop
+    return TensorSpec(Wire.WAVEFORM, "float32", (_batch(), _audio_length(config), samples))
 
 
 def speech_specs(config: ModelConfig, speech: SpeechConfig) -> list[GraphSpec]:

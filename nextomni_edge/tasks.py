@@ -47,14 +47,17 @@ class Task:
 
 
 def media(model: EdgeModel, kind: Kind) -> NDArray[Any]:
-    """A smooth picture's pixels (3,size,size), a clip's log-mel (n,frames_per_token,mels), or
-    pixels of a video's frames."""
+    """A smooth picture's pixels (3,size,size), a clip's log-mel (n,frames_per_token,mels) or its
+    samples (n,token), or pixels of a video's frames."""
     generator, config = np.random.default_rng(zlib.crc32(kind.encode())), model.config
     if kind == "audio":
         length, speech = min(AUDIO_TOKENS, config.audio.max_positions), config.audio.speech
         if speech is not None:
             rows = generator.standard_normal((length, speech.listener.row_size))
             return rows.astype(np.float32)
+        if config.audio.codec is not None:
+            samples = generator.uniform(-0.5, 0.5, (length, config.audio.codec.token))
+            return samples.astype(np.float32)
         waves = generator.uniform(
             -0.5, 1.0, (length, config.audio.frames_per_token, config.audio.mels)
         )
@@ -126,8 +129,12 @@ class Plan:
         return Task(self.name, sequence, options)
 
 
-# What a model of text only is tried with, and one that edits pictures besides.
+# What a model of text only is tried with, one that speaks, and one that edits pictures besides.
 TEXT_ONLY: Final = Plan("text-to-text", "text")
+SPOKEN: Final = (
+    Plan("text-to-audio", "audio"),
+    Plan("voice-to-audio", "audio", given=("audio",)),
+)
 EDITING_TEXT: Final = 128  # positions for what is said
 EDITING: Final = Plan("image-to-image", "image", given=("image",))
 
@@ -148,6 +155,8 @@ def plans_of(config: ModelConfig) -> tuple[Plan, ...]:
     """The tasks that a model is tried with; it may still lack what some of them need."""
     if config.modalities == ("text",) and not config.causal:
         return (TEXT_ONLY, *PLANS)
+    if config.speaks_only:
+        return SPOKEN
     pictures = 2 * config.image.grid * (config.image.grid + 1)  # each row has a newline
     edits = config.text.template == "lumina" and "image" in config.modalities
     fits = pictures + EDITING_TEXT <= config.backbone.max_positions

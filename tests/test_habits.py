@@ -40,6 +40,7 @@ OWN_FILES: Final = {
     "nextomni_edge/pack/ios.py": "the package's own sources",
     "nextomni_edge/pack/wheel.py": "the installed package",
     "nextomni_edge/serve/routes/about.py": "the installed page",
+    "nextomni_edge/tokens/languages.py": "the installed table",
     "calibration/data/collect.py": "settings in an output that an interrupted run left",
     "calibration/report/kept.py": "settings in an output that an interrupted run left",
     "runtimes/machine.py": "the kernel's list of processors",

@@ -21,6 +21,7 @@ from nextomni_edge.tokens.chat import Kind, Part
 from nextomni_edge.tokens.sequence import Ids, Sequence
 
 if TYPE_CHECKING:
+    from nextomni_edge.api.speaking import Speaking
     from nextomni_edge.generate.meter import Meter
     from nextomni_edge.generate.model import EdgeModel
 
@@ -66,6 +67,8 @@ class Answer:
             return np.stack(segments)
         if self._edge.config.mixes:
             return segments[0].reshape(-1)
+        if self._edge.config.speaks_only:
+            return np.concatenate(segments)
         return self._edge.image_grid(segments) if self.modality == "image" else segments[0]
 
     @property
@@ -146,3 +149,19 @@ class Answer:
 
     def __repr__(self) -> str:
         return f"<Answer {self.part.value!r}>" if self.modality == "text" else f"<Answer {self}>"
+
+
+class SpokenAnswer(Answer):
+    """Speech: the sound of its parts, without long silences, at its voice's loudness."""
+
+    def __init__(
+        self, edge: EdgeModel, sequence: Sequence, meter: Meter, speaking: Speaking
+    ) -> None:
+        super().__init__(edge, sequence, meter)
+        self._speaking = speaking
+
+    @functools.cached_property
+    def media(self) -> Float32:
+        """The samples, in [-1,1]."""
+        segments = [self._sequence.segments[at].tokens for at in self._sequence.generated()]
+        return self._speaking.sound(segments)

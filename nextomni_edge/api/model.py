@@ -16,12 +16,14 @@ from nextomni_edge.api.chat import Chat
 from nextomni_edge.api.opening import DEFAULT, chosen, identity, open_model
 from nextomni_edge.api.prompt import Item, Prompt, batch_of, listed, part_of, turn_of
 from nextomni_edge.api.settings import Request, Settings
+from nextomni_edge.api.speaking import Speaking
 from nextomni_edge.api.step import Generation, Step
 from nextomni_edge.bundle.digests import Hashes
 from nextomni_edge.bundle.trust import Trust
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import UsageError
 from nextomni_edge.files import StrPath
+from nextomni_edge.generate.meter import Meter
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.steps import run_through
 from nextomni_edge.hub.download import located
@@ -221,6 +223,22 @@ class Model:
         request = Request.of(to, settings)
         turns = [turn_of(self.edge, prompt, trim)]
         return Generation(self.edge, [turns], request, margins).watched()
+
+    def speak(
+        self, text: Prompt, *, trim: bool = False, **settings: Unpack[Settings]
+    ) -> Iterator[Float32]:
+        """Say a text, sentence by sentence: samples (n,) float32 in [-1,1] at
+        `config.audio.sample_rate`, each sentence as soon as it is made. Of models that say a text
+        in a voice only; the settings and errors are `generate`'s.
+
+        Leaving the loop stops the computation. Together the parts are one sound. Each sentence is
+        spoken as a text of its own, so the tokens differ from those of `generate`.
+        """
+        if not self.config.speaks_only:
+            raise UsageError("speak: this model does not say texts; `generate` makes its sounds")
+        turns = [turn_of(self.edge, text, trim)]
+        speaking = Speaking(self.edge, [turns], Request.of("audio", settings), by_sentence=True)
+        return speaking.heard(Meter())
 
     def chat(self, to: Kind = "text", **settings: Unpack[Settings]) -> Chat:
         """A conversation, of which the model sees every turn. `to` and the settings are those of

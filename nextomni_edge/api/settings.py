@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypedDict, cast
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict, cast
 from nextomni_edge.errors import UsageError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from nextomni_edge.config import AudioConfig, ModelConfig
     from nextomni_edge.generate.options import GenerationOptions
     from nextomni_edge.tokens.chat import Kind
@@ -44,6 +47,13 @@ class Settings(TypedDict, total=False):
     around it, is drawn again.
     stepper: "commit", or "jump", the path's own step. cache_warmup: the share of the steps before
     the cache "logits" keeps anything.
+
+    Of models that say a text: voice: a clip of the voice, as a path or samples with their rate;
+    voice_text: what it says. voice_design: words for a voice where there is no clip, such as
+    "female, low pitch". language: by name or code. speed: 2 is twice as fast. keep_noise: speak
+    with the clip's noise. keep_silence: leave long silences in. draw_temperature: of the draws,
+    where temperature is that of the order in which tokens are written. shift: under 1 fewer tokens
+    are written at first. codebook_penalty: how much the first codebooks come first.
 
     kv_cache: keep keys and values: "none", "prefix", "adaptive" or "revised"; of masked models also
     "blocks", "dual" or "logits". All but "none" approximate, and so do the settings of a cache:
@@ -82,8 +92,22 @@ class Settings(TypedDict, total=False):
     inpaint: Sequence[float]
     outpaint: Sequence[float]
     cache_warmup: float
+    draw_temperature: float
+    shift: float
+    codebook_penalty: float
+    voice: str | os.PathLike[str] | tuple[NDArray[Any], int]
+    voice_text: str
+    voice_design: str
+    language: str
+    speed: float
+    keep_noise: bool
+    keep_silence: bool
 
 
+# settings of what is said and how, which only a model that speaks has
+SPOKEN: Final = (
+    "voice", "voice_text", "voice_design", "language", "speed", "keep_noise", "keep_silence"
+)  # fmt: skip
 # a setting of one kind only, which GenerationOptions do not have, or refuse for other kinds
 OF_A_KIND: Final[Mapping[str, Kind]] = {
     "frames": "video",
@@ -98,10 +122,11 @@ OF_A_KIND: Final[Mapping[str, Kind]] = {
     "edit": "image",
     "inpaint": "image",
     "outpaint": "image",
+    **dict.fromkeys(SPOKEN, "audio"),
 }
 LENGTHS: Final = ("frames", "seconds", "length", "size")
 # what a sequence is made of, which is none of GenerationOptions
-OF_THE_SEQUENCE: Final = (*LENGTHS, "edit", "inpaint", "outpaint")
+OF_THE_SEQUENCE: Final = (*LENGTHS, "edit", "inpaint", "outpaint", *SPOKEN)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from collections.abc import Generator, Iterator
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 
-from nextomni_edge.api.answer import Answer
+from nextomni_edge.api.answer import Answer, SpokenAnswer
 from nextomni_edge.api.painting import PAINTS, repainted
-from nextomni_edge.api.settings import Request
+from nextomni_edge.api.settings import SPOKEN, Request
+from nextomni_edge.api.speaking import Speaking, first_sequence, said, spoken
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import UsageError
 from nextomni_edge.generate.autoregressive import greedy_steps
@@ -46,6 +47,12 @@ def asked(
     more than the model takes."""
     config = config.told({part.kind for turn in turns for part in turn.parts})
     options = request.options(config)
+    if config.speaks_only:
+        return first_sequence(
+            tokenizer, config, said(config, turns, request.settings, None)
+        ), options
+    if meant := [name for name in SPOKEN if name in request.settings]:
+        raise UsageError(f"{', '.join(meant)}: of models that say a text in a voice; leave it out")
     if any(name in request.settings for name in PAINTS):
         sequence = repainted(config, tokenizer, turns, request)
     else:
@@ -84,8 +91,13 @@ class Generation:
     ) -> None:
         self.edge, self.meter = edge, Meter()
         self.sequences: list[Sequence] = []
+        self.speaking: Speaking | None = None
         self._steps: Steps
-        if edge.config.causal:
+        if edge.config.speaks_only:
+            self.speaking = Speaking(edge, conversations, request)
+            self.sequences, self.total = self.speaking.sequences, self.speaking.total
+            self._steps = self.speaking.steps(seeds, self.meter, margins)
+        elif edge.config.causal:
             request.check_causal()
             request.count(edge.config)
             self.sequences = [_next_token(edge, turns, request) for turns in conversations]
@@ -107,6 +119,8 @@ class Generation:
 
     def answer(self, sequence: Sequence) -> Answer:
         """What one of its sequences has generated."""
+        if self.speaking is not None:
+            return SpokenAnswer(self.edge, sequence, self.meter, self.speaking)
         return Answer(self.edge, sequence, self.meter)
 
     def watched(self) -> Iterator[Step]:
@@ -125,12 +139,21 @@ class Generation:
                 except StopIteration as end:
                     finished: list[Sequence] = end.value
                     break
-                so_far = self.sequences[record.request]
-                for place, tokens in zip(so_far.generated(), record.x_t, strict=True):
-                    so_far = so_far.with_tokens(place, tokens)
-                yield record.request, self._step(record.step, record.t, so_far, record)
+                yield (
+                    record.request,
+                    self._step(record.step, record.t, self._so_far(record), record),
+                )
         for request, sequence in enumerate(finished):
             yield request, self._step(self.total, 1.0, sequence, None)
+
+    def _so_far(self, record: StepRecord) -> Sequence:
+        """The sequence of a request before a step."""
+        if self.speaking is not None:
+            return spoken(record.x_t)
+        found = self.sequences[record.request]
+        for place, tokens in zip(found.generated(), record.x_t, strict=True):
+            found = found.with_tokens(place, tokens)
+        return found
 
     def _step(self, number: int, t: float, sequence: Sequence, record: StepRecord | None) -> Step:
         return Step(number, self.total, t, self.answer(sequence), record)

@@ -5,7 +5,7 @@ The graph is computed on shapes instead of numbers, at a grid of sizes that cove
 each free dim. Integers that a shape is made of (`Shape`, and arithmetic on it) are computed too: a
 shape that depends on anything else is refused. At every point of the grid, the values that are
 alive together may take `RATIO` times what crosses the graph's border there, and its weights;
-in a picture's encoder or decoder `PICTURE_RATIO` times.
+in an encoder or decoder of pictures or samples `SAMPLED_RATIO` times.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from nextomni_edge.formats.onnx_read import Node, OnnxFile, Tensor
 from nextomni_edge.spec import Dim, GraphSpec, TensorSpec, Wire
 
 RATIO: Final = 64  # our own exports need at most 30
-# aMUSEd's decoder keeps four values of 256 channels at a picture's full size: 340 times its colours
-PICTURE_RATIO: Final = 512
+# aMUSEd's decoder keeps four values of 256 channels at a picture's full size: 340 times its
+# colours. A speech codec keeps six of 64 channels at every sample.
+SAMPLED_RATIO: Final = 512
 LEAST: Final = 2**24  # bytes that any graph may use
 CONTENT: Final = 64  # integers of a constant that may be part of a shape
 ELEMENTS: Final = {"float32": 1, "int64": 7, "bool": 9, "float16": 10}
@@ -38,7 +39,7 @@ def check_sizes(graph: OnnxFile, spec: GraphSpec, weights: int) -> None:
     output that is not the interface's. `weights`: bytes of the graph's constants."""
     sizes = _grid(spec)
     tensors = {tensor.name for tensor in (*spec.inputs, *spec.outputs)}
-    ratio = PICTURE_RATIO if Wire.PIXELS in tensors else RATIO
+    ratio = SAMPLED_RATIO if tensors & {Wire.PIXELS, Wire.WAVEFORM} else RATIO
     allowed = LEAST + ratio * _border(spec, sizes) + 4 * weights
     values: dict[str, Known] = {tensor.name: _constant(tensor) for tensor in graph.tensors}
     count = len(allowed)

@@ -25,9 +25,10 @@ from nextomni_edge.checkpoints.layouts.dream import DREAM
 from nextomni_edge.checkpoints.layouts.encoders import CLIP, SIGLIP, WHISPER
 from nextomni_edge.checkpoints.layouts.fudoki import FUDOKI
 from nextomni_edge.checkpoints.layouts.llada import LLADA
-from nextomni_edge.checkpoints.layouts.llama import LLAMA, QWEN2
+from nextomni_edge.checkpoints.layouts.llama import LLAMA, QWEN2, QWEN3
 from nextomni_edge.checkpoints.layouts.native import NATIVE
 from nextomni_edge.checkpoints.layouts.omnidiffusion import OMNIDIFFUSION
+from nextomni_edge.checkpoints.layouts.omnivoice import OMNIVOICE
 from nextomni_edge.checkpoints.pickled import PickledTable, blocks, embedding_table
 from nextomni_edge.checkpoints.record import RECORD, ImportRecord, Origin, Piece, SourceFile
 from nextomni_edge.checkpoints.source import PART_FOLDERS, Layout, Plan, Source
@@ -44,7 +45,20 @@ from nextomni_edge.outputs import check_output_directory, output_directory
 
 LAYOUTS: Final = {
     layout.name: layout
-    for layout in (FUDOKI, LLADA, DREAM, OMNIDIFFUSION, QWEN2, LLAMA, CLIP, SIGLIP, WHISPER, NATIVE)
+    for layout in (
+        FUDOKI,
+        LLADA,
+        DREAM,
+        OMNIDIFFUSION,
+        OMNIVOICE,
+        QWEN2,
+        QWEN3,
+        LLAMA,
+        CLIP,
+        SIGLIP,
+        WHISPER,
+        NATIVE,
+    )
 }
 # masked models by their model_type that share a name or a sampler with those that are read
 UNSUPPORTED: Final = {

@@ -22,6 +22,7 @@ PART_FOLDERS: Final[Mapping[str, tuple[str, ...]]] = {
     "sensevoice": ("SenseVoiceSmall", "sensevoice"),
     "speech_tokenizer": ("glm-4-voice-tokenizer", "glm4voice_tokenizer", "speech_tokenizer"),
     "speech_decoder": ("glm-4-voice-decoder", "glm4voice_decoder", "speech_decoder"),
+    "audio_tokenizer": ("audio_tokenizer", "higgs-audio-v2-tokenizer"),
 }
 
 

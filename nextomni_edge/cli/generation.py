@@ -57,7 +57,8 @@ def picture_shares(name: str, text: str) -> tuple[float, float]:
 
 def generation_options(command: Command) -> Command:
     """The options that a Request is made of, and --fps."""
-    for option in reversed([*_sampling(), *_lengths(), *_masked(), *_masked_pictures(), *_cache()]):
+    groups = (_sampling(), _lengths(), _masked(), _masked_pictures(), _spoken(), _cache())
+    for option in reversed([option for group in groups for option in group]):
         command = option(command)
     return command
 
@@ -149,6 +150,17 @@ def _masked() -> list[Callable[[Command], Command]]:
             type=numbers.SETTING,
             help="From 1 on: the rows far behind are written later.",
         ),
+        masked(
+            "--draw-temperature",
+            type=numbers.SETTING,
+            help="Of the draws, where --temperature is that of the order of writing.",
+        ),
+        masked("--shift", type=numbers.SETTING, help="Under 1: fewer tokens are written at first."),
+        masked(
+            "--codebook-penalty",
+            type=numbers.SETTING,
+            help="How much the first codebooks of a token are written first.",
+        ),
     ]
 
 
@@ -182,6 +194,27 @@ def _masked_pictures() -> list[Callable[[Command], Command]]:
             metavar="WIDTHxHEIGHT",
             help="Keep the middle of the picture, and draw everything around it again.",
         ),
+    ]
+
+
+def _spoken() -> list[Callable[[Command], Command]]:
+    spoken = under("Speech in a voice")
+    return [
+        spoken(
+            "--voice",
+            metavar="FILE",
+            help="A clip of the voice to speak in, best of 3 to 10 seconds.",
+        ),
+        spoken("--voice-text", metavar="TEXT", help="What the clip says."),
+        spoken(
+            "--voice-design",
+            metavar="WORDS",
+            help='Words for a voice, without a clip: "female, low pitch, british accent".',
+        ),
+        spoken("--language", metavar="NAME", help="Of the text, by name or code: English, en."),
+        spoken("--speed", type=numbers.SETTING, help="2 is twice as fast as the voice's pace."),
+        spoken("--keep-noise", is_flag=True, default=None, help="Speak with the clip's noise."),
+        spoken("--keep-silence", is_flag=True, default=None, help="Leave long silences in."),
     ]
 
 

@@ -57,9 +57,10 @@ class Film:
 def check_stream(kind: Kind, output: Path | None) -> None:
     """UsageError, before a model is loaded, where there is nothing to show, or no file that could
     hold it."""
-    if kind not in ("text", "image"):
+    if kind == "video":
         raise UsageError(
-            f"--stream shows text and pictures as they form, but {kind} is asked for; leave it out"
+            "--stream shows texts and pictures as they form, and speech, but video is asked for;"
+            " leave it out"
         )
     if kind == "image" and output:
         check_format("video", output)

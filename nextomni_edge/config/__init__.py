@@ -4,6 +4,7 @@
 the whole with its checks, and `named` the configs of published shapes.
 """
 
+from nextomni_edge.config.codec import SemanticConfig, SpeechCodecConfig
 from nextomni_edge.config.model import MAX_CONFIG, MODALITIES_OF, ModelConfig
 from nextomni_edge.config.named import NAMED, named_config
 from nextomni_edge.config.ranges import MOST
@@ -45,6 +46,8 @@ __all__ = [
     "ListenerConfig",
     "ModelConfig",
     "PathConfig",
+    "SemanticConfig",
+    "SpeechCodecConfig",
     "SpeechConfig",
     "SpeechFlowConfig",
     "SpeechTokenizerConfig",

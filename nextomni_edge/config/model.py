@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from nextomni_edge.config.codec import codec_checks
 from nextomni_edge.config.ranges import MAX_ARRAY, check_numbers
 from nextomni_edge.config.sections import (
     AudioConfig,
@@ -34,13 +35,15 @@ MODALITIES_OF: Final[Mapping[str, tuple[tuple[Modality, ...], ...]]] = {
     "fudoki": (("text", "image"),),
     "unified": (("text",), ("text", "image")),
     "omnidiffusion": (("text", "image", "audio"),),
+    "omnivoice": (("text", "audio"),),
 }
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """The whole model. Networks "unified" and "omnidiffusion" have one vocabulary for text and
-    codes, in one table and one head; an answer of the latter may mix them. `logit_shift` 1:
+    codes, in one table and one head; an answer of the latter may mix them. "omnivoice" reads text
+    and sounds, and answers in sound. `logit_shift` 1:
     position i is predicted from the hidden state of i−1 (METHOD 2). `heard`: the paths' settings
     where the prompt holds a sound.
 
@@ -54,7 +57,7 @@ class ModelConfig:
     audio: AudioConfig = field(default_factory=AudioConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)
     logit_shift: Literal[0, 1] = 0
-    network: Literal["native", "fudoki", "unified", "omnidiffusion"] = field(
+    network: Literal["native", "fudoki", "unified", "omnidiffusion", "omnivoice"] = field(
         default="native", metadata=OPTIONAL
     )
     modalities: tuple[Modality, ...] = field(default=("text", "image", "audio"), metadata=OPTIONAL)
@@ -67,7 +70,7 @@ class ModelConfig:
         check_numbers(self, "")
         checks = [
             (
-                backbone.hidden_size % backbone.query_heads == 0,
+                backbone.head_size is not None or backbone.hidden_size % backbone.query_heads == 0,
                 "backbone.hidden_size must be a multiple of query_heads",
             ),
             (
@@ -84,7 +87,7 @@ class ModelConfig:
                 "image.drawn must be a multiple of image.patch",
             ),
             (
-                audio.frames_per_token % 2 == 0,
+                audio.codec is not None or audio.frames_per_token % 2 == 0,
                 "audio.frames_per_token must be even (the encoder halves the frame rate)",
             ),
             (
@@ -158,7 +161,7 @@ class ModelConfig:
                     f" {' or '.join(', '.join(names) for names in allowed)}"
                 ),
             ),
-            *(self._shared_checks() if self.shares_vocabulary else self._separate_checks()),
+            *self._form_checks(),
             (
                 network == "native"
                 or "image" not in self.modalities
@@ -180,6 +183,33 @@ class ModelConfig:
             (
                 null is None or null < text.vocabulary_size,
                 "text.null_token must be under text.vocabulary_size",
+            ),
+        ]
+
+    def _form_checks(self) -> list[tuple[bool, str]]:
+        """Of the network's kind of vocabulary."""
+        if self.speaks_only:
+            return self._spoken_checks()
+        return self._shared_checks() if self.shares_vocabulary else self._separate_checks()
+
+    def _spoken_checks(self) -> list[tuple[bool, str]]:
+        """Of a network that answers in sound only, by a codec."""
+        audio, path, codec = self.audio, self.flow.audio, self.audio.codec
+        token = audio.hop * audio.frames_per_token
+        return [
+            (codec is not None, f"network {self.network} must have audio.codec"),
+            *(codec_checks(codec, token, audio.sample_rate) if codec else []),
+            (
+                codec is None or audio.codebook.entries == codec.entries + 1,
+                "audio.codebook.entries must be one more than audio.codec.entries, for the mask",
+            ),
+            (
+                path.kind == "mixture" and path.masked and path.commit is not None,
+                "flow.audio must be of kind mixture, with a mask and a commit",
+            ),
+            (
+                path.mask == audio.codebook.entries - 1,
+                "flow.audio.mask must be the last of audio.codebook.entries",
             ),
         ]
 
@@ -271,8 +301,10 @@ class ModelConfig:
             del data["image"]["decoder"]
         if self.shares_vocabulary and "image" in self.modalities:
             del data["image"]["encoder"]
-        if self.mixes:
+        if self.mixes or self.speaks_only:
             del data["audio"]["encoder"], data["audio"]["decoder"]
+        if self.speaks_only:
+            del data["flow"]["text"]
         return data
 
     @property
@@ -285,6 +317,16 @@ class ModelConfig:
         """Whether an answer of any modality is ids of the whole vocabulary, predicted by the one
         head: text, codes of a picture and of a sound may stand in it side by side."""
         return self.network == "omnidiffusion"
+
+    @property
+    def speaks_only(self) -> bool:
+        """Whether its answers are sounds only."""
+        return self.network == "omnivoice"
+
+    @property
+    def answers(self) -> tuple[Modality, ...]:
+        """The modalities of its answers."""
+        return ("audio",) if self.speaks_only else self.modalities
 
     def coded(self, modality: str) -> ImageConfig | AudioConfig | CodedConfig:
         """The config of a modality whose tokens are sub-codes. KeyError for any other."""
@@ -313,7 +355,7 @@ class ModelConfig:
     @property
     def metric_modalities(self) -> tuple[Modality, ...]:
         """Those whose path is defined by a metric table."""
-        return tuple(name for name in self.modalities if self.path(name).kind == "metric")
+        return tuple(name for name in self.answers if self.path(name).kind == "metric")
 
     @property
     def quantises(self) -> bool:

@@ -20,7 +20,9 @@ MOST: Final[Mapping[str, int]] = {
     "blocks": 2**10, "more_blocks": 2**10, "mlp_width": 2**20, "unit_blocks": 2**8,
     "middle_units": 2**8, "unit_heads": 2**10, "unit_head_width": 2**12, "kernel": 2**8,
     "harmonics": 2**8, "stack": 2**8, "every": 2**8, "pool": 2**8, "positions": 2**20,
-    "query_rows": 2**16, "pitch_width": 2**14,
+    "query_rows": 2**16, "pitch_width": 2**14, "head_size": 2**12, "encoder_width": 2**14,
+    "decoder_width": 2**17, "position_kernel": 2**10, "position_groups": 2**10,
+    "unit_kernel": 2**8, "rate": 2**20,
 }  # fmt: skip
 # bytes of the largest array that a config asks for, whatever is generated
 MAX_ARRAY: Final = 2**30
@@ -52,6 +54,7 @@ RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "repeat_penalty": (1, 1e6),
     "position_penalty": (1, 1e6),
     "repeat_free": (0, 2**30),
+    "codebook_penalty": (0, 1e6),
 }
 
 

@@ -7,10 +7,13 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from nextomni_edge.config.codec import SpeechCodecConfig
 from nextomni_edge.config.speech import SpeechConfig
 from nextomni_edge.decoding import OPTIONAL, CommitConfig
 
-Template = Literal["chatml", "deepseek", "llada", "mmada", "lumina", "dream", "omnidiffusion"]
+Template = Literal[
+    "chatml", "deepseek", "llada", "mmada", "lumina", "dream", "omnidiffusion", "omnivoice"
+]
 Fitting = Literal["white", "janus", "crop", "buckets"]
 
 
@@ -20,7 +23,9 @@ class BackboneConfig:
 
     `attention` "prefix": the prompt sees nothing of the response, in training and in use, so that
     its keys and values hold for a whole run. "causal" keeps the mask. Such a model is an
-    autoregressive model of text, the baseline of the flow.
+    autoregressive model of text, the baseline of the flow. `head_size`: of a head, where it is not
+    the width shared out over the query heads. `qk_norm`: queries and keys are normalised by head,
+    as in Qwen3.
     """
 
     hidden_size: int = 3584
@@ -33,10 +38,12 @@ class BackboneConfig:
     qkv_bias: bool = True
     max_positions: int = 16384
     attention: Literal["full", "prefix", "causal"] = field(default="full", metadata=OPTIONAL)
+    head_size: int | None = field(default=None, metadata=OPTIONAL)
+    qk_norm: bool = field(default=False, metadata=OPTIONAL)
 
     @property
     def head_dim(self) -> int:
-        return self.hidden_size // self.query_heads
+        return self.head_size or self.hidden_size // self.query_heads
 
 
 @dataclass(frozen=True)
@@ -185,6 +192,8 @@ class AudioConfig:
 
     `speech`: Omni-Diffusion's networks that hear and speak, in place of an encoder and a decoder.
     Then sample_rate is that of what is said, and hop and frames_per_token only tell its length.
+    `codec`: Higgs Audio's codec in their place, which reads samples; hop and frames_per_token tell
+    the samples of a token. `codebook.entries` then has one value more than the codec, the mask.
     """
 
     sample_rate: int = 16000
@@ -202,6 +211,7 @@ class AudioConfig:
     vocoder_iterations: int = 32
     offset: int | None = field(default=None, metadata=OPTIONAL)
     speech: SpeechConfig | None = field(default=None, metadata=OPTIONAL)
+    codec: SpeechCodecConfig | None = field(default=None, metadata=OPTIONAL)
 
     @property
     def heard(self) -> AudioConfig:

@@ -66,7 +66,8 @@ def propose(
     x_1 = xp.empty((rows,), dtype=xp.int64, device=where)
     score, gap = (xp.empty((rows,), dtype=xp.float64, device=where) for _ in range(2))
     for part in chunks(rows, logits.shape[1]):
-        drawn_from = _without(xp.astype(logits[part, :], xp.float64), rule.never)
+        whole = xp.astype(logits[part, :], xp.float64)
+        drawn_from = _without(whole, rule.never)
         _check_finite(drawn_from, part.start)
         plain = drawn_from
         if temperature > 0.0:
@@ -79,6 +80,9 @@ def propose(
         if temperature > 0.0 and noise is not None:
             noised = drawn_from + xp.astype(noise(part), xp.float64)
         x_1[part], gap[part] = _largest(noised)
+        if rule.score == "peak":
+            score[part] = xp.max(plain, axis=1) - _log_sum(whole)
+            continue
         scored = drawn_from if rule.tempered else plain
         score[part] = confidence(_without(scored, rule.last), x_1[part], rule)
     return Proposal(x_1, score, gap * temperature if temperature > 0.0 else gap)
@@ -217,14 +221,16 @@ def _check_whole(rows: int, block: int, steps: int, blocks: int) -> None:
         )
 
 
-def step_count(rule: CommitConfig, total: int, masked: int, step: int, steps: int) -> int:
+def step_count(
+    rule: CommitConfig, total: int, masked: int, step: int, steps: int, shift: float = 1.0
+) -> int:
     """
     How many rows step `step` (from 0) of `steps` writes, of `masked` that are left of `total` (of
     the sequence, or of the block where rule.block is set).
 
     "even" shares out `total`; the others write all that is left in the last step. "cosine" and its
     like write fewer than are left before it; of one that is left none, but where rule.early is
-    set. UsageError: step outside [0, steps).
+    set. "path" reads the `shift` of the path's κ. UsageError: step outside [0, steps).
     """
     if not 0 <= step < steps:
         raise UsageError(f"step {step} of {steps}: expected 0 to {steps - 1}")
@@ -232,6 +238,9 @@ def step_count(rule: CommitConfig, total: int, masked: int, step: int, steps: in
         return even_counts(total, steps)[step]
     if step == steps - 1:
         return masked
+    if rule.count == "path":
+        share = float(_kappa(step + 1, steps, shift)) - float(_kappa(step, steps, shift))
+        return min(math.ceil(total * share), masked)
     if rule.count == "time":
         now, then = (_time(at, steps) for at in (step, step + 1))
         return max(1, int(np.float32(masked) * (np.float32(1) - then / now)))
@@ -274,14 +283,32 @@ def truncated(logits: Array, top_k: int, top_p: float) -> Array:
     return xp.where(logits >= least, logits, xp.full_like(logits, -math.inf))
 
 
+def _kappa(step: int, steps: int, shift: float) -> np.float32:
+    """κ_t = τ·t / (1 + (τ − 1)·t) at step i of n even times, in float32."""
+    t, one = _linspace(0.0, 1.0, step, steps), np.float32(1)
+    return np.float32(np.float32(shift) * t / (one + np.float32(shift - 1.0) * t))
+
+
 def _time(step: int, steps: int) -> np.float32:
-    """t_i of Dream's grid, n + 1 float32 times from 1 down to 0.001: to the bit torch.linspace's,
-    which counts from the nearer end and rounds the spacing and the sum."""
-    first, last = np.float32(FIRST_TIME), np.float32(LAST_TIME)
+    """t_i of Dream's grid, n + 1 float32 times from 1 down to 0.001."""
+    return _linspace(FIRST_TIME, LAST_TIME, step, steps)
+
+
+def _linspace(start: float, stop: float, step: int, steps: int) -> np.float32:
+    """Number i of n + 1 even float32 numbers: to the bit torch.linspace's, which counts from the
+    nearer end and rounds the spacing and the sum."""
+    first, last = np.float32(start), np.float32(stop)
     spacing = float((last - first) / np.float32(steps))
     if step < (steps + 1) // 2:
         return np.float32(float(first) + step * spacing)
     return np.float32(float(last) - (steps - step) * spacing)
+
+
+def _log_sum(values: Array) -> Array:
+    """ln Σ exp of each row (N, V)."""
+    xp = array_namespace(values)
+    peak = xp.max(values, axis=1, keepdims=True)
+    return peak[:, 0] + xp.log(xp.sum(xp.exp(values - peak), axis=1))
 
 
 def _largest(values: Array) -> tuple[Array, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Self
 
 from array_api_compat import array_namespace, device
 
@@ -45,7 +46,10 @@ class MetricTable:
             )
             rounded = xp.astype(self.table[symbols, :], xp.float64)
             self._squares[symbols] = xp.sum(rounded * rounded, axis=1)
-        self.vocabulary: int = table.shape[0]
+        self._keep(kept_bytes)
+
+    def _keep(self, kept_bytes: int) -> None:
+        self.vocabulary: int = self.table.shape[0]
         self.kept = RowCache(self.distance, self.vocabulary, kept_bytes) if kept_bytes else None
 
     def rows(self, x_1: Array) -> Array:
@@ -58,7 +62,7 @@ class MetricTable:
         if self.kept:
             self.kept.prefetch(x_1)
 
-    def without_kept_rows(self) -> MetricTable:
+    def without_kept_rows(self) -> Self:
         """The same table; it computes every row again."""
         table = copy.copy(self)
         table.kept = None

@@ -19,9 +19,9 @@ from nextomni_edge.flow.arrays import (
     inverse_cdf,
     uniform_ids,
 )
-from nextomni_edge.flow.distance import MetricTable
 from nextomni_edge.flow.schedule import RISES, MetricSchedule
 from nextomni_edge.flow.velocity import LARGEST_BETA, boltzmann, nearest_gap
+from nextomni_edge.flow.wide import table_of
 
 
 class MetricPath:
@@ -39,7 +39,7 @@ class MetricPath:
         self, table: Array, schedule: MetricSchedule, kept_bytes: int = 0, rule: str = "euler"
     ) -> None:
         """`table` and `kept_bytes` as `MetricTable` takes them."""
-        self.metric = MetricTable(table, kept_bytes)
+        self.metric = table_of(table, kept_bytes)
         self.schedule, self.vocabulary, self.rule = schedule, self.metric.vocabulary, rule
 
     @classmethod

@@ -1,8 +1,9 @@
 """A backbone as a GGUF file for llama.cpp: what export writes, and the checks before the library
 sees a byte.
 
-The architecture is `qwen2`, which always computes a vocabulary's logits. A table of 32 rows of
-zeros serves as the vocabulary. The format is that of ggml's docs/gguf.md, version 3.
+The architecture is `qwen2`, or `qwen3` where queries and keys have norms. Both always compute a
+vocabulary's logits. A table of 32 rows of zeros serves as the vocabulary. The format is that of
+ggml's docs/gguf.md, version 3.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from nextomni_edge.spec import ComponentName, GraphSpec, Precision
 
 MAGIC: Final = b"GGUF"
 VERSION: Final = 3
-ARCHITECTURE: Final = "qwen2"
 ALIGNMENT: Final = 32
 DUMMY_ROWS: Final = 32
 TABLE: Final = "token_embd.weight"
@@ -31,6 +31,8 @@ MAX_TEXT: Final = 256
 # Ours: the last part of a name in the model, and what it is called here.
 LAYER_TENSORS: Final = {
     "input_layernorm.weight": "attn_norm.weight", "self_attn.q_proj.weight": "attn_q.weight",
+    "self_attn.q_norm.weight": "attn_q_norm.weight",
+    "self_attn.k_norm.weight": "attn_k_norm.weight",
     "self_attn.q_proj.bias": "attn_q.bias", "self_attn.k_proj.weight": "attn_k.weight",
     "self_attn.k_proj.bias": "attn_k.bias", "self_attn.v_proj.weight": "attn_v.weight",
     "self_attn.v_proj.bias": "attn_v.bias", "self_attn.o_proj.weight": "attn_output.weight",
@@ -78,6 +80,11 @@ class GgufFile:
     tensors: dict[str, GgufTensor]
 
 
+def architecture(config: BackboneConfig) -> str:
+    """llama.cpp's name for a backbone's kind."""
+    return "qwen3" if config.qk_norm else "qwen2"
+
+
 def metadata(config: BackboneConfig) -> dict[str, str | int | float | bool]:
     """The key-value pairs that a backbone's file has."""
     sizes = {
@@ -92,22 +99,29 @@ def metadata(config: BackboneConfig) -> dict[str, str | int | float | bool]:
         "attention.causal": False,
         "vocab_size": DUMMY_ROWS,
     }
-    named = {f"{ARCHITECTURE}.{key}": value for key, value in sizes.items()}
-    return {"general.architecture": ARCHITECTURE, "tokenizer.ggml.model": "no_vocab", **named}
+    if config.head_size is not None:
+        sizes |= {f"attention.{name}_length": config.head_size for name in ("key", "value")}
+    kind = architecture(config)
+    named = {f"{kind}.{key}": value for key, value in sizes.items()}
+    return {"general.architecture": kind, "tokenizer.ggml.model": "no_vocab", **named}
 
 
 def tensor_shapes(config: BackboneConfig) -> dict[str, tuple[int, ...]]:
     """Name and shape of every tensor of a backbone's file; a matrix is (out, in). Zeros serve as
-    biases where the model has none."""
+    biases where a model of kind `qwen2` has none."""
     hidden, inner = config.hidden_size, config.mlp_size
     query, cache = config.query_heads * config.head_dim, config.kv_heads * config.head_dim
     layer: dict[str, tuple[int, ...]] = {
         "attn_norm.weight": (hidden,), "ffn_norm.weight": (hidden,),
-        "attn_q.weight": (query, hidden), "attn_q.bias": (query,), "attn_k.weight": (cache, hidden),
-        "attn_k.bias": (cache,), "attn_v.weight": (cache, hidden), "attn_v.bias": (cache,),
+        "attn_q.weight": (query, hidden), "attn_k.weight": (cache, hidden),
+        "attn_v.weight": (cache, hidden),
         "attn_output.weight": (hidden, query), "ffn_gate.weight": (inner, hidden),
         "ffn_up.weight": (inner, hidden), "ffn_down.weight": (hidden, inner),
     }  # fmt: skip
+    if config.qk_norm:
+        layer |= {f"attn_{name}_norm.weight": (config.head_dim,) for name in ("q", "k")}
+    else:
+        layer |= {"attn_q.bias": (query,), "attn_k.bias": (cache,), "attn_v.bias": (cache,)}
     layers = {
         f"blk.{index}.{name}": shape
         for index in range(config.layers)

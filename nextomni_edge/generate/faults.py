@@ -44,6 +44,9 @@ RANGES: Final[Mapping[str, Range]] = {
     "steps": at_least(1),
     "stepper": one_of(step_names()),
     "temperature": FINITE,
+    "draw_temperature": FINITE,
+    "shift": (lambda value: 0.0 < value <= 1e6, "over 0"),
+    "codebook_penalty": FINITE,
     "top_k": at_least(0),
     "top_p": (lambda value: 0.0 < value <= 1.0, "over 0 and at most 1"),
     "guidance": FINITE,
@@ -142,7 +145,7 @@ def commit_faults(settings: Settings) -> Faults:
         not commits and asked,
         "block and threshold are for the stepper commit: leave them out",
     )
-    for name in PENALTIES:
+    for name in (*PENALTIES, "draw_temperature", "shift", "codebook_penalty"):
         yield (
             not commits and settings[name] is not None,
             f"{name} is for the stepper commit: leave it out",

@@ -29,7 +29,7 @@ from nextomni_edge.runtimes.base import Execution, Session
 from nextomni_edge.runtimes.base import runtime as named_runtime
 from nextomni_edge.runtimes.state import State, kept_arrays
 from nextomni_edge.spec import ComponentName, Modality, Wire
-from nextomni_edge.tokens import audio, masked, omnidiffusion
+from nextomni_edge.tokens import audio, masked, omnidiffusion, omnivoice
 from nextomni_edge.tokens.chat import Part
 from nextomni_edge.tokens.sequence import Ids, Sequence, unconditional
 from nextomni_edge.tokens.text import MASKED, TextTokenizer
@@ -153,6 +153,8 @@ class EdgeModel:
     def unconditional(self, sequence: Sequence, seed: int = 0) -> list[Sequence]:
         """A sequence without its condition, one for each scale of guidance. Some have random ids,
         which the seed decides."""
+        if self.config.speaks_only:
+            return omnivoice.unconditional(sequence)
         if self.tokenizer.template not in MASKED:
             return [unconditional(sequence, self.tokenizer.special)]
         modality, entries = Layout.of(sequence).modality, self.config.image.codebook.entries
@@ -287,6 +289,8 @@ class EdgeModel:
         record = MODALITIES[modality]
         if modality == "audio" and self.config.audio.speech is not None:
             return Speaker(self.session, self.config.audio).waveform(codes.reshape(-1))
+        if modality == "audio" and (own := self.config.audio.codec) is not None:
+            codes = np.where(codes < own.entries, codes, 0)  # what is still masked
         component, codec = f"{record.segments}_decoder", _codec(record)
         rank = len(self.session(component).spec.inputs[0].dims) - 1
         media: Float32 = self._media(component, Wire.CODES, codes, rank, codec.decoded)
@@ -374,7 +378,7 @@ class EdgeModel:
                 continue
             if markers == [[special.around(kind)[0]] for kind in (name, modality)]:
                 return Part(name, np.stack([segment.tokens for segment in segments]))
-        return Part(modality, segments[0].tokens)
+        return Part(modality, np.concatenate([segment.tokens for segment in segments]))
 
 
 def _codec(record: ModalityRecord) -> Codec:

@@ -74,6 +74,17 @@ class GenerationOptions:
     """Of the commit step: the divisor of the last masked row's logits, which grows from 1 behind
     the first 100; None is the model's own, 1 off."""
 
+    draw_temperature: float | None = field(default=None, metadata=OPTIONAL)
+    """Of the commit step: the temperature of x_1, where `temperature` is that of the score; None is
+    the model's own."""
+
+    shift: float | None = field(default=None, metadata=OPTIONAL)
+    """Of the commit step: τ of the path's κ_t, under 1 for few tokens at first; None is the model's
+    own."""
+
+    codebook_penalty: float | None = field(default=None, metadata=OPTIONAL)
+    """Of the commit step: what the score of sub-code k loses, times k; None is the model's own."""
+
     seed: int = 0
     """Every draw is a pure function of the seed and of the draw's place."""
 

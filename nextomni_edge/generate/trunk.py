@@ -18,6 +18,8 @@ from nextomni_edge.generate.rows import Float, Ids
 from nextomni_edge.generate.store import Store
 from nextomni_edge.runtimes.base import NonFiniteError
 
+SPARED = 0.125  # the share of a forward's rows that may be padding of a shorter branch
+
 
 class Trunk:
     """hidden (G,B,R,H) of G branches: for each generated row, the state that predicts it. Prompts
@@ -121,20 +123,20 @@ class Trunk:
 
     def _whole(self, chosen: Ids) -> None:
         """One forward of all rows of the chosen requests, without a cache. Padding that they do not
-        need is cut off."""
-        length = max(branch.lengths[chosen].max() for branch in self.branches)
-        embeddings = self.embeddings
-        if (
-            len(chosen) < len(self.batch)
-            or length < embeddings.shape[2]
-            or not self.options.shortcuts.reuse_buffers
-        ):
-            embeddings = embeddings[:, chosen, :length]
-        attended = [np.arange(length) < branch.lengths[chosen][:, None] for branch in self.branches]
-        self.meter.count_forwards(len(chosen), int(attended[0].sum()))
+        need is cut off; a branch that is much shorter than the others has a forward of its own."""
+        lengths = [int(branch.lengths[chosen].max()) for branch in self.branches]
+        self.meter.count_forwards(len(chosen), int(self.batch.lengths[chosen].sum()))
         with self.meter.part("backbone"):
-            for branches in self._together():
-                part, mask = embeddings[branches], np.concatenate(attended[branches])
+            for branches in self._together(lengths):
+                length, part = max(lengths[branches]), self.embeddings[branches]
+                if (
+                    len(chosen) < len(self.batch)
+                    or length < part.shape[2]
+                    or not self.options.shortcuts.reuse_buffers
+                ):
+                    part = part[:, chosen, :length]
+                own = [branch.lengths[chosen][:, None] for branch in self.branches[branches]]
+                mask = np.arange(length) < np.concatenate(own)
                 with self._naming(chosen, np.tile(np.arange(length), (len(chosen), 1))):
                     states = self.model.backbone(part.reshape(-1, *part.shape[2:]), mask).reshape(
                         part.shape
@@ -152,9 +154,11 @@ class Trunk:
             where = f"position {positions[place, error.index[1]]} of request {chosen[place]}"
             raise NonFiniteError(f"{error}; that is {where}", error.index) from error
 
-    def _together(self) -> list[slice]:
-        """The branches that share a forward."""
-        if self.options.shortcuts.batch_guidance:
+    def _together(self, lengths: list[int] | None = None) -> list[slice]:
+        """The branches that share a forward, given how long each is."""
+        most = max(lengths or [0]) * len(self.branches)
+        padded = most - sum(lengths or [0]) > SPARED * most
+        if self.options.shortcuts.batch_guidance and not padded:
             return [slice(None)]
         return [slice(branch, branch + 1) for branch in range(len(self.embeddings))]
 

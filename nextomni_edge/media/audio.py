@@ -7,6 +7,7 @@ import contextlib
 import io
 import math
 import re
+from collections.abc import Callable
 from fractions import Fraction
 from io import BufferedReader
 from pathlib import Path
@@ -20,6 +21,7 @@ from nextomni_edge.files import atomic_write
 from nextomni_edge.media.image import format_of
 from nextomni_edge.media.kinds import open_medium, wrong_kind
 from nextomni_edge.modalities.audio import AUDIO
+from nextomni_edge.tokens.resample import resampled
 
 Float32 = NDArray[np.float32]
 
@@ -78,17 +80,19 @@ def read_audio(
 ) -> Float32:
     """A sound as (samples,) float32 at `config.sample_rate`, one channel (see `mono`). A clip
     longer than the model takes is cut with `trim`, otherwise an InputError, as are files without
-    sound, files that were cut off, and samples that are not finite.
+    sound, files that were cut off, and samples that are not finite. For a codec, what libsndfile
+    reads is resampled as tokens/resample.py does.
 
     span: from this second to that one. A compressed sound may begin one of its frames early.
     """
     start, limit = 0.0, max_samples(config)
     if span is not None:
         start, limit = span[0], min(limit, round((span[1] - span[0]) * config.sample_rate))
+    convert = resample if config.codec is None else resampled
     # enough to tell that a clip is too long
     seconds = limit / config.sample_rate + 2 * RESAMPLER_TAIL_SECONDS
     with open_medium(path) as file:
-        found = _read_soundfile(path, file, config.sample_rate, seconds, start)
+        found = _read_soundfile(path, file, config.sample_rate, seconds, start, convert)
         # a size of 0 in the header is no sound to libsndfile, and "to the end" to FFmpeg
         if found is None or found[0].size == 0:
             found = _read_av(path, file, config.sample_rate, seconds, start)
@@ -107,7 +111,12 @@ def read_audio(
 
 
 def _read_soundfile(
-    path: Path, opened: BufferedReader, sample_rate: int, seconds: float, start: float
+    path: Path,
+    opened: BufferedReader,
+    sample_rate: int,
+    seconds: float,
+    start: float,
+    convert: Callable[[Float32, int, int], Float32],
 ) -> tuple[Float32, float] | None:
     """At most a little over `seconds` of the file from second `start` on, and how many seconds of
     it may be a codec's padding; None where libsndfile does not know the format. InputError: the
@@ -130,7 +139,7 @@ def _read_soundfile(
                     f"{path}: cut off: {file.frames / file.samplerate:.2f} s are promised,"
                     f" {len(samples) / file.samplerate:.2f} s are there"
                 )
-            heard = resample(mono(samples.T), file.samplerate, sample_rate)
+            heard = convert(mono(samples.T), file.samplerate, sample_rate)
             return heard, padding / file.samplerate
     except soundfile.LibsndfileError as error:
         if "malformed" in str(error):

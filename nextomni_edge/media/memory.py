@@ -16,6 +16,7 @@ from nextomni_edge.errors import InputError
 from nextomni_edge.media.audio import MAX_CHANNELS, MAX_SOURCE_RATE, max_samples, resample
 from nextomni_edge.media.image import check_pixels, fit
 from nextomni_edge.media.video import sampled
+from nextomni_edge.tokens.resample import resampled
 
 Float32 = NDArray[np.float32]
 Picture = Image.Image | NDArray[np.uint8]
@@ -75,7 +76,8 @@ def given_audio(
     if not np.isfinite(kept).all():
         raise InputError("a sound with samples that are not finite numbers")
     mono = kept if kept.ndim == 1 else kept.mean(axis=1)
-    return resample(mono, rate, config.sample_rate)[:limit]
+    convert = resample if config.codec is None else resampled
+    return convert(mono, rate, config.sample_rate)[:limit]
 
 
 def _fitted(picture: Picture, size: int, fitting: Fitting = "white") -> Float32:

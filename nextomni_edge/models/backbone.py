@@ -23,6 +23,16 @@ class RMSNorm(nn.Module):
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
+class _Unchanged(nn.Module):
+    """In place of a norm that a backbone does not have."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
 def rotary(positions: Tensor, head_dim: int, base: float) -> tuple[Tensor, Tensor]:
     """cos and sin of rotary position embedding (Su et al., arXiv 2104.09864), (B,1,S,head_dim)
     float32, from positions (B,S) int64.
@@ -51,7 +61,8 @@ def causal_mask(rows: int, past: int, device: torch.device) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Grouped-query attention. The caller's past keys and values come before the rows' own."""
+    """Grouped-query attention. The caller's past keys and values come before the rows' own. With
+    `qk_norm` each head's query and key are normalised before they are rotated."""
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
@@ -61,6 +72,9 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(config.hidden_size, cache, bias=config.qkv_bias)
         self.v_proj = nn.Linear(config.hidden_size, cache, bias=config.qkv_bias)
         self.o_proj = nn.Linear(query, config.hidden_size, bias=False)
+        norm = RMSNorm if config.qk_norm else _Unchanged
+        self.q_norm = norm(config.head_dim, config.rms_norm_eps)
+        self.k_norm = norm(config.head_dim, config.rms_norm_eps)
 
     def forward(
         self,
@@ -80,8 +94,8 @@ class Attention(nn.Module):
             ).transpose(1, 2)
 
         query, key, value = (
-            rotate(heads(self.q_proj(x)), *rope),
-            rotate(heads(self.k_proj(x)), *rope),
+            rotate(self.q_norm(heads(self.q_proj(x))), *rope),
+            rotate(self.k_norm(heads(self.k_proj(x))), *rope),
             heads(self.v_proj(x)),
         )
         attended = F.scaled_dot_product_attention(

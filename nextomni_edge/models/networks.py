@@ -16,12 +16,13 @@ from nextomni_edge.formats.tensor_file import FLOATS, all_finite
 from nextomni_edge.models.fudoki import FudokiModel
 from nextomni_edge.models.omni import OmniModel
 from nextomni_edge.models.omnidiffusion import OmniDiffusionModel
+from nextomni_edge.models.omnivoice import OmniVoiceModel
 from nextomni_edge.models.unified import UnifiedModel
 
-Model: TypeAlias = OmniModel | FudokiModel | UnifiedModel | OmniDiffusionModel
+Model: TypeAlias = OmniModel | FudokiModel | UnifiedModel | OmniDiffusionModel | OmniVoiceModel
 NETWORKS: Final[Mapping[str, type[Model]]] = {
     "native": OmniModel, "fudoki": FudokiModel, "unified": UnifiedModel,
-    "omnidiffusion": OmniDiffusionModel,
+    "omnidiffusion": OmniDiffusionModel, "omnivoice": OmniVoiceModel,
 }  # fmt: skip
 
 

@@ -71,8 +71,9 @@ class Sampling(Strict):
     guidance_image: Number | None = None
 
     def settings(self) -> Settings:
-        """The settings that were given."""
-        given = {name: getattr(self, name, None) for name in Settings.__annotations__}
+        """The settings that were given: those above only, as a request's other fields may bear the
+        name of a setting that is none of a stranger's, such as the file of a voice."""
+        given = {name: getattr(self, name) for name in Sampling.model_fields}
         stated = {name: value for name, value in given.items() if value is not None}
         return cast("Settings", stated)
 

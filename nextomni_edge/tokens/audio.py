@@ -72,11 +72,27 @@ def log_mel(waveform: Float32, config: AudioConfig) -> Float32:
 
 def heard(waveform: Float32, config: AudioConfig) -> Float32:
     """What a model's audio encoder reads of a waveform (samples,) at `config.heard.sample_rate`:
-    `log_mel`, or the rows (n,row_size) of a listener. InputError: as `log_mel`, or under 25 ms."""
+    `log_mel`, the rows (n,row_size) of a listener, or the samples (n,token) of a codec's whole
+    tokens. InputError: as `log_mel`, or under 25 ms or a token."""
+    if config.codec is not None:
+        return codec_tokens(waveform, config)
     if config.speech is None:
         return log_mel(waveform, config)
     samples = check_waveform(waveform, config.heard).astype(np.float32)
     return fbank.features(samples, config.speech.listener)
+
+
+def codec_tokens(waveform: Float32, config: AudioConfig) -> Float32:
+    """The samples (n,token) of a codec's whole tokens; what is left over is cut off. InputError: as
+    `log_mel`, or less than one token."""
+    token = config.hop * config.frames_per_token
+    samples = check_waveform(waveform, config).astype(np.float32)
+    if len(samples) < token:
+        raise InputError(
+            f"audio: a sound of {len(samples) / config.sample_rate:.3f} s, expected at least"
+            f" {token / config.sample_rate:.3f} s"
+        )
+    return samples[: len(samples) // token * token].reshape(-1, token)
 
 
 def tokenizer_pieces(

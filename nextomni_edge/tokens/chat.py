@@ -12,7 +12,8 @@ from nextomni_edge.errors import UsageError
 from nextomni_edge.modalities.modality import TEXT
 from nextomni_edge.modalities.table import MODALITIES
 from nextomni_edge.modalities.table import Kind as Kind
-from nextomni_edge.tokens import masked, omnidiffusion
+from nextomni_edge.tokens import masked, omnidiffusion, omnivoice
+from nextomni_edge.tokens.duration import USUAL_TOKENS
 from nextomni_edge.tokens.parts import Part as Part
 from nextomni_edge.tokens.parts import Turn as Turn
 from nextomni_edge.tokens.sequence import Ids, Segment, Sequence
@@ -53,6 +54,8 @@ def conversation(
         raise UsageError("edit: only Lumina-DiMOO draws from a given picture; leave it out")
     if config is not None and config.mixes:
         return omnidiffusion.conversation(tokenizer, list(turns), answer, config)
+    if tokenizer.template == "omnivoice":
+        return omnivoice.conversation(tokenizer, list(turns))
     assert tokenizer.template != "omnidiffusion", "its form needs the config"
     if tokenizer.template in MASKED:
         return masked.conversation(tokenizer, turns, answer, edit)
@@ -128,6 +131,10 @@ def respond(
         units = {TEXT: config.text.block_size, "audio": 1}.get(kind)
         tokens = count * units if length is None and count and units else length
         return omnidiffusion.respond(segments, kind, config, tokenizer, tokens, size)
+    if config.speaks_only:
+        if size is not None or length is not None:
+            raise UsageError("size and length: this model answers in sound; leave them out")
+        return omnivoice.respond(segments, kind, config, count or USUAL_TOKENS)
     if tokenizer.template in MASKED:
         tokens = (count or 1) * config.text.block_size if length is None else length
         return masked.respond(segments, kind, config, tokenizer, tokens, size)
@@ -161,7 +168,9 @@ def _left_on_canvas(canvas: int, prompt: int) -> int:
 
 def embedding_sequence(tokenizer: TextTokenizer, part: Part, config: ModelConfig) -> Sequence:
     """A part and <EOS>. The backbone's hidden state at the last row is the part's embedding (METHOD
-    4)."""
+    4). UsageError: the model has none."""
+    if config.speaks_only:
+        raise UsageError("this model speaks, and has no embeddings of texts and media")
     if config.mixes:
         return Sequence(omnidiffusion.alone(tokenizer, part, config))
     if not isinstance(part.value, str) and part.value.ndim == 3 and part.kind == "image":

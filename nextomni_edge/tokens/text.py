@@ -56,6 +56,13 @@ class SpecialTokens:
     answer_end: int = ABSENT
     dropped: int = ABSENT  # in place of a condition
     newline: int = ABSENT  # behind each row of an image
+    denoise: int = ABSENT  # OmniVoice: before a prompt with a voice that may be noisy
+    language_start: int = ABSENT
+    language_end: int = ABSENT
+    design_start: int = ABSENT
+    design_end: int = ABSENT
+    text_start: int = ABSENT
+    text_end: int = ABSENT
     more: tuple[tuple[str, int], ...] = ()
 
     @property
@@ -82,8 +89,9 @@ class SpecialTokens:
         return tuple(known.get(name, ABSENT) for name in MODALITIES[modality].markers)
 
     def has(self, modality: str) -> bool:
-        """Whether the format can hold a modality; text always."""
-        return ABSENT not in self.around(modality)
+        """Whether the format can hold a modality; text always, and a voice without markers."""
+        bare = modality == "audio" and self.text_start != ABSENT
+        return bare or ABSENT not in self.around(modality)
 
 
 # How special tokens are spelled in tokenizer.json, by template.
@@ -119,6 +127,12 @@ DREAM: Final = {
     "pad": "<|endoftext|>", "eos": "<|endoftext|>", "mask": "<|mask|>", "null": "<|mask|>",
     "im_start": "<|im_start|>", "im_end": "<|im_end|>",
 }  # fmt: skip
+OMNIVOICE: Final = {
+    "pad": "<|endoftext|>", "eos": "<|endoftext|>", "null": "<|endoftext|>",
+    "denoise": "<|denoise|>", "language_start": "<|lang_start|>", "language_end": "<|lang_end|>",
+    "design_start": "<|instruct_start|>", "design_end": "<|instruct_end|>",
+    "text_start": "<|text_start|>", "text_end": "<|text_end|>",
+}  # fmt: skip
 OMNIDIFFUSION: Final = DREAM | {
     "image_start": "<|begin_of_image|>", "image_end": "<|end_of_image|>",
     "audio_start": "<|begin_of_audio|>", "audio_end": "<|end_of_audio|>",
@@ -126,7 +140,7 @@ OMNIDIFFUSION: Final = DREAM | {
 SPELLINGS: Final = {
     "chatml": CHATML, "deepseek": DEEPSEEK,
     "llada": LLADA, "mmada": MMADA, "lumina": LUMINA, "dream": DREAM,
-    "omnidiffusion": OMNIDIFFUSION,
+    "omnidiffusion": OMNIDIFFUSION, "omnivoice": OMNIVOICE,
 }  # fmt: skip
 MASKED: Final = ("llada", "mmada", "lumina", "dream", "omnidiffusion")
 

@@ -85,9 +85,10 @@ def draw(
             ComponentName.IMAGE_HEAD,
             ComponentName.IMAGE_DECODER,
         )
-        return generator.integers(
-            0, (config.image if image else config.audio).codebook.entries, shape
-        )
+        entries = (config.image if image else config.audio).codebook.entries
+        if component == ComponentName.AUDIO_DECODER and config.audio.codec is not None:
+            entries = config.audio.codec.entries  # the mask has no sound
+        return generator.integers(0, entries, shape)
     if tensor.name == Wire.POSITIONS:
         past = sizes.get("past", 0)
         return np.broadcast_to(np.arange(past, past + sizes["rows"]), shape).copy()
@@ -109,6 +110,8 @@ def draw(
         return generator.random(shape, np.float32)
     if tensor.name == Wire.SINES:
         return generator.uniform(-0.1, 0.1, shape).astype(np.float32)
+    if tensor.name == Wire.WAVEFORM:
+        return generator.uniform(-0.5, 0.5, shape).astype(np.float32)
     if tensor.name == Wire.PIXELS:
         return generator.uniform(-1.0, 1.0, shape).astype(np.float32)
     if tensor.name == Wire.LOG_MEL:

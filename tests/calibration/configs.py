@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from nextomni_edge.calibration.recipes.config import Int4, QuantConfig, recipe
 
 CONFIGS: dict[str, QuantConfig] = {
@@ -11,3 +13,9 @@ CONFIGS: dict[str, QuantConfig] = {
         block_size=64, symmetric=False, table_bits=8, head_bits=32, skip=("audio_decoder",)
     ),
 }
+# the third form takes as long as the others
+EACH = [
+    "int8",
+    "int4",
+    pytest.param("int4-asymmetric", marks=pytest.mark.slow),
+]

@@ -22,14 +22,14 @@ from nextomni_edge.errors import GateError, InputError, UsageError
 from nextomni_edge.export import export_bundle
 from nextomni_edge.tasks import PLANS
 from nextomni_edge.verify import VerificationError, replay, verify
-from tests.calibration.configs import CONFIGS
+from tests.calibration.configs import CONFIGS, EACH
 from tests.tiny import tiny_config, tiny_model
 from tests.verify import tamper
 
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
-@pytest.fixture(scope="session", params=CONFIGS)
+@pytest.fixture(scope="session", params=EACH)
 def quantised(request: pytest.FixtureRequest, tiny_bundle: Path, made_once: MadeOnce) -> Path:
     name: str = request.param
     return made_once(

@@ -20,6 +20,7 @@ from transformers import (
     LlamaModel,
     Qwen2Config,
     Qwen2Model,
+    Qwen3Config,
     SiglipVisionConfig,
     SiglipVisionModel,
     WhisperConfig,
@@ -36,7 +37,7 @@ from tests.tiny import tiny_config
 
 pytestmark = pytest.mark.usefixtures("within_bounds")
 
-LANGUAGES = {"qwen2": Qwen2Config, "llama": LlamaConfig}
+LANGUAGES = {"qwen2": Qwen2Config, "qwen3": Qwen3Config, "llama": LlamaConfig}
 
 
 def source(folder: Path, config: dict[str, Any]) -> Source:
@@ -68,7 +69,7 @@ LANGUAGE_KEYS: dict[str, st.SearchStrategy[Any]] = {
 
 
 @given(
-    kind=st.sampled_from(["qwen2", "llama"]),
+    kind=st.sampled_from(["qwen2", "qwen3", "llama"]),
     config=st.fixed_dictionaries({}, optional=LANGUAGE_KEYS),
 )
 @settings(
@@ -91,6 +92,7 @@ def test_a_language_model_s_config_means_what_transformers_takes_it_for(
         "qkv_bias": kind == "qwen2",
         "rope_base": oracle.rope_parameters["rope_theta"] if five else oracle.rope_theta,
         "max_positions": oracle.max_position_embeddings,
+        **({"head_size": oracle.head_dim, "qk_norm": True} if kind == "qwen3" else {}),
     }
 
 
@@ -105,11 +107,15 @@ def test_a_language_model_s_config_means_what_transformers_takes_it_for(
             Qwen2Config(),
         ),
         (
+            {key: value for key, value in llama.DEFAULTS["qwen3"].items() if key != "rope_theta"},
+            Qwen3Config(),
+        ),
+        (
             {key: value for key, value in llama.DEFAULTS["llama"].items() if key != "rope_theta"},
             LlamaConfig(),
         ),
     ],
-    ids=["clip", "siglip", "whisper", "qwen2", "llama"],
+    ids=["clip", "siglip", "whisper", "qwen2", "qwen3", "llama"],
 )
 def test_the_defaults_are_those_of_transformers_classes(ours: dict[str, Any], oracle: Any) -> None:
     assert {key: getattr(oracle, key) for key in ours} == dict(ours)
@@ -166,8 +172,16 @@ BAD_LANGUAGE: list[tuple[str, object]] = [
 ]
 
 
-@pytest.mark.parametrize("kind", LANGUAGES)
-@pytest.mark.parametrize(("key", "value"), BAD_LANGUAGE, ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize(
+    ("kind", "key", "value"),
+    [
+        (kind, key, value)
+        for kind in LANGUAGES
+        for key, value in BAD_LANGUAGE
+        if (kind, key) != ("qwen3", "head_dim")  # a size of its own
+    ],
+    ids=lambda value: str(value)[:30],
+)
 def test_a_language_model_s_key_that_would_change_results_is_refused_by_name(
     tmp_path: Path, kind: str, key: str, value: object
 ) -> None:

@@ -105,6 +105,17 @@ def sounds(workspace: Path) -> Path:
     return masked_models(workspace)
 
 
+def voice(workspace: Path) -> Path:
+    """A small OmniVoice under its own name, and a clip."""
+    import soundfile
+
+    from tests.published import omnivoice_checkpoint as checkpoint
+
+    checkpoint.write(workspace / "OmniVoice", "few")
+    soundfile.write(workspace / "voice.wav", checkpoint.clip(), 44_100)
+    return workspace
+
+
 def room(workspace: Path) -> Path:
     """A picture to be painted in, next to the small checkpoints."""
     from PIL import Image
@@ -214,6 +225,7 @@ WAYS: Final[dict[tuple[str, str], Way]] = {
         before="test -d omni || nextomni-edge import Omni-Diffusion -o omni\n",
         slow=True,
     ),
+    ("published", "Needs OmniVoice's weights, and a clip of a voice"): Way(voice, slow=True),
     ("quality", "Needs qemu-user, and minutes"): Way(
         before=OWN_BUNDLE,
         instead={".venv/bin/python": sys.executable},

@@ -24,7 +24,13 @@ def to_nan(values: NDArray[Any]) -> None:
     values.reshape(-1)[0] = np.nan
 
 
-@pytest.mark.parametrize("component", COMPONENTS)
+@pytest.mark.parametrize(
+    "component",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name not in ("backbone", "image_decoder")))
+        for name in COMPONENTS
+    ],
+)
 def test_a_sound_component_has_no_divergence(
     tiny_bundle: Path, tiny_checkpoint: Path, component: str
 ) -> None:

@@ -25,7 +25,6 @@ from nextomni_edge.bundle.quantised import (  # noqa: E402
     stored_layers,
 )
 from nextomni_edge.calibration import quantize  # noqa: E402
-from nextomni_edge.calibration.recipes.config import Int4, QuantConfig, recipe  # noqa: E402
 from nextomni_edge.errors import GateError, InputError, UsageError  # noqa: E402
 from nextomni_edge.export import CoreMlOptions, export_bundle  # noqa: E402
 from nextomni_edge.export.coreml import write_component  # noqa: E402
@@ -36,21 +35,15 @@ from nextomni_edge.runtimes.coreml.compression import constexpr_blockwise_shift_
 from nextomni_edge.runtimes.coreml.runtime import CoreMlRuntime  # noqa: E402
 from nextomni_edge.verify import verify  # noqa: E402
 from nextomni_edge.verify.coreml_weights import package_weights  # noqa: E402
+from tests.calibration.configs import CONFIGS, EACH  # noqa: E402
 from tests.tiny import tiny_config, tiny_model  # noqa: E402
 
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
-CONFIGS: dict[str, QuantConfig] = {
-    "int8": recipe("int8-dynamic"),
-    "int4": recipe("int4-rtn"),
-    "int4-asymmetric": Int4(
-        block_size=64, symmetric=False, table_bits=8, head_bits=32, skip=("audio_decoder",)
-    ),
-}
 PARTS = ["embed_text", "image_head"]
 RNG = np.random.default_rng(0)
 
 
-@pytest.fixture(scope="session", params=CONFIGS)
+@pytest.fixture(scope="session", params=EACH)
 def like(request: pytest.FixtureRequest, tiny_bundle: Path, made_once: MadeOnce) -> Path:
     name: str = request.param
     return made_once(

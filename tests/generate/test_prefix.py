@@ -92,8 +92,16 @@ def test_keeping_the_prompt_changes_no_token(
     assert fewer.forwards == meter.forwards
 
 
-@pytest.mark.parametrize("cache", CACHES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "cache"),
+    [
+        pytest.param(
+            kind, cache, marks=[pytest.mark.slow] * (kind != "image" and cache != "prefix")
+        )
+        for kind in KINDS
+        for cache in CACHES
+    ],
+)
 def test_a_batch_of_different_lengths_is_its_requests_one_by_one(
     model: EdgeModel, kind: Kind, cache: str
 ) -> None:

@@ -19,6 +19,8 @@ from transformers import (
     PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
     SiglipVisionConfig,
     SiglipVisionModel,
     WhisperConfig,
@@ -63,6 +65,7 @@ def causal_logits(model: OmniModel, tokens: torch.Tensor) -> torch.Tensor:
             "qwen2",
             lambda: Qwen2ForCausalLM(Qwen2Config(**LANGUAGE | {"tie_word_embeddings": True})),
         ),
+        ("qwen3", lambda: Qwen3ForCausalLM(Qwen3Config(**LANGUAGE | {"head_dim": 24}))),
         ("llama", lambda: LlamaForCausalLM(LlamaConfig(**LANGUAGE))),
         (
             "llama",
@@ -71,7 +74,7 @@ def causal_logits(model: OmniModel, tokens: torch.Tensor) -> torch.Tensor:
             ),
         ),
     ],
-    ids=["qwen2", "qwen2-tied", "llama", "llama-mha"],
+    ids=["qwen2", "qwen2-tied", "qwen3", "llama", "llama-mha"],
 )
 @torch.no_grad()
 def test_a_language_model_with_its_causal_mask_on(

@@ -19,7 +19,7 @@ from nextomni_edge.tasks import PLANS
 from nextomni_edge.verify import verify
 from nextomni_edge.verify.comparison import INT8_LIMIT, LIMIT
 from nextomni_edge.verify.replay import replay
-from tests.calibration.configs import CONFIGS
+from tests.calibration.configs import EACH
 
 pytest.importorskip("openvino", reason="the OpenVINO runtime needs openvino")
 
@@ -27,7 +27,7 @@ Variant = Callable[[str], Path]
 ON_OPENVINO = Execution("openvino")
 
 
-@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("config", EACH)
 def test_every_component_and_task_is_within_its_tolerance_of_pytorch(
     variant: Variant, tiny_checkpoint: Path, config: str
 ) -> None:
@@ -41,7 +41,7 @@ def test_every_component_and_task_is_within_its_tolerance_of_pytorch(
     )
 
 
-@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("config", EACH)
 def test_what_rounds_nothing_is_what_onnx_runtime_gives(variant: Variant, config: str) -> None:
     """A table of 4-bit blocks, with zero points too, and 8-bit rows."""
     bundle = Bundle.open(variant(config))

@@ -1,5 +1,5 @@
-"""LLaMA- and Qwen2-type language models as `transformers` names them (the two differ in the bias of
-q, k and v)."""
+"""LLaMA-, Qwen2- and Qwen3-type language models as `transformers` names them. Qwen2 has biases of
+q, k and v; Qwen3 has norms of q and k, and a head size of its own."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ LAYER = (
     "self_attn.v_proj.weight", "self_attn.o_proj.weight", "post_attention_layernorm.weight",
     "mlp.gate_proj.weight", "mlp.up_proj.weight", "mlp.down_proj.weight",
 )  # fmt: skip
+NORMS = ("self_attn.q_norm.weight", "self_attn.k_norm.weight")
 BIASES = ("self_attn.q_proj.bias", "self_attn.k_proj.bias", "self_attn.v_proj.bias")
 
 
@@ -28,6 +29,10 @@ DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "qwen2": {
         **SHARED, "intermediate_size": 22016, "vocab_size": 151936,
         "max_position_embeddings": 32768,
+    },
+    "qwen3": {
+        **SHARED, "intermediate_size": 22016, "vocab_size": 151936,
+        "max_position_embeddings": 32768, "head_dim": 128,
     },
     "llama": {
         **SHARED, "intermediate_size": 11008, "vocab_size": 32000, "max_position_embeddings": 2048,
@@ -55,19 +60,20 @@ def backbone_config(
     source: Source, section: Mapping[str, Any], kind: str, unread: Collection[str] = ()
 ) -> dict[str, Any]:
     """Our `backbone` section; what the file leaves out has the default of `transformers`' class of
-    this kind, "qwen2" or "llama". `unread`: keys that the layout reads elsewhere or need not."""
+    this kind, "qwen2", "qwen3" or "llama". `unread`: keys that the layout reads elsewhere or need
+    not."""
     where = source.path / "config.json"
     check_keys(where, section, READ, FIXED, unread)
     given = present(section, DEFAULTS[kind])
     _check_windows(where, section, given, kind)
     hidden, heads = source.size(given, "hidden_size"), source.size(given, "num_attention_heads")
-    if given.get("head_dim", hidden // heads) != hidden // heads:
+    own = source.size(given, "head_dim", hidden // heads)
+    if own != hidden // heads and kind != "qwen3":
         raise InputError(
-            f"{where}: head_dim is {str(given['head_dim'])[:40]}, expected hidden_size / heads,"
-            f" {hidden // heads}"
+            f"{where}: head_dim is {own}, expected hidden_size / heads, {hidden // heads}"
         )
-    # absent it is 32 in Qwen2's class; null is the number of query heads in both
-    kv_heads = 32 if kind == "qwen2" and "num_key_value_heads" not in section else heads
+    # absent it is 32 in Qwen's classes; null is the number of query heads in all
+    kv_heads = 32 if kind != "llama" and "num_key_value_heads" not in section else heads
     return {
         "hidden_size": hidden,
         "layers": source.size(given, "num_hidden_layers"),
@@ -78,6 +84,7 @@ def backbone_config(
         "qkv_bias": kind == "qwen2",
         "rope_base": _rope_base(source, section, given),
         "max_positions": source.size(given, "max_position_embeddings"),
+        **({"head_size": own, "qk_norm": True} if kind == "qwen3" else {}),
     }
 
 
@@ -115,11 +122,12 @@ def _check_windows(
         raise InputError(
             f"{where}: layer_types has layers that are not full_attention, which is not supported"
         )
-    on = given.get("use_sliding_window", kind != "qwen2")
-    window = section.get("sliding_window", 4096 if kind == "qwen2" else None)
+    qwen = kind != "llama"
+    on = given.get("use_sliding_window", not qwen)
+    window = section.get("sliding_window", 4096 if qwen else None)
     if not on or window is None or types is not None:
         return
-    first = given.get("max_window_layers", 28) if kind == "qwen2" else 0
+    first = given.get("max_window_layers", 28) if qwen else 0
     if not isinstance(first, int) or first < given["num_hidden_layers"]:
         raise InputError(
             f"{where}: sliding_window is {str(window)[:40]}, and attention to a window is not"
@@ -127,12 +135,14 @@ def _check_windows(
         )
 
 
-def backbone_tensors(layers: int, prefix: str, qkv_bias: bool) -> dict[str, tuple[str | None, ...]]:
+def backbone_tensors(
+    layers: int, prefix: str, qkv_bias: bool, qk_norm: bool = False
+) -> dict[str, tuple[str | None, ...]]:
     """The names of `models.backbone.Backbone`, which are those of `transformers` below `prefix`."""
     names = [
         f"layers.{index}.{name}"
         for index in range(layers)
-        for name in (*LAYER, *(BIASES if qkv_bias else ()))
+        for name in (*LAYER, *(BIASES if qkv_bias else ()), *(NORMS if qk_norm else ()))
     ]
     return {f"backbone.{name}": (prefix + name,) for name in (*names, "norm.weight")}
 
@@ -147,7 +157,7 @@ def _plan(source: Source, kind: str) -> Plan:
     given = present(source.config, DEFAULTS[kind])
     base = "embed_tokens.weight" in source.tensors
     prefix, tied = "" if base else "model.", bool(given["tie_word_embeddings"])
-    tensors = backbone_tensors(config["layers"], prefix, config["qkv_bias"])
+    tensors = backbone_tensors(config["layers"], prefix, config["qkv_bias"], kind == "qwen3")
     tensors["embed_text.weight"] = (f"{prefix}embed_tokens.weight",)
     if not tied and not base:
         tensors["text_head.weight"] = ("lm_head.weight",)
@@ -167,4 +177,5 @@ def _of_type(name: str) -> Any:
 
 
 QWEN2 = Layout("qwen2", _of_type("qwen2"), lambda source: _plan(source, "qwen2"))
+QWEN3 = Layout("qwen3", _of_type("qwen3"), lambda source: _plan(source, "qwen3"))
 LLAMA = Layout("llama", _of_type("llama"), lambda source: _plan(source, "llama"))

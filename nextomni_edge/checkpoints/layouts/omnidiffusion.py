@@ -15,11 +15,12 @@ from nextomni_edge.checkpoints.layouts.image_tokenizers import Codec, Names, ima
 from nextomni_edge.checkpoints.layouts.llama import backbone_config, backbone_tensors
 from nextomni_edge.checkpoints.layouts.speech import code_entries, listener, speech_tokenizer
 from nextomni_edge.checkpoints.layouts.speech_decoder import speech_decoder
-from nextomni_edge.checkpoints.source import PART_FOLDERS, Layout, Plan, Source
+from nextomni_edge.checkpoints.source import IMAGE_TOKENIZER, PART_FOLDERS, Layout, Plan, Source
 from nextomni_edge.errors import InputError
 
 TOP_P: Final = 0.9
 Settings = Mapping[str, Any]
+PARTS: Final = (IMAGE_TOKENIZER, "sensevoice", "speech_tokenizer", "speech_decoder")
 PART_OF: Final = {"image": "image tokenizer", "audio": "speech tokenizer"}
 # sides in pixels of a given picture and of a drawn one, where config.json has no key of that name;
 # the published one has neither, as the authors' script holds both numbers
@@ -101,7 +102,7 @@ class _Speech:
 def _parts(source: Source) -> tuple[Codec, _Speech, dict[str, NDArray[Any]], int]:
     """The image tokenizer, what hears, what speaks, and the number of speech codes. InputError:
     names every part that is missing."""
-    if missing := source.missing_parts(PART_FOLDERS):
+    if missing := source.missing_parts(PARTS):
         wanted = ", ".join(f"{name} ({PART_FOLDERS[name][0]})" for name in missing)
         raise InputError(
             f"{source.path}: no folder of {wanted}: put it there, or name each with --part"

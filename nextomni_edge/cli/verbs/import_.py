@@ -26,7 +26,10 @@ from nextomni_edge.files import check_output
     default="auto",
     show_default=True,
     metavar="NAME",
-    help="fudoki, llada, dream, omnidiffusion, qwen2, llama, clip, siglip, whisper, native.",
+    help=(
+        "fudoki, llada, dream, omnidiffusion, omnivoice, qwen2, qwen3, llama, clip, siglip,"
+        " whisper, native."
+    ),
 )
 @click.option(
     "--copy",
@@ -49,7 +52,7 @@ from nextomni_edge.files import check_output
     metavar="NAME=FOLDER",
     help=(
         "Of Omni-Diffusion, where they are published apart: image_tokenizer, sensevoice,"
-        " speech_tokenizer, speech_decoder."
+        " speech_tokenizer, speech_decoder. Of OmniVoice: audio_tokenizer."
     ),
 )
 @click.option(
@@ -73,8 +76,8 @@ def import_(
     recorded.
 
     Nothing is loaded and no code of SOURCE is run: the directory holds a config, and the names of
-    SOURCE's tensors with the digests of its files. The layouts qwen2, llama, clip, siglip and
-    whisper make a part of a model, for `train --init`.
+    SOURCE's tensors with the digests of its files. The layouts qwen2, qwen3, llama, clip, siglip
+    and whisper make a part of a model, for `train --init`.
     """
     check_output(output, overwrite)
     with needs_extra("train", "torch"):

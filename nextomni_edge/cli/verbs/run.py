@@ -98,7 +98,7 @@ class Wanted:
     def _check_stdout(self, kind: Kind, as_json: bool) -> None:
         if as_json:
             raise UsageError("-o - and --json both write to standard output; leave one out")
-        if self.stream and kind != "text":
+        if self.stream and kind == "image":
             raise UsageError("--stream writes a film: name a file, such as -o film.gif")
         check_stdout()
         if kind != "text" and sys.stdout.isatty():
@@ -149,7 +149,10 @@ class Wanted:
 @the_answer(
     "--stream",
     is_flag=True,
-    help="Show the answer as it forms: text on stderr, a picture as a film (-o FILE.gif).",
+    help=(
+        "Show the answer as it forms: text on stderr, a picture as a film (-o FILE.gif), speech by"
+        " sentences (-o - to a player)."
+    ),
 )
 @the_answer(
     "--save-trace",
@@ -185,6 +188,7 @@ def run(
     nextomni-edge run BUNDLE --audio rocket.wav -o rocket.png --scale 8
     nextomni-edge run BUNDLE --text "a red rocket" --to image --stream -o film.gif
     nextomni-edge run variants.json --variant fastest --text "a rocket" -o a.png
+    nextomni-edge run BUNDLE --text "Hello." --to audio --stream -o - | play -
     """
     from nextomni_edge.api.prompt import turn_of
 
@@ -204,7 +208,13 @@ def run(
     model = load_model(console, bundle, execution, trust)
     (asked,) = turns(model.edge)
     loaded = time.monotonic()
-    answer = answer_and_write(console, model, asked.parts, request, wanted)
+    if stream and kind == "audio":
+        from nextomni_edge.cli.spoken import speak
+
+        speak(console, model, asked.parts, request, wanted.file)
+        answer = None
+    else:
+        answer = answer_and_write(console, model, asked.parts, request, wanted)
     seconds = {"load_seconds": loaded - started, "seconds": time.monotonic() - loaded}
     tell(console, model, request, answer, output, seconds)
 
@@ -213,7 +223,7 @@ def tell(
     console: Console,
     model: Model,
     request: Request,
-    answer: Answer,
+    answer: Answer | None,
     output: Path | None,
     seconds: dict[str, float],
 ) -> None:
@@ -225,7 +235,7 @@ def tell(
         f" {providers}",
         level=1,
     )
-    text = answer.text if request.kind == "text" else None
+    text = answer.text if answer and request.kind == "text" else None
     if output == STDOUT or not (console.as_json or output or (text or "").strip()):
         return
     result = {
@@ -236,7 +246,7 @@ def tell(
         "provider": providers,
         **{name: round(value, 3) for name, value in seconds.items()},
     }
-    console.result(result, str(output) if output else answer.text)
+    console.result(result, str(output) if output else text or "")
 
 
 def answer_and_write(
