@@ -120,9 +120,10 @@ $(FLOORS)/%/.installed: pyproject.toml tests/floors.py $(STAMP)
 # a wheel, whose one file in optimum's namespace adds our commands to optimum-cli.
 OPTIMUM := build/optimum
 test-optimum: $(OPTIMUM)/.installed
+	$(OPTIMUM)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --force-reinstall .
 	$(OPTIMUM)/bin/python -m pytest -q --timeout 1200 -p no:cacheprovider tests/optimum
 
-$(OPTIMUM)/.installed: pyproject.toml $(shell find nextomni_edge/ export/ runtimes/ calibration/ optimum/ -name '*.py')
+$(OPTIMUM)/.installed: pyproject.toml
 	$(PYTHON) -m venv --clear $(OPTIMUM)
 	$(OPTIMUM)/bin/python -m pip install --disable-pip-version-check --retries 10 --quiet torch==2.13.0
 	$(OPTIMUM)/bin/python -m pip install --disable-pip-version-check --retries 10 --quiet '.[cpu,export]' 'optimum>=2.1' \
