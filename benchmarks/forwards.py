@@ -29,8 +29,13 @@ import measures  # noqa: E402  (the example's modules import each other by bare 
 from demo_bundle import BUNDLE, ensure_bundle  # noqa: E402
 from judges import JUDGES, Panel  # noqa: E402
 from measures import MEASURES, Exam, Outcome, wilson  # noqa: E402
+from prompts import (  # noqa: E402
+    GENERATION_VOICES,
+    WHAT_IS_THIS,
+    draw_prompt,
+    say_prompt,
+)
 from samples import heldout, trained, trained_pairs  # noqa: E402
-from tasks import GENERATION_VOICES, WHAT_IS_THIS, draw_prompt, say_prompt  # noqa: E402
 
 from nextomni_edge.bundle import Bundle, bundle_identity  # noqa: E402
 from nextomni_edge.files import atomic_write  # noqa: E402

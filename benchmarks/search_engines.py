@@ -7,7 +7,7 @@ the 10 nearest by brute force in numpy that an engine finds. The engines are ask
 query, so that what else runs disturbs all alike; `processor_ms` is what the query itself computes.
 
     pip install 'nextomni-edge[search]' lancedb
-    python benchmarks/search_engines.py -o benchmarks/search_engines.json
+    python benchmarks/search_engines.py
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def measured(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/search_engines.json"))
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--width", type=int, default=192)
     parser.add_argument("--queries", type=int, default=100)

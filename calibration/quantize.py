@@ -23,7 +23,13 @@ from nextomni_edge.calibration.job import SHARE, Entries, Job, Progress, externa
 from nextomni_edge.calibration.recipes.config import Mixed, QuantConfig, check_skip, to_json
 from nextomni_edge.calibration.recipes.handlers import decide
 from nextomni_edge.calibration.recipes.mixed import solve
-from nextomni_edge.calibration.report.divergence import Divergence, held_out, moments
+from nextomni_edge.calibration.report.divergence import (
+    Cost,
+    Divergence,
+    Gate,
+    held_out,
+    moments,
+)
 from nextomni_edge.calibration.rewrite import read_back
 from nextomni_edge.calibration.workspace import Workspace
 from nextomni_edge.errors import GateError, InputError, NextOmniError, UsageError
@@ -36,7 +42,7 @@ class QuantReport:
     """What was made.
 
     Bytes of every file of the parent and of the bundle; per component, the bytes of its graph and
-    weights before and after. Each layer's decision by its name. The divergence from the parent
+    weights before and after. Each layer's decision by its name. What it costs against the parent
     (None: there is nothing to measure it on), and whether the calibration held random numbers.
     """
 
@@ -45,8 +51,18 @@ class QuantReport:
     bytes: int
     components: dict[str, tuple[int, int]] = field(default_factory=dict)
     decisions: dict[str, Decision] = field(default_factory=dict)
-    divergence: float | None = None
+    cost: Cost | None = None
     random_calibration: bool = False
+
+    @property
+    def divergence(self) -> float | None:
+        """KL(parent ‖ variant) in nats per draw."""
+        return self.cost.kl if self.cost else None
+
+    @property
+    def flips(self) -> float | None:
+        """The share of draws whose likeliest symbol is another than the parent's."""
+        return self.cost.flips if self.cost else None
 
 
 def quantize(
@@ -59,6 +75,7 @@ def quantize(
     overwrite: bool = False,
     resume: bool = True,
     progress: Progress | None = None,
+    max_flips: float | None = None,
 ) -> QuantReport:
     """Write a bundle with its weights as integers, one weight in memory at a time, and measure its
     divergence from the parent. PyTorch is not needed.
@@ -66,8 +83,9 @@ def quantize(
     bundle: the parent, a bundle of ONNX graphs that is not quantised. out: the bundle to write; it
     appears whole or not at all. config: the recipe, as `calibration.recipes.config.recipe` names
     it. calibration: what `calibrate` wrote from the parent, for recipes that look at inputs.
-    max_kl: the gate, the largest divergence KL(parent ‖ variant) in nats per draw. keep: write the
-    bundle even where the gate is not met. overwrite: replace a bundle at `out`. resume: continue a
+    max_kl, max_flips: the gate, the largest divergence KL(parent ‖ variant) in nats per draw, and
+    the largest share of draws whose likeliest symbol changes. keep: write the bundle even where the
+    gate is not met. overwrite: replace a bundle at `out`. resume: continue a
     run that was killed, with the same bytes as a result. progress: called with what is being done
     and the share of it, 0 to 1.
 
@@ -83,6 +101,7 @@ def quantize(
     bundle, out = Path(bundle), Path(out)
     calibration = None if calibration is None else Path(calibration)
     check_skip(config.skip)
+    gate = Gate(max_kl, max_flips)
     parent = _quantisable(bundle)
     samples = None if calibration is None else CalibrationSet.open(calibration).require(parent)
     key = {
@@ -94,14 +113,14 @@ def quantize(
         workspace = Workspace(Path(out), key, resume)
         try:
             report = _write(
-                Job(parent, config, samples, workspace, progress or _silent), writer, max_kl, keep
+                Job(parent, config, samples, workspace, progress or _silent), writer, gate, keep
             )
         except NextOmniError:
             workspace.remove()
             raise
     workspace.remove()
-    if not _met(report.divergence, max_kl):
-        raise GateError(f"{_missed(report.divergence, max_kl)}; {out} was kept, as was asked")
+    if report.cost is not None and (missed := gate.missed(report.cost)):
+        raise GateError(f"{'; '.join(missed)}; {out} was kept, as was asked")
     return dataclasses.replace(report, out=out)
 
 
@@ -125,23 +144,18 @@ def _silent(_: str, __: float) -> None:
     pass
 
 
-def _met(divergence: float | None, max_kl: float | None) -> bool:
-    """Check the gate. NaN fails it."""
-    return max_kl is None or (divergence is not None and divergence <= max_kl)
+def _told(gate: Gate, cost: Cost | None) -> dict[str, object]:
+    """What the manifest keeps of the gate."""
+    told: dict[str, object] = {"divergence": cost.kl if cost else None, "max_kl": gate.max_kl}
+    told |= {"flips": cost.flips if cost else None, "max_flips": gate.max_flips}
+    return told | {"met": cost is None or not gate.missed(cost)}
 
 
-def _missed(divergence: float | None, max_kl: float | None) -> str:
-    return (
-        f"the divergence from the parent is {divergence:.3g} nats per draw, at most {max_kl:.3g} is"
-        " allowed"
-    )
-
-
-def _write(job: Job, writer: BundleWriter, max_kl: float | None, keep: bool) -> QuantReport:
+def _write(job: Job, writer: BundleWriter, gate: Gate, keep: bool) -> QuantReport:
     parent = job.parent
     whole = EdgeModel.from_bundle(parent)
     measured = held_out(parent, job.calibration)
-    if not measured and (max_kl is not None or isinstance(job.config, Mixed)):
+    if not measured and (gate or isinstance(job.config, Mixed)):
         raise UsageError(
             f"{parent.path} has no whole generation in a golden trace to measure on; give a"
             " calibration set"
@@ -164,11 +178,10 @@ def _write(job: Job, writer: BundleWriter, max_kl: float | None, keep: bool) -> 
     write_graphs(job, writer, entries)
     made = writer.finish(parent.config, parent.manifest.tokenizer, parent.manifest.metric_tables)
     cost = divergence.of(EdgeModel.from_bundle(made)) if measured else None
-    if not keep and not _met(cost, max_kl):
-        raise GateError(f"{_missed(cost, max_kl)}; nothing was kept")
-    made = _finish(
-        job, writer, made, {"divergence": cost, "max_kl": max_kl, "met": _met(cost, max_kl)}
-    )
+    missed = gate.missed(cost) if cost is not None else []
+    if missed and not keep:
+        raise GateError(f"{'; '.join(missed)}; nothing was kept")
+    made = _finish(job, writer, made, _told(gate, cost))
     budget = job.config.budget_bytes if isinstance(job.config, Mixed) else None
     if budget is not None and total_bytes(made) > budget:
         raise GateError(

@@ -78,6 +78,7 @@ def quantize(
     *,
     calibration: StrPath | None = None,
     max_kl: float | None = None,
+    max_flips: float | None = None,
     keep: bool = False,
     overwrite: bool = False,
     resume: bool = True,
@@ -88,10 +89,12 @@ def quantize(
     recipe: a recipe's name, such as "int8-dynamic" or "int4", or one of the configurations of
     `nextomni_edge.calibration.recipes.config`. calibration: a set that `nextomni-edge calibrate`
     collected, for the recipes that need one. max_kl: the most that the bundle may diverge from its
-    parent, in nats per draw. progress: called with (what is being done, the share done).
+    parent, in nats per draw. max_flips: the largest share of draws whose likeliest symbol may
+    change. progress: called with (what is being done, the share done).
 
-    GateError: `max_kl` is not met; nothing is kept, unless `keep`. UsageError: `out` exists without
-    `overwrite`, or an unknown recipe. MissingRuntimeError: the extra `quantize` is not installed.
+    GateError: `max_kl` or `max_flips` is not met; nothing is kept, unless `keep`. UsageError: `out`
+    exists without `overwrite`, or an unknown recipe. MissingRuntimeError: the extra `quantize` is
+    not installed.
     """
     from pathlib import Path
 
@@ -110,6 +113,7 @@ def quantize(
         overwrite,
         resume,
         progress,
+        max_flips,
     )
 
 

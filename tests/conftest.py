@@ -193,7 +193,7 @@ def package_sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what is packaged: a build writes next to its sources."""
     copy = tmp_path_factory.mktemp("sources")
     command = ["git", "ls-files", "-co", "--exclude-standard", "--"]
-    command += [PACKAGE, "calibration", "export", "runtimes", "pyproject.toml"]
+    command += [PACKAGE, "calibration", "export", "optimum", "runtimes", "pyproject.toml"]
     command += ["README.md", "LICENSE", "NOTICE"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     for name in listed.stdout.splitlines():

@@ -25,6 +25,7 @@ EXTRAS: Final = (
     "openvino",
     "heif",
     "hub",
+    "search",
     "serve",
     "sign",
 )

@@ -11,11 +11,17 @@ from pathlib import Path
 
 from tests.sources import MODULES, PACKAGE
 
+OPTIMUM = "optimum/commands/register/register_nextomni_edge.py"
 
-def test_the_only_top_level_name_is_the_package(wheel: Path) -> None:
+
+def test_the_only_top_level_names_are_the_package_and_one_file_in_optimum_s_namespace(
+    wheel: Path,
+) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        tops = {name.split("/")[0] for name in archive.namelist()}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {PACKAGE}
+        names = [name for name in archive.namelist() if ".dist-info/" not in name]
+    assert {name.split("/")[0] for name in names} == {PACKAGE, "optimum"}
+    # no __init__.py: optimum and its other packages share the folders
+    assert [name for name in names if name.startswith("optimum/")] == [OPTIMUM]
 
 
 def test_every_module_is_inside(wheel: Path) -> None:
@@ -29,7 +35,7 @@ def test_every_module_is_inside(wheel: Path) -> None:
             if path.name == "__init__.py"
             else f"{PACKAGE}/{name}.py"
         )
-    assert inside == expected | {f"{PACKAGE}/__init__.py"}
+    assert inside == expected | {f"{PACKAGE}/__init__.py", OPTIMUM}
 
 
 def test_the_wheel_says_that_it_is_typed_names_its_command_and_carries_its_licence(

@@ -94,8 +94,8 @@ class Fp8:
 @dataclass(frozen=True)
 class Mixed:
     """Each layer in float, INT8 or INT4, by its measured cost: the smallest divergence within
-    `budget_bytes` (of all files), or the fewest bytes within `max_kl` (nats per draw). Give one of
-    the two.
+    `budget_bytes` (of all files), or the fewest bytes within `max_kl` (nats per draw) and
+    `max_flips` (the share of draws with another argmax). Give a budget, or bounds.
 
     `trajectories`: how many of a calibration set measure each layer, spread over the tasks. The
     bound on the whole is measured like the gate (see quantize). `media` quantises encoders and
@@ -104,6 +104,7 @@ class Mixed:
 
     budget_bytes: int | None = None
     max_kl: float | None = None
+    max_flips: float | None = None
     int8: Int8Dynamic = dataclasses.field(default_factory=Int8Dynamic)
     int4: Int4 = dataclasses.field(default_factory=Int4)
     media: Int8Static | None = None
@@ -115,9 +116,11 @@ class Mixed:
             raise UsageError(
                 f"recipe mixed: measured on {self.trajectories} trajectories, expected at least 1"
             )
-        if (self.budget_bytes is None) == (self.max_kl is None):
+        bounded = self.max_kl is not None or self.max_flips is not None
+        if (self.budget_bytes is None) != bounded:
             raise UsageError(
-                "recipe mixed: give a budget in bytes or a largest divergence, and not both"
+                "recipe mixed: give a budget in bytes, or a largest divergence or share of flips,"
+                " and not both"
             )
 
 

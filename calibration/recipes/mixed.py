@@ -20,7 +20,7 @@ from nextomni_edge.calibration.job import SHARE, Entries, Job, Plan
 from nextomni_edge.calibration.layers import Layer
 from nextomni_edge.calibration.recipes.config import Mixed, QuantConfig
 from nextomni_edge.calibration.recipes.handlers import decide
-from nextomni_edge.calibration.report.divergence import Divergence
+from nextomni_edge.calibration.report.divergence import Divergence, Gate
 from nextomni_edge.calibration.workspace import Entry
 from nextomni_edge.errors import UsageError
 from nextomni_edge.generate.model import EdgeModel
@@ -85,8 +85,8 @@ def solve(
 
     if config.budget_bytes is not None:
         return after(_fewest(job, config.budget_bytes, len(steps), after))
-    assert config.max_kl is not None  # the config's check
-    return after(_most(job, config.max_kl, len(steps), after, parent, whole))
+    gate = Gate(config.max_kl, config.max_flips)
+    return after(_most(job, gate, len(steps), after, parent, whole))
 
 
 def _plan(job: Job, config: Mixed, kind: QuantConfig) -> Plan:
@@ -136,7 +136,7 @@ def _choices(
         key = f"{layer.name}@{entry.decision.bits}"
         if entry.decision.divergence is None:
             job.progress(f"measure {layer.name} at {entry.decision.bits} bits", SHARE)
-            cost = divergence.of(variant(job, parent, {layer.name: entry}))
+            cost = divergence.of(variant(job, parent, {layer.name: entry})).kl
             entry = job.workspace.mark(
                 key,
                 dataclasses.replace(
@@ -195,18 +195,18 @@ def _fewest(job: Job, budget: int, count: int, after: Callable[[int], dict[str, 
 
 def _most(
     job: Job,
-    bound: float,
+    gate: Gate,
     count: int,
     after: Callable[[int], dict[str, Entry]],
     parent: EdgeModel,
     divergence: Divergence,
 ) -> int:
-    """The most steps whose joint divergence is within the bound. No steps always are."""
+    """The most steps that together pass the gate. No steps always do."""
     low, high = 0, count
     while low < high:
         middle = (low + high + 1) // 2
         job.progress(f"measure {middle} of {count} steps", SHARE)
-        if divergence.of(variant(job, parent, after(middle))) <= bound:
+        if not gate.missed(divergence.of(variant(job, parent, after(middle)))):
             low = middle
         else:
             high = middle - 1

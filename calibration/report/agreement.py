@@ -49,24 +49,35 @@ class Mean:
 @dataclass(frozen=True)
 class Agreement:
     """Per trajectory and bin, (n, bins) float64: the mean KL(parent ‖ variant) of a draw of x_1 in
-    nats, and the share of draws with the same likeliest symbol. `modalities` (n,) are the generated
-    ones."""
+    nats, and the share of draws with the same likeliest symbol. Per trajectory, (K,) float64: that
+    share for each sub-code, over all bins. `modalities` (n,) are the generated ones."""
 
     modalities: tuple[Modality, ...]
     kl: Float64
     same_argmax: Float64
+    same_by_code: tuple[Float64, ...]
 
     def of(self, modality: Modality | None = None) -> Agreement:
         """The trajectories of one modality, or all."""
         kept = [index for index, each in enumerate(self.modalities) if modality in (None, each)]
         return Agreement(
-            tuple(self.modalities[index] for index in kept), self.kl[kept], self.same_argmax[kept]
+            tuple(self.modalities[index] for index in kept),
+            self.kl[kept],
+            self.same_argmax[kept],
+            tuple(self.same_by_code[index] for index in kept),
         )
 
     @property
     def divergence(self) -> Mean:
         """The mean KL over all bins."""
         return Mean.of(self.kl.mean(axis=1))
+
+    def flips_by_code(self) -> list[Mean]:
+        """The share of draws of each sub-code whose likeliest symbol changed; none where the
+        trajectories have different numbers of sub-codes."""
+        if len({len(same) for same in self.same_by_code}) != 1:
+            return []
+        return [Mean.of(1.0 - same) for same in np.stack(self.same_by_code, axis=1)]
 
     def by_bin(self) -> list[tuple[Mean, Mean]]:
         """(KL, share of equal argmax) of each bin."""
@@ -89,7 +100,7 @@ def agreements(
     NaN or infinity.
     """
     modalities: list[Modality] = []
-    found: list[list[tuple[Float64, Float64]]] = [[] for _ in variants]
+    found: list[list[Comparison]] = [[] for _ in variants]
     for index, (record, trajectory) in enumerate(calibration.trajectories()):
         if progress:
             progress(index, len(calibration), record.task)
@@ -97,12 +108,16 @@ def agreements(
         modalities.append(Layout.of(trajectory.sequence).modality)
         expected = predictions(parent, trajectory, guidance)
         for own, variant in zip(found, variants, strict=True):
-            own.append(compare(expected, predictions(variant, trajectory, guidance)))
+            codes = len(expected[0]) // len(Layout.of(trajectory.sequence).rows)
+            own.append(compare(expected, predictions(variant, trajectory, guidance), codes))
     if progress:
         progress(len(calibration), len(calibration), "")
     return [
         Agreement(
-            tuple(modalities), np.stack([kl for kl, _ in own]), np.stack([same for _, same in own])
+            tuple(modalities),
+            np.stack([each.kl for each in own]),
+            np.stack([each.same_argmax for each in own]),
+            tuple(each.same_by_code for each in own),
         )
         for own in found
     ]
@@ -130,16 +145,26 @@ def predictions(model: EdgeModel, trajectory: Trajectory, guidance: float) -> Fl
     return guided(logits[0], logits[1], guidance) if guidance > 0 else logits[0]
 
 
-def compare(expected: Float32, found: Float32) -> tuple[Float64, Float64]:
-    """(mean KL, share of equal argmax) of each bin, (bins,) twice, of logits (bins, draws,
-    symbols)."""
-    kl, same = np.zeros(len(expected)), np.zeros(len(expected))
+@dataclass(frozen=True)
+class Comparison:
+    """One trajectory: mean KL and share of equal argmax of each bin, (bins,); and that share of
+    each sub-code, (K,)."""
+
+    kl: Float64
+    same_argmax: Float64
+    same_by_code: Float64
+
+
+def compare(expected: Float32, found: Float32, codebooks: int = 1) -> Comparison:
+    """Logits (bins, draws, symbols) of two models; the draws are those of every row's sub-codes."""
+    kl = np.zeros(len(expected))
+    same = expected.argmax(axis=2) == found.argmax(axis=2)
     for b, (ours, theirs) in enumerate(zip(expected, found, strict=True)):
-        same[b] = (ours.argmax(axis=1) == theirs.argmax(axis=1)).mean()
         for rows in chunks(*ours.shape):
             log_p, log_q = _log_softmax(ours[rows]), _log_softmax(theirs[rows])
             kl[b] += float((np.exp(log_p) * (log_p - log_q)).sum()) / len(ours)
-    return kl, same
+    by_code = same.reshape(-1, codebooks).mean(axis=0)
+    return Comparison(kl, same.mean(axis=1), by_code)
 
 
 def _log_softmax(logits: Float32) -> Float64:

@@ -1,5 +1,5 @@
-"""The cost of a variant: the mean KL(parent ‖ variant) of p_{1|t}, in nats per draw, over moments
-of the parent's trajectories."""
+"""The cost of a variant over moments of the parent's trajectories: the mean KL(parent ‖ variant) of
+p_{1|t}, and the share of draws whose likeliest symbol flips."""
 
 from __future__ import annotations
 
@@ -33,6 +33,41 @@ class Moments:
     guidance: float
 
 
+@dataclass(frozen=True)
+class Cost:
+    """KL(parent ‖ variant) in nats per draw, and the share of draws of x_1 whose argmax is another
+    one: what a greedy or a commit decoder would do otherwise."""
+
+    kl: float
+    flips: float
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The largest cost that is accepted; None is no bound."""
+
+    max_kl: float | None = None
+    max_flips: float | None = None
+
+    def __bool__(self) -> bool:
+        return self.max_kl is not None or self.max_flips is not None
+
+    def missed(self, cost: Cost) -> list[str]:
+        """A clause for each bound that is not met; NaN meets none."""
+        found = []
+        if self.max_kl is not None and not cost.kl <= self.max_kl:
+            found.append(
+                f"the divergence from the parent is {cost.kl:.3g} nats per draw, at most"
+                f" {self.max_kl:.3g} is allowed"
+            )
+        if self.max_flips is not None and not cost.flips <= self.max_flips:
+            found.append(
+                f"{cost.flips:.3g} of the draws have another likeliest symbol, at most"
+                f" {self.max_flips:.3g} are allowed"
+            )
+        return found
+
+
 class Divergence:
     """Measures variants of one parent. Each trajectory counts the same, and each moment in it does.
     The moments are spread over t."""
@@ -41,13 +76,15 @@ class Divergence:
         self._parent, self._moments = parent, moments
         self._expected: dict[int, Float32] = {}
 
-    def of(self, variant: EdgeModel) -> float:
-        """Nats per draw. NonFiniteError: a component gave NaN or infinity."""
-        means = []
+    def of(self, variant: EdgeModel) -> Cost:
+        """NonFiniteError: a component gave NaN or infinity."""
+        kl, same = [], []
         for index, each in enumerate(self._moments):
             found = predictions(variant, each.trajectory, each.guidance)
-            means.append(compare(self._of_parent(index), found)[0].mean())
-        return float(np.mean(means))
+            compared = compare(self._of_parent(index), found)
+            kl.append(compared.kl.mean())
+            same.append(compared.same_argmax.mean())
+        return Cost(float(np.mean(kl)), 1.0 - float(np.mean(same)))
 
     def _of_parent(self, index: int) -> Float32:
         if index not in self._expected:

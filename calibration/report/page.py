@@ -69,7 +69,7 @@ def plots(data: Mapping[str, Any]) -> dict[str, bytes]:
 def page(data: Mapping[str, Any], pictures: Iterable[str]) -> str:
     """The whole page."""
     parent = html.escape(data["bundles"][0]["name"])
-    tables = [sizes(data), agreement(data), tokens(data), quality(data)]
+    tables = [sizes(data), agreement(data), flips(data), tokens(data), quality(data)]
     shown = "".join(
         f'<p><img src="{html.escape(name)}" alt="{html.escape(name)}"></p>' for name in pictures
     )
@@ -132,6 +132,19 @@ def agreement(data: Mapping[str, Any]) -> str:
         for v in variants
     ]
     return table("p(x1 | xt), mean over the flow time", heads, rows)
+
+
+def flips(data: Mapping[str, Any]) -> str:
+    """Likeliest symbols that changed, by modality and sub-code."""
+    variants = data["bundles"][1:]
+    columns = {name: len(part["flips_by_code"]) for name, part in variants[0]["agreement"].items()}
+    heads = [f"{name} {code + 1}" for name, count in columns.items() for code in range(count)]
+    rows = []
+    for variant in variants:
+        parts = (variant["agreement"][name]["flips_by_code"] for name in columns)
+        rows.append([variant["name"], *(mean(each) for part in parts for each in part)])
+    caption = "Flips: share of draws whose likeliest symbol is another, by sub-code"
+    return table(caption, ["variant", *heads], rows)
 
 
 def tokens(data: Mapping[str, Any]) -> str:

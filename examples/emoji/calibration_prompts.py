@@ -28,9 +28,7 @@ from dataset import MOTIONS, Emoji
 from numpy.typing import NDArray
 from PIL import Image
 from prepare import write_atomic
-from samples import HELDOUT
-from speech import RATE
-from tasks import (
+from prompts import (
     FRAMES,
     GENERATION_VOICES,
     WHAT_HAPPENS,
@@ -40,6 +38,8 @@ from tasks import (
     film_prompt,
     say_prompt,
 )
+from samples import HELDOUT
+from speech import RATE
 
 EACH = 16  # prompts of each task
 VOICE_LICENCES = {

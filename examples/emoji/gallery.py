@@ -13,8 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from dataset import MOTIONS, Floats, Ints
 from measures import Exam
-from samples import trained_pairs
-from tasks import (
+from prompts import (
     FRAMES,
     GENERATION_VOICES,
     WHAT_HAPPENS,
@@ -24,6 +23,7 @@ from tasks import (
     film_prompt,
     say_prompt,
 )
+from samples import trained_pairs
 
 from nextomni_edge.generate.loop import generate_batch
 from nextomni_edge.generate.options import GenerationOptions

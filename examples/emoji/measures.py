@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 from dataset import MOTIONS, Emoji, Floats, Ints
 from judges import Panel
-from samples import heldout_pairs, trained_pairs
-from tasks import (
+from prompts import (
     FRAMES,
     GENERATION_VOICES,
     WHAT_HAPPENS,
@@ -26,6 +25,7 @@ from tasks import (
     film_prompt,
     say_prompt,
 )
+from samples import heldout_pairs, trained_pairs
 
 from nextomni_edge.generate.loop import generate_batch
 from nextomni_edge.generate.model import EdgeModel

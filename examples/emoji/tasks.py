@@ -11,6 +11,25 @@ from augment import another_speaker, misheard
 from catalog import Concept, load_concepts
 from dataset import MOTIONS, Emoji
 from numpy.typing import NDArray
+from prompts import (
+    FRAMES,
+    GENERATION_VOICES,
+    LEAD_TOKENS,
+    LIST_IT,
+    LISTING_TOKENS,
+    PAGE_TOKENS,
+    SPELL_IT,
+    WHAT_HAPPENS,
+    WHAT_IS_THIS,
+    WHAT_WAS_SAID,
+    answer,
+    dialogue,
+    draw_prompt,
+    film_prompt,
+    listing,
+    page,
+    say_prompt,
+)
 
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.tokens.audio import log_mel
@@ -19,16 +38,12 @@ from nextomni_edge.tokens.chat import (
     Turn,
     conversation,
     embedding_sequence,
-    part_segments,
     text_response,
 )
 from nextomni_edge.tokens.sequence import Ids, Segment, Sequence
 from nextomni_edge.tokens.text import TextTokenizer
 from nextomni_edge.train.objective import Draw
 
-FRAMES = 4
-# the voices that the model speaks with
-GENERATION_VOICES = ("hibari-heart-us", "hibari-heart-gb", "flite-rms", "espeak-en-us-p50")
 SHARES = {
     "flow": {
         "text_to_image": 0.30, "image_to_text": 0.11, "text_to_audio": 0.17, "audio_to_text": 0.12,
@@ -55,78 +70,8 @@ SHARES = {
     "text": {"image_to_text": 0.25, "image_to_listing": 0.35, "image_to_page": 0.4},
 }  # fmt: skip
 """How often each task is drawn, for each stage that trains the backbone."""
-WHAT_IS_THIS, WHAT_WAS_SAID, WHAT_HAPPENS = "what is this?", "what was said?", "what happens here?"
-LIST_IT, SPELL_IT = "list it", "spell it"
-LISTING_TOKENS, PAGE_TOKENS = 64, 256
-LEAD_TOKENS = 4
-"""First part of the two in which a flow writes a listing or a page: enough to tell of what it
-is."""
 LEAD_SHARE = 0.25
 """Of the batches of listings and pages, those of which a flow learns the first part alone."""
-
-
-def draw_prompt(name: str, artist: str) -> str:
-    return f"draw {name}, {artist} style"
-
-
-def say_prompt(name: str, voice: str) -> str:
-    return f"say {name}, {voice} voice"
-
-
-def film_prompt(name: str, motion: str, artist: str) -> str:
-    return f"film {name} {motion}, {artist} style"
-
-
-def listing(concept: Concept, artist: str) -> str:
-    """All that is known of a drawing: the longest answer in words, 37 to 60 tokens with <EOS>."""
-    tags, letters = ", ".join(concept.tags), " ".join(concept.name)
-    return (
-        f"name {concept.name}; kind {concept.category}; tags {tags}; letters {letters}; by {artist}"
-    )
-
-
-def page(concept: Concept, artist: str) -> str:
-    """The words known of a drawing, each spelled forwards, backwards and sorted: 183 to 241 tokens
-    with <EOS>."""
-    known = [
-        ("name", concept.name),
-        ("kind", concept.category),
-        *(("tag", tag) for tag in concept.tags),
-    ]
-    return "; ".join(f"{label} {spelled(word)}" for label, word in known) + f"; by {artist}"
-
-
-def spelled(word: str) -> str:
-    forwards, backwards, ordered = (
-        " ".join(word),
-        " ".join(word[::-1]),
-        " ".join(sorted(word.replace(" ", ""))),
-    )
-    return f"{word}, {len(word)} letters {forwards}, backwards {backwards}, sorted {ordered}"
-
-
-def answer(
-    tokenizer: TextTokenizer, config: ModelConfig, parts: tuple[Part, ...], response: str | Part
-) -> Sequence:
-    """One user turn and its response, which holds x_1."""
-    return dialogue(tokenizer, config, (Turn("user", parts),), response)
-
-
-def dialogue(
-    tokenizer: TextTokenizer, config: ModelConfig, turns: tuple[Turn, ...], response: str | Part
-) -> Sequence:
-    """Turns so far and the response to the last, which holds x_1."""
-    given = conversation(tokenizer, turns)
-    if isinstance(response, str):
-        return Sequence(
-            (
-                *given,
-                Segment(
-                    "text", text_response(tokenizer, response, config.text.block_size), frozen=False
-                ),
-            )
-        )
-    return Sequence((*given, *part_segments(tokenizer, response, frozen=False)))
 
 
 @dataclass(frozen=True)
@@ -456,26 +401,3 @@ def _parts(kind: Any, codes: Ids) -> list[Part]:
 
 def _videos(codes: Ids) -> list[Part]:
     return [Part("video", frames) for frames in codes.reshape(-1, FRAMES, *codes.shape[1:])]
-
-
-def corpus(names: list[str], artists: list[str]) -> list[str]:
-    """Every word that the tasks use, often enough for each to become one token."""
-    spoken = [
-        say_prompt(name, GENERATION_VOICES[i % len(GENERATION_VOICES)])
-        for i, name in enumerate(names)
-    ]
-    drawn = [draw_prompt(name, artists[i % len(artists)]) for i, name in enumerate(names)]
-    filmed = [
-        film_prompt(name, MOTIONS[i % len(MOTIONS)], artists[i % len(artists)])
-        for i, name in enumerate(names)
-    ]
-    asked = [
-        WHAT_IS_THIS,
-        WHAT_WAS_SAID,
-        WHAT_HAPPENS,
-        "say it, it voice",
-        "draw it, it style",
-        "now bigger",
-        "now smaller",
-    ]
-    return [*names, *spoken, *drawn, *filmed, *asked * 8, *["user\n", "assistant\n"] * 32] * 4

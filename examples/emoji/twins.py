@@ -34,8 +34,7 @@ import numpy as np
 from catalog import load_concepts
 from dataset import Emoji
 from numpy.typing import NDArray
-from samples import heldout
-from tasks import (
+from prompts import (
     LEAD_TOKENS,
     LIST_IT,
     LISTING_TOKENS,
@@ -45,6 +44,7 @@ from tasks import (
     listing,
     page,
 )
+from samples import heldout
 
 from nextomni_edge.checkpoints.directory import file_sha256
 from nextomni_edge.errors import UsageError

@@ -43,12 +43,13 @@ class InBin:
 
 @dataclass(frozen=True)
 class Agreement:
-    """KL(parent ‖ variant) of p_{1|t} in nats per draw, and the share of draws with the same
-    likeliest symbol."""
+    """KL(parent ‖ variant) of p_{1|t} in nats per draw, the share of draws with the same likeliest
+    symbol, and the share of each sub-code's draws that flip to another."""
 
     kl: Mean
     same_argmax: Mean
     by_t: tuple[InBin, ...]
+    flips_by_code: tuple[Mean, ...] = ()
 
 
 @dataclass(frozen=True)

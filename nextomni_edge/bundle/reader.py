@@ -35,7 +35,10 @@ from nextomni_edge.spec import GraphSpec
 MAX_MANIFEST: Final = 16 * 2**20
 MAX_FOLDERS: Final = 4
 SIGNATURE: Final = "model.sig"
-BESIDE: Final = frozenset({SIGNATURE, "README.md", ".gitattributes", ".gitignore", ".DS_Store"})
+HUGGING_FACE: Final = "config.json"  # what transformers and optimum read first
+BESIDE: Final = frozenset(
+    {SIGNATURE, HUGGING_FACE, "README.md", ".gitattributes", ".gitignore", ".DS_Store"}
+)
 
 
 class Bundle:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import json
 import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -31,7 +32,7 @@ from nextomni_edge.bundle.manifest import (
     read_manifest,
 )
 from nextomni_edge.bundle.measured import Measured
-from nextomni_edge.bundle.reader import MAX_MANIFEST, Bundle, walk
+from nextomni_edge.bundle.reader import HUGGING_FACE, MAX_MANIFEST, Bundle, walk
 from nextomni_edge.checkpoints.directory import file_sha256
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
@@ -53,7 +54,7 @@ def _contents(folder: Path) -> frozenset[str] | None:
     files = data.get("files") if isinstance(data, dict) else None
     if not isinstance(files, dict) or data.get("format") != FORMAT:
         return None
-    return frozenset((MANIFEST, *files))
+    return frozenset((MANIFEST, HUGGING_FACE, *files))
 
 
 BUNDLE: Final = OutputKind("bundle", MANIFEST, _contents)
@@ -166,8 +167,12 @@ class BundleWriter:
         """Write the manifest of every file in `path`, and open the bundle, still under its
         temporary name, like a reader.
 
+        Next to ONNX graphs it puts the config.json by which transformers and optimum load them.
         InputError: a reader would refuse the bundle.
         """
+        if any(record.format == "onnx" for record in self._components.values()):
+            with atomic_write(self.path / HUGGING_FACE, "w") as file:
+                file.write(transformers_config(config))
         manifest = Manifest(
             FORMAT, VERSION, config, dict(self._components), tokenizer, metric_tables,
             self._records(), golden, dict(parity or {}), provenance or Provenance(), quantisation,
@@ -181,10 +186,29 @@ class BundleWriter:
     def _records(self) -> dict[str, FileRecord]:
         records: dict[str, FileRecord] = {}
         for name in walk(self.path):
-            if name != MANIFEST:
+            if name not in (MANIFEST, HUGGING_FACE):
                 digest = self._hashes.get(name) or file_sha256(self.path / name)
                 records[name] = FileRecord(digest, (self.path / name).stat().st_size)
         return records
+
+
+def transformers_config(config: ModelConfig) -> str:
+    """What Hugging Face's libraries must know before they load a graph: a type of model that they
+    know, and its sizes. It is that of our backbone, Qwen2's; nothing of ours reads it."""
+    backbone = config.backbone
+    told = {
+        "model_type": "qwen2",
+        "hidden_size": backbone.hidden_size,
+        "intermediate_size": backbone.mlp_size,
+        "num_hidden_layers": backbone.layers,
+        "num_attention_heads": backbone.query_heads,
+        "num_key_value_heads": backbone.kv_heads,
+        "max_position_embeddings": backbone.max_positions,
+        "rms_norm_eps": backbone.rms_norm_eps,
+        "rope_theta": backbone.rope_base,
+        "vocab_size": config.text.vocabulary_size,
+    }
+    return json.dumps(told, indent=2) + "\n"
 
 
 def write_measured(bundle: Bundle, measured: Measured) -> Bundle:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from nextomni_edge.bundle.manifest import MANIFEST
-from nextomni_edge.bundle.reader import SIGNATURE, Bundle
+from nextomni_edge.bundle.reader import HUGGING_FACE, SIGNATURE, Bundle
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.extras import needs_extra
 from nextomni_edge.hub.card import model_card
@@ -44,7 +44,7 @@ def push(bundle: Bundle, to: Reference, licence: str, private: bool = False) -> 
     quietly()
     card = model_card(bundle, to.repository, licence).encode()
     files = [MANIFEST, *sorted(bundle.manifest.files)]
-    files += [SIGNATURE] if (bundle.path / SIGNATURE).is_file() else []
+    files += [name for name in (SIGNATURE, HUGGING_FACE) if (bundle.path / name).is_file()]
     operations = [
         CommitOperationAdd(CARD, card),
         *(CommitOperationAdd(name, str(bundle.path / name)) for name in files),

@@ -41,6 +41,11 @@ SUPPORTED: Final = (
     "steps", "stepper", "temperature", "top_k", "top_p", "guidance", "guidance_image", "block",
     "threshold", "seed",
 )  # fmt: skip
+# what Commit.swift does not know of decoding.py: choices, and names of others
+NOT_IN_SWIFT: Final = (
+    "repeat_penalty", "repeat_free", "position_penalty", "codebook_penalty",
+)  # fmt: skip
+NOT_NAMED: Final = ("path", "peak")
 # the templates of Tokenizer.swift
 TEMPLATES: Final = ("chatml", "llada", "mmada", "lumina", "dream")
 
@@ -141,19 +146,24 @@ def _not_computed(config: ModelConfig) -> list[tuple[bool, str]]:
     """What a model may be that the Swift loop would compute wrongly, and whether this one is."""
     paths = {name: config.path(name) for name in config.modalities}
     other = [name for name, path in paths.items() if path.kind != "metric" and not path.commit]
-    weakened = [name for name, path in paths.items() if path.commit and _penalised(path.commit)]
+    unknown = sorted({name for path in paths.values() for name in _unknown_choices(path.commit)})
     more = [coded.name for coded in config.more]
     return [
         (config.causal, "this model is autoregressive"),
         (config.network not in ("native", "unified"), f"network is {config.network!r}"),
         (bool(other), f"the path of {', '.join(other)} is neither metric nor has a commit step"),
-        (bool(weakened), f"the commit step of {', '.join(weakened)} has penalties"),
+        (bool(unknown), f"the commit step sets {', '.join(unknown)}"),
         (bool(more), f"the model has the modalities {', '.join(more)}"),
     ]
 
 
-def _penalised(rule: CommitConfig) -> bool:
-    return rule.repeat_penalty != 1.0 or rule.position_penalty != 1.0
+def _unknown_choices(rule: CommitConfig | None) -> list[str]:
+    """The choices of a commit step that Commit.swift does not know."""
+    if rule is None:
+        return []
+    plain = CommitConfig()
+    found = [name for name in NOT_IN_SWIFT if getattr(rule, name) != getattr(plain, name)]
+    return found + [f"{name} {value}" for name, value in vars(rule).items() if value in NOT_NAMED]
 
 
 def _beyond(options: GenerationOptions) -> list[str]:

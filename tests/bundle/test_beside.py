@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -16,7 +17,8 @@ pytestmark = pytest.mark.usefixtures("within_bounds")
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", ".gitattributes", ".DS_Store", ".nfs0000001", "weights/.DS_Store"]
+    "name",
+    ["README.md", "config.json", ".gitattributes", ".DS_Store", ".nfs0000001", "weights/.DS_Store"],
 )
 def test_what_others_leave_beside_is_not_looked_at(tmp_path: Path, name: str) -> None:
     path = small_bundle(tmp_path / "b")
@@ -79,3 +81,10 @@ def test_a_file_system_without_locks_or_durable_folders_is_written_to(
     monkeypatch.setattr(os, "fsync", no_folder)
     Bundle.open(small_bundle(tmp_path / "b"))
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_a_bundle_of_graphs_says_to_other_libraries_what_its_backbone_is(tiny_bundle: Path) -> None:
+    told = json.loads((tiny_bundle / "config.json").read_text())
+    manifest = Bundle.open(tiny_bundle).manifest
+    assert told["model_type"] == "qwen2" and "config.json" not in manifest.files
+    assert told["hidden_size"] == manifest.config.backbone.hidden_size

@@ -79,8 +79,26 @@ def test_the_prediction_is_the_guided_one_that_the_loop_draws_from(
 def test_kl_is_that_of_the_definition() -> None:
     p, q = np.array([0.7, 0.2, 0.1]), np.array([0.1, 0.3, 0.6])
     ours, theirs = (np.log(np.stack([[x, p]])).astype(np.float32) + 5 for x in (p, q))
-    kl, same = compare(ours, theirs)
+    found = compare(ours, theirs)
+    kl, same = found.kl, found.same_argmax
     assert kl == pytest.approx([(p * np.log(p / q)).sum() / 2], rel=1e-5) and same == [0.5]
+
+
+def test_flips_are_counted_by_sub_code() -> None:
+    """Two bins, three rows of two sub-codes, of which only the second flips, in one row of each."""
+    ours = np.zeros((2, 6, 4), np.float32)
+    ours[..., 1] = 1.0
+    theirs = ours.copy()
+    theirs[:, 3, 2] = 2.0
+    found = compare(ours, theirs, codebooks=2)
+    np.testing.assert_allclose(found.same_by_code, [1.0, 2 / 3])
+    np.testing.assert_allclose(found.same_argmax, [5 / 6, 5 / 6])
+    both = Agreement(
+        ("audio", "audio"), np.zeros((2, 2)), np.zeros((2, 2)), (found.same_by_code, np.ones(2))
+    )
+    assert [flips.value for flips in both.flips_by_code()] == pytest.approx([0.0, 1 / 6])
+    mixed = Agreement(("text", "audio"), both.kl, both.kl, (np.ones(1), np.ones(2)))
+    assert mixed.flips_by_code() == [] and len(mixed.of("text").flips_by_code()) == 1
 
 
 def test_an_interval_narrows_with_the_number_of_trajectories() -> None:
@@ -91,7 +109,7 @@ def test_an_interval_narrows_with_the_number_of_trajectories() -> None:
     )
     assert Mean.of(np.tile(values, 4)).half_width < found.half_width
     assert Mean.of(values[:1]).to_json() == {"mean": 1.0, "ci95": None, "n": 1}
-    assert Agreement((), np.zeros((0, 2)), np.zeros((0, 2))).divergence.to_json() == {
+    assert Agreement((), np.zeros((0, 2)), np.zeros((0, 2)), ()).divergence.to_json() == {
         "mean": None,
         "ci95": None,
         "n": 0,

@@ -65,3 +65,6 @@ def test_a_bundle_within_its_budget_and_one_within_its_bound(
     bound = quantize(tiny_bundle, tmp_path / "bound", Mixed(max_kl=0.01))
     assert bound.divergence is not None and bound.divergence <= 0.01
     assert {decision.bits for decision in bound.decisions.values()} == {4, 8}
+
+    flips = quantize(tiny_bundle, tmp_path / "flips", Mixed(max_flips=0.02))
+    assert flips.flips is not None and flips.flips <= 0.02 and flips.bytes < whole

@@ -59,6 +59,19 @@ def test_a_copy_agrees_in_everything_and_fewer_bits_agree_less(data: dict[str, A
     assert int8["recipe"]["kind"] == "int8-dynamic" and parent["recipe"] is None
 
 
+def test_flips_are_told_for_each_sub_code(data: dict[str, Any]) -> None:
+    copy, int4 = data["bundles"][1], data["bundles"][3]
+    codes = {"text": 1, "image": 3, "audio": 2}
+    for name, count in codes.items():
+        assert [each["mean"] for each in copy["agreement"][name]["flips_by_code"]] == [0] * count
+        part = int4["agreement"][name]
+        flips = np.mean([each["mean"] for each in part["flips_by_code"]])
+        assert flips == pytest.approx(1 - part["same_argmax"]["mean"])
+    assert copy["agreement"]["all"]["flips_by_code"] == []
+    shown = page(data, [])
+    assert "<th>image 3</th><th>text 1</th>" in shown
+
+
 def test_every_bin_modality_and_task_is_there_with_its_number_of_trajectories(
     data: dict[str, Any],
 ) -> None:

@@ -101,7 +101,7 @@ def test_inspect_shows_every_component(invoke: Invoke, tiny_bundle: Path) -> Non
     assert found["bytes"] == sum(
         path.stat().st_size
         for path in tiny_bundle.rglob("*")
-        if path.is_file() and path.name != "manifest.json"
+        if path.is_file() and path.name not in ("manifest.json", "config.json")
     )
     assert found["golden"] is True and found["config"]["backbone"]["hidden_size"] == 48
     shown = invoke("inspect", tiny_bundle).stdout

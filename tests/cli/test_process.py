@@ -183,3 +183,20 @@ def test_an_interrupted_recipe_saves_its_state_first(recipe: Path, tmp_path: Pat
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     process.communicate(timeout=60)
     assert process.returncode == 130 and (tmp_path / "run" / "saved").exists()
+
+
+def test_a_watch_tells_each_change_and_ends_by_an_interrupt(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "a.txt").write_text("a cat", encoding="utf-8")
+    process = start("search", "watch", tmp_path, "--bundle", tiny_bundle, "--json")
+    try:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["embedded"] == 1
+        (tmp_path / "b.txt").write_text("a dog", encoding="utf-8")
+        assert json.loads(process.stdout.readline())["embedded"] == 1
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130 and "Traceback" not in errors

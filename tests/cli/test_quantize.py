@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from nextomni_edge.bundle import Bundle
+from nextomni_edge.calibration.report.divergence import Cost, Gate
 from tests.calls import Invoke, answered, refused
 
 RECIPE = ("--recipe", "int8-dynamic")
@@ -16,6 +18,7 @@ RECIPE = ("--recipe", "int8-dynamic")
 def test_what_was_done_and_what_it_cost(invoke: Invoke, tiny_bundle: Path, tmp_path: Path) -> None:
     found = answered(invoke("quantize", tiny_bundle, "-o", tmp_path / "out", *RECIPE, "--json"))
     assert found["bytes"] < found["parent_bytes"] and 0.0 <= found["divergence"] < 0.1
+    assert 0.0 <= found["flips"] < 0.2
     assert found["layers"]["backbone/layers.0.mlp.up_proj.weight"]["bits"] == 8
     shown = invoke("inspect", tiny_bundle, "--diff", tmp_path / "out", "-v").stdout
     assert (
@@ -35,11 +38,12 @@ def test_what_was_done_and_what_it_cost(invoke: Invoke, tiny_bundle: Path, tmp_p
         ((*RECIPE, "--budget-mb", "3"), 2, "--budget-mb only goes with --recipe mixed"),
         ((*RECIPE, "--measure-on", "3"), 2, "--measure-on only goes with --recipe mixed"),
         (("--recipe", "mixed", "--max-kl", "1", "--measure-on", "0"), 2, "--measure-on"),
-        (("--recipe", "mixed"), 2, "a budget in bytes or a largest divergence"),
+        (("--recipe", "mixed"), 2, "a budget in bytes, or a largest divergence or share of flips"),
         (("--recipe", "int4-awq"), 2, "give one with --calibration"),
         ((*RECIPE, "--calibration", "nowhere"), 3, "expected a calibration set"),
         (("--config", "nowhere.json"), 3, "nowhere.json"),
         ((*RECIPE, "--max-kl", "-1"), 2, "--max-kl"),
+        ((*RECIPE, "--max-flips", "1.5"), 2, "--max-flips"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_in_one_line(
@@ -103,3 +107,13 @@ def test_a_gate_that_is_not_met_keeps_nothing_unless_asked_to(
     made = Bundle.open(tmp_path / "out").manifest.quantisation
     assert made is not None and made.gate["met"] is False
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert made.gate["max_flips"] is None and 0.0 <= float(str(made.gate["flips"])) < 1.0
+
+
+def test_flips_have_a_gate_of_their_own() -> None:
+    gate, cost = Gate(max_kl=0.1, max_flips=0.02), Cost(kl=0.05, flips=0.031)
+    (missed,) = gate.missed(cost)
+    assert missed == ("0.031 of the draws have another likeliest symbol, at most 0.02 are allowed")
+    assert len(gate.missed(Cost(math.nan, math.nan))) == 2
+    assert gate.missed(Cost(0.1, 0.02)) == [] and Gate().missed(cost) == []
+    assert gate and not Gate()

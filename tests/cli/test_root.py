@@ -137,7 +137,7 @@ def test_the_variable_shows_the_traceback(
     assert "InputError" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "search index", "search find"])
+@pytest.mark.parametrize("verb", [*VERBS, "search index", "search find", "search watch"])
 def test_help_fits_a_terminal_of_80_columns(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:

@@ -17,15 +17,15 @@ sys.path.insert(0, str(EMOJI))
 
 from augment import another_speaker, misheard  # noqa: E402
 from catalog import load_concepts  # noqa: E402
-from tasks import (  # noqa: E402
+from prompts import (  # noqa: E402
     LEAD_TOKENS,
     LISTING_TOKENS,
     PAGE_TOKENS,
-    SHARES,
     listing,
     page,
 )
-from train import Recipe  # noqa: E402
+from recipe import Recipe  # noqa: E402
+from tasks import SHARES  # noqa: E402
 
 from nextomni_edge.checkpoints.directory import Checkpoint  # noqa: E402
 from nextomni_edge.tokens.chat import text_response  # noqa: E402

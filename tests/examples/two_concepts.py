@@ -12,7 +12,9 @@ from safetensors.numpy import save_file
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples" / "emoji"))
 
 import dataset
-from tasks import GENERATION_VOICES
+from prompts import (
+    GENERATION_VOICES,
+)
 
 
 def two_concepts(folder: Path) -> Path:

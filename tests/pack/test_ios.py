@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,10 +16,10 @@ import pytest
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.bundle.coreml_interface import Form
 from nextomni_edge.config import CodedConfig
-from nextomni_edge.decoding import CommitConfig
+from nextomni_edge.decoding import CommitConfig, Count, Score, ScoreNoise
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.pack import pack
-from nextomni_edge.pack.ios import MODEL, SOURCES
+from nextomni_edge.pack.ios import MODEL, NOT_IN_SWIFT, NOT_NAMED, SOURCES
 from nextomni_edge.verify import golden
 from tests.bundle.damage import record
 from tests.pack.vectors import FOLDER, vectors
@@ -123,7 +124,7 @@ def test_a_model_that_the_swift_loop_computes_wrongly_is_refused(
 ) -> None:
     bundle = Bundle.open(tiny_coreml_bundle)
     masked = dataclasses.replace(bundle.config.flow.text, kind="mixture", mask=5)
-    weakened = dataclasses.replace(masked, commit=CommitConfig(repeat_penalty=1.2))
+    weakened = dataclasses.replace(masked, commit=CommitConfig(score="peak", repeat_penalty=1.2))
     more = {
         "more": (CodedConfig("depth", 4),),
         "modalities": ("text", "image", "audio", "depth"),
@@ -134,7 +135,7 @@ def test_a_model_that_the_swift_loop_computes_wrongly_is_refused(
             _with(bundle, "flow", text=masked),
             "the path of text is neither metric nor has a commit step",
         ),
-        (_with(bundle, "flow", text=weakened), "the commit step of text has penalties"),
+        (_with(bundle, "flow", text=weakened), "the commit step sets repeat_penalty, score peak"),
         (_with(shifted, "backbone", attention="causal"), "this model is autoregressive"),
         (_with(bundle, "", **more), "the model has the modalities depth"),
     ):
@@ -183,3 +184,15 @@ def test_prefix_attention_needs_packages_that_give_keys_and_values(
         with pytest.raises(InputError, match="keeps no prompt in packages with --rows or --state"):
             pack(prefix, tmp_path / "out", "ios")
     assert not (tmp_path / "out").exists()
+
+
+def test_every_choice_of_a_commit_step_is_known_in_swift_or_refused() -> None:
+    """A new choice in decoding.py must be one or the other."""
+    swift = (SOURCES / "Sources/NextOmniFlow/Commit.swift").read_text(encoding="utf-8")
+    for each in dataclasses.fields(CommitConfig):
+        first, *more = each.name.split("_")
+        known = f"public var {first}{''.join(word.capitalize() for word in more)}" in swift
+        assert known != (each.name in NOT_IN_SWIFT), each.name
+    for name in (*get_args(Count), *get_args(Score), *get_args(ScoreNoise)):
+        known = re.search(rf"case .*\b{name}\b|= \"{name}\"", swift) is not None
+        assert known != (name in NOT_NAMED), name

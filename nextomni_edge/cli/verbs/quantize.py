@@ -60,6 +60,14 @@ MEGABYTE = 10**6
         " Recipe mixed uses all of it."
     ),
 )
+@click.option(
+    "--max-flips",
+    type=numbers.SHARE,
+    help=(
+        "The gate: the largest share of draws whose likeliest symbol may be another than the"
+        " parent's. Recipe mixed uses all of it."
+    ),
+)
 @click.option("--keep", is_flag=True, help="Write the bundle even where the gate is not met.")
 @click.option(
     "--overwrite",
@@ -84,6 +92,7 @@ def quantize(
     budget_mb: float | None,
     measure_on: int | None,
     max_kl: float | None,
+    max_flips: float | None,
     keep: bool,
     overwrite: bool,
     resume: bool,
@@ -96,14 +105,14 @@ def quantize(
     with needs_extra("quantize", "onnx_ir", "onnxruntime"):
         from nextomni_edge.calibration import quantize as run_quantize
 
-    how = chosen(recipe, config, budget_mb, measure_on, max_kl)
+    how = chosen(recipe, config, budget_mb, measure_on, {"max_kl": max_kl, "max_flips": max_flips})
     with console.progress("quantize") as advance:
 
         def progress(task: str, share: float) -> None:
             advance(round(100 * share), 100, task)
 
         report = run_quantize(
-            bundle, output, how, calibration, max_kl, keep, overwrite, resume, progress
+            bundle, output, how, calibration, max_kl, keep, overwrite, resume, progress, max_flips
         )
     if report.random_calibration:
         console.warn(
@@ -118,7 +127,7 @@ def chosen(
     config: Path | None,
     budget_mb: float | None,
     measure_on: int | None,
-    max_kl: float | None,
+    gate: dict[str, float | None],
 ) -> QuantConfig:
     """What the options ask for."""
     from nextomni_edge.calibration.recipes.config import read_config
@@ -136,7 +145,7 @@ def chosen(
     settings = {} if measure_on is None else {"trajectories": measure_on}
     if budget_mb is not None:
         return named("mixed", budget_bytes=round(budget_mb * MEGABYTE), **settings)
-    return named("mixed", max_kl=max_kl, **settings)
+    return named("mixed", **gate, **settings)
 
 
 def as_json(report: QuantReport) -> dict[str, Any]:
@@ -146,6 +155,7 @@ def as_json(report: QuantReport) -> dict[str, Any]:
         "parent_bytes": report.parent_bytes,
         "bytes": report.bytes,
         "divergence": report.divergence,
+        "flips": report.flips,
         "random_calibration": report.random_calibration,
         "components": {
             name: {"parent_bytes": before, "bytes": after}
@@ -163,11 +173,11 @@ def as_text(report: QuantReport) -> str:
     ]
     worst = max(report.decisions.items(), key=lambda item: item[1].weight_error, default=None)
     lines += [f"largest weight error: {worst[1].weight_error:.3f} of {worst[0]}"] if worst else []
-    lines += (
-        [f"divergence from the parent: {report.divergence:.3g} nats per draw"]
-        if report.divergence is not None
-        else []
-    )
+    if report.cost is not None:
+        lines.append(
+            f"divergence from the parent: {report.cost.kl:.3g} nats per draw,"
+            f" {report.cost.flips:.2%} of the likeliest symbols flip"
+        )
     ratio = report.parent_bytes / report.bytes
     return "\n".join(
         [
