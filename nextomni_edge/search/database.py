@@ -147,7 +147,7 @@ def translated(path: Path) -> Iterator[None]:
             f"{path} is being written by another process; wait until it ends"
         ) from error
     except (apsw.FullError, apsw.IOError) as error:
-        if error.extendedresult in unread:
+        if getattr(error, "extendedresult", None) in unread:  # its stubs leave it out
             raise InputError(f"{path}: cannot be read ({reason_of(error)})") from error
         full = isinstance(error, apsw.FullError)
         reason = os.strerror(errno.ENOSPC) if full else reason_of(error)
