@@ -120,6 +120,7 @@ $(FLOORS)/%/.installed: pyproject.toml tests/floors.py $(STAMP)
 # a wheel, whose one file in optimum's namespace adds our commands to optimum-cli.
 OPTIMUM := build/optimum
 test-optimum: $(OPTIMUM)/.installed
+	rm -rf build/lib  # setuptools would pack modules that are gone
 	$(OPTIMUM)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --force-reinstall .
 	$(OPTIMUM)/bin/python -m pytest -q --timeout 1200 -p no:cacheprovider tests/optimum
 
