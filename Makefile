@@ -72,10 +72,10 @@ bench: demo
 	for script in $(filter-out $(NAMED:%=benchmarks/%.py),$(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
 	$(BIN)/python benchmarks/performance_page.py
 
-# Processes that share the tests: each has libraries that use all processors themselves.
+# Processes that share the tests. Each computes with one thread: more would wait for each other's processors.
 JOBS ?= 2
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow" -n $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n $(JOBS)
 
 # llama.cpp is compiled from source, about six minutes.
 test-slow: $(STAMP)
@@ -120,6 +120,7 @@ $(FLOORS)/%/.installed: pyproject.toml tests/floors.py $(STAMP)
 # a wheel, whose one file in optimum's namespace adds our commands to optimum-cli.
 OPTIMUM := build/optimum
 test-optimum: $(OPTIMUM)/.installed
+	rm -rf build/lib  # setuptools would pack modules that are gone
 	$(OPTIMUM)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --force-reinstall .
 	$(OPTIMUM)/bin/python -m pytest -q --timeout 1200 -p no:cacheprovider tests/optimum
 

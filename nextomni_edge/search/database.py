@@ -49,7 +49,7 @@ def open_database(path: Path, model: str, width: int | None) -> tuple[apsw.Conne
         raise InputError(
             f"{path}: no index; make it with `nextomni-edge search index {path.parent}`"
         )
-    with translated(path):
+    with needs_extra("search", "apsw", "sqlite_vec"), translated(path):
         connection = _connected(path, create=width is not None)
         try:
             if status is not None and not os.path.samestat(status, path.stat()):
@@ -82,9 +82,9 @@ def _status(path: Path) -> os.stat_result | None:
 
 
 def _connected(path: Path, create: bool) -> apsw.Connection:
-    with needs_extra("search", "apsw", "sqlite_vec"):
-        import apsw
-        import sqlite_vec
+    import apsw
+    import sqlite_vec
+
     # For writing, also where it is only read: what a killed run left must be undone.
     flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
     connection = apsw.Connection(str(path), flags=flags)
@@ -137,8 +137,9 @@ def _checked(path: Path, connection: apsw.Connection) -> tuple[str, int]:
 @contextlib.contextmanager
 def translated(path: Path) -> Iterator[None]:
     """SQLite's errors as one line each."""
-    with needs_extra("search", "apsw", "sqlite_vec"):
-        import apsw
+    import apsw
+
+    unread = (apsw.SQLITE_IOERR_READ, apsw.SQLITE_IOERR_SHORT_READ, apsw.SQLITE_IOERR_CORRUPTFS)
     try:
         yield
     except apsw.BusyError as error:
@@ -146,6 +147,8 @@ def translated(path: Path) -> Iterator[None]:
             f"{path} is being written by another process; wait until it ends"
         ) from error
     except (apsw.FullError, apsw.IOError) as error:
+        if getattr(error, "extendedresult", None) in unread:  # its stubs leave it out
+            raise InputError(f"{path}: cannot be read ({reason_of(error)})") from error
         full = isinstance(error, apsw.FullError)
         reason = os.strerror(errno.ENOSPC) if full else reason_of(error)
         raise UsageError(

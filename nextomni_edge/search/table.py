@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +29,7 @@ Float32 = NDArray[np.float32]
 MAX_COUNT: Final = 1000
 CANDIDATES: Final = 100  # the fewest that INT8 distances choose for the exact comparison
 DEVIATIONS: Final = 6.0  # an INT8 component ends at so many times its root mean square
+COLUMNS: Final = "path, kind, sha256, size, mtime_ns, hashed_ns"  # an Entry's fields
 STORED: Final = (
     "SELECT path, kind, start, stop, embedding FROM windows JOIN files ON files.id = file"
     " JOIN embeddings ON embeddings.id = windows.id WHERE windows.id = ?"
@@ -102,14 +103,12 @@ class Table:
 
     def entries(self) -> list[Entry]:
         """Every file, in order of path."""
-        columns = "path, kind, sha256, size, mtime_ns, hashed_ns"
-        rows = self._rows(f"SELECT {columns} FROM files ORDER BY path")
+        rows = self._rows(f"SELECT {COLUMNS} FROM files ORDER BY path")
         return [self._entry(row) for row in rows]
 
     def entry(self, path: str) -> Entry | None:
         """What is known of the file with this relative path."""
-        columns = "path, kind, sha256, size, mtime_ns, hashed_ns"
-        rows = self._rows(f"SELECT {columns} FROM files WHERE path = ?", path)
+        rows = self._rows(f"SELECT {COLUMNS} FROM files WHERE path = ?", path)
         return self._entry(rows[0]) if rows else None
 
     def windows(self, sha256: str, kind: Kind) -> list[Window]:
@@ -124,9 +123,7 @@ class Table:
     def put(self, entry: Entry, windows: Iterable[Window]) -> None:
         """Keep a file in place of what is known of its path. `save` makes it last."""
         self.remove([entry.path])
-        places = "path, kind, sha256, size, mtime_ns, hashed_ns"
-        row = (entry.path, entry.kind, entry.sha256, entry.size, entry.mtime_ns, entry.hashed_ns)
-        self._rows(f"INSERT INTO files({places}) VALUES (?, ?, ?, ?, ?, ?)", *row)
+        self._rows(f"INSERT INTO files({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", *astuple(entry))
         file = self._connection.last_insert_rowid()
         for window in windows:
             coarse = coarsened(window.embedding).tobytes()

@@ -16,7 +16,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.errors import InputError, MissingRuntimeError, UsageError
 from nextomni_edge.media.parts import text_part
 from nextomni_edge.search import INDEX_NAME
 from nextomni_edge.search.table import Entry, Window, open_table
@@ -339,3 +339,11 @@ def test_a_file_that_is_slow_is_skipped_and_the_others_are_indexed(
     assert report.embedded == 4
     assert signal.getsignal(signal.SIGALRM) == before
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_without_the_extra_there_is_one_line_that_says_how_to_install_it(
+    folder: Path, model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "apsw", None)
+    with pytest.raises(MissingRuntimeError, match=r"pip install 'nextomni-edge\[search\]'"):
+        update_index(folder, folder / INDEX_NAME, model, MODEL)
