@@ -18,6 +18,7 @@ import autoregressive_report
 import caches
 import diffusion_peer
 import masked_caches
+import omnivoice_speed
 import projection
 import shortcuts
 import two_paths
@@ -71,6 +72,7 @@ TABLES: dict[str, tuple[Path | None, Callable[[Path], str]]] = {
 PUBLISHED: dict[str, tuple[Path | None, Callable[[Path], str]]] = {
     "masked-caches": (HERE / "masked_caches.json", lambda path: masked_caches.table(_read(path))),
     "published-8b": (HERE / "published_8b.json", _published),
+    "omnivoice": (HERE / "omnivoice_speed.json", lambda path: omnivoice_speed.table(_read(path))),
     "diffusion-peer": (
         HERE / "diffusion_peer.json",
         lambda path: diffusion_peer.table(_read(path)["rows"]),

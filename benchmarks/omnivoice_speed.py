@@ -1,7 +1,7 @@
 """OmniVoice at its published size, with random weights: its own package in PyTorch against the
 exported graphs, on one machine.
 
-    python benchmarks/omnivoice.py FOLDER --package PYTHON -o benchmarks/omnivoice.json
+    python benchmarks/omnivoice_speed.py FOLDER --package PYTHON -o benchmarks/omnivoice_speed.json
 
 PYTHON is one where `omnivoice` 0.2.1 is installed. It makes the checkpoint in FOLDER, and is timed
 in float32, eager. FOLDER also gets the model directory, and bundles in float32, INT8 and INT4. Each
@@ -182,6 +182,21 @@ def first_sounds(model: ne.Model, steps: int) -> dict[str, float]:
     return found
 
 
+def table(found: dict[str, Any]) -> str:
+    """Seconds of a step and of the rest, and the real-time factor at 16 and 32 steps, from the
+    fewest and the most steps that were timed."""
+    rows = ["| kind | s a step | codec and the rest, s | RTF, 16 steps | RTF, 32 steps |",
+            "|---|---|---|---|---|"]  # fmt: skip
+    for name, times in found["seconds"].items():
+        few, many = min(times, key=int), max(times, key=int)
+        step = (min(times[many]) - min(times[few])) / (int(many) - int(few))
+        rest = min(times[few]) - int(few) * step
+        factors = ((rest + steps * step) / found["seconds_of_speech"] for steps in (16, 32))
+        rows.append(f"| {name} | {step:.2f} | {rest:.1f} | " + " | ".join(
+            f"{factor:.1f}" for factor in factors) + " |")  # fmt: skip
+    return "\n".join(rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
@@ -218,6 +233,7 @@ def main() -> None:
                 _write(given, export, times, {})
     first = first_sounds(models["onnx int8-dynamic"], min(given.steps))
     _write(given, export, times, first)
+    print(table(json.loads(given.output.read_text())))
 
 
 def _write(
