@@ -33,10 +33,9 @@ class Axis:
             self.ticks = [10.0**power for power in range(low, int(self.high) + 1)]
             return
         step = nice_step(max(values) - min(0.0, *values))
-        self.low, self.high = (
-            min(0.0, math.floor(min(values) / step) * step),
-            math.ceil(max(values) / step) * step,
-        )
+        self.low = min(0.0, math.floor(min(values) / step) * step)
+        # values that are all 0 have a length too, as those of a copy
+        self.high = max(math.ceil(max(values) / step) * step, self.low + step)
         count = round((self.high - self.low) / step)
         self.ticks = [self.low + step * index for index in range(count + 1)]
 

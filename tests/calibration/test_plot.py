@@ -27,7 +27,9 @@ def test_ticks_are_round_numbers(span: float, step: float) -> None:
     assert nice_step(span) == pytest.approx(step)
 
 
-@pytest.mark.parametrize("values", [[0.1, 0.9], [3.2, 21.4], [5.0], [-2.0, 2.0]])
+@pytest.mark.parametrize(
+    "values", [[0.1, 0.9], [3.2, 21.4], [5.0], [-2.0, 2.0], [0.0, 0.0], [-3.0]]
+)
 def test_a_linear_axis_holds_its_values_in_order(values: list[float]) -> None:
     axis = Axis(values, 100, 500, logarithmic=False)
     places = [axis(value) for value in values]

@@ -32,8 +32,8 @@ COMMANDS: dict[str, str] = {
     "verify": "verify B",
     "calibrate": "calibrate B -o T/set --bins 2 --random 1",
     "quantize": "quantize B -o T/int8 --recipe int8-dynamic",
-    "report": "report B B -o T/report --no-record --rounds 1",
-    "bench": "bench B --task text-to-text --rounds 1",
+    "report": "report B V -o T/report --no-record --rounds 1 --bins 2",
+    "bench": "bench B --task image-to-text --steps 2 --repeats 1 --warm-up 0",
     "chat": "chat B --steps 2",
     "pack": "pack B --for jetson -o T/edge.tar",
     "compile": "compile B --capability sm89 --cache T/engines --components text_head",
@@ -64,6 +64,8 @@ def command(name: str, bundle: Path, checkpoint: Path, media: Path, folder: Path
     (recipe / "train.py").write_text(RECIPE)
     places = {"B": bundle, "C": checkpoint, "M": media, "T": folder / "out", "R": recipe}
     places["T"].mkdir()
+    if name == "report":
+        places["V"] = shutil.copytree(bundle, folder / "variant")
     if name == "sign":
         places |= {"S": shutil.copytree(bundle, folder / "signed"), "K": key(folder)}
 
