@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -17,11 +18,12 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import PAGES, Block, Run, blocks
-from tests.docs.ways import WAYS, Way
+from tests.docs.ways import WAYS, Way, picture
 
 # the server's page: its first block is the server that the others ask
 SERVER = "Needs a terminal of its own: it runs until Ctrl-C"
 PORT = "8000"
+PAGES_BY_NAME = {page.stem: page for page in PAGES}
 RUNTIME_MISSING = 5
 
 
@@ -34,8 +36,14 @@ def needy(page: str | None = None) -> dict[tuple[str, str], Block]:
     return keyed
 
 
+def asking() -> dict[tuple[str, str], Block]:
+    """The blocks that ask the server of the page."""
+    found = needy("serve").items()
+    return {key: block for key, block in found if "the server of the first block" in key[1]}
+
+
 def test_every_block_that_needs_something_has_a_way_to_run() -> None:
-    assert set(needy()) - set(needy("serve")) == set(WAYS)
+    assert set(needy()) == {*WAYS, *asking(), ("serve", SERVER)}
 
 
 def replaced(text: str, instead: dict[str, str]) -> str:
@@ -65,7 +73,10 @@ def test_a_block_that_needs_something_runs(
 ) -> None:
     way, block = WAYS[page, title], needy(page)[page, title]
     skip_unless_installed(way)
-    script = f"set -eo pipefail\n{way.before}{replaced(block.text, dict(way.instead))}"
+    text = replaced(block.text, dict(way.instead))
+    if block.language == "python":
+        text = f"python - <<'PROGRAM'\n{text}\nPROGRAM\n"
+    script = f"set -eo pipefail\n{way.before}{text}"
     with way.during(workspace) as variables:
         done = subprocess.run(
             ["bash", "-c", script], cwd=way.prepare(workspace), env=environment | variables,
@@ -106,13 +117,29 @@ def free_port() -> str:
         return str(found.getsockname()[1])
 
 
+def llm_settings(folder: Path, port: str) -> str:
+    """Lines of the shell by which `llm` knows the server, as the page tells."""
+    (text,) = (block.text for block in blocks(PAGES_BY_NAME["serve"]) if "api_base" in block.text)
+    (folder / "llm").mkdir()
+    (folder / "llm" / "extra-openai-models.yaml").write_text(text.replace(PORT, port))
+    shutil.copyfile(folder / "demo" / "rocket.png", folder / "rocket.png")
+    scripts = Path(sys.executable).parent
+    return f'export LLM_USER_PATH="$PWD/llm" OPENAI_API_KEY=any PATH="$PATH:{scripts}"\n'
+
+
 def test_the_server_of_the_page_answers_the_blocks_that_ask_it(
     workspace: Path, environment: dict[str, str], run: Run
 ) -> None:
-    asking = needy("serve")
-    server, port = asking.pop(("serve", SERVER)), free_port()
-    with served(server, port, workspace, environment):
-        for (_, title), block in asking.items():
-            shell = ["python", "-c"] if block.language == "python" else ["bash", "-c"]
-            printed = run(workspace, [*shell, replaced(block.text, {PORT: port})])
-            assert ("data:image/png;base64," in printed) or ("event: answer" in printed), title
+    port = free_port()
+    picture(workspace)
+    known = llm_settings(workspace, port)
+    with served(needy("serve")["serve", SERVER], port, workspace, environment):
+        for (_, title), block in asking().items():
+            if block.language == "python":
+                printed = run(workspace, ["python", "-c", replaced(block.text, {PORT: port})])
+                assert "data:image/png;base64," in printed, title
+            elif "llm" in title:
+                assert run(workspace, ["bash", "-c", f"set -e\n{known}{block.text}"]).strip()
+            else:
+                printed = run(workspace, ["bash", "-c", replaced(block.text, {PORT: port})])
+                assert "event: answer" in printed, title

@@ -169,6 +169,27 @@ def picture(workspace: Path) -> Path:
     return workspace
 
 
+def photos(workspace: Path) -> Path:
+    """A folder of two pictures and a sound, and what is asked for."""
+    import numpy as np
+    import soundfile
+    from PIL import Image
+
+    summer = workspace / "photos" / "2024" / "summer"
+    summer.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (96, 64), (230, 200, 120)).save(workspace / "beach.jpg")
+    Image.new("RGB", (96, 64), (220, 190, 110)).save(workspace / "photos" / "coast.jpg")
+    Image.new("RGB", (96, 64), (40, 60, 160)).save(summer / "night.jpg")
+    wave = 0.3 * np.sin(2 * np.pi * 900 * np.arange(16_000) / 16_000)
+    for path in (workspace / "gull.wav", summer / "gull.wav"):
+        soundfile.write(path, wave, 16_000)
+    return workspace
+
+
+OPTIMUM: Final = ("optimum.onnxruntime",)
+PHOTOS: Final = (
+    "export NEXTOMNI_EDGE_BUNDLE=demo/bundle; nextomni-edge search index photos --quiet\n"
+)
 OWN_BUNDLE: Final = (
     "test -d demo/own/bundle || { python examples/own_model/train.py --out demo/own &&"
     " nextomni-edge export demo/own/model -o demo/own/bundle; }\n"
@@ -200,6 +221,17 @@ WAYS: Final[dict[tuple[str, str], Way]] = {
     ("start", "Needs a package registry"): Way(checkout, before=FRESH_ENVIRONMENT, slow=True),
     ("start", "Needs the Hugging Face hub, and a token of yours in HF_TOKEN"): Way(during=hub),
     ("start", "Needs openssl"): Way(programs=("openssl",)),
+    ("search", "Needs pictures of your own"): Way(photos, before=PHOTOS, slow=True),
+    ("search", "Needs pictures of your own, from a program"): Way(photos, slow=True),
+    ("search", "Needs a terminal of its own: it runs until Ctrl-C"): Way(
+        photos,
+        instead={
+            "nextomni-edge": "timeout --preserve-status -s INT 30 nextomni-edge",
+            "demo/bundle": "demo/bundle || test $? -eq 130",  # as after Ctrl-C
+        },
+        slow=True,
+    ),
+    ("search", "Needs the package distributed"): Way(photos, modules=("distributed",), slow=True),
     ("devices", "Needs a minute of measuring"): Way(slow=True),
     ("devices", "Needs llama.cpp, which the extra gguf compiles in about six minutes"): Way(
         modules=("llama_cpp", "gguf"), instead={"demo/gguf": "demo/gguf-q8"}, slow=True
@@ -245,4 +277,14 @@ WAYS: Final[dict[tuple[str, str], Way]] = {
     ),
     ("your-model", "Needs a Qwen2 of the recipe's sizes"): Way(qwen2, slow=True),
     ("your-model", "Needs FUDOKI's released weights"): Way(fudoki, slow=True),
+    ("your-model", "Needs the package optimum-onnx"): Way(
+        programs=("optimum-cli",),
+        modules=OPTIMUM,
+        instead={"demo/bundle": "demo/optimum", "demo/int8": "demo/optimum-int8"},
+        slow=True,
+    ),
+    ("your-model", "Needs the package optimum-onnx, from a program"): Way(
+        modules=OPTIMUM, slow=True
+    ),
+    ("serve", "Needs podman or docker"): Way(programs=("podman",), slow=True),
 }
