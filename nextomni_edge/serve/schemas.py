@@ -4,7 +4,7 @@ them."""
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -44,6 +44,8 @@ class Strict(BaseModel):
 class Sampling(Strict):
     """The settings of a generation, as `Model.generate` takes them. None is the model's own."""
 
+    more_settings: ClassVar[tuple[str, ...]] = ()  # fields of a request's own that are settings too
+
     seed: Seed | None = None
     steps: Whole | None = None
     stepper: Name | None = None
@@ -71,9 +73,10 @@ class Sampling(Strict):
     guidance_image: Number | None = None
 
     def settings(self) -> Settings:
-        """The settings that were given: those above only, as a request's other fields may bear the
+        """The settings that were given: those named only, as a request's other fields may bear the
         name of a setting that is none of a stranger's, such as the file of a voice."""
-        given = {name: getattr(self, name) for name in Sampling.model_fields}
+        names = (*Sampling.model_fields, *self.more_settings)
+        given = {name: getattr(self, name) for name in names}
         stated = {name: value for name, value in given.items() if value is not None}
         return cast("Settings", stated)
 
@@ -155,6 +158,8 @@ class Ignored(Strict):
 class ChatRequest(Sampling, Ignored):
     """OpenAI's chat completion, with the flow's settings."""
 
+    more_settings: ClassVar[tuple[str, ...]] = ("size",)
+
     model: Name | None = None
     messages: Annotated[list[Message], Field(min_length=1)]
     modalities: Annotated[list[Kinds], Field(min_length=1, max_length=4)] = ["text"]
@@ -170,6 +175,8 @@ class ChatRequest(Sampling, Ignored):
 
 class GenerateRequest(Sampling):
     """Our own form: a prompt or messages, the answer's modality, and the flow as events."""
+
+    more_settings: ClassVar[tuple[str, ...]] = ("size",)
 
     model: Name | None = None
     prompt: Content | None = None

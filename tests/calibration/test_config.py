@@ -61,7 +61,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"kind": "int8-static", "smoothing": 1.5},
         "expected 0 (none) to 1",
     ),
-    "mixed without a bound": ({"kind": "mixed"}, "a budget in bytes or a largest divergence"),
+    "mixed without a bound": (
+        {"kind": "mixed"},
+        "a budget in bytes, or a largest divergence or share of flips",
+    ),
     "mixed with both bounds": ({"kind": "mixed", "budget_bytes": 1, "max_kl": 1.0}, "not both"),
 }
 

@@ -94,9 +94,9 @@ def test_a_bad_source_is_one_line_and_nothing_is_written(
     )
     refused(invoke("import", tmp_path / "nothing", "-o", tmp_path / "model"), 3, "no such folder")
     refused(
-        invoke("import", source, "-o", tmp_path / "model", "--layout", "qwen3"),
+        invoke("import", source, "-o", tmp_path / "model", "--layout", "qwen22"),
         2,
-        "layout 'qwen3': did you mean 'qwen2'?",
+        "layout 'qwen22': did you mean 'qwen2'?",
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
 

@@ -75,7 +75,7 @@ def test_streamed_text_goes_to_a_file_too(
     [
         (
             ("--to", "audio", "-o", "a.wav"),
-            ("--stream shows text and pictures as they form, but audio is asked for",),
+            ("--stream of a sound is for models that say a text; leave it out",),
         ),
         (("--to", "video", "-o", "a.gif"), ("but video is asked for",)),
         (("--to", "image", "-o", "a.jpg"), ("unknown suffix '.jpg'; expected one of .gif",)),
