@@ -123,6 +123,8 @@ test-optimum: $(OPTIMUM)/.installed
 	rm -rf build/lib  # setuptools would pack modules that are gone
 	$(OPTIMUM)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --force-reinstall .
 	$(OPTIMUM)/bin/python -m pytest -q --timeout 1200 -p no:cacheprovider tests/optimum
+	PATH="$(CURDIR)/$(OPTIMUM)/bin:$$PATH" $(OPTIMUM)/bin/python -m pytest -q -m slow --timeout 1200 -p no:cacheprovider \
+		tests/docs/test_needs.py -k optimum
 
 $(OPTIMUM)/.installed: pyproject.toml
 	$(PYTHON) -m venv --clear $(OPTIMUM)

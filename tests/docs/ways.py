@@ -187,6 +187,7 @@ def photos(workspace: Path) -> Path:
 
 
 OPTIMUM: Final = ("optimum.onnxruntime",)
+INSTALLED: Final = "unset PYTHONPATH\n"  # our commands once, from the wheel
 PHOTOS: Final = (
     "export NEXTOMNI_EDGE_BUNDLE=demo/bundle; nextomni-edge search index photos --quiet\n"
 )
@@ -278,13 +279,14 @@ WAYS: Final[dict[tuple[str, str], Way]] = {
     ("your-model", "Needs a Qwen2 of the recipe's sizes"): Way(qwen2, slow=True),
     ("your-model", "Needs FUDOKI's released weights"): Way(fudoki, slow=True),
     ("your-model", "Needs the package optimum-onnx"): Way(
+        before=INSTALLED,
         programs=("optimum-cli",),
         modules=OPTIMUM,
         instead={"demo/bundle": "demo/optimum", "demo/int8": "demo/optimum-int8"},
         slow=True,
     ),
     ("your-model", "Needs the package optimum-onnx, from a program"): Way(
-        modules=OPTIMUM, slow=True
+        before=INSTALLED, modules=OPTIMUM, slow=True
     ),
     ("serve", "Needs podman or docker"): Way(programs=("podman",), slow=True),
 }
