@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from typing import Self
+from typing import ClassVar, Self
 
 from array_api_compat import array_namespace, device
 
 from nextomni_edge.errors import InputError
-from nextomni_edge.flow.arrays import Array, check_ids, chunks
+from nextomni_edge.flow.arrays import CHUNK, Array, check_ids, chunks
 from nextomni_edge.flow.row_cache import RowCache
 
 # |e_x − e_y|² below this is 0: |e_x − e_y| below 1e-7 is the rounding of float32 rows
@@ -25,6 +25,8 @@ class MetricTable:
     once nor the library's order of summation shifts them. Within `kept_bytes` the rows that `rows`
     gives are kept by id.
     """
+
+    elements: ClassVar[int] = CHUNK  # of a pass over the table that are held in float64
 
     def __init__(self, table: Array, kept_bytes: int = 0) -> None:
         if table.ndim != 2 or 0 in table.shape:
@@ -72,25 +74,34 @@ class MetricTable:
         """d(x, y) of pairs: ids (N,) twice → (N,) float64, within 1e-6 of what `distance` rounds
         to."""
         xp = array_namespace(self.table)
-        rows = [xp.astype(xp.take(self.table, ids, axis=0), xp.float64) for ids in (x, y)]
-        return xp.sum((rows[0] - rows[1]) ** 2, axis=1) ** 2
+        return xp.sum((self._units(x) - self._units(y)) ** 2, axis=1) ** 2
 
     def distance(self, x_1: Array) -> Array:
         """d(x, x_1) = (|e_x − e_x1|²)² for every symbol x: ids (N,) int64 → (N, V) float32, in [0,
         16]."""
         xp = array_namespace(self.table)
         check_ids(x_1, self.vocabulary, "x_1")
-        rows = xp.astype(xp.take(self.table, x_1, axis=0), xp.float64)
+        rows = self._units(x_1)
         rows_square = xp.take(self._squares, x_1)[:, None]
         distance = xp.empty(
             (x_1.shape[0], self.vocabulary), dtype=xp.float32, device=device(self.table)
         )
-        for symbols in chunks(self.vocabulary, self.table.shape[1] + x_1.shape[0]):
-            block = xp.astype(self.table[symbols, :], xp.float64)
-            squared = rows @ block.T
+        width = self.table.shape[1] + x_1.shape[0]
+        for symbols in chunks(self.vocabulary, width, self.elements):
+            squared = self._products(rows, symbols)
             squared *= -2.0
             squared += rows_square + self._squares[symbols][None, :]
             squared = xp.where(squared > SAME_ROW, squared, xp.zeros_like(squared))
             squared *= squared
             distance[:, symbols] = xp.astype(squared, xp.float32)
         return distance
+
+    def _units(self, ids: Array) -> Array:
+        """e_x of ids (n,): (n, D) float64."""
+        xp = array_namespace(self.table)
+        return xp.astype(xp.take(self.table, ids, axis=0), xp.float64)
+
+    def _products(self, rows: Array, symbols: slice) -> Array:
+        """Rows (n, D) float64 times e_x of some symbols: (n, symbols) float64."""
+        xp = array_namespace(self.table)
+        return rows @ xp.astype(self.table[symbols, :], xp.float64).T

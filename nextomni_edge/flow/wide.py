@@ -4,13 +4,13 @@ computed before it is asked for, or copied (METHOD 3)."""
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nextomni_edge.flow.arrays import CACHED, Array, check_ids, chunks
-from nextomni_edge.flow.distance import SAME_ROW, MetricTable
+from nextomni_edge.flow.arrays import CACHED, Array, chunks
+from nextomni_edge.flow.distance import MetricTable
 
 WIDE: Final = 512  # dimensions from which normalised rows in memory cost more than they save
 NORMALISERS: Final = 2  # threads that read the table: more wait for the memory
@@ -25,6 +25,8 @@ class WideTable(MetricTable):
     to float64 as the processor's cache holds.
     """
 
+    elements: ClassVar[int] = CACHED
+
     def __init__(
         self, table: NDArray[np.float32], norms: NDArray[np.float64], kept_bytes: int = 0
     ) -> None:
@@ -35,26 +37,13 @@ class WideTable(MetricTable):
         self._squares = (norms > 0.0).astype(np.float64)
         self._keep(kept_bytes)
 
-    def between(self, x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.float64]:
-        squared = np.sum((self._units(x) - self._units(y)) ** 2, axis=1)
-        return np.asarray(squared**2, np.float64)
-
-    def distance(self, x_1: NDArray[np.int64]) -> NDArray[np.float32]:
-        check_ids(x_1, self.vocabulary, "x_1")
-        rows, row_squares = self._units(x_1), self._squares[x_1, None]
-        out = np.empty((len(x_1), self.vocabulary), np.float32)
-        for symbols in chunks(self.vocabulary, self.table.shape[1], CACHED):
-            squared = rows @ self.table[symbols].astype(np.float64).T
-            squared /= self._divisors[symbols]
-            squared *= -2.0
-            squared += row_squares + self._squares[symbols]
-            squared[squared <= SAME_ROW] = 0.0
-            squared *= squared
-            out[:, symbols] = squared
-        return out
-
     def _units(self, ids: NDArray[np.int64]) -> NDArray[np.float64]:
         return np.asarray(self.table[ids] / self._divisors[ids, None], np.float64)
+
+    def _products(self, rows: NDArray[np.float64], symbols: slice) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = rows @ self.table[symbols].astype(np.float64).T
+        found /= self._divisors[symbols]
+        return found
 
 
 def norms_of(table: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nextomni_edge.errors import InputError
-from nextomni_edge.flow import wide
 from nextomni_edge.flow.distance import MetricTable
 from nextomni_edge.flow.metric import MetricPath
 from nextomni_edge.flow.schedule import MetricSchedule
@@ -81,7 +80,7 @@ def test_neither_a_chunk_nor_other_rows_shift_a_distance(
     found = of(TABLES[kind](3))
     whole = found.distance(np.arange(SYMBOLS))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(wide, "CACHED", chunk)
+        patched.setattr(WideTable, "elements", chunk)
         np.testing.assert_allclose(found.distance(np.array(ids)), whole[ids], rtol=2e-7, atol=1e-13)
 
 
