@@ -184,7 +184,7 @@ def measured(case: Case, steps: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure every case against its backbones and write flow_share.json beside this file."""
+    """Measure every case against its backbones and write flow_share.json next to this file."""
     if os.environ.get("OMP_NUM_THREADS") != "1":  # which counts when numpy is imported
         os.execve(
             sys.executable, [sys.executable, __file__], {**os.environ, "OMP_NUM_THREADS": "1"}

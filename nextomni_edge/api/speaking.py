@@ -203,12 +203,12 @@ class Speaking:
                 value: list[Sequence] = end.value
                 return value
             done = tuple(self.done[at[record.request]])
-            beside = tuple(np.full(codes.shape, np.inf) for codes in done)
+            certain = tuple(np.full(codes.shape, np.inf) for codes in done)
             yield StepRecord(
                 at[record.request], record.step + index * self.options.steps,
                 (index + record.t) / self.rounds, (*done, *record.x_t),
                 None if record.x_1 is None else (*done, *record.x_1),
-                None if record.margins is None else (*beside, *record.margins),
+                None if record.margins is None else (*certain, *record.margins),
             )  # fmt: skip
 
     def finished(self, request: int) -> Sequence:

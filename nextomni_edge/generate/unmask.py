@@ -326,8 +326,8 @@ class Unmasking:
     ) -> Iterator[StepRecord]:
         batch = self.batch
         for place, request in enumerate(names):
-            beside = margins.reshape(x_1.shape)
-            parts = (batch.split(place, array) for array in (self.x_t, x_1, beside))
+            by_code = margins.reshape(x_1.shape)
+            parts = (batch.split(place, array) for array in (self.x_t, x_1, by_code))
             # a threshold may take more steps than were asked for
             t = min(1.0, step / self.options.steps)
             yield StepRecord(request, step, t, *parts)
