@@ -32,8 +32,11 @@ SHELL: Final = "shell.json"
 FORM: Final = "nextomni-edge-page"
 MAX_SHELL: Final = 2**20
 RUNTIME: Final = "onnxruntime-web"
-# of its folder dist: the module, and what it loads from next to itself
-RUNTIME_FILES: Final = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
+# of its folder dist → our name; plain servers know .js as a script, and not all of them .mjs
+RUNTIME_FILES: Final = {
+    "ort.wasm.bundle.min.mjs": "ort.js",
+    "ort-wasm-simd-threaded.wasm": "ort.wasm",
+}
 RUNTIME_NOTICE: Final = (
     "ort/ holds files of onnxruntime-web {version}, https://www.npmjs.com/package/onnxruntime-web,\n"
     "MIT License, Copyright (c) Microsoft Corporation.\n"
@@ -73,8 +76,8 @@ def write(bundle: Bundle, out: Path, overwrite: bool, runtime: Path | None = Non
         for name in PAGE_FOLDERS:
             shutil.copytree(SOURCES / name, folder / name)
         (folder / "ort").mkdir()
-        for name in RUNTIME_FILES:
-            shutil.copyfile(package / "dist" / name, folder / "ort" / name)
+        for name, own in RUNTIME_FILES.items():
+            shutil.copyfile(package / "dist" / name, folder / "ort" / own)
         version = str(_package(package).get("version"))[:40]
         (folder / "NOTICE.txt").write_text(RUNTIME_NOTICE.format(version=version))
         shell = sorted(

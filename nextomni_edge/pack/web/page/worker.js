@@ -41,10 +41,10 @@ scope.onmessage = async ({ data: request }) => {
 
 /** @param {number} id */
 async function load(id) {
-  const path = "../ort/ort.wasm.bundle.min.mjs";
-  const ort = await import(path);
+  const [module, wasm] = ["ort.js", "ort.wasm"].map((name) => new URL(`../ort/${name}`, import.meta.url).href);
+  const ort = await import(module);
   ort.env.wasm.numThreads = 1; // more need headers that a plain server does not send
-  ort.env.wasm.wasmPaths = new URL("../ort/", import.meta.url).href;
+  ort.env.wasm.wasmPaths = { wasm };
   return Model.load(new URL("../model/", import.meta.url), {
     ort,
     progress: (_, received, total) => reply({ id, is: "download", received, total }),
