@@ -29,14 +29,8 @@ sys.path.insert(0, str(EMOJI))
 
 import demo  # noqa: E402
 
-BROWSERS = (
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-    "chrome",
-    "microsoft-edge",
-)
+from tests.browser import BROWSERS  # noqa: E402
+
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",

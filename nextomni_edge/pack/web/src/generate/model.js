@@ -56,8 +56,7 @@ export class EdgeModel {
   /** The sequences without a condition that guidance compares with. @param {Sequence} sequence @param {Modality} modality */
   without(sequence, modality) {
     if (this.tokenizer.special.mask < 0) return [unconditional(sequence, this.tokenizer.special)];
-    const entries = this.config.sharesVocabulary ? this.config.image.codebook.entries : 0;
-    return maskedUnconditional(sequence, modality, this.tokenizer, entries);
+    return maskedUnconditional(sequence, modality, this.tokenizer, this.config.image.codebook?.entries ?? 0);
   }
 
   /** One output of a component. @param {string} component @param {Record<string, Tensor>} inputs @param {string} name */

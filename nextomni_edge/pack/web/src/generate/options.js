@@ -41,7 +41,7 @@ export function optionsOf(config, kind, given = {}) {
  */
 function check(options, steppers) {
   const { steps, stepper, temperature, top_k, top_p, guidance, guidance_image, block, threshold } = options;
-  const noDraw = "means nothing at temperature 0: raise the temperature or leave it out";
+  const noDraw = (/** @type {string} */ name) => `${name} means nothing at temperature 0: raise the temperature or leave ${name} out`;
   const finite = (/** @type {number} */ value) => value >= 0 && value < Infinity;
   /** @type {[boolean, string][]} */
   const faults = [
@@ -54,8 +54,8 @@ function check(options, steppers) {
     [!finite(guidance_image), `guidance_image is ${guidance_image}, expected a finite number from 0`],
     [block !== null && !(Number.isInteger(block) && block >= 0), `block is ${block}, expected at least 0`],
     [threshold !== null && !(threshold >= 0 && threshold <= 1), `threshold is ${threshold}, expected 0 to 1`],
-    [temperature === 0 && stepper !== "commit" && top_k > 0, `top_k ${noDraw}`],
-    [temperature === 0 && stepper !== "commit" && top_p < 1, `top_p ${noDraw}`],
+    [temperature === 0 && top_k > 0, noDraw("top_k")],
+    [temperature === 0 && top_p < 1, noDraw("top_p")],
   ];
   const found = faults.filter(([wrong]) => wrong).map(([, sentence]) => sentence);
   if (found.length) throw new NextOmniError(found.join("; "));
