@@ -3,7 +3,6 @@ no PyTorch."""
 
 from __future__ import annotations
 
-import functools
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,8 +32,8 @@ class PackReport:
     next: str
 
 
-# (bundle, out, overwrite); UsageError, InputError
-Write = Callable[[Bundle, Path, bool], PackReport]
+# (bundle, out, overwrite), and for the web the runtime's folder; UsageError, InputError
+Write = Callable[..., PackReport]
 
 
 def pack(
@@ -50,6 +49,5 @@ def pack(
     if onnxruntime_web is not None and target != WEB:
         raise UsageError(f"--onnxruntime-web: of --for {WEB} only, not of {target}; leave it out")
     write: Write = importlib.import_module(TARGETS[target]).write
-    if target == WEB:
-        write = functools.partial(write, runtime=onnxruntime_web)
-    return write(bundle, out, overwrite)
+    runtime = (onnxruntime_web,) if target == WEB else ()
+    return write(bundle, out, overwrite, *runtime)

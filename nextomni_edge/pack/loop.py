@@ -63,14 +63,11 @@ def _not_computed(config: ModelConfig, kinds: Collection[str]) -> list[tuple[boo
     paths = {name: config.path(name) for name in config.modalities}
     other = [name for name, path in paths.items() if path.kind not in kinds and not path.commit]
     unknown = sorted({name for path in paths.values() for name in _unknown_choices(path.commit)})
-    more = [coded.name for coded in config.more]
+    more, known = [coded.name for coded in config.more], " nor ".join(kinds)
     return [
         (config.causal, "this model is autoregressive"),
         (config.network not in ("native", "unified"), f"network is {config.network!r}"),
-        (
-            bool(other),
-            f"the path of {', '.join(other)} is neither {' nor '.join(kinds)} nor has a commit step",
-        ),
+        (bool(other), f"the path of {', '.join(other)} is neither {known} nor has a commit step"),
         (bool(unknown), f"the commit step sets {', '.join(unknown)}"),
         (bool(more), f"the model has the modalities {', '.join(more)}"),
     ]

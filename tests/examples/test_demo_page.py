@@ -28,7 +28,6 @@ EMOJI = Path(__file__).resolve().parents[2] / "examples" / "emoji"
 sys.path.insert(0, str(EMOJI))
 
 import demo  # noqa: E402
-
 from tests.browser import BROWSERS  # noqa: E402
 
 FLAGS = (

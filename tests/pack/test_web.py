@@ -81,9 +81,7 @@ def test_a_large_bundle_has_more_shards(
         assert content == (tiny_bundle / name).read_bytes(), name
 
 
-def test_the_folder_holds_the_page_the_sources_and_the_runtime(
-    packed: Path, runtime: Path
-) -> None:
+def test_the_folder_holds_the_page_the_sources_and_the_runtime(packed: Path, runtime: Path) -> None:
     for name in ("index.html", "service_worker.js", "page/worker.js", "src/flow/noise.js"):
         assert (packed / name).read_bytes() == (SOURCES / name).read_bytes()
     for name, own in RUNTIME_FILES.items():

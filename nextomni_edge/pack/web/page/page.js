@@ -24,6 +24,7 @@ const SETTINGS = ["steps", "temperature", "guidance", "count"];
 let media = [];
 /** @type {HTMLElement | null} the answer that forms */
 let forming = null;
+let loaded = false;
 let asked = 0;
 let began = 0;
 
@@ -35,7 +36,7 @@ function say(line, error = false) {
 
 /** @param {boolean} busy */
 function work(busy) {
-  send.disabled = check.disabled = busy;
+  send.disabled = check.disabled = busy || !loaded;
   stop.hidden = bar.hidden = !busy;
 }
 
@@ -54,6 +55,7 @@ worker.onmessage = ({ data: reply }) => {
     say(`downloading ${(reply.received / 1e6).toFixed(0)} of ${(reply.total / 1e6).toFixed(0)} MB`);
   } else if (reply.is === "loaded") {
     offerKinds(reply.kinds);
+    loaded = true;
     end("ready");
     state.title = reply.name;
   } else if (reply.id !== asked) return;

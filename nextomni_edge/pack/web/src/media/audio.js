@@ -82,9 +82,9 @@ export function wavOf(samples, rate) {
   return bytes;
 }
 
-/** libsndfile's scale for floats: 32767, rounded. @param {number} sample */
+/** As libsndfile writes a float32: 32 bits, of which the upper half is kept. @param {number} sample */
 function level(sample) {
-  return Math.round(Math.fround(Math.min(1, Math.max(-1, sample)) * 0x7fff));
+  return Math.max(-0x8000, Math.min(0x7fff, Math.floor(Math.round(sample * 2 ** 31) / 2 ** 16)));
 }
 
 /** A WAV of whole numbers or floats as channels in [-1, 1]; null: no WAV that is read here. @param {Uint8Array} bytes @returns {Sound | null} */

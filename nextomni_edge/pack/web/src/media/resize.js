@@ -1,6 +1,7 @@
 /**
  * Resampling of 8-bit pictures as Pillow does it: a kernel that widens when it shrinks, fixed-point weights, and 8 bits between
- * the two passes. So a picture gives the same pixels here as in Python.
+ * the two passes, of which the horizontal one is first. So a picture gives the same pixels here as in Python. Pillow from 13 takes the
+ * vertical pass first of a picture that is much higher than wide, which may move a level.
  */
 
 const PRECISION = 22; // bits behind the point of a weight
