@@ -92,6 +92,11 @@ def _sampling() -> list[Callable[[Command], Command]]:
         sampling("--top-p", type=numbers.SHARE, help="Draw among the likeliest that sum to p."),
         sampling("--guidance", type=numbers.SETTING, help="Classifier-free guidance s; 0 is none."),
         sampling(
+            "--guidance-until",
+            type=numbers.SHARE,
+            help="Guide at times up to this one only: later steps take half the work.",
+        ),
+        sampling(
             "--grid",
             metavar="T,T,...",
             help="Times of the steps, rising from 0 to 1; evenly spaced by default.",
