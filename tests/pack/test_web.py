@@ -260,3 +260,13 @@ def test_the_loop_gives_the_numbers_that_python_computed() -> None:
     assert done.returncode == 0, done.stdout[-3000:]
     (passed,) = re.findall(r"^(?:#|ℹ) pass (\d+)$", done.stdout, re.MULTILINE)
     assert int(passed) > 20
+
+
+def test_the_types_of_the_sources_hold() -> None:
+    compiler = ROOT / "node_modules/.bin/tsc"
+    if not compiler.exists():
+        pytest.skip("no TypeScript in node_modules: `make test-web` installs it")
+    done = subprocess.run(
+        [compiler, "-p", SOURCES], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
