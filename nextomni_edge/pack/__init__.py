@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from nextomni_edge.bundle import Bundle
+from nextomni_edge.errors import UsageError
 
 # Adding a device is its file and one line here: name → the module that holds `write`, a Write.
 TARGETS: Final = {
@@ -29,12 +30,19 @@ class PackReport:
     next: str
 
 
-# (bundle, out, overwrite); UsageError, InputError
-Write = Callable[[Bundle, Path, bool], PackReport]
+# (bundle, out, overwrite), a target's further options; UsageError, InputError
+Write = Callable[..., PackReport]
 
 
-def pack(bundle: Bundle, out: Path, target: str, overwrite: bool = False) -> PackReport:
-    """Wrap a bundle for `target`, a name of TARGETS. UsageError: `out` exists. InputError: a bundle
-    that the device cannot use."""
+def pack(
+    bundle: Bundle, out: Path, target: str, overwrite: bool = False, wheels: str | None = None
+) -> PackReport:
+    """Wrap a bundle for `target`, a name of TARGETS. `wheels`: hold the wheels that the device's
+    Python of this version needs. UsageError: `out` exists, or a target without Python. InputError:
+    a bundle that the device cannot use."""
     write: Write = importlib.import_module(TARGETS[target]).write
-    return write(bundle, out, overwrite)
+    if wheels is None:
+        return write(bundle, out, overwrite)
+    if target != "jetson":
+        raise UsageError(f"--wheels is for a device with Python, a Jetson, not for {target}")
+    return write(bundle, out, overwrite, wheels)

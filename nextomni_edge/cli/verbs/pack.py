@@ -11,6 +11,7 @@ from nextomni_edge.cli.bundle_path import BUNDLE
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.files import check_output
 from nextomni_edge.pack import TARGETS
+from nextomni_edge.pack.wheels import PYTHONS
 
 
 @click.command()
@@ -30,15 +31,35 @@ from nextomni_edge.pack import TARGETS
     is_flag=True,
     help="Replace an existing one. It stays whole until the new one is complete.",
 )
+@click.option(
+    "--wheels",
+    is_flag=True,
+    help="Download every library's wheel into a Jetson's archive, which then needs no network.",
+)
+@click.option(
+    "--python",
+    type=click.Choice(list(PYTHONS)),
+    default="3.10",
+    show_default=True,
+    help="The Jetson's Python, with --wheels: 3.10 is JetPack 6's, 3.12 is JetPack 7's.",
+)
 @common_options
-def pack(console: Console, bundle: Path, target: str, output: Path, overwrite: bool) -> None:
+def pack(
+    console: Console,
+    bundle: Path,
+    target: str,
+    output: Path,
+    overwrite: bool,
+    wheels: bool,
+    python: str,
+) -> None:
     """Pack BUNDLE with everything that a device needs to run it: an archive with an installer for
     a Jetson, a Swift package for iOS."""
     check_output(output, overwrite)
     from nextomni_edge.bundle import Bundle
     from nextomni_edge.pack import pack as run_pack
 
-    report = run_pack(Bundle.open(bundle), output, target, overwrite)
+    report = run_pack(Bundle.open(bundle), output, target, overwrite, python if wheels else None)
     text = (
         f"{report.files} files, {report.bytes:,} bytes written to {report.out}; next: {report.next}"
     )
