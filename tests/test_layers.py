@@ -84,7 +84,9 @@ MAY_IMPORT = {
     "runtimes.openvino": STORED | {"runtimes.base"},
     "runtimes.state": BASE,
     "runtimes.tensorrt": STORED | {"runtimes.base", "runtimes.state"},
-    "runtimes.tensorrt.qdq": STORED | {"bundle.onnx_graph"},
+    "runtimes.tensorrt.plain": STORED | {"bundle.onnx_graph", "runtimes.tensorrt"},
+    "runtimes.tensorrt.qdq": STORED
+    | {"bundle.onnx_graph", "runtimes.tensorrt.plain", "runtimes.tensorrt"},
     "runtimes.torch": STORED | {"runtimes.base", "models"},
     "models": MODEL,
     "models.initial": MODEL | IMPORTING,
@@ -179,7 +181,6 @@ DEVICE_LIBRARIES = {
     "huggingface_hub",
     "model_signing",
     "apsw",
-    "sqlite_vec",
     "watchfiles",
 }
 # A server runs where a bundle does, and uses these libraries besides.
@@ -190,8 +191,7 @@ VENDORS = {
     **{library: {"serve"} for library in SERVER_LIBRARIES},
     "huggingface_hub": {"hub"},
     "model_signing": {"bundle.trust"},
-    "apsw": {"search.database", "search.table"},  # the second for its types
-    "sqlite_vec": {"search.database"},
+    "apsw": {"search.blocks", "search.database", "search.table"},  # two for its types
     "watchfiles": {"search.watch"},
     "onnxruntime": {"runtimes.onnx"},
     "openvino": {"runtimes.openvino"},

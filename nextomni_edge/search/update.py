@@ -17,7 +17,8 @@ from nextomni_edge.formats.regular import check_regular, open_regular, sha256_of
 from nextomni_edge.media.image import open_image
 from nextomni_edge.media.kinds import MAX_MEDIA, kind_of, open_medium
 from nextomni_edge.media.parts import Encoder, file_windows
-from nextomni_edge.search.table import Entry, Float32, Table, Window, open_table
+from nextomni_edge.search.blocks import Float32
+from nextomni_edge.search.table import Entry, Table, Window, open_table
 from nextomni_edge.tokens.chat import Kind, Part, embedding_sequence
 from nextomni_edge.tokens.sequence import Sequence
 from nextomni_edge.tokens.text import TextTokenizer
