@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes.common import ShapeInferencePass
 
 from nextomni_edge.bundle.onnx_graph import take_over
 from nextomni_edge.errors import InputError
@@ -25,6 +26,7 @@ HIDDEN: Final = float(np.finfo(np.float32).min)
 
 def write_out(model: ir.Model, component: str) -> None:
     """Bring a graph into this form, in place. InputError: an attention that has no such form."""
+    ShapeInferencePass()(model)  # a graph names the sizes of its inputs and outputs only
     form = _Form(model.graph, component)
     form.apply(form.rules)
     blocks = any("block_size" in node.attributes for node in model.graph)
@@ -55,7 +57,7 @@ class _Form(Rewriting):
                 " size, has no form for TensorRT before 10.14; compile with 10.14 or newer"
             )
         assert heads and size and kv_heads and width
-        grouped = heads != kv_heads
+        grouped, added = heads != kv_heads, mask is not None and mask.dtype != ir.DataType.BOOL
         if grouped:
             query = self._reshaped(node, query, (0, kv_heads, heads // kv_heads, -1, size))
             key, value = (self._unsqueezed(node, each, (2,)) for each in (key, value))
@@ -66,8 +68,12 @@ class _Form(Rewriting):
         number = self.constant(f"attention.scale.{scale:g}", np.array(scale, np.float32))
         scaled = self.before(node, "Mul", [query, number])
         scores = self._product(node, scaled, turned, "scores")
-        for seen in (mask, self._causal(node, scores)):
-            scores = self._masked(node, scores, seen) if seen is not None else scores
+        if mask is not None and added:
+            scores = self.before(node, "Add", [scores, mask])
+        elif mask is not None:
+            scores = self._masked(node, scores, mask)
+        if node.attributes.get_int("is_causal", 0):
+            scores = self._masked(node, scores, self._causal(node, scores))
         weights = self.before(node, "Softmax", [scores], {"axis": -1})
         attended = self._product(node, weights, value, "values")
         if grouped:
@@ -80,17 +86,13 @@ class _Form(Rewriting):
         """A product that stays in float32, as a fused attention does."""
         return self.before(node, "MatMul", [left, right], name=f"{node.name}.{what}{FLOAT32}")
 
-    def _masked(self, node: ir.Node, scores: ir.Value, mask: ir.Value) -> ir.Value:
-        """Scores where the mask says so. A mask of numbers is added."""
-        if mask.dtype != ir.DataType.BOOL:
-            return self.before(node, "Add", [scores, mask])
+    def _masked(self, node: ir.Node, scores: ir.Value, seen: ir.Value) -> ir.Value:
+        """The scores of what is seen (…,n,m) bool."""
         hidden = self.constant("attention.hidden", np.array(HIDDEN, np.float32))
-        return self.before(node, "Where", [mask, scores, hidden])
+        return self.before(node, "Where", [seen, scores, hidden])
 
-    def _causal(self, node: ir.Node, scores: ir.Value) -> ir.Value | None:
-        """Of a causal attention: that column j comes at or before row i, (n,m) bool."""
-        if not node.attributes.get_int("is_causal", 0):
-            return None
+    def _causal(self, node: ir.Node, scores: ir.Value) -> ir.Value:
+        """That column j comes at or before row i, (n,m) bool."""
         one, zero = (self.constant(f"attention.{n}", np.array(n, np.int64)) for n in (1, 0))
         places = []
         for axis in (-2, -1):

@@ -40,7 +40,7 @@ class Strict:
     names: frozenset[str] = frozenset()
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name not in self.names:
+        if name != "__class__" and name not in self.names:
             raise AttributeError(f"{type(self).__name__} has no {name}")
         object.__setattr__(self, name, value)
 
