@@ -20,8 +20,8 @@ def needs_extra(extra: str, *libraries: str) -> Iterator[None]:
     is not installed, and where an import inside the block fails."""
     if sys.version_info < (since := SINCE.get(extra, (3, 10))):
         raise MissingRuntimeError(
-            f"what the extra {extra!r} serves needs Python {'.'.join(map(str, since))} or newer,"
-            f" and this is {platform.python_version()}; here a bundle runs that was made elsewhere"
+            f"this needs Python {'.'.join(map(str, since))} or newer, and here is"
+            f" {platform.python_version()}; a bundle that was made elsewhere runs here"
         )
     command = f"install with: pip install 'nextomni-edge[{extra}]'"
     for library in libraries:

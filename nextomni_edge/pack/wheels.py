@@ -1,7 +1,7 @@
 """The wheels that a device's Python installs this package from, without a network.
 
 `uv` finds the versions for a Python and a processor that are not this machine's, and pip downloads
-them from where pip is told to. What has no wheel there is an error, for a device compiles nothing.
+them. A library without a wheel is an error, because a device compiles nothing.
 """
 
 from __future__ import annotations
