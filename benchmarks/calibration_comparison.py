@@ -145,12 +145,16 @@ def measured(
                 "modalities": np.array(one.modalities),
                 f"{name}/kl": one.kl,
                 f"{name}/same": one.same_argmax,
+                f"{name}/decided": one.decided,
             }
         with atomic_write(file) as partial:
             np.savez(partial, **known)
     modalities = tuple(known["modalities"].tolist())
     return {
-        name: Agreement(modalities, known[f"{name}/kl"], known[f"{name}/same"]) for name in names
+        name: Agreement(
+            modalities, known[f"{name}/kl"], known[f"{name}/same"], (), known[f"{name}/decided"]
+        )
+        for name in names
     }
 
 

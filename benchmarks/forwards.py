@@ -25,10 +25,12 @@ from typing import Any
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "emoji"
 sys.path.insert(0, str(EXAMPLE))
 
-import measures  # noqa: E402  (the example's modules import each other by bare name)
+import exam as examination  # noqa: E402  (the example's modules import each other by bare name)
+import measures  # noqa: E402
 from demo_bundle import BUNDLE, ensure_bundle  # noqa: E402
+from exam import Exam, Outcome, wilson  # noqa: E402
 from judges import JUDGES, Panel  # noqa: E402
-from measures import MEASURES, Exam, Outcome, wilson  # noqa: E402
+from measures import MEASURES  # noqa: E402
 from prompts import (  # noqa: E402
     GENERATION_VOICES,
     WHAT_IS_THIS,
@@ -169,7 +171,7 @@ def ways(
 def score(exam: Exam, curve: Curve, settings: dict[str, Any]) -> dict[str, Any]:
     """One point: the share of right answers with its interval, and what an answer cost."""
     meter = Meter()
-    measures.generate_batch = functools.partial(generate_batch, meter=meter)  # type: ignore[attr-defined]
+    examination.generate_batch = functools.partial(generate_batch, meter=meter)  # type: ignore[attr-defined]
     began = time.process_time()
     asked = dataclasses.replace(exam, settings=settings, rounds=exam.rounds * curve.times)
     outcomes: list[Outcome] = MEASURES[curve.measure](asked)

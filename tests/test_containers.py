@@ -1,5 +1,5 @@
-"""The images' files. No container engine runs here: they are linted, and what they start and ask is
-run outside of a container."""
+"""The images' files, without a container engine: they are linted, and what they start and ask is
+run outside of a container. The block of docs/serve.md builds and runs the CPU image."""
 
 from __future__ import annotations
 

@@ -39,6 +39,7 @@ TIMELESS: Final = (
     *ComponentName.SPEECH,
 )  # fmt: skip
 MOST: Final = 2**40  # of a dimension that nothing bounds
+EVEN: Final = np.ones(1)  # every row counts the same
 
 
 def observe(
@@ -48,18 +49,20 @@ def observe(
     hessian: Collection[str] = (),
     smoothing: Mapping[str, NDArray[np.float32]] = MappingProxyType({}),
     progress: Progress | None = None,
+    frontier: float = 1.0,
 ) -> dict[str, LayerStatistics]:
     """Statistics of each layer's input by the layer's name, and H for those that `hessian` names.
     Tables read ids and have none.
 
-    `smoothing` (in,), by layer's name, multiplies the layer's input before it is observed.
+    `smoothing` (in,), by layer's name, multiplies the layer's input before it is observed. Rows
+    whose symbol is decided next count `frontier` times in H (see Trajectory.decided).
     InputError: the set belongs to another bundle, or a file of it is damaged.
     """
     calibration.require(bundle, bins=1)
     read = [layer for layer in layers if layer.operator != "gather"]
     watches = _watches(read, set(hessian), smoothing, calibration.record.bins)
     with folder_next_to(bundle) as folder:
-        replay = _Replay(bundle, watches, folder)
+        replay = _Replay(bundle, watches, folder, frontier)
         for index, (record, trajectory) in enumerate(calibration.trajectories()):
             if progress:
                 progress(index, len(calibration), record.task)
@@ -80,15 +83,17 @@ class _Watch:
         self.names: list[str] = []
         self.squares: Float64 | None = None
         self.smoothing: NDArray[np.float32] | None = None
-        self._bins, self._rows = tuple(BinStatistics.empty(self.features) for _ in range(bins)), 0
+        self._bins = tuple(BinStatistics.empty(self.features) for _ in range(bins))
+        self._mass = 0.0  # the summed weights of what `squares` is made of
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The value as (rows, in), or of a convolution as (batch, in, places)."""
         return (0, 0, -1) if self.operator == "conv" else (-1, self.features)
 
-    def add(self, found: NDArray[np.float32], bins: Many[int]) -> None:
-        """A value of a batch, split by its sequences' bins. Rows of one sequence are adjacent."""
+    def add(self, found: NDArray[np.float32], bins: Many[int], weights: Float64) -> None:
+        """A value of a batch, split by its sequences' bins. Rows of one sequence are adjacent.
+        `weights` are those of the batch's rows, in H; a row may be several of the value's."""
         rows = (
             np.moveaxis(found, 1, -1).reshape(-1, self.features)
             if self.operator == "conv"
@@ -99,15 +104,16 @@ class _Watch:
         for b, own in zip(bins, rows.reshape(len(bins), -1, self.features), strict=True):
             self._bins[b].add(own)
         if self.squares is not None:
-            self._rows += len(rows) // self.books
+            each = np.repeat(weights, len(rows) // len(weights))[:: self.books, None]
+            self._mass += float(each.sum())
             for k in range(self.books):
                 x = rows[k :: self.books].astype(np.float64)
-                self.squares[k] += x.T @ x
+                self.squares[k] += (each * x).T @ x
 
     def statistics(self) -> LayerStatistics:
-        if self.squares is None or not self._rows:
+        if self.squares is None or not self._mass:
             return LayerStatistics(self._bins)
-        mean = self.squares / self._rows
+        mean = self.squares / self._mass
         return LayerStatistics(self._bins, mean if self.operator == "einsum" else mean[0])
 
 
@@ -131,8 +137,8 @@ def _watches(
 
 
 class _ObservedSession(Session):
-    """A component whose graph also gives the watched values. `replay` tells it the bins of a
-    call."""
+    """A component whose graph also gives the watched values. `replay` tells it the bins of a call,
+    and the weights of its rows."""
 
     def __init__(
         self, spec: GraphSpec, inside: Session, watches: list[_Watch], replay: _Replay
@@ -143,15 +149,18 @@ class _ObservedSession(Session):
     def _run(self, inputs: Mapping[str, Array], outputs: list[str]) -> dict[str, Array]:
         found = self._inside.run(inputs, {*outputs, *(watch.tap for watch in self._watches)})
         for watch in self._watches:
-            watch.add(found[watch.tap], self._replay.bins)
+            watch.add(found[watch.tap], self._replay.bins, self._replay.weights)
         return {name: found[name] for name in outputs}
 
 
 class _Replay:
     """Runs trajectories through a bundle's model, as far as a watched component needs it."""
 
-    def __init__(self, bundle: Bundle, watches: list[_Watch], folder: Path) -> None:
+    def __init__(
+        self, bundle: Bundle, watches: list[_Watch], folder: Path, frontier: float
+    ) -> None:
         self.model, self.bins = EdgeModel.from_bundle(bundle), list[int]()
+        self.weights, self._frontier = EVEN, frontier
         self._watched = {watch.component for watch in watches}
         for component in sorted(self._watched):
             own = [watch for watch in watches if watch.component == component]
@@ -163,13 +172,15 @@ class _Replay:
     def trajectory(self, trajectory: Trajectory, guided: bool) -> None:
         """The forward of every sample, and one call of each encoder and decoder."""
         samples = trajectory.samples(self.model.unconditional if guided else None)
+        weights = np.where(trajectory.decided().any(axis=2), self._frontier, 1.0)
         for length in dict.fromkeys(sample.sequence.length for sample in samples):
             alike = [sample for sample in samples if sample.sequence.length == length]
             for start in range(0, len(alike), SEQUENCES):
-                self._forward(alike[start : start + SEQUENCES])
+                self._forward(alike[start : start + SEQUENCES], weights)
         self._media(trajectory)
 
-    def _forward(self, samples: list[Sample]) -> None:
+    def _forward(self, samples: list[Sample], weights: Float64) -> None:
+        """Samples of one length. `weights` (bins,R) are those of the generated rows."""
         model, layout = self.model, Layout.of(samples[0].sequence)
         head = f"{model.served(layout.modality)}_head"
         if not self._watched & {
@@ -178,16 +189,21 @@ class _Replay:
             *(f"embed_{modality}" for modality in model.config.modalities),
         }:
             return
-        self.bins = [sample.bin for sample in samples]
+        self.bins, self.weights = [sample.bin for sample in samples], EVEN
         embeddings = model.sequence_embeddings([sample.sequence for sample in samples])
         if not self._watched & {ComponentName.BACKBONE, head}:
             return
+        predicted = layout.rows - model.config.logit_shift
+        whole = np.ones((len(samples), samples[0].sequence.length))
+        whole[:, predicted] = weights[self.bins]
+        self.weights = whole.ravel()
         hidden = model.backbone(embeddings)
         if head in self._watched:
+            self.weights = weights[self.bins].ravel()
             codes = np.stack(
                 [np.concatenate(sample.x_1).reshape(len(layout.rows), -1) for sample in samples]
             )
-            model.head(layout.modality, hidden[:, layout.rows - model.config.logit_shift], codes)
+            model.head(layout.modality, hidden[:, predicted], codes)
 
     def _decoder(self, modality: str) -> str:
         """The component of a modality's decoding that is watched; one call reaches all of them."""
@@ -207,7 +223,7 @@ class _Replay:
         for modality, tokens in self._finished(trajectory):
             decode = functools.partial(model.decode, modality)
             calls.append((self._decoder(modality), decode, tokens))
-        self.bins = [0]
+        self.bins, self.weights = [0], EVEN
         for component, call, array in calls:
             if component in self._watched:
                 call(array)

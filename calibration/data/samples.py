@@ -124,6 +124,15 @@ class Trajectory:
             sequence = sequence.with_tokens(index, held)
         return sequence
 
+    def decided(self) -> NDArray[np.bool_]:
+        """The frontier: the sub-codes (bins,R,K) of all generated rows that hold another symbol at
+        the next moment, or at the end."""
+        changed = []
+        for x_t, end in zip(self.x_t, self.finished, strict=True):
+            later = np.concatenate([x_t[1:], end[None]])
+            changed.append((x_t != later).reshape(*x_t.shape[:2], -1))
+        return np.concatenate(changed, axis=1)
+
     def tensors(self) -> dict[str, NDArray[Any]]:
         """The tensors of the trajectory's file."""
         found: dict[str, NDArray[Any]] = {"t": self.t}

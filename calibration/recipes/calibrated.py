@@ -16,7 +16,7 @@ from nextomni_edge.calibration.data.samples import CalibrationSet
 from nextomni_edge.calibration.data.statistics import Float64, LayerStatistics
 from nextomni_edge.calibration.layers import Float, Layer, weight_of
 from nextomni_edge.calibration.recipes.awq import awq_smoothing
-from nextomni_edge.calibration.recipes.config import Fp8, Int8Static, Mixed, QuantConfig
+from nextomni_edge.calibration.recipes.config import Fp8, Int4, Int8Static, Mixed, QuantConfig
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.formats import float8
 
@@ -70,7 +70,8 @@ def inputs_of(
         members = [layer for group in groups for layer in group]
         hessian = [layer.name for layer in members if plan[layer.name].method in ("gptq", "awq")]
         given = [layer.after for layer in members if layer.operator == "conv"]
-        statistics = observe(parent, calibration, [*members, *given], hessian)
+        weight = config.frontier if isinstance(config, Int4) else 1.0
+        statistics = observe(parent, calibration, [*members, *given], hessian, frontier=weight)
         for name, observed in statistics.items():
             if not observed.seen:
                 raise InputError(

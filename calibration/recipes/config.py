@@ -24,6 +24,7 @@ WEIGHTS_ALONE: Final = (
     ComponentName.AUDIO_ENCODER,
     ComponentName.AUDIO_QUANTISER,
 )
+FRONTIER: Final = 1000.0  # the most that a row at the frontier counts
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class Int4:
     """INT4 weights in blocks along the summed axis; activations stay float.
 
     `method`: round to nearest, GPTQ (arXiv 2210.17323) or AWQ (arXiv 2306.00978). Tables and heads
-    are large and have bits of their own; 32 leaves them unchanged.
+    are large and have bits of their own; 32 leaves them unchanged. For GPTQ and AWQ, the rows whose
+    symbol is decided next count `frontier` times in E[x·xᵀ] (after FAIR-Calib, arXiv 2606.06547).
     """
 
     method: Literal["rtn", "gptq", "awq"] = "rtn"
@@ -76,6 +78,15 @@ class Int4:
     table_bits: Literal[4, 8, 32] = 4
     head_bits: Literal[4, 8, 32] = 4
     skip: tuple[str, ...] = ()
+    frontier: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 1.0 <= self.frontier <= FRONTIER:
+            raise UsageError(f"int4: frontier {self.frontier}, expected 1 (even) to {FRONTIER}")
+        if self.method == "rtn" and self.frontier != 1.0:
+            raise UsageError(
+                "int4: rounding to nearest reads no inputs; frontier needs gptq or awq"
+            )
 
 
 @dataclass(frozen=True)
@@ -130,11 +141,12 @@ KINDS: Final[Mapping[str, type[QuantConfig]]] = {
     "int8-dynamic": Int8Dynamic, "int8-static": Int8Static, "int4": Int4, "fp8": Fp8,
     "mixed": Mixed,
 }  # fmt: skip
-RECIPES: Final = {
+RECIPES: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "int8-dynamic": ("int8-dynamic", {}),
     "int8-static": ("int8-static", {}),
     "int4-rtn": ("int4", {"method": "rtn"}),
     "int4-gptq": ("int4", {"method": "gptq"}),
+    "int4-gptq-frontier": ("int4", {"method": "gptq", "frontier": 8.0}),
     "int4-awq": ("int4", {"method": "awq"}),
     "fp8": ("fp8", {}),
     "mixed": ("mixed", {}),

@@ -50,12 +50,15 @@ class Mean:
 class Agreement:
     """Per trajectory and bin, (n, bins) float64: the mean KL(parent ‖ variant) of a draw of x_1 in
     nats, and the share of draws with the same likeliest symbol. Per trajectory, (K,) float64: that
-    share for each sub-code, over all bins. `modalities` (n,) are the generated ones."""
+    share for each sub-code, over all bins. `decided` (n,): the share of flips among the sub-codes
+    that are decided next (see Trajectory.decided), NaN where none is. `modalities` (n,) are the
+    generated ones."""
 
     modalities: tuple[Modality, ...]
     kl: Float64
     same_argmax: Float64
     same_by_code: tuple[Float64, ...]
+    decided: Float64
 
     def of(self, modality: Modality | None = None) -> Agreement:
         """The trajectories of one modality, or all."""
@@ -65,6 +68,7 @@ class Agreement:
             self.kl[kept],
             self.same_argmax[kept],
             tuple(self.same_by_code[index] for index in kept),
+            self.decided[kept],
         )
 
     @property
@@ -78,6 +82,10 @@ class Agreement:
         if len({len(same) for same in self.same_by_code}) != 1:
             return []
         return [Mean.of(1.0 - same) for same in np.stack(self.same_by_code, axis=1)]
+
+    def flips_when_decided(self) -> Mean:
+        """The share of flips at the frontier, over the trajectories that have one."""
+        return Mean.of(self.decided[~np.isnan(self.decided)])
 
     def by_bin(self) -> list[tuple[Mean, Mean]]:
         """(KL, share of equal argmax) of each bin."""
@@ -108,8 +116,8 @@ def agreements(
         modalities.append(Layout.of(trajectory.sequence).modality)
         expected = predictions(parent, trajectory, guidance)
         for own, variant in zip(found, variants, strict=True):
-            codes = len(expected[0]) // len(Layout.of(trajectory.sequence).rows)
-            own.append(compare(expected, predictions(variant, trajectory, guidance), codes))
+            theirs = predictions(variant, trajectory, guidance)
+            own.append(compare(expected, theirs, trajectory.decided()))
     if progress:
         progress(len(calibration), len(calibration), "")
     return [
@@ -118,6 +126,7 @@ def agreements(
             np.stack([each.kl for each in own]),
             np.stack([each.same_argmax for each in own]),
             tuple(each.same_by_code for each in own),
+            np.array([each.decided for each in own]),
         )
         for own in found
     ]
@@ -147,24 +156,28 @@ def predictions(model: EdgeModel, trajectory: Trajectory, guidance: float) -> Fl
 
 @dataclass(frozen=True)
 class Comparison:
-    """One trajectory: mean KL and share of equal argmax of each bin, (bins,); and that share of
-    each sub-code, (K,)."""
+    """One trajectory: mean KL and share of equal argmax of each bin, (bins,); that share of each
+    sub-code, (K,); and the share of flips at the frontier, NaN without one."""
 
     kl: Float64
     same_argmax: Float64
     same_by_code: Float64
+    decided: float
 
 
-def compare(expected: Float32, found: Float32, codebooks: int = 1) -> Comparison:
-    """Logits (bins, draws, symbols) of two models; the draws are those of every row's sub-codes."""
+def compare(expected: Float32, found: Float32, decided: NDArray[np.bool_]) -> Comparison:
+    """Logits (bins, draws, symbols) of two models. The draws are those of every row's sub-codes,
+    and `decided` (bins,R,K) are those of the frontier."""
     kl = np.zeros(len(expected))
     same = expected.argmax(axis=2) == found.argmax(axis=2)
     for b, (ours, theirs) in enumerate(zip(expected, found, strict=True)):
         for rows in chunks(*ours.shape):
             log_p, log_q = _log_softmax(ours[rows]), _log_softmax(theirs[rows])
             kl[b] += float((np.exp(log_p) * (log_p - log_q)).sum()) / len(ours)
-    by_code = same.reshape(-1, codebooks).mean(axis=0)
-    return Comparison(kl, same.mean(axis=1), by_code)
+    by_code = same.reshape(-1, decided.shape[-1]).mean(axis=0)
+    frontier = same[decided.reshape(same.shape)]
+    flips = 1.0 - float(frontier.mean()) if frontier.size else math.nan
+    return Comparison(kl, same.mean(axis=1), by_code, flips)
 
 
 def _log_softmax(logits: Float32) -> Float64:

@@ -81,7 +81,7 @@ class Divergence:
         kl, same = [], []
         for index, each in enumerate(self._moments):
             found = predictions(variant, each.trajectory, each.guidance)
-            compared = compare(self._of_parent(index), found)
+            compared = compare(self._of_parent(index), found, each.trajectory.decided())
             kl.append(compared.kl.mean())
             same.append(compared.same_argmax.mean())
         return Cost(float(np.mean(kl)), 1.0 - float(np.mean(same)))

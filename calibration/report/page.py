@@ -135,16 +135,24 @@ def agreement(data: Mapping[str, Any]) -> str:
 
 
 def flips(data: Mapping[str, Any]) -> str:
-    """Likeliest symbols that changed, by modality and sub-code."""
+    """Likeliest symbols that changed, by modality: of each sub-code, and of what is decided
+    next."""
     variants = data["bundles"][1:]
-    columns = {name: len(part["flips_by_code"]) for name, part in variants[0]["agreement"].items()}
-    heads = [f"{name} {code + 1}" for name, count in columns.items() for code in range(count)]
+    heads = ["variant"]
+    for name, part in variants[0]["agreement"].items():
+        heads += [f"{name} {code + 1}" for code in range(len(part["flips_by_code"]))]
+        heads.append(f"{name}, decided")
     rows = []
     for variant in variants:
-        parts = (variant["agreement"][name]["flips_by_code"] for name in columns)
-        rows.append([variant["name"], *(mean(each) for part in parts for each in part)])
-    caption = "Flips: share of draws whose likeliest symbol is another, by sub-code"
-    return table(caption, ["variant", *heads], rows)
+        row = [variant["name"]]
+        for part in variant["agreement"].values():
+            row += [mean(each) for each in (*part["flips_by_code"], part["flips_when_decided"])]
+        rows.append(row)
+    caption = (
+        "Flips: share of draws whose likeliest symbol is another, by sub-code, and of what is"
+        " decided next"
+    )
+    return table(caption, heads, rows)
 
 
 def tokens(data: Mapping[str, Any]) -> str:

@@ -203,6 +203,7 @@ def agreement_json(agreement: Agreement, calibration: CalibrationSet) -> dict[st
             "kl": part.divergence.to_json(),
             "same_argmax": Mean.of(part.same_argmax.mean(axis=1)).to_json(),
             "flips_by_code": [flips.to_json() for flips in part.flips_by_code()],
+            "flips_when_decided": part.flips_when_decided().to_json(),
             "by_t": [
                 {"t": [b / bins, (b + 1) / bins], "kl": kl.to_json(), "same_argmax": same.to_json()}
                 for b, (kl, same) in enumerate(part.by_bin())

@@ -14,10 +14,10 @@ import click
 import page
 from catalog import read_json
 from demo_bundle import BUNDLE, ensure_bundle
+from exam import Exam
 from gallery import Gallery, Grid, Task
 from judges import JUDGES, Panel
 from measured import LABELS, read_measures, weakness
-from measures import Exam
 from rich.console import Console
 from rich.progress import (
     BarColumn,

@@ -21,8 +21,9 @@ import click
 from catalog import read_json
 from dataset import Emoji
 from demo_bundle import BUNDLE, ensure_bundle
+from exam import Exam, Outcome, wilson
 from judges import JUDGES, Panel
-from measures import MEASURES, Exam, Outcome, wilson
+from measures import MEASURES
 from rich.console import Console
 from rich.progress import (
     BarColumn,

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from dataset import MOTIONS, Floats, Ints
-from measures import Exam
+from exam import Exam
 from prompts import (
     FRAMES,
     GENERATION_VOICES,

@@ -21,6 +21,8 @@ LABELS = {
     "video_to_text_heldout_artist": "Video → text: name and motion, unseen artists",
     "audio_to_image_named": "Speech → image: the judge names the drawing",
     "image_to_audio_transcribed": "Image → speech: the judge hears the word",
+    "audio_to_image_via_text": "Speech → text → image, in two answers",
+    "image_to_audio_via_text": "Image → text → speech, in two answers",
     "retrieval_text_image_r1": "Retrieval: the right drawing is the nearest to its name",
     "retrieval_text_audio_r1": "Retrieval: the right recording is the nearest to its name",
     "image_codec_named": "The image tokens alone: a drawing encoded and decoded",

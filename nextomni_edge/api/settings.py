@@ -30,7 +30,8 @@ class Settings(TypedDict, total=False):
     stepper: "euler", or "corrected", which stays closer to the path at few steps.
     temperature: of the draws; 0 takes the likeliest. top_k, top_p: draw among the k likeliest, or
     among the likeliest whose probabilities sum to p.
-    guidance: classifier-free guidance s; 0 is none.
+    guidance: classifier-free guidance s; 0 is none. guidance_until: guide at times up to this one
+    only, which saves half of the later steps' work and changes the answer.
 
     frames: how many frames a video has. seconds: how long a sound is.
     max_blocks: a text may grow to this many blocks. eos_threshold: the probability of its end at
@@ -68,6 +69,7 @@ class Settings(TypedDict, total=False):
     top_k: int
     top_p: float
     guidance: float
+    guidance_until: float
     max_blocks: int
     eos_threshold: float
     extend: str

@@ -44,12 +44,14 @@ class InBin:
 @dataclass(frozen=True)
 class Agreement:
     """KL(parent ‖ variant) of p_{1|t} in nats per draw, the share of draws with the same likeliest
-    symbol, and the share of each sub-code's draws that flip to another."""
+    symbol, the share of each sub-code's draws that flip to another, and that share among what is
+    decided next."""
 
     kl: Mean
     same_argmax: Mean
     by_t: tuple[InBin, ...]
     flips_by_code: tuple[Mean, ...] = ()
+    flips_when_decided: Mean | None = None
 
 
 @dataclass(frozen=True)

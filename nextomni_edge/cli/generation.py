@@ -57,7 +57,9 @@ def picture_shares(name: str, text: str) -> tuple[float, float]:
 
 def generation_options(command: Command) -> Command:
     """The options that a Request is made of, and --fps."""
-    groups = (_sampling(), _lengths(), _masked(), _masked_pictures(), _spoken(), _cache())
+    groups = (
+        _sampling(), _guidance(), _lengths(), _masked(), _masked_pictures(), _spoken(), _cache(),
+    )  # fmt: skip
     for option in reversed([option for group in groups for option in group]):
         command = option(command)
     return command
@@ -90,11 +92,22 @@ def _sampling() -> list[Callable[[Command], Command]]:
         ),
         sampling("--top-k", type=numbers.OPTIONAL_COUNT, help="Draw among the k likeliest."),
         sampling("--top-p", type=numbers.SHARE, help="Draw among the likeliest that sum to p."),
-        sampling("--guidance", type=numbers.SETTING, help="Classifier-free guidance s; 0 is none."),
         sampling(
             "--grid",
             metavar="T,T,...",
             help="Times of the steps, rising from 0 to 1; evenly spaced by default.",
+        ),
+    ]
+
+
+def _guidance() -> list[Callable[[Command], Command]]:
+    guidance = under("Guidance")
+    return [
+        guidance("--guidance", type=numbers.SETTING, help="Classifier-free guidance s; 0 is none."),
+        guidance(
+            "--guidance-until",
+            type=numbers.SHARE,
+            help="Guide at times up to this one only: later steps take half the work.",
         ),
     ]
 

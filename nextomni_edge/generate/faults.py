@@ -51,6 +51,7 @@ RANGES: Final[Mapping[str, Range]] = {
     "top_p": (lambda value: 0.0 < value <= 1.0, "over 0 and at most 1"),
     "guidance": FINITE,
     "guidance_image": FINITE,
+    "guidance_until": SHARE,
     **dict.fromkeys(PENALTIES, (lambda value: 1.0 <= value < math.inf, "a finite number from 1")),
     "block": at_least(0),
     "threshold": SHARE,
@@ -118,6 +119,15 @@ def unmeant_faults(settings: Settings) -> Faults:
     yield (
         settings["cache_warmup"] != CacheOptions.warmup and policy != LOGITS,
         "cache_warmup is for kv_cache 'logits': name it, or leave cache_warmup out",
+    )
+    ends = settings["guidance_until"] < 1.0
+    yield (
+        ends and not (settings["guidance"] > 0 or settings["guidance_image"] > 0),
+        "guidance_until is for guidance: give a scale, or leave guidance_until out",
+    )
+    yield (
+        ends and policy != "none",
+        f"guidance_until means nothing for kv_cache {policy!r}: leave one of them out",
     )
     greedy = settings["temperature"] == 0
     yield greedy and settings["top_k"] > 0, f"top_k {NO_DRAW} top_k out"

@@ -181,7 +181,8 @@ class Run:
         yield from self._records(names, step, x_1, margins)
         if x_1 is None:
             return True
-        if options.shortcuts.stop_early and self.stepper.settled(self.x_t, x_1):
+        may_end = options.shortcuts.stop_early and not self.denoiser.trunk.changes_later
+        if may_end and self.stepper.settled(self.x_t, x_1):
             return False
         with self.meter.part("flow"):
             x_next = self.stepper(self.x_t, x_1, step, self.noise)
@@ -190,8 +191,10 @@ class Run:
         return True
 
     def _predict(self, step: int, with_margins: bool) -> tuple[Ids, Float | None]:
-        if self.blocks.interleaves(self.stepper.times[step]):
+        t = self.stepper.times[step]
+        if self.blocks.interleaves(t):
             self._extend()
+        self.denoiser.trunk.at(t)
         due = None
         if self.denoiser.needs_due:
             due = self.stepper.due(self.x_t, self.denoiser.x_1, step, self.noise)

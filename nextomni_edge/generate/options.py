@@ -54,6 +54,10 @@ class GenerationOptions:
     guidance: float = 0.0
     """s in (1+s)·conditional − s·unconditional; 0 costs no second branch."""
 
+    guidance_until: float = field(default=1.0, metadata=OPTIONAL)
+    """Guide at times t up to this one only: later steps have one branch (arXiv 2404.07724). 1: at
+    every step."""
+
     guidance_image: float = field(default=0.0, metadata=OPTIONAL)
     """The second scale, of a picture that is edited: how much it is kept. Models with two branches
     for editing only."""

@@ -63,6 +63,8 @@ class Trunk:
                 f"kv_cache {options.cache.policy!r}: the prompt that guidance compares with is"
                 " shorter here, so its rows are others; take 'none', or no guidance"
             )
+        if not whole and options.guidance_until < 1.0:
+            raise UsageError("guidance_until is for models and caches that keep no keys and values")
         self.store = None if whole else Store(model, batch, self.embeddings, self.policy)
         if self.store and self.policy.any_rows and not self.store.kept.any_rows:
             raise UsageError(
@@ -78,6 +80,21 @@ class Trunk:
             rows = self.model.sequence_embeddings([branch.sequences[index] for index in indices])
             out[indices, : rows.shape[1]] = rows
         return out
+
+    @property
+    def changes_later(self) -> bool:
+        """Whether predictions will change although no token does: guidance will end."""
+        return len(self.branches) > 1 and self.options.guidance_until < 1.0
+
+    def at(self, t: float) -> None:
+        """The time of the coming forwards. Behind the end of guidance they have one branch, and all
+        is computed again."""
+        if t > self.options.guidance_until and len(self.branches) > 1:
+            self.branches = self.branches[:1]
+            self.sources, self.embeddings, self.hidden = (
+                each[:1] for each in (self.sources, self.embeddings, self.hidden)
+            )
+            self.x_t = np.full_like(self.x_t, -1)
 
     def refresh(self, x_t: Ids, due: Mask | None, last: bool) -> Mask:
         """Bring `hidden` up to tokens (B,R,K) and say which generated rows (B,R) were computed.

@@ -228,6 +228,7 @@ class Unmasking:
         eligible, active = self.masked & before, before & first & self.real
         self.trunk.active = active.reshape(self.x_t.shape).any(axis=2)
         tokens = eligible.reshape(self.x_t.shape).any(axis=2)
+        self.trunk.at(step / self.options.steps)
         try:
             self.trunk.refresh(self.x_t, tokens, step == self.options.steps - 1)
             return eligible, *self._propose(step, eligible)

@@ -3,6 +3,7 @@ image encoder, Whisper's audio encoder."""
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,9 +20,14 @@ from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.models import native
 from nextomni_edge.models.networks import expected_shapes, state_names
 from nextomni_edge.models.omni import OmniModel
+from nextomni_edge.models.resized import resized
 
 # Tables of a vocabulary: a model with a tokenizer of its own has others, and learns them.
 TABLES: Final = ("embed_text.weight", "text_head.weight")
+# what may be another: the vocabulary, how long a sequence may be, and the resolution
+FREE: Final = (
+    "text.vocabulary_size", "backbone.max_positions", "image.size", "image.patch",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,13 +89,44 @@ def _merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any
     return {**base, **nested}
 
 
-def initialise(model: OmniModel, part: Part) -> list[str]:
-    """Copy a part's tensors into the model. Returns one line for each tensor that is left out:
-    tables of another vocabulary.
+def check_sections(config: ModelConfig, part: Part) -> None:
+    """InputError: the part was trained with other values than the config's, such as heads,
+    activation, norm or RoPE constants: its tensors might fit, and the result would be wrong."""
+    theirs = _leaves(with_sections(config, part))
+    free = set(FREE)
+    if config.text.vocabulary_size != theirs["text.vocabulary_size"]:
+        free.add("text.tied_head")  # both tables are learned
+    wrong = [
+        f"{name} is {value}, the part's is {theirs[name]}"
+        for name, value in _leaves(config).items()
+        if value != theirs[name] and name not in free
+    ]
+    if wrong:
+        raise InputError(
+            f"{part.path}: the recipe's config.json says otherwise: {'; '.join(wrong)}; give it the"
+            " part's values"
+        )
 
-    InputError: another tensor has no place in the model, or has another shape there.
+
+def _leaves(section: Any, prefix: str = "") -> dict[str, Any]:
+    """Every value of a config by its dotted name, defaults included."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(section):
+        name, value = f"{prefix}{field.name}", getattr(section, field.name)
+        found |= _leaves(value, f"{name}.") if dataclasses.is_dataclass(value) else {name: value}
+    return found
+
+
+def initialise(model: OmniModel, part: Part) -> list[str]:
+    """Copy a part's tensors into the model. Returns one line for each tensor that is left out,
+    tables of another vocabulary, or interpolated to another resolution.
+
+    InputError: the part was trained with other values than the config's; or another tensor has no
+    place in the model, or has another shape there.
     """
+    check_sections(model.config, part)
     own, left = state_names(model), list[str]()
+    tensors = dict(part.tensors)
     for name, tensor in part.tensors.items():
         if name not in own and not (name == "text_head.weight" and model.config.text.tied_head):
             raise InputError(
@@ -97,6 +134,11 @@ def initialise(model: OmniModel, part: Part) -> list[str]:
                 " the part"
             )
         shape = tuple(own[name].shape) if name in own else tuple(tensor.shape)
+        other = resized(name, tensor, shape) if shape != tuple(tensor.shape) else None
+        if other is not None:
+            left.append(f"{name} {tuple(tensor.shape)}: interpolated to {shape}")
+            tensors[name] = other
+            continue
         if shape != tuple(tensor.shape) and name not in TABLES:
             raise InputError(
                 f"{part.path}: {name} has shape {tuple(tensor.shape)}, the model's {shape}; the two"
@@ -107,7 +149,7 @@ def initialise(model: OmniModel, part: Part) -> list[str]:
                 f"{name} {tuple(tensor.shape)}: the model's is {shape if name in own else 'tied'}"
             )
     with torch.no_grad():
-        for name, tensor in part.tensors.items():
+        for name, tensor in tensors.items():
             if name in own and own[name].shape == tensor.shape:
                 own[name].copy_(tensor)
     return left

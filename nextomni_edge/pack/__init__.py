@@ -16,7 +16,10 @@ from nextomni_edge.errors import UsageError
 TARGETS: Final = {
     "ios": "nextomni_edge.pack.ios",
     "jetson": "nextomni_edge.pack.jetson",
+    "web": "nextomni_edge.pack.web",
 }
+# An option that only one target takes → that target.
+OPTIONS: Final = {"onnxruntime_web": "web", "wheels": "jetson"}
 
 
 @dataclass(frozen=True)
@@ -30,19 +33,26 @@ class PackReport:
     next: str
 
 
-# (bundle, out, overwrite), a target's further options; UsageError, InputError
+# (bundle, out, overwrite), and the target's own option; UsageError, InputError
 Write = Callable[..., PackReport]
 
 
 def pack(
-    bundle: Bundle, out: Path, target: str, overwrite: bool = False, wheels: str | None = None
+    bundle: Bundle,
+    out: Path,
+    target: str,
+    overwrite: bool = False,
+    onnxruntime_web: Path | None = None,
+    wheels: str | None = None,
 ) -> PackReport:
-    """Wrap a bundle for `target`, a name of TARGETS. `wheels`: hold the wheels that the device's
-    Python of this version needs. UsageError: `out` exists, or a target without Python. InputError:
-    a bundle that the device cannot use."""
+    """Wrap a bundle for `target`, a name of TARGETS. `onnxruntime_web`: the folder of that npm
+    package, for "web". `wheels`: for "jetson", hold the wheels that its Python of this version
+    needs. UsageError: `out` exists, or an option of another target. InputError: a bundle that the
+    device cannot use. MissingRuntimeError: what packs is not installed."""
+    given = {"onnxruntime_web": onnxruntime_web, "wheels": wheels}
+    for name, only in OPTIONS.items():
+        if given[name] is not None and only != target:
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option}: of --for {only} only, not of {target}; leave it out")
     write: Write = importlib.import_module(TARGETS[target]).write
-    if wheels is None:
-        return write(bundle, out, overwrite)
-    if target != "jetson":
-        raise UsageError(f"--wheels is for a device with Python, a Jetson, not for {target}")
-    return write(bundle, out, overwrite, wheels)
+    return write(bundle, out, overwrite, *(given[n] for n in OPTIONS if OPTIONS[n] == target))

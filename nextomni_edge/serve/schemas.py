@@ -53,6 +53,7 @@ class Sampling(Strict):
     top_k: Whole | None = None
     top_p: Share | None = None
     guidance: Number | None = None
+    guidance_until: Share | None = None
     max_blocks: Whole | None = None
     eos_threshold: Share | None = None
     extend: Name | None = None
@@ -129,7 +130,7 @@ class Message(Strict):
 
 
 class AudioForm(Strict):
-    """The form of a sound that is answered. The model has one voice, whatever its name."""
+    """The form of a sound that is answered, and its voice (see voices.spoken)."""
 
     voice: Any = None
     format: Literal["wav", "mp3", "pcm16", "flac"] = "wav"
@@ -208,13 +209,15 @@ class ImageRequest(Sampling):
 
 
 class SpeechRequest(Sampling):
-    """OpenAI's speech. The model has one voice, whatever its name."""
+    """OpenAI's speech (see voices.spoken). `language` is our own."""
 
     model: Name | None = None
     input: Annotated[Text, Field(min_length=1)]
     voice: Any = None
     response_format: Literal["mp3", "wav", "pcm", "flac"] = "mp3"
-    speed: Literal[1] = 1
+    speed: Annotated[float, Field(ge=0.25, le=4)] = 1.0
+    language: Name | None = None
+    instructions: Text | None = None
     stream_format: Literal["audio"] = "audio"
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import uvicorn
@@ -18,6 +20,7 @@ from nextomni_edge.serve.limits import Limits
 from nextomni_edge.serve.metrics import Metrics
 from nextomni_edge.serve.models import Models, Served
 from nextomni_edge.serve.service import Service
+from nextomni_edge.serve.voices import Clip
 
 KEEP_ALIVE = 15  # seconds that an idle connection is kept
 
@@ -39,10 +42,12 @@ class Server(uvicorn.Server):
         clock.cancel()
 
 
-def service_over(served: list[Served], limits: Limits) -> Service:
-    """The parts of a server over these models."""
+def service_over(
+    served: list[Served], limits: Limits, voices: Mapping[str, Clip] = MappingProxyType({})
+) -> Service:
+    """The parts of a server over these models, which says texts in these voices."""
     metrics = Metrics()
-    return Service(Models(served), limits, metrics, Engine(limits, metrics))
+    return Service(Models(served), limits, metrics, Engine(limits, metrics), voices)
 
 
 def listening(host: str, port: int) -> socket.socket:

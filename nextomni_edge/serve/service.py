@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from nextomni_edge.serve.jobs import Asker, Job
 from nextomni_edge.serve.limits import Limits
 from nextomni_edge.serve.metrics import Metrics
 from nextomni_edge.serve.models import Models, Served
+from nextomni_edge.serve.voices import Clip
 from nextomni_edge.tokens.chat import Turn
 
 Result = TypeVar("Result")
@@ -30,12 +31,14 @@ PREPARING = 2  # threads that encode media, and decode previews
 
 @dataclass
 class Service:
-    """One server's parts. preparing: requests whose media are being encoded, or wait for it."""
+    """One server's parts. voices: the clips that speech may name. preparing: requests whose media
+    are being encoded, or wait for it."""
 
     models: Models
     limits: Limits
     metrics: Metrics
     engine: Engine
+    voices: Mapping[str, Clip] = field(default_factory=dict)
     preparing: int = 0
     threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(PREPARING))
 

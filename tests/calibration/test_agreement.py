@@ -79,7 +79,7 @@ def test_the_prediction_is_the_guided_one_that_the_loop_draws_from(
 def test_kl_is_that_of_the_definition() -> None:
     p, q = np.array([0.7, 0.2, 0.1]), np.array([0.1, 0.3, 0.6])
     ours, theirs = (np.log(np.stack([[x, p]])).astype(np.float32) + 5 for x in (p, q))
-    found = compare(ours, theirs)
+    found = compare(ours, theirs, np.ones((1, 2, 1), bool))
     kl, same = found.kl, found.same_argmax
     assert kl == pytest.approx([(p * np.log(p / q)).sum() / 2], rel=1e-5) and same == [0.5]
 
@@ -90,14 +90,20 @@ def test_flips_are_counted_by_sub_code() -> None:
     ours[..., 1] = 1.0
     theirs = ours.copy()
     theirs[:, 3, 2] = 2.0
-    found = compare(ours, theirs, codebooks=2)
+    decided = np.zeros((2, 3, 2), bool)
+    decided[0, 1] = decided[1, 2, 0] = True
+    found = compare(ours, theirs, decided)
     np.testing.assert_allclose(found.same_by_code, [1.0, 2 / 3])
     np.testing.assert_allclose(found.same_argmax, [5 / 6, 5 / 6])
-    both = Agreement(
-        ("audio", "audio"), np.zeros((2, 2)), np.zeros((2, 2)), (found.same_by_code, np.ones(2))
-    )
+    assert found.decided == pytest.approx(1 / 3)
+    none, even = np.full(2, np.nan), np.zeros((2, 2))
+    both = Agreement(("audio", "audio"), even, even, (found.same_by_code, np.ones(2)), none)
+    assert both.flips_when_decided().to_json() == {"mean": None, "ci95": None, "n": 0}
     assert [flips.value for flips in both.flips_by_code()] == pytest.approx([0.0, 1 / 6])
-    mixed = Agreement(("text", "audio"), both.kl, both.kl, (np.ones(1), np.ones(2)))
+    mixed = Agreement(
+        ("text", "audio"), even, even, (np.ones(1), np.ones(2)), np.array([np.nan, 1])
+    )
+    assert mixed.flips_when_decided().value == 1.0
     assert mixed.flips_by_code() == [] and len(mixed.of("text").flips_by_code()) == 1
 
 
@@ -109,7 +115,8 @@ def test_an_interval_narrows_with_the_number_of_trajectories() -> None:
     )
     assert Mean.of(np.tile(values, 4)).half_width < found.half_width
     assert Mean.of(values[:1]).to_json() == {"mean": 1.0, "ci95": None, "n": 1}
-    assert Agreement((), np.zeros((0, 2)), np.zeros((0, 2)), ()).divergence.to_json() == {
+    empty = np.zeros((0, 2))
+    assert Agreement((), empty, empty, (), np.zeros(0)).divergence.to_json() == {
         "mean": None,
         "ci95": None,
         "n": 0,

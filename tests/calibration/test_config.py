@@ -61,6 +61,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"kind": "int8-static", "smoothing": 1.5},
         "expected 0 (none) to 1",
     ),
+    "a frontier that counts less": (
+        {"kind": "int4", "method": "gptq", "frontier": 0.5},
+        "frontier 0.5, expected 1 (even) to 1000",
+    ),
+    "a frontier without inputs": (
+        {"kind": "int4", "method": "rtn", "frontier": 2.0},
+        "frontier needs gptq or awq",
+    ),
     "mixed without a bound": (
         {"kind": "mixed"},
         "a budget in bytes, or a largest divergence or share of flips",

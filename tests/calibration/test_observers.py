@@ -101,6 +101,51 @@ def test_a_head_reads_the_hidden_states_of_what_is_generated(
     assert np.allclose(found[layer].hessian, x.T @ x / len(x), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("modality", "layer"), [("text", "text_head/weight"), ("image", "image_head/condition.weight")]
+)
+def test_rows_that_are_decided_next_weigh_more_in_h(
+    bundle: Bundle, calibration: CalibrationSet, model: EdgeModel, modality: str, layer: str
+) -> None:
+    """H by hand, with the frontier read off what the trajectory holds later."""
+    (head,) = [each for each in every_layer(bundle) if each.name == layer]
+    weighed = observe(bundle, calibration, [head], hessian=[layer], frontier=5.0)[layer].hessian
+    h, mass = np.zeros((head.features, head.features)), 0.0
+    for record, trajectory in calibration.trajectories():
+        for sample in trajectory.samples(
+            model.unconditional if calibration.guided(record) else None
+        ):
+            layout = Layout.of(sample.sequence)
+            if layout.modality != modality:
+                continue
+            x = model.hidden([sample.sequence])[0, layout.rows].astype(np.float64)
+            moments = [
+                np.concatenate([part.reshape(len(part), -1) for part in parts])
+                for parts in (*zip(*trajectory.x_t, strict=True), trajectory.finished)
+            ]
+            now, later = moments[sample.bin : sample.bin + 2]
+            w = np.where((now != later).any(axis=1), 5.0, 1.0)
+            h, mass = h + (x * w[:, None]).T @ x, mass + w.sum()
+    np.testing.assert_allclose(weighed, h / mass, rtol=1e-3, atol=1e-4)
+
+
+def test_the_backbone_weighs_the_rows_that_it_predicts_from(
+    bundle: Bundle, calibration: CalibrationSet, found: dict[str, LayerStatistics]
+) -> None:
+    """Where nothing is decided next, H is the even one; the weights' scale does not matter."""
+    (layer,) = [
+        each for each in every_layer(bundle) if each.name.endswith("layers.1.mlp.down_proj.weight")
+    ]
+    even, heavy = (
+        observe(bundle, calibration, [layer], hessian=[layer.name], frontier=weight)[layer.name]
+        for weight in (1.0, 50.0)
+    )
+    assert even.hessian is not None and heavy.hessian is not None
+    np.testing.assert_allclose(even.hessian, found[layer.name].hessian, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(even.hessian, heavy.hessian, rtol=1e-2)
+    assert 0.1 < np.trace(heavy.hessian) / np.trace(even.hessian) < 10
+
+
 def test_each_matrix_of_an_einsum_has_its_own_hessian(found: dict[str, LayerStatistics]) -> None:
     hessian = found["image_head/out"].hessian
     assert hessian is not None and not np.allclose(hessian[0], hessian[1])

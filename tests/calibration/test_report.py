@@ -67,9 +67,12 @@ def test_flips_are_told_for_each_sub_code(data: dict[str, Any]) -> None:
         part = int4["agreement"][name]
         flips = np.mean([each["mean"] for each in part["flips_by_code"]])
         assert flips == pytest.approx(1 - part["same_argmax"]["mean"])
+        decided = part["flips_when_decided"]
+        assert 0 <= decided["mean"] <= 1 and decided["n"] > 0
+        assert copy["agreement"][name]["flips_when_decided"]["mean"] == 0
     assert copy["agreement"]["all"]["flips_by_code"] == []
     shown = page(data, [])
-    assert "<th>image 3</th><th>text 1</th>" in shown
+    assert "<th>image 3</th><th>image, decided</th><th>text 1</th>" in shown
 
 
 def test_every_bin_modality_and_task_is_there_with_its_number_of_trajectories(

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer, models
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
+from nextomni_edge.config import ModelConfig
 from nextomni_edge.models import native
 from nextomni_edge.models.initial import read_part, with_sections
+from nextomni_edge.tokens.text import TextTokenizer
 from tests.calls import Invoke, refused
 from tests.cli.process import ended
 from tests.models.published import VISION, published
@@ -92,6 +95,34 @@ def test_parts_that_do_not_fit_are_one_line_before_the_recipe_starts(
     refused(
         invoke("train", recipe, "--out", tmp_path / "run", "--init", f"clip={clip}"),
         3,
-        "the model has no tensor image_encoder.",
+        "the recipe's config.json says otherwise: image.encoder.",
     )
     assert not (tmp_path / "run").exists()
+
+
+def test_special_tokens_that_a_tokenizer_lacks_are_named_and_added(
+    recipe: Path, clip: Path, tmp_path: Path
+) -> None:
+    words = {"a": 0, "b": 1, "<|im_start|>": 2, "<|im_end|>": 3}
+    made = Tokenizer(models.WordLevel(words, unk_token="a"))
+    made.save(str(clip / "tokenizer.json"))
+    call = ("train", recipe, "--init", f"clip={clip}", "--out")
+    code, _, told = ended(*call, tmp_path / "run")
+    assert code == 0, told
+    assert "tokenizer.json lacks <|pad|>, <|eos|>, <|null|>, <|image_start|>" in told
+    assert not (tmp_path / "run" / "initial" / "tokenizer.json").exists()
+    assert ended(*call, tmp_path / "more", "--add-special-tokens")[0] == 0
+    config = ModelConfig.load(recipe / "config.json")
+    tokenizer = TextTokenizer(tmp_path / "more" / "initial" / "tokenizer.json", config.text)
+    assert tokenizer.special.im_start == 2 and tokenizer.special.pad == 4
+
+
+def test_added_tokens_need_rows_in_the_table(
+    invoke: Invoke, recipe: Path, clip: Path, tmp_path: Path
+) -> None:
+    words = {f"word {index}": index for index in range(320)}
+    Tokenizer(models.WordLevel(words, unk_token="word 0")).save(str(clip / "tokenizer.json"))
+    call = ("train", recipe, "--init", f"clip={clip}", "--out", tmp_path / "run")
+    refused(
+        invoke(*call, "--add-special-tokens"), 3, "331 tokens with the special ones", "at least 331"
+    )

@@ -76,7 +76,7 @@ def test_a_block_that_needs_something_runs(
     text = replaced(block.text, dict(way.instead))
     if block.language == "python":
         text = f"python - <<'PROGRAM'\n{text}\nPROGRAM\n"
-    script = f"set -eo pipefail\n{way.before}{text}"
+    script = f"set -eo pipefail\n{way.before}{text}\n{way.after}"
     with way.during(workspace) as variables:
         done = subprocess.run(
             ["bash", "-c", script], cwd=way.prepare(workspace), env=environment | variables,

@@ -37,15 +37,16 @@ class Way:
     """How one block runs.
 
     `prepare` puts what stands for the missing part into the workspace and returns the folder to run
-    in. `instead` maps words of the block to what is run for them. `before` are lines of the shell
-    that run first. `programs` and `modules` must be installed, or the test is skipped and says so.
-    `during` runs next to the block, and gives it variables. `refused` is what the block says, with
-    exit code 5, on a machine without the device it needs.
+    in. `instead` maps words of the block to what is run for them. `before` and `after` are lines of
+    the shell that run first and last. `programs` and `modules` must be installed, or the test is
+    skipped and says so. `during` runs next to the block, and gives it variables. `refused` is what
+    the block says, with exit code 5, on a machine without the device it needs.
     """
 
     prepare: Callable[[Path], Path] = nothing
     instead: Mapping[str, str] = field(default_factory=dict)
     before: str = ""
+    after: str = ""
     programs: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     refused: str = ""
@@ -212,6 +213,19 @@ def hub(workspace: Path) -> Iterator[dict[str, str]]:
         yield {"HF_ENDPOINT": started.address, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
 
 
+CONTAINER: Final = """\
+export NAME=nextomni-edge-docs NEXTOMNI_EDGE_API_KEY=a-key-of-32-characters-or-longer
+trap 'podman rm --force $NAME' EXIT
+"""
+# the image's own health check, a client outside, and a stop that is no kill
+ASK_CONTAINER: Final = """\
+for _ in $(seq 120); do podman healthcheck run $NAME && break || sleep 1; done
+models=http://127.0.0.1:8000/v1/models
+curl --fail --silent --oauth2-bearer $NEXTOMNI_EDGE_API_KEY $models
+test $(curl --silent --output /dev/null --write-out '%{http_code}' $models) = 401
+podman stop --time 60 $NAME
+test $(podman inspect --format '{{.State.ExitCode}}' $NAME) = 0
+"""
 TRAIN: Final = "--out runs/emoji"
 WAYS: Final[dict[tuple[str, str], Way]] = {
     ("README", "Needs a package registry, and minutes"): Way(checkout, before=FRESH, slow=True),
@@ -240,6 +254,7 @@ WAYS: Final[dict[tuple[str, str], Way]] = {
     ("devices", "Needs minutes, to convert a bundle to Core ML packages"): Way(
         modules=("coremltools",), instead={"demo/coreml": "demo/for-ios"}, slow=True
     ),
+    ("browser", "Needs npm, and a package registry"): Way(programs=("npm",), slow=True),
     ("devices", "Needs tensorrt-rtx, and minutes for each engine"): Way(
         modules=("tensorrt_rtx",), slow=True
     ),
@@ -289,5 +304,12 @@ WAYS: Final[dict[tuple[str, str], Way]] = {
     ("your-model", "Needs the package optimum-onnx, from a program"): Way(
         before=INSTALLED, modules=OPTIMUM, slow=True
     ),
-    ("serve", "Needs podman or docker"): Way(programs=("podman",), slow=True),
+    ("serve", "Needs podman"): Way(
+        checkout,
+        before=CONTAINER,
+        instead={"podman run --rm": "podman run --detach --name $NAME", "./demo": "../demo"},
+        after=ASK_CONTAINER,
+        programs=("podman",),
+        slow=True,
+    ),
 }

@@ -16,6 +16,7 @@ EMOJI = Path(__file__).resolve().parents[2] / "examples" / "emoji"
 sys.path.insert(0, str(EMOJI))
 
 import eval as evaluation  # noqa: E402
+import exam  # noqa: E402
 import measures  # noqa: E402
 import samples  # noqa: E402
 from judges import JUDGES, Panel  # noqa: E402
@@ -33,12 +34,12 @@ from nextomni_edge.errors import InputError  # noqa: E402
     ],
 )
 def test_intervals_are_wilsons(right: int, n: int, low: float, high: float) -> None:
-    assert measures.wilson(right, n) == pytest.approx((low, high), abs=5e-5)
+    assert exam.wilson(right, n) == pytest.approx((low, high), abs=5e-5)
 
 
 @given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_an_interval_holds_its_value_and_stays_a_share(case: tuple[int, int]) -> None:
-    low, high = measures.wilson(*case)
+    low, high = exam.wilson(*case)
     assert 0.0 <= low <= case[0] / case[1] + 1e-12 and case[0] / case[1] - 1e-12 <= high <= 1.0
 
 
@@ -118,7 +119,7 @@ def test_a_model_directory_is_scored_and_a_second_run_measures_nothing_again(
         == first["image_to_text_heldout_artist"]["n"]
     )
 
-    def forbidden(_: measures.Exam) -> list[measures.Outcome]:
+    def forbidden(_: exam.Exam) -> list[exam.Outcome]:
         raise AssertionError("measured twice")
 
     monkeypatch.setitem(measures.MEASURES, "image_to_text_heldout_artist", forbidden)

@@ -93,7 +93,7 @@ def plain_loop(fake: Fake, sequence: Sequence, given: GenerationOptions) -> list
                 )
                 logits = (
                     (1 + given.guidance) * cond - given.guidance * uncond
-                    if given.guidance
+                    if given.guidance and step / steps <= given.guidance_until
                     else cond
                 )
                 x_1[:, k] = sample_x_1(
@@ -138,8 +138,12 @@ def test_every_step_is_that_of_the_plain_loop(
 
 
 @pytest.mark.parametrize(
-    "given", [{"top_k": 3}, {"top_p": 0.4}, {"guidance": 0.0}, {"temperature": 0.0}]
-)
+    "given",
+    [
+        {"top_k": 3}, {"top_p": 0.4}, {"guidance": 0.0}, {"temperature": 0.0},
+        {"guidance_until": 0.5}, {"guidance_until": 0.25, "temperature": 0.0},
+    ],
+)  # fmt: skip
 def test_sampling_options_reach_the_draw(fake: Fake, given: dict[str, Any]) -> None:
     chosen = options(fake, "image", steps=4, **given)
     sequence = generate(fake.model, fake.ask("image"), chosen)
@@ -148,6 +152,21 @@ def test_sampling_options_reach_the_draw(fake: Fake, given: dict[str, Any]) -> N
     assert not np.array_equal(
         expected[0], plain_loop(fake, fake.ask("image"), options(fake, "image", steps=4))[-1][0]
     )
+
+
+def test_guidance_that_ends_saves_the_second_branch_and_refuses_a_cache(fake: Fake) -> None:
+    def rows(**given: Any) -> int:
+        widths: list[int] = []
+        fake.sessions["backbone"].spoil = lambda _, output: widths.append(len(output))
+        generate(fake.model, fake.ask("image"), options(fake, "image", steps=8, **given))
+        return sum(widths)
+
+    with_all, with_half, without = rows(), rows(guidance_until=0.5), rows(guidance=0.0)
+    assert without < with_half < with_all
+    with pytest.raises(UsageError, match="guidance_until means nothing for kv_cache 'adaptive'"):
+        options(fake, "image", guidance_until=0.5, kv_cache="adaptive")
+    with pytest.raises(UsageError, match="guidance_until is for guidance: give a scale"):
+        options(fake, "image", guidance_until=0.5, guidance=0.0)
 
 
 @pytest.mark.parametrize(("kind", "count"), KINDS)

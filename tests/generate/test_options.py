@@ -121,7 +121,7 @@ def test_settings_are_flat_in_records_and_nested_in_code() -> None:
 def test_a_record_leaves_out_what_most_runs_do_not_use() -> None:
     assert "cache_warmup" not in GenerationOptions().to_json()
     assert GenerationOptions().settings().keys() - GenerationOptions().to_json() == {
-        "guidance_image", "block", "threshold", "cache_warmup", "repeat_penalty",
+        "guidance_image", "guidance_until", "block", "threshold", "cache_warmup", "repeat_penalty",
         "position_penalty", "draw_temperature", "shift", "codebook_penalty",
     }  # fmt: skip
     warm = GenerationOptions.of(kv_cache="logits", cache_warmup=0.5)

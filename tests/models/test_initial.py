@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from transformers import (
     CLIPVisionConfig,
     CLIPVisionModel,
@@ -20,6 +21,7 @@ from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
 from nextomni_edge.models import native
 from nextomni_edge.models.initial import read_part, with_sections, write_initial
+from nextomni_edge.models.resized import patches, positions
 from tests.models.published import LANGUAGE, VISION, published
 from tests.tiny import tiny_config
 
@@ -69,3 +71,76 @@ def test_a_config_written_with_a_part_says_what_clip_needs(folders: list[str]) -
         "width": 32, "layers": 2, "heads": 4, "activation": "quick_gelu", "class_token": True,
         "first_norm": True,
     }  # fmt: skip
+
+
+SECTIONS = {
+    "heads": ("qwen2", "backbone", {"query_heads": 2, "kv_heads": 2}, "query_heads is 2"),
+    "a RoPE base": (
+        "qwen2",
+        "backbone",
+        {"rope_base": 5e5},
+        "rope_base is 500000.0, the part's is",
+    ),
+    "a norm's constant": ("qwen2", "backbone", {"rms_norm_eps": 1e-5}, "rms_norm_eps is 1e-05"),
+    "tied tables": ("qwen2", "text", {"tied_head": True}, "tied_head is True"),
+    "an activation": ("clip", "image.encoder", {"activation": "gelu"}, "activation is gelu"),
+    "heads of a tower": ("whisper", "audio.encoder", {"heads": 4}, "audio.encoder.heads is 4"),
+    "a tower's norm": ("clip", "image.encoder", {"norm_eps": 1e-3}, "norm_eps is 0.001"),
+}
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_a_part_that_was_trained_with_other_values_is_refused(
+    folders: list[str], tmp_path: Path, name: str
+) -> None:
+    """Its tensors would fit, and what it computes would be wrong."""
+    layout, section, change, sentence = SECTIONS[name]
+    data = fitting(folders).to_json()
+    place = data
+    for key in section.split("."):
+        place = place[key]
+    place.update(change)
+    (spec,) = [spec for spec in folders if spec.startswith(layout)]
+    with pytest.raises(InputError, match=r"the recipe's config\.json says otherwise") as caught:
+        write_initial(ModelConfig.from_json(data), [read_part(spec)], tmp_path / "model", None)
+    assert sentence in str(caught.value)
+
+
+def test_another_vocabulary_and_a_shorter_context_are_no_fault(
+    folders: list[str], tmp_path: Path
+) -> None:
+    data = fitting(folders).to_json()
+    data["text"] |= {"vocabulary_size": 300, "tied_head": True}
+    data["backbone"]["max_positions"] = 64
+    left = write_initial(
+        ModelConfig.from_json(data), [read_part(folders[0])], tmp_path / "model", None
+    )
+    assert [line.split()[0] for line in left] == ["embed_text.weight", "text_head.weight"]
+
+
+def test_clip_begins_at_another_size_and_patch(folders: list[str], tmp_path: Path) -> None:
+    part, data = read_part(folders[1]), fitting(folders).to_json()
+    data["image"] |= {"size": 64, "patch": 16}
+    left = write_initial(ModelConfig.from_json(data), [part], tmp_path / "model", None)
+    assert len(left) == 2 and all("interpolated to" in line for line in left)
+    state = native.state(native.load(tmp_path / "model"))
+    kept = {name for name in part.tensors if "patch.weight" not in name and "positions" not in name}
+    assert all(torch.equal(state[name], part.tensors[name]) for name in kept)
+
+
+def test_a_resized_patch_answers_as_the_published_one_on_a_resized_picture() -> None:
+    """Exactly where the larger patch is the smaller one, resized: B⁺ᵀ·w is then its solution."""
+    torch.manual_seed(0)
+    filters, patch = torch.randn(5, 3, 4, 4), torch.randn(1, 3, 4, 4)
+    larger = F.interpolate(patch, (6, 6), mode="bicubic", antialias=True)
+    found = (patches(filters, 6) * larger).sum(dim=(1, 2, 3))
+    torch.testing.assert_close(found, (filters * patch).sum(dim=(1, 2, 3)), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(patches(filters, 4), filters, atol=1e-5, rtol=1e-5)
+
+
+def test_resized_positions_keep_the_class_token_and_a_flat_grid() -> None:
+    table = torch.cat((torch.full((1, 3), 7.0), torch.ones(16, 3)))
+    found = positions(table, 1 + 81)
+    assert found is not None and torch.equal(found[0], table[0])
+    torch.testing.assert_close(found[1:], torch.ones(81, 3))
+    assert positions(table, 81) is None and positions(torch.ones(15, 3), 16) is None

@@ -52,7 +52,7 @@ def test_a_failure_is_one_line_with_the_tools_own(tmp_path: Path) -> None:
 def test_wheels_are_for_a_device_with_python(
     tiny_bundle: Path, tmp_path: Path, invoke: Invoke
 ) -> None:
-    with pytest.raises(UsageError, match=r"^--wheels is for a device with Python, a Jetson"):
+    with pytest.raises(UsageError, match=r"^--wheels: of --for jetson only, not of ios"):
         pack(Bundle.open(tiny_bundle), tmp_path / "out", "ios", wheels="3.10")
     command = ("pack", tiny_bundle, "--for", "jetson", "-o", tmp_path / "a.tar", "--wheels")
     refused(invoke(*command, "--python", "2.7"), 2, "'2.7' is not one of '3.10', '3.12'")

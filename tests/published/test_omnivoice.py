@@ -14,8 +14,10 @@ from safetensors.numpy import load_file
 from nextomni_edge.api.settings import Request
 from nextomni_edge.api.speaking import Speaking
 from nextomni_edge.generate import unmask
+from nextomni_edge.generate.batch import Batch
 from nextomni_edge.generate.meter import Meter
 from nextomni_edge.generate.steps import run_through
+from nextomni_edge.generate.unmask import Unmasking
 from nextomni_edge.tokens.chat import Part, Turn
 from tests.published import omnivoice_checkpoint as checkpoint
 from tests.published.omnivoice_cases import CASES, FOLDER, LONG, Uniform, voiced
@@ -175,3 +177,22 @@ def test_guidance_reads_the_bare_sound_at_its_own_length(monkeypatch: pytest.Mon
     run_through(run.steps(None, Meter(), False))
     bare = len(sequence.segments[-1])
     assert set(seen) == {(1, sequence.length), (1, bare)} and sequence.length > 2 * bare
+
+
+def test_guidance_that_ends_leaves_the_conditional_predictions() -> None:
+    of, steps, until = model("few"), 8, 0.5
+    spoken = speaking("few", "design", "One, two.")
+    options = spoken.options.changed(steps=steps)
+    batch = Batch(spoken.sequences, [3])
+    kinds = ({"guidance_until": until}, {}, {"guidance": 0.0})
+    ending, guided, bare = (
+        Unmasking(of, batch, options.changed(**each), Meter()) for each in kinds
+    )
+    behind = 0
+    for record in ending.steps([0], margins=True):
+        other = guided if record.step / steps <= until else bare
+        _, x_1 = other.follow(record.step, ending.x_t)
+        assert record.x_1 is not None
+        np.testing.assert_array_equal(record.x_1[0], x_1[0])
+        behind += other is bare
+    assert behind == 3

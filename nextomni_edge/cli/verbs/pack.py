@@ -32,6 +32,11 @@ from nextomni_edge.pack.wheels import PYTHONS
     help="Replace an existing one. It stays whole until the new one is complete.",
 )
 @click.option(
+    "--onnxruntime-web",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="For web: the folder of this npm package. By default that of node_modules here or above.",
+)
+@click.option(
     "--wheels",
     is_flag=True,
     help="Download every library's wheel into a Jetson's archive, which then needs no network.",
@@ -50,16 +55,19 @@ def pack(
     target: str,
     output: Path,
     overwrite: bool,
+    onnxruntime_web: Path | None,
     wheels: bool,
     python: str,
 ) -> None:
     """Pack BUNDLE with everything that a device needs to run it: an archive with an installer for
-    a Jetson, a Swift package for iOS."""
+    a Jetson, a Swift package for iOS, a folder with a page for browsers."""
     check_output(output, overwrite)
     from nextomni_edge.bundle import Bundle
     from nextomni_edge.pack import pack as run_pack
 
-    report = run_pack(Bundle.open(bundle), output, target, overwrite, python if wheels else None)
+    report = run_pack(
+        Bundle.open(bundle), output, target, overwrite, onnxruntime_web, python if wheels else None
+    )
     text = (
         f"{report.files} files, {report.bytes:,} bytes written to {report.out}; next: {report.next}"
     )

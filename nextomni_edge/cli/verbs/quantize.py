@@ -27,7 +27,10 @@ MEGABYTE = 10**6
 @click.option(
     "--recipe",
     metavar="NAME",
-    help="int8-dynamic, int8-static, int4-rtn, int4-gptq, int4-awq, fp8 or mixed.",
+    help=(
+        "int8-dynamic, int8-static, int4-rtn, int4-gptq, int4-gptq-frontier, int4-awq, fp8 or"
+        " mixed."
+    ),
 )
 @click.option(
     "--config",

@@ -19,6 +19,7 @@ from nextomni_edge.cli.headings import HeadedCommand, under
 from nextomni_edge.cli.model import load_model, runtime_options, trust_options
 from nextomni_edge.cli.streams import argument_text, check_stdout, put_bytes, read_stdin
 from nextomni_edge.cli.variant import choose, variant_option
+from nextomni_edge.cli.via import Via, via_options
 from nextomni_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ class Wanted:
 )
 @the_prompt("--video", multiple=True, metavar="FILE", help="A film or an animated picture.")
 @the_prompt("--trim", is_flag=True, help="Cut sounds that are longer than the model takes.")
+@via_options
 @the_answer(
     "--to",
     "stated",
@@ -175,6 +177,7 @@ def run(
     trim: bool,
     save_trace: Path | None,
     stream: bool,
+    via: Via | None,
     variant: str | None,
     execution: Execution,
     trust: Trust,
@@ -189,6 +192,7 @@ def run(
     nextomni-edge run BUNDLE --text "a red rocket" --to image --stream -o film.gif
     nextomni-edge run variants.json --variant fastest --text "a rocket" -o a.png
     nextomni-edge run BUNDLE --text "Hello." --to audio --stream -o - | play -
+    nextomni-edge run BUNDLE --audio a.wav --via text --text "draw {}" -o a.png
     """
     from nextomni_edge.api.prompt import turn_of
 
@@ -206,15 +210,17 @@ def run(
     bundle, execution = choose(console, bundle, variant, turns, request, execution)
     started = time.monotonic()
     model = load_model(console, bundle, execution, trust)
-    (asked,) = turns(model.edge)
+    parts_asked = turns(model.edge)[0].parts
+    if via:
+        parts_asked = via.prompt(console, model, parts_asked, request.settings.get("seed", 0))
     loaded = time.monotonic()
     if stream and kind == "audio":
         from nextomni_edge.cli.spoken import speak
 
-        speak(console, model, asked.parts, request, wanted.file)
+        speak(console, model, parts_asked, request, wanted.file)
         answer = None
     else:
-        answer = answer_and_write(console, model, asked.parts, request, wanted)
+        answer = answer_and_write(console, model, parts_asked, request, wanted)
     seconds = {"load_seconds": loaded - started, "seconds": time.monotonic() - loaded}
     tell(console, model, request, answer, output, seconds)
 

@@ -80,6 +80,12 @@ MIB = 1 << 20
     show_default=True,
     help="Seconds to finish in after SIGTERM.",
 )
+@click.option(
+    "--voices",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Voices that speech may name: clips NAME.wav, and what each says in NAME.txt.",
+)
 @click.option("--check", is_flag=True, help="Load all, say what would be served, and end.")
 @trust_options
 @runtime_options
@@ -87,6 +93,7 @@ MIB = 1 << 20
 def serve(
     console: Console,
     bundles: tuple[str, ...],
+    voices: Path | None,
     check: bool,
     trust: Trust,
     execution: Execution,
@@ -104,6 +111,7 @@ def serve(
         from nextomni_edge.serve import server
         from nextomni_edge.serve.guard import LOOPBACK, Access
         from nextomni_edge.serve.record import log_lines
+        from nextomni_edge.serve.voices import read_voices
 
     loopback = given["host"] in LOOPBACK
     key = read_key(given["api_key"])
@@ -111,8 +119,9 @@ def serve(
         raise UsageError(
             f"--host {given['host']} is open to other machines: give --api-key, or say --no-auth"
         )
+    clips = read_voices(voices)
     served = opened(console, bundles, execution, trust)
-    service = server.service_over(served, limits_of(given))
+    service = server.service_over(served, limits_of(given), clips)
     if check:
         console.result({"models": [each.name for each in served]}, f"fine: {names(served)}")
         return

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +18,9 @@ from nextomni_edge.cli.streams import stderr
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.extras import needs_extra
 from nextomni_edge.outputs import refuse_overlap
+
+if TYPE_CHECKING:
+    from nextomni_edge.config import ModelConfig
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -44,6 +48,11 @@ from nextomni_edge.outputs import refuse_overlap
     ),
 )
 @click.option(
+    "--add-special-tokens",
+    is_flag=True,
+    help="With --init: add the special tokens that the tokenizer lacks, behind its own ids.",
+)
+@click.option(
     "--processes",
     type=numbers.Whole(1, 1024),
     default=1,
@@ -60,6 +69,7 @@ def train(
     minutes: float | None,
     resume: bool,
     init: tuple[str, ...],
+    add_special_tokens: bool,
     processes: int,
 ) -> None:
     """Train RECIPE's model; OPTIONS that are not listed here go to the recipe itself.
@@ -85,7 +95,9 @@ def train(
         )
     if resume and not started:
         raise UsageError(f"{out} holds no run to resume; leave --resume out to begin one")
-    given = ["--init", str(initial_model(console, recipe, out, init))] if init else []
+    given: list[str] = []
+    if init:
+        given = ["--init", str(initial_model(console, recipe, out, init, add_special_tokens))]
     limit = ["--minutes", str(minutes)] if minutes else []
     launched = (
         ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
@@ -99,7 +111,9 @@ def train(
     console.result({"out": str(out)}, str(out))
 
 
-def initial_model(console: Console, recipe: Path, out: Path, init: tuple[str, ...]) -> Path:
+def initial_model(
+    console: Console, recipe: Path, out: Path, init: tuple[str, ...], add_special_tokens: bool
+) -> Path:
     """The model directory that the recipe begins from: the one that is given, or one made of
     published parts in `out`."""
     if len(init) == 1 and "=" not in init[0]:
@@ -114,9 +128,37 @@ def initial_model(console: Console, recipe: Path, out: Path, init: tuple[str, ..
         (folder / "tokenizer.json" for folder in folders if (folder / "tokenizer.json").is_file()),
         None,
     )
+    if tokenizer is not None:
+        tokenizer = with_special_tokens(console, tokenizer, config, out, add_special_tokens)
     for line in write_initial(config, parts, out / "initial", tokenizer):
         console.note(f"not taken: {line}")
     return out / "initial"
+
+
+def with_special_tokens(
+    console: Console, tokenizer: Path, config: ModelConfig, out: Path, add: bool
+) -> Path | None:
+    """A tokenizer that has the chat format's special tokens; None where it lacks some, and they are
+    not to be added: the recipe must then have its own. InputError: the config's vocabulary has no
+    rows for them."""
+    from nextomni_edge.tokens.train import add_special_tokens, missing_special_tokens
+
+    missing = missing_special_tokens(tokenizer)
+    if config.text.template != "chatml" or not missing:
+        return tokenizer
+    if not add:
+        console.note(
+            f"not taken: {tokenizer} lacks {', '.join(missing)}; --add-special-tokens adds them"
+        )
+        return None
+    out.mkdir(parents=True, exist_ok=True)
+    size = add_special_tokens(tokenizer, out / "tokenizer.json")
+    if size > config.text.vocabulary_size:
+        raise InputError(
+            f"{tokenizer}: {size} tokens with the special ones, but text.vocabulary_size is"
+            f" {config.text.vocabulary_size}; the recipe's config.json must say at least {size}"
+        )
+    return out / "tokenizer.json"
 
 
 def run_recipe(command: list[str]) -> int:

@@ -17,6 +17,7 @@ from nextomni_edge.serve.media import medium
 from nextomni_edge.serve.routes.images import known_fields
 from nextomni_edge.serve.schemas import SpeechRequest
 from nextomni_edge.serve.service import event_stream, service_of
+from nextomni_edge.serve.voices import spoken
 from nextomni_edge.tokens.chat import Part, Turn
 
 router = APIRouter()
@@ -28,11 +29,15 @@ async def speech(request: Request, asked: SpeechRequest) -> Response:
     """Say a text. The sound is sent in chunks once it is finished."""
     service = service_of(request)
     served = service.models.named(asked.model)
+    own = spoken(
+        served.model.config, service.voices, asked.voice, asked.speed, asked.language,
+        asked.instructions,
+    )  # fmt: skip
     jobs = await service.submit(
         request,
         served,
         lambda: [Turn("user", (Part("text", asked.input),))],
-        [Wanted.of("audio", asked.settings())],
+        [Wanted.of("audio", {**asked.settings(), **own})],
     )
     (answer,) = await service.answers(request, jobs)
     content = await service.off_loop(file_bytes, answer, asked.response_format)

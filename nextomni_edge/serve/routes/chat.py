@@ -19,6 +19,7 @@ from nextomni_edge.serve.models import Served
 from nextomni_edge.serve.prompts import turns_of
 from nextomni_edge.serve.schemas import ChatRequest
 from nextomni_edge.serve.service import Service, event_stream, seeded, service_of
+from nextomni_edge.serve.voices import spoken
 from nextomni_edge.tokens.chat import Kind
 
 router = APIRouter()
@@ -32,10 +33,12 @@ async def chat(request: Request, asked: ChatRequest) -> Response:
     served = service.models.named(asked.model)
     kinds: list[Kind] = list(dict.fromkeys(asked.modalities))
     turns = asked.messages
+    voice = spoken(served.model.config, service.voices, asked.audio.voice)
+    given = {**asked.settings(), **voice}
     wanted = [
         each
         for kind in kinds
-        for each in seeded(Wanted.of(kind, asked.settings()).fitting(kind), asked.n, service.limits)
+        for each in seeded(Wanted.of(kind, given).fitting(kind), asked.n, service.limits)
     ]
     jobs = await service.submit(
         request, served, lambda: turns_of(served.model, turns, service.limits), wanted, asked.stream
