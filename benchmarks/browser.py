@@ -12,6 +12,7 @@ import functools
 import http.server
 import json
 import os
+import re
 import shutil
 import statistics
 import tempfile
@@ -56,7 +57,7 @@ def loaded(page: Page) -> float:
     """Seconds until the page can be asked."""
     began = time.perf_counter()
     page.reload()
-    page.wait_for_function("!document.querySelector('#send').disabled", timeout=WAIT)
+    page.locator("#send:enabled").wait_for(timeout=WAIT)
     return time.perf_counter() - began
 
 
@@ -65,11 +66,7 @@ def drawn(page: Page, watched: bool = False) -> float:
     decoded too."""
     page.locator("#watch").set_checked(watched)
     page.locator("#send").click()
-    page.wait_for_function(
-        "document.querySelector('#state').textContent.startsWith('ready: ')"
-        " && !document.querySelector('.forming')",
-        timeout=WAIT,
-    )
+    page.locator("#state", has_text=re.compile("^ready: ")).wait_for(timeout=WAIT)
     return float(page.locator("#state").inner_text().removeprefix("ready: ").removesuffix(" s"))
 
 
@@ -89,7 +86,7 @@ def measured(folder: Path, bundle: Path, rounds: int) -> dict[str, Any]:
         page = browser.new_page()
         began = time.perf_counter()
         page.goto(address)
-        page.wait_for_function("!document.querySelector('#send').disabled", timeout=WAIT)
+        page.locator("#send:enabled").wait_for(timeout=WAIT)
         first = time.perf_counter() - began
         page.evaluate("navigator.serviceWorker.ready.then(() => true)")
         again = [loaded(page) for _ in range(3)]

@@ -3,7 +3,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { text } from "node:stream/consumers";
 import * as ort from "onnxruntime-web";
 
-const TYPES = { float32: ["float32", Float32Array], int64: ["int64", BigInt64Array], bool: ["bool", Uint8Array] };
+const TYPES = { float32: ["float32", Float32Array], int64: ["int64", BigInt64Array], bool: ["bool", Uint8Array], uint8: ["uint8", Uint8Array] };
 
 ort.env.wasm.numThreads = 1;
 const { graph, folder, inputs, outputs } = JSON.parse(await text(process.stdin));

@@ -1,7 +1,8 @@
 """Why a quantised backbone gives other numbers in WebAssembly than on the CPU: `python
 benchmarks/browser_integers.py INT8 INT4`, two bundles of `quantize` (int8-dynamic and int4-rtn).
 
-Both run the rows of the golden trace's first picture. INT8: how many rounded inputs of each layer
+The product of integers is compared with numpy's. Both bundles run the rows of the golden trace's
+first picture. INT8: how many rounded inputs of each layer
 differ, in WebAssembly, and on the CPU when the rows move by a last digit of float32. INT4: the CPU
 at each accuracy of MatMulNBits (4 rounds what a layer reads to 8 bits, 0 does not). Needs node, and
 onnxruntime-web in node_modules (`make test-web` installs it).
@@ -82,6 +83,29 @@ def flips(one: Arrays, other: Arrays, taps: list[str]) -> list[int]:
     return [int((one[name] != other[name]).sum()) for name in taps]
 
 
+def of_products(folder: Path) -> dict[str, int]:
+    """The largest error of MatMulInteger over the whole range of its inputs, in WebAssembly: a
+    product that saturates would be wrong by thousands."""
+    generator = np.random.default_rng(0)
+    weight = generator.integers(-128, 128, (192, 64)).astype(np.int8)
+    given = generator.integers(0, 256, (8, 192)).astype(np.uint8)
+    make, kind = onnx.helper, onnx.TensorProto
+    node = make.make_node("MatMulInteger", ["given", "weight", "middle"], ["hidden"])
+    constants = {"weight": weight, "middle": np.array(128, np.uint8)}
+    graph = make.make_graph(
+        [node], "product",
+        [make.make_tensor_value_info("given", kind.UINT8, given.shape)],
+        [make.make_tensor_value_info("hidden", kind.INT32, (8, 64))],
+        [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )  # fmt: skip
+    opset = make.make_opsetid("", 21)
+    onnx.save(make.make_model(graph, opset_imports=[opset], ir_version=10), folder / "one.onnx")
+    expected = (given.astype(np.int32) - 128) @ weight.astype(np.int32)
+    rows = {"given": given}
+    found = in_browser(folder / "one.onnx", rows, {"hidden": expected})["hidden"]
+    return {"largest_error": int(np.abs(found - expected).max()), "products": int(expected.size)}
+
+
 def of_int8(bundle: Bundle, folder: Path) -> dict[str, Any]:
     model = onnx.load(bundle.path / "backbone.onnx")
     taps = [node.output[0] for node in model.graph.node if node.op_type == "QuantizeLinear"]
@@ -124,7 +148,11 @@ def of_int4(bundle: Bundle, folder: Path) -> dict[str, Any]:
 def main() -> None:
     int8, int4 = (Bundle.open(Path(name)) for name in sys.argv[1:3])
     with tempfile.TemporaryDirectory() as name:
-        data = {"int8": of_int8(int8, Path(name)), "int4": of_int4(int4, Path(name))}
+        folder = Path(name)
+        data = {
+            "products": of_products(folder), "int8": of_int8(int8, folder),
+            "int4": of_int4(int4, folder),
+        }  # fmt: skip
     Path(__file__).with_suffix(".json").write_text(json.dumps(data, indent=1) + "\n")
     print(json.dumps(data["int8"]["browser"] | data["int4"]))
 
