@@ -152,7 +152,8 @@ def test_help_of_many_options_stands_under_headings(invoke: Invoke, verb: str) -
     headings = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
     assert headings[-11:] == [
         "Sampling:", "Guidance:", "Length of a text:", "Length of a sound or a video:",
-        "Masked models:", "Pictures of masked models:", "Speech in a voice:", "Cache (approximates):",
+        "Masked models:", "Pictures of masked models:", "Speech in a voice:",
+        "Cache (approximates):",
         "Where it runs:", "What is trusted:", "Output and help:",
     ]  # fmt: skip
     under = {heading: [0] for heading in headings}
