@@ -37,6 +37,7 @@ def sources() -> str:
                 "calibration",
                 "cli",
                 "media",
+                "pack",
                 "routes",
                 "serve",
                 "train",

@@ -17,16 +17,13 @@ import numpy as np
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.bundle.coreml_interface import Form
 from nextomni_edge.bundle.coreml_package import read_package
-from nextomni_edge.config import ModelConfig
-from nextomni_edge.decoding import CommitConfig
 from nextomni_edge.errors import InputError
 from nextomni_edge.formats.regular import read_regular
-from nextomni_edge.formats.strict_json import read_json
 from nextomni_edge.generate.options import GenerationOptions
-from nextomni_edge.generate.shortcuts import SHORTCUTS
 from nextomni_edge.generate.steps import NOT_DRAWN
 from nextomni_edge.outputs import OutputKind, output_directory
 from nextomni_edge.pack import PackReport
+from nextomni_edge.pack.loop import check_loop
 from nextomni_edge.spec import ComponentName
 from nextomni_edge.tasks import Task
 from nextomni_edge.verify import golden
@@ -35,19 +32,6 @@ from nextomni_edge.verify.trajectory import Trajectory
 
 SOURCES: Final = Path(__file__).with_name("swift")
 MODEL: Final = "Sources/NextOmniCoreML/Model"
-MAX_TOKENIZER: Final = 64 * 2**20
-# the settings of Generate.swift's Options
-SUPPORTED: Final = (
-    "steps", "stepper", "temperature", "top_k", "top_p", "guidance", "guidance_image", "block",
-    "threshold", "seed",
-)  # fmt: skip
-# what Commit.swift does not know of decoding.py: choices, and names of others
-NOT_IN_SWIFT: Final = (
-    "repeat_penalty", "repeat_free", "position_penalty", "codebook_penalty",
-)  # fmt: skip
-NOT_NAMED: Final = ("path", "peak")
-# the templates of Tokenizer.swift
-TEMPLATES: Final = ("chatml", "llada", "mmada", "lumina", "dream")
 
 
 def _contents(folder: Path) -> frozenset[str] | None:
@@ -106,33 +90,11 @@ def _check(bundle: Bundle) -> None:
                 f"{bundle.path}: {name} is {record.format}, iOS runs Core ML packages; export with"
                 " --target coreml"
             )
-    for wrong, found in _not_computed(bundle.config):
-        if wrong:
-            raise InputError(
-                f"{bundle.path}: {found}, which the Swift loop does not compute; run this bundle"
-                " with Python"
-            )
+    check_loop(bundle, "Swift")
     if bundle.config.backbone.attention == "prefix" and _one_sequence(bundle):
         raise InputError(
             f"{bundle.path}: backbone.attention is 'prefix', and the Swift loop keeps no prompt in"
             " packages with --rows or --state; export without them"
-        )
-    for task, _ in golden.read(bundle).tasks.values():
-        if names := _beyond(task.options):
-            raise InputError(
-                f"{bundle.path}: the golden trace of {task.name} sets {', '.join(names)}, which the"
-                " Swift loop does not support; export without"
-            )
-    if bundle.config.text.template not in TEMPLATES:
-        raise InputError(
-            f"{bundle.path}: chat template {bundle.config.text.template!r}, the Swift code supports"
-            f" {', '.join(TEMPLATES)}"
-        )
-    data: Any = read_json(bundle.tokenizer_path, MAX_TOKENIZER)
-    if not _known(data):
-        raise InputError(
-            f"{bundle.tokenizer_path}: the Swift code knows byte-level BPE behind a split by a"
-            " pattern, not this tokenizer"
         )
 
 
@@ -140,68 +102,6 @@ def _one_sequence(bundle: Bundle) -> bool:
     """Whether the backbone's packages take one sequence at a time: with a state, or with enumerated
     counts of rows."""
     return Form.of(read_package(bundle.component_file(ComponentName.BACKBONE))).single
-
-
-def _not_computed(config: ModelConfig) -> list[tuple[bool, str]]:
-    """What a model may be that the Swift loop would compute wrongly, and whether this one is."""
-    paths = {name: config.path(name) for name in config.modalities}
-    other = [name for name, path in paths.items() if path.kind != "metric" and not path.commit]
-    unknown = sorted({name for path in paths.values() for name in _unknown_choices(path.commit)})
-    more = [coded.name for coded in config.more]
-    return [
-        (config.causal, "this model is autoregressive"),
-        (config.network not in ("native", "unified"), f"network is {config.network!r}"),
-        (bool(other), f"the path of {', '.join(other)} is neither metric nor has a commit step"),
-        (bool(unknown), f"the commit step sets {', '.join(unknown)}"),
-        (bool(more), f"the model has the modalities {', '.join(more)}"),
-    ]
-
-
-def _unknown_choices(rule: CommitConfig | None) -> list[str]:
-    """The choices of a commit step that Commit.swift does not know."""
-    if rule is None:
-        return []
-    plain = CommitConfig()
-    found = [name for name in NOT_IN_SWIFT if getattr(rule, name) != getattr(plain, name)]
-    return found + [f"{name} {value}" for name, value in vars(rule).items() if value in NOT_NAMED]
-
-
-def _beyond(options: GenerationOptions) -> list[str]:
-    """The settings of a run that change its tokens and that the Swift loop does not support."""
-    unset, given = GenerationOptions().settings(), options.settings()
-    free = {*SUPPORTED, *SHORTCUTS, "padding"}
-    return [name for name, value in given.items() if name not in free and value != unset[name]]
-
-
-def _known(tokenizer: Any) -> bool:
-    """Whether Tokenizer.swift computes this tokenizer.json as the `tokenizers` library does."""
-    before, model = tokenizer.get("pre_tokenizer") or {}, tokenizer["model"]
-    steps = before.get("pretokenizers", [before])
-    normalizer = (tokenizer.get("normalizer") or {}).get("type")
-    plain = not any(
-        model.get(key)
-        for key in (
-            "continuing_subword_prefix",
-            "end_of_word_suffix",
-            "byte_fallback",
-            "ignore_merges",
-        )
-    )
-    return model.get("type") == "BPE" and plain and normalizer in (None, "NFC") and _splits(steps)
-
-
-def _splits(steps: list[Any]) -> bool:
-    """Whether bytes stand behind a split by a pattern, the step's own or GPT-2's."""
-    if [step.get("type") for step in steps] == ["ByteLevel"]:
-        return bool(steps[0].get("use_regex")) and not steps[0].get("add_prefix_space")
-    return (
-        [step.get("type") for step in steps] == ["Split", "ByteLevel"]
-        and "Regex" in steps[0].get("pattern", {})
-        and steps[0].get("behavior") == "Isolated"
-        and not steps[0].get("invert")
-        and not steps[1].get("use_regex")
-        and not steps[1].get("add_prefix_space")
-    )
 
 
 def trace_json(bundle: Bundle) -> dict[str, Any]:

@@ -13,7 +13,7 @@ PAGES = [
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("start", "search", "serve", "your-model", "devices", "quantise")
+        for name in ("start", "search", "serve", "your-model", "devices", "browser", "quantise")
     ),
     *(ROOT / "docs" / f"{name}.md" for name in ("api", "performance", "published", "quality")),
 ]

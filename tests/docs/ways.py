@@ -254,6 +254,7 @@ WAYS: Final[dict[tuple[str, str], Way]] = {
     ("devices", "Needs minutes, to convert a bundle to Core ML packages"): Way(
         modules=("coremltools",), instead={"demo/coreml": "demo/for-ios"}, slow=True
     ),
+    ("browser", "Needs npm, and a package registry"): Way(programs=("npm",), slow=True),
     ("devices", "Needs tensorrt-rtx, and minutes for each engine"): Way(
         modules=("tensorrt_rtx",), slow=True
     ),

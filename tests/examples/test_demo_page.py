@@ -28,15 +28,8 @@ EMOJI = Path(__file__).resolve().parents[2] / "examples" / "emoji"
 sys.path.insert(0, str(EMOJI))
 
 import demo  # noqa: E402
+from tests.browser import BROWSERS  # noqa: E402
 
-BROWSERS = (
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-    "chrome",
-    "microsoft-edge",
-)
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",

@@ -19,7 +19,8 @@ from nextomni_edge.config import CodedConfig
 from nextomni_edge.decoding import CommitConfig, Count, Score, ScoreNoise
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.pack import pack
-from nextomni_edge.pack.ios import MODEL, NOT_IN_SWIFT, NOT_NAMED, SOURCES
+from nextomni_edge.pack.ios import MODEL, SOURCES
+from nextomni_edge.pack.loop import NOT_CHOSEN, NOT_NAMED
 from nextomni_edge.verify import golden
 from tests.bundle.damage import record
 from tests.pack.vectors import FOLDER, vectors
@@ -192,7 +193,7 @@ def test_every_choice_of_a_commit_step_is_known_in_swift_or_refused() -> None:
     for each in dataclasses.fields(CommitConfig):
         first, *more = each.name.split("_")
         known = f"public var {first}{''.join(word.capitalize() for word in more)}" in swift
-        assert known != (each.name in NOT_IN_SWIFT), each.name
+        assert known != (each.name in NOT_CHOSEN), each.name
     for name in (*get_args(Count), *get_args(Score), *get_args(ScoreNoise)):
         known = re.search(rf"case .*\b{name}\b|= \"{name}\"", swift) is not None
         assert known != (name in NOT_NAMED), name

@@ -30,15 +30,27 @@ from nextomni_edge.pack import TARGETS
     is_flag=True,
     help="Replace an existing one. It stays whole until the new one is complete.",
 )
+@click.option(
+    "--onnxruntime-web",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="For web: the folder of this npm package. By default that of node_modules here or above.",
+)
 @common_options
-def pack(console: Console, bundle: Path, target: str, output: Path, overwrite: bool) -> None:
+def pack(
+    console: Console,
+    bundle: Path,
+    target: str,
+    output: Path,
+    overwrite: bool,
+    onnxruntime_web: Path | None,
+) -> None:
     """Pack BUNDLE with everything that a device needs to run it: an archive with an installer for
-    a Jetson, a Swift package for iOS."""
+    a Jetson, a Swift package for iOS, a folder with a page for browsers."""
     check_output(output, overwrite)
     from nextomni_edge.bundle import Bundle
     from nextomni_edge.pack import pack as run_pack
 
-    report = run_pack(Bundle.open(bundle), output, target, overwrite)
+    report = run_pack(Bundle.open(bundle), output, target, overwrite, onnxruntime_web)
     text = (
         f"{report.files} files, {report.bytes:,} bytes written to {report.out}; next: {report.next}"
     )
