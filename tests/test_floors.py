@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
 import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
 from tests import floors
+from tests.sources import MODULES
 
 
 def named(end: str) -> dict[str, list[Requirement]]:
@@ -51,3 +57,15 @@ def test_an_end_of_transformers_is_one_major_version(end: str, version: str) -> 
     (requirement,) = named(end)["transformers"]
     assert requirement.specifier.contains(Version(version))
     assert not requirement.specifier.contains("3.0") and not requirement.specifier.contains("6.0")
+
+
+def test_the_package_asks_for_python_3_10_and_no_newer() -> None:
+    """By the syntax and the standard library that its files use."""
+    tool = Path(sys.executable).with_name("vermin")
+    command = [str(tool), "--target=3.10-", "--no-tips", "--violations"]
+    ended = subprocess.run(
+        [*command, *sorted(map(str, MODULES.values()))], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stdout
+    project = tomllib.loads(floors.PYPROJECT.read_text(encoding="utf-8"))["project"]
+    assert project["requires-python"] == ">=3.10"

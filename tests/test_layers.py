@@ -38,6 +38,7 @@ IMPORTING = {
 RUN = STORED | {
     "tokens", "flow", "generate", "tasks", "runtimes.base", "runtimes.machine", "runtimes.state",
 }  # fmt: skip
+GRAPHS = {"bundle.onnx_graph", "runtimes.tensorrt.rewriting"}  # where onnx-ir is at hand
 MODEL = BASE | {"checkpoints", "tokens", "flow", "models"}
 # What each part may import besides itself. Nobody imports cli; a concrete runtime is loaded by
 # name, through runtimes.base alone.
@@ -84,7 +85,9 @@ MAY_IMPORT = {
     "runtimes.openvino": STORED | {"runtimes.base"},
     "runtimes.state": BASE,
     "runtimes.tensorrt": STORED | {"runtimes.base", "runtimes.state"},
-    "runtimes.tensorrt.qdq": STORED | {"bundle.onnx_graph"},
+    "runtimes.tensorrt.plain": STORED | GRAPHS | {"runtimes.tensorrt"},
+    "runtimes.tensorrt.qdq": STORED | GRAPHS | {"runtimes.tensorrt.plain"},
+    "runtimes.tensorrt.rewriting": STORED,
     "runtimes.torch": STORED | {"runtimes.base", "models"},
     "models": MODEL,
     "models.initial": MODEL | IMPORTING,
@@ -181,8 +184,9 @@ DEVICE_LIBRARIES = {
     "huggingface_hub",
     "model_signing",
     "apsw",
-    "sqlite_vec",
     "watchfiles",
+    "typing_extensions",  # under TYPE_CHECKING only: no device installs it for us
+    "uv",  # where a device's archive is packed
 }
 # A server runs where a bundle does, and uses these libraries besides.
 SERVER_LIBRARIES = {
@@ -192,9 +196,9 @@ VENDORS = {
     **{library: {"serve"} for library in SERVER_LIBRARIES},
     "huggingface_hub": {"hub"},
     "model_signing": {"bundle.trust"},
-    "apsw": {"search.database", "search.table"},  # the second for its types
-    "sqlite_vec": {"search.database"},
+    "apsw": {"search.blocks", "search.database", "search.table"},  # two for its types
     "watchfiles": {"search.watch"},
+    "uv": {"pack.wheels"},
     "onnxruntime": {"runtimes.onnx"},
     "openvino": {"runtimes.openvino"},
     "tensorrt": {"runtimes.tensorrt"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Unpack
+from typing import TYPE_CHECKING
 
 from nextomni_edge.api.answer import Answer
 from nextomni_edge.api.prompt import Item, Prompt, batch_of, turn_of
@@ -13,6 +13,9 @@ from nextomni_edge.errors import UsageError
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.search.update import Progress
 from nextomni_edge.tokens.chat import Kind, Turn
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Chat:

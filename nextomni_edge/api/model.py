@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Unpack, overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,9 @@ from nextomni_edge.runtimes.base import Compute, Execution
 from nextomni_edge.search.update import Progress, embed_part
 from nextomni_edge.threads import MAX_THREADS
 from nextomni_edge.tokens.chat import Kind
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Float32 = NDArray[np.float32]
 

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,9 @@ from nextomni_edge.formats.regular import open_regular
 from nextomni_edge.formats.strict_json import read_json
 from nextomni_edge.formats.tensor_file import little_endian, write_tensors
 from nextomni_edge.outputs import OutputKind, check_output_directory, output_directory
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Bytes = bytes | bytearray | memoryview
 

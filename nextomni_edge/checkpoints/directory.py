@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from nextomni_edge.checkpoints.record import RECORD, Pieces, locate, read_record, referenced
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import InputError
-from nextomni_edge.formats.regular import open_regular
+from nextomni_edge.formats.regular import open_regular, sha256_of
 from nextomni_edge.formats.strict_json import read_json
 from nextomni_edge.formats.tensor_file import (
     Location,
@@ -219,7 +218,7 @@ def file_sha256(path: Path) -> str:
     """Digest of a file's bytes, in constant memory. InputError: it cannot be read."""
     try:
         with open_regular(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return sha256_of(file)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar
 
 from array_api_compat import array_namespace, device
 
 from nextomni_edge.errors import InputError
 from nextomni_edge.flow.arrays import CHUNK, Array, check_ids, chunks
 from nextomni_edge.flow.row_cache import RowCache
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 # |e_x − e_y|² below this is 0: |e_x − e_y| below 1e-7 is the rounding of float32 rows
 SAME_ROW = 1e-14

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from array_api_compat import array_namespace
 
 from nextomni_edge.config import PathConfig
 from nextomni_edge.errors import UsageError
 from nextomni_edge.flow.arrays import Array, check_ids, check_shapes, uniform_ids
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Kappa = Literal["linear", "cosine", "shifted"]
 ROUNDING = 1e-6  # by how much t + h may pass 1: a float32 grid's own rounding

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from nextomni_edge.config import PathConfig
 from nextomni_edge.errors import InputError
 from nextomni_edge.flow.arrays import Array
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Path(Protocol):

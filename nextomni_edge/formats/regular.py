@@ -5,6 +5,7 @@ A FIFO or a device would wait for ever or never end, a sparse file may claim ter
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from io import BufferedReader
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from nextomni_edge.errors import InputError
 
+CHUNK = 2**20  # bytes that are hashed at once
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a FIFO"),
@@ -45,6 +47,14 @@ def check_regular(path: Path, status: os.stat_result, most: int | None = None) -
         raise InputError(f"{path}: {kind}, expected a regular file")
     if most is not None and status.st_size > most:
         raise InputError(f"{path}: larger than {most} bytes, the most that is read")
+
+
+def sha256_of(file: BufferedReader) -> str:
+    """The hexadecimal digest of what an open file still holds, in constant memory."""
+    found = hashlib.sha256()
+    while chunk := file.read(CHUNK):
+        found.update(chunk)
+    return found.hexdigest()
 
 
 def read_regular(path: Path, most: int | None = None) -> bytes:

@@ -18,7 +18,8 @@ TARGETS: Final = {
     "jetson": "nextomni_edge.pack.jetson",
     "web": "nextomni_edge.pack.web",
 }
-WEB: Final = "web"
+# An option that only one target takes → that target.
+OPTIONS: Final = {"onnxruntime_web": "web", "wheels": "jetson"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class PackReport:
     next: str
 
 
-# (bundle, out, overwrite), and for the web the runtime's folder; UsageError, InputError
+# (bundle, out, overwrite), and the target's own option; UsageError, InputError
 Write = Callable[..., PackReport]
 
 
@@ -42,12 +43,16 @@ def pack(
     target: str,
     overwrite: bool = False,
     onnxruntime_web: Path | None = None,
+    wheels: str | None = None,
 ) -> PackReport:
     """Wrap a bundle for `target`, a name of TARGETS. `onnxruntime_web`: the folder of that npm
-    package, for the target "web". UsageError: `out` exists. InputError: a bundle that the device
-    cannot use. MissingRuntimeError: onnxruntime-web is not there."""
-    if onnxruntime_web is not None and target != WEB:
-        raise UsageError(f"--onnxruntime-web: of --for {WEB} only, not of {target}; leave it out")
+    package, for "web". `wheels`: for "jetson", hold the wheels that its Python of this version
+    needs. UsageError: `out` exists, or an option of another target. InputError: a bundle that the
+    device cannot use. MissingRuntimeError: what packs is not installed."""
+    given = {"onnxruntime_web": onnxruntime_web, "wheels": wheels}
+    for name, only in OPTIONS.items():
+        if given[name] is not None and only != target:
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option}: of --for {only} only, not of {target}; leave it out")
     write: Write = importlib.import_module(TARGETS[target]).write
-    runtime = (onnxruntime_web,) if target == WEB else ()
-    return write(bundle, out, overwrite, *runtime)
+    return write(bundle, out, overwrite, *(given[n] for n in OPTIONS if OPTIONS[n] == target))

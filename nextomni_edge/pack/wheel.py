@@ -19,6 +19,7 @@ DISTRIBUTION: Final = "nextomni-edge"
 # By their names in a wheel: what an installed package may call them. A checkout that is installed
 # has PKG-INFO next to it.
 _CARRIED: Final = {"METADATA": ("METADATA", "PKG-INFO"), "entry_points.txt": ("entry_points.txt",)}
+LICENCES: Final = ("LICENSE", "NOTICE")
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say
 _WHEEL: Final = (
     "Wheel-Version: 1.0\nGenerator: nextomni-edge\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -28,17 +29,13 @@ _WHEEL: Final = (
 def package_wheel() -> tuple[str, bytes]:
     """(file name, content). InputError: the package is not installed, so its requirements are
     unknown."""
-    try:
-        installed = metadata.distribution(DISTRIBUTION)
-    except metadata.PackageNotFoundError as error:
-        raise InputError(
-            "nextomni-edge runs without being installed; install it (pip install .) before packing"
-        ) from error
+    installed = _installed()
     stem = f"{DISTRIBUTION.replace('-', '_')}-{installed.version}"
     info = f"{stem}.dist-info"
     files = _sources() | {
         f"{info}/{name}": _carried(installed, names) for name, names in _CARRIED.items()
     }
+    files |= {f"{info}/licenses/{name}": text for name, text in licences().items()}
     files[f"{info}/WHEEL"] = _WHEEL.encode()
     record = "".join(
         f"{name},{_digest(content)},{len(content)}\n" for name, content in files.items()
@@ -51,6 +48,21 @@ def package_wheel() -> tuple[str, bytes]:
             entry.external_attr, entry.compress_type = 0o100644 << 16, zipfile.ZIP_DEFLATED
             archive.writestr(entry, content)
     return f"{stem}-py3-none-any.whl", out.getvalue()
+
+
+def licences() -> dict[str, bytes]:
+    """The package's licence and notice by their names. InputError: as `package_wheel`."""
+    installed = _installed()
+    return {name: _carried(installed, (f"licenses/{name}", f"../{name}")) for name in LICENCES}
+
+
+def _installed() -> metadata.Distribution:
+    try:
+        return metadata.distribution(DISTRIBUTION)
+    except metadata.PackageNotFoundError as error:
+        raise InputError(
+            "nextomni-edge runs without being installed; install it (pip install .) before packing"
+        ) from error
 
 
 def _carried(installed: metadata.Distribution, names: tuple[str, ...]) -> bytes:

@@ -14,7 +14,8 @@ import numpy as np
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.files import StrPath
 from nextomni_edge.media.memory import is_sound
-from nextomni_edge.search.table import Float32, Table, open_table
+from nextomni_edge.search.blocks import Float32
+from nextomni_edge.search.table import Table, open_table
 from nextomni_edge.search.update import Embedder, Progress, Report, update_index
 from nextomni_edge.search.watch import watch_index
 from nextomni_edge.tokens.chat import Kind

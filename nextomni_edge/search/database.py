@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import apsw
 
 APPLICATION: Final = 0x4E4F4549  # "NOEI", what `file` and SQLite call the application's id
-VERSION: Final = 2  # 1 was a safetensors file
+VERSION: Final = 3  # 1 was a safetensors file, 2 had a row of INT8 for each window
 SCHEMA: Final = (
     "CREATE TABLE about(model TEXT, width INTEGER) STRICT",
     (
@@ -26,14 +26,12 @@ SCHEMA: Final = (
         " size INTEGER, mtime_ns INTEGER, hashed_ns INTEGER) STRICT"
     ),
     "CREATE INDEX contents ON files(sha256)",
-    (
-        "CREATE TABLE windows(id INTEGER PRIMARY KEY, file INTEGER, start REAL, stop REAL,"
-        " coarse BLOB) STRICT"
-    ),
+    "CREATE TABLE windows(id INTEGER PRIMARY KEY, file INTEGER, start REAL, stop REAL) STRICT",
     "CREATE INDEX windows_of ON windows(file)",
     "CREATE TABLE embeddings(id INTEGER PRIMARY KEY, embedding BLOB) STRICT",
+    "CREATE TABLE blocks(id INTEGER PRIMARY KEY, files BLOB, scales BLOB, codes BLOB) STRICT",
 )
-PAGE: Final = 16384  # bytes: a query reads every page of `windows`
+PAGE: Final = 16384  # bytes: a query reads every page of `blocks`
 BUSY_MS: Final = 10_000  # how long another process may write before we give up
 MAX_ROW: Final = 2**20  # bytes of one value: a stranger's file may claim gigabytes
 
@@ -49,7 +47,7 @@ def open_database(path: Path, model: str, width: int | None) -> tuple[apsw.Conne
         raise InputError(
             f"{path}: no index; make it with `nextomni-edge search index {path.parent}`"
         )
-    with needs_extra("search", "apsw", "sqlite_vec"), translated(path):
+    with needs_extra("search", "apsw"), translated(path):
         connection = _connected(path, create=width is not None)
         try:
             if status is not None and not os.path.samestat(status, path.stat()):
@@ -83,16 +81,12 @@ def _status(path: Path) -> os.stat_result | None:
 
 def _connected(path: Path, create: bool) -> apsw.Connection:
     import apsw
-    import sqlite_vec
 
     # For writing, also where it is only read: what a killed run left must be undone.
     flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
     connection = apsw.Connection(str(path), flags=flags)
     connection.set_busy_timeout(BUSY_MS)
     connection.limit(apsw.SQLITE_LIMIT_LENGTH, MAX_ROW)
-    connection.enable_load_extension(True)
-    connection.load_extension(sqlite_vec.loadable_path())
-    connection.enable_load_extension(False)
     # the file may be a stranger's: its schema runs no code, and none of its tricks is believed
     connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
     for setting in (apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER,

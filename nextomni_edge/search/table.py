@@ -1,38 +1,36 @@
-"""The index: a table that SQLite keeps in one file, with the distances of sqlite-vec.
+"""The index: a table that SQLite keeps in one file.
 
-A query compares INT8 copies of all embeddings first, then the float32 rows of the nearest ones. A
-run that is killed leaves what it saved last: SQLite's journal undoes the rest at the next opening.
+A query compares INT8 copies of all embeddings first (blocks.py), then the float32 rows of the
+nearest ones. A run that is killed leaves what it saved last: SQLite's journal undoes the rest at
+the next opening.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.modalities.table import MODALITIES, Kind
+from nextomni_edge.search.blocks import Blocks, Float32, Int64
 from nextomni_edge.search.database import open_database, translated
 
 if TYPE_CHECKING:
     import apsw
 
-Float32 = NDArray[np.float32]
-
 MAX_COUNT: Final = 1000
-CANDIDATES: Final = 100  # the fewest that INT8 distances choose for the exact comparison
-DEVIATIONS: Final = 6.0  # an INT8 component ends at so many times its root mean square
+CANDIDATES: Final = 100  # the fewest that INT8 products choose for the exact comparison
 COLUMNS: Final = "path, kind, sha256, size, mtime_ns, hashed_ns"  # an Entry's fields
 STORED: Final = (
     "SELECT path, kind, start, stop, embedding FROM windows JOIN files ON files.id = file"
-    " JOIN embeddings ON embeddings.id = windows.id WHERE windows.id = ?"
+    " JOIN embeddings ON embeddings.id = windows.id WHERE windows.id IN"
 )
 # the coarsest file clock in use (FAT): a file written this shortly before it was hashed may change
 # unseen
@@ -84,6 +82,7 @@ class Table:
     def __init__(self, path: Path, connection: apsw.Connection, width: int) -> None:
         self.path, self.width = path, width
         self._connection = connection
+        self._blocks = Blocks(path, connection, width)
 
     def __enter__(self) -> Table:
         return self
@@ -126,14 +125,14 @@ class Table:
         self._rows(f"INSERT INTO files({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", *astuple(entry))
         file = self._connection.last_insert_rowid()
         for window in windows:
-            coarse = coarsened(window.embedding).tobytes()
             self._rows(
-                "INSERT INTO windows(file, start, stop, coarse) VALUES (?, ?, ?, ?)",
-                file, window.start, window.stop, coarse,
+                "INSERT INTO windows(file, start, stop) VALUES (?, ?, ?)",
+                file, window.start, window.stop,
             )  # fmt: skip
             row_id = self._connection.last_insert_rowid()
             stored = window.embedding.astype("<f4").tobytes()
             self._rows("INSERT INTO embeddings VALUES (?, ?)", row_id, stored)
+            self._blocks.put(row_id, file, window.embedding)
 
     def remove(self, paths: Iterable[str]) -> None:
         """Forget these files. `save` makes it last."""
@@ -141,6 +140,8 @@ class Table:
         for path in paths:
             of_file = "file = (SELECT id FROM files WHERE path = ?)"
             windows = f"SELECT id FROM windows WHERE {of_file}"
+            for (window,) in self._rows(windows, path):
+                self._blocks.remove(window)
             self._rows(f"DELETE FROM embeddings WHERE id IN ({windows})", path)
             self._rows(f"DELETE FROM windows WHERE {of_file}", path)
             self._rows("DELETE FROM files WHERE path = ?", path)
@@ -148,6 +149,7 @@ class Table:
     def save(self) -> None:
         """Make all that was put and removed last, in one step."""
         if self._connection.in_transaction:
+            self._blocks.write()
             self._rows("COMMIT")
 
     def nearest(
@@ -166,22 +168,26 @@ class Table:
             raise InputError(
                 f"query embedding of shape {query.shape}, the index has ({self.width},)"
             )
-        condition, values = _condition(kind, within)
+        self._blocks.write()
+        windows, products = self._blocks.nearest(query, self._owners(kind, within))
         wanted = max(CANDIDATES, 4 * count)
         while True:
-            near = self._rows(
-                f"SELECT windows.id FROM windows {condition}"
-                " ORDER BY vec_distance_l2(vec_int8(coarse), vec_int8(?)) LIMIT ?",
-                *values, coarsened(query).tobytes(), wanted,
-            )  # fmt: skip
-            rows = [row for (window,) in near for row in self._rows(STORED, window)]
-            found = self._best(rows, query)
+            near = windows[_largest(products, wanted)].tolist()
+            found = self._best(self._rows(f"{STORED} ({','.join(map(str, near))})"), query)
             # the windows of one long file may be all of the nearest
-            if len(found) >= count or len(near) < wanted:
+            if len(found) >= count or wanted >= len(windows):
                 return found[:count]
             wanted *= 4
 
-    def _best(self, rows: Sequence[tuple[Any, ...]], query: Float32) -> list[Match]:
+    def _owners(self, kind: Kind | None, within: str | None) -> Int64 | None:
+        """The files that may be found, ascending; None: all."""
+        condition, values = _condition(kind, within)
+        if not condition:
+            return None
+        rows = self._rows(f"SELECT id FROM files WHERE {condition}", *values)
+        return np.sort(np.fromiter((file for (file,) in rows), np.int64, len(rows)))
+
+    def _best(self, rows: Iterable[tuple[Any, ...]], query: Float32) -> list[Match]:
         """The nearest window of each file among these rows, best first."""
         best: dict[str, Match] = {}
         for path, kind, start, stop, blob in rows:
@@ -243,23 +249,21 @@ def open_table(path: Path, model: str, width: int | None = None) -> Table:
     return Table(path, connection, stored)
 
 
-def coarsened(embedding: Float32) -> NDArray[np.int8]:
-    """A normalised embedding (H,) as INT8. The scale depends on H only, so that distances
-    compare."""
-    scale = 127 * math.sqrt(len(embedding)) / DEVIATIONS
-    rounded: NDArray[np.int8] = np.clip(np.rint(embedding * scale), -127, 127).astype(np.int8)
-    return rounded
+def _largest(values: Float32, count: int) -> Int64:
+    """The places of the `count` largest values, or of all where there are fewer."""
+    if count >= len(values):
+        return np.arange(len(values))
+    found: Int64 = np.argpartition(values, -count)[-count:]
+    return found
 
 
 def _condition(kind: Kind | None, within: str | None) -> tuple[str, list[object]]:
-    """The SQL that chooses windows, and its values."""
+    """The SQL that chooses files, and its values."""
     parts, values = [], list[object]()
     if kind is not None:
-        parts.append("files.kind = ?")
+        parts.append("kind = ?")
         values.append(kind)
     if within is not None and (folder := PurePosixPath(within).as_posix()) != ".":
-        parts.append("files.path >= ? AND files.path < ?")  # "/" is followed by "0"
+        parts.append("path >= ? AND path < ?")  # "/" is followed by "0"
         values += [f"{folder}/", f"{folder}0"]
-    if not parts:
-        return "", []
-    return f"JOIN files ON files.id = file WHERE {' AND '.join(parts)}", values
+    return " AND ".join(parts), values

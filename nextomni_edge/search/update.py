@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import signal
 import threading
@@ -14,11 +13,12 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 
 from nextomni_edge.errors import InputError
-from nextomni_edge.formats.regular import check_regular, open_regular
+from nextomni_edge.formats.regular import check_regular, open_regular, sha256_of
 from nextomni_edge.media.image import open_image
 from nextomni_edge.media.kinds import MAX_MEDIA, kind_of, open_medium
 from nextomni_edge.media.parts import Encoder, file_windows
-from nextomni_edge.search.table import Entry, Float32, Table, Window, open_table
+from nextomni_edge.search.blocks import Float32
+from nextomni_edge.search.table import Entry, Table, Window, open_table
 from nextomni_edge.tokens.chat import Kind, Part, embedding_sequence
 from nextomni_edge.tokens.sequence import Sequence
 from nextomni_edge.tokens.text import TextTokenizer
@@ -167,7 +167,7 @@ class _Update:
         hashed_ns = time.time_ns()
         with _time_limit(path, self._slowest):
             with open_regular(path, MAX_MEDIA) as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                digest = sha256_of(file)
             kind = file_kind(path)
         entry = Entry(relative, kind, digest, status.st_size, status.st_mtime_ns, hashed_ns)
         windows = self._table.windows(digest, kind)

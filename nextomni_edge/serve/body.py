@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
+import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nextomni_edge.serve.failures import Refusal
@@ -39,7 +39,7 @@ class BoundedBody:
             if ended:  # what comes after the body is the client's leaving
                 return await receive()
             try:
-                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                with anyio.fail_after(max(0.0, deadline - time.monotonic())):
                     message = await receive()
             except TimeoutError as error:
                 seconds = self.limits.body_seconds

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Callable, Hashable
 from dataclasses import dataclass
 from typing import Final
 
+import anyio
+
 from nextomni_edge.api.answer import Answer
 from nextomni_edge.api.model import Model
 from nextomni_edge.api.settings import Request
@@ -109,7 +111,7 @@ class Job:
     async def _hear(self) -> None:
         """Wait for news. Refusal: the deadline has passed."""
         try:
-            async with asyncio.timeout_at(self._deadline):
+            with anyio.fail_after(self._deadline - self._loop.time()):
                 await self._news.wait()
         except TimeoutError as error:
             self.leave()

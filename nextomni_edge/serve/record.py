@@ -8,7 +8,7 @@ import logging
 import sys
 import time
 import uuid
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from typing import Any, TextIO
 
 from starlette.responses import JSONResponse
@@ -75,7 +75,9 @@ class Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """A record with its time, level and what the call added."""
         data: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(
+                timespec="milliseconds"
+            ),
             "level": record.levelname.lower(),
             "event": record.getMessage(),
         }

@@ -165,6 +165,12 @@ class OnnxRuntime(Runtime):
         try:
             session = onnxruntime.InferenceSession(str(file), options, providers=providers)
         except Exception as error:  # the library's exceptions share no base but Exception
+            if "NOT_IMPLEMENTED" in str(error):
+                raise MissingRuntimeError(
+                    f"{component}: ONNX Runtime {onnxruntime.__version__} lacks an operator of"
+                    f" {file} ({error}); 1.32 or newer has it and needs Python 3.11, or take"
+                    " --runtime openvino"
+                ) from error
             raise InputError(f"{component}: ONNX Runtime cannot load {file} ({error})") from error
         found = session.get_providers()[0]
         if found != provider and not self.execution.allow_fallback:

@@ -9,8 +9,10 @@ from typing import Any, Final
 # of a tensor, by name: layers, and the place of it among their inputs
 Readers = dict[str, list[tuple[Any, int]]]
 
+ATTENTION: Final = "ATTENTION_OUTPUT"  # a type of layer since TensorRT 10.14
 NEAREST: Final = "bnkd,kcd->bnkc"  # of the encoders' search for the nearest codebook row
 PRODUCTS: Final = ("MATRIX_MULTIPLY", "EINSUM")
+FLOAT32: Final = ".float32"  # in the name of a product that stays so
 
 
 def layers_of(network: Any) -> list[Any]:
@@ -26,6 +28,12 @@ def readers_of(network: Any) -> Readers:
     return found
 
 
+def lacks_attention(trt: ModuleType) -> bool:
+    """Whether graphs must be written out in the operators of opset 20 (see plain.py): TensorRT
+    before 10.14 has no layer of attention, nor its parser the operator."""
+    return not hasattr(trt.LayerType, ATTENTION)
+
+
 def make_buildable(trt: ModuleType, network: Any) -> None:
     """Compute attention by plain operators where no fused kernel supports its mask and head size,
     which is an error otherwise.
@@ -34,8 +42,9 @@ def make_buildable(trt: ModuleType, network: Any) -> None:
     an internal error.
     """
     readers = readers_of(network)
+    attention = getattr(trt.LayerType, ATTENTION, None)
     for layer in layers_of(network):
-        if layer.type == trt.LayerType.ATTENTION_OUTPUT:
+        if layer.type == attention:
             layer.__class__ = trt.IAttentionOutputLayer
             layer.attention.decomposable = True
         elif layer.type == trt.LayerType.EINSUM:
@@ -69,7 +78,9 @@ def narrow(trt: ModuleType, network: Any, dtype: Any) -> int:
     chosen = [
         layer
         for layer in layers
-        if layer.type.name in PRODUCTS and layer.get_output(0).dtype == trt.DataType.FLOAT
+        if layer.type.name in PRODUCTS
+        and layer.get_output(0).dtype == trt.DataType.FLOAT
+        and FLOAT32 not in layer.name
     ]
     for layer in chosen:
         _narrow_layer(trt, network, layer, dtype, readers, outputs)

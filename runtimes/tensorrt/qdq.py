@@ -8,32 +8,35 @@ that are rounded while a graph runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.bundle.onnx_graph import load_graph, save_next_to_weights, take_over
 from nextomni_edge.bundle.quantised import QUANTISED, SCALE
 from nextomni_edge.errors import InputError
+from nextomni_edge.runtimes.tensorrt.plain import write_out
+from nextomni_edge.runtimes.tensorrt.rewriting import Rewriting, Rule
 
 # of packed bytes: what turns q + 2^(bits−1) into q, in two's complement
 MIDDLE: Final = {4: 0x88, 8: 0x80}
 SIGNED: Final = {4: ir.DataType.INT4, 8: ir.DataType.INT8}
 
 
-def qdq_form(bundle: Bundle, component: str, folder: Path) -> Path:
+def qdq_form(bundle: Bundle, component: str, folder: Path, plain: bool = False) -> Path:
     """Write this form of a component's graph into `folder`, and return its path. Unchanged weights
-    are linked there.
+    are linked there. `plain`: in the operators of opset 20 (see plain.py).
 
     InputError: a layer without such a form, and how to quantise instead.
     """
     model = load_graph(bundle, component)
     rewrite(model, component, folder)
+    if plain:
+        write_out(model, component)
     out = folder / f"{component}.onnx"
     save_next_to_weights(bundle, model, out)
     return out
@@ -43,22 +46,21 @@ def rewrite(model: ir.Model, component: str, folder: Path) -> None:
     """Bring a graph into this form, in place. Changed integers are written into `folder`.
     InputError: as `qdq_form`."""
     form = _Form(model, component, folder)
-    for node in list(model.graph):
-        if rule := form.rules.get(node.op_type):
-            rule(node)
+    form.apply(form.rules)
     for name, value in list(model.graph.initializers.items()):
         if not value.uses():
             del model.graph.initializers[name]
     model.opset_imports.pop("com.microsoft", None)
 
 
-class _Form:
+class _Form(Rewriting):
     """One graph in conversion. `rules` rewrite the nodes of a type in place."""
 
     def __init__(self, model: ir.Model, component: str, folder: Path) -> None:
-        self.graph, self.component, self.folder = model.graph, component, folder
-        self._made = 0
-        self.rules: dict[str, Callable[[ir.Node], None]] = {
+        super().__init__(model.graph)
+        self.component, self.folder = component, folder
+        self._files = 0
+        self.rules: dict[str, Rule] = {
             "MatMulNBits": self._product, "GatherBlockQuantized": self._gather,
             "QuantizeLinear": self._activation, "DequantizeLinear": self._activation,
             "MatMulInteger": self._refused, "Mul": self._restored, "Gather": self._gather_rows,
@@ -77,14 +79,14 @@ class _Form:
         weight = self._dequantised(
             node, node.inputs[1], node.inputs[2], node.inputs[3:], node.attributes.get_int("K", 0)
         )
-        transposed = self._before(node, "Transpose", [weight], {"perm": [1, 0]})
-        take_over(self.graph, node, self._before(node, "MatMul", [source, transposed]))
+        transposed = self.before(node, "Transpose", [weight], {"perm": [1, 0]})
+        take_over(self.graph, node, self.before(node, "MatMul", [source, transposed]))
 
     def _gather(self, node: ir.Node) -> None:
         """Rows of a table of blocks: the table by DequantizeLinear, then the rows."""
         table = self._dequantised(node, node.inputs[0], node.inputs[2], node.inputs[3:], 0)
         take_over(
-            self.graph, node, self._before(node, "Gather", [table, node.inputs[1]], {"axis": 0})
+            self.graph, node, self.before(node, "Gather", [table, node.inputs[1]], {"axis": 0})
         )
 
     def _dequantised(
@@ -102,17 +104,17 @@ class _Form:
         # the quantiser wrote them
         assert packed is not None and packed.const_value is not None and scale is not None
         signed = self._signed(packed, bits)
-        values = self._before(
+        values = self.before(
             node, "DequantizeLinear", [signed, scale], {"axis": 1, "block_size": block}
         )
         assert signed.shape is not None
         if not columns or columns == signed.shape.numpy()[1]:
             return values
         bounds = [
-            self._constant(f"{values.name}.{name}", number)
+            self.constant(f"{values.name}.{name}", np.array([number], np.int64))
             for name, number in (("start", 0), ("end", columns), ("axis", 1))
         ]
-        return self._before(node, "Slice", [values, *bounds])
+        return self.before(node, "Slice", [values, *bounds])
 
     def _signed(self, packed: ir.Value, bits: int) -> ir.Value:
         """The integers of an initializer as int4 or int8 (rows, columns), in a new file; once for
@@ -123,8 +125,8 @@ class _Form:
         assert packed.const_value is not None
         unsigned = packed.const_value.numpy().view(np.uint8)
         rows = unsigned.shape[0]
-        file = f"{self.component}.{self._made}"
-        self._made += 1
+        file = f"{self.component}.{self._files}"
+        self._files += 1
         content = unsigned ^ np.uint8(MIDDLE[bits])
         content.tofile(self.folder / file)
         shape = ir.Shape([rows, content.size // rows * 8 // bits])
@@ -155,11 +157,11 @@ class _Form:
         )
         flat = f"{scale.name}.flat"
         if flat not in self.graph.initializers:
-            self._register(flat, scale.const_value.numpy().reshape(-1))
+            self.constant(flat, scale.const_value.numpy().reshape(-1))
         take_over(
             self.graph,
             node,
-            self._before(
+            self.before(
                 node, "DequantizeLinear", [q, self.graph.initializers[flat]], {"axis": axis}
             ),
         )
@@ -175,8 +177,8 @@ class _Form:
         scale = self.graph.initializers[f"{str(q.name).removesuffix(QUANTISED)}{SCALE}"]
         ((cast, _),) = node.outputs[0].uses()
         ((scaled, _),) = cast.outputs[0].uses()
-        table = self._before(node, "DequantizeLinear", [q, scale], {"axis": 0})
-        take_over(self.graph, scaled, self._before(node, "Gather", [table, rows], {"axis": 0}))
+        table = self.before(node, "DequantizeLinear", [q, scale], {"axis": 0})
+        take_over(self.graph, scaled, self.before(node, "Gather", [table, rows], {"axis": 0}))
         for unused in (cast, node):
             self.graph.remove(unused, safe=True)
 
@@ -194,31 +196,5 @@ class _Form:
             )
         middle = f"{zero.name}.signed"
         if middle not in self.graph.initializers:
-            self._register(middle, np.zeros(zero.const_value.shape.numpy(), np.int8))
+            self.constant(middle, np.zeros(zero.const_value.shape.numpy(), np.int8))
         node.replace_input_with(2, self.graph.initializers[middle])
-
-    def _constant(self, name: str, number: int) -> ir.Value:
-        return self._register(name, np.array([number], np.int64))
-
-    def _register(self, name: str, array: NDArray[Any]) -> ir.Value:
-        tensor = ir.tensor(array, name=name)
-        value = ir.Value(
-            name=name,
-            shape=ir.Shape(array.shape),
-            type=ir.TensorType(tensor.dtype),
-            const_value=tensor,
-        )
-        self.graph.register_initializer(value)
-        return value
-
-    def _before(
-        self,
-        node: ir.Node,
-        operator: str,
-        inputs: list[ir.Value | None],
-        attributes: dict[str, Any] | None = None,
-    ) -> ir.Value:
-        made = ir.node(operator, inputs, attributes)
-        made.outputs[0].name = f"{node.outputs[0].name}.{operator}"
-        self.graph.insert_before(node, made)
-        return made.outputs[0]

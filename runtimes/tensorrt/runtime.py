@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import platform
+import re
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,19 +34,31 @@ from nextomni_edge.spec import GraphSpec, Wire
 
 # the first is JetPack's and a server's, the second a PC's
 LIBRARIES: Final = ("tensorrt", "tensorrt_rtx")
+LEAST: Final = (10, 3)  # of `tensorrt`, which JetPack 6.1 has
 COMPUTES: Final[tuple[Compute, ...]] = ("float32", "bfloat16", "float16")
 
 
 def library() -> ModuleType:
-    """The installed TensorRT. MissingRuntimeError: it is missing; the error has the command that
-    installs it on this platform."""
+    """The installed TensorRT. MissingRuntimeError: it is missing or too old; the error has the
+    command that installs it on this platform."""
     for name in LIBRARIES:
         with contextlib.suppress(ImportError):
-            return importlib.import_module(name)
+            return _new_enough(importlib.import_module(name))
     raise MissingRuntimeError(
         f"runtime tensorrt: {' and '.join(LIBRARIES)} are not installed; install it with:"
         f" {install()}"
     )
+
+
+def _new_enough(trt: ModuleType) -> ModuleType:
+    found = tuple(int(number) for number in re.findall(r"\d+", str(trt.__version__))[:2])
+    if trt.__name__ == LIBRARIES[0] and found < LEAST:
+        least = ".".join(map(str, LEAST))
+        raise MissingRuntimeError(
+            f"runtime tensorrt: TensorRT {trt.__version__} is too old, {least} is the least; a"
+            " Jetson has it from JetPack 6.1 on"
+        )
+    return trt
 
 
 def install() -> str:

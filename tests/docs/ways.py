@@ -266,6 +266,7 @@ WAYS: Final[dict[tuple[str, str], Way]] = {
     ("devices", "Needs tensorrt-rtx, and minutes for each engine"): Way(
         modules=("tensorrt_rtx",), slow=True
     ),
+    ("devices", "Needs a package registry, and the package uv"): Way(modules=("uv",), slow=True),
     ("devices", "Needs an NVIDIA GPU"): Way(picture, refused="no NVIDIA driver here"),
     ("performance", "Needs the variant of the page Quantise, and minutes"): Way(
         before=INT4, slow=True

@@ -61,7 +61,7 @@ def test_an_index_of_the_older_form_is_refused(tmp_path: Path) -> None:
     ("statement", "words"),
     [
         ("PRAGMA application_id = 7", "a database of another program"),
-        ("PRAGMA user_version = 9", "an index of version 9, expected 2"),
+        ("PRAGMA user_version = 9", "an index of version 9, expected 3"),
         ("DELETE FROM about", "not an index as this program makes it"),
         ("INSERT INTO about VALUES ('b', 4)", "not an index as this program makes it"),
         ("DROP TABLE about", "no such table"),
@@ -79,7 +79,9 @@ def test_an_index_of_the_older_form_is_refused(tmp_path: Path) -> None:
         ("UPDATE embeddings SET embedding = x'00'", "an embedding of 1 bytes, expected 192"),
         ("UPDATE embeddings SET embedding = zeroblob(100000000)", "too big"),
         ("UPDATE windows SET start = 1e999", "a window from"),
-        ("UPDATE windows SET coarse = x'00'", "not an index, or damaged"),
+        ("UPDATE blocks SET codes = x'00'", "a block of "),
+        ("UPDATE blocks SET files = x'00'", "a block of (1, "),
+        ("UPDATE blocks SET codes = NULL", "a block of "),
     ],
 )  # fmt: skip
 def test_a_database_that_is_made_up_is_refused(index: Path, statement: str, words: str) -> None:
@@ -95,6 +97,15 @@ def test_embeddings_that_are_not_finite_are_refused(index: Path) -> None:
         connection.execute("UPDATE embeddings SET embedding = ?", (rows,))
     connection.close()
     refused(index, "embeddings that are not finite")
+
+
+def test_scales_that_are_not_finite_are_refused(index: Path) -> None:
+    with sqlite3.connect(index) as connection:
+        ((size,),) = connection.execute("SELECT length(scales) FROM blocks").fetchall()
+        scales = np.full(size // 4, np.nan, "<f4").tobytes()
+        connection.execute("UPDATE blocks SET scales = ?", (scales,))
+    connection.close()
+    refused(index, "a block whose scales are not finite")
 
 
 FUZZER = """

@@ -119,7 +119,7 @@ def test_a_second_run_reads_no_file_and_embeds_nothing(
     def unread(*_: object) -> None:
         raise AssertionError("a file was read")
 
-    monkeypatch.setattr("nextomni_edge.search.update.hashlib.file_digest", unread)
+    monkeypatch.setattr("nextomni_edge.search.update.sha256_of", unread)
     report = update_index(folder, folder / INDEX_NAME, model, MODEL)
     assert (report.embedded, report.kept, model.embedded) == (0, 5, 5)
     assert (folder / INDEX_NAME).read_bytes() == before
@@ -281,6 +281,11 @@ def whole(path: Path) -> None:
         counts = {table._rows(f"SELECT count(*) FROM {name}")[0][0]
                   for name in ("files", "windows", "embeddings")}  # fmt: skip
         assert counts == {len(table)}
+        packed = [np.frombuffer(row[0], "<i8") for row in table._rows("SELECT files FROM blocks")]
+        owners = table._rows("SELECT file FROM windows")
+        assert sorted(np.concatenate(packed, axis=None).tolist())[-len(table) :] == sorted(
+            file for (file,) in owners
+        )
         assert table._rows("PRAGMA integrity_check") == [("ok",)]
 
 
@@ -300,7 +305,7 @@ def test_a_full_disk_leaves_the_old_index(tmp_path: Path, tiny_checkpoint: Path)
     assert (tmp_path / INDEX_NAME).read_bytes() == before
 
 
-@pytest.mark.small_disk(500)
+@pytest.mark.small_disk(700)
 def test_a_folder_on_a_full_file_system_keeps_its_old_index(
     small_disk: Path, tiny_checkpoint: Path
 ) -> None:

@@ -89,8 +89,16 @@ def compiled(
 ) -> dict[str, Engine]:
     """The engines, with progress shown."""
     from nextomni_edge.runtimes.tensorrt.engines import compile_bundle
+    from nextomni_edge.runtimes.tensorrt.network import lacks_attention
+    from nextomni_edge.runtimes.tensorrt.runtime import library
 
-    with console.progress("compile") as advance, readable(bundle) as form:
+    trt = library()
+    if plain := lacks_attention(trt):
+        console.note(
+            f"{trt.__name__} {trt.__version__} does not read Attention, 10.14 is the first that"
+            " does: graphs are written out in opset 20"
+        )
+    with console.progress("compile") as advance, readable(bundle, plain) as form:
         return compile_bundle(
             bundle,
             asked,
@@ -101,18 +109,18 @@ def compiled(
 
 
 @contextlib.contextmanager
-def readable(bundle: Bundle) -> Iterator[Callable[[str], Path]]:
+def readable(bundle: Bundle, plain: bool) -> Iterator[Callable[[str], Path]]:
     """component → a graph that TensorRT can read: the bundle's own, or a form of it that lives as
-    long as the block."""
+    long as the block. `plain`: in the operators of opset 20."""
     with contextlib.ExitStack() as stack:
 
         def form(component: str) -> Path:
-            if not bundle.manifest.components[component].quantisation:
+            if not (plain or bundle.manifest.components[component].quantisation):
                 return bundle.component_file(component)
             with needs_extra("quantize", "onnx_ir"):
                 from nextomni_edge.bundle.onnx_graph import folder_next_to
                 from nextomni_edge.runtimes.tensorrt.qdq import qdq_form
-            return qdq_form(bundle, component, stack.enter_context(folder_next_to(bundle)))
+            return qdq_form(bundle, component, stack.enter_context(folder_next_to(bundle)), plain)
 
         yield form
 

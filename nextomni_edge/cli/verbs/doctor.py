@@ -220,11 +220,14 @@ def gpu() -> Iterator[Check]:
 
 def tensorrt() -> Iterator[Check]:
     """The library that compiles for a GPU."""
+    from nextomni_edge.runtimes.tensorrt.network import lacks_attention
     from nextomni_edge.runtimes.tensorrt.runtime import library
 
     try:
         trt = library()
         detail = f"{trt.__name__} {trt.__version__}: `compile` builds engines for {_kinds(trt)}"
+        if lacks_attention(trt):
+            detail += ", of graphs written out in opset 20: 10.14 is the first that reads Attention"
         yield Check("runtimes", "tensorrt", "ok", detail)
     except MissingRuntimeError as error:
         detail = str(error).removeprefix("runtime tensorrt: ")
