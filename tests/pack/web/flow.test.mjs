@@ -6,7 +6,7 @@ const { Noise } = await source("flow/noise.js");
 const { MetricSchedule, RISES } = await source("flow/schedule.js");
 const { MetricPath } = await source("flow/metric.js");
 const { MixturePath, MixtureSchedule } = await source("flow/mixture.js");
-const { sampleX1 } = await source("flow/sampling.js");
+const { largest, sampleX1 } = await source("flow/sampling.js");
 const { guided } = await source("flow/guidance.js");
 const { uniformId } = await source("flow/arrays.js");
 
@@ -77,4 +77,15 @@ test("guidance is (1+s)·c − s·u in float32", () => {
   const found = guided([Float32Array.of(1.1, 2), Float32Array.of(0.3, -1)], [1.5, 0]);
   const own = (c, u) => Math.fround(Math.fround(2.5 * Math.fround(c)) - Math.fround(1.5 * Math.fround(u)));
   assert.deepEqual([...found], [own(1.1, 0.3), own(2, -1)]);
+});
+
+test("the largest values are those of a sort, among equals too", () => {
+  const noise = new Noise(9);
+  for (let length = 1; length < 60; length++) {
+    const values = Float32Array.from(noise.uniform(0, length, 0, length), (u) => Math.floor(u * 20));
+    for (const count of [1, 2, 5, length]) {
+      const expected = [...values].sort((left, right) => right - left).slice(0, count);
+      assert.deepEqual([...largest(values, Math.min(count, length))], expected);
+    }
+  }
 });

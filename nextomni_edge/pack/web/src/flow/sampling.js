@@ -21,7 +21,7 @@ export function truncatedWeight(logits, { temperature, top_k, top_p }) {
   for (let x = 0; x < weight.length; x++) weight[x] = Math.exp((logits[x] - peak) / temperature);
   const count = top_k ? Math.min(top_k, logits.length) : logits.length;
   if (count === logits.length && top_p === 1) return weight;
-  const ordered = logits.slice().sort().reverse().subarray(0, count);
+  const ordered = largest(logits, count);
   const mass = Float64Array.from(ordered, (logit) => Math.exp((logit - peak) / temperature));
   const kept = shortest(mass, top_p);
   const threshold = ordered[kept - 1];
@@ -44,4 +44,27 @@ function shortest(mass, p) {
     if (cumulative - each < p * total) kept++;
   }
   return kept;
+}
+
+const MOST_IN_HEAP = 1024; // from here on a sort costs less
+
+/** The `count` largest values, falling. @param {Float32Array} values @param {number} count */
+export function largest(values, count) {
+  if (count > MOST_IN_HEAP) return values.slice().sort().reverse().subarray(0, count);
+  // a heap whose top is the least value that is kept
+  const heap = values.slice(0, count).sort();
+  for (let at = count; at < values.length; at++) {
+    if (!(values[at] > heap[0])) continue;
+    let place = 0;
+    for (;;) {
+      let next = 2 * place + 1;
+      if (next >= count) break;
+      if (next + 1 < count && heap[next + 1] < heap[next]) next++;
+      if (heap[next] >= values[at]) break;
+      heap[place] = heap[next];
+      place = next;
+    }
+    heap[place] = values[at];
+  }
+  return heap.sort().reverse();
 }
