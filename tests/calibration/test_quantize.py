@@ -220,12 +220,12 @@ def test_the_manifest_of_a_plain_bundle_says_nothing_of_quantisation(tiny_bundle
 
 
 def test_a_gguf_bundle_is_told_where_its_precision_is_chosen(
-    tiny_bundle: Path, tmp_path: Path
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle", symlinks=True))
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    manifest["components"]["backbone"]["format"] = "gguf"
-    (bundle / "manifest.json").chmod(0o644)
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    bundle = Bundle.open(tiny_bundle)
+    records = bundle.manifest.components
+    gguf = dataclasses.replace(records["backbone"], format="gguf")
+    manifest = dataclasses.replace(bundle.manifest, components=records | {"backbone": gguf})
+    monkeypatch.setattr(Bundle, "open", lambda _: Bundle(tiny_bundle, manifest))
     with pytest.raises(InputError, match="backbone is a GGUF file, whose precision is chosen at"):
-        quantize(bundle, tmp_path / "out", recipe("int8-dynamic"))
+        quantize(tiny_bundle, tmp_path / "out", recipe("int8-dynamic"))
