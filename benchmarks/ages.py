@@ -77,8 +77,8 @@ def ages() -> list[Age]:
         script = script_of(results)
         revision, day = git("log", "-1", "--format=%h %as", "--", results).split()
         later = git("rev-list", "--count", f"{revision}..HEAD", "--", *code_of(script))
-        words = ELSEWHERE[results][1] if results in ELSEWHERE else script.name
-        shown = sorted(page.stem for page, text in pages.items() if words in text)
+        words = (results, ELSEWHERE[results][1] if results in ELSEWHERE else script.name)
+        shown = sorted(page.stem for page, text in pages.items() if any(w in text for w in words))
         found.append(Age(results, revision, day, int(later), tuple(shown)))
     return sorted(found, key=lambda age: age.day)
 
