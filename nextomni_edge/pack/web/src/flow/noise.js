@@ -1,5 +1,6 @@
 /**
- * Counter-based noise: a value only depends on its use, so no shortcut, batch or runtime shifts it. (flow/noise.py)
+ * Counter-based noise: a value only depends on its use, so no shortcut, batch or runtime shifts it.
+ * (flow/noise.py)
  */
 import { NextOmniError } from "../errors.js";
 
@@ -10,8 +11,11 @@ const ROUNDS = 10;
 const TO_UNIT = 2 ** -53;
 
 /**
- * The upper half of a product of two words of 32 bits, from products of 16 bits, which a double holds.
- * @param {number} a @param {number} b @returns {number}
+ * The upper half of a product of two words of 32 bits, from products of 16 bits, which a double
+ * holds.
+ * @param {number} a
+ * @param {number} b
+ * @returns {number}
  */
 function mulHigh(a, b) {
   // plain constants: a destructured array costs more than the products
@@ -36,8 +40,10 @@ const [A0, A1, B0, B1] = [0xe14c6c93, 0xd2e7470e, 0x95121157, 0xca5a8263];
 const [STEP0, STEP1, STEP2, STEP3] = [0x7f4a7c15, 0x9e3779b9, 0x84caa73b, 0xbb67ae85];
 
 /**
- * Ten rounds of Philox4x64 (Salmon et al., SC 2011) in place. Words of 64 bits are pairs of 32, the lower half first.
- * @param {Uint32Array} counter (8,) @param {Uint32Array} key (4,), not changed
+ * Ten rounds of Philox4x64 (Salmon et al., SC 2011) in place. Words of 64 bits are pairs of 32, the
+ * lower half first.
+ * @param {Uint32Array} counter (8,)
+ * @param {Uint32Array} key (4,), not changed
  */
 export function philox(counter, key) {
   let [c0, c1, c2, c3, c4, c5, c6, c7] = counter;
@@ -90,17 +96,26 @@ export class Noise {
 
   /**
    * In [0, 1), multiples of 2^-53: (positions, codes) by rows.
-   * @param {number} segment @param {number} step @param {number} use @param {number} positions @param {number} codes
+   * @param {number} segment
+   * @param {number} step
+   * @param {number} use
+   * @param {number} positions
+   * @param {number} codes
    */
   uniform(segment, step, use, positions, codes = 1) {
     const out = new Float64Array(positions * codes);
-    for (let code = 0; code < codes; code++) this.#fill(out, [segment, step, use, code], code, codes);
+    for (let code = 0; code < codes; code++)
+      this.#fill(out, [segment, step, use, code], code, codes);
     return out;
   }
 
   /**
    * In [0, 1), one for each symbol of one row.
-   * @param {number} segment @param {number} step @param {number} use @param {number} row @param {number} vocabulary
+   * @param {number} segment
+   * @param {number} step
+   * @param {number} use
+   * @param {number} row
+   * @param {number} vocabulary
    */
   symbols(segment, step, use, row, vocabulary) {
     const out = new Float64Array(vocabulary);
@@ -108,7 +123,12 @@ export class Noise {
     return out;
   }
 
-  /** @param {Float64Array} out @param {number[]} place @param {number} first @param {number} stride */
+  /**
+   * @param {Float64Array} out
+   * @param {number[]} place
+   * @param {number} first
+   * @param {number} stride
+   */
   #fill(out, [segment, step, use, code], first, stride) {
     const key = Uint32Array.of(this.low, this.high, use, 0);
     const words = new Uint32Array(8);

@@ -4,8 +4,11 @@ import { argmax, inverseCdf } from "./arrays.js";
 /** @typedef {{temperature: number, top_k: number, top_p: number}} Sampling */
 
 /**
- * x_1 ~ softmax(logits / temperature), truncated; temperature 0 is the argmax, of which the lowest id wins ties.
- * @param {Float32Array} logits (V,), finite @param {number} uniform in [0, 1) @param {Sampling} options
+ * x_1 ~ softmax(logits / temperature), truncated; temperature 0 is the argmax, of which the lowest
+ * id wins ties.
+ * @param {Float32Array} logits (V,), finite
+ * @param {number} uniform in [0, 1)
+ * @param {Sampling} options
  */
 export function sampleX1(logits, uniform, options) {
   if (options.temperature === 0) return argmax(logits);
@@ -13,8 +16,11 @@ export function sampleX1(logits, uniform, options) {
 }
 
 /**
- * What `sampleX1` draws from: unnormalised probabilities, 0 where truncated. Among equals the lower id is kept.
- * @param {Float32Array} logits @param {Sampling} options @returns {Float64Array}
+ * What `sampleX1` draws from: unnormalised probabilities, 0 where truncated. Among equals the lower
+ * id is kept.
+ * @param {Float32Array} logits
+ * @param {Sampling} options
+ * @returns {Float64Array}
  */
 export function truncatedWeight(logits, { temperature, top_k, top_p }) {
   const [weight, peak] = [new Float64Array(logits.length), logits[argmax(logits)]];
@@ -34,7 +40,11 @@ export function truncatedWeight(logits, { temperature, top_k, top_p }) {
   return weight;
 }
 
-/** The length of the shortest run whose mass reaches p, at least 1. @param {Float64Array} mass falling @param {number} p */
+/**
+ * The length of the shortest run whose mass reaches p, at least 1.
+ * @param {Float64Array} mass falling
+ * @param {number} p
+ */
 function shortest(mass, p) {
   const total = mass.reduce((left, right) => left + right, 0);
   let [cumulative, kept] = [0, 0];
