@@ -67,7 +67,16 @@ def measures(found: Agreement) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def compared(bundle: Bundle, folder: Path, prompts: list[Path], heldout: Path) -> dict[str, Any]:
-    """One model under every weight: {weight: {measure: its mean, and its difference}}."""
+    """One model under every weight: {weight: {measure: its mean, and its difference}}. What an
+    earlier run found stands in the folder."""
+    file = folder / "result.json"
+    kept(file, lambda: file.write_text(json.dumps(measured(bundle, folder, prompts, heldout))))
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
+
+
+def measured(bundle: Bundle, folder: Path, prompts: list[Path], heldout: Path) -> dict[str, Any]:
+    """What `compared` keeps."""
     model = EdgeModel.from_bundle(bundle)
 
     def sampled(name: str, source: Path, seed: int) -> CalibrationSet:
