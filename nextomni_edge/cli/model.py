@@ -37,6 +37,13 @@ RUNTIME_OPTIONS: Final = (
         help="Execution provider of the runtime. It is an error where another one runs.",
     ),
     where_it_runs(
+        "--device",
+        type=click.Choice(["auto", "cuda", "cpu"]),
+        default="auto",
+        show_default=True,
+        help="The same of every runtime. auto takes the GPU where the runtime computes on it.",
+    ),
+    where_it_runs(
         "--compute",
         type=click.Choice(["float32", "bfloat16", "float16"]),
         default="float32",
@@ -58,13 +65,17 @@ RUNTIME_OPTIONS: Final = (
 
 
 def runtime_options(command: Command) -> Command:
-    """--runtime, --provider, --compute, --cache and --allow-fallback, which reach the command as
-    one `execution`, and --threads."""
+    """--runtime, --provider or --device, --compute, --cache and --allow-fallback, which reach the
+    command as one `execution`, and --threads."""
 
     def with_execution(*arguments: Any, **given: Any) -> Any:
         from nextomni_edge.runtimes.base import Execution
 
         names = ("runtime", "provider", "compute", "cache", "allow_fallback")
+        if (device := given.pop("device")) != "auto":
+            if given["provider"] is not None:
+                raise click.UsageError("--device and --provider: give one of them")
+            given["provider"] = device
         return command(
             *arguments, execution=Execution(**{name: given.pop(name) for name in names}), **given
         )
@@ -104,6 +115,8 @@ def choose_runtime(console: Console, path: Path, execution: Execution) -> Execut
         console.note(
             f"{path} runs on {choice.execution.runtime}: {choice.reason}; --runtime names another"
         )
+    if choice.gpu:
+        console.note(choice.gpu)
     return choice.execution
 
 
