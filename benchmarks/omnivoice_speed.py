@@ -4,21 +4,24 @@ exported graphs, on one machine.
     python benchmarks/omnivoice_speed.py FOLDER --package PYTHON -o benchmarks/omnivoice_speed.json
 
 PYTHON is one where `omnivoice` 0.2.1 is installed. It makes the checkpoint in FOLDER, and is timed
-in float32, eager. FOLDER also gets the model directory, and bundles in float32, INT8 and INT4. Each
-kind says the same text of `SECONDS` in the voice of a clip, in turns, and its best time of
-`--repeats` counts. Real-time factor: seconds that it takes for each second of speech, silences left
-in. Also: the peak memory of export, and the time to the first sound of a long text.
+in float32, eager, and in bfloat16 with its backbone compiled. FOLDER also gets the model directory,
+and bundles in float32, INT8 and INT4. Each kind says the same text of `SECONDS` in the voice of a
+clip, in turns, and its best time of `--repeats` counts. Real-time factor: seconds that it takes for
+each second of speech, silences left in. Also: the peak memory of export, and the time to the first
+sound of a long text.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import platform
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -33,11 +36,18 @@ TEXT: Final = "The train to the coast leaves at nine, and nobody knows when it c
 VOICE_TEXT: Final = "Nice to meet you, said the stranger."
 STORY: Final = " ".join([TEXT] * 6)  # about thirty seconds
 KINDS: Final = ("float32", "int8-dynamic", "int8-static", "int4-rtn")
-# of the runtimes, those that a kind is meant for
-PAIRS: Final = (
-    ("onnx", "float32"), ("openvino", "float32"), ("onnx", "int8-dynamic"),
-    ("openvino", "int8-static"), ("openvino", "int4-rtn"),
+# (runtime, bundle, compute): of the runtimes, those that a kind is meant for
+RUNS: Final = (
+    ("onnx", "float32", "float32"), ("openvino", "float32", "float32"),
+    ("openvino", "float32", "bfloat16"), ("onnx", "int8-dynamic", "float32"),
+    ("openvino", "int8-static", "float32"), ("openvino", "int4-rtn", "float32"),
 )  # fmt: skip
+GUIDED: Final = 0.5  # of the flow's time, in the runs whose guidance ends
+# of the package: its type of number, and whether the backbone is compiled
+PACKAGES: Final = {
+    "package, PyTorch eager float32": ("float32", False),
+    "package, PyTorch compiled bfloat16": ("bfloat16", True),
+}
 
 MAKE: Final = """
 import sys, torch
@@ -66,9 +76,11 @@ DacFeatureExtractor(sampling_rate=24000, hop_length=960).save_pretrained(out / "
 PACKAGE: Final = """
 import sys, time, json, torch, numpy as np
 from omnivoice.models.omnivoice import OmniVoice
-folder, threads = sys.argv[1], int(sys.argv[2])
+folder, threads, kind, compiled = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4] == "True"
 torch.set_num_threads(threads)
-model = OmniVoice.from_pretrained(folder, dtype=torch.float32)
+model = OmniVoice.from_pretrained(folder, dtype=getattr(torch, kind))
+if compiled:
+    model.llm.forward = torch.compile(model.llm.forward, dynamic=False)
 print("ready", flush=True)
 for line in sys.stdin:
     given = json.loads(line)
@@ -85,8 +97,9 @@ for line in sys.stdin:
 class Package:
     """The authors' package in a process of its own, which keeps its model."""
 
-    def __init__(self, python: Path, folder: Path, threads: int) -> None:
-        command = [str(python), "-W", "ignore", "-c", PACKAGE, str(folder), str(threads)]
+    def __init__(self, python: Path, folder: Path, threads: int, kind: str, compiled: bool) -> None:
+        asked = map(str, (folder, threads, kind, compiled))
+        command = [str(python), "-W", "ignore", "-c", PACKAGE, *asked]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             text=True, env=os.environ | {"PYTHONPATH": ""},
@@ -161,13 +174,13 @@ def clip_of(folder: Path) -> Path:
     return folder / "clip.npy"
 
 
-def speak(model: ne.Model, clip: Path, steps: int) -> float:
+def speak(model: ne.Model, clip: Path, steps: int, guidance_until: float = 1.0) -> float:
     """Seconds that a text takes, its voice included."""
     started = time.perf_counter()
     voice = (np.load(clip), RATE)
     model.generate(
         TEXT, to="audio", voice=voice, voice_text=VOICE_TEXT, language="en", seconds=SECONDS,
-        steps=steps, keep_silence=True,
+        steps=steps, keep_silence=True, guidance_until=guidance_until,
     )  # fmt: skip
     return time.perf_counter() - started
 
@@ -179,6 +192,24 @@ def first_sounds(model: ne.Model, steps: int) -> dict[str, float]:
         started = time.perf_counter()
         next(iter(model.speak(text, language="en", steps=steps)))
         found[name] = time.perf_counter() - started
+    return found
+
+
+def contenders_of(given: argparse.Namespace) -> dict[str, Callable[[Path, int], float]]:
+    """Every kind by its name: from a clip and a number of steps to seconds."""
+    found: dict[str, Callable[[Path, int], float]] = {
+        name: Package(given.package, given.folder / "source", given.threads, *how)
+        for name, how in PACKAGES.items()
+    }
+    for runtime, kind, compute in RUNS:
+        model = ne.load(
+            given.folder / kind, runtime=runtime, threads=given.threads, compute=compute
+        )
+        name = f"{runtime} {kind}" + (f", in {compute}" if compute != "float32" else "")
+        found[name] = functools.partial(speak, model)
+        if kind == "int8-dynamic":
+            ending = functools.partial(speak, model, guidance_until=GUIDED)
+            found[f"{name}, guidance until {GUIDED}"] = ending
     return found
 
 
@@ -211,27 +242,19 @@ def main() -> None:
     export, clip = made(given.folder, given.package), clip_of(given.folder)
     if given.make:
         return
-    package = Package(given.package, given.folder / "source", given.threads)
-    models = {
-        f"{runtime} {kind}": ne.load(given.folder / kind, runtime=runtime, threads=given.threads)
-        for runtime, kind in PAIRS
-    }
-    package(clip, 1)  # what is loaded on first use does not count
-    for model in models.values():
-        speak(model, clip, 1)
+    contenders = contenders_of(given)
+    for run in contenders.values():
+        run(clip, 1)  # what is loaded or compiled on first use does not count
     times: dict[str, dict[str, list[float]]] = {}
     for steps in given.steps:
         for _ in range(given.repeats):
-            row = times.setdefault("package, PyTorch eager float32", {})
-            row.setdefault(str(steps), []).append(package(clip, steps))
-            for name, model in models.items():
-                times.setdefault(name, {}).setdefault(str(steps), []).append(
-                    speak(model, clip, steps)
-                )
+            for name, run in contenders.items():
+                times.setdefault(name, {}).setdefault(str(steps), []).append(run(clip, steps))
             print(json.dumps(times), flush=True)
             if given.output:
                 _write(given, export, times, {})
-    first = first_sounds(models["onnx int8-dynamic"], min(given.steps))
+    model = ne.load(given.folder / "int8-dynamic", runtime="onnx", threads=given.threads)
+    first = first_sounds(model, min(given.steps))
     _write(given, export, times, first)
     print(table(json.loads(given.output.read_text())))
 

@@ -3,6 +3,7 @@ p_{1|t}, and the share of draws whose likeliest symbol flips."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from typing import Final
@@ -36,10 +37,12 @@ class Moments:
 @dataclass(frozen=True)
 class Cost:
     """KL(parent ‖ variant) in nats per draw, and the share of draws of x_1 whose argmax is another
-    one: what a greedy or a commit decoder would do otherwise."""
+    one: what a greedy or a commit decoder would do otherwise. And that share among what is decided
+    next, NaN where nothing is."""
 
     kl: float
     flips: float
+    flips_when_decided: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -78,13 +81,15 @@ class Divergence:
 
     def of(self, variant: EdgeModel) -> Cost:
         """NonFiniteError: a component gave NaN or infinity."""
-        kl, same = [], []
+        kl, same, decided = [], [], []
         for index, each in enumerate(self._moments):
             found = predictions(variant, each.trajectory, each.guidance)
             compared = compare(self._of_parent(index), found, each.trajectory.decided())
             kl.append(compared.kl.mean())
             same.append(compared.same_argmax.mean())
-        return Cost(float(np.mean(kl)), 1.0 - float(np.mean(same)))
+            decided += [] if math.isnan(compared.decided) else [compared.decided]
+        behind = float(np.mean(decided)) if decided else math.nan
+        return Cost(float(np.mean(kl)), 1.0 - float(np.mean(same)), behind)
 
     def _of_parent(self, index: int) -> Float32:
         if index not in self._expected:

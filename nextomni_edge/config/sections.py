@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nextomni_edge.config.codec import SpeechCodecConfig
-from nextomni_edge.config.speech import SpeechConfig
+from nextomni_edge.config.speech import SpeechConfig, VocoderConfig
 from nextomni_edge.decoding import OPTIONAL, CommitConfig
 
 Template = Literal[
@@ -188,7 +188,8 @@ class ImageConfig:
 @dataclass(frozen=True)
 class AudioConfig:
     """Mono audio as Whisper's log-mel (n_fft, hop, mels); `frames_per_token` hops make one token of
-    K sub-codes. `offset`: the id of code 0 where text shares its vocabulary.
+    K sub-codes. `offset`: the id of code 0 where text shares its vocabulary. `vocoder`: a trained
+    one in place of Griffin-Lim's iterations.
 
     `speech`: Omni-Diffusion's networks that hear and speak, in place of an encoder and a decoder.
     Then sample_rate is that of what is said, and hop and frames_per_token only tell its length.
@@ -210,6 +211,7 @@ class AudioConfig:
     head: HeadConfig = field(default_factory=HeadConfig)
     vocoder_iterations: int = 32
     offset: int | None = field(default=None, metadata=OPTIONAL)
+    vocoder: VocoderConfig | None = field(default=None, metadata=OPTIONAL)
     speech: SpeechConfig | None = field(default=None, metadata=OPTIONAL)
     codec: SpeechCodecConfig | None = field(default=None, metadata=OPTIONAL)
 

@@ -128,16 +128,15 @@ class SpeechConfig:
 Checks = list[tuple[bool, str]]  # (whether it holds, sentence)
 
 
+def _small(sizes: tuple[int, ...]) -> bool:
+    return 0 < len(sizes) <= 32 and 0 < min(sizes) <= max(sizes) < 2**14
+
+
 def speech_checks(speech: SpeechConfig, rate: int) -> Checks:
     """Sizes that must fit together; `rate` is that of what is said."""
     flow, vocoder = speech.flow, speech.vocoder
-    lists = (flow.channels, vocoder.rates, vocoder.rate_kernels, vocoder.kernels,
-             vocoder.source_kernels, vocoder.dilations)  # fmt: skip
     return [
-        (
-            all(0 < len(each) <= 32 and 0 < min(each) <= max(each) < 2**14 for each in lists),
-            "speech: channels, rates, kernels and dilations must be short lists of small sizes",
-        ),
+        (_small(flow.channels), "speech.flow.channels must be a short list of small sizes"),
         (speech.heard_rate == HEARD_RATE, f"speech.heard_rate must be {HEARD_RATE}"),
         *_heard_checks(speech.listener, speech.tokenizer),
         (
@@ -148,7 +147,7 @@ def speech_checks(speech: SpeechConfig, rate: int) -> Checks:
             all(width % GROUPS == 0 for width in flow.channels) and 0 < len(flow.channels) <= 8,
             f"speech.flow.channels must be multiples of {GROUPS}",
         ),
-        *_vocoder_checks(vocoder, rate),
+        *vocoder_checks(vocoder, rate),
     ]
 
 
@@ -179,21 +178,30 @@ def _heard_checks(listener: ListenerConfig, tokenizer: SpeechTokenizerConfig) ->
     ]
 
 
-def _vocoder_checks(vocoder: VocoderConfig, rate: int) -> Checks:
+def vocoder_checks(vocoder: VocoderConfig, rate: int) -> Checks:
+    """Sizes of a vocoder that must fit together."""
     stacks, levels = (
         zip(vocoder.rates, vocoder.rate_kernels, strict=False), len(vocoder.rates)
     )  # fmt: skip
+    lists = (
+        vocoder.rates, vocoder.rate_kernels, vocoder.kernels, vocoder.source_kernels,
+        vocoder.dilations,
+    )  # fmt: skip
     return [
+        (
+            all(map(_small, lists)),
+            "vocoder: rates, kernels and dilations must be short lists of small sizes",
+        ),
         (
             levels == len(vocoder.rate_kernels) == len(vocoder.source_kernels)
             and 0 < levels <= 8
             and vocoder.width % 2**levels == 0
             and all(kernel >= rate and (kernel - rate) % 2 == 0 for rate, kernel in stacks),
-            "speech.vocoder must have a kernel and a source's kernel for each rate",
+            "vocoder must have a kernel and a source's kernel for each rate",
         ),
         (
             vocoder.n_fft % 2 == 0 and vocoder.hop <= vocoder.n_fft,
-            "speech.vocoder.n_fft must be even, and at least its hop",
+            "vocoder.n_fft must be even, and at least its hop",
         ),
-        (vocoder.frame <= rate, "speech.vocoder: a frame is longer than a second"),
+        (vocoder.frame <= rate, "vocoder: a frame is longer than a second"),
     ]

@@ -83,6 +83,8 @@ def component_weights(config: ModelConfig) -> dict[str, Weights]:
             f"a plan is made of network 'native', found {config.network!r} of"
             f" {' and '.join(config.modalities)}: export it, and plan the bundle"
         )
+    if audio.vocoder is not None:
+        raise UsageError("a plan of a model with audio.vocoder: export it, and plan the bundle")
     return {
         name.EMBED_TEXT: (Weight("table", table),),
         name.EMBED_IMAGE: (

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import functools
 import io
 import itertools
 import re
@@ -27,6 +28,7 @@ from nextomni_edge.tokens.chat import Kind
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.container import InputContainer
+    from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream
 
 Float32 = NDArray[np.float32]
@@ -202,6 +204,8 @@ def _frames_at(
 ) -> Iterator[Float32]:
     """The fitted frame of each target, of which none lies before the one in front. InputError: no
     frame can be decoded."""
+    from av.video.reformatter import VideoReformatter
+
     counted, given = starts == list(range(len(starts))), 0
     last: Float32 | None = None
     with open_container(path, file, "video") as container:
@@ -209,17 +213,18 @@ def _frames_at(
         context = stream.codec_context
         check_pixels(path, context.width, context.height)
         context.options = {"max_pixels": str(MAX_PIXELS)}
+        fitted = functools.partial(_fit_frame, stream, VideoReformatter(), size)
         before = None
         for index, frame in enumerate(container.decode(video=0)):
             at = index if counted or frame.pts is None else frame.pts
             # a frame that is missing is replaced by the one before it
             while given < len(targets) and at > targets[given] and before is not None:
-                last = _fit_frame(stream, before, size)
+                last = fitted(before)
                 yield last
                 given += 1
             before = frame
             if given < len(targets) and at >= targets[given]:
-                last = _fit_frame(stream, frame, size)
+                last = fitted(frame)
                 while given < len(targets) and at >= targets[given]:
                     yield last
                     given += 1
@@ -231,10 +236,13 @@ def _frames_at(
     yield from [last] * (len(targets) - given)
 
 
-def _fit_frame(stream: VideoStream, frame: VideoFrame, size: int) -> Float32:
-    """A frame as it is shown: turned and mirrored by its display matrix, its pixels square."""
+def _fit_frame(
+    stream: VideoStream, reformatter: VideoReformatter, size: int, frame: VideoFrame
+) -> Float32:
+    """A frame as it is shown: turned and mirrored by its display matrix, its pixels square. A
+    film's frames share the reformatter, whose threads take milliseconds to start."""
     aspect = float(stream.sample_aspect_ratio or 1) or 1.0
-    rgb = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+    rgb = reformatter.reformat(frame, format="rgb24").to_ndarray().astype(np.uint8, copy=False)
     pixels, turned = upright(rgb, _display_matrix(frame))
     return fit(
         Image.fromarray(np.ascontiguousarray(pixels)),

@@ -1,5 +1,5 @@
-"""Audio encoder (Whisper's, then MCQ) and decoder (transformer to log-mel, then a Griffin-Lim
-vocoder inside the graph)."""
+"""Audio encoder (Whisper's, then MCQ) and decoder (transformer to log-mel, then a vocoder inside
+the graph: Griffin-Lim's phases, or HiFT)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from nextomni_edge.config import AudioConfig
 from nextomni_edge.models.codebook import Codebook
 from nextomni_edge.models.transformer import Transformer, sinusoids
+from nextomni_edge.models.vocoder import HiFT
 from nextomni_edge.tokens.audio import mel_filters
 
 
@@ -62,7 +63,7 @@ class AudioDecoder(nn.Module):
             nn.GELU(), nn.Conv1d(self.channels, self.channels, 5, padding=2),
             nn.GELU(), nn.Conv1d(self.channels, config.mels, 5, padding=2),
         )  # fmt: skip
-        self.vocoder = GriffinLim(config)
+        self.vocoder = GriffinLim(config) if config.vocoder is None else HiFT(config)
 
     def log_mel(self, latents: Tensor) -> Tensor:
         """Codebook vectors (B,N,K·D) → log-mel (B,N,frames_per_token,mels)."""

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nextomni_edge.config import VocoderConfig
+from nextomni_edge.config import AudioConfig, VocoderConfig
 
 
 class Pitch(nn.Module):
@@ -154,3 +154,46 @@ class Vocoder(nn.Module):
         limited = samples.clamp(-config.limit, config.limit)
         out: Tensor = limited.unflatten(1, (-1, config.frame))
         return out
+
+
+class HiFT(nn.Module):
+    """HiFT inside one graph, for models of our own: log-mel (B,N,F,mels) → waveform (B,N,F·hop) in
+    [-1,1].
+
+    Its source is `generate.speech.sines`, but for two things that a graph must not do: phases begin
+    at 0, and the breath is stored noise of BREATHS frames, repeated.
+    """
+
+    BREATHS = 64
+
+    def __init__(self, config: AudioConfig) -> None:
+        super().__init__()
+        if config.vocoder is None:
+            raise ValueError("a config without audio.vocoder has no HiFT")
+        self.config, self.rate = config.vocoder, config.sample_rate
+        self.pitch = Pitch(config.vocoder, config.mels)
+        self.filter = Vocoder(config.vocoder, config.mels)
+        shape = (self.BREATHS, config.vocoder.frame, config.vocoder.harmonics + 1)
+        self.breath = nn.Buffer(torch.randn(shape))
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        mel = log_mel.flatten(1, 2).transpose(1, 2)
+        waveform: Tensor = self.filter(mel, self.sines(self.pitch(mel)))
+        return waveform.reshape(*log_mel.shape[:2], -1)
+
+    def sines(self, pitch: Tensor) -> Tensor:
+        """The source (B,T,frame,harmonics+1) of a pitch (B,T) in Hz."""
+        config, device = self.config, pitch.device
+        frames = torch.arange(pitch.shape[1], device=device)
+        # turns of the pitch before each frame; whole ones are dropped, as float32 has few digits
+        each = (pitch * (config.frame / self.rate)).frac()
+        before = (frames[:, None] + 1 <= frames).to(each.dtype)
+        started = (each @ before).frac()
+        within = torch.arange(1, config.frame + 1, device=device) / self.rate
+        turns = started[..., None] + pitch[..., None] * within
+        order = torch.arange(1, config.harmonics + 2, device=device)
+        angles = (turns[..., None] * order).frac() * (2.0 * math.pi)
+        voiced = (pitch > config.voiced).to(each.dtype)[..., None, None]
+        breath = self.breath.index_select(0, frames.remainder(self.BREATHS))
+        size = voiced * config.noise_size + (1.0 - voiced) * (config.sine_size / 3.0)
+        return config.sine_size * angles.sin() * voiced + size * breath

@@ -16,7 +16,7 @@ from nextomni_edge.generate.shortcuts import SHORTCUTS
 from nextomni_edge.verify import golden
 
 MAX_TOKENIZER: Final = 64 * 2**20
-# the settings of Generate.swift's and options.js's Options
+# the settings of Generate.swift's Options, and of options.js
 SUPPORTED: Final = (
     "steps", "stepper", "temperature", "top_k", "top_p", "guidance", "guidance_image", "block",
     "threshold", "seed",
@@ -30,9 +30,15 @@ NOT_NAMED: Final = ("path", "peak")
 TEMPLATES: Final = ("chatml", "llada", "mmada", "lumina", "dream")
 
 
-def check_loop(bundle: Bundle, language: str, paths: Collection[str] = ("metric",)) -> None:
+def check_loop(
+    bundle: Bundle,
+    language: str,
+    paths: Collection[str] = ("metric",),
+    settings: Collection[str] = SUPPORTED,
+) -> None:
     """InputError: the loop in `language` does not compute this model, its template, its tokenizer
-    or its golden trace. `paths`: the kinds that it computes without a commit step."""
+    or its golden trace. `paths`: the kinds that it computes without a commit step. `settings`:
+    those of a run that it supports."""
     for wrong, found in _not_computed(bundle.config, paths):
         if wrong:
             raise InputError(
@@ -40,7 +46,7 @@ def check_loop(bundle: Bundle, language: str, paths: Collection[str] = ("metric"
                 " bundle with Python"
             )
     for task, _ in golden.read(bundle).tasks.values():
-        if names := _beyond(task.options):
+        if names := _beyond(task.options, settings):
             raise InputError(
                 f"{bundle.path}: the golden trace of {task.name} sets {', '.join(names)}, which the"
                 f" {language} loop does not support; export without"
@@ -82,10 +88,10 @@ def _unknown_choices(rule: CommitConfig | None) -> list[str]:
     return found + [f"{name} {value}" for name, value in vars(rule).items() if value in NOT_NAMED]
 
 
-def _beyond(options: GenerationOptions) -> list[str]:
-    """The settings of a run that change its tokens and that the other loops do not support."""
+def _beyond(options: GenerationOptions, supported: Collection[str]) -> list[str]:
+    """The settings of a run that change its tokens and that are not supported."""
     unset, given = GenerationOptions().settings(), options.settings()
-    free = {*SUPPORTED, *SHORTCUTS, "padding"}
+    free = {*supported, *SHORTCUTS, "padding"}
     return [name for name, value in given.items() if name not in free and value != unset[name]]
 
 

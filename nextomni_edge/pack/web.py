@@ -21,9 +21,10 @@ from nextomni_edge.formats.regular import open_regular
 from nextomni_edge.formats.strict_json import read_json
 from nextomni_edge.outputs import OutputKind, output_directory
 from nextomni_edge.pack import PackReport
-from nextomni_edge.pack.loop import check_loop
+from nextomni_edge.pack.loop import SUPPORTED, check_loop
 
 SOURCES: Final = Path(__file__).with_name("web")
+PATHS: Final = ("metric", "mixture")  # that the loop computes without a commit step
 PAGE_FILES: Final = ("index.html", "service_worker.js")
 PAGE_FOLDERS: Final = ("page", "src")
 INDEX: Final = "index.json"
@@ -105,7 +106,7 @@ def _check(bundle: Bundle) -> None:
             f"{bundle.path}: {size:,} bytes, a browser's WebAssembly holds {MOST:,}; quantize it"
             " first"
         )
-    check_loop(bundle, "JavaScript", ("metric", "mixture"))
+    check_loop(bundle, "JavaScript", PATHS, (*SUPPORTED, "guidance_until"))
 
 
 def _runtime(given: Path | None) -> Path:

@@ -153,7 +153,8 @@ def test_help_of_many_options_stands_under_headings(invoke: Invoke, verb: str) -
     assert headings[-11:] == [
         "Sampling:", "Guidance:", "Length of a text:", "Length of a sound or a video:",
         "Masked models:", "Pictures of masked models:", "Speech in a voice:",
-        "Cache (approximates):", "Where it runs:", "What is trusted:", "Output and help:",
+        "Cache (approximates):",
+        "Where it runs:", "What is trusted:", "Output and help:",
     ]  # fmt: skip
     under = {heading: [0] for heading in headings}
     for line in lines[lines.index(headings[0]) :]:

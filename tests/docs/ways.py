@@ -106,6 +106,14 @@ def sounds(workspace: Path) -> Path:
     return masked_models(workspace)
 
 
+def recordings(workspace: Path) -> Path:
+    """A second of two tones, in a folder."""
+    (workspace / "RECORDINGS").mkdir()
+    for name in ("spoken", "question"):
+        shutil.copyfile(sounds(workspace) / f"{name}.wav", workspace / "RECORDINGS" / f"{name}.wav")
+    return workspace
+
+
 def voice(workspace: Path) -> Path:
     """A small OmniVoice under its own name, and a clip."""
     import soundfile
@@ -294,6 +302,12 @@ WAYS: Final[dict[tuple[str, str], Way]] = {
     ),
     ("your-model", "Needs a Qwen2 of the recipe's sizes"): Way(qwen2, slow=True),
     ("your-model", "Needs FUDOKI's released weights"): Way(fudoki, slow=True),
+    ("your-model", "Needs recordings of yours"): Way(
+        recordings,
+        before=OWN_BUNDLE,
+        instead={"--steps 20000": "--steps 2 --width 16"},
+        slow=True,
+    ),
     ("your-model", "Needs the package optimum-onnx"): Way(
         before=INSTALLED,
         programs=("optimum-cli",),

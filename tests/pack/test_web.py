@@ -3,6 +3,7 @@ that the Swift package reproduces too. test_web_page.py opens the page."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -11,17 +12,27 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import Result
 
 from nextomni_edge.bundle import Bundle
+from nextomni_edge.config import ModelConfig, PathConfig
 from nextomni_edge.errors import InputError, MissingRuntimeError, UsageError
+from nextomni_edge.flow.path import steppers_of
+from nextomni_edge.generate.loop import generate
+from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.steps import StepRecord
 from nextomni_edge.pack import pack, web
 from nextomni_edge.pack.web import RUNTIME_FILES, SOURCES
+from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, respond
 from nextomni_edge.tokens.text import SPELLINGS
 from tests.bundle.damage import record
 from tests.calls import Invoke
+from tests.pack.integers import integer_model
+from tests.pack.vectors import CONFIG, FOLDER
 from tests.sources import ROOT
 
 SCRIPTS = Path(__file__).with_name("web")
@@ -177,14 +188,85 @@ def test_a_template_is_spelled_as_in_python() -> None:
                 assert f'{name}: "{spelling}"' in text, (template, name)
 
 
-def test_the_loop_gives_the_numbers_that_python_computed() -> None:
-    node = shutil.which("node")
-    if node is None:
+def node() -> str:
+    """The program node; without it the test is skipped and says so."""
+    found = shutil.which("node")
+    if found is None:
         pytest.skip("no node is installed: the browser's loop was not run")
+    return found
+
+
+def drawn_at_random() -> Iterator[tuple[ModelConfig, Kind, dict[str, Any]]]:
+    """Models and settings of runs: both paths, every rule, guidance that ends."""
+    generator = np.random.default_rng(11)
+    mixture = PathConfig(kind="mixture", source="uniform", kappa="cosine")
+    mask = CONFIG.text.vocabulary_size - 1
+    masked = PathConfig(kind="mixture", kappa="shifted", shift=0.6, mask=mask)
+    flow = dataclasses.replace(CONFIG.flow, audio=mixture, text=masked)
+    mixed = dataclasses.replace(CONFIG, flow=flow)
+    for index in range(24):
+        config = (CONFIG, mixed)[index % 2]
+        kind = ("image", "audio", "text")[int(generator.integers(3))]
+        settings: dict[str, Any] = {
+            "steps": int(generator.integers(1, 9)), "seed": int(generator.integers(2**62)),
+            "temperature": float(generator.choice([0.0, 0.4, 1.0])),
+            "stepper": str(generator.choice(steppers_of(config.path(kind)))),
+        }  # fmt: skip
+        if settings["temperature"]:
+            settings |= {"top_k": int(generator.integers(0, 9)), "top_p": 0.9}
+        if generator.integers(2):
+            settings |= {"guidance": 1.5, "guidance_until": float(generator.choice([0.3, 1.0]))}
+        yield config, kind, settings
+
+
+def test_runs_drawn_at_random_have_the_tokens_of_python_at_every_step() -> None:
+    program = node()
+    asked: list[dict[str, Any]] = []
+    expected: list[dict[str, Any]] = []
+    stored = json.loads((FOLDER / "loop.json").read_text())["tables"]
+    tables = {name: np.array(table, np.float32) for name, table in stored.items()}
+    for config, kind, settings in drawn_at_random():
+        model = integer_model(config, FOLDER / "tokenizer.json", tables)
+        said = conversation(model.tokenizer, [Turn("user", (Part("text", "a cat"),))])
+        sequence = respond(said, kind, config, model.tokenizer, 1)
+        records: list[StepRecord] = []
+        options = GenerationOptions.defaults(config, kind, **settings)
+        finished = generate(model, sequence, options, records.append)
+        (at,) = sequence.generated()
+        expected.append(
+            {
+                "records": [record.x_t[0].ravel().tolist() for record in records],
+                "tokens": finished.segments[at].tokens.ravel().tolist(),
+            }
+        )
+        asked.append(
+            {"config": config.to_json(), "kind": kind, "count": 1, "text": "a cat",
+             "settings": settings | {"seed": str(settings["seed"])}}
+        )  # fmt: skip
     done = subprocess.run(
-        [node, "--test", *map(str, sorted(SCRIPTS.glob("*.test.mjs")))],
+        [program, SCRIPTS / "run.mjs"], input="\n".join(map(json.dumps, asked)),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    for line, own, given in zip(done.stdout.splitlines(), expected, asked, strict=True):
+        assert json.loads(line) == own, given["settings"]
+
+
+def test_the_loop_gives_the_numbers_that_python_computed() -> None:
+    done = subprocess.run(
+        [node(), "--test", *map(str, sorted(SCRIPTS.glob("*.test.mjs")))],
         capture_output=True, text=True, check=False, env={**os.environ, "NO_COLOR": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]
     (passed,) = re.findall(r"^(?:#|ℹ) pass (\d+)$", done.stdout, re.MULTILINE)
     assert int(passed) > 20
+
+
+def test_the_types_of_the_sources_hold() -> None:
+    compiler = ROOT / "node_modules/.bin/tsc"
+    if not compiler.exists():
+        pytest.skip("no TypeScript in node_modules: `make test-web` installs it")
+    done = subprocess.run(
+        [compiler, "-p", SOURCES], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:]

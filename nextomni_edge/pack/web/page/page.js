@@ -14,6 +14,7 @@ function element(id, type) {
 const [words, form, file] = [element("words", HTMLTextAreaElement), element("ask", HTMLFormElement), element("file", HTMLInputElement)];
 const [send, stop, check, record] = ["send", "stop", "check", "record"].map((id) => element(id, HTMLButtonElement));
 const [state, given, kinds, drop, answers] = ["state", "given", "kinds", "drop", "answers"].map((id) => element(id, HTMLElement));
+const watch = element("watch", HTMLInputElement);
 const bar = element("progress", HTMLProgressElement);
 const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
 /** @type {Record<string, string>} */
@@ -77,7 +78,7 @@ function stepped({ step, steps, t, answer }) {
   if (answer && place instanceof HTMLElement) show(place, answer);
   if (t < 1) return say(`step ${step + 1} of ${steps}`);
   if (place instanceof HTMLElement) offer(place);
-  end(`ready: ${((performance.now() - began) / 1000).toFixed(1)} s`);
+  end(`ready: ${((performance.now() - began) / 1000).toFixed(2)} s`);
 }
 
 /** @param {import("../src/verify/golden.js").Report} report */
@@ -113,7 +114,7 @@ function ask() {
   caption.textContent = [...media.map((each) => each.name), words.value].join(" + ");
   forming.append(caption, place);
   answers.prepend(forming);
-  begin({ do: "generate", said, settings });
+  begin({ do: "generate", said, settings, watch: watch.checked });
 }
 
 /** @param {object} request */

@@ -2,7 +2,7 @@
  * The model in a worker of its own, so that the page never freezes.
  *
  * @typedef {{id: number, do: "load"} | {id: number, do: "verify"} | {id: number, do: "stop"}
- *   | {id: number, do: "generate", said: import("../src/api.js").Said[], settings: import("../src/api.js").Settings}} Request
+ *   | {id: number, do: "generate", said: import("../src/api.js").Said[], settings: import("../src/api.js").Settings, watch: boolean}} Request
  * @typedef {{id: number, is: "download", received: number, total: number} | {id: number, is: "loaded", kinds: string[], name: string}
  *   | {id: number, is: "step", step: number, steps: number, t: number, answer: import("../src/api.js").Answer | null}
  *   | {id: number, is: "checking", name: string} | {id: number, is: "report", report: import("../src/verify/golden.js").Report}
@@ -58,9 +58,9 @@ function document(model) {
 }
 
 /** @param {Model} model @param {Request & {do: "generate"}} request */
-async function generate(model, { id, said, settings }) {
+async function generate(model, { id, said, settings, watch }) {
   for await (const { step, steps, t, answer } of model.generate(said, settings)) {
-    const shown = t === 1 || SHOWN.includes(settings.to ?? "text");
+    const shown = t === 1 || (watch && SHOWN.includes(settings.to ?? "text"));
     reply({ id, is: "step", step, steps, t, answer: shown ? await answer() : null });
     await turn();
     if (t < 1 && stopped.delete(id)) return reply({ id, is: "stopped" });

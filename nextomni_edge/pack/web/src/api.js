@@ -38,12 +38,13 @@ export class Model {
 
   /**
    * @param {string | URL} url of the folder `model/` that `pack --for web` wrote
-   * @param {import("./bundle/bundle.js").Access & {ort: typeof import("onnxruntime-common")}} access `ort` is the module onnxruntime-web
+   * @param {import("./bundle/bundle.js").Access & {ort: typeof import("onnxruntime-common"), providers?: string[]}} access
+   *   `ort` is the module onnxruntime-web; `providers` of it, by default WebAssembly
    */
-  static async load(url, { ort, ...access }) {
+  static async load(url, { ort, providers, ...access }) {
     const bundle = await Bundle.open(url, access);
     const { tokenizer, metric_tables } = bundle.manifest;
-    const components = new OnnxComponents(ort, bundle);
+    const components = new OnnxComponents(ort, bundle, providers);
     const tables = await bundle.tensors(metric_tables);
     const edge = new EdgeModel(
       bundle.config,

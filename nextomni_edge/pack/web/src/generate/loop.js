@@ -27,7 +27,7 @@ export async function* steps(model, sequence, options) {
     const x_1 = run.idle(step) ? null : await run.predict(step);
     yield { step, t: step / options.steps, x_t: run.x_t.slice(), x_1: x_1 && x_1.slice() };
     if (!x_1) continue;
-    if (run.settled(x_1)) break;
+    if (!trunk.changesLater && run.settled(x_1)) break;
     run.advance(x_1, step);
   }
   return sequence.filled(run.x_t);
@@ -83,6 +83,7 @@ class Run {
 
   /** x_1 ~ p(· | x_t). @param {number} step */
   async predict(step) {
+    this.trunk.at(step / this.options.steps);
     const fresh = await this.trunk.refresh(this.x_t);
     await this.draw.draw(this.#uniform(step, Use.X_1), fresh);
     return this.draw.x_1;

@@ -4,14 +4,14 @@
  *
  * @typedef {{
  *   steps: number, stepper: string, temperature: number, top_k: number, top_p: number, guidance: number,
- *   guidance_image: number, block: number | null, threshold: number | null, seed: number | bigint | string,
+ *   guidance_until: number, guidance_image: number, block: number | null, threshold: number | null, seed: number | bigint | string,
  * }} Options
  */
 import { NextOmniError } from "../errors.js";
 
 /** @type {Options} */
 const UNSET = {
-  steps: 32, stepper: "euler", temperature: 1, top_k: 0, top_p: 1, guidance: 0, guidance_image: 0, block: null,
+  steps: 32, stepper: "euler", temperature: 1, top_k: 0, top_p: 1, guidance: 0, guidance_until: 1, guidance_image: 0, block: null,
   threshold: null, seed: 0,
 };
 
@@ -40,7 +40,7 @@ export function optionsOf(config, kind, given = {}) {
  * @param {Options} options @param {string[]} steppers
  */
 function check(options, steppers) {
-  const { steps, stepper, temperature, top_k, top_p, guidance, guidance_image, block, threshold } = options;
+  const { steps, stepper, temperature, top_k, top_p, guidance, guidance_until, guidance_image, block, threshold } = options;
   const noDraw = (/** @type {string} */ name) => `${name} means nothing at temperature 0: raise the temperature or leave ${name} out`;
   const finite = (/** @type {number} */ value) => value >= 0 && value < Infinity;
   /** @type {[boolean, string][]} */
@@ -51,9 +51,14 @@ function check(options, steppers) {
     [!(Number.isInteger(top_k) && top_k >= 0), `top_k is ${top_k}, expected at least 0`],
     [!(top_p > 0 && top_p <= 1), `top_p is ${top_p}, expected over 0 and at most 1`],
     [!finite(guidance), `guidance is ${guidance}, expected a finite number from 0`],
+    [!(guidance_until >= 0 && guidance_until <= 1), `guidance_until is ${guidance_until}, expected 0 to 1`],
     [!finite(guidance_image), `guidance_image is ${guidance_image}, expected a finite number from 0`],
     [block !== null && !(Number.isInteger(block) && block >= 0), `block is ${block}, expected at least 0`],
     [threshold !== null && !(threshold >= 0 && threshold <= 1), `threshold is ${threshold}, expected 0 to 1`],
+    [
+      guidance_until < 1 && !(guidance > 0 || guidance_image > 0),
+      "guidance_until is for guidance: give a scale, or leave guidance_until out",
+    ],
     [temperature === 0 && top_k > 0, noDraw("top_k")],
     [temperature === 0 && top_p < 1, noDraw("top_p")],
   ];

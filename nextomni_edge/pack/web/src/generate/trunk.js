@@ -14,11 +14,15 @@ export class Trunk {
   /** @type {{length: number, hidden: Float32Array[], kept: import("./model.js").Prompt} | null} */
   #prompt = null;
 
-  /** @param {import("./model.js").EdgeModel} model @param {import("../tokens/sequence.js").Sequence} sequence @param {import("../config.js").Modality} modality */
-  constructor(model, sequence, modality) {
+  /** @param {import("./model.js").EdgeModel} model @param {import("../tokens/sequence.js").Sequence} sequence @param {import("../config.js").Modality} modality @param {number} guidanceUntil */
+  constructor(model, sequence, modality, guidanceUntil) {
     this.model = model;
     this.sequence = sequence;
     this.modality = modality;
+    this.guidanceUntil = guidanceUntil;
+    if (guidanceUntil < 1 && model.config.prefix) {
+      throw new NextOmniError("guidance_until is for models and caches that keep no keys and values");
+    }
     this.codes = model.config.symbols(modality)[0];
     if (sequence.promptLength < model.config.logitShift) {
       throw new NextOmniError("the first row has none before it to be predicted from: give a prompt before the response");
@@ -32,12 +36,24 @@ export class Trunk {
     if (modalities.size !== 1) {
       throw new NextOmniError("a run generates one modality: append a response, and one at a time");
     }
-    const trunk = new Trunk(model, sequence, modality);
+    const trunk = new Trunk(model, sequence, modality, options.guidance_until);
     const guided = options.guidance > 0 || options.guidance_image > 0;
     for (const branch of [sequence, ...(guided ? model.without(sequence, modality) : [])]) {
       trunk.branches.push({ embeddings: await model.sequenceEmbeddings(branch), rows: branch.rows });
     }
     return trunk;
+  }
+
+  /** Whether predictions will change although no token does: guidance will end. */
+  get changesLater() {
+    return this.branches.length > 1 && this.guidanceUntil < 1;
+  }
+
+  /** The time of the coming forwards. Behind the end of guidance they have one branch, and all is computed again. @param {number} t */
+  at(t) {
+    if (t <= this.guidanceUntil || this.branches.length === 1) return;
+    this.branches.length = this.hidden.length = 1;
+    this.#computed = null;
   }
 
   /**

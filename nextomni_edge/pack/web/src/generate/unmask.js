@@ -75,6 +75,7 @@ class Unmasking {
   async *step(step, turn) {
     const { rule, options } = this;
     const eligible = this.masked.map((masked, row) => masked && row < turn.stop);
+    this.trunk.at(step / options.steps);
     await this.trunk.refresh(this.x_t);
     const { x_1, score } = await this.#propose(step, eligible);
     const temperature = scoreTemperature(rule, options.temperature, turn.step, turn.steps);

@@ -6,17 +6,18 @@
  */
 import { NextOmniError } from "../errors.js";
 
-/** WASM is what the golden trace is checked with; no other provider is taken in silence. */
-const PROVIDER = "wasm";
-
 export class OnnxComponents {
   /** @type {Map<string, Promise<Session>>} */
   #sessions = new Map();
 
-  /** @param {typeof import("onnxruntime-common")} ort @param {import("../bundle/bundle.js").Bundle} bundle */
-  constructor(ort, bundle) {
+  /**
+   * @param {typeof import("onnxruntime-common")} ort @param {import("../bundle/bundle.js").Bundle} bundle
+   * @param {string[]} providers of onnxruntime-web; WebAssembly is what the page is tested with
+   */
+  constructor(ort, bundle, providers = ["wasm"]) {
     this.ort = ort;
     this.bundle = bundle;
+    this.providers = providers;
   }
 
   /** Outputs by name. @param {string} component @param {Record<string, Tensor>} inputs @param {string[]} outputs @returns {Promise<Record<string, Tensor>>} */
@@ -54,7 +55,7 @@ export class OnnxComponents {
       weights.map(async (path) => ({ path, data: await this.bundle.read(path) })),
     );
     const graph = await this.bundle.read(record.file);
-    return this.ort.InferenceSession.create(graph, { executionProviders: [PROVIDER], externalData });
+    return this.ort.InferenceSession.create(graph, { executionProviders: this.providers, externalData });
   }
 
   /** @param {Tensor} tensor */

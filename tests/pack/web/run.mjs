@@ -1,0 +1,26 @@
+/** Runs of the model of whole numbers, for test_web.py: one JSON object a line of standard input, its tokens a line of output. */
+import { createInterface } from "node:readline";
+import { integerComponents } from "./integers.mjs";
+import { flat, source, vectors } from "./vectors.mjs";
+
+const { ModelConfig } = await source("config.js");
+const { TextTokenizer } = await source("tokens/text.js");
+const { conversation, respond } = await source("tokens/chat.js");
+const { EdgeModel } = await source("generate/model.js");
+const { optionsOf } = await source("generate/options.js");
+const { steps } = await source("generate/loop.js");
+
+const { tables } = vectors("loop.json");
+for await (const line of createInterface({ input: process.stdin })) {
+  const { config: data, kind, count, text, settings } = JSON.parse(line);
+  const config = new ModelConfig(data);
+  const tokenizer = new TextTokenizer(vectors("tokenizer.json"), config.text);
+  const model = new EdgeModel(config, tokenizer, integerComponents(config), (modality) => Float32Array.from(flat(tables[modality])));
+  const prompt = conversation(tokenizer, [{ role: "user", parts: [{ kind: "text", text }] }], kind);
+  const run = steps(model, respond(prompt, kind, config, tokenizer, count), optionsOf(config, kind, settings));
+  const records = [];
+  let found = await run.next();
+  for (; !found.done; found = await run.next()) records.push([...found.value.x_t]);
+  const tokens = found.value.generated.flatMap((index) => [...found.value.segments[index].tokens]);
+  process.stdout.write(`${JSON.stringify({ records, tokens })}\n`);
+}
