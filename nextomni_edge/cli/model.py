@@ -34,14 +34,10 @@ RUNTIME_OPTIONS: Final = (
     where_it_runs(
         "--provider",
         metavar="NAME",
-        help="Execution provider of the runtime. It is an error where another one runs.",
-    ),
-    where_it_runs(
-        "--device",
-        type=click.Choice(["auto", "cuda", "cpu"]),
-        default="auto",
-        show_default=True,
-        help="The same of every runtime. auto takes the GPU where the runtime computes on it.",
+        help=(
+            "Execution provider of the runtime, or cuda or cpu. It is an error where another one"
+            " runs."
+        ),
     ),
     where_it_runs(
         "--compute",
@@ -62,17 +58,29 @@ RUNTIME_OPTIONS: Final = (
         help="Run on the processor where the provider is not available.",
     ),
 )
+DEVICE_OPTION: Final = where_it_runs(
+    "--device",
+    type=click.Choice(["auto", "cuda", "cpu"]),
+    default="auto",
+    show_default=True,
+    help="The same of every runtime. auto takes the GPU where the runtime computes on it.",
+)
 
 
 def runtime_options(command: Command) -> Command:
-    """--runtime, --provider or --device, --compute, --cache and --allow-fallback, which reach the
-    command as one `execution`, and --threads."""
+    """`provider_options`, and --device, which stands for a provider."""
+    return DEVICE_OPTION(provider_options(command))
+
+
+def provider_options(command: Command) -> Command:
+    """--runtime, --provider, --compute, --cache and --allow-fallback, which reach the command as
+    one `execution`, and --threads."""
 
     def with_execution(*arguments: Any, **given: Any) -> Any:
         from nextomni_edge.runtimes.base import Execution
 
         names = ("runtime", "provider", "compute", "cache", "allow_fallback")
-        if (device := given.pop("device")) != "auto":
+        if (device := given.pop("device", "auto")) != "auto":
             if given["provider"] is not None:
                 raise click.UsageError("--device and --provider: give one of them")
             given["provider"] = device

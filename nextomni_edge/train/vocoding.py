@@ -40,9 +40,10 @@ def spectral_loss(made: Tensor, heard: Tensor, size: int) -> Tensor:
         torch.stft(each, size, size // 4, window=window, return_complex=True).abs().clamp_min(1e-5)
         for each in (made, heard)
     )
-    convergence = (theirs - ours).norm() / theirs.norm().clamp_min(1e-5)
+    convergence: Tensor = (theirs - ours).norm() / theirs.norm().clamp_min(1e-5)
     difference: Tensor = (theirs.log() - ours.log()).abs().mean()
-    return convergence + difference
+    total: Tensor = convergence + difference
+    return total
 
 
 def pitch_of(waveform: Tensor, rate: int, hop: int) -> Tensor:
