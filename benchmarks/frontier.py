@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 from calibration_comparison import BINS, EXAMPLE, few_prompts, kept
-from two_paths import LETTERS, TOKENS, words_of
+from two_paths import BLOCK, LETTERS, TOKENS, words_of
 
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.calibration import quantize
@@ -48,7 +48,7 @@ def spelling_prompts(folder: Path, each: int, seeds: int) -> tuple[list[Path], P
     for index, own in enumerate((*lists, words[trained:])):
         file = folder / f"spelling-{index}.jsonl"
         lines = (
-            {"task": "spell", "answer": "text", "count": TOKENS,
+            {"task": "spell", "answer": "text", "count": TOKENS // BLOCK,
              "turns": [{"role": "user", "parts": [{"kind": "text", "value": word}]}]}
             for word in own
         )  # fmt: skip

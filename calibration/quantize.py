@@ -132,6 +132,11 @@ def _quantisable(path: Path) -> Bundle:
     if parent.manifest.quantisation is not None:
         raise InputError(f"{path}: is quantised already; quantise the bundle that was exported")
     for name, stored in parent.manifest.components.items():
+        if stored.format == "gguf":
+            raise InputError(
+                f"{path}: {name} is a GGUF file, whose precision is chosen at export; export again"
+                " with --target gguf --precision q8_0, q6_k, q4_k_m or q4_0"
+            )
         if not stored.stored_as.onnx:
             raise InputError(
                 f"{path}: {name} is of format {stored.format}; quantize reads ONNX graphs: export"

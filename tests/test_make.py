@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -89,3 +90,26 @@ def test_without_swift_its_tests_say_what_is_missing(checkout: Path, tmp_path: P
     assert ended.returncode == 2
     assert ended.stderr.startswith("error: no swift on PATH; install Swift 6")
     assert not (checkout / ".venv").exists()
+
+
+def needed(script: Path) -> list[str]:
+    """Arguments without which a script does not run."""
+    found = []
+    for call in ast.walk(ast.parse(script.read_text("utf-8"))):
+        if isinstance(call, ast.Call) and getattr(call.func, "attr", "") == "add_argument":
+            (name,) = (arg.value for arg in call.args[:1] if isinstance(arg, ast.Constant))
+            given = {word.arg: ast.unparse(word.value) for word in call.keywords}
+            positional = not str(name).startswith("-") and given.get("nargs") not in ("'?'", "'*'")
+            if positional or given.get("required") == "True":
+                found.append(str(name))
+    return found
+
+
+def test_every_script_that_make_bench_runs_needs_no_arguments() -> None:
+    """One that does is named, and run by a line of its own or by hand."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (line,) = (line for line in makefile.splitlines() if line.startswith("NAMED := "))
+    named = set(line.split()[2:])
+    scripts = {path.stem: path for path in (ROOT / "benchmarks").glob("*.py")}
+    assert named <= scripts.keys()
+    assert {name: needed(path) for name, path in scripts.items() if needed(path)}.keys() <= named

@@ -94,10 +94,10 @@ def _needs_heif(path: Path) -> bool:
     return path.suffix.lower() in HEIF_SUFFIXES and not _register_heif()
 
 
-def check_pixels(path: Path, width: int, height: int) -> None:
+def check_pixels(path: Path, width: int, height: int, most: int = MAX_PIXELS) -> None:
     """InputError where a picture or a frame would be too large to decode."""
-    if width * height > MAX_PIXELS:
-        raise InputError(f"{path}: {width}x{height} is more than {MAX_PIXELS} pixels, refused")
+    if width * height > most:
+        raise InputError(f"{path}: {width}x{height} is more than {most} pixels, refused")
 
 
 def fit(image: Image.Image, size: int, fitting: Fitting = "white", aspect: float = 1.0) -> Float32:

@@ -20,6 +20,7 @@ from PIL import Image
 
 from nextomni_edge.errors import InputError, UsageError, reason_of
 from nextomni_edge.files import atomic_write
+from nextomni_edge.media.gif import reach
 from nextomni_edge.media.image import MAX_PIXELS, check_pixels, fit, format_of, open_image, to_bytes
 from nextomni_edge.media.kinds import open_medium, wrong_kind
 from nextomni_edge.modalities.video import VIDEO
@@ -41,6 +42,7 @@ FILM_CODECS: Final[dict[str, tuple[str, dict[str, object]]]] = {
     "WEBM": ("libvpx-vp9", {"crf": "16", "b": "0"}),
 }
 MAX_FRAMES = 1_000_000
+FRAME_PIXELS: Final = 1 << 23  # of an animated picture, of which Pillow keeps eight copies
 FILM_WINDOW: Final = 10.0  # seconds of a film that are looked at together in a search
 MAX_WINDOWS: Final = 2000  # of one file: a longer one has longer windows
 # How many frames a GIF of ours had before those that repeat were merged.
@@ -85,6 +87,8 @@ def _read_animation(path: Path, file: BufferedReader, size: int, max_frames: int
     those that repeat: what our own GIF says, else as if each lasted as long as the shortest."""
     fitted: dict[int, Float32] = {}
     with open_image(path, file) as image:
+        if image.format == "GIF":
+            check_pixels(path, *reach(file), FRAME_PIXELS)
         durations = _durations(path, image)
         starts = [0, *itertools.accumulate(durations)]
         unit = UNITS.get(str(image.format), 1)
@@ -110,6 +114,7 @@ def _durations(path: Path, image: Image.Image) -> list[int]:
     found = []
     for index in range(total):
         image.seek(index)
+        check_pixels(path, *image.size, FRAME_PIXELS)
         image.load()  # a WebP tells the duration only then
         found.append(round(float(image.info.get("duration") or 0)))
     # as browsers do: shorter ones were never meant

@@ -199,6 +199,24 @@ def test_a_picture_and_a_sound_are_prompts_as_in_python(
         assert np.array_equal(levels(page), np.asarray(expected.image)), name
 
 
+def test_a_film_is_a_prompt_and_a_recording_too(
+    page: Page, model: ne.Model, tmp_path: Path
+) -> None:
+    model.generate("a", to="video", frames=2, steps=1).save(tmp_path / "a.webm")
+    choose(page, "text")
+    page.locator("#file").set_input_files(tmp_path / "a.webm")
+    expect(page.locator("#given li")).to_have_count(1, timeout=WAIT)
+    ask(page, "what?")
+    page.locator("#given button").click()
+    page.locator("#record").click()
+    expect(page.locator("#record")).to_have_text("Stop recording")
+    page.wait_for_timeout(300)
+    page.locator("#record").click()
+    expect(page.locator("#given li")).to_have_count(1, timeout=WAIT)
+    ask(page, "what?")
+    page.locator("#given button").click()
+
+
 def test_a_fault_is_one_sentence_and_the_page_goes_on(page: Page, tmp_path: Path) -> None:
     choose(page, "audio", count="99999")
     page.locator("#words").fill("a")

@@ -1,6 +1,7 @@
 /**
- * Makes the page work without a network after its first load: the newest files where there is a network, else those of the last
- * load. The model's weights are kept by src/bundle/bundle.js, which checks them.
+ * Makes the page work without a network after its first load: the newest files where there is a
+ * network, else those of the last load. The model's weights are kept by src/bundle/bundle.js, which
+ * checks them.
  */
 const CACHE = "nextomni-edge-page";
 const MODEL = ["model/manifest.json", "model/index.json"];
@@ -12,8 +13,13 @@ scope.oninstall = (event) => {
   event.waitUntil(
     (async () => {
       const cache = await caches.open(CACHE);
-      const { files } = await (await fetch(new URL("shell.json", base), { cache: "no-cache" })).json();
-      await cache.addAll([base.href, ...[...files, ...MODEL].map((name) => new URL(name, base).href)]);
+      const { files } = await (
+        await fetch(new URL("shell.json", base), { cache: "no-cache" })
+      ).json();
+      await cache.addAll([
+        base.href,
+        ...[...files, ...MODEL].map((name) => new URL(name, base).href),
+      ]);
       await scope.skipWaiting();
     })(),
   );
@@ -25,7 +31,8 @@ scope.onactivate = (event) => event.waitUntil(scope.clients.claim());
 /** @param {any} event */
 scope.onfetch = (event) => {
   const { request } = event;
-  const ours = request.method === "GET" && request.url.startsWith(base.href) && !request.url.endsWith(".bin");
+  const ours =
+    request.method === "GET" && request.url.startsWith(base.href) && !request.url.endsWith(".bin");
   if (ours) event.respondWith(answer(request));
 };
 

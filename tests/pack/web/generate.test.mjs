@@ -17,7 +17,9 @@ function integerModel(attention = "full") {
   const data = vectors("config.json");
   const config = new ModelConfig({ ...data, backbone: { ...data.backbone, attention } });
   const tokenizer = new TextTokenizer(vectors("tokenizer.json"), config.text);
-  return new EdgeModel(config, tokenizer, integerComponents(config), (modality) => Float32Array.from(flat(tables[modality])));
+  return new EdgeModel(config, tokenizer, integerComponents(config), (modality) =>
+    Float32Array.from(flat(tables[modality])),
+  );
 }
 
 async function collected(run) {
@@ -33,18 +35,41 @@ for (const run of runs) {
   test(`the run "${run.name}" has the tokens of Python at every step`, async () => {
     const model = integerModel(run.attention);
     const { config, tokenizer } = model;
-    const prompt = conversation(tokenizer, [{ role: "user", parts: [{ kind: "text", text: "draw a red rocket" }] }]);
-    assert.deepEqual(prompt.flatMap((segment) => [...segment.tokens]), run.prompt);
+    const prompt = conversation(tokenizer, [
+      { role: "user", parts: [{ kind: "text", text: "draw a red rocket" }] },
+    ]);
+    assert.deepEqual(
+      prompt.flatMap((segment) => [...segment.tokens]),
+      run.prompt,
+    );
     const { optionSteps, stepper, temperature, topK: top_k, topP: top_p, guidance, seed } = run;
-    const options = optionsOf(config, run.kind, { steps: optionSteps, stepper, temperature, top_k, top_p, guidance, seed });
+    const options = optionsOf(config, run.kind, {
+      steps: optionSteps,
+      stepper,
+      temperature,
+      top_k,
+      top_p,
+      guidance,
+      seed,
+    });
     const sequence = respond(prompt, run.kind, config, tokenizer, run.count ?? 1);
     const { records, finished } = await collected(steps(model, sequence, options));
-    assert.deepEqual(records.map(({ step }) => step), run.steps.map(({ step }) => step));
+    assert.deepEqual(
+      records.map(({ step }) => step),
+      run.steps.map(({ step }) => step),
+    );
     records.forEach(({ x_t, x_1 }, at) => {
       assert.deepEqual([...x_t], flat(run.steps[at].xt), `x_t at step ${at}`);
-      assert.deepEqual(x_1 && [...x_1], run.steps[at].x1 && flat(run.steps[at].x1), `x_1 at step ${at}`);
+      assert.deepEqual(
+        x_1 && [...x_1],
+        run.steps[at].x1 && flat(run.steps[at].x1),
+        `x_1 at step ${at}`,
+      );
     });
-    assert.deepEqual(finished.generated.flatMap((index) => [...finished.segments[index].tokens]), flat(run.tokens));
+    assert.deepEqual(
+      finished.generated.flatMap((index) => [...finished.segments[index].tokens]),
+      flat(run.tokens),
+    );
   });
 }
 
@@ -59,7 +84,10 @@ test("texts become Python's ids, and ids Python's texts", () => {
 test("options out of range are refused in the words of Python", () => {
   const config = new ModelConfig(vectors("config.json"));
   for (const { refused, ...texts } of vectors("options.json")) {
-    const numbers = Object.entries(texts).map(([name, text]) => [name, Number(text.replace("inf", "Infinity"))]);
+    const numbers = Object.entries(texts).map(([name, text]) => [
+      name,
+      Number(text.replace("inf", "Infinity")),
+    ]);
     const check = () => optionsOf(config, "image", Object.fromEntries(numbers));
     if (refused) assert.throws(check, { name: "NextOmniError", message: written(refused) });
     else assert.ok(check().steps > 0);
@@ -69,10 +97,14 @@ test("options out of range are refused in the words of Python", () => {
 test("an answer takes what the prompt leaves of a canvas", () => {
   const { config, tokenizer } = integerModel();
   config.text.canvas = 40;
-  const prompt = conversation(tokenizer, [{ role: "user", parts: [{ kind: "text", text: "what is this?" }] }]);
+  const prompt = conversation(tokenizer, [
+    { role: "user", parts: [{ kind: "text", text: "what is this?" }] },
+  ]);
   assert.equal(respond(prompt, "text", config, tokenizer, 1).length, 40);
   config.text.canvas = new Sequence(prompt).length;
-  assert.throws(() => respond(prompt, "text", config, tokenizer, 1), { message: /^prompt of \d+ positions: the model's canvas has \d+$/ });
+  assert.throws(() => respond(prompt, "text", config, tokenizer, 1), {
+    message: /^prompt of \d+ positions: the model's canvas has \d+$/,
+  });
 });
 
 test("a generator that is closed computes nothing more", async () => {
@@ -80,7 +112,13 @@ test("a generator that is closed computes nothing more", async () => {
   let calls = 0;
   const { run } = model;
   model.run = (...asked) => (calls++, run(...asked));
-  const sequence = respond([new Segment("text", [1, 2])], "image", model.config, model.tokenizer, 1);
+  const sequence = respond(
+    [new Segment("text", [1, 2])],
+    "image",
+    model.config,
+    model.tokenizer,
+    1,
+  );
   const all = steps(model, sequence, optionsOf(model.config, "image", { steps: 8 }));
   await all.next();
   await all.next();
@@ -94,8 +132,15 @@ test("what cannot be meant is told in a sentence", async () => {
   const model = integerModel();
   const options = optionsOf(model.config, "text", { steps: 2 });
   const ran = async (segments) => collected(steps(model, new Sequence(segments), options));
-  await assert.rejects(ran([new Segment("text", [1, 2])]), { message: /^a run generates one modality/ });
-  await assert.rejects(ran([new Segment("text", [1, 9999], 1, false)]), { message: /^segment 0: expected 1 numbers from 0 to/ });
+  await assert.rejects(ran([new Segment("text", [1, 2])]), {
+    message: /^a run generates one modality/,
+  });
+  await assert.rejects(ran([new Segment("text", [1, 9999], 1, false)]), {
+    message: /^segment 0: expected 1 numbers from 0 to/,
+  });
   model.run = async () => ({ embeddings: { data: Float32Array.of(NaN), dims: [1] } });
-  await assert.rejects(ran([new Segment("text", [1], 1, false)]), { name: "NonFiniteError", message: /embed_text: embeddings holds/ });
+  await assert.rejects(ran([new Segment("text", [1], 1, false)]), {
+    name: "NonFiniteError",
+    message: /embed_text: embeddings holds/,
+  });
 });

@@ -5,9 +5,17 @@ const MODULUS = 97;
 export function integerComponents(config) {
   const width = config.backbone.hidden_size;
   return async (component, inputs) => {
-    if (component.startsWith("embed_")) return { embeddings: embed(inputs.tokens ?? inputs.codes, width) };
+    if (component.startsWith("embed_"))
+      return { embeddings: embed(inputs.tokens ?? inputs.codes, width) };
     if (component === "backbone") return backbone(inputs, width);
-    return { logits: head(inputs.hidden, inputs.codes, config.symbols(component.replace("_head", "")), width) };
+    return {
+      logits: head(
+        inputs.hidden,
+        inputs.codes,
+        config.symbols(component.replace("_head", "")),
+        width,
+      ),
+    };
   };
 }
 
@@ -25,22 +33,31 @@ function embed({ data, dims }, width) {
   return { data: out, dims: [dims[0], dims[1], width] };
 }
 
-/** Every row sees the sum of all rows, and of what is kept; keys and values are the hidden states, split by layer and head. */
+/**
+ * Every row sees the sum of all rows, and of what is kept; keys and values are the hidden states,
+ * split by layer and head.
+ */
 function backbone({ embeddings, positions, past_keys: past }, width) {
   const [batch, rows] = embeddings.dims;
   const [layers, , heads, kept, size] = past.dims;
   const out = new Float32Array(batch * rows * width);
   const keys = new Float32Array(out.length);
-  const key = (layer, place, head, row, count) => (((layer * batch + place) * heads + head) * count + row) * size;
+  const key = (layer, place, head, row, count) =>
+    (((layer * batch + place) * heads + head) * count + row) * size;
   for (let place = 0; place < batch; place++) {
     for (let h = 0; h < width; h++) {
-      const [layer, head, d] = [Math.floor(h / (heads * size)), Math.floor(h / size) % heads, h % size];
+      const [layer, head, d] = [
+        Math.floor(h / (heads * size)),
+        Math.floor(h / size) % heads,
+        h % size,
+      ];
       let sum = 0;
       for (let row = 0; row < kept; row++) sum += past.data[key(layer, place, head, row, kept) + d];
       for (let row = 0; row < rows; row++) sum += embeddings.data[(place * rows + row) * width + h];
       for (let row = 0; row < rows; row++) {
         const at = (place * rows + row) * width + h;
-        out[at] = (3 * embeddings.data[at] + sum + 7 * positions.data[place * rows + row] + h) % MODULUS;
+        out[at] =
+          (3 * embeddings.data[at] + sum + 7 * positions.data[place * rows + row] + h) % MODULUS;
         keys[key(layer, place, head, row, rows) + d] = out[at];
       }
     }
@@ -57,7 +74,8 @@ function head(hidden, codes, [codebooks, entries], width) {
     for (let h = 0; h < width; h++) state += hidden.data[row * width + h] * (h + 1);
     for (let k = 0; k < codebooks; k++) {
       const earlier = k && codes ? codes.data[row * codebooks + k - 1] : 0;
-      for (let c = 0; c < entries; c++, at++) out[at] = ((state + 13 * c * c + 29 * k + 11 * earlier * c) % MODULUS) / 16;
+      for (let c = 0; c < entries; c++, at++)
+        out[at] = ((state + 13 * c * c + 29 * k + 11 * earlier * c) % MODULUS) / 16;
     }
   }
   return { data: out, dims: [hidden.dims[0], hidden.dims[1], codebooks, entries] };

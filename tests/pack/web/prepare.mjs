@@ -1,4 +1,7 @@
-/** Prepares what standard input lists as the page does, for test_web_media.py: one JSON object a line, one answer a line. */
+/**
+ * Prepares what standard input lists as the page does, for test_web_media.py: one JSON object a
+ * line, one answer a line.
+ */
 import { createInterface } from "node:readline";
 import { source } from "./vectors.mjs";
 
@@ -8,8 +11,12 @@ const { logMel } = await source("tokens/audio.js");
 const { TextTokenizer } = await source("tokens/text.js");
 
 const KINDS = {
-  picture: ({ levels, width, height, size, fitting }) => [...pixelsOf({ data: Uint8ClampedArray.from(levels), width, height }, { size, fitting })],
-  levels: ({ pixels, width, truncated }) => [...pictureOf(Float32Array.from(pixels), width, truncated).data],
+  picture: ({ levels, width, height, size, fitting }) => [
+    ...pixelsOf({ data: Uint8ClampedArray.from(levels), width, height }, { size, fitting }),
+  ],
+  levels: ({ pixels, width, truncated }) => [
+    ...pictureOf(Float32Array.from(pixels), width, truncated).data,
+  ],
   sound: ({ wav, rate, most }) => [...waveformOf(soundOfWav(Uint8Array.from(wav)), rate, most)],
   wav: ({ samples, rate }) => [...wavOf(Float32Array.from(samples), rate)],
   logMel: ({ samples, config }) => [...logMel(Float32Array.from(samples), config)],

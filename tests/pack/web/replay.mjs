@@ -1,6 +1,7 @@
 /**
- * The golden trace of packed folders through the npm package in Node.js: `node tests/pack/web/replay.mjs FOLDER...`, which `make test-web`
- * runs. A difference in any token ends it with exit code 1.
+ * The golden trace of packed folders through the npm package in Node.js: `node
+ * tests/pack/web/replay.mjs FOLDER...`, which `make test-web` runs. A difference in any token ends
+ * it with exit code 1.
  */
 import { readFile } from "node:fs/promises";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -16,8 +17,13 @@ for (const folder of process.argv.slice(2)) {
   const { components, draws, ties, failures } = await model.verify();
   const all = Object.values(draws).reduce((left, right) => left + right, 0);
   const worst = Object.entries(components).sort((left, right) => right[1] - left[1])[0];
-  console.log(`${folder}: ${Object.keys(draws).length} tasks, ${all} draws the same, ${ties.length} at a tie`);
-  console.log(`${folder}: ${Object.keys(components).length} components, largest error ${worst[1].toExponential(1)} of ${worst[0]}`);
+  console.log(
+    `${folder}: ${Object.keys(draws).length} tasks, ${all} draws the same, ${ties.length} at a tie`,
+  );
+  console.log(
+    `${folder}: ${Object.keys(components).length} components, largest error` +
+      ` ${worst[1].toExponential(1)} of ${worst[0]}`,
+  );
   for (const line of [...ties, ...failures]) console.log(line);
   if (failures.length) process.exitCode = 1;
 }

@@ -1,4 +1,7 @@
-/** Runs of the model of whole numbers, for test_web.py: one JSON object a line of standard input, its tokens a line of output. */
+/**
+ * Runs of the model of whole numbers, for test_web.py: one JSON object a line of standard input,
+ * its tokens a line of output.
+ */
 import { createInterface } from "node:readline";
 import { integerComponents } from "./integers.mjs";
 import { flat, source, vectors } from "./vectors.mjs";
@@ -15,9 +18,15 @@ for await (const line of createInterface({ input: process.stdin })) {
   const { config: data, kind, count, text, settings } = JSON.parse(line);
   const config = new ModelConfig(data);
   const tokenizer = new TextTokenizer(vectors("tokenizer.json"), config.text);
-  const model = new EdgeModel(config, tokenizer, integerComponents(config), (modality) => Float32Array.from(flat(tables[modality])));
+  const model = new EdgeModel(config, tokenizer, integerComponents(config), (modality) =>
+    Float32Array.from(flat(tables[modality])),
+  );
   const prompt = conversation(tokenizer, [{ role: "user", parts: [{ kind: "text", text }] }], kind);
-  const run = steps(model, respond(prompt, kind, config, tokenizer, count), optionsOf(config, kind, settings));
+  const run = steps(
+    model,
+    respond(prompt, kind, config, tokenizer, count),
+    optionsOf(config, kind, settings),
+  );
   const records = [];
   let found = await run.next();
   for (; !found.done; found = await run.next()) records.push([...found.value.x_t]);

@@ -1,4 +1,7 @@
-/** The numbers that Python computed for the Swift package (tests/pack/vectors.py): the browser's loop must give the same. */
+/**
+ * The numbers that Python computed for the Swift package (tests/pack/vectors.py): the browser's
+ * loop must give the same.
+ */
 import { readFileSync } from "node:fs";
 
 export const PACKAGE = new URL("../../../nextomni_edge/pack/", import.meta.url);
@@ -14,6 +17,15 @@ export const close = (found, expected) =>
   found === expected || Math.abs(found - expected) <= 1e-9 * Math.max(1, Math.abs(expected));
 /** An object with the config's names for those of the vectors, which are Swift's. */
 export const snake = (object) =>
-  Object.fromEntries(Object.entries(object).map(([name, value]) => [name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`), value]));
+  Object.fromEntries(
+    Object.entries(object).map(([name, value]) => [
+      name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+      value,
+    ]),
+  );
 /** A sentence of Python's with numbers as JavaScript writes them. */
-export const written = (sentence) => sentence.replace(/\bnan\b/g, "NaN").replace(/\binf\b/g, "Infinity").replace(/(\d)\.0\b/g, "$1");
+export const written = (sentence) =>
+  sentence
+    .replace(/\bnan\b/g, "NaN")
+    .replace(/\binf\b/g, "Infinity")
+    .replace(/(\d)\.0\b/g, "$1");

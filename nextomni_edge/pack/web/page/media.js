@@ -19,18 +19,28 @@ export async function givenOf(file) {
     if (kind === "video") return { video: await framesOf(file) };
   } catch (error) {
     if (error instanceof NextOmniError) throw error;
-    throw new NextOmniError(`${file.name}: this browser cannot read it (${/** @type {Error} */ (error).message})`);
+    throw new NextOmniError(
+      `${file.name}: this browser cannot read it (${/** @type {Error} */ (error).message})`,
+    );
   }
   throw new NextOmniError(`${file.name}: expected a picture, a sound or a video`);
 }
 
 /** @param {Blob} blob */
 async function pictureOfBlob(blob) {
-  const bitmap = await createImageBitmap(blob, { premultiplyAlpha: "none", colorSpaceConversion: "none" });
+  const bitmap = await createImageBitmap(blob, {
+    premultiplyAlpha: "none",
+    colorSpaceConversion: "none",
+  });
   return drawn(bitmap, bitmap.width, bitmap.height);
 }
 
-/** @param {CanvasImageSource} source @param {number} width @param {number} height @returns {Picture} */
+/**
+ * @param {CanvasImageSource} source
+ * @param {number} width
+ * @param {number} height
+ * @returns {Picture}
+ */
 function drawn(source, width, height) {
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
   if (!context) throw new NextOmniError("this browser has no canvas");
@@ -44,7 +54,9 @@ async function soundOf(blob) {
   const wav = soundOfWav(new Uint8Array(bytes));
   if (wav) return wav;
   const decoded = await new OfflineAudioContext(1, 1, RATE).decodeAudioData(bytes);
-  const channels = Array.from({ length: decoded.numberOfChannels }, (_, at) => decoded.getChannelData(at));
+  const channels = Array.from({ length: decoded.numberOfChannels }, (_, at) =>
+    decoded.getChannelData(at),
+  );
   return { channels, rate: decoded.sampleRate };
 }
 
@@ -69,12 +81,18 @@ async function framesOf(blob) {
 function event(video, name) {
   return new Promise((done, failed) => {
     video.addEventListener(name, done, { once: true });
-    video.addEventListener("error", () => failed(new Error("no video that it decodes")), { once: true });
+    video.addEventListener("error", () => failed(new Error("no video that it decodes")), {
+      once: true,
+    });
     setTimeout(() => failed(new Error("it takes too long")), SEEK_MS);
   });
 }
 
-/** Show an answer in place of what an element holds. @param {HTMLElement} element @param {Answer} answer */
+/**
+ * Show an answer in place of what an element holds.
+ * @param {HTMLElement} element
+ * @param {Answer} answer
+ */
 export function show(element, answer) {
   if (answer.kind === "text") {
     const words = document.createElement("p");
@@ -84,7 +102,9 @@ export function show(element, answer) {
   } else if (answer.kind === "audio") {
     const player = document.createElement("audio");
     player.controls = true;
-    player.src = URL.createObjectURL(new Blob([wavOf(answer.samples, answer.rate)], { type: "audio/wav" }));
+    player.src = URL.createObjectURL(
+      new Blob([wavOf(answer.samples, answer.rate)], { type: "audio/wav" }),
+    );
     element.replaceChildren(player, saved(player.src, "answer.wav"));
   } else showPictures(element, answer.kind === "image" ? [answer.picture] : answer.frames);
 }
@@ -94,15 +114,24 @@ function showPictures(element, pictures) {
   const canvas = element.querySelector("canvas") ?? document.createElement("canvas");
   canvas.className = "picture";
   canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", pictures.length > 1 ? `video of ${pictures.length} frames` : "picture");
+  canvas.setAttribute(
+    "aria-label",
+    pictures.length > 1 ? `video of ${pictures.length} frames` : "picture",
+  );
   const [{ width, height }] = pictures;
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-  const images = pictures.map(({ data }) => new ImageData(new Uint8ClampedArray(data), width, height));
+  const images = pictures.map(
+    ({ data }) => new ImageData(new Uint8ClampedArray(data), width, height),
+  );
   paint(canvas, images);
   if (!canvas.isConnected) element.replaceChildren(canvas);
 }
 
-/** Draw a picture, or frames for as long as they are the canvas's newest. @param {HTMLCanvasElement} canvas @param {ImageData[]} images */
+/**
+ * Draw a picture, or frames for as long as they are the canvas's newest.
+ * @param {HTMLCanvasElement} canvas
+ * @param {ImageData[]} images
+ */
 function paint(canvas, images) {
   const newest = String(Number(canvas.dataset.painted ?? 0) + 1);
   canvas.dataset.painted = newest;
@@ -146,7 +175,9 @@ export async function recording() {
       new Promise((done) => {
         recorder.onstop = () => {
           stream.getTracks().forEach((track) => track.stop());
-          done(new File(parts, "recording", { type: recorder.mimeType.replace(/^video/, "audio") }));
+          done(
+            new File(parts, "recording", { type: recorder.mimeType.replace(/^video/, "audio") }),
+          );
         };
         recorder.stop();
       }),

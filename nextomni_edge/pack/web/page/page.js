@@ -1,4 +1,6 @@
-/** The playground: a prompt, media, and the answer as it forms. The model itself is in worker.js. */
+/**
+ * The playground: a prompt, media, and the answer as it forms. The model itself is in worker.js.
+ */
 import { givenOf, offer, recording, show } from "./media.js";
 
 /** @typedef {import("./worker.js").Reply} Reply */
@@ -11,9 +13,17 @@ function element(id, type) {
   return found;
 }
 
-const [words, form, file] = [element("words", HTMLTextAreaElement), element("ask", HTMLFormElement), element("file", HTMLInputElement)];
-const [send, stop, check, record] = ["send", "stop", "check", "record"].map((id) => element(id, HTMLButtonElement));
-const [state, given, kinds, drop, answers] = ["state", "given", "kinds", "drop", "answers"].map((id) => element(id, HTMLElement));
+const [words, form, file] = [
+  element("words", HTMLTextAreaElement),
+  element("ask", HTMLFormElement),
+  element("file", HTMLInputElement),
+];
+const [send, stop, check, record] = ["send", "stop", "check", "record"].map((id) =>
+  element(id, HTMLButtonElement),
+);
+const [state, given, kinds, drop, answers] = ["state", "given", "kinds", "drop", "answers"].map(
+  (id) => element(id, HTMLElement),
+);
 const watch = element("watch", HTMLInputElement);
 const bar = element("progress", HTMLProgressElement);
 const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
@@ -35,6 +45,11 @@ function say(line, error = false) {
   state.classList.toggle("error", error);
 }
 
+/** @param {number} bytes */
+function megabytes(bytes) {
+  return (bytes / 1e6).toFixed(0);
+}
+
 /** @param {boolean} busy */
 function work(busy) {
   send.disabled = check.disabled = busy || !loaded;
@@ -53,7 +68,7 @@ function end(line, error = false) {
 worker.onmessage = ({ data: reply }) => {
   if (reply.is === "download") {
     bar.value = reply.received / reply.total;
-    say(`downloading ${(reply.received / 1e6).toFixed(0)} of ${(reply.total / 1e6).toFixed(0)} MB`);
+    say(`downloading ${megabytes(reply.received)} of ${megabytes(reply.total)} MB`);
   } else if (reply.is === "loaded") {
     offerKinds(reply.kinds);
     loaded = true;
@@ -69,7 +84,8 @@ worker.onmessage = ({ data: reply }) => {
     end(reply.sentence, true);
   }
 };
-worker.onerror = (event) => end(`the page failed: ${event.message || "a script could not be loaded"}`, true);
+worker.onerror = (event) =>
+  end(`the page failed: ${event.message || "a script could not be loaded"}`, true);
 
 /** @param {Reply & {is: "step"}} reply */
 function stepped({ step, steps, t, answer }) {
@@ -84,9 +100,11 @@ function stepped({ step, steps, t, answer }) {
 /** @param {import("../src/verify/golden.js").Report} report */
 function reported({ components, draws, ties, failures }) {
   const all = Object.values(draws).reduce((left, right) => left + right, 0);
-  if (failures.length) return end(`this browser does not compute what the export did: ${failures[0]}`, true);
+  if (failures.length)
+    return end(`this browser does not compute what the export did: ${failures[0]}`, true);
+  const [count, tasks] = [components, draws].map((each) => Object.keys(each).length);
   const tied = ties.length ? `, ${ties.length} at a tie` : "";
-  end(`checked: ${Object.keys(components).length} components, ${all} draws of ${Object.keys(draws).length} tasks are the same${tied}`);
+  end(`checked: ${count} components, ${all} draws of ${tasks} tasks are the same${tied}`);
 }
 
 /** @param {string[]} names */
@@ -94,7 +112,12 @@ function offerKinds(names) {
   kinds.replaceChildren(
     ...names.map((name) => {
       const [label, input] = [document.createElement("label"), document.createElement("input")];
-      Object.assign(input, { type: "radio", name: "kind", value: name, checked: name === (names.includes("image") ? "image" : "text") });
+      Object.assign(input, {
+        type: "radio",
+        name: "kind",
+        value: name,
+        checked: name === (names.includes("image") ? "image" : "text"),
+      });
       label.append(input, ` ${NAMES[name] ?? name}`);
       return label;
     }),
@@ -103,9 +126,20 @@ function offerKinds(names) {
 
 function ask() {
   const to = /** @type {import("../src/config.js").Kind} */ (new FormData(form).get("kind"));
-  const numbers = SETTINGS.map((id) => [id, element(id, HTMLInputElement).value]).filter(([, value]) => value !== "");
-  const settings = { to, seed: element("seed", HTMLInputElement).value || "0", ...Object.fromEntries(numbers.map(([id, value]) => [id, Number(value)])) };
-  const said = [{ role: "user", given: [...media.map((each) => each.given), words.value].filter((each) => each !== "") }];
+  const numbers = SETTINGS.map((id) => [id, element(id, HTMLInputElement).value]).filter(
+    ([, value]) => value !== "",
+  );
+  const settings = {
+    to,
+    seed: element("seed", HTMLInputElement).value || "0",
+    ...Object.fromEntries(numbers.map(([id, value]) => [id, Number(value)])),
+  };
+  const said = [
+    {
+      role: "user",
+      given: [...media.map((each) => each.given), words.value].filter((each) => each !== ""),
+    },
+  ];
   if (!said[0].given.length) return say("write a prompt or give a file", true);
   forming = document.createElement("article");
   forming.className = `forming ${to}`;
@@ -144,7 +178,11 @@ function listMedia() {
   given.replaceChildren(
     ...media.map((each) => {
       const [item, remove] = [document.createElement("li"), document.createElement("button")];
-      Object.assign(remove, { type: "button", textContent: "Remove", ariaLabel: `Remove ${each.name}` });
+      Object.assign(remove, {
+        type: "button",
+        textContent: "Remove",
+        ariaLabel: `Remove ${each.name}`,
+      });
       remove.onclick = () => {
         media = media.filter((other) => other !== each);
         listMedia();
@@ -194,4 +232,6 @@ record.onclick = async () => {
 };
 
 worker.postMessage({ id: 0, do: "load" });
-navigator.serviceWorker?.register("service_worker.js").catch((error) => console.warn(`no use without a network: ${error}`));
+navigator.serviceWorker
+  ?.register("service_worker.js")
+  .catch((error) => console.warn(`no use without a network: ${error}`));

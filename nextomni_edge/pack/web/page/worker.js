@@ -1,12 +1,15 @@
 /**
  * The model in a worker of its own, so that the page never freezes.
  *
- * @typedef {{id: number, do: "load"} | {id: number, do: "verify"} | {id: number, do: "stop"}
- *   | {id: number, do: "generate", said: import("../src/api.js").Said[], settings: import("../src/api.js").Settings, watch: boolean}} Request
- * @typedef {{id: number, is: "download", received: number, total: number} | {id: number, is: "loaded", kinds: string[], name: string}
- *   | {id: number, is: "step", step: number, steps: number, t: number, answer: import("../src/api.js").Answer | null}
- *   | {id: number, is: "checking", name: string} | {id: number, is: "report", report: import("../src/verify/golden.js").Report}
- *   | {id: number, is: "stopped"} | {id: number, is: "error", sentence: string}} Reply
+ * @typedef {{id: number, do: "load"} | {id: number, do: "verify"} | {id: number, do: "stop"} | {id:
+ *   number, do: "generate", said: import("../src/api.js").Said[], settings:
+ *   import("../src/api.js").Settings, watch: boolean}} Request
+ * @typedef {{id: number, is: "download", received: number, total: number} | {id: number, is:
+ *   "loaded", kinds: string[], name: string} | {id: number, is: "step", step: number, steps:
+ *   number, t: number, answer: import("../src/api.js").Answer | null} | {id: number, is:
+ *   "checking", name: string} | {id: number, is: "report", report:
+ *   import("../src/verify/golden.js").Report} | {id: number, is: "stopped"} | {id: number, is:
+ *   "error", sentence: string}} Reply
  */
 import { Model, NextOmniError } from "../src/index.js";
 
@@ -30,7 +33,8 @@ scope.onmessage = async ({ data: request }) => {
   }
   try {
     const model = await (loading ??= load(request.id));
-    if (request.do === "load") reply({ id: request.id, is: "loaded", kinds: model.kinds, name: document(model) });
+    if (request.do === "load")
+      reply({ id: request.id, is: "loaded", kinds: model.kinds, name: document(model) });
     else if (request.do === "verify") await verify(model, request.id);
     else await generate(model, request);
   } catch (error) {
@@ -41,7 +45,9 @@ scope.onmessage = async ({ data: request }) => {
 
 /** @param {number} id */
 async function load(id) {
-  const [module, wasm] = ["ort.js", "ort.wasm"].map((name) => new URL(`../ort/${name}`, import.meta.url).href);
+  const [module, wasm] = ["ort.js", "ort.wasm"].map(
+    (name) => new URL(`../ort/${name}`, import.meta.url).href,
+  );
   const ort = await import(module);
   ort.env.wasm.numThreads = 1; // more need headers that a plain server does not send
   ort.env.wasm.wasmPaths = { wasm };

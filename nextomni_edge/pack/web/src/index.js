@@ -1,4 +1,7 @@
-/** Any-to-any discrete-flow models in a browser: load a folder that `nextomni-edge pack --for web` wrote, and generate. */
+/**
+ * Any-to-any discrete-flow models in a browser: load a folder that `nextomni-edge pack --for web`
+ * wrote, and generate.
+ */
 export { Bundle } from "./bundle/bundle.js";
 export { NextOmniError } from "./errors.js";
 export { Model } from "./api.js";

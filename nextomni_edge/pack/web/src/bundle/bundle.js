@@ -1,13 +1,14 @@
 /**
- * A packed bundle: manifest.json as the bundle has it, and its files in few shards. Every file's SHA-256 is checked against the
- * manifest before it is used. (bundle/reader.py, pack/web.py)
+ * A packed bundle: manifest.json as the bundle has it, and its files in few shards. Every file's
+ * SHA-256 is checked against the manifest before it is used. (bundle/reader.py, pack/web.py)
  *
  * @typedef {{size: number, sha256: string}} FileRecord
  * @typedef {{file: string, size: number}} Shard
- * @typedef {{version: number, shards: Shard[], files: Record<string, [number, number]>, weights: Record<string, string[]>}} Index
- *   file → [shard, offset]; component → its files of weights
+ * @typedef {{version: number, shards: Shard[], files: Record<string, [number, number]>, weights:
+ *   Record<string, string[]>}} Index file → [shard, offset]; component → its files of weights
  * @typedef {(name: string, received: number, total: number) => void} Progress
- * @typedef {{fetch?: typeof globalThis.fetch, caches?: CacheStorage | null, progress?: Progress}} Access
+ * @typedef {{fetch?: typeof globalThis.fetch, caches?: CacheStorage | null, progress?: Progress}}
+ *   Access
  */
 import { ModelConfig } from "../config.js";
 import { NextOmniError } from "../errors.js";
@@ -30,18 +31,25 @@ export class Bundle {
   }
 
   /**
-   * Read a folder `model/` that `pack --for web` wrote. Shards are read when they are first needed, and kept in Cache Storage.
-   * @param {string | URL} url of the folder @param {Access} access
+   * Read a folder `model/` that `pack --for web` wrote. Shards are read when they are first needed,
+   * and kept in Cache Storage.
+   * @param {string | URL} url of the folder
+   * @param {Access} access
    */
   static async open(url, access = {}) {
     if (!globalThis.crypto?.subtle) {
-      throw new NextOmniError("this page cannot check what it downloads: open it by https, or on localhost");
+      throw new NextOmniError(
+        "this page cannot check what it downloads: open it by https, or on localhost",
+      );
     }
     const folder = new URL(`${url}`.replace(/\/*$/, "/"), globalThis.location?.href);
-    const json = async (/** @type {string} */ name) => (await response(new URL(name, folder), access)).json();
+    const json = async (/** @type {string} */ name) =>
+      (await response(new URL(name, folder), access)).json();
     const [manifest, index] = await Promise.all([json("manifest.json"), json("index.json")]);
     if (index.version !== VERSION) {
-      throw new NextOmniError(`${folder}: packed in form ${index.version}, expected ${VERSION}; pack it again`);
+      throw new NextOmniError(
+        `${folder}: packed in form ${index.version}, expected ${VERSION}; pack it again`,
+      );
     }
     return new Bundle(folder, manifest, index, access);
   }
@@ -78,7 +86,10 @@ export class Bundle {
     }
     const bytes = await this.#downloaded(number, url);
     const damaged = await this.#damaged(number, bytes);
-    if (damaged) throw new NextOmniError(`${file}: ${damaged} is not what the manifest says (SHA-256); copy the folder again`);
+    if (damaged)
+      throw new NextOmniError(
+        `${file}: ${damaged} is not what the manifest says (SHA-256); copy the folder again`,
+      );
     await this.#keep(cache, url, bytes);
     return bytes;
   }
@@ -88,14 +99,20 @@ export class Bundle {
     return caches?.open(CACHE);
   }
 
-  /** Without room the model runs, and is downloaded again next time. @param {Cache | undefined} cache @param {URL} url @param {Uint8Array<ArrayBuffer>} bytes */
+  /**
+   * Without room the model runs, and is downloaded again next time.
+   * @param {Cache | undefined} cache
+   * @param {URL} url
+   * @param {Uint8Array<ArrayBuffer>} bytes
+   */
   async #keep(cache, url, bytes) {
     try {
       await cache?.put(url, new Response(bytes));
       for (const request of (await cache?.keys()) ?? []) {
         // shards of this folder that the index does not name any more
-        const stale = request.url.startsWith(this.url.href)
-          && !this.index.shards.some(({ file }) => request.url === new URL(file, this.url).href);
+        const stale =
+          request.url.startsWith(this.url.href) &&
+          !this.index.shards.some(({ file }) => request.url === new URL(file, this.url).href);
         if (stale) await cache?.delete(request);
       }
     } catch (error) {
@@ -109,25 +126,35 @@ export class Bundle {
     const { body } = await response(url, this.access);
     const bytes = new Uint8Array(size);
     let place = 0;
-    for (const reader = body?.getReader(); reader; ) {
+    for (const reader = body?.getReader(); reader;) {
       const { done, value } = await reader.read();
       if (done) break;
-      if (place + value.length > size) throw new NextOmniError(`${file}: more than the ${size} bytes that the index promises; copy the folder again`);
+      if (place + value.length > size)
+        throw new NextOmniError(
+          `${file}: more than the ${size} bytes that the index promises; copy the folder again`,
+        );
       bytes.set(value, place);
       place += value.length;
       this.access.progress?.(file, place, size);
     }
-    if (place < size) throw new NextOmniError(`${file}: ${place} of ${size} bytes arrived; load the page again`);
+    if (place < size)
+      throw new NextOmniError(`${file}: ${place} of ${size} bytes arrived; load the page again`);
     return bytes;
   }
 
-  /** The first file of a shard whose digest is not the manifest's. @param {number} number @param {Uint8Array<ArrayBuffer>} bytes */
+  /**
+   * The first file of a shard whose digest is not the manifest's.
+   * @param {number} number
+   * @param {Uint8Array<ArrayBuffer>} bytes
+   */
   async #damaged(number, bytes) {
     for (const [name, [shard, offset]] of Object.entries(this.index.files)) {
       if (shard !== number) continue;
       const { size, sha256 } = this.manifest.files[name];
       const digest = await crypto.subtle.digest("SHA-256", bytes.subarray(offset, offset + size));
-      const found = Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
+      const found = Array.from(new Uint8Array(digest), (byte) =>
+        byte.toString(16).padStart(2, "0"),
+      ).join("");
       if (found !== sha256) return name;
     }
     return null;

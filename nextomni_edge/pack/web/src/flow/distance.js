@@ -1,4 +1,7 @@
-/** The metric table of one vocabulary and the distances between its symbols. (flow/distance.py, row_cache.py) */
+/**
+ * The metric table of one vocabulary and the distances between its symbols. (flow/distance.py,
+ * row_cache.py)
+ */
 
 const SAME_ROW = 1e-14; // |e_x − e_y|² below this is the rounding of float32 rows
 const KEPT_BYTES = 1 << 26; // of distance rows, by the id of x_1
@@ -7,7 +10,10 @@ export class MetricTable {
   /** @type {Map<number, Float32Array>} the distances to ids asked for last, the oldest first */
   #kept = new Map();
 
-  /** @param {Float32Array} rows (V, D), L2-normalised here; a zero row stays zero @param {number} vocabulary */
+  /**
+   * @param {Float32Array} rows (V, D), L2-normalised here; a zero row stays zero
+   * @param {number} vocabulary
+   */
   constructor(rows, vocabulary) {
     this.vocabulary = vocabulary;
     this.width = rows.length / vocabulary;

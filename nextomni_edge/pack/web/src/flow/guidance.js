@@ -1,9 +1,13 @@
-/** Classifier-free guidance: one set of logits from a conditional and unconditional branches. (flow/guidance.py) */
+/**
+ * Classifier-free guidance: one set of logits from a conditional and unconditional branches.
+ * (flow/guidance.py)
+ */
 
 /**
- * (1+s)·conditional − s·unconditional, and s_j·(conditional − unconditional_j) of each further branch, rounded to float32
- * at each operation as numpy does.
- * @param {Float32Array[]} branches the conditional one first @param {number[]} scales one for each other branch
+ * (1+s)·conditional − s·unconditional, and s_j·(conditional − unconditional_j) of each further
+ * branch, rounded to float32 at each operation as numpy does.
+ * @param {Float32Array[]} branches the conditional one first
+ * @param {number[]} scales one for each other branch
  */
 export function guided(branches, scales) {
   const [conditional, unconditional] = branches;

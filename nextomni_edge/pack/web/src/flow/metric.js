@@ -1,4 +1,7 @@
-/** The metric-induced path p_t(x | x_1) = softmax_x(−beta_t·d(x, x_1)), and a step along it. (flow/metric.py, jump.py, velocity.py) */
+/**
+ * The metric-induced path p_t(x | x_1) = softmax_x(−beta_t·d(x, x_1)), and a step along it.
+ * (flow/metric.py, jump.py, velocity.py)
+ */
 import { inverseCdf, sum, uniformId } from "./arrays.js";
 import { MetricTable } from "./distance.js";
 import { MetricSchedule, RISES } from "./schedule.js";
@@ -7,7 +10,12 @@ const LARGEST_BETA = 1e30; // stands for beta_1 = inf, whose product with d = 0 
 const BOUND_ROUNDING = 1e-5; // a distance may exceed what `MetricTable.between` says by this
 
 export class MetricPath {
-  /** @param {Float32Array} table (V, D) @param {number} vocabulary @param {MetricSchedule} schedule @param {string} rule */
+  /**
+   * @param {Float32Array} table (V, D)
+   * @param {number} vocabulary
+   * @param {MetricSchedule} schedule
+   * @param {string} rule
+   */
   constructor(table, vocabulary, schedule, rule = "euler") {
     this.metric = new MetricTable(table, vocabulary);
     this.vocabulary = vocabulary;
@@ -20,20 +28,35 @@ export class MetricPath {
     return uniformId(uniform, this.vocabulary);
   }
 
-  /** Whether beta does not rise in this step, as in Euler's at t = 0. @param {number} t @param {number} h */
+  /**
+   * Whether beta does not rise in this step, as in Euler's at t = 0.
+   * @param {number} t
+   * @param {number} h
+   */
   idle(t, h) {
     return RISES[this.rule](this.schedule, t, h).rise === 0;
   }
 
-  /** Whether x_t stays: a draw may move any row again. @param {number} x_t @param {number} x_1 @param {boolean} greedy */
+  /**
+   * Whether x_t stays: a draw may move any row again.
+   * @param {number} x_t
+   * @param {number} x_1
+   * @param {boolean} greedy
+   */
   settled(x_t, x_1, greedy) {
     return greedy && x_t === x_1;
   }
 
   /**
-   * x_{t+h}: with probability 1 − exp(−rise·Σ weight) a draw from the weights, else x_t; in the last step x_1.
-   * @param {number} x_t @param {number} x_1 @param {number} t @param {number} h
-   * @param {number} jump @param {number} target uniforms @param {boolean} last
+   * x_{t+h}: with probability 1 − exp(−rise·Σ weight) a draw from the weights, else x_t; in the
+   * last step x_1.
+   * @param {number} x_t
+   * @param {number} x_1
+   * @param {number} t
+   * @param {number} h
+   * @param {number} jump
+   * @param {number} target uniforms
+   * @param {boolean} last
    */
   step(x_t, x_1, t, h, jump, target, last) {
     if (last) return x_1;

@@ -1,4 +1,7 @@
-/** The mixture path p_t(x | x_1) = (1 − κ_t)·p_0(x) + κ_t·δ_{x_1}(x), from the mask or a uniform draw. (flow/mixture.py) */
+/**
+ * The mixture path p_t(x | x_1) = (1 − κ_t)·p_0(x) + κ_t·δ_{x_1}(x), from the mask or a uniform
+ * draw. (flow/mixture.py)
+ */
 import { uniformId } from "./arrays.js";
 
 /** κ_t, which rises from 0 at t = 0 to 1 at t = 1: "linear", "cosine" or "shifted". */
@@ -18,7 +21,11 @@ export class MixtureSchedule {
 }
 
 export class MixturePath {
-  /** @param {number} vocabulary @param {MixtureSchedule} schedule @param {number | null} mask null: p_0 is uniform */
+  /**
+   * @param {number} vocabulary
+   * @param {MixtureSchedule} schedule
+   * @param {number | null} mask null: p_0 is uniform
+   */
   constructor(vocabulary, schedule, mask) {
     this.vocabulary = vocabulary;
     this.schedule = schedule;
@@ -30,9 +37,16 @@ export class MixturePath {
     return this.mask ?? uniformId(uniform, this.vocabulary);
   }
 
-  /** With which a row that has not yet reached x_1 does so in [t, t+h]. @param {number} t @param {number} h */
+  /**
+   * With which a row that has not yet reached x_1 does so in [t, t+h].
+   * @param {number} t
+   * @param {number} h
+   */
   probability(t, h) {
-    const [now, then] = [this.schedule.kappa(Math.min(t, 1)), this.schedule.kappa(Math.min(t + h, 1))];
+    const [now, then] = [
+      this.schedule.kappa(Math.min(t, 1)),
+      this.schedule.kappa(Math.min(t + h, 1)),
+    ];
     return then >= 1 ? 1 : (then - now) / (1 - now);
   }
 
@@ -41,7 +55,12 @@ export class MixturePath {
     return this.probability(t, h) === 0;
   }
 
-  /** Whether no later step moves the row. @param {number} x_t @param {number} x_1 @param {boolean} greedy */
+  /**
+   * Whether no later step moves the row.
+   * @param {number} x_t
+   * @param {number} x_1
+   * @param {boolean} greedy
+   */
   settled(x_t, x_1, greedy) {
     return this.mask !== null ? x_t !== this.mask : greedy && x_t === x_1;
   }

@@ -1,4 +1,7 @@
-/** When a path moves: the schedule beta_t of the metric path, and what one step reads of it. (flow/schedule.py) */
+/**
+ * When a path moves: the schedule beta_t of the metric path, and what one step reads of it.
+ * (flow/schedule.py)
+ */
 
 /** beta_t = c·(t/(1−t))^a: 0 at t = 0, infinite at t = 1. */
 export class MetricSchedule {
@@ -22,8 +25,10 @@ export class MetricSchedule {
 }
 
 /**
- * By the name of a step rule: at which beta a step from t to t+h sees p, and by how much beta rises in it.
- * @type {Record<string, (schedule: MetricSchedule, t: number, h: number) => {beta: number, rise: number}>}
+ * By the name of a step rule: at which beta a step from t to t+h sees p, and by how much beta rises
+ * in it.
+ * @type {Record<string, (schedule: MetricSchedule, t: number, h: number) => {beta: number, rise:
+ *   number}>}
  */
 export const RISES = {
   euler: (schedule, t, h) => ({ beta: schedule.beta(t), rise: h * schedule.derivative(t) }),

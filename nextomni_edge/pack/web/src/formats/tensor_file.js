@@ -6,14 +6,22 @@ import { NextOmniError } from "../errors.js";
 /** @typedef {{dtype: string, shape: number[], data: Values}} Stored */
 
 /** @type {Record<string, new (buffer: ArrayBuffer) => Values>} */
-const TYPES = { F32: Float32Array, F64: Float64Array, I32: Int32Array, I64: BigInt64Array, U8: Uint8Array, BOOL: Uint8Array };
+const TYPES = {
+  F32: Float32Array,
+  F64: Float64Array,
+  I32: Int32Array,
+  I64: BigInt64Array,
+  U8: Uint8Array,
+  BOOL: Uint8Array,
+};
 
 export class TensorFile {
   /** @param {Uint8Array} bytes */
   constructor(bytes) {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const size = bytes.length < 8 ? NaN : Number(view.getBigUint64(0, true));
-    if (!(size <= bytes.length - 8)) throw new NextOmniError("not a safetensors file: its header is cut off");
+    if (!(size <= bytes.length - 8))
+      throw new NextOmniError("not a safetensors file: its header is cut off");
     /** @type {Record<string, Entry>} */
     this.entries = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + size)));
     this.data = bytes.subarray(8 + size);
@@ -30,20 +38,30 @@ export class TensorFile {
     const [start, stop] = entry.data_offsets;
     const type = TYPES[entry.dtype];
     if (!type || !(start <= stop && stop <= this.data.length)) {
-      throw new NextOmniError(`tensor ${name}: ${entry.dtype} from ${start} to ${stop}, which the file does not hold`);
+      throw new NextOmniError(
+        `tensor ${name}: ${entry.dtype} from ${start} to ${stop}, which the file does not hold`,
+      );
     }
-    return { dtype: entry.dtype, shape: entry.shape, data: new type(this.data.slice(start, stop).buffer) };
+    return {
+      dtype: entry.dtype,
+      shape: entry.shape,
+      data: new type(this.data.slice(start, stop).buffer),
+    };
   }
 
   /** A tensor of float32. @param {string} name */
   floats(name) {
     const { data } = this.tensor(name);
-    if (!(data instanceof Float32Array)) throw new NextOmniError(`tensor ${name}: expected float32`);
+    if (!(data instanceof Float32Array))
+      throw new NextOmniError(`tensor ${name}: expected float32`);
     return data;
   }
 
   /** A tensor of whole numbers, as int32. @param {string} name */
   ids(name) {
-    return Int32Array.from(/** @type {ArrayLike<bigint | number>} */ (this.tensor(name).data), Number);
+    return Int32Array.from(
+      /** @type {ArrayLike<bigint | number>} */ (this.tensor(name).data),
+      Number,
+    );
   }
 }

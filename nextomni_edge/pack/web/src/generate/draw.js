@@ -1,4 +1,7 @@
-/** From hidden states to x_1: the head of the generated modality on the rows that need it, and the draw. (generate/draw.py) */
+/**
+ * From hidden states to x_1: the head of the generated modality on the rows that need it, and the
+ * draw. (generate/draw.py)
+ */
 import { NonFiniteError } from "../errors.js";
 import { guided } from "../flow/guidance.js";
 import { sampleX1 } from "../flow/sampling.js";
@@ -8,11 +11,16 @@ const LOGITS_AT_ONCE = 1 << 22; // numbers of a head's output that are looked at
 /**
  * Keeps x_1 (R·K,) and the logits of its rows.
  *
- * An autoregressive head reads the sub-codes before each. With the last draw's sub-codes as a guess, one call draws all K. Rows
- * in which an earlier sub-code differs are drawn again, so k calls settle k sub-codes, and the draws are the same.
+ * An autoregressive head reads the sub-codes before each. With the last draw's sub-codes as a
+ * guess, one call draws all K. Rows in which an earlier sub-code differs are drawn again, so k
+ * calls settle k sub-codes, and the draws are the same.
  */
 export class Draw {
-  /** @param {import("./trunk.js").Trunk} trunk @param {import("./options.js").Options} options @param {number} rows */
+  /**
+   * @param {import("./trunk.js").Trunk} trunk
+   * @param {import("./options.js").Options} options
+   * @param {number} rows
+   */
   constructor(trunk, options, rows) {
     this.trunk = trunk;
     this.options = options;
@@ -25,7 +33,11 @@ export class Draw {
     this.logits = new Float32Array(0);
   }
 
-  /** Draw every row with uniform (R·K,). `fresh`: the hidden states are new since the last call. @param {Float64Array} uniform @param {boolean} fresh */
+  /**
+   * Draw every row with uniform (R·K,). `fresh`: the hidden states are new since the last call.
+   * @param {Float64Array} uniform
+   * @param {boolean} fresh
+   */
   async draw(uniform, fresh) {
     const every = Array.from({ length: this.rows }, (_, row) => row);
     let pending = fresh ? every : [];
@@ -34,7 +46,9 @@ export class Draw {
     for (let turn = 0; turn < (this.autoregressive ? this.codebooks : 1); turn++) {
       for await (const { rows, logits } of this.blocks(pending)) {
         const size = this.codebooks * this.entries;
-        rows.forEach((row, at) => this.logits.set(logits.subarray(at * size, (at + 1) * size), row * size));
+        rows.forEach((row, at) =>
+          this.logits.set(logits.subarray(at * size, (at + 1) * size), row * size),
+        );
       }
       redrawn = redrawn.filter((row) => this.#drawRow(row, uniform));
       pending = redrawn;
@@ -42,12 +56,20 @@ export class Draw {
     }
   }
 
-  /** Draw the sub-codes of a row; whether one that others read has changed. @param {number} row @param {Float64Array} uniform */
+  /**
+   * Draw the sub-codes of a row; whether one that others read has changed.
+   * @param {number} row
+   * @param {Float64Array} uniform
+   */
   #drawRow(row, uniform) {
     let changed = false;
     for (let k = 0; k < this.codebooks; k++) {
       const at = row * this.codebooks + k;
-      const drawn = sampleX1(this.logits.subarray(at * this.entries, (at + 1) * this.entries), uniform[at], this.options);
+      const drawn = sampleX1(
+        this.logits.subarray(at * this.entries, (at + 1) * this.entries),
+        uniform[at],
+        this.options,
+      );
       if (drawn !== this.x_1[at] && k < this.codebooks - 1) changed = true;
       this.x_1[at] = drawn;
     }
@@ -83,7 +105,9 @@ export class Draw {
   /** @param {Float32Array} logits @param {number} batch */
   #guided(logits, batch) {
     const size = logits.length / batch;
-    const branches = Array.from({ length: batch }, (_, at) => logits.subarray(at * size, (at + 1) * size));
+    const branches = Array.from({ length: batch }, (_, at) =>
+      logits.subarray(at * size, (at + 1) * size),
+    );
     const found = guided(branches, [this.options.guidance, this.options.guidance_image]);
     if (!found.every(Number.isFinite)) {
       throw new NonFiniteError(`${this.trunk.modality}_head: a logit under guidance is not finite`);

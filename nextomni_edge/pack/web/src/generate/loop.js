@@ -4,7 +4,8 @@
  * @typedef {import("./model.js").EdgeModel} EdgeModel
  * @typedef {import("./options.js").Options} Options
  * @typedef {import("../tokens/sequence.js").Sequence} Sequence
- * @typedef {{step: number, t: number, x_t: Int32Array, x_1: Int32Array | null}} StepRecord x_t before a step and the predicted x_1, (R·K,) each
+ * @typedef {{step: number, t: number, x_t: Int32Array, x_1: Int32Array | null}} StepRecord x_t
+ *   before a step and the predicted x_1, (R·K,) each
  */
 import { NextOmniError } from "../errors.js";
 import { Noise, Use } from "../flow/noise.js";
@@ -13,9 +14,11 @@ import { Trunk } from "./trunk.js";
 import { unmask } from "./unmask.js";
 
 /**
- * A record of each step, and in the end the sequence with its generated segments filled, as the generator's value. Closing the
- * generator stops the computation.
- * @param {EdgeModel} model @param {Sequence} sequence @param {Options} options
+ * A record of each step, and in the end the sequence with its generated segments filled, as the
+ * generator's value. Closing the generator stops the computation.
+ * @param {EdgeModel} model
+ * @param {Sequence} sequence
+ * @param {Options} options
  * @returns {AsyncGenerator<StepRecord, Sequence, void>}
  */
 export async function* steps(model, sequence, options) {
@@ -33,18 +36,27 @@ export async function* steps(model, sequence, options) {
   return sequence.filled(run.x_t);
 }
 
-/** NextOmniError: a token that the model does not have. @param {EdgeModel} model @param {Sequence} sequence */
+/**
+ * NextOmniError: a token that the model does not have.
+ * @param {EdgeModel} model
+ * @param {Sequence} sequence
+ */
 function checkTokens(model, sequence) {
   sequence.segments.forEach((segment, index) => {
     const [codes, symbols] = model.config.symbols(segment.modality);
     const most = Math.max(symbols, model.config.mask(segment.modality) + 1);
     if (segment.codes !== codes || segment.tokens.some((token) => token < 0 || token >= most)) {
-      throw new NextOmniError(`segment ${index}: expected ${codes} numbers from 0 to ${most - 1} for each token of ${segment.modality}`);
+      throw new NextOmniError(
+        `segment ${index}: expected ${codes} numbers from 0 to ${most - 1} for each token of` +
+          ` ${segment.modality}`,
+      );
     }
   });
 }
 
-/** A sequence on its way: `x_t` (R·K,) holds the rows of all generated segments, one after another. */
+/**
+ * A sequence on its way: `x_t` (R·K,) holds the rows of all generated segments, one after another.
+ */
 class Run {
   /** @param {Trunk} trunk @param {Options} options */
   constructor(trunk, options) {
@@ -65,7 +77,9 @@ class Run {
 
   /** @param {number} step @param {number} use */
   #uniform(step, use) {
-    const parts = this.places.map(([segment, rows]) => this.noise.uniform(segment, step, use, rows, this.paths.length));
+    const parts = this.places.map(([segment, rows]) =>
+      this.noise.uniform(segment, step, use, rows, this.paths.length),
+    );
     return Float64Array.from(parts.flatMap((part) => [...part]));
   }
 
@@ -94,6 +108,15 @@ class Run {
     const { steps } = this.options;
     const [jump, target] = [this.#uniform(step, Use.JUMP), this.#uniform(step, Use.TARGET)];
     this.x_t = this.x_t.map((x_t, at) =>
-      this.#path(at).step(x_t, x_1[at], step / steps, 1 / steps, jump[at], target[at], step === steps - 1));
+      this.#path(at).step(
+        x_t,
+        x_1[at],
+        step / steps,
+        1 / steps,
+        jump[at],
+        target[at],
+        step === steps - 1,
+      ),
+    );
   }
 }

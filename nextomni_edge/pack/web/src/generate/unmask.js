@@ -27,14 +27,18 @@ export async function* unmask(trunk, options) {
   return trunk.sequence.filled(run.x_t);
 }
 
-/** A sequence on its way: `x_t` (R,) begins with what its generated segments hold, where a mask is to be filled. */
+/**
+ * A sequence on its way: `x_t` (R,) begins with what its generated segments hold, where a mask is
+ * to be filled.
+ */
 class Unmasking {
   at = 0; // in the plan
 
   /** @param {import("./trunk.js").Trunk} trunk @param {import("./options.js").Options} options */
   constructor(trunk, options) {
     const path = trunk.model.config.path(trunk.modality);
-    if (!path.commit) throw new NextOmniError(`stepper commit: ${trunk.modality} of this model has no commit step`);
+    if (!path.commit)
+      throw new NextOmniError(`stepper commit: ${trunk.modality} of this model has no commit step`);
     const { sequence } = trunk;
     this.trunk = trunk;
     this.options = options;
@@ -43,8 +47,11 @@ class Unmasking {
     this.noise = new Noise(options.seed);
     this.rule = ruled(path.commit, options);
     this.places = sequence.places.flatMap(([segment, length]) =>
-      Array.from({ length }, (_, row) => ({ segment, row })));
-    this.x_t = Int32Array.from(sequence.generated.flatMap((index) => [...sequence.segments[index].tokens]));
+      Array.from({ length }, (_, row) => ({ segment, row })),
+    );
+    this.x_t = Int32Array.from(
+      sequence.generated.flatMap((index) => [...sequence.segments[index].tokens]),
+    );
     this.draw = new Draw(trunk, options, this.x_t.length);
     this.plan = turns(this.rule, this.x_t.length, options.steps);
     this.total = this.rule.total === "all" ? this.x_t.length : this.masked.filter(Boolean).length;
@@ -55,7 +62,10 @@ class Unmasking {
     return Array.from(this.x_t, (token) => token === this.mask);
   }
 
-  /** The next step; null where nothing is left to write, or where a finished block has ended the answer. */
+  /**
+   * The next step; null where nothing is left to write, or where a finished block has ended the
+   * answer.
+   */
   turn() {
     const { rule, plan, masked } = this;
     const first = masked.indexOf(true);
@@ -88,16 +98,27 @@ class Unmasking {
     this.at++;
   }
 
-  /** x_1 and its score of the rows that may be written; elsewhere x_t stands, and 0. @param {number} step @param {boolean[]} eligible */
+  /**
+   * x_1 and its score of the rows that may be written; elsewhere x_t stands, and 0.
+   * @param {number} step
+   * @param {boolean[]} eligible
+   */
   async #propose(step, eligible) {
     const temperature = this.rule.draw_temperature ?? this.options.temperature;
     const [x_1, score] = [this.x_t.slice(), new Float64Array(this.x_t.length)];
     const { entries } = this.draw;
-    for await (const { rows, logits } of this.draw.blocks([...eligible.keys()].filter((row) => eligible[row]))) {
+    for await (const { rows, logits } of this.draw.blocks(
+      [...eligible.keys()].filter((row) => eligible[row]),
+    )) {
       rows.forEach((row, at) => {
         const place = this.places[row];
         const noise = () => this.noise.symbols(place.segment, step, Use.SYMBOL, place.row, entries);
-        const found = propose(logits.subarray(at * entries, (at + 1) * entries), this.rule, temperature, noise);
+        const found = propose(
+          logits.subarray(at * entries, (at + 1) * entries),
+          this.rule,
+          temperature,
+          noise,
+        );
         [x_1[row], score[row]] = [found.x_1, found.score];
       });
     }
@@ -106,16 +127,28 @@ class Unmasking {
 
   /** A uniform draw for the score of every generated row. @param {number} step */
   #scores(step) {
-    return this.trunk.sequence.places.flatMap(([segment, rows]) => [...this.noise.uniform(segment, step, Use.SCORE, rows)]);
+    return this.trunk.sequence.places.flatMap(([segment, rows]) => [
+      ...this.noise.uniform(segment, step, Use.SCORE, rows),
+    ]);
   }
 }
 
-/** The model's rule with what the options say in place of it. @param {CommitRule} rule @param {import("./options.js").Options} options @returns {CommitRule} */
+/**
+ * The model's rule with what the options say in place of it.
+ * @param {CommitRule} rule
+ * @param {import("./options.js").Options} options
+ * @returns {CommitRule}
+ */
 function ruled(rule, options) {
-  const found = { ...rule, block: options.block ?? rule.block, threshold: options.threshold ?? rule.threshold };
+  const found = {
+    ...rule,
+    block: options.block ?? rule.block,
+    threshold: options.threshold ?? rule.threshold,
+  };
   if (options.threshold && LOGARITHMIC.includes(found.score)) {
     Object.assign(found, { score: "probability", score_noise: "none" });
   }
-  if (options.top_k || options.top_p < 1) Object.assign(found, { top_k: options.top_k, top_p: options.top_p });
+  if (options.top_k || options.top_p < 1)
+    Object.assign(found, { top_k: options.top_k, top_p: options.top_p });
   return found;
 }

@@ -1,28 +1,47 @@
 /**
  * Pictures: to the square that the image encoder sees, and back. (media/image.py)
  *
- * @typedef {{data: Uint8ClampedArray, width: number, height: number}} Picture RGBA as a canvas's ImageData has it
+ * @typedef {{data: Uint8ClampedArray, width: number, height: number}} Picture RGBA as a canvas's
+ *   ImageData has it
  */
 import { NextOmniError } from "../errors.js";
 import { BICUBIC, BILINEAR, resized } from "./resize.js";
 
 const { fround } = Math;
 
-/** A picture as (3,size,size) in [-1, 1]; transparency becomes white. @param {Picture} picture @param {import("../config.js").ImageConfig} config */
+/**
+ * A picture as (3,size,size) in [-1, 1]; transparency becomes white.
+ * @param {Picture} picture
+ * @param {import("../config.js").ImageConfig} config
+ */
 export function pixelsOf(picture, { size, fitting }) {
   if (fitting !== "white" && fitting !== "janus") {
-    throw new NextOmniError(`a picture as the prompt of this model (fitting '${fitting}') is not supported in a browser`);
+    throw new NextOmniError(
+      `a picture as the prompt of this model (fitting '${fitting}') is not supported in a browser`,
+    );
   }
   const { width, height } = picture;
   if (!(width > 0 && height > 0)) throw new NextOmniError("a picture without pixels");
   const janus = fitting === "janus";
   const scale = size / Math.max(width, height);
-  const [toWidth, toHeight] = [width, height].map((side) => Math.max(1, janus ? Math.trunc(side * scale) : halfEven(side * scale)));
-  const small = resized(onWhite(picture), width, height, toWidth, toHeight, janus ? BILINEAR : BICUBIC);
+  const [toWidth, toHeight] = [width, height].map((side) =>
+    Math.max(1, janus ? Math.trunc(side * scale) : halfEven(side * scale)),
+  );
+  const small = resized(
+    onWhite(picture),
+    width,
+    height,
+    toWidth,
+    toHeight,
+    janus ? BILINEAR : BICUBIC,
+  );
   const square = new Uint8ClampedArray(size * size * 3).fill(janus ? 127 : 255);
   const [left, top] = [Math.floor((size - toWidth) / 2), Math.floor((size - toHeight) / 2)];
   for (let row = 0; row < toHeight; row++) {
-    square.set(small.subarray(row * toWidth * 3, (row + 1) * toWidth * 3), ((row + top) * size + left) * 3);
+    square.set(
+      small.subarray(row * toWidth * 3, (row + 1) * toWidth * 3),
+      ((row + top) * size + left) * 3,
+    );
   }
   return planes(square, size);
 }
@@ -39,7 +58,11 @@ function onWhite({ data, width, height }) {
   return levels;
 }
 
-/** Levels (size,size,3) as (3,size,size) float32 in [-1, 1]. @param {Uint8ClampedArray} levels @param {number} size */
+/**
+ * Levels (size,size,3) as (3,size,size) float32 in [-1, 1].
+ * @param {Uint8ClampedArray} levels
+ * @param {number} size
+ */
 function planes(levels, size) {
   const found = new Float32Array(levels.length);
   for (let channel = 0; channel < 3; channel++) {
@@ -50,7 +73,13 @@ function planes(levels, size) {
   return found;
 }
 
-/** Pixels (3,height,width) in [-1, 1] as RGBA. @param {Float32Array} pixels @param {number} width @param {boolean} truncated @returns {Picture & {data: Uint8ClampedArray<ArrayBuffer>}} */
+/**
+ * Pixels (3,height,width) in [-1, 1] as RGBA.
+ * @param {Float32Array} pixels
+ * @param {number} width
+ * @param {boolean} truncated
+ * @returns {Picture & {data: Uint8ClampedArray<ArrayBuffer>}}
+ */
 export function pictureOf(pixels, width, truncated = false) {
   const count = pixels.length / 3;
   const data = new Uint8ClampedArray(count * 4).fill(255);

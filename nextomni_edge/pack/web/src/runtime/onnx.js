@@ -1,5 +1,6 @@
 /**
- * Components on onnxruntime-web: a session for each, loaded on first use. (runtimes/onnx/runtime.py)
+ * Components on onnxruntime-web: a session for each, loaded on first use.
+ * (runtimes/onnx/runtime.py)
  *
  * @typedef {import("../generate/model.js").Tensor} Tensor
  * @typedef {import("onnxruntime-common").InferenceSession} Session
@@ -11,7 +12,8 @@ export class OnnxComponents {
   #sessions = new Map();
 
   /**
-   * @param {typeof import("onnxruntime-common")} ort @param {import("../bundle/bundle.js").Bundle} bundle
+   * @param {typeof import("onnxruntime-common")} ort
+   * @param {import("../bundle/bundle.js").Bundle} bundle
    * @param {string[]} providers of onnxruntime-web; WebAssembly is what the page is tested with
    */
   constructor(ort, bundle, providers = ["wasm"]) {
@@ -20,7 +22,13 @@ export class OnnxComponents {
     this.providers = providers;
   }
 
-  /** Outputs by name. @param {string} component @param {Record<string, Tensor>} inputs @param {string[]} outputs @returns {Promise<Record<string, Tensor>>} */
+  /**
+   * Outputs by name.
+   * @param {string} component
+   * @param {Record<string, Tensor>} inputs
+   * @param {string[]} outputs
+   * @returns {Promise<Record<string, Tensor>>}
+   */
   async run(component, inputs, outputs) {
     const session = await this.session(component);
     const feeds = Object.fromEntries(
@@ -55,12 +63,16 @@ export class OnnxComponents {
       weights.map(async (path) => ({ path, data: await this.bundle.read(path) })),
     );
     const graph = await this.bundle.read(record.file);
-    return this.ort.InferenceSession.create(graph, { executionProviders: this.providers, externalData });
+    return this.ort.InferenceSession.create(graph, {
+      executionProviders: this.providers,
+      externalData,
+    });
   }
 
   /** @param {Tensor} tensor */
   #given({ data, dims }) {
-    if (data instanceof Int32Array) return new this.ort.Tensor("int64", BigInt64Array.from(data, BigInt), dims);
+    if (data instanceof Int32Array)
+      return new this.ort.Tensor("int64", BigInt64Array.from(data, BigInt), dims);
     if (data instanceof Uint8Array) return new this.ort.Tensor("bool", data, dims);
     return new this.ort.Tensor("float32", data, dims);
   }
@@ -68,5 +80,8 @@ export class OnnxComponents {
 
 /** @param {any} tensor @returns {Tensor} */
 function taken({ data, dims }) {
-  return { data: data instanceof BigInt64Array ? Int32Array.from(data, Number) : data, dims: [...dims] };
+  return {
+    data: data instanceof BigInt64Array ? Int32Array.from(data, Number) : data,
+    dims: [...dims],
+  };
 }

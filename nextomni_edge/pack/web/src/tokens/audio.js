@@ -12,7 +12,11 @@ function hertzOf(mel) {
   return mel >= 15 ? 1000 * Math.exp((mel - 15) * (Math.log(6.4) / 27)) : (mel * 200) / 3;
 }
 
-/** Triangular filters of equal area, (n_fft/2+1,) each. @param {AudioConfig} config @returns {Float32Array[]} */
+/**
+ * Triangular filters of equal area, (n_fft/2+1,) each.
+ * @param {AudioConfig} config
+ * @returns {Float32Array[]}
+ */
 function melFilters({ sample_rate, n_fft, mels }) {
   const top = melOf(sample_rate / 2);
   const edges = Array.from({ length: mels + 2 }, (_, at) => hertzOf((top * at) / (mels + 1)));
@@ -27,11 +31,13 @@ function melFilters({ sample_rate, n_fft, mels }) {
 }
 
 /**
- * Log-mel of a waveform (samples,) at the config's rate, cut into tokens: (length·frames_per_token·mels,).
+ * Log-mel of a waveform (samples,) at the config's rate, cut into tokens:
+ * (length·frames_per_token·mels,).
  *
- * Power spectrum of a periodic Hann window with reflected borders, log10 floored at 1e-10 and at 8 under the clip's maximum, then
- * (x + 4) / 4. Silence pads the waveform to a whole token.
- * @param {Float32Array} waveform @param {AudioConfig} config
+ * Power spectrum of a periodic Hann window with reflected borders, log10 floored at 1e-10 and at 8
+ * under the clip's maximum, then (x + 4) / 4. Silence pads the waveform to a whole token.
+ * @param {Float32Array} waveform
+ * @param {AudioConfig} config
  */
 export function logMel(waveform, config) {
   const { n_fft, hop, mels, frames_per_token } = config;
@@ -52,13 +58,20 @@ export function logMel(waveform, config) {
   return Float32Array.from(logarithm, (each) => (Math.max(each, floor) + 4) / 4);
 }
 
-/** A place of a signal of this length that is mirrored at its ends. @param {number} place @param {number} length */
+/**
+ * A place of a signal of this length that is mirrored at its ends.
+ * @param {number} place
+ * @param {number} length
+ */
 function reflected(place, length) {
   if (place < 0) return -place;
   return place < length ? place : 2 * (length - 1) - place;
 }
 
-/** The power spectrum of a windowed frame, by the definition: frames are few, and n_fft is no power of 2. */
+/**
+ * The power spectrum of a windowed frame, by the definition: frames are few, and n_fft is no power
+ * of 2.
+ */
 class Spectrum {
   /** @param {number} size */
   constructor(size) {

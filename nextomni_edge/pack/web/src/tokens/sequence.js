@@ -1,10 +1,21 @@
-/** The datum that crosses layers: a sequence of segments, each of one modality, given or to be generated. (tokens/sequence.py) */
+/**
+ * The datum that crosses layers: a sequence of segments, each of one modality, given or to be
+ * generated. (tokens/sequence.py)
+ */
 
 /** @typedef {import("../config.js").Modality} Modality */
 
-/** `tokens`: ids of `codes` sub-codes each, by rows (codes is 1 for text). Frozen segments are given. */
+/**
+ * `tokens`: ids of `codes` sub-codes each, by rows (codes is 1 for text). Frozen segments are
+ * given.
+ */
 export class Segment {
-  /** @param {Modality} modality @param {ArrayLike<number>} tokens @param {number} codes @param {boolean} frozen */
+  /**
+   * @param {Modality} modality
+   * @param {ArrayLike<number>} tokens
+   * @param {number} codes
+   * @param {boolean} frozen
+   */
   constructor(modality, tokens, codes = 1, frozen = true) {
     this.modality = modality;
     this.tokens = Int32Array.from(tokens);
@@ -44,7 +55,10 @@ export class Sequence {
     return new Sequence(this.segments.slice(0, this.generated[0])).length;
   }
 
-  /** (segment, tokens) of each generated segment, which place its noise. @returns {[number, number][]} */
+  /**
+   * (segment, tokens) of each generated segment, which place its noise.
+   * @returns {[number, number][]}
+   */
   get places() {
     return this.generated.map((index) => [index, this.segments[index].length]);
   }
@@ -55,12 +69,16 @@ export class Sequence {
     const found = [];
     let position = 0;
     for (const segment of this.segments) {
-      for (let row = 0; row < segment.length; row++, position++) if (!segment.frozen) found.push(position);
+      for (let row = 0; row < segment.length; row++, position++)
+        if (!segment.frozen) found.push(position);
     }
     return found;
   }
 
-  /** The sequence with its generated segments holding the rows x (R·K,), one segment after another. @param {Int32Array} x */
+  /**
+   * The sequence with its generated segments holding the rows x (R·K,), one segment after another.
+   * @param {Int32Array} x
+   */
   filled(x) {
     let place = 0;
     return new Sequence(
@@ -81,7 +99,9 @@ export function unconditional(sequence, special) {
   return new Sequence(
     sequence.segments.map((segment) => {
       if (!segment.frozen || segment.modality !== "text") return segment;
-      return segment.holding(segment.tokens.map((id) => (special.markers.includes(id) ? id : special.null)));
+      return segment.holding(
+        segment.tokens.map((id) => (special.markers.includes(id) ? id : special.null)),
+      );
     }),
   );
 }

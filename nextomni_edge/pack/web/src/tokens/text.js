@@ -1,30 +1,72 @@
-/** Text to ids and back, by byte-level BPE from a tokenizer.json, and the special tokens of a chat format. (tokens/text.py) */
+/**
+ * Text to ids and back, by byte-level BPE from a tokenizer.json, and the special tokens of a chat
+ * format. (tokens/text.py)
+ */
 import { NextOmniError } from "../errors.js";
 import { patternOf } from "./pattern.js";
 
 const MAX_TEXT = 2 ** 20; // characters
 /** @type {Record<string, string>} */
 const CHATML = Object.fromEntries(
-  ["pad", "eos", "null", "im_start", "im_end", "image_start", "image_end", "audio_start", "audio_end", "video_start", "video_end"]
-    .map((name) => [name, `<|${name}|>`]),
+  [
+    "pad",
+    "eos",
+    "null",
+    "im_start",
+    "im_end",
+    "image_start",
+    "image_end",
+    "audio_start",
+    "audio_end",
+    "video_start",
+    "video_end",
+  ].map((name) => [name, `<|${name}|>`]),
 );
 const LLADA = {
-  pad: "<|endoftext|>", eos: "<|endoftext|>", bos: "<|startoftext|>", mask: "<|mdm_mask|>", null: "<|mdm_mask|>",
-  im_start: "<|start_header_id|>", head_end: "<|end_header_id|>", im_end: "<|eot_id|>",
+  pad: "<|endoftext|>",
+  eos: "<|endoftext|>",
+  bos: "<|startoftext|>",
+  mask: "<|mdm_mask|>",
+  null: "<|mdm_mask|>",
+  im_start: "<|start_header_id|>",
+  head_end: "<|end_header_id|>",
+  im_end: "<|eot_id|>",
 };
 const MMADA = {
-  ...LLADA, image_start: "<|reserved_token_0|>", image_end: "<|reserved_token_1|>", task_image: "<|reserved_token_4|>",
+  ...LLADA,
+  image_start: "<|reserved_token_0|>",
+  image_end: "<|reserved_token_1|>",
+  task_image: "<|reserved_token_4|>",
   task_seen: "<|reserved_token_5|>",
 };
 const LUMINA = {
-  pad: "<|endoftext|>", eos: "<|endoftext|>", mask: "<|mdm_mask|>", null: "<|mdm_mask|>", image_start: "<Image>",
-  image_end: "</Image>", system: "<system>", system_end: "</system>", user: "<user>", user_end: "</user>", answer: "<answer>",
-  answer_end: "</answer>", dropped: "<uncondition>", newline: "<|reserved_token_0|>",
+  pad: "<|endoftext|>",
+  eos: "<|endoftext|>",
+  mask: "<|mdm_mask|>",
+  null: "<|mdm_mask|>",
+  image_start: "<Image>",
+  image_end: "</Image>",
+  system: "<system>",
+  system_end: "</system>",
+  user: "<user>",
+  user_end: "</user>",
+  answer: "<answer>",
+  answer_end: "</answer>",
+  dropped: "<uncondition>",
+  newline: "<|reserved_token_0|>",
 };
 const DREAM = {
-  pad: "<|endoftext|>", eos: "<|endoftext|>", mask: "<|mask|>", null: "<|mask|>", im_start: "<|im_start|>", im_end: "<|im_end|>",
+  pad: "<|endoftext|>",
+  eos: "<|endoftext|>",
+  mask: "<|mask|>",
+  null: "<|mask|>",
+  im_start: "<|im_start|>",
+  im_end: "<|im_end|>",
 };
-/** How special tokens are spelled in tokenizer.json, by template. @type {Record<string, Record<string, string>>} */
+/**
+ * How special tokens are spelled in tokenizer.json, by template.
+ * @type {Record<string, Record<string, string>>}
+ */
 const SPELLINGS = { chatml: CHATML, llada: LLADA, mmada: MMADA, lumina: LUMINA, dream: DREAM };
 const MEDIA = ["image", "audio", "video"];
 
@@ -65,9 +107,15 @@ export class SpecialTokens {
   }
 }
 
-/** A tokenizer.json in one of the chat templates. Special tokens in a user's text are plain text, never control. */
+/**
+ * A tokenizer.json in one of the chat templates. Special tokens in a user's text are plain text,
+ * never control.
+ */
 export class TextTokenizer {
-  /** @param {any} file the parsed tokenizer.json @param {import("../config.js").TextConfig} config */
+  /**
+   * @param {any} file the parsed tokenizer.json
+   * @param {import("../config.js").TextConfig} config
+   */
   constructor(file, config) {
     this.template = config.template;
     this.pattern = patternOf(file.pre_tokenizer);
@@ -76,16 +124,24 @@ export class TextTokenizer {
     this.ids = new Map(Object.entries(file.model.vocab));
     for (const added of file.added_tokens) this.ids.set(added.content, added.id);
     this.pieces = new Map([...this.ids].map(([piece, id]) => [id, piece]));
-    this.controls = new Set(file.added_tokens.filter((/** @type {any} */ each) => each.special).map((/** @type {any} */ each) => each.id));
+    this.controls = new Set(
+      file.added_tokens
+        .filter((/** @type {any} */ each) => each.special)
+        .map((/** @type {any} */ each) => each.id),
+    );
     /** @type {Map<string, number>} how early a pair "left right" is merged */
     this.ranks = new Map(
       file.model.merges.map((/** @type {string | string[]} */ pair, /** @type {number} */ rank) => [
-        typeof pair === "string" ? pair : pair.join(" "), rank,
+        typeof pair === "string" ? pair : pair.join(" "),
+        rank,
       ]),
     );
     const added = file.added_tokens.map((/** @type {any} */ each) => each.content);
     /** @type {string[]} spellings that a user's text must not make */
-    this.split = config.template === "chatml" ? ["<|"] : added.filter((/** @type {string} */ each) => [...each].length > 1).sort();
+    this.split =
+      config.template === "chatml"
+        ? ["<|"]
+        : added.filter((/** @type {string} */ each) => [...each].length > 1).sort();
     this.special = this.#special(config);
   }
 
@@ -95,20 +151,29 @@ export class TextTokenizer {
     const found = config.null_token === null ? {} : { null: config.null_token };
     for (const [name, spelling] of Object.entries(SPELLINGS[config.template] ?? {})) {
       const id = this.ids.get(spelling);
-      if (id === undefined) throw new NextOmniError(`tokenizer.json: special token ${spelling} is missing`);
+      if (id === undefined)
+        throw new NextOmniError(`tokenizer.json: special token ${spelling} is missing`);
       found[name] = id;
     }
     return new SpecialTokens(found);
   }
 
-  /** Ids of a text; a special token's spelling becomes ordinary characters. @param {string} text @returns {number[]} */
+  /**
+   * Ids of a text; a special token's spelling becomes ordinary characters.
+   * @param {string} text
+   * @returns {number[]}
+   */
   encode(text) {
     if (text.length > MAX_TEXT) {
-      throw new NextOmniError(`a text of ${text.length} characters, at most ${MAX_TEXT} are read; shorten it`);
+      throw new NextOmniError(
+        `a text of ${text.length} characters, at most ${MAX_TEXT} are read; shorten it`,
+      );
     }
     const mask = SPELLINGS[this.template].mask;
     if (mask && text.includes(mask)) {
-      throw new NextOmniError(`the text holds ${mask}, the mask that the model fills in; leave it out`);
+      throw new NextOmniError(
+        `the text holds ${mask}, the mask that the model fills in; leave it out`,
+      );
     }
     for (const spelling of this.split) {
       const [first] = spelling;
@@ -118,7 +183,10 @@ export class TextTokenizer {
     return words(normal, this.pattern).flatMap((word) => this.#merged(word));
   }
 
-  /** One word: its bytes as symbols, the pair that was learnt first merged first. @param {string} word */
+  /**
+   * One word: its bytes as symbols, the pair that was learnt first merged first.
+   * @param {string} word
+   */
   #merged(word) {
     let parts = Array.from(new TextEncoder().encode(word), (byte) => SYMBOLS[byte]);
     for (;;) {
@@ -133,7 +201,10 @@ export class TextTokenizer {
     return parts.map((part) => this.ids.get(part)).filter((id) => id !== undefined);
   }
 
-  /** The text up to <EOS>, or another end of a masked model's answer, special tokens left out. @param {Iterable<number>} ids */
+  /**
+   * The text up to <EOS>, or another end of a masked model's answer, special tokens left out.
+   * @param {Iterable<number>} ids
+   */
   decode(ids) {
     const ends = this.special.mask >= 0 ? this.special.ends : [this.special.of("eos")];
     let symbols = "";
@@ -141,7 +212,9 @@ export class TextTokenizer {
       if (ends.includes(id)) break;
       if (!this.controls.has(id)) symbols += this.pieces.get(id) ?? "";
     }
-    const bytes = Array.from(symbols, (symbol) => BYTES.get(symbol)).filter((byte) => byte !== undefined);
+    const bytes = Array.from(symbols, (symbol) => BYTES.get(symbol)).filter(
+      (byte) => byte !== undefined,
+    );
     return stripped(new TextDecoder("utf-8", { ignoreBOM: true }).decode(Uint8Array.from(bytes)));
   }
 }
@@ -152,7 +225,11 @@ export function stripped(text) {
   return text.replace(new RegExp(`^${space}|${space}$`, "gu"), "");
 }
 
-/** What the pattern finds, and what stands between, each by itself. @param {string} text @param {RegExp} pattern */
+/**
+ * What the pattern finds, and what stands between, each by itself.
+ * @param {string} text
+ * @param {RegExp} pattern
+ */
 function words(text, pattern) {
   const found = [];
   let place = 0;
@@ -165,7 +242,10 @@ function words(text, pattern) {
   return found;
 }
 
-/** GPT-2's printable stand-in for each byte: itself where it is printable, else a letter from 256 on. */
+/**
+ * GPT-2's printable stand-in for each byte: itself where it is printable, else a letter from 256
+ * on.
+ */
 const SYMBOLS = (() => {
   let next = 256;
   return Array.from({ length: 256 }, (_, byte) => {
