@@ -43,12 +43,18 @@ export class Bundle {
       );
     }
     const folder = new URL(`${url}`.replace(/\/*$/, "/"), globalThis.location?.href);
-    const json = async (/** @type {string} */ name) =>
-      (await response(new URL(name, folder), access)).json();
-    const [manifest, index] = await Promise.all([json("manifest.json"), json("index.json")]);
+    const [manifest, index] = await Promise.all(
+      ["manifest.json", "index.json"].map((name) => json(new URL(name, folder), access)),
+    );
     if (index.version !== VERSION) {
       throw new NextOmniError(
         `${folder}: packed in form ${index.version}, expected ${VERSION}; pack it again`,
+      );
+    }
+    const names = [manifest.files, index.files].map((files) => Object.keys(files ?? {}).sort());
+    if (!names[0].length || names[0].join("\n") !== names[1].join("\n")) {
+      throw new NextOmniError(
+        `${folder}: manifest.json and index.json are of different bundles; copy the folder again`,
       );
     }
     return new Bundle(folder, manifest, index, access);
@@ -58,8 +64,10 @@ export class Bundle {
   async read(name) {
     const [shard, offset] = this.index.files[name] ?? [];
     if (shard === undefined) throw new NextOmniError(`${this.url}: the bundle has no file ${name}`);
-    if (!this.#shards.has(shard)) this.#shards.set(shard, this.#loaded(shard));
-    const bytes = await /** @type {Promise<Uint8Array>} */ (this.#shards.get(shard));
+    const loading = this.#shards.get(shard) ?? this.#loaded(shard);
+    this.#shards.set(shard, loading);
+    loading.catch(() => this.#shards.delete(shard)); // what failed is tried again
+    const bytes = await loading;
     return bytes.subarray(offset, offset + this.manifest.files[name].size);
   }
 
@@ -172,4 +180,18 @@ async function response(url, access) {
   }
   if (!found.ok) throw new NextOmniError(`${url}: the server answers ${found.status}`);
   return found;
+}
+
+/**
+ * A file of JSON.
+ * @param {URL} url
+ * @param {Access} access
+ */
+async function json(url, access) {
+  try {
+    return await (await response(url, access)).json();
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    throw new NextOmniError(`${url}: expected JSON (${error.message}); copy the folder again`);
+  }
 }

@@ -5,7 +5,7 @@ import { NextOmniError } from "../errors.js";
 /** @typedef {{dtype: string, shape: number[], data_offsets: [number, number]}} Entry */
 /** @typedef {{dtype: string, shape: number[], data: Values}} Stored */
 
-/** @type {Record<string, new (buffer: ArrayBuffer) => Values>} */
+/** @type {Record<string, {new (buffer: ArrayBuffer): Values, BYTES_PER_ELEMENT: number}>} */
 const TYPES = {
   F32: Float32Array,
   F64: Float64Array,
@@ -23,7 +23,7 @@ export class TensorFile {
     if (!(size <= bytes.length - 8))
       throw new NextOmniError("not a safetensors file: its header is cut off");
     /** @type {Record<string, Entry>} */
-    this.entries = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + size)));
+    this.entries = header(bytes.subarray(8, 8 + size));
     this.data = bytes.subarray(8 + size);
   }
 
@@ -37,7 +37,9 @@ export class TensorFile {
     if (!entry) throw new NextOmniError(`there is no tensor ${name}`);
     const [start, stop] = entry.data_offsets;
     const type = TYPES[entry.dtype];
-    if (!type || !(start <= stop && stop <= this.data.length)) {
+    const length = entry.shape.reduce((left, right) => left * right, 1);
+    const whole = type && stop - start === length * type.BYTES_PER_ELEMENT;
+    if (!whole || !(start >= 0 && stop <= this.data.length)) {
       throw new NextOmniError(
         `tensor ${name}: ${entry.dtype} from ${start} to ${stop}, which the file does not hold`,
       );
@@ -63,5 +65,17 @@ export class TensorFile {
       /** @type {ArrayLike<bigint | number>} */ (this.tensor(name).data),
       Number,
     );
+  }
+}
+
+/**
+ * @param {Uint8Array} bytes
+ * @returns {Record<string, Entry>}
+ */
+function header(bytes) {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes));
+  } catch {
+    throw new NextOmniError("not a safetensors file: its header is no JSON");
   }
 }
