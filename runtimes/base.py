@@ -21,6 +21,7 @@ from nextomni_edge.spec import Dim, GraphSpec, TensorSpec, Wire
 from nextomni_edge.threads import threads
 
 Compute = Literal["float32", "bfloat16", "float16"]
+DEVICES: Final = ("cuda", "cpu")  # the names of providers that mean the same of every runtime
 
 # Adding a runtime is its file and one line here: name → (module, class, the extra that installs its
 # library).
@@ -40,8 +41,8 @@ READERS: Final[Mapping[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Execution:
-    """How to run components. `runtime` None: the one of the bundle's format. `provider` None: the
-    runtime's own choice.
+    """How to run components. `runtime` None: the one of the bundle's format. `provider`: its name,
+    or one of DEVICES; None takes the GPU where the runtime computes on it, else its own choice.
 
     compute: the arithmetic; everything but float32 approximates. cache: a folder for compiled
     models, where the runtime compiles. allow_fallback: where the provider is missing, the processor
@@ -190,6 +191,9 @@ class Runtime(ABC):
     NAME: ClassVar[str]  # of the library, as its makers write it
     COMPUTES: ClassVar[tuple[Compute, ...]] = ("float32",)
     COMPILES: ClassVar = False  # whether there is anything to keep in a cache
+    # its provider of each of DEVICES that it can run on
+    PLACES: ClassVar[Mapping[str, str]] = {}
+    GPU_EXTRAS: ClassVar = ""  # what installs its provider "cuda"
     execution = Execution()
 
     def configure(self, execution: Execution) -> None:
@@ -214,24 +218,42 @@ class Runtime(ABC):
 
     def choose_provider(self, component: str, wanted: str | None) -> str:
         """The provider to run on. MissingRuntimeError: it is missing, and nothing may replace
-        it."""
-        default = self.default_provider()
-        if wanted is None or wanted in self.providers():
-            return wanted or default
+        it. UsageError: the runtime cannot run on this one of DEVICES."""
+        if wanted is None:
+            return self.auto_provider()
+        if wanted in DEVICES and wanted not in self.PLACES:
+            places = " or ".join(self.PLACES) or "what --provider names"
+            raise UsageError(f"{component}: {self.NAME} runs on {places}, not on {wanted}")
+        found, default = self.PLACES.get(wanted, wanted), self.default_provider()
+        if found in self.providers():
+            return found
         if self.execution.allow_fallback:
             return default
         here = ", ".join(self.providers())
+        install = f" ({self.GPU_EXTRAS})" if found == self.PLACES.get("cuda") else ""
         raise MissingRuntimeError(
-            f"{component}: provider {wanted!r} is not in this {self.NAME}; it has {here};"
+            f"{component}: provider {found!r} is not in this {self.NAME}{install}; it has {here};"
             f" --allow-fallback runs on {default}"
         )
+
+    def trouble(self, provider: str) -> str | None:
+        """Why a provider of this library does not compute here; None: it does, or there is nothing
+        to try."""
+        return None
+
+    def auto_provider(self) -> str:
+        """The GPU's provider where it computes, else the default one."""
+        gpu = self.PLACES.get("cuda")
+        works = gpu in self.providers() and self.trouble(gpu or "") is None
+        return gpu if gpu and works else self.default_provider()
 
     @abstractmethod
     def providers(self) -> list[str]:
         """The providers on which the installed library can run."""
 
     def default_provider(self) -> str:
-        """The provider that runs where none is named, and where another one may be replaced."""
+        """The provider that runs where none is named and no GPU computes, and that may replace
+        another one."""
         return self.providers()[0]
 
     @abstractmethod

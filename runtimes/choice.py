@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from nextomni_edge.bundle.reader import bundle_identity
-from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.errors import InputError, MissingRuntimeError, UsageError
 from nextomni_edge.files import atomic_write, user_cache
 from nextomni_edge.formats.strict_json import read_dataclass, read_json
-from nextomni_edge.runtimes.base import READERS, Execution
+from nextomni_edge.runtimes.base import READERS, Execution, runtime
 from nextomni_edge.runtimes.machine import Machine
+from nextomni_edge.runtimes.tensorrt.cuda import devices
 from nextomni_edge.spec import ComponentName
 
 if TYPE_CHECKING:
@@ -45,10 +46,12 @@ DISTRIBUTIONS: Final = (
 @dataclass(frozen=True)
 class Choice:
     """How a bundle is to be run, and why on another runtime than its format's default (None: on
-    the default, or on what was asked for)."""
+    the default, or on what was asked for). gpu: of a machine with one, whether it computes, or why
+    it does not."""
 
     execution: Execution
     reason: str | None = None
+    gpu: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,37 @@ def choose(bundle: Bundle, execution: Execution | None = None) -> Choice:
     is. Otherwise the runtime is the one that was measured on this machine, or else the default of
     the format. A measurement that cannot be read counts as none.
     """
-    asked = execution or Execution()
+    found = _chosen(bundle, execution or Execution())
+    return replace(found, gpu=_gpu(bundle, found.execution))
+
+
+def _gpu(bundle: Bundle, execution: Execution) -> str | None:
+    """What becomes of the GPU that NVIDIA's driver shows; None where there is none, or where a
+    provider is named."""
+    backbone = bundle.manifest.components.get(ComponentName.BACKBONE)
+    if execution.provider is not None or backbone is None:
+        return None
+    try:
+        gpu = devices()[0].name
+    except MissingRuntimeError:
+        return None
+    how = execution.of_format(backbone.format)
+    with contextlib.suppress(MissingRuntimeError, UsageError):  # opening the model tells them
+        library = runtime(how.runtime or "", how)
+        provider, wanted = library.auto_provider(), library.PLACES.get("cuda")
+        if provider == wanted:
+            return f"{library.NAME} runs on {gpu}"
+        why = "it has no provider for one"
+        if wanted:
+            there = library.trouble(wanted) if wanted in library.providers() else None
+            why = f"{there or f'this build has no {wanted}'}; {library.GPU_EXTRAS}"
+        return (
+            f"{gpu} is idle: {library.NAME} runs on {provider} ({why}); --device cpu says nothing"
+        )
+    return None
+
+
+def _chosen(bundle: Bundle, asked: Execution) -> Choice:
     if asked != Execution() or ComponentName.BACKBONE not in bundle.manifest.components:
         return Choice(asked)
     with contextlib.suppress(InputError, UsageError, OSError):  # no cache is no measurement

@@ -195,6 +195,7 @@ class LlamaCppRuntime(Runtime):
     """Reads GGUF files, only on the processor: no build with another backend was tried."""
 
     NAME: ClassVar = "llama.cpp"
+    PLACES: ClassVar = {"cpu": CPU}
 
     def __init__(self) -> None:
         llama_cpp.llama_log_set(_QUIET, ctypes.c_void_p(0))

@@ -78,6 +78,7 @@ class OpenVinoRuntime(Runtime):
     """
 
     NAME: ClassVar = "OpenVINO"
+    PLACES: ClassVar = {"cpu": "CPU"}
     COMPUTES: ClassVar[tuple[Compute, ...]] = ("float32", "bfloat16", "float16")
     COMPILES: ClassVar = True
 

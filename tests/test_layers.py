@@ -77,14 +77,15 @@ MAY_IMPORT = {
     "tasks": RUN,
     "runtimes": STORED,
     "runtimes.base": STORED | {"runtimes.state"},
-    "runtimes.choice": STORED | {"runtimes.base", "runtimes.machine"},
+    "runtimes.choice": STORED | {"runtimes.base", "runtimes.machine", "runtimes.tensorrt.cuda"},
     "runtimes.machine": BASE | {"runtimes.base"},
     "runtimes.coreml": STORED | {"runtimes.base", "runtimes.state"},
     "runtimes.llamacpp": STORED | {"runtimes.base", "runtimes.state"},
     "runtimes.onnx": STORED | {"runtimes.base", "runtimes.machine", "runtimes.state"},
     "runtimes.openvino": STORED | {"runtimes.base"},
     "runtimes.state": BASE,
-    "runtimes.tensorrt": STORED | {"runtimes.base", "runtimes.state"},
+    "runtimes.tensorrt": STORED | {"runtimes.base", "runtimes.state", "runtimes.tensorrt.cuda"},
+    "runtimes.tensorrt.cuda": {"errors", "runtimes.tensorrt"},
     "runtimes.tensorrt.plain": STORED | GRAPHS | {"runtimes.tensorrt"},
     "runtimes.tensorrt.qdq": STORED | GRAPHS | {"runtimes.tensorrt.plain"},
     "runtimes.tensorrt.rewriting": STORED,
@@ -133,6 +134,7 @@ MAY_IMPORT = {
             "runtimes",
             "runtimes.choice",
             "runtimes.tensorrt",  # of `compile`
+            "runtimes.tensorrt.cuda",
             "runtimes.tensorrt.qdq",
             "measure",
         }
@@ -163,6 +165,7 @@ DEVICE = BASE | {
     "runtimes.openvino",
     "runtimes.state",
     "runtimes.tensorrt",
+    "runtimes.tensorrt.cuda",
     "cli",
     "__main__",
 }

@@ -54,8 +54,8 @@ def load(
 
     runtime: onnx, openvino, coreml, llamacpp or tensorrt; None takes that of the bundle's format,
     or the one that `bench --choose` measured to be the fastest here.
-    device: where it runs, as the runtime names it, such as "CUDAExecutionProvider" of onnx; None is
-    the runtime's own choice.
+    device: "cuda" or "cpu" of every runtime, or as the runtime names it, such as
+    "DmlExecutionProvider" of onnx; None takes the GPU where the runtime computes on it.
     compute: the arithmetic; all but "float32" approximates.
     cache: a folder for compiled models.
     allow_fallback: run on the processor where the device is not available.

@@ -65,12 +65,13 @@ def open_model(path: Path, execution: Execution, trust: Trust = DEFAULT) -> Edge
         return EdgeModel.from_bundle(bundle, execution)
     if trust.key is not None:
         raise UsageError(f"{path} is a model directory; only bundles are signed")
-    if replace(execution, runtime=None) != Execution() or execution.runtime not in (None, "torch"):
+    kept = Execution(provider=execution.provider, compute=execution.compute)
+    if replace(execution, runtime=None) != kept or execution.runtime not in (None, "torch"):
         raise UsageError(
             f"{path} is a model directory, which only torch runs; export it first, or leave"
-            " --runtime, --provider, --compute, --cache, --allow-fallback and `threads` out"
+            " --runtime, --cache, --allow-fallback and `threads` out"
         )
-    return EdgeModel.from_checkpoint(path)
+    return EdgeModel.from_checkpoint(path, kept)
 
 
 def _check_here(bundle: Bundle, execution: Execution) -> None:

@@ -34,7 +34,10 @@ RUNTIME_OPTIONS: Final = (
     where_it_runs(
         "--provider",
         metavar="NAME",
-        help="Execution provider of the runtime. It is an error where another one runs.",
+        help=(
+            "Execution provider of the runtime, or cuda or cpu. It is an error where another one"
+            " runs."
+        ),
     ),
     where_it_runs(
         "--compute",
@@ -55,9 +58,21 @@ RUNTIME_OPTIONS: Final = (
         help="Run on the processor where the provider is not available.",
     ),
 )
+DEVICE_OPTION: Final = where_it_runs(
+    "--device",
+    type=click.Choice(["auto", "cuda", "cpu"]),
+    default="auto",
+    show_default=True,
+    help="The same of every runtime. auto takes the GPU where the runtime computes on it.",
+)
 
 
 def runtime_options(command: Command) -> Command:
+    """`provider_options`, and --device, which stands for a provider."""
+    return DEVICE_OPTION(provider_options(command))
+
+
+def provider_options(command: Command) -> Command:
     """--runtime, --provider, --compute, --cache and --allow-fallback, which reach the command as
     one `execution`, and --threads."""
 
@@ -65,6 +80,10 @@ def runtime_options(command: Command) -> Command:
         from nextomni_edge.runtimes.base import Execution
 
         names = ("runtime", "provider", "compute", "cache", "allow_fallback")
+        if (device := given.pop("device", "auto")) != "auto":
+            if given["provider"] is not None:
+                raise click.UsageError("--device and --provider: give one of them")
+            given["provider"] = device
         return command(
             *arguments, execution=Execution(**{name: given.pop(name) for name in names}), **given
         )
@@ -104,6 +123,8 @@ def choose_runtime(console: Console, path: Path, execution: Execution) -> Execut
         console.note(
             f"{path} runs on {choice.execution.runtime}: {choice.reason}; --runtime names another"
         )
+    if choice.gpu:
+        console.note(choice.gpu)
     return choice.execution
 
 

@@ -94,14 +94,15 @@ class EdgeModel:
         return model
 
     @classmethod
-    def from_checkpoint(cls, model_dir: Path) -> EdgeModel:
-        """A model of a model directory, in the torch reference."""
-        checkpoint = Checkpoint.open(model_dir)
-        specs, reference = graph_specs(checkpoint.config), named_runtime("torch")
+    def from_checkpoint(cls, model_dir: Path, execution: Execution | None = None) -> EdgeModel:
+        """A model of a model directory, in torch: the reference, where `execution` says nothing
+        else than the processor in float32."""
+        checkpoint, how = Checkpoint.open(model_dir), execution or Execution(provider="cpu")
+        specs, reference = graph_specs(checkpoint.config), named_runtime("torch", how)
         return cls(
             checkpoint.config,
             TextTokenizer(checkpoint.tokenizer_path, checkpoint.config.text),
-            lambda name: reference.load(name, model_dir, specs[name]),
+            lambda name: reference.load(name, model_dir, specs[name], how.provider),
             lambda modality: checkpoint.tensor(f"metric_tables.{modality}"),
         )
 

@@ -42,7 +42,8 @@ def spectral_loss(made: Tensor, heard: Tensor, size: int) -> Tensor:
     )
     convergence: Tensor = (theirs - ours).norm() / theirs.norm().clamp_min(1e-5)
     difference: Tensor = (theirs.log() - ours.log()).abs().mean()
-    return convergence + difference
+    total: Tensor = convergence + difference
+    return total
 
 
 def pitch_of(waveform: Tensor, rate: int, hop: int) -> Tensor:

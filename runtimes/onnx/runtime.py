@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import io
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +15,7 @@ import onnxruntime
 from onnxruntime import OrtValue
 
 from nextomni_edge.errors import InputError, MissingRuntimeError, NextOmniError
+from nextomni_edge.formats.onnx_write import one_node
 from nextomni_edge.runtimes.base import Array, Runtime, Session
 from nextomni_edge.runtimes.machine import products_saturate
 from nextomni_edge.runtimes.onnx.state import BoundState
@@ -29,14 +32,17 @@ DTYPES = {
 # For a process that imported the library before this package could set its variable.
 onnxruntime.disable_telemetry_events()
 
+CPU: Final = "CPUExecutionProvider"
+CUDA: Final = "CUDAExecutionProvider"
 # Providers whose tensors lie in a memory of their own, by ONNX Runtime's name of it.
 MEMORY: Final = {
-    "CUDAExecutionProvider": "cuda",
+    CUDA: "cuda",
     "TensorrtExecutionProvider": "cuda",
     "DmlExecutionProvider": "dml",
 }
 # By default CUDA rounds products to TF32; parity is in float32.
-PROVIDER_OPTIONS: Final = {"CUDAExecutionProvider": {"use_tf32": "0"}}
+PROVIDER_OPTIONS: Final = {CUDA: {"use_tf32": "0"}}
+TRIED: Final = 64  # rows and columns of the product that shows whether a provider computes
 
 
 class OnnxSession(Session):
@@ -138,12 +144,22 @@ class OnnxRuntime(Runtime):
     """Runs ONNX graphs on ONNX Runtime's execution providers."""
 
     NAME: ClassVar = "ONNX Runtime"
+    PLACES: ClassVar = {"cuda": CUDA, "cpu": CPU}
+    GPU_EXTRAS: ClassVar = (
+        "in place of onnxruntime install 'nextomni-edge[gpu-cu13]', or [gpu-cu12] for a driver of"
+        " CUDA 12"
+    )
 
     def providers(self) -> list[str]:
         return list(onnxruntime.get_available_providers())
 
     def default_provider(self) -> str:
-        return "CPUExecutionProvider"
+        return CPU
+
+    def trouble(self, provider: str) -> str | None:
+        """A product on it fails, is wrong, or runs elsewhere: ONNX Runtime falls back in silence
+        where CUDA's own libraries are missing."""
+        return _trouble(provider)
 
     def load(
         self, component: str, file: Path, spec: GraphSpec, provider: str | None = None
@@ -162,6 +178,8 @@ class OnnxRuntime(Runtime):
         # warnings about what the optimiser could not fold mean nothing to a user
         options.log_severity_level = 3
         providers = [(provider, PROVIDER_OPTIONS.get(provider, {}))]
+        if provider == CUDA:
+            _load_cuda()
         try:
             session = onnxruntime.InferenceSession(str(file), options, providers=providers)
         except Exception as error:  # the library's exceptions share no base but Exception
@@ -175,8 +193,8 @@ class OnnxRuntime(Runtime):
         found = session.get_providers()[0]
         if found != provider and not self.execution.allow_fallback:
             raise MissingRuntimeError(
-                f"{component}: provider {provider} was asked for, but {found} would run;"
-                " --allow-fallback lets it"
+                f"{component}: provider {provider} was asked for, but {found} would run"
+                f"{f' ({self.GPU_EXTRAS})' if provider == CUDA else ''}; --allow-fallback lets it"
             )
         _check_interface(component, file, spec, session)
         return (
@@ -184,6 +202,36 @@ class OnnxRuntime(Runtime):
             if found in MEMORY
             else OnnxSession(spec, session)
         )
+
+
+@functools.cache
+def _load_cuda() -> None:
+    """CUDA's and cuDNN's libraries out of the packages that the extras gpu-cu12 and gpu-cu13
+    install; the library prints what it does not find."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        onnxruntime.preload_dlls()
+
+
+@functools.cache
+def _trouble(provider: str) -> str | None:
+    """Why a product of matrices does not come out right on a provider."""
+    rng, shape = np.random.default_rng(0), (TRIED, TRIED)
+    x, w = (rng.standard_normal(shape).astype(np.float32) for _ in range(2))
+    graph = one_node("MatMul", {"x": ("float32", shape)}, ("y", ("float32", shape)), {"w": w})
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    if provider == CUDA:
+        _load_cuda()
+    try:
+        session = onnxruntime.InferenceSession(
+            graph, options, providers=[(provider, PROVIDER_OPTIONS.get(provider, {}))]
+        )
+        if (found := session.get_providers()[0]) != provider:
+            return f"{found} would run"
+        off = float(np.abs(session.run(None, {"x": x})[0] - x @ w).max())
+    except Exception as error:  # the library's exceptions share no base but Exception
+        return " ".join(str(error).split())[:200]
+    return None if off < 1e-3 else f"a product is off by {off:.1e}"
 
 
 def _check_interface(

@@ -239,6 +239,7 @@ class TensorRtRuntime(Runtime):
     library and GPU."""
 
     NAME: ClassVar = "TensorRT"
+    PLACES: ClassVar = {"cuda": "cuda:0"}
     COMPUTES: ClassVar[tuple[Compute, ...]] = COMPUTES
     COMPILES: ClassVar = True
 

@@ -15,7 +15,7 @@ from nextomni_edge.cli import numbers
 from nextomni_edge.cli.bundle_path import BUNDLE
 from nextomni_edge.cli.console import OUTPUT, Console, common_options
 from nextomni_edge.cli.generation import generation_options, request_of
-from nextomni_edge.cli.model import choose_runtime, open_model, runtime_options
+from nextomni_edge.cli.model import choose_runtime, open_model, provider_options
 from nextomni_edge.cli.verbs.choose import choose_and_keep
 from nextomni_edge.cli.verbs.plan import Planned, plan_options, print_plan
 from nextomni_edge.cli.verbs.timings import forward_results, forward_text, results, table
@@ -93,7 +93,7 @@ SWITCHES: Final = {"on": True, "off": False}
 )
 @plan_options
 @generation_options
-@runtime_options
+@provider_options  # --device is a plan's here
 @common_options
 def bench(
     console: Console,

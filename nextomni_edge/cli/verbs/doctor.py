@@ -21,7 +21,7 @@ from nextomni_edge.errors import GateError, MissingRuntimeError, NextOmniError
 
 if TYPE_CHECKING:
     from nextomni_edge.bundle import Bundle
-    from nextomni_edge.runtimes.base import Execution
+    from nextomni_edge.runtimes.base import Execution, Runtime
     from nextomni_edge.runtimes.choice import Choice
     from nextomni_edge.verify import Report
 
@@ -170,14 +170,40 @@ def providers() -> Iterator[Check]:
     from nextomni_edge.runtimes.base import runtime
 
     try:
-        yield Check(
-            "runtimes",
-            "onnxruntime",
-            "ok",
-            f"{version_of(found[0])}: {', '.join(runtime('onnx').providers())}",
-        )
+        onnx = runtime("onnx")
     except MissingRuntimeError as error:
         yield Check("runtimes", "onnxruntime", "FAIL", str(error), error.exit_code)
+        return
+    yield Check(
+        "runtimes", "onnxruntime", "ok", f"{version_of(found[0])}: {', '.join(onnx.providers())}"
+    )
+    yield from products(onnx)
+
+
+def products(onnx: Runtime) -> Iterator[Check]:
+    """A product of matrices on each device of ONNX Runtime. What does not compute on a GPU that is
+    not here is no failure."""
+    for device, provider in onnx.PLACES.items():
+        if provider not in onnx.providers():
+            continue
+        name, why = f"product on {device}", onnx.trouble(provider)
+        if why is None:
+            yield Check("runtimes", name, "ok", f"right on {provider}")
+        elif device == "cpu" or gpu_names():
+            detail = f"{provider}: {why}; {onnx.GPU_EXTRAS}"
+            yield Check("runtimes", name, "FAIL", detail, MissingRuntimeError.exit_code)
+        else:
+            yield Check("runtimes", name, "none", f"{provider}: {why}; no GPU is here")
+
+
+def gpu_names() -> list[str]:
+    """The GPUs that NVIDIA's driver shows."""
+    from nextomni_edge.runtimes.tensorrt.cuda import devices
+
+    try:
+        return [device.name for device in devices()]
+    except MissingRuntimeError:
+        return []
 
 
 def runtimes() -> Iterator[Check]:
@@ -266,8 +292,12 @@ def _runs_on(bundle: Bundle, choice: Choice, asked: Execution) -> str:
     """The runtimes that `run` would take, and why."""
     from nextomni_edge.verify.replay import ran_on
 
-    why = choice.reason or (
-        "the default; `bench --choose` measures the others" if choice.execution == asked else ""
+    why = (
+        choice.gpu
+        or choice.reason
+        or (
+            "the default; `bench --choose` measures the others" if choice.execution == asked else ""
+        )
     )
     return f"{ran_on(bundle, choice.execution)}: {'as asked' if asked.runtime else why}"
 
