@@ -164,15 +164,10 @@ def test_an_imported_part_is_one_too_and_is_no_whole_model(tmp_path: Path) -> No
 def test_a_part_that_does_not_fit_is_one_sentence(tmp_path: Path) -> None:
     published(Qwen2ForCausalLM(Qwen2Config(**LANGUAGE)), tmp_path)
     part = read_part(f"qwen2={tmp_path}")
-    with pytest.raises(
-        InputError,
-        match=(
-            r"backbone.layers.2.\S+; its config must take|the model has no tensor backbone.layers.2"
-        ),
-    ):
+    with pytest.raises(InputError, match=r"backbone\.layers is 2, the part's is 3"):
         initialise(OmniModel(tiny_config()), part)
     config = with_sections(tiny_config(), part)
-    with pytest.raises(InputError, match=r"k_proj\S+ has shape \(24,\), the model's \(48,\)"):
+    with pytest.raises(InputError, match=r"backbone\.kv_heads is 4, the part's is 2"):
         initialise(
             OmniModel(
                 ModelConfig.from_json(
