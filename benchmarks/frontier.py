@@ -35,6 +35,7 @@ from nextomni_edge.generate.model import EdgeModel
 
 WEIGHTS: Final = (1.0, 4.0, 8.0, 32.0)
 WORDS: Final = (20_000, 300)  # what two_paths.py trains on, and what training never met
+TEXT: Final = ("embed_text", "backbone", "text_head")  # what a text goes through
 MEASURES: Final = ("kl", "flips", "flips_when_decided")
 
 
@@ -66,17 +67,23 @@ def measures(found: Agreement) -> dict[str, np.ndarray[Any, Any]]:
     }
 
 
-def compared(bundle: Bundle, folder: Path, prompts: list[Path], heldout: Path) -> dict[str, Any]:
+def compared(
+    bundle: Bundle, folder: Path, prompts: list[Path], heldout: Path, skip: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """One model under every weight: {weight: {measure: its mean, and its difference}}. What an
     earlier run found stands in the folder."""
     file = folder / "result.json"
-    kept(file, lambda: file.write_text(json.dumps(measured(bundle, folder, prompts, heldout))))
+    kept(
+        file, lambda: file.write_text(json.dumps(measured(bundle, folder, prompts, heldout, skip)))
+    )
     found: dict[str, Any] = json.loads(file.read_text())
     return found
 
 
-def measured(bundle: Bundle, folder: Path, prompts: list[Path], heldout: Path) -> dict[str, Any]:
-    """What `compared` keeps."""
+def measured(
+    bundle: Bundle, folder: Path, prompts: list[Path], heldout: Path, skip: tuple[str, ...]
+) -> dict[str, Any]:
+    """What `compared` keeps. `skip`: components that the prompts never reach."""
     model = EdgeModel.from_bundle(bundle)
 
     def sampled(name: str, source: Path, seed: int) -> CalibrationSet:
@@ -90,7 +97,7 @@ def measured(bundle: Bundle, folder: Path, prompts: list[Path], heldout: Path) -
         calibration = sampled(f"set-{seed}", source, seed)
         for weight in WEIGHTS:
             out = folder / f"bundle-{seed}-{weight:g}"
-            config = Int4("gptq", frontier=weight)
+            config = Int4("gptq", skip=skip, frontier=weight)
             kept(out, functools.partial(quantize, bundle.path, out, config, calibration.path))
             variant = EdgeModel.from_bundle(Bundle.open(out))
             values[weight].append(measures(agreements(model, [variant], asked)[0]))
@@ -152,7 +159,9 @@ def main() -> None:
     exported = spelling / "bundle"
     kept(exported, lambda: export_bundle(given.spelling, exported))
     lists, heldout = spelling_prompts(spelling, 10 * given.each, given.seeds)
-    results["spelling"] = compared(Bundle.open(exported), spelling, lists, heldout)
+    bundle = Bundle.open(exported)
+    skip = tuple(name for name in bundle.manifest.components if name not in TEXT)
+    results["spelling"] = compared(bundle, spelling, lists, heldout, skip)
     settings = {"each": given.each, "seeds": given.seeds, "weights": WEIGHTS}
     with atomic_write(given.out, "w") as file:
         file.write(json.dumps({"settings": settings, "results": results}, indent=1) + "\n")
