@@ -62,7 +62,7 @@ class Job:
         kept = {name: value for name, value in request.settings.items() if name != "seed"}
         self.request = request
         settings = json.dumps(kept, sort_keys=True)
-        alone = None if together else id(self)
+        alone = None if together else object()  # equal to no other key, whoever is gone by then
         self.key: Hashable = (id(model), request.kind, settings, alike_key(sequence), alone)
         self.prompt_tokens = sequence.prompt_length
         self.left = self.partial = False

@@ -13,7 +13,7 @@ from nextomni_edge.cli.root import VERBS, root
 from tests.docs.pages import EXPORT, PAGES, Block, Run, blocks, every_page
 
 # bash and fish: lines for a start file
-LANGUAGES = {"sh", "python", "text", "diff", "bash", "fish"}
+LANGUAGES = {"sh", "python", "text", "diff", "bash", "fish", "js"}
 PRINTS = re.compile(r"\s+# prints: (.+)$")
 
 
@@ -58,6 +58,8 @@ def test_every_block_has_a_language_and_stands_on_a_page_that_is_run() -> None:
     assert {block.language for block in found} <= LANGUAGES
     runnable = [block for block in found if block.language in ("sh", "python")]
     assert {block.page for block in runnable} <= set(PAGES)
+    # tests/pack/test_web_page.py runs it in Chromium
+    assert [block.page.stem for block in found if block.language == "js"] == ["browser"]
 
 
 def invocations() -> list[tuple[str, str]]:

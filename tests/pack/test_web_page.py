@@ -31,6 +31,7 @@ from nextomni_edge.media.image import to_bytes
 from nextomni_edge.pack import pack
 from nextomni_edge.verify import golden
 from tests.browser import WAIT, chromium
+from tests.docs.pages import blocks
 from tests.sources import ROOT
 
 RUNTIME = ROOT / "node_modules" / "onnxruntime-web"
@@ -337,3 +338,33 @@ def test_the_demo_draws_the_pictures_of_run(browser: Browser, demo_page: tuple[P
             expected = model.generate(words, to="image", seed=7, steps=32)
             assert np.array_equal(levels(page), np.asarray(expected.image)), words
         page.context.close()
+
+
+def test_the_program_of_the_documentation_draws_what_run_draws(
+    browser: Browser, folder: Path, model: ne.Model, tmp_path: Path
+) -> None:
+    """With onnxruntime-web's own files under its own name, as a page without our worker has it."""
+    (program,) = (
+        block.text for block in blocks(ROOT / "docs" / "browser.md") if block.language == "js"
+    )
+    page = Path(shutil.copytree(folder, tmp_path / "page"))
+    for name in ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"):
+        shutil.copy(RUNTIME / "dist" / name, page / name)
+    names = {
+        "onnxruntime-web": "./ort.wasm.bundle.min.mjs", "@nextomni/edge": "./src/index.js",
+    }  # fmt: skip
+    (page / "program.html").write_text(
+        f'<!doctype html><script type="importmap">{json.dumps({"imports": names})}</script>'
+        f'<script type="module">const show = (answer) => (globalThis.shown = answer);\n{program}\n'
+        "globalThis.done = true;</script>"
+    )
+    with served(page) as address:
+        opened_page = opened(browser, f"{address}program.html")
+        opened_page.wait_for_function("globalThis.done", timeout=2 * WAIT)
+        drawn = opened_page.evaluate("[...globalThis.shown.picture.data]")
+        faults: list[str] = opened_page.faults  # type: ignore[attr-defined]
+        assert [fault for fault in faults if not fault.startswith(address)] == []
+        opened_page.context.close()
+    expected = model.generate("draw rocket, noto style", to="image", seed=7).image
+    found = np.array(drawn, np.uint8).reshape(expected.height, expected.width, -1)[..., :3]
+    np.testing.assert_array_equal(found, np.asarray(expected))
