@@ -214,17 +214,16 @@ def contenders_of(given: argparse.Namespace) -> dict[str, Callable[[Path, int], 
 
 
 def table(found: dict[str, Any]) -> str:
-    """Seconds of a step and of the rest, and the real-time factor at 16 and 32 steps, from the
-    fewest and the most steps that were timed."""
-    rows = ["| kind | s a step | codec and the rest, s | RTF, 16 steps | RTF, 32 steps |",
-            "|---|---|---|---|---|"]  # fmt: skip
+    """Seconds and the real-time factor of every kind, at each number of steps that was timed."""
+    counts = sorted({steps for times in found["seconds"].values() for steps in times}, key=int)
+    heads = [f"{what}, {steps} steps" for steps in counts for what in ("s", "RTF")]
+    rows = ["| kind | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(heads)]
     for name, times in found["seconds"].items():
-        few, many = min(times, key=int), max(times, key=int)
-        step = (min(times[many]) - min(times[few])) / (int(many) - int(few))
-        rest = min(times[few]) - int(few) * step
-        factors = ((rest + steps * step) / found["seconds_of_speech"] for steps in (16, 32))
-        rows.append(f"| {name} | {step:.2f} | {rest:.1f} | " + " | ".join(
-            f"{factor:.1f}" for factor in factors) + " |")  # fmt: skip
+        cells = []
+        for steps in counts:
+            seconds = min(times[steps])
+            cells += [f"{seconds:.1f}", f"{seconds / found['seconds_of_speech']:.1f}"]
+        rows.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
 
