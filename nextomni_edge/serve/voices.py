@@ -69,20 +69,20 @@ def spoken(
     UsageError: an unknown voice of a server that has some, or words that the model does not
     understand.
     """
-    more = {"language": language, "voice_design": instructions}
-    if speed != 1.0:
-        more["speed"] = speed  # type: ignore[assignment]
-    stated = {key: value for key, value in more.items() if value is not None}
+    pace = None if speed == 1.0 else speed
+    asked = {"language": language, "instructions": instructions, "speed": pace}
+    stated: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
     if not config.speaks_only:
         if stated:
-            asked = {"voice_design": "instructions"}
-            names = ", ".join(asked.get(key, key) for key in stated)
-            raise UsageError(f"{names}: this model has one way to speak; leave it out")
+            raise UsageError(f"{', '.join(stated)}: this model has one way to speak; leave it out")
         return {}
+    if "instructions" in stated:
+        stated["voice_design"] = stated.pop("instructions")
     if isinstance(name, dict):
         name = name.get("id")  # the newer form of OpenAI's clients
     if name is not None and voices:
-        if name not in voices:
+        clip = voices.get(name) if isinstance(name, str) else None
+        if clip is None:
             raise UsageError(f"voice {str(name)[:80]!a}: expected one of {', '.join(voices)}")
-        stated |= {"voice": str(voices[name].path), "voice_text": voices[name].text}
+        stated |= {"voice": str(clip.path), "voice_text": clip.text}
     return cast("Settings", stated)

@@ -81,6 +81,8 @@ def test_words_for_a_voice_design_one(client: OpenAI) -> None:
     [
         ({"voice": "nova"}, "voice 'nova': expected one of alloy"),
         ({"voice": "../alloy"}, "voice '../alloy': expected one of alloy"),
+        ({"voice": ["alloy"]}, "expected one of alloy"),
+        ({"voice": {"id": {}}}, "voice '{}': expected one of alloy"),
         ({"voice": "alloy", "language": "Frensh"}, "did you mean"),
         ({"voice": "alloy", "instructions": "sings"}, "sings"),
     ],
