@@ -106,9 +106,10 @@ class _Watch:
         if self.squares is not None:
             each = np.repeat(weights, len(rows) // len(weights))[:: self.books, None]
             self._mass += float(each.sum())
+            root = np.sqrt(each)  # of both factors: a product with itself takes half the work
             for k in range(self.books):
-                x = rows[k :: self.books].astype(np.float64)
-                self.squares[k] += (each * x).T @ x
+                x = root * rows[k :: self.books]
+                self.squares[k] += x.T @ x
 
     def statistics(self) -> LayerStatistics:
         if self.squares is None or not self._mass:

@@ -70,7 +70,7 @@ def inputs_of(
         members = [layer for group in groups for layer in group]
         hessian = [layer.name for layer in members if plan[layer.name].method in ("gptq", "awq")]
         given = [layer.after for layer in members if layer.operator == "conv"]
-        weight = config.frontier if isinstance(config, Int4) else 1.0
+        weight = _frontier(config)
         statistics = observe(parent, calibration, [*members, *given], hessian, frontier=weight)
         for name, observed in statistics.items():
             if not observed.seen:
@@ -164,6 +164,12 @@ def _inputs(
         else None
     )
     return Inputs(smoothing, rounding(*seen.range(static.range)), output)
+
+
+def _frontier(config: QuantConfig) -> float:
+    """How many times a row that is decided next counts in H."""
+    found = config.int4 if isinstance(config, Mixed) else config
+    return found.frontier if isinstance(found, Int4) else 1.0
 
 
 def _static(config: QuantConfig) -> Int8Static:

@@ -16,8 +16,10 @@ from nextomni_edge.bundle.onnx_graph import load_graph
 from nextomni_edge.calibration import quantize
 from nextomni_edge.calibration.data.samples import CalibrationSet
 from nextomni_edge.calibration.layers import layers
+from nextomni_edge.calibration.recipes import calibrated
 from nextomni_edge.calibration.recipes.calibrated import Inputs, affine, inputs_of, smoothquant
 from nextomni_edge.calibration.recipes.config import (
+    Int4,
     Int8Static,
     Mixed,
     QuantConfig,
@@ -208,3 +210,10 @@ def test_calibrated_bundles_are_the_model_with_the_same_integers(
         decoders, encoders = list(convolutions.values())[:2], list(convolutions.values())[2:]
         assert decoders == [{"static" if name in ("smooth", "percentile") else "stored"}] * 2
         assert encoders == [{"static" if name == "percentile" else "stored"}] * 2
+
+
+def test_the_frontier_of_a_mixed_recipes_int4_is_applied() -> None:
+    of_int4 = Int4("gptq", frontier=4.0)
+    assert calibrated._frontier(of_int4) == 4.0
+    assert calibrated._frontier(Mixed(max_kl=1.0, int4=of_int4)) == 4.0
+    assert calibrated._frontier(Mixed(max_kl=1.0)) == calibrated._frontier(Int8Static()) == 1.0
