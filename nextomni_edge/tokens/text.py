@@ -145,6 +145,14 @@ SPELLINGS: Final = {
 MASKED: Final = ("llada", "mmada", "lumina", "dream", "omnidiffusion")
 
 
+def open_tokenizer(path: Path) -> Tokenizer:
+    """The library's tokenizer of a file, once its parts are checked. InputError: it is none."""
+    content = read_regular(path, MAX_TOKENIZER)
+    parse_tokenizer(content, path)
+    with _library(f"{path}: not a tokenizer file"):
+        return Tokenizer.from_buffer(content)
+
+
 class TextTokenizer:
     """A `tokenizers` file in one of the chat templates. Special tokens in a user's text are plain
     text, never control."""
@@ -154,10 +162,8 @@ class TextTokenizer:
             (config.template, config.system_prompt) if config else ("chatml", "")
         )
         self._path = path
-        content = read_regular(path, MAX_TOKENIZER)
-        parse_tokenizer(content, path)
+        self._tokenizer = open_tokenizer(path)
         with _library(f"{path}: not a tokenizer file"):
-            self._tokenizer = Tokenizer.from_buffer(content)
             _switch_off(self._tokenizer)  # padding would be allocated before any check of ours
         ids: dict[str, int] = (
             {"null": config.null_token} if config and config.null_token is not None else {}

@@ -7,35 +7,19 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from nextomni_edge.errors import InputError
-from nextomni_edge.formats.regular import read_regular
-from nextomni_edge.formats.tokenizer import MAX_TOKENIZER, parse_tokenizer
 from nextomni_edge.tokens.text import CHATML
 
 
-def missing_special_tokens(path: Path) -> list[str]:
-    """The chat format's special tokens that a tokenizer file does not have. InputError: no such
-    file."""
-    tokenizer = _read(path)
+def missing_special_tokens(tokenizer: Tokenizer) -> list[str]:
+    """The chat format's special tokens that a tokenizer does not have."""
     return [token for token in CHATML.values() if tokenizer.token_to_id(token) is None]
 
 
-def add_special_tokens(path: Path, out: Path) -> int:
-    """Write the tokenizer of `path` with the chat format's special tokens, behind its own ids.
-    Returns the size of the vocabulary."""
-    tokenizer = _read(path)
-    tokenizer.add_special_tokens(missing_special_tokens(path))
-    tokenizer.save(str(out))
+def add_special_tokens(tokenizer: Tokenizer) -> int:
+    """Add the chat format's missing special tokens, behind the tokenizer's own ids. Returns the
+    size of the vocabulary."""
+    tokenizer.add_special_tokens(missing_special_tokens(tokenizer))
     return max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
-
-
-def _read(path: Path) -> Tokenizer:
-    content = read_regular(path, MAX_TOKENIZER)
-    parse_tokenizer(content, path)
-    try:
-        return Tokenizer.from_buffer(content)
-    except Exception as error:  # the library has no type of its own
-        raise InputError(f"{path}: not a tokenizer file ({error})") from error
 
 
 def train_tokenizer(corpus: Iterable[str], vocabulary_size: int, out: Path) -> None:

@@ -126,3 +126,4 @@ def test_added_tokens_need_rows_in_the_table(
     refused(
         invoke(*call, "--add-special-tokens"), 3, "331 tokens with the special ones", "at least 331"
     )
+    assert not (tmp_path / "run").exists()

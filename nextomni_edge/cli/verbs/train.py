@@ -17,6 +17,7 @@ from nextomni_edge.cli.model import threads_option
 from nextomni_edge.cli.streams import stderr
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.extras import needs_extra
+from nextomni_edge.files import atomic_write
 from nextomni_edge.outputs import refuse_overlap
 
 if TYPE_CHECKING:
@@ -141,9 +142,11 @@ def with_special_tokens(
     """A tokenizer that has the chat format's special tokens; None where it lacks some, and they are
     not to be added: the recipe must then have its own. InputError: the config's vocabulary has no
     rows for them."""
+    from nextomni_edge.tokens.text import open_tokenizer
     from nextomni_edge.tokens.train import add_special_tokens, missing_special_tokens
 
-    missing = missing_special_tokens(tokenizer)
+    opened = open_tokenizer(tokenizer)
+    missing = missing_special_tokens(opened)
     if config.text.template != "chatml" or not missing:
         return tokenizer
     if not add:
@@ -151,13 +154,15 @@ def with_special_tokens(
             f"not taken: {tokenizer} lacks {', '.join(missing)}; --add-special-tokens adds them"
         )
         return None
-    out.mkdir(parents=True, exist_ok=True)
-    size = add_special_tokens(tokenizer, out / "tokenizer.json")
+    size = add_special_tokens(opened)
     if size > config.text.vocabulary_size:
         raise InputError(
             f"{tokenizer}: {size} tokens with the special ones, but text.vocabulary_size is"
             f" {config.text.vocabulary_size}; the recipe's config.json must say at least {size}"
         )
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic_write(out / "tokenizer.json", "w") as file:
+        file.write(opened.to_str(pretty=True))
     return out / "tokenizer.json"
 
 
