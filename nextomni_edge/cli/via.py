@@ -27,19 +27,23 @@ class Via:
 
     question: str | None
 
+    def check(self, prompt: tuple[Any, ...]) -> None:
+        """UsageError, before a model is loaded: no media to ask about, or no place for the answer
+        in the texts of a prompt's items."""
+        texts = [item for item in prompt if isinstance(item, str)]
+        if len(texts) == len(prompt):
+            raise UsageError("--via asks about media first: give --image, --audio or --video")
+        if texts and not any(PLACE in text for text in texts):
+            raise UsageError(f"--via: put {PLACE} where the first answer goes in --text")
+
     def prompt(
         self, console: Console, model: Model, parts: tuple[Part, ...], seed: int
     ) -> tuple[Part, ...]:
-        """The second prompt, once the first answer is here. UsageError: no media to ask about, or
-        a text without a place for the answer. InputError: the answer is empty."""
+        """The second prompt, once the first answer is here. InputError: the answer is empty."""
         from nextomni_edge.tokens.chat import Part
 
         media = tuple(part for part in parts if part.kind != "text")
         texts = [str(part.value) for part in parts if part.kind == "text"]
-        if not media:
-            raise UsageError("--via asks about media first: give --image, --audio or --video")
-        if texts and not any(PLACE in text for text in texts):
-            raise UsageError(f"--via: put {PLACE} where the first answer goes in --text")
         asked = (Part("text", self.question),) if self.question else ()
         answer = model.generate((*media, *asked), "text", seed=seed).text.strip()
         console.note(f"via text: {answer}")

@@ -202,6 +202,8 @@ def run(
     kind = wanted.kind(stated)
     wanted.check(kind, console.as_json)
     prompt = tuple(read_part(name, value) for name, value in parts)
+    if via:
+        via.check(prompt)
     request = request_of(kind, given)
 
     def turns(encoder: Encoder) -> list[Turn]:
