@@ -12,7 +12,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from nextomni_edge.bundle import Decision
-from nextomni_edge.bundle.onnx_graph import take_over
+from nextomni_edge.bundle.onnx_graph import initializer, take_over
 from nextomni_edge.bundle.quantised import FLOAT8_NAME, QUANTISED, SCALE, SMOOTHING, ZERO_POINT
 from nextomni_edge.calibration.layers import Layer, reader
 from nextomni_edge.calibration.workspace import StoredPart
@@ -273,23 +273,13 @@ class Rewriter:
         tensor = ir.ExternalTensor(
             stored.file, 0, stored.nbytes, dtype, shape=shape, name=name, base_dir=self._folder
         )
-        return self._register(name, tensor)
+        return initializer(self.graph, tensor)
 
     def _shared_constant(self, name: str, array: NDArray[Any]) -> ir.Value:
         name = f"quantisation.{name}"
-        return self.graph.initializers.get(name) or self._register(
-            name, ir.tensor(array, name=name)
+        return self.graph.initializers.get(name) or initializer(
+            self.graph, ir.tensor(array, name=name)
         )
-
-    def _register(self, name: str, tensor: ir.TensorProtocol) -> ir.Value:
-        value = ir.Value(
-            name=name,
-            shape=ir.Shape(tensor.shape.numpy()),
-            type=ir.TensorType(tensor.dtype),
-            const_value=tensor,
-        )
-        self.graph.register_initializer(value)
-        return value
 
 
 def read_back(path: Path, decisions: Mapping[str, Decision]) -> None:

@@ -14,7 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from nextomni_edge.bundle import Bundle
-from nextomni_edge.bundle.onnx_graph import folder_next_to, load_graph, save_next_to_weights
+from nextomni_edge.bundle.onnx_graph import (
+    folder_next_to,
+    initializer,
+    load_graph,
+    save_next_to_weights,
+)
 from nextomni_edge.errors import UsageError
 from nextomni_edge.export.onnx import EXAMPLE_SIZES, runnable
 from nextomni_edge.graphs import graph_specs
@@ -172,8 +177,10 @@ def _in_runtime(
 def _give(graph: ir.Graph, value: ir.Value, name: str) -> None:
     """Two more outputs: the value as float32 in one row, `BEYOND` where it is no finite number of
     use, and its shape."""
-    flat = _constant(graph, f"{VALUE}{name}.flat", np.array([-1], np.int64))
-    beyond = _constant(graph, f"{VALUE}{name}.beyond", np.array([BEYOND], np.float32))
+    flat = initializer(graph, ir.tensor(np.array([-1], np.int64), name=f"{VALUE}{name}.flat"))
+    beyond = initializer(
+        graph, ir.tensor(np.array([BEYOND], np.float32), name=f"{VALUE}{name}.beyond")
+    )
     cast = _then(graph, "Cast", [value], to=ir.DataType.FLOAT)
     row = _then(graph, "Reshape", [cast, flat])
     within_use = _then(graph, "Less", [_then(graph, "Abs", [row]), beyond])  # False of NaN too
@@ -191,18 +198,6 @@ def _then(graph: ir.Graph, operator: str, inputs: list[ir.Value], **attributes: 
     node = ir.node(operator, inputs, attributes=attributes or None)
     graph.append(node)
     return node.outputs[0]
-
-
-def _constant(graph: ir.Graph, name: str, array: Array) -> ir.Value:
-    tensor = ir.tensor(array, name=name)
-    value = ir.Value(
-        name=name,
-        shape=ir.Shape(array.shape),
-        type=ir.TensorType(tensor.dtype),
-        const_value=tensor,
-    )
-    graph.register_initializer(value)
-    return value
 
 
 def _difference(

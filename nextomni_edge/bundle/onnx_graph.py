@@ -26,20 +26,25 @@ def load_graph(bundle: Bundle, component: str) -> ir.Model:
         raise InputError(f"{path}: onnx-ir cannot read the graph ({error})") from error
 
 
+def initializer(graph: ir.Graph, tensor: ir.TensorProtocol) -> ir.Value:
+    """A new initializer of a graph, under the tensor's name."""
+    value = ir.Value(
+        name=tensor.name,
+        shape=ir.Shape(tensor.shape.numpy()),
+        type=ir.TensorType(tensor.dtype),
+        const_value=tensor,
+    )
+    graph.register_initializer(value)
+    return value
+
+
 def tap(graph: ir.Graph, name: str, value: ir.Value, shape: tuple[int, ...]) -> None:
     """Give the graph another float32 output `name`: a value in `shape` (-1 and 0 as in ONNX's
     Reshape).
 
     The reshape gives the output a known rank.
     """
-    sizes = ir.tensor(np.array(shape, np.int64), name=f"{name}.shape")
-    wanted = ir.Value(
-        name=sizes.name,
-        shape=ir.Shape([len(shape)]),
-        type=ir.TensorType(ir.DataType.INT64),
-        const_value=sizes,
-    )
-    graph.register_initializer(wanted)
+    wanted = initializer(graph, ir.tensor(np.array(shape, np.int64), name=f"{name}.shape"))
     node = ir.node("Reshape", [value, wanted])
     output = node.outputs[0]
     output.name, output.type = name, ir.TensorType(ir.DataType.FLOAT)

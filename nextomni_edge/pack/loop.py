@@ -11,11 +11,11 @@ from nextomni_edge.config import ModelConfig
 from nextomni_edge.decoding import CommitConfig
 from nextomni_edge.errors import InputError
 from nextomni_edge.formats.strict_json import read_json
+from nextomni_edge.formats.tokenizer import MAX_TOKENIZER
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.generate.shortcuts import SHORTCUTS
 from nextomni_edge.verify import golden
 
-MAX_TOKENIZER: Final = 64 * 2**20
 # the settings of Generate.swift's Options, and of options.js
 SUPPORTED: Final = (
     "steps", "stepper", "temperature", "top_k", "top_p", "guidance", "guidance_image", "block",

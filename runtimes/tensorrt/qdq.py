@@ -16,7 +16,12 @@ import numpy as np
 import onnx_ir as ir
 
 from nextomni_edge.bundle import Bundle
-from nextomni_edge.bundle.onnx_graph import load_graph, save_next_to_weights, take_over
+from nextomni_edge.bundle.onnx_graph import (
+    initializer,
+    load_graph,
+    save_next_to_weights,
+    take_over,
+)
 from nextomni_edge.bundle.quantised import QUANTISED, SCALE
 from nextomni_edge.errors import InputError
 from nextomni_edge.runtimes.tensorrt.plain import write_out
@@ -133,11 +138,7 @@ class _Form(Rewriting):
         tensor = ir.ExternalTensor(
             file, 0, content.nbytes, SIGNED[bits], shape=shape, name=name, base_dir=self.folder
         )
-        value = ir.Value(
-            name=name, shape=shape, type=ir.TensorType(SIGNED[bits]), const_value=tensor
-        )
-        self.graph.register_initializer(value)
-        return value
+        return initializer(self.graph, tensor)
 
     def _restored(self, node: ir.Node) -> None:
         """q · scale of a stored int8 weight becomes a DequantizeLinear along the axis of its
