@@ -1,25 +1,19 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { integerComponents } from "./integers.mjs";
+import { integerModel } from "./integers.mjs";
 import { flat, source, vectors, written } from "./vectors.mjs";
 
 const { ModelConfig } = await source("config.js");
-const { TextTokenizer } = await source("tokens/text.js");
 const { conversation, respond } = await source("tokens/chat.js");
-const { EdgeModel } = await source("generate/model.js");
 const { optionsOf } = await source("generate/options.js");
 const { steps } = await source("generate/loop.js");
 const { Segment, Sequence } = await source("tokens/sequence.js");
 
-const { tables, runs } = vectors("loop.json");
+const { runs } = vectors("loop.json");
 
-function integerModel(attention = "full") {
+function withAttention(attention = "full") {
   const data = vectors("config.json");
-  const config = new ModelConfig({ ...data, backbone: { ...data.backbone, attention } });
-  const tokenizer = new TextTokenizer(vectors("tokenizer.json"), config.text);
-  return new EdgeModel(config, tokenizer, integerComponents(config), (modality) =>
-    Float32Array.from(flat(tables[modality])),
-  );
+  return integerModel({ ...data, backbone: { ...data.backbone, attention } });
 }
 
 async function collected(run) {
@@ -33,7 +27,7 @@ async function collected(run) {
 
 for (const run of runs) {
   test(`the run "${run.name}" has the tokens of Python at every step`, async () => {
-    const model = integerModel(run.attention);
+    const model = withAttention(run.attention);
     const { config, tokenizer } = model;
     const prompt = conversation(tokenizer, [
       { role: "user", parts: [{ kind: "text", text: "draw a red rocket" }] },
@@ -74,7 +68,7 @@ for (const run of runs) {
 }
 
 test("texts become Python's ids, and ids Python's texts", () => {
-  const { tokenizer } = integerModel();
+  const { tokenizer } = withAttention();
   for (const { text, ids, answer, decoded } of vectors("texts.json")) {
     assert.deepEqual(tokenizer.encode(text), ids);
     assert.equal(tokenizer.decode(answer), decoded);
@@ -95,7 +89,7 @@ test("options out of range are refused in the words of Python", () => {
 });
 
 test("an answer takes what the prompt leaves of a canvas", () => {
-  const { config, tokenizer } = integerModel();
+  const { config, tokenizer } = withAttention();
   config.text.canvas = 40;
   const prompt = conversation(tokenizer, [
     { role: "user", parts: [{ kind: "text", text: "what is this?" }] },
@@ -108,7 +102,7 @@ test("an answer takes what the prompt leaves of a canvas", () => {
 });
 
 test("a generator that is closed computes nothing more", async () => {
-  const model = integerModel();
+  const model = withAttention();
   let calls = 0;
   const { run } = model;
   model.run = (...asked) => (calls++, run(...asked));
@@ -129,7 +123,7 @@ test("a generator that is closed computes nothing more", async () => {
 });
 
 test("what cannot be meant is told in a sentence", async () => {
-  const model = integerModel();
+  const model = withAttention();
   const options = optionsOf(model.config, "text", { steps: 2 });
   const ran = async (segments) => collected(steps(model, new Sequence(segments), options));
   await assert.rejects(ran([new Segment("text", [1, 2])]), {

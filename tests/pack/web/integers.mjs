@@ -1,8 +1,24 @@
 /** A model of small whole numbers, which float32 holds exactly. (tests/pack/integers.py) */
+import { flat, source, vectors } from "./vectors.mjs";
+
+const { ModelConfig } = await source("config.js");
+const { TextTokenizer } = await source("tokens/text.js");
+const { EdgeModel } = await source("generate/model.js");
+
 const MODULUS = 97;
+const { tables } = vectors("loop.json");
+
+/** The model of a config as JSON holds it. */
+export function integerModel(data) {
+  const config = new ModelConfig(data);
+  const tokenizer = new TextTokenizer(vectors("tokenizer.json"), config.text);
+  return new EdgeModel(config, tokenizer, integerComponents(config), (modality) =>
+    Float32Array.from(flat(tables[modality])),
+  );
+}
 
 /** What EdgeModel calls for its components. */
-export function integerComponents(config) {
+function integerComponents(config) {
   const width = config.backbone.hidden_size;
   return async (component, inputs) => {
     if (component.startsWith("embed_"))

@@ -4,27 +4,12 @@ import { close, flat, snake, source, vectors } from "./vectors.mjs";
 
 const { chosen, noised, propose, scoreTemperature, stepCount, turns } =
   await source("flow/commit.js");
-const { ModelConfig } = await source("config.js");
+const { COMMIT, ModelConfig } = await source("config.js");
 const { TextTokenizer } = await source("tokens/text.js");
 const { conversation, respond } = await source("tokens/chat.js");
 const { EdgeModel } = await source("generate/model.js");
 
-const PLAIN = {
-  count: "even",
-  score: "probability",
-  tempered: false,
-  score_noise: "none",
-  block: 0,
-  threshold: 0,
-  top_k: 0,
-  top_p: 1,
-  never: [],
-  last: [],
-  total: "masked",
-  early: false,
-  draw_temperature: null,
-  ends: [],
-};
+const PLAIN = { count: "even", score: "probability", ...COMMIT };
 
 test("the commit step is Python's", () => {
   for (const vector of vectors("commit.json").proposals) {

@@ -3,24 +3,17 @@
  * its tokens a line of output.
  */
 import { createInterface } from "node:readline";
-import { integerComponents } from "./integers.mjs";
-import { flat, source, vectors } from "./vectors.mjs";
+import { integerModel } from "./integers.mjs";
+import { source } from "./vectors.mjs";
 
-const { ModelConfig } = await source("config.js");
-const { TextTokenizer } = await source("tokens/text.js");
 const { conversation, respond } = await source("tokens/chat.js");
-const { EdgeModel } = await source("generate/model.js");
 const { optionsOf } = await source("generate/options.js");
 const { steps } = await source("generate/loop.js");
 
-const { tables } = vectors("loop.json");
 for await (const line of createInterface({ input: process.stdin })) {
   const { config: data, kind, count, text, settings } = JSON.parse(line);
-  const config = new ModelConfig(data);
-  const tokenizer = new TextTokenizer(vectors("tokenizer.json"), config.text);
-  const model = new EdgeModel(config, tokenizer, integerComponents(config), (modality) =>
-    Float32Array.from(flat(tables[modality])),
-  );
+  const model = integerModel(data);
+  const { config, tokenizer } = model;
   const prompt = conversation(tokenizer, [{ role: "user", parts: [{ kind: "text", text }] }], kind);
   const run = steps(
     model,

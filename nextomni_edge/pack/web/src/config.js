@@ -20,7 +20,8 @@
  *   canvas: number | null, null_token: number | null, }} TextConfig
  */
 
-const COMMIT = {
+/** What a commit rule leaves out. */
+export const COMMIT = {
   tempered: false,
   score_noise: "none",
   block: 0,

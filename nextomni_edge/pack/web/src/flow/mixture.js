@@ -38,7 +38,7 @@ export class MixturePath {
   }
 
   /**
-   * With which a row that has not yet reached x_1 does so in [t, t+h].
+   * The probability that a row off x_1 moves to x_1 in [t, t+h].
    * @param {number} t
    * @param {number} h
    */

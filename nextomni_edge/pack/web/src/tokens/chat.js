@@ -28,7 +28,7 @@ function between(tokenizer, kind, inside) {
 }
 
 /**
- * A part between its markers; text has none.
+ * A part between its markers. Text has no markers.
  * @param {TextTokenizer} tokenizer
  * @param {Part} part
  * @param {boolean} frozen

@@ -70,7 +70,7 @@ const DREAM = {
 const SPELLINGS = { chatml: CHATML, llada: LLADA, mmada: MMADA, lumina: LUMINA, dream: DREAM };
 const MEDIA = ["image", "audio", "video"];
 
-/** Ids of the format's own tokens by name; -1 where it has none. */
+/** Ids of the format's own tokens by name; -1 for a token that the format lacks. */
 export class SpecialTokens {
   /** @param {Record<string, number>} ids */
   constructor(ids) {
