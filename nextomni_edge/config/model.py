@@ -22,7 +22,7 @@ from nextomni_edge.config.sections import (
     TextConfig,
     TransformerConfig,
 )
-from nextomni_edge.config.speech import speech_checks, vocoder_checks
+from nextomni_edge.config.speech import own_vocoder_checks, speech_checks
 from nextomni_edge.decoding import OPTIONAL
 from nextomni_edge.errors import InputError
 from nextomni_edge.formats.strict_json import read_dataclass, read_json
@@ -94,7 +94,7 @@ class ModelConfig:
                 not self.causal or self.logit_shift == 1,
                 "logit_shift must be 1 with backbone.attention causal: a row sees itself",
             ),
-            *self._vocoder_checks(),
+            *own_vocoder_checks(audio.vocoder, self.network, audio.hop, audio.sample_rate),
             *self._head_checks(),
             *self._network_checks(),
             *self._budget_checks(),
@@ -102,20 +102,6 @@ class ModelConfig:
         for holds, sentence in checks:
             if not holds:
                 raise InputError(f"model config: {sentence}")
-
-    def _vocoder_checks(self) -> list[tuple[bool, str]]:
-        """Of a vocoder that takes Griffin-Lim's place."""
-        audio, vocoder = self.audio, self.audio.vocoder
-        if vocoder is None:
-            return []
-        return [
-            (self.network == "native", "audio.vocoder is for network native"),
-            (
-                vocoder.frame == audio.hop,
-                f"audio.vocoder makes {vocoder.frame} samples a frame, not audio.hop, {audio.hop}",
-            ),
-            *vocoder_checks(vocoder, audio.sample_rate),
-        ]
 
     def _head_checks(self) -> list[tuple[bool, str]]:
         """Every width is a whole number of heads."""

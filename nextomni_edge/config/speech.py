@@ -147,7 +147,7 @@ def speech_checks(speech: SpeechConfig, rate: int) -> Checks:
             all(width % GROUPS == 0 for width in flow.channels) and 0 < len(flow.channels) <= 8,
             f"speech.flow.channels must be multiples of {GROUPS}",
         ),
-        *vocoder_checks(vocoder, rate),
+        *_vocoder_checks(vocoder, rate),
     ]
 
 
@@ -178,7 +178,21 @@ def _heard_checks(listener: ListenerConfig, tokenizer: SpeechTokenizerConfig) ->
     ]
 
 
-def vocoder_checks(vocoder: VocoderConfig, rate: int) -> Checks:
+def own_vocoder_checks(vocoder: VocoderConfig | None, network: str, hop: int, rate: int) -> Checks:
+    """Of a vocoder that takes Griffin-Lim's place."""
+    if vocoder is None:
+        return []
+    return [
+        (network == "native", "audio.vocoder is for network native"),
+        (
+            vocoder.frame == hop,
+            f"audio.vocoder makes {vocoder.frame} samples a frame, not audio.hop, {hop}",
+        ),
+        *_vocoder_checks(vocoder, rate),
+    ]
+
+
+def _vocoder_checks(vocoder: VocoderConfig, rate: int) -> Checks:
     """Sizes of a vocoder that must fit together."""
     stacks, levels = (
         zip(vocoder.rates, vocoder.rate_kernels, strict=False), len(vocoder.rates)

@@ -125,33 +125,29 @@ def initialise(model: OmniModel, part: Part) -> list[str]:
     place in the model, or has another shape there.
     """
     check_sections(model.config, part)
-    own, left = state_names(model), list[str]()
-    tensors = dict(part.tensors)
+    own, left, taken = state_names(model), list[str](), dict[str, torch.Tensor]()
     for name, tensor in part.tensors.items():
         if name not in own and not (name == "text_head.weight" and model.config.text.tied_head):
             raise InputError(
                 f"{part.path}: the model has no tensor {name}; its config must take the sections of"
                 " the part"
             )
-        shape = tuple(own[name].shape) if name in own else tuple(tensor.shape)
-        other = resized(name, tensor, shape) if shape != tuple(tensor.shape) else None
-        if other is not None:
-            left.append(f"{name} {tuple(tensor.shape)}: interpolated to {shape}")
-            tensors[name] = other
-            continue
-        if shape != tuple(tensor.shape) and name not in TABLES:
+        theirs, ours = tuple(tensor.shape), tuple(own[name].shape) if name in own else None
+        if theirs == ours:
+            taken[name] = tensor
+        elif ours and (other := resized(name, tensor, ours)) is not None:
+            taken[name] = other
+            left.append(f"{name} {theirs}: interpolated to {ours}")
+        elif name in TABLES:
+            left.append(f"{name} {theirs}: the model's is {ours or 'tied'}")
+        else:
             raise InputError(
-                f"{part.path}: {name} has shape {tuple(tensor.shape)}, the model's {shape}; the two"
-                " configs must agree"
-            )
-        if name not in own or shape != tuple(tensor.shape):
-            left.append(
-                f"{name} {tuple(tensor.shape)}: the model's is {shape if name in own else 'tied'}"
+                f"{part.path}: {name} has shape {theirs}, the model's {ours}; the two configs must"
+                " agree"
             )
     with torch.no_grad():
-        for name, tensor in tensors.items():
-            if name in own and own[name].shape == tensor.shape:
-                own[name].copy_(tensor)
+        for name, tensor in taken.items():
+            own[name].copy_(tensor)
     return left
 
 

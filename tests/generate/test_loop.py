@@ -154,21 +154,6 @@ def test_sampling_options_reach_the_draw(fake: Fake, given: dict[str, Any]) -> N
     )
 
 
-def test_guidance_that_ends_saves_the_second_branch_and_refuses_a_cache(fake: Fake) -> None:
-    def rows(**given: Any) -> int:
-        widths: list[int] = []
-        fake.sessions["backbone"].spoil = lambda _, output: widths.append(len(output))
-        generate(fake.model, fake.ask("image"), options(fake, "image", steps=8, **given))
-        return sum(widths)
-
-    with_all, with_half, without = rows(), rows(guidance_until=0.5), rows(guidance=0.0)
-    assert without < with_half < with_all
-    with pytest.raises(UsageError, match="guidance_until means nothing for kv_cache 'adaptive'"):
-        options(fake, "image", guidance_until=0.5, kv_cache="adaptive")
-    with pytest.raises(UsageError, match="guidance_until is for guidance: give a scale"):
-        options(fake, "image", guidance_until=0.5, guidance=0.0)
-
-
 @pytest.mark.parametrize(("kind", "count"), KINDS)
 def test_what_is_given_stays_and_what_is_generated_is_in_range(
     fake: Fake, kind: Kind, count: int | None
