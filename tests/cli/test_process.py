@@ -25,16 +25,14 @@ main()
 """
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [["--help"], ["run", "--help"], ["search", "index", "--help"], ["doctor", "--help"]],
-)
-def test_help_is_instant(arguments: list[str]) -> None:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+HELP = [["--help"], ["run", "--help"], ["search", "index", "--help"], ["doctor", "--help"]]
+
+
+@pytest.mark.parametrize("arguments", HELP)
+def test_help_imports_no_library_that_takes_long(arguments: list[str]) -> None:
     code, out, errors = ended(
         "-X", "importtime", "-m", "nextomni_edge", *arguments, program=[sys.executable]
     )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert code == 0 and out.startswith("Usage: nextomni-edge")
     imported = {line.rsplit("|", 1)[1].strip() for line in errors.splitlines() if "|" in line}
     assert not imported & {
@@ -48,7 +46,24 @@ def test_help_is_instant(arguments: list[str]) -> None:
         "rich",
         "safetensors",
     }
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.3
+
+
+def test_help_is_instant() -> None:
+    def seconds(*arguments: str) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert ended(*arguments, program=[sys.executable])[0] == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    # Against the interpreter with click, not in seconds: another machine may be slower. The least
+    # of several turns is what the work costs when nothing else runs.
+    for arguments in HELP:
+        turns = [
+            (seconds("-c", "import click"), seconds("-m", "nextomni_edge", *arguments))
+            for _ in range(5)
+        ]
+        click, ours = (min(column) for column in zip(*turns, strict=True))
+        assert ours < 5 * click, f"{arguments}: {ours:.2f} s, {ours / click:.1f} times click's"
 
 
 def test_the_installed_command_starts() -> None:
