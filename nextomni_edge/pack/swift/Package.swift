@@ -16,6 +16,7 @@ let package = Package(
             name: "NextOmniCoreML", dependencies: ["NextOmniFlow"], resources: [.copy("Model")],
             swiftSettings: [.swiftLanguageMode(.v5)]),
         .executableTarget(name: "nextomni-replay", dependencies: ["NextOmniFlow"], path: "Sources/Replay"),
+        .executableTarget(name: "nextomni-bench", dependencies: ["NextOmniFlow"], path: "Sources/Bench"),
         .testTarget(name: "NextOmniFlowTests", dependencies: ["NextOmniFlow"], resources: [.copy("Vectors")]),
         .testTarget(
             name: "NextOmniCoreMLTests", dependencies: ["NextOmniCoreML"], swiftSettings: [.swiftLanguageMode(.v5)]),
