@@ -80,7 +80,9 @@ def written(folder: Path) -> tuple[EdgeModel, ModelConfig]:
     (folder / "config.json").write_text(json.dumps(config.to_json()))
     (folder / "runs.json").write_text(json.dumps(RUNS))
     train_tokenizer(CORPUS, 320, folder / "tokenizer.json")
-    sessions = {name: FixedSession(spec, logits[None]) for name, spec in graph_specs(config).items()}
+    sessions = {
+        name: FixedSession(spec, logits[None]) for name, spec in graph_specs(config).items()
+    }
     tokenizer = TextTokenizer(folder / "tokenizer.json")
     return EdgeModel(config, tokenizer, sessions.__getitem__, lambda _: table), config
 
@@ -116,9 +118,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--built", default="", help="a command that runs a built nextomni-bench")
     asked = parser.parse_args()
-    swift = ["swift", "run", "-c", "release", "--package-path", str(SOURCES)]
-    swift += ["--scratch-path", str(BUILD / "swift"), "nextomni-bench"]
-    command = asked.built.split() or swift
+    run = ["swift", "run", "-c", "release", "--package-path", str(SOURCES)]
+    run += ["--scratch-path", str(BUILD / "swift"), "nextomni-bench"]
+    command = asked.built.split() or run
     model, _ = written(asked.folder)
     spent: dict[str, tuple[list[float], list[float]]] = {}
     for _ in range(asked.rounds):  # one after the other, so that both meet the same machine
@@ -126,11 +128,13 @@ def main() -> None:
             same = sum(a != b for a, b in zip(own["tokens"], other["tokens"], strict=True))
             assert same == 0, f"{own['name']}: {same} tokens are not Python's"
             steps = next((run["steps"] for run in RUNS if run["name"] == own["name"]), 1)
-            for times, found in zip(spent.setdefault(own["name"], ([], [])), (own, other), strict=True):
-                times.append(1000 * found["seconds"] / steps)
+            python, swift = spent.setdefault(own["name"], ([], []))
+            python.append(1000 * own["seconds"] / steps)
+            swift.append(1000 * other["seconds"] / steps)
     print(f"V = {VOCABULARY}, {ROWS} rows, {DIMENSIONS} dimensions; milliseconds a step, median")
-    for name, (python, found) in spent.items():
-        print(f"{name}: Python {statistics.median(python):.1f}, Swift {statistics.median(found):.1f}")
+    for name, times in spent.items():
+        medians = [f"{statistics.median(each):.1f}" for each in times]
+        print(f"{name}: Python {medians[0]}, Swift {medians[1]}")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.generate.steps import NOT_DRAWN
 from nextomni_edge.outputs import OutputKind, output_directory
 from nextomni_edge.pack import PackReport
-from nextomni_edge.pack.loop import check_loop
+from nextomni_edge.pack.loop import SUPPORTED, check_loop
 from nextomni_edge.spec import ComponentName
 from nextomni_edge.tasks import Task
 from nextomni_edge.verify import golden
@@ -32,6 +32,11 @@ from nextomni_edge.verify.trajectory import Trajectory
 
 SOURCES: Final = Path(__file__).with_name("swift")
 MODEL: Final = "Sources/NextOmniCoreML/Model"
+# the settings of Options.swift
+SETTINGS: Final = (
+    *SUPPORTED, "grid", "guidance_until", "draw_temperature", "max_blocks", "eos_threshold",
+    "extend", "extend_until", "lead_tokens",
+)  # fmt: skip
 
 
 def _contents(folder: Path) -> frozenset[str] | None:
@@ -90,7 +95,7 @@ def _check(bundle: Bundle) -> None:
                 f"{bundle.path}: {name} is {record.format}, iOS runs Core ML packages; export with"
                 " --target coreml"
             )
-    check_loop(bundle, "Swift")
+    check_loop(bundle, "Swift", settings=SETTINGS)
     if bundle.config.backbone.attention == "prefix" and _one_sequence(bundle):
         raise InputError(
             f"{bundle.path}: backbone.attention is 'prefix', and the Swift loop keeps no prompt in"
@@ -126,7 +131,8 @@ def _task(task: Task, trajectory: Trajectory) -> dict[str, Any]:
             for segment in segments
         ],
         "steps": [
-            _step(trajectory, step) for step in range(min(len(trajectory.x_t[0]), options.steps))
+            _step(trajectory, step)
+            for step in range(min(len(trajectory.x_t[0]), options.all_steps))
         ],
         "tokens": [rows([tokens]) for tokens in trajectory.tokens],
     }
@@ -135,12 +141,14 @@ def _task(task: Task, trajectory: Trajectory) -> dict[str, Any]:
 def options_json(options: GenerationOptions) -> dict[str, Any]:
     """The options that the Swift loop supports. A seed is a string: JSON numbers may lose its last
     bits."""
-    return {
-        "optionSteps": options.steps, "stepper": options.stepper,
-        "temperature": options.temperature, "topK": options.top_k, "topP": options.top_p,
-        "guidance": options.guidance, "guidanceImage": options.guidance_image,
-        "block": options.block, "threshold": options.threshold, "seed": str(options.seed),
-    }  # fmt: skip
+    names = {name: _camel(name) for name in SETTINGS} | {"steps": "optionSteps"}
+    found = {written: getattr(options, name) for name, written in names.items()}
+    return found | {"seed": str(options.seed), "grid": list(options.grid)}
+
+
+def _camel(name: str) -> str:
+    first, *more = name.split("_")
+    return first + "".join(word.capitalize() for word in more)
 
 
 def _step(trajectory: Trajectory, step: int) -> dict[str, Any]:

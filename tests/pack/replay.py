@@ -9,12 +9,12 @@ token of any step ends it with exit code 1.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import shutil
 import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,10 +34,27 @@ BUILD = ROOT / "build" / "swift"
 SWIFT = ("swift", "run", "--package-path", str(SOURCES), "--scratch-path", str(BUILD))
 
 
-def computed(model: EdgeModel) -> dict[str, Any]:
-    """The trace of all tasks as this model computes them now, in the form of pack/ios.py."""
+# other lengths of a text: found before or between the steps, in two parts, on another grid
+LENGTHS: dict[str, dict[str, Any]] = {
+    "grown first": {"max_blocks": 3, "eos_threshold": 0.9},
+    "grown between steps": {"max_blocks": 3, "extend": "interleaved", "eos_threshold": 0.9},
+    "two parts": {"lead_tokens": 5},
+    "two parts that grow": {"lead_tokens": 5, "max_blocks": 2},
+    "an uneven grid": {"steps": 4, "grid": (0.0, 0.2, 0.7, 0.9, 1.0)},
+    "top-k and top-p": {"temperature": 0.8, "top_k": 40, "top_p": 0.9},
+}
+
+
+def computed(
+    model: EdgeModel, settings: Mapping[str, Any] | None = None, modality: str = ""
+) -> dict[str, Any]:
+    """The trace of all tasks, or those of a modality, as this model computes them now with these
+    settings, in the form of pack/ios.py."""
     tasks = []
     for task in (plan.task(model) for plan in plans_of(model.config)):
+        if modality not in ("", task.modality):
+            continue
+        task = dataclasses.replace(task, options=task.options.changed(**(settings or {})))
         records: list[StepRecord] = []
         finished = generate(model, task.sequence, task.options, records.append)
         tasks.append(
@@ -150,6 +167,8 @@ def replay(path: Path) -> None:
         config = with_attention(bundle.config, "prefix")
         other = EdgeModel(config, model.tokenizer, model.session, bundle.metric_table)
         cases.append(("prefix attention", computed(other), other))
+        for name, settings in LENGTHS.items():
+            cases.append((name, computed(model, settings, "text"), model))
     for name, trace, own in cases:
         draws = replayed(bundle, own.config, trace, own)
         count = len(trace["tasks"])
@@ -170,4 +189,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

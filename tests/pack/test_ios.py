@@ -18,8 +18,10 @@ from nextomni_edge.bundle.coreml_interface import Form
 from nextomni_edge.config import CodedConfig
 from nextomni_edge.decoding import CommitConfig, Count, Score, ScoreNoise
 from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.generate.options import GenerationOptions
+from nextomni_edge.generate.shortcuts import SHORTCUTS
 from nextomni_edge.pack import pack
-from nextomni_edge.pack.ios import MODEL, SOURCES
+from nextomni_edge.pack.ios import MODEL, SETTINGS, SOURCES
 from nextomni_edge.pack.loop import NOT_CHOSEN, NOT_NAMED
 from nextomni_edge.verify import golden
 from tests.bundle.damage import record
@@ -148,11 +150,8 @@ def test_a_model_that_the_swift_loop_computes_wrongly_is_refused(
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"max_blocks": 2}, "max_blocks"),
-        ({"max_blocks": 2, "extend": "interleaved"}, "max_blocks, extend"),
-        ({"lead_tokens": 2}, "lead_tokens"),
-        ({"grid": (0.0, 0.5, 1.0), "steps": 2}, "grid"),
         ({"kv_cache": "prefix"}, "kv_cache"),
+        ({"stepper": "commit", "shift": 2.0}, "shift"),
     ],
 )
 def test_a_trace_that_the_swift_loop_cannot_replay_is_refused(
@@ -185,6 +184,15 @@ def test_prefix_attention_needs_packages_that_give_keys_and_values(
         with pytest.raises(InputError, match="keeps no prompt in packages with --rows or --state"):
             pack(prefix, tmp_path / "out", "ios")
     assert not (tmp_path / "out").exists()
+
+
+def test_every_setting_that_changes_tokens_is_an_option_in_swift_or_refused() -> None:
+    """A new setting of options.py must be one or the other."""
+    swift = (SOURCES / "Sources/NextOmniFlow/Options.swift").read_text(encoding="utf-8")
+    for name in GenerationOptions().settings().keys() - {*SHORTCUTS, "padding"}:
+        first, *more = name.split("_")
+        known = f"public var {first}{''.join(word.capitalize() for word in more)}" in swift
+        assert known == (name in SETTINGS), name
 
 
 def test_every_choice_of_a_commit_step_is_known_in_swift_or_refused() -> None:

@@ -52,6 +52,23 @@ RUNS: tuple[tuple[str, Kind, int | None, dict[str, Any]], ...] = (
     ),
     ("audio", "audio", 3, {"steps": 7, "temperature": 1.0, "top_p": 0.8}),
     ("video", "video", 2, {"steps": 4, "temperature": 0.3, "guidance": 1.0}),
+    ("text, uneven grid", "text", 2, {"steps": 4, "grid": (0.0, 0.1, 0.5, 0.9, 1.0)}),
+    ("image, guided at first", "image", None, {"steps": 8, "guidance": 2.0, "guidance_until": 0.5}),
+    ("text, grown first", "text", 1, {"steps": 6, "max_blocks": 3, "eos_threshold": 0.01}),
+    (
+        "text, grown between steps",
+        "text",
+        1,
+        {"steps": 6, "max_blocks": 3, "extend": "interleaved", "eos_threshold": 0.01},
+    ),
+    ("text, in two parts", "text", 2, {"steps": 5, "lead_tokens": 3}),
+    (
+        "text, in two parts that grow",
+        "text",
+        1,
+        {"steps": 5, "lead_tokens": 6, "max_blocks": 3, "eos_threshold": 0.01},
+    ),
+    ("text, of which one part is all", "text", 1, {"steps": 5, "lead_tokens": 9}),
     ("image, prefix", "image", None, {"steps": 8, "temperature": 0.5, "guidance": 2.0}),
     ("text, prefix", "text", 3, {"steps": 6, "temperature": 1.0}),
 )
@@ -72,9 +89,40 @@ OPTIONS: tuple[dict[str, Any], ...] = (
     {"guidance": -1.0},
     {"guidance": math.nan},
     {"guidance": math.inf},
+    {"guidance_image": -0.25},
+    {"guidance_until": 1.5, "guidance": 1.0},
+    {"guidance_until": 0.5},
     {"temperature": 0.0, "top_k": 4},
     {"temperature": 0.0, "top_p": 0.5},
+    {"block": -1},
+    {"threshold": 1.5},
+    {"threshold": math.nan, "draw_temperature": math.inf},
+    {"lead_tokens": -1},
+    {"max_blocks": 0},
+    {"max_blocks": -(2**40)},
+    {"eos_threshold": 0.0},
+    {"eos_threshold": math.nan, "extend_until": -0.5},
+    {"steps": 2, "grid": [0.0, 1.0]},
+    {"steps": 2, "grid": [0.0, 0.5, 0.9]},
+    {"steps": 3, "grid": [0.0, 0.5, 0.5, 1.0]},
+    {"steps": 2, "grid": [0.0, 0.25, 1.0]},
     {"steps": -7, "temperature": math.nan, "top_k": -1, "top_p": math.inf, "guidance": -math.inf},
+)
+# of a text or a picture of the tiny model: options that are in range and do not fit
+UNFIT: tuple[tuple[Kind, dict[str, Any]], ...] = (
+    ("text", {}),
+    ("image", {"stepper": "commit"}),
+    ("text", {"block": 4}),
+    ("text", {"threshold": 0.5}),
+    ("text", {"draw_temperature": 0.5}),
+    ("image", {"max_blocks": 2}),
+    ("image", {"block": 2}),
+    ("text", {"extend": "interleaved"}),
+    ("text", {"max_blocks": 9}),
+    ("image", {"lead_tokens": 2}),
+    ("text", {"lead_tokens": 2, "guidance": 1.0}),
+    ("text", {"lead_tokens": 12, "max_blocks": 3}),
+    ("text", {"lead_tokens": 2**62, "max_blocks": 3}),
 )
 
 
@@ -169,17 +217,19 @@ def sampling() -> list[dict[str, Any]]:
 def options() -> list[dict[str, Any]]:
     """Options with the sentence that refuses them, or none. Numbers are texts: JSON has no NaN."""
     found = []
-    for settings in OPTIONS:
+    for kind, settings in (*(("", each) for each in OPTIONS), *UNFIT):
         refused = None
         try:
-            GenerationOptions(**settings)
+            own = GenerationOptions(**settings)
+            if kind:
+                own.check(CONFIG, kind)
         except UsageError as error:
             refused = str(error)
-        numbers = {"steps": 32, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "guidance": 0.0}
-        found.append(
-            {name: str(value) for name, value in (numbers | settings).items()}
-            | {"refused": refused}
-        )
+        texts = {
+            name: [str(item) for item in value] if isinstance(value, list) else [str(value)]
+            for name, value in settings.items()
+        }
+        found.append({"modality": kind, "settings": texts, "refused": refused})
     return found
 
 

@@ -76,7 +76,7 @@ func replay(_ folder: URL) throws {
     let tokenizer = try Tokenizer(folder.appendingPathComponent("tokenizer.json"), template: configuration.template())
     let tables = try configuration.metricTables(in: folder)
     let generator = Generator(Pipe(), configuration, tokenizer.special, tables: tables)
-    let trace = try GoldenTrace.read(Data(contentsOf: folder.appendingPathComponent("golden.json")))
+    let trace = try GoldenTrace.read(folder.appendingPathComponent("golden.json"))
     for task in trace.tasks {
         let (records, tokens) = try task.run(generator)
         try Pipe().send(Header(task: task.name, steps: records, tokens: tokens))
