@@ -27,7 +27,7 @@ from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, respond
 from nextomni_edge.tokens.text import TextTokenizer
 from nextomni_edge.tokens.train import train_tokenizer
 from tests.flow.tables import STEPS, start
-from tests.pack import masked_vectors
+from tests.pack import masked_vectors, media_vectors
 from tests.pack.integers import integer_model
 from tests.tiny import CORPUS, tiny_config
 
@@ -309,6 +309,7 @@ def vectors() -> dict[str, Any]:
             "loop.json": loop(path), "config.json": CONFIG.to_json(),
             "tokenizer.json": json.loads(path.read_text()),
             **masked_vectors.vectors(),
+            **media_vectors.vectors(),
         }  # fmt: skip
 
 

@@ -68,18 +68,30 @@ extension Generator {
         try outputs([name: size], of: component, inputs)[name] ?? []
     }
 
-    /// Outputs of a component by name, with how many numbers each has. One that is not finite is an error here, as it is in Python.
+    /// One output of a component, with its shape.
+    func shaped(_ name: String, of component: String, _ inputs: [String: Tensor]) throws -> (values: [Float], shape: [Int]) {
+        guard let found = try components.run(component, inputs, outputs: [name])[name] else {
+            throw NextOmniError("\(component) has no output \(name)")
+        }
+        return (try checked(found, name, of: component, nil), found.shape)
+    }
+
+    /// Outputs of a component by name, with how many numbers each has.
     private func outputs(_ sizes: [String: Int?], of component: String, _ inputs: [String: Tensor]) throws -> [String: [Float]] {
         let found = try components.run(component, inputs, outputs: sizes.keys.sorted())
         var values: [String: [Float]] = [:]
         for (name, size) in sizes {
-            guard let own = found[name]?.values else { throw NextOmniError("\(component) has no output \(name)") }
-            if let size, own.count != size {
-                throw NextOmniError("\(component): \(name) has \(own.count) numbers, expected \(size)")
-            }
-            guard allFinite(own) else { throw NextOmniError("\(component): \(name) holds a value that is not finite") }
-            values[name] = own
+            guard let own = found[name] else { throw NextOmniError("\(component) has no output \(name)") }
+            values[name] = try checked(own, name, of: component, size)
         }
+        return values
+    }
+
+    /// An output that is not finite is an error here, as it is in Python.
+    private func checked(_ output: Tensor, _ name: String, of component: String, _ size: Int?) throws -> [Float] {
+        let values = output.values
+        if let size, values.count != size { throw NextOmniError("\(component): \(name) has \(values.count) numbers, expected \(size)") }
+        guard allFinite(values) else { throw NextOmniError("\(component): \(name) holds a value that is not finite") }
         return values
     }
 }
