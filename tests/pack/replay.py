@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -19,7 +20,9 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import PIL.Image
 
+from nextomni_edge import Image, load
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.generate.loop import generate
@@ -90,18 +93,24 @@ def replayed(bundle: Bundle, config: ModelConfig, trace: dict[str, Any], model: 
     AssertionError: a difference."""
     BUILD.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILD) as name:
-        folder = Path(name)
-        (folder / "config.json").write_text(json.dumps(config.to_json()))
-        (folder / "golden.json").write_text(json.dumps(trace, allow_nan=False))
-        shutil.copyfile(bundle.tokenizer_path, folder / "tokenizer.json")
-        tables = bundle.path / bundle.manifest.metric_tables
-        shutil.copyfile(tables, folder / "metric_tables.safetensors")
+        (_folder(bundle, config, Path(name)) / "golden.json").write_text(
+            json.dumps(trace, allow_nan=False)
+        )
         command = [*SWIFT, "--skip-build", "nextomni-replay", name]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             assert process.stdin and process.stdout
             found = list(_served(process.stdout, process.stdin, model))
         assert process.returncode == 0, f"nextomni-replay ended with {process.returncode}"
     return _compared(found, trace["tasks"])
+
+
+def _folder(bundle: Bundle, config: ModelConfig, folder: Path) -> Path:
+    """What a pack's Model folder holds next to its packages."""
+    (folder / "config.json").write_text(json.dumps(config.to_json()))
+    shutil.copyfile(bundle.tokenizer_path, folder / "tokenizer.json")
+    tables = bundle.path / bundle.manifest.metric_tables
+    shutil.copyfile(tables, folder / "metric_tables.safetensors")
+    return folder
 
 
 def _served(requests: IO[bytes], answers: IO[bytes], model: EdgeModel) -> Iterator[dict[str, Any]]:
@@ -146,6 +155,42 @@ def _compared(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> in
     return draws
 
 
+def sampled(path: Path) -> None:
+    """The sample program with this bundle: a picture of words, and words of that picture, as Python
+    answers them. AssertionError: they differ."""
+    bundle, own = Bundle.open(path), load(path)
+    with tempfile.TemporaryDirectory(dir=BUILD) as name:
+        folder = _folder(bundle, bundle.config, Path(name))
+        words = "draw rocket, noto style"
+        drawn = own.generate(words, to="image", seed=5, steps=8).image
+        found = folder / "drawn.ppm"
+        asked = ["--text", words, "--to", "image", "--steps", "8", "--seed", "5", "-o", str(found)]
+        _sample(folder, asked, EdgeModel.from_bundle(bundle))
+        with PIL.Image.open(found) as picture:
+            assert np.array_equal(np.asarray(picture), np.asarray(drawn)), "the picture is another"
+        said = _sample(folder, ["--image", str(found)], EdgeModel.from_bundle(bundle))
+        assert said == own.generate(Image(found)).text, "the text is another"
+    print(f"{path.name}: nextomni-sample draws and names the same picture: {said!r}")
+
+
+def _sample(folder: Path, asked: list[str], model: EdgeModel) -> str:
+    """Run nextomni-sample, and answer for its components over two named pipes. Its text."""
+    requests, answers = folder / "requests", folder / "answers"
+    for pipe in (requests, answers):
+        pipe.unlink(missing_ok=True)
+        os.mkfifo(pipe)
+    command = [*SWIFT, "--skip-build", "nextomni-sample", str(folder), *asked]
+    command += ["--pipe", str(answers), str(requests)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        with requests.open("rb") as reading, answers.open("wb") as writing:
+            for _ in _served(reading, writing, model):
+                raise AssertionError("the sample tells of no tasks")
+        assert process.stdout
+        text = process.stdout.read()
+    assert process.returncode == 0, f"nextomni-sample ended with {process.returncode}"
+    return text.removesuffix("\n")
+
+
 def masked_bundles(folder: Path) -> list[Path]:
     """The published masked models of tests/published, exported with their golden traces."""
     from nextomni_edge.export.bundle import export_bundle
@@ -182,6 +227,7 @@ def main() -> None:
     asked = parser.parse_args()
     for path in asked.bundles:
         replay(path)
+        sampled(path)
     if asked.masked:
         with tempfile.TemporaryDirectory() as folder:
             for path in masked_bundles(Path(folder)):
