@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -34,10 +33,11 @@ from nextomni_edge.bundle.coreml_package import (
     PACKAGE,
     PACKAGE_INDEX,
     WEIGHTS,
-    package_index,
+    package_index_bytes,
 )
 from nextomni_edge.errors import InputError, NextOmniError, UsageError
 from nextomni_edge.export.coreml_chunks import cut
+from nextomni_edge.export.coreml_metadata import About, describe
 from nextomni_edge.export.coreml_state import KeepingBackbone
 from nextomni_edge.export.onnx import DTYPES, EXAMPLE_SIZES, free_axes
 from nextomni_edge.export.weights import Precision
@@ -70,6 +70,7 @@ def write_component(
     like: Like | None = None,
     chunk_mib: int | None = None,
     form: Form | None = None,
+    about: About | None = None,
 ) -> ComponentRecord:
     """Write one component, whose module holds its weights, as a package of the bundle. Its layers
     are compressed as `like` says.
@@ -91,7 +92,9 @@ def write_component(
         package = (
             f"{component.name}{PACKAGE}" if index == 1 else f"{component.name}.{index}{PACKAGE}"
         )
-        decisions |= _write_package(part, package, writer, precision, like, form)
+        decisions |= _write_package(
+            part, package, writer, precision, like, form, about or About()
+        )
     for weight in sorted(planned.keys() - decisions.keys()):
         raise InputError(
             f"the quantised bundle has a layer {weight!r} in {component.name}, which the model"
@@ -119,6 +122,7 @@ def _write_package(
     precision: Precision,
     like: Like | None,
     form: Form,
+    about: About,
 ) -> dict[str, Decision]:
     spec = packaged(component.spec, form)
     outputs = [
@@ -143,7 +147,8 @@ def _write_package(
         list(KEPT) if form.keeps else []
     ):
         raise NextOmniError(f"{spec.name}: the converter gave other states than keys and values")
-    writer.add_file(f"{package}/{PACKAGE_INDEX}", json.dumps(package_index(), indent=1).encode())
+    describe(description, spec, precision, about)
+    writer.add_file(f"{package}/{PACKAGE_INDEX}", package_index_bytes())
     writer.add_file(f"{package}/{MODEL}", description.SerializeToString(deterministic=True))
     writer.add_file(f"{package}/{WEIGHTS}", Path(model.weights_dir) / "weight.bin")
     return compression.decisions(writer.path / package) if compression else {}

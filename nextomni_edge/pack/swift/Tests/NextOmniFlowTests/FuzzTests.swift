@@ -90,6 +90,19 @@ final class FuzzTests: XCTestCase {
         }
     }
 
+    func testPicturesAndSounds() throws {
+        let picture = Data("P6\n# of a test\n3 2 255\n".utf8) + Data((0..<18).map { UInt8($0) })
+        try fuzzFile("pictures", picture) { _ = try Picture(ppm: $0).oriented(6).pixels(size: 8, fitting: "white") }
+        let files = try vectors("media.json", as: MediaTests.Vectors.self).sounds.files
+        let audio = try XCTUnwrap(try Configuration.read(url("config.json")).audio)
+        for file in files {
+            try fuzzFile("sounds, \(file.subtype)", Data(file.bytes)) { url in
+                let sound = try Sound(wav: url)
+                if sound.channels[0].count < 99 { _ = sound.waveform(rate: audio.sampleRate, most: 99) }
+            }
+        }
+    }
+
     /// `read` of a file that is damaged: bytes changed, cut off, a piece twice, or a number replaced.
     private func fuzzFile(_ name: String, _ whole: Data, _ read: (URL) throws -> Void) throws {
         let file = FileManager.default.temporaryDirectory.appendingPathComponent("\(UUID().uuidString)")
