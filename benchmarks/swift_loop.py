@@ -117,24 +117,29 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=BUILD / "swift_bench")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--built", default="", help="a command that runs a built nextomni-bench")
+    parser.add_argument("--before", default="", help="a command that runs an older one, too")
     asked = parser.parse_args()
     run = ["swift", "run", "-c", "release", "--package-path", str(SOURCES)]
     run += ["--scratch-path", str(BUILD / "swift"), "nextomni-bench"]
     command = asked.built.split() or run
+    commands = [command, *([asked.before.split()] if asked.before else [])]
     model, _ = written(asked.folder)
-    spent: dict[str, tuple[list[float], list[float]]] = {}
-    for _ in range(asked.rounds):  # one after the other, so that both meet the same machine
-        for own, other in zip(in_python(model), in_swift(command, asked.folder), strict=True):
-            same = sum(a != b for a, b in zip(own["tokens"], other["tokens"], strict=True))
-            assert same == 0, f"{own['name']}: {same} tokens are not Python's"
+    spent: dict[str, list[list[float]]] = {}
+    for _ in range(asked.rounds):  # one after the other, so that all meet the same machine
+        found = [in_python(model), *(in_swift(each, asked.folder) for each in commands)]
+        for own, *others in zip(*found, strict=True):
+            for other in others:
+                assert own["tokens"] == other["tokens"], (
+                    f"{own['name']}: other tokens than Python's"
+                )
             steps = next((run["steps"] for run in RUNS if run["name"] == own["name"]), 1)
-            python, swift = spent.setdefault(own["name"], ([], []))
-            python.append(1000 * own["seconds"] / steps)
-            swift.append(1000 * other["seconds"] / steps)
+            times = spent.setdefault(own["name"], [[] for _ in found])
+            for each, run in zip(times, (own, *others), strict=True):
+                each.append(1000 * run["seconds"] / steps)
     print(f"V = {VOCABULARY}, {ROWS} rows, {DIMENSIONS} dimensions; milliseconds a step, median")
+    print(f"{'':28}{'Python':>10}{'Swift':>10}{'before' if asked.before else '':>10}")
     for name, times in spent.items():
-        medians = [f"{statistics.median(each):.1f}" for each in times]
-        print(f"{name}: Python {medians[0]}, Swift {medians[1]}")
+        print(f"{name:28}" + "".join(f"{statistics.median(each):10.1f}" for each in times))
 
 
 if __name__ == "__main__":

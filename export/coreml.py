@@ -92,9 +92,7 @@ def write_component(
         package = (
             f"{component.name}{PACKAGE}" if index == 1 else f"{component.name}.{index}{PACKAGE}"
         )
-        decisions |= _write_package(
-            part, package, writer, precision, like, form, about or About()
-        )
+        decisions |= _write_package(part, package, writer, precision, like, form, about or About())
     for weight in sorted(planned.keys() - decisions.keys()):
         raise InputError(
             f"the quantised bundle has a layer {weight!r} in {component.name}, which the model"
@@ -184,7 +182,8 @@ def _program(component: Component) -> torch.export.ExportedProgram:
 
 
 class SpelledOut(TorchFunctionMode):
-    """A context in which grouped attention, RMSNorm and GroupNorm are made of plain operators."""
+    """A context in which grouped attention, a causal mask, RMSNorm and GroupNorm are made of plain
+    operators."""
 
     def __torch_function__(
         self,
@@ -198,6 +197,11 @@ class SpelledOut(TorchFunctionMode):
             return rms_norm(*args, **given)
         if function is F.group_norm:
             return group_norm(*args, **given)
+        # the converter has no & of masks, and our packages no comparison but from this side
+        if function is Tensor.__and__:
+            return args[0].float() * args[1].float() > 0.5
+        if function in (Tensor.le, Tensor.__le__):
+            return args[1] >= args[0]
         if function is F.scaled_dot_product_attention and given.pop("enable_gqa", False):
             query, key, value = args[:3]
             args = (

@@ -24,7 +24,7 @@ from nextomni_edge.graphs import graph_specs  # noqa: E402
 from nextomni_edge.models.components import components  # noqa: E402
 from nextomni_edge.models.networks import load  # noqa: E402
 from nextomni_edge.tasks import PLANS  # noqa: E402
-from tests.tiny import COMPONENTS, tiny_config  # noqa: E402
+from tests.tiny import COMPONENTS, causal_config, tiny_config, tiny_model  # noqa: E402
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-6, 1e-3, 1.0, 1e4])
@@ -125,6 +125,15 @@ def test_every_component_and_every_tensor_of_a_package_is_described() -> None:
     for spec in graph_specs(tiny_config()).values():
         assert spec.name in DESCRIBED
         assert {tensor.name for tensor in (*spec.inputs, *spec.outputs)} <= WIRES.keys()
+
+
+def test_an_autoregressive_model_becomes_packages(tmp_path: Path) -> None:
+    """Its causal mask is made of comparisons and a product that the converter knows."""
+    model = tiny_model(tmp_path / "causal", causal_config())
+    parts = ["embed_text", "backbone", "text_head"]
+    export_bundle(model, tmp_path / "b", parts, target="coreml")
+    parity = Bundle.open(tmp_path / "b").manifest.parity
+    assert parity["failures"] == [] and parity["against"] == "PyTorch"
 
 
 def test_a_package_takes_the_sizes_of_the_spec_but_never_none(tiny_coreml_bundle: Path) -> None:
