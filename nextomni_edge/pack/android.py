@@ -1,4 +1,4 @@
-"""A Gradle module for Android Studio: the bundle's graphs in ORT format, tokenizer, tables and golden
+"""A Gradle module for Android: the bundle's graphs in ORT format, its tokenizer, tables and golden
 trace as assets, and the loop in plain Kotlin.
 
 The Kotlin sources are in `kotlin/` and follow the Python line by line. The app checks every file
@@ -23,7 +23,6 @@ from nextomni_edge.outputs import OutputKind, output_directory
 from nextomni_edge.pack import PackReport
 from nextomni_edge.pack.loop import SUPPORTED, check_loop
 from nextomni_edge.pack.wheel import licences
-from nextomni_edge.verify import golden
 from nextomni_edge.verify.comparison import (
     OTHER_PROCESSOR_TIE,
     arithmetic_of,
@@ -62,7 +61,8 @@ MODULE: Final = OutputKind("Gradle module", MANIFEST, _contents)
 
 
 def write(bundle: Bundle, out: Path, overwrite: bool) -> PackReport:
-    """Write the folder `out`. The same bundle and ONNX Runtime give the same bytes.
+    """Write the folder `out`. ONNX Runtime writes the tables of a graph in another order each time,
+    so two packs of one bundle differ in bytes.
 
     UsageError: `out` exists. InputError: components that are no ONNX graphs or too large, a model
     that the Kotlin code does not compute, or a bundle without a golden trace. MissingRuntimeError:

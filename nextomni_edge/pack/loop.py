@@ -21,7 +21,7 @@ SUPPORTED: Final = (
     "steps", "stepper", "temperature", "top_k", "top_p", "guidance", "guidance_image", "block",
     "threshold", "seed",
 )  # fmt: skip
-# what Commit.swift, commit.js and Commit.kt do not know of decoding.py: choices, and names of others
+# what Commit.swift, commit.js and Commit.kt do not know of decoding.py: choices, and names
 NOT_CHOSEN: Final = (
     "repeat_penalty", "repeat_free", "position_penalty", "codebook_penalty",
 )  # fmt: skip

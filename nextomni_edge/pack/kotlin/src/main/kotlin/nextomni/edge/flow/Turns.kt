@@ -1,7 +1,6 @@
 package nextomni.edge.flow
 
 import kotlin.math.PI
-import kotlin.math.ceil
 import kotlin.math.cos
 import kotlin.math.exp
 import kotlin.math.floor
@@ -9,8 +8,8 @@ import kotlin.math.max
 import kotlin.math.min
 import nextomni.edge.NextOmniException
 
-private const val FIRST_TIME = 1.0 // Dream counts time down: t_0 and t_n
-private const val LAST_TIME = 1e-3
+private const val FIRST_TIME = 1f // Dream counts time down: t_0 and t_n
+private const val LAST_TIME = 1e-3f
 
 /** Step `step` of the `steps` that rows [start, stop) take. */
 data class Turn(val start: Int, val stop: Int, val step: Int, val steps: Int)
@@ -57,14 +56,10 @@ private fun near(value: Int, unit: Int): String =
     sortedSetOf(max(1, value / unit) * unit, (value + unit - 1) / unit * unit).joinToString(" or ")
 
 /** How many rows the turn writes, of `masked` that are left of `total`. */
-fun stepCount(rule: CommitRule, total: Int, masked: Int, turn: Turn, shift: Double = 1.0): Int {
+fun stepCount(rule: CommitRule, total: Int, masked: Int, turn: Turn): Int {
     val (step, steps) = turn.step to turn.steps
     if (rule.count == "even") return total / steps + (if (step < total % steps) 1 else 0)
     if (step == steps - 1) return masked
-    if (rule.count == "path") {
-        val share = kappa(step + 1, steps, shift).toDouble() - kappa(step, steps, shift)
-        return min(ceil(total * share).toInt(), masked)
-    }
     if (rule.count == "time") {
         val left = 1f - time(step + 1, steps) / time(step, steps)
         return max(1, (masked * left).toInt())
@@ -88,21 +83,11 @@ private fun maskedShare(r: Float, count: String): Float = when (count) {
 /** 1 / (1 + exp(−x)), each operation rounded to float32. */
 private fun sigmoid(x: Float): Float = 1f / (1f + exp(-x.toDouble()).toFloat())
 
-/** κ_t = τ·t / (1 + (τ − 1)·t) at step i of n even times, in float32. */
-private fun kappa(step: Int, steps: Int, shift: Double): Float {
-    val t = linspace(0.0, 1.0, step, steps)
-    return shift.toFloat() * t / (1f + (shift - 1).toFloat() * t)
-}
-
-/** t_i of Dream's grid, n + 1 float32 times from 1 down to 0.001. */
-private fun time(step: Int, steps: Int): Float = linspace(FIRST_TIME, LAST_TIME, step, steps)
-
-/** Number i of n + 1 even float32 numbers, counted from the nearer end. */
-private fun linspace(start: Double, stop: Double, step: Int, steps: Int): Float {
-    val first = start.toFloat()
-    val last = stop.toFloat()
-    val spacing = ((last - first) / steps).toDouble()
+/** t_i of Dream's grid: n + 1 even float32 times from 1 to 0.001, counted from the nearer end. */
+private fun time(step: Int, steps: Int): Float {
+    val spacing = ((LAST_TIME - FIRST_TIME) / steps).toDouble()
     val found =
-        if (step < (steps + 1) / 2) first + step * spacing else last - (steps - step) * spacing
+        if (step < (steps + 1) / 2) FIRST_TIME + step * spacing
+        else LAST_TIME - (steps - step) * spacing
     return found.toFloat()
 }

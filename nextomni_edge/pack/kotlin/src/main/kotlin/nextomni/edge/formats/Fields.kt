@@ -25,6 +25,8 @@ class Fields(private val values: Map<String, Any?>, private val where: String) {
     fun string(name: String, default: String? = null): String =
         typed(name, "a string") ?: default ?: wrong(name, "a string")
 
+    fun stringOrNull(name: String): String? = typed(name, "a string")
+
     fun ulongOrNull(name: String): ULong? = when (val found = values[name]) {
         null -> null
         is ULong -> found

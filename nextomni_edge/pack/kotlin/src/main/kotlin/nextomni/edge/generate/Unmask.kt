@@ -49,9 +49,8 @@ private fun ruled(rule: CommitRule, options: Options): CommitRule {
  * be filled.
  */
 private class Unmasking(private val trunk: Trunk, private val options: Options) {
-    private val path = trunk.model.config.path(trunk.modality)
     private val rule = ruled(
-        path.commit ?: throw NextOmniException(
+        trunk.model.config.path(trunk.modality).commit ?: throw NextOmniException(
             "stepper commit: ${trunk.modality.key} of this model has no commit step",
         ),
         options,
@@ -101,7 +100,7 @@ private class Unmasking(private val trunk: Trunk, private val options: Options) 
         val ranked = DoubleArray(score.size) {
             noised(score[it], rule, temperature, uniform[it])
         }
-        val count = stepCount(rule, total, eligible.count { it }, turn, path.shift)
+        val count = stepCount(rule, total, eligible.count { it }, turn)
         if (!onStep.step(StepRecord(step, t, x_t.copyOf(), x_1))) return false
         for (row in chosen(ranked, eligible, count, rule.threshold)) x_t[row] = x_1[row]
         at++
