@@ -110,7 +110,7 @@ swift-on-path:
 KOTLIN := build/kotlin
 test-android: java-on-path $(KOTLIN)/.installed
 	test -n "$(BUNDLE)" || test -d demo/bundle || $(EDGE) export $(EMOJI)/checkpoint -o demo/bundle
-	$(BIN)/python -m pytest -q --timeout 900 tests/pack/test_android.py tests/pack/test_android_loop.py
+	$(BIN)/python -m pytest -q --timeout 900 tests/pack/test_android.py tests/pack/test_android_loop.py tests/pack/test_android_media.py
 	$(BIN)/python -m tests.pack.replay --language kotlin --masked $(or $(BUNDLE),demo/bundle)
 
 $(KOTLIN)/.installed: Makefile $(STAMP)

@@ -46,6 +46,7 @@ OWN_FILES: Final = {
     "calibration/data/collect.py": "settings in an output that an interrupted run left",
     "calibration/report/kept.py": "settings in an output that an interrupted run left",
     "runtimes/machine.py": "the kernel's list of processors",
+    "runtimes/onnx/ort_format.py": "a list that was just written",
 }
 
 

@@ -83,13 +83,19 @@ class Pipe(input: java.io.InputStream, private val output: OutputStream) : Compo
     }
 }
 
-/** Values as JSON; strings here hold nothing to escape but quotes and backslashes. */
+/** Values as JSON. */
 fun json(value: Any?): String = when (value) {
     null, is Number, is Boolean -> value.toString()
     is Map<*, *> -> value.entries.joinToString(",", "{", "}") { "${json(it.key)}:${json(it.value)}" }
     is Collection<*> -> value.joinToString(",", "[", "]", transform = ::json)
     is IntArray -> value.joinToString(",", "[", "]")
-    else -> "\"${value.toString().replace("\\", "\\\\").replace("\"", "\\\"")}\""
+    else -> value.toString().map(::escaped).joinToString("", "\"", "\"")
+}
+
+private fun escaped(sign: Char): String = when {
+    sign == '"' || sign == '\\' -> "\\$sign"
+    sign < ' ' -> "\\u%04x".format(sign.code)
+    else -> "$sign"
 }
 
 /** Numbers in lists of lists, one after another. */

@@ -5,27 +5,31 @@ import nextomni.edge.generate.EdgeModel
 import nextomni.edge.generate.OnStep
 import nextomni.edge.generate.Options
 import nextomni.edge.generate.generate
+import nextomni.edge.media.Picture
+import nextomni.edge.media.Pixels
+import nextomni.edge.media.Sound
+import nextomni.edge.media.pictureOf
+import nextomni.edge.media.pixelsOf
+import nextomni.edge.media.waveformOf
 import nextomni.edge.tokens.Part
 import nextomni.edge.tokens.TextTokenizer
 import nextomni.edge.tokens.TokenSequence
 import nextomni.edge.tokens.Turn
 import nextomni.edge.tokens.conversation
+import nextomni.edge.tokens.logMel
 import nextomni.edge.tokens.respond
 import nextomni.edge.verify.Report
 
-/** What the model answers. Waveforms and pixels are in [-1, 1]; pixels are (3,height,width). */
+/** What the model answers. Samples are in [-1, 1]. */
 sealed interface Answer {
     class Text(val text: String) : Answer
 
     class Audio(val samples: FloatArray, val rate: Int) : Answer
 
-    class Image(val pixels: Pixels) : Answer
+    class Image(val picture: Picture) : Answer
 
-    class Video(val frames: List<Pixels>) : Answer
+    class Video(val frames: List<Picture>) : Answer
 }
-
-/** (3,height,width) in [-1, 1]. */
-class Pixels(val values: FloatArray, val width: Int, val height: Int)
 
 /**
  * The answer as it stands before step `step` at time t. It is decoded only where it is asked for.
@@ -98,6 +102,41 @@ class Model(private val bundle: Bundle, components: Components) {
     ): Answer? =
         generate(listOf(Turn("user", listOf(Part.Text(prompt)))), to, options, onStep = onStep)
 
+    /** A picture as a part of what is said. NextOmniException: the model takes none. */
+    fun image(picture: Picture): Part = Part.Coded(Kind.IMAGE, codes(picture), width(Kind.IMAGE))
+
+    /** A sound as a part of what is said; its beginning where it is too long. */
+    fun audio(sound: Sound): Part {
+        val width = width(Kind.AUDIO)
+        val audio = config.audio
+        val most = audio.maxTokens * audio.hop * audio.framesPerToken
+        val samples = waveformOf(sound, audio.sampleRate, most)
+        return Part.Coded(Kind.AUDIO, edge.encodeAudio(logMel(samples, audio)), width)
+    }
+
+    /**
+     * A film as a part of what is said: as many of its frames as the model takes, each from the
+     * middle of an equal share of the time.
+     */
+    fun video(frames: List<Picture>): Part {
+        val width = width(Kind.VIDEO)
+        val most = minOf(frames.size, config.image.maxFrames)
+        val chosen = List(most) { frames[(2 * it + 1) * frames.size / (2 * most)] }
+        return Part.Video(chosen.map(::codes), width)
+    }
+
+    private fun codes(picture: Picture): IntArray =
+        edge.encodeImage(pixelsOf(picture, config.image))
+
+    /** Sub-codes of a token of a kind that the model takes. */
+    private fun width(kind: Kind): Int {
+        if (config.most(kind) == 0 || !edge.tokenizer.special.has(kind)) {
+            val able = config.modalities.joinToString(" and ") { it.key }
+            throw NextOmniException("${kind.key}: this model takes $able")
+        }
+        return config.codebooks(kind)
+    }
+
     /** Run the golden trace here and compare. `names`: of components and tasks. */
     fun verify(names: List<String>? = null, progress: (String) -> Unit = {}): Report {
         val trace = bundle.golden()
@@ -111,14 +150,15 @@ class Model(private val bundle: Bundle, components: Components) {
             Kind.AUDIO -> Answer.Audio(edge.decodeAudio(parts[0]), config.audio.sampleRate)
             Kind.IMAGE -> {
                 val codes = parts.flatMap { it.asList() }.toIntArray()
-                Answer.Image(pixels(codes))
+                Answer.Image(picture(codes))
             }
-            Kind.VIDEO -> Answer.Video(parts.map(::pixels))
+            Kind.VIDEO -> Answer.Video(parts.map(::picture))
         }
     }
 
-    private fun pixels(codes: IntArray): Pixels {
+    private fun picture(codes: IntArray): Picture {
         val found = edge.decodeImage(codes)
-        return Pixels(found.values, width = found.dims[3], height = found.dims[2])
+        val pixels = Pixels(found.values, width = found.dims[3], height = found.dims[2])
+        return pictureOf(pixels, config.image.truncated)
     }
 }
