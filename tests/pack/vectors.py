@@ -52,6 +52,32 @@ RUNS: tuple[tuple[str, Kind, int | None, dict[str, Any]], ...] = (
     ),
     ("audio", "audio", 3, {"steps": 7, "temperature": 1.0, "top_p": 0.8}),
     ("video", "video", 2, {"steps": 4, "temperature": 0.3, "guidance": 1.0}),
+    ("image, prefix", "image", None, {"steps": 8, "temperature": 0.5, "guidance": 2.0}),
+    ("text, prefix", "text", 3, {"steps": 6, "temperature": 1.0}),
+)
+
+
+OPTIONS: tuple[dict[str, Any], ...] = (
+    {},
+    {"steps": 1, "temperature": 0.0},
+    {"steps": 0},
+    {"steps": -1},
+    {"temperature": math.nan},
+    {"temperature": math.inf},
+    {"temperature": -0.5},
+    {"top_k": -3},
+    {"top_p": 0.0},
+    {"top_p": 1.5},
+    {"top_p": math.nan},
+    {"guidance": -1.0},
+    {"guidance": math.nan},
+    {"guidance": math.inf},
+    {"temperature": 0.0, "top_k": 4},
+    {"temperature": 0.0, "top_p": 0.5},
+    {"steps": -7, "temperature": math.nan, "top_k": -1, "top_p": math.inf, "guidance": -math.inf},
+)
+# lengths and grids that only Swift knows
+LENGTHS: tuple[tuple[str, Kind, int | None, dict[str, Any]], ...] = (
     ("text, uneven grid", "text", 2, {"steps": 4, "grid": (0.0, 0.1, 0.5, 0.9, 1.0)}),
     ("image, guided at first", "image", None, {"steps": 8, "guidance": 2.0, "guidance_until": 0.5}),
     ("text, grown first", "text", 1, {"steps": 6, "max_blocks": 3, "eos_threshold": 0.01}),
@@ -69,12 +95,9 @@ RUNS: tuple[tuple[str, Kind, int | None, dict[str, Any]], ...] = (
         {"steps": 5, "lead_tokens": 6, "max_blocks": 3, "eos_threshold": 0.01},
     ),
     ("text, of which one part is all", "text", 1, {"steps": 5, "lead_tokens": 9}),
-    ("image, prefix", "image", None, {"steps": 8, "temperature": 0.5, "guidance": 2.0}),
-    ("text, prefix", "text", 3, {"steps": 6, "temperature": 1.0}),
 )
-
-
-OPTIONS: tuple[dict[str, Any], ...] = (
+# of all that Swift knows
+SETTINGS: tuple[dict[str, Any], ...] = (
     {},
     {"steps": 1, "temperature": 0.0},
     {"steps": 0},
@@ -217,7 +240,24 @@ def sampling() -> list[dict[str, Any]]:
 def options() -> list[dict[str, Any]]:
     """Options with the sentence that refuses them, or none. Numbers are texts: JSON has no NaN."""
     found = []
-    for kind, settings in (*(("", each) for each in OPTIONS), *UNFIT):
+    for settings in OPTIONS:
+        refused = None
+        try:
+            GenerationOptions(**settings)
+        except UsageError as error:
+            refused = str(error)
+        numbers = {"steps": 32, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "guidance": 0.0}
+        found.append(
+            {name: str(value) for name, value in (numbers | settings).items()}
+            | {"refused": refused}
+        )
+    return found
+
+
+def option_settings() -> list[dict[str, Any]]:
+    """Options with the sentence that refuses them, or none. Numbers are texts: JSON has no NaN."""
+    found = []
+    for kind, settings in (*(("", each) for each in SETTINGS), *UNFIT):
         refused = None
         try:
             own = GenerationOptions(**settings)
@@ -249,7 +289,9 @@ def tokenizer_texts(tokenizer: TextTokenizer) -> list[dict[str, Any]]:
     return found
 
 
-def loop(tokenizer_path: Path) -> dict[str, Any]:
+def loop(
+    tokenizer_path: Path, asked: tuple[tuple[str, Kind, int | None, dict[str, Any]], ...]
+) -> dict[str, Any]:
     """Whole runs over the model of whole numbers."""
     sizes = {"image": CONFIG.image.codebook, "audio": CONFIG.audio.codebook}
     tables = {"text": table(CONFIG.text.vocabulary_size, 4, 4)} | {
@@ -261,7 +303,7 @@ def loop(tokenizer_path: Path) -> dict[str, Any]:
         for attention in ("full", "prefix")
     }
     runs = []
-    for seed, (name, kind, count, settings) in enumerate(RUNS):
+    for seed, (name, kind, count, settings) in enumerate(asked):
         attention = "prefix" if "prefix" in name else "full"
         model = models[attention]
         segments = conversation(
@@ -305,8 +347,10 @@ def vectors() -> dict[str, Any]:
         return {
             "noise.json": noise(), "schedule.json": schedule(), "steps.json": steps(),
             "sampling.json": sampling(), "options.json": options(),
+            "settings.json": option_settings(),
             "texts.json": tokenizer_texts(tokenizer),
-            "loop.json": loop(path), "config.json": CONFIG.to_json(),
+            "loop.json": loop(path, RUNS), "lengths.json": loop(path, LENGTHS),
+            "config.json": CONFIG.to_json(),
             "tokenizer.json": json.loads(path.read_text()),
             **masked_vectors.vectors(),
             **media_vectors.vectors(),

@@ -37,6 +37,17 @@ final class GenerateTests: XCTestCase {
 
     func testWholeRunsHaveTheTokensOfPythonAtEveryStep() throws {
         let all = try vectors("loop.json", as: Vectors.self)
+        try replay(all)
+        XCTAssertEqual(all.runs.map(\.attention).filter { $0 == "prefix" }.count, 2)
+    }
+
+    func testTextsThatGrowOrComeInPartsAndUnevenGridsLikewise() throws {
+        let all = try vectors("lengths.json", as: Vectors.self)
+        try replay(all)
+        XCTAssertEqual(all.runs.filter { $0.name.contains("grow") || $0.name.contains("part") }.count, 5)
+    }
+
+    private func replay(_ all: Vectors) throws {
         for run in all.runs {
             let (generator, tokenizer, configuration) = try integerModel(attention: run.attention)
             let prompt = try tokenizer.conversation([Turn(.user, [.text("draw a red rocket")])])
@@ -53,8 +64,6 @@ final class GenerateTests: XCTestCase {
             }
             XCTAssertEqual(finished.generated.map { finished.segments[$0].tokens }, run.tokens, run.name)
         }
-        XCTAssertEqual(all.runs.map(\.attention).filter { $0 == "prefix" }.count, 2)
-        XCTAssertEqual(all.runs.filter { $0.name.contains("grow") || $0.name.contains("part") }.count, 5)
     }
 
     func testAnErrorNamesItsStep() throws {

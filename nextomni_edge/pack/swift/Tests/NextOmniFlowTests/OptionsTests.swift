@@ -28,7 +28,7 @@ final class OptionsTests: XCTestCase {
 
     func testOptionsAreRefusedInTheWordsOfPython() throws {
         let configuration = try Configuration.read(url("config.json"))
-        for vector in try vectors("options.json", as: [Vector].self) {
+        for vector in try vectors("settings.json", as: [Vector].self) {
             var found: String?
             do {
                 let options = try vector.options()
