@@ -15,6 +15,11 @@ struct Run {
         guard let own = generator.paths[trunk.modality] else {
             throw NextOmniError("the model has no metric table of \(trunk.modality.rawValue)")
         }
+        let (codebooks, entries) = generator.configuration.symbols(trunk.modality)
+        guard own.count == codebooks, own.allSatisfy({ $0.table.vocabulary == entries }) else {
+            let found = own.map { String($0.table.vocabulary) }.joined(separator: ", ")
+            throw NextOmniError("metric tables of \(found) rows, expected \(codebooks) of \(entries)")
+        }
         (self.generator, self.sequence, self.options) = (generator, sequence, options)
         (paths, noise) = (own, Noise(seed: options.seed))
         draw = Draw(generator, trunk.modality, options, rows: sequence.generatedRows.count)

@@ -110,6 +110,9 @@ final class GenerateTests: XCTestCase {
         XCTAssertThrowsError(try generator.generate(nothing, Options(steps: 2))) { XCTAssert("\($0)".hasPrefix("a run generates one")) }
         let image = try tokenizer.respond(to: [], with: .image, configuration)
         XCTAssertThrowsError(try generator.generate(image, Options(steps: 2))) { XCTAssert("\($0)".contains("no metric table")) }
+        let few = try XCTUnwrap(vectors("loop.json", as: Vectors.self).tables["audio"]).map(table)
+        let other = Generator(IntegerComponents(configuration: configuration), configuration, tokenizer.special, tables: [.image: few])
+        assertRefused("metric tables of 16, 16 rows, expected 3 of 16") { _ = try other.generate(image, Options(steps: 2)) }
     }
 }
 
