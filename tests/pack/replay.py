@@ -129,7 +129,9 @@ def answered(command: list[str], model: EdgeModel) -> list[dict[str, Any]]:
     return found
 
 
-def _served(requests: IO[bytes], answers: IO[bytes], model: EdgeModel) -> Iterator[dict[str, Any]]:
+def _served(
+    requests: IO[bytes], answers: IO[bytes], model: EdgeModel, floats: bool = False
+) -> Iterator[dict[str, Any]]:
     """Answer every request; what the other side tells of its tasks."""
     while length := requests.read(4):
         header = json.loads(requests.read(int.from_bytes(length, "little")))
@@ -146,7 +148,10 @@ def _served(requests: IO[bytes], answers: IO[bytes], model: EdgeModel) -> Iterat
         dtypes = {tensor.name: tensor.dtype for tensor in session.spec.inputs}
         given = {name: array.astype(dtypes[name]) for name, array in inputs.items()}
         found = session.run(given, set(header["outputs"]))
-        types = {name: TYPES[found[name].dtype.kind] for name in header["outputs"]}
+        types = {
+            name: "float32" if floats else TYPES[found[name].dtype.kind]
+            for name in header["outputs"]
+        }
         listed = [
             {"name": name, "type": type_, "shape": found[name].shape}
             for name, type_ in types.items()
@@ -201,7 +206,7 @@ def _sample(folder: Path, asked: list[str], model: EdgeModel) -> str:
     command += ["--pipe", str(answers), str(requests)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         with requests.open("rb") as reading, answers.open("wb") as writing:
-            for _ in _served(reading, writing, model):
+            for _ in _served(reading, writing, model, floats=True):  # all that Swift reads
                 raise AssertionError("the sample tells of no tasks")
         assert process.stdout
         text = process.stdout.read()
