@@ -85,7 +85,9 @@ def measured(model: Path, processes: int) -> dict[str, Any]:
     launched = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, *(launched if processes > 1 else []), __file__, "--worker"]
-        subprocess.run([*command, str(model), folder], check=True)
+        # freed tensors go back to the system, or the whole model that was read would still count
+        environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
+        subprocess.run([*command, str(model), folder], check=True, env=environment)
         found = [json.loads(file.read_text()) for file in sorted(Path(folder).glob("*.json"))]
     each = BATCHES // processes
     losses = [

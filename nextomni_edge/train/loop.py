@@ -192,7 +192,6 @@ class Trainer:
         for index in range(count):
             batch, last = (self.step * count + index) * processes, index == count - 1
             batch += self.accelerator.process_index
-            shares.exchange(self.module, last)
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.module):
                 with self.accelerator.autocast():
                     loss, found = loss_of(
@@ -279,3 +278,14 @@ class Trainer:
         for name, part in self.followed.items():
             part.load(self.extra[name])
         return True
+
+
+def load_average(state: Path, module: nn.Module) -> None:
+    """Copy the running average of a state.safetensors into a module that is not shared out, tensor
+    by tensor. InputError: the state is of another module."""
+    with safe_open(state, "pt") as file, torch.no_grad():
+        names = set(file.keys())
+        for name, parameter in module.named_parameters():
+            if f"average.{name}" not in names:
+                raise InputError(f"{state}: it holds no average of {name}")
+            parameter.copy_(file.get_tensor(f"average.{name}"))

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -52,7 +52,7 @@ def _with_every_parameter(module: nn.Module, _: Any, result: tuple[Tensor, Any])
 
 def drop_unused(module: nn.Module) -> None:
     """Take away gradients that are zero in every share. No batch of this step used their
-    parameters, so the optimiser leaves them alone, as it does in one process."""
+    parameters, so the optimiser changes nothing of them, as in one process."""
     outside = [own for own in _outside(module) if isinstance(own.grad, DTensor)]
     local = [own.grad.to_local() for own in outside]  # type: ignore[union-attr]
     largest = torch.stack(
@@ -75,12 +75,6 @@ def compile_layers(module: nn.Module) -> None:
     """Compile each of the backbone's layers, which are alike, so the compiler works once."""
     for layer in layers(module):
         layer.compile()
-
-
-def exchange(module: nn.Module, now: bool) -> None:
-    """Whether the next backward pass exchanges gradients; a step's last batch does."""
-    if isinstance(module, FSDPModule):
-        module.set_requires_gradient_sync(now)
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
+from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.models import native
+from nextomni_edge.tokens.text import TextTokenizer
+from nextomni_edge.train.loop import Trainer, TrainOptions, load_average
+from nextomni_edge.train.objective import Objective
 from tests.tiny import tiny_model
 
 ROOT = Path(__file__).parents[2]
@@ -82,8 +88,8 @@ def test_two_processes_resume_exactly_and_agree_on_the_balance_of_losses(
 
 
 def test_processes_that_share_a_model_train_what_one_does(model_path: Path, tmp_path: Path) -> None:
-    """Two begin, and four go on where they stopped. Six steps of Adam move a weight by up to 6e-3,
-    whose direction is a matter of rounding where the gradient is about zero."""
+    """Two begin, four go on where they stopped, and one takes the average. Six steps of Adam move a
+    weight by up to 6e-3. Rounding decides the direction where the gradient is about zero."""
     one = train(model_path, tmp_path / "one", processes=1, batches=4)
     train(model_path, tmp_path / "shared", processes=2, until=3, losses="shard", batches=4)
     shared = train(model_path, tmp_path / "shared", processes=4, losses="shard", batches=4)
@@ -93,3 +99,21 @@ def test_processes_that_share_a_model_train_what_one_does(model_path: Path, tmp_
             shared[name], tensor, atol=1e-4, rtol=1e-4,
             msg=lambda text, name=name: f"{name}: {text}",
         )  # fmt: skip
+    tokenizer, state = TextTokenizer(model_path / "tokenizer.json"), tmp_path / "shared"
+    objective = Objective(native.load(model_path), tokenizer.special, condition_dropout=0.0)
+    load_average(state / "state.safetensors", objective)
+    for name, parameter in objective.named_parameters():
+        assert torch.equal(parameter, shared[f"average.{name}"]), name
+    with pytest.raises(InputError, match=r"it holds no average of 0\.weight"):
+        load_average(state / "state.safetensors", nn.Sequential(nn.Linear(2, 2)))
+
+
+def test_one_process_has_nobody_to_share_with(tmp_path: Path) -> None:
+    module = nn.Linear(2, 2)
+    with pytest.raises(UsageError, match="one process has nobody to share a model with"):
+        Trainer(module, [{"params": list(module.parameters()), "lr": 1.0}],
+                TrainOptions(steps=1, shard=True), tmp_path)  # fmt: skip
+
+
+def test_the_script_for_slurm_is_shell() -> None:
+    subprocess.run(["bash", "-n", ROOT / "examples" / "train.slurm"], check=True)
