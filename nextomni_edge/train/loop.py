@@ -102,7 +102,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
 class Trainer:
     """Trains the parameters in `groups` and keeps a running average of them; `state.safetensors` in
-    `out` resumes exactly."""
+    `out` resumes exactly. With `options.shard` the groups hold shares afterwards."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class Trainer:
         if options.shard:
             before = {id(own): name for name, own in module.named_parameters()}
             shares.shard(module, self.accelerator.device.type)
-            groups = shares.renewed(groups, before, module)
+            shares.renew(groups, before, module)
         optimizer = torch.optim.AdamW(
             groups, lr=options.rate, betas=(0.9, 0.98), weight_decay=options.weight_decay
         )

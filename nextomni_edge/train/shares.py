@@ -91,12 +91,9 @@ def share_of(tensor: Tensor, like: Tensor) -> Tensor:
     return distribute_tensor(given, like.device_mesh, like.placements, src_data_rank=None)
 
 
-def renewed(
-    groups: list[dict[str, Any]], before: dict[int, str], module: nn.Module
-) -> list[dict[str, Any]]:
-    """An optimiser's groups with the parameters that `shard` put in the place of those `before`,
-    which are named by their id."""
+def renew(groups: list[dict[str, Any]], before: dict[int, str], module: nn.Module) -> None:
+    """Give an optimiser's groups the parameters that `shard` put in the place of those `before`,
+    which are named by their id. Nothing holds the whole ones afterwards."""
     now = dict(module.named_parameters())
-    return [
-        group | {"params": [now[before[id(own)]] for own in group["params"]]} for group in groups
-    ]
+    for group in groups:
+        group["params"] = [now[before[id(own)]] for own in group["params"]]
