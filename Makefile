@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: ages fuzz test-floors test-optimum test-swift swift-on-path test-android java-on-path test-web help demo demo-7b demo-published eval bench docs test test-slow coverage check lint types fmt clean
+.PHONY: ages fuzz test-floors test-optimum test-swift swift-on-path test-android test-android-runtime java-on-path test-web help demo demo-7b demo-published eval bench docs test test-slow coverage check lint types fmt clean
 .DELETE_ON_ERROR:
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make test       the tests (make test-slow: the slow ones too)"
 	@echo "make test-swift  the Swift loop, compiled and tested here; needs Swift 6"
 	@echo "make test-android  the Kotlin loop, compiled and tested on the JVM here; needs Java 17"
+	@echo "make test-android-runtime  the golden trace through ONNX Runtime's Java classes"
 	@echo "make test-web   the browser's loop and page, with types; needs npm and Chromium"
 	@echo "make test-floors  some tests with the lowest and the newest versions that pyproject.toml allows"
 	@echo "make test-optimum  optimum-cli with our commands, and the graphs of optimum-onnx next to ours"
@@ -112,6 +113,11 @@ test-android: java-on-path $(KOTLIN)/.installed
 	test -n "$(BUNDLE)" || test -d demo/bundle || $(EDGE) export $(EMOJI)/checkpoint -o demo/bundle
 	$(BIN)/python -m pytest -q --timeout 900 tests/pack/test_android.py tests/pack/test_android_loop.py tests/pack/test_android_media.py
 	$(BIN)/python -m tests.pack.replay --language kotlin --masked $(or $(BUNDLE),demo/bundle)
+
+# The same with ONNX Runtime's Java classes, which a package of 165 MB holds. Needs Linux on x86-64 and a C compiler.
+test-android-runtime: java-on-path $(KOTLIN)/.installed
+	test -n "$(BUNDLE)" || test -d demo/bundle || $(EDGE) export $(EMOJI)/checkpoint -o demo/bundle
+	$(BIN)/python -m tests.pack.ort_java $(or $(BUNDLE),demo/bundle)
 
 $(KOTLIN)/.installed: Makefile $(STAMP)
 	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet --no-deps --upgrade --target $(KOTLIN) \
