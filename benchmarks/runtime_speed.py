@@ -23,7 +23,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -199,14 +199,16 @@ def work(name: str, folder: Path) -> None:
     answer_all(load, lambda: metadata.version(LIBRARIES.get(runtime_name, runtime_name)))
 
 
-def measure(contenders: list[Contender], rounds: int, budget: float) -> list[dict[str, Any]]:
+def measure(
+    contenders: list[Contender], rounds: int, budget: float, sizes: Sequence[int] = ROWS
+) -> list[dict[str, Any]]:
     """Every contender at every number of rows: the hidden states of a first pass that is not timed,
     then seconds in rounds; the last round is the one in which the time is used up."""
     found: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for one in contenders:
             print(f"first pass of {one.name}", file=sys.stderr, flush=True)
-            for rows in ROWS:
+            for rows in sizes:
                 file = Path(folder) / "hidden.npy"
                 first = one.seconds(rows=rows, file=str(file))
                 found.append(
@@ -228,14 +230,14 @@ def measure(contenders: list[Contender], rounds: int, budget: float) -> list[dic
     return found
 
 
-def summarise(found: list[dict[str, Any]]) -> None:
+def summarise(found: list[dict[str, Any]], reference: str = REFERENCE) -> None:
     """Give each row its median, how many times as fast as the reference it is, and its error; the
     hidden states go."""
     hidden = {
-        row["rows"]: row["hidden"].astype(np.float64) for row in found if row["name"] == REFERENCE
+        row["rows"]: row["hidden"].astype(np.float64) for row in found if row["name"] == reference
     }
     medians = {
-        row["rows"]: statistics.median(row["seconds"]) for row in found if row["name"] == REFERENCE
+        row["rows"]: statistics.median(row["seconds"]) for row in found if row["name"] == reference
     }
     for row in found:
         whole = hidden[row["rows"]]
