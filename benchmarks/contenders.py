@@ -105,6 +105,12 @@ def started(
             one.close()
 
 
+def clock(threads: int) -> Callable[[], float]:
+    """Seconds of the wall; with one thread those of the processor, which other programs disturb
+    less."""
+    return time.process_time if threads == 1 else time.perf_counter
+
+
 def answer_all(
     load: Callable[[], Callable[[dict[str, Any]], float]], version: Callable[[], str]
 ) -> None:

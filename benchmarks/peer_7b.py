@@ -5,7 +5,9 @@ Embeddings in, hidden states out, every row attends to all: 64, 256 and 576 rows
 backbone (3,584 wide, 28 query and 4 key heads, MLP 18,944) with random weights. Four of its 28
 layers are the default: all layers are alike, and every runtime's bundles fit next to one another.
 The time of a layer is a forward's time divided by the layers. Each contender is a process of its
-own that loads once; they take turns, and medians are taken.
+own that loads once; they take turns, and medians are taken. With `--threads 1` the seconds are
+those of the processor, which other programs disturb less. A run replaces the one with the same
+threads and layers in the file.
 
 llama.cpp runs as our runtime runs it (float32 keys and values, no flash attention), and with flash
 attention and float16 keys and values. In both a forward is one piece (`n_ubatch`), and the library
@@ -22,6 +24,7 @@ import dataclasses
 import json
 import os
 import shutil
+import statistics
 import sys
 import time
 from importlib import metadata
@@ -31,7 +34,7 @@ from typing import Any, Final
 import latency
 import numpy as np
 import runtime_speed
-from contenders import Contender, answer_all, parser, started
+from contenders import Contender, answer_all, clock, parser, started
 
 from nextomni_edge.files import atomic_write
 from nextomni_edge.runtimes.machine import Machine
@@ -135,7 +138,7 @@ def _float_products(bundle: Path, out: Path) -> None:
     part.rename(out)
 
 
-def work(name: str, folder: Path) -> None:
+def work(name: str, folder: Path, threads: int) -> None:
     """A contender's process."""
     _, runtime_name, entry, how = CONTENDERS[name]
 
@@ -145,7 +148,7 @@ def work(name: str, folder: Path) -> None:
 
             vars(llamacpp).update(_NO_FLASH_ATTENTION=FLASH_ATTENTION, _GGML_F32=GGML_F16)
         compute = how if how == "bfloat16" else "float32"
-        step = runtime_speed.of_runtime(runtime_name, folder / entry, compute)
+        step = runtime_speed.of_runtime(runtime_name, folder / entry, compute, clock(threads))
 
         def respond(asked: dict[str, Any]) -> float:
             seconds, hidden = step(asked["rows"])
@@ -168,7 +171,7 @@ def roofline(threads: int, quick: bool) -> dict[str, float]:
     rows, inside, outside = (ROWS[-1], 256, 256) if quick else (ROWS[-1], 3584, 18944)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    generator, found = np.random.default_rng(0), {}
+    generator, found, now = np.random.default_rng(0), {}, clock(threads)
     for name, operator, given, made in (
         ("float32", "MatMul", "float32", "float32"),
         ("int8", "MatMulInteger", "uint8", "int32"),
@@ -181,9 +184,9 @@ def roofline(threads: int, quick: bool) -> dict[str, float]:
         a = generator.integers(0, 256, (rows, inside)).astype(given)
         seconds = []
         for _ in range(6):
-            began = time.perf_counter()
+            began = now()
             session.run(None, {"a": a})
-            seconds.append(time.perf_counter() - began)
+            seconds.append(now() - began)
         found[name] = 2.0 * rows * inside * outside / min(seconds)
     return found
 
@@ -207,11 +210,14 @@ def summarise(found: list[dict[str, Any]], layers: int, ceilings: list[dict[str,
         row["of_roofline"] = {name: rate / ceiling for name, ceiling in best.items()}
     for row in found:
         peers = [
-            other["median_s"] for other in found
+            other["seconds"] for other in found
             if (other["bits"], other["rows"]) == (row["bits"], row["rows"])
             and other["name"].startswith("llama.cpp")
         ]  # fmt: skip
-        row["against_llamacpp"] = min(peers) / row["median_s"] if peers else None
+        # round by round, as other programs slow down all that runs at the time
+        best_peer = [min(seconds) for seconds in zip(*peers, strict=True)]
+        ratios = [peer / own for peer, own in zip(best_peer, row["seconds"], strict=False)]
+        row["against_llamacpp"] = statistics.median(ratios) if ratios else None
 
 
 def table(data: dict[str, Any]) -> str:
@@ -255,8 +261,10 @@ def run(given: argparse.Namespace, names: list[str]) -> None:
         "load_s": {one.name: one.started["load_s"] for one in said},
         "memory": memory, "not_run": absent, "wall_s": time.monotonic() - began, "rows": found,
     }  # fmt: skip
+    kept = json.loads(given.out.read_text()).get("runs", {}) if given.out.exists() else {}
+    name = f"{given.threads} threads, {given.layers} layers"
     with atomic_write(given.out, "w") as file:
-        file.write(json.dumps(data, indent=1) + "\n")
+        file.write(json.dumps({"runs": kept | {name: data}}, indent=1) + "\n")
     print(table(data))
     for name, reason in absent.items():
         print(f"not run: {name}: {reason}")
@@ -271,7 +279,7 @@ def main() -> None:
     options.add_argument("--quick", action="store_true", help="a small shape: no measurement")
     given = options.parse_args()
     if given.worker:
-        work(given.worker, given.folder)
+        work(given.worker, given.folder, given.threads)
         return
     asked = given.contenders.split(";") if given.contenders else list(CONTENDERS)
     if unknown := [name for name in asked if name not in CONTENDERS]:

@@ -31,7 +31,7 @@ from typing import Any, Final
 import export_memory
 import latency
 import numpy as np
-from contenders import Contender, answer_all, parser, started
+from contenders import Contender, answer_all, clock, parser, started
 from numpy.typing import NDArray
 
 from nextomni_edge.files import atomic_write
@@ -117,11 +117,12 @@ def inputs(spec: GraphSpec, rows: int) -> dict[str, Array]:
     return {tensor.name: given[tensor.name] for tensor in spec.inputs}
 
 
+Clock = Callable[[], float]
 Step = Callable[[int], tuple[float, Array]]
 
 
-def of_runtime(runtime_name: str, path: Path, compute: Any) -> Step:
-    """A step on one of our runtimes: seconds and hidden states (rows, H)."""
+def of_runtime(runtime_name: str, path: Path, compute: Any, now: Clock) -> Step:
+    """A step on one of our runtimes: seconds by a clock, and hidden states (rows, H)."""
     from nextomni_edge.bundle import Bundle
     from nextomni_edge.runtimes.base import Execution, runtime
 
@@ -131,14 +132,14 @@ def of_runtime(runtime_name: str, path: Path, compute: Any) -> Step:
 
     def step(rows: int) -> tuple[float, Array]:
         given = inputs(session.spec, rows)
-        began = time.perf_counter()
+        began = now()
         hidden = session.run(given, [Wire.HIDDEN])[Wire.HIDDEN]
-        return time.perf_counter() - began, hidden[0]
+        return now() - began, hidden[0]
 
     return step
 
 
-def of_torch(compiled: bool, path: Path, compute: str) -> Step:
+def of_torch(compiled: bool, path: Path, compute: str, now: Clock) -> Step:
     """A step in PyTorch; compiled: by inductor for each number of rows, with the weights frozen
     into its layout."""
     import torch
@@ -163,9 +164,9 @@ def of_torch(compiled: bool, path: Path, compute: str) -> Step:
         # inference mode would keep inductor from freezing; attention's rotated queries are float32
         # unless cast
         with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-            began = time.perf_counter()
+            began = now()
             found = module(*given)
-            seconds = time.perf_counter() - began
+            seconds = now() - began
         hidden: Array = (
             found[[tensor.name for tensor in component.spec.outputs].index(Wire.HIDDEN)][0]
             .float()
@@ -176,16 +177,16 @@ def of_torch(compiled: bool, path: Path, compute: str) -> Step:
     return step
 
 
-def work(name: str, folder: Path) -> None:
+def work(name: str, folder: Path, now: Clock) -> None:
     """A contender's process. Asked with a file, it writes its hidden states there."""
     runtime_name, entry, compute = CONTENDERS[name]
 
     def load() -> Callable[[dict[str, Any]], float]:
         in_torch = runtime_name.startswith("torch")
         step = (
-            of_torch("." in runtime_name, folder / entry, compute)
+            of_torch("." in runtime_name, folder / entry, compute, now)
             if in_torch
-            else of_runtime(runtime_name, folder / entry, compute)
+            else of_runtime(runtime_name, folder / entry, compute, now)
         )
 
         def respond(asked: dict[str, Any]) -> float:
@@ -299,7 +300,7 @@ def main() -> None:
     )
     given = options.parse_args()
     if given.worker:
-        work(given.worker, given.folder)
+        work(given.worker, given.folder, clock(given.threads))
         return
     asked = given.contenders.split(",") if given.contenders else list(CONTENDERS)
     if unknown := [name for name in asked if name not in CONTENDERS]:

@@ -94,11 +94,9 @@ def measure(ways: list[str], given: argparse.Namespace, cache: Path) -> dict[str
 
 def table(found: dict[str, Any]) -> str:
     """Markdown, a line for each way to run."""
-    lines = [
-        "| | to the first step, s | open, s | load, s | first step, s | peak, GB | private |"
-        + " two processes |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
-    ]
+    heads = ("to the first step, s", "open, s", "load, s", "first step, s")
+    sizes = ("peak, GB", "private, GB", "two processes, GB")
+    lines = [f"| | {' | '.join(heads + sizes)} |", "|---" + "|---:" * 7 + "|"]
     for way, own in found.items():
         last, pair = own["starts"][-1], own["together"]
         lines.append(
