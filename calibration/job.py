@@ -11,7 +11,7 @@ from typing import Final
 
 import onnx_ir as ir
 
-from nextomni_edge.bundle import Bundle, Decision
+from nextomni_edge.bundle import Bundle, ComponentRecord, Decision
 from nextomni_edge.bundle.manifest import WEIGHTS
 from nextomni_edge.bundle.onnx_graph import load_graph
 from nextomni_edge.calibration.data.samples import CalibrationSet
@@ -43,12 +43,17 @@ class Job:
     progress: Progress
 
     @functools.cached_property
+    def graphs(self) -> dict[str, ComponentRecord]:
+        """The components that are ONNX graphs; the rest of a bundle stays as it is."""
+        parts = self.parent.manifest.components.items()
+        return {name: record for name, record in parts if record.stored_as.onnx}
+
+    @functools.cached_property
     def layers(self) -> tuple[Layer, ...]:
-        """The layers of all components, in the manifest's order."""
-        parts = self.parent.manifest.components
+        """The layers of all graphs, in the manifest's order."""
         return tuple(
             layer
-            for component in parts
+            for component in self.graphs
             for layer in layers(component, load_graph(self.parent, component))
         )
 
@@ -113,8 +118,10 @@ class Job:
         the parent's."""
         manifest = self.parent.manifest
         graphs, used = 0, set[str]()
+        parts = manifest.components.items()
+        others = [record.file for name, record in parts if name not in self.graphs]
         with tempfile.TemporaryDirectory(dir=self.workspace.path) as name:
-            for component, record in manifest.components.items():
+            for component, record in self.graphs.items():
                 model, _ = self.graph(component, entries, Path(name))
                 ir.save(model, Path(name) / record.file)
                 graphs += (Path(name) / record.file).stat().st_size
@@ -124,7 +131,8 @@ class Job:
             trace
             + trace // 8
             + sum(
-                manifest.files[name].size for name in (manifest.tokenizer, manifest.metric_tables)
+                manifest.files[name].size
+                for name in (manifest.tokenizer, manifest.metric_tables, *others)
             )
         )
         return graphs + kept + sum(self.file(name).stat().st_size for name in used)

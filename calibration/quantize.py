@@ -80,9 +80,11 @@ def quantize(
     """Write a bundle with its weights as integers, one weight in memory at a time, and measure its
     divergence from the parent. PyTorch is not needed.
 
-    bundle: the parent, a bundle of ONNX graphs that is not quantised. out: the bundle to write; it
-    appears whole or not at all. config: the recipe, as `calibration.recipes.config.recipe` names
-    it. calibration: what `calibrate` wrote from the parent, for recipes that look at inputs.
+    bundle: the parent, a bundle of ONNX graphs that is not quantised. The backbone of a GGUF bundle
+    keeps the precision of its export, and the graphs around it are quantised. out: the bundle to
+    write; it appears whole or not at all. config: the recipe, as
+    `calibration.recipes.config.recipe` names it. calibration: what `calibrate` wrote from the
+    parent, for recipes that look at inputs.
     max_kl, max_flips: the gate, the largest divergence KL(parent ‖ variant) in nats per draw, and
     the largest share of draws whose likeliest symbol changes. keep: write the bundle even where the
     gate is not met. overwrite: replace a bundle at `out`. resume: continue a
@@ -132,12 +134,7 @@ def _quantisable(path: Path) -> Bundle:
     if parent.manifest.quantisation is not None:
         raise InputError(f"{path}: is quantised already; quantise the bundle that was exported")
     for name, stored in parent.manifest.components.items():
-        if stored.format == "gguf":
-            raise InputError(
-                f"{path}: {name} is a GGUF file, whose precision is chosen at export; export again"
-                " with --target gguf --precision q8_0, q6_k, q4_k_m or q4_0"
-            )
-        if not stored.stored_as.onnx:
+        if stored.format != "gguf" and not stored.stored_as.onnx:
             raise InputError(
                 f"{path}: {name} is of format {stored.format}; quantize reads ONNX graphs: export"
                 " with --target onnx"
@@ -207,9 +204,13 @@ def _write(job: Job, writer: BundleWriter, gate: Gate, keep: bool) -> QuantRepor
 
 def write_graphs(job: Job, writer: BundleWriter, entries: Entries) -> None:
     """Write every component's graph with its quantised layers, all weights that the graphs read,
-    and the parent's other files."""
+    and the parent's other files. A GGUF file stays as it is."""
     manifest = job.parent.manifest
     for component, stored in manifest.components.items():
+        if not stored.stored_as.onnx:
+            writer.add_file(stored.file, job.parent.path / stored.file)
+            writer.component(component, stored)
+            continue
         model, own = job.graph(component, entries, writer.path)
         for entry in own.values():
             for part in entry.parts.values():
@@ -255,4 +256,6 @@ def total_bytes(bundle: Bundle) -> int:
 def weight_bytes(bundle: Bundle, component: str) -> int:
     """Bytes of a component's graph and its external data, each file once."""
     graph, files = bundle.component_file(component), bundle.manifest.files
+    if not bundle.manifest.components[component].stored_as.onnx:
+        return files[graph.name].size
     return files[graph.name].size + sum(files[name].size for name in external(ir.load(graph)))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -18,13 +19,24 @@ from nextomni_edge.config import BackboneConfig
 from nextomni_edge.errors import InputError, MissingRuntimeError, NextOmniError, UsageError
 from nextomni_edge.export.weights import Precision as Stored
 from nextomni_edge.export.weights import Transform, WeightStream
-from nextomni_edge.formats.gguf import TABLE, architecture, gguf_name, metadata, tensor_shapes
+from nextomni_edge.formats.gguf import (
+    MAX_TEXT,
+    TABLE,
+    architecture,
+    gguf_name,
+    metadata,
+    tensor_shapes,
+)
 from nextomni_edge.models.components import Component
 from nextomni_edge.spec import Precision
 
 logging.getLogger("gguf").setLevel(logging.ERROR)
 import gguf  # noqa: E402
 
+DESCRIPTION: Final = (
+    "Backbone of an any-to-any discrete-flow model: rows in, rows out. Embeddings and heads are"
+    " ONNX graphs of the same bundle."
+)
 BLOCK: Final = 32  # values that the narrowest of llama.cpp's block formats rounds together
 
 
@@ -73,7 +85,7 @@ def _write(
             f"backbone: {', '.join(sorted(unknown))} have no place in a {architecture(config)} file"
         )
     writer = gguf.GGUFWriter(out, architecture(config))
-    for key, value in metadata(config).items():
+    for key, value in {**metadata(config), **_notes(stream, shapes, precision)}.items():
         if key != "general.architecture":  # the writer's own
             _add(writer, key, value)
     for name, shape in shapes.items():
@@ -94,6 +106,24 @@ def _write(
                 else _zeros(name, shape, dtypes[name])
             )
             writer.write_padding(file, sum(file.write(block) for block in blocks))
+
+
+def _notes(
+    stream: WeightStream, shapes: dict[str, tuple[int, ...]], precision: Stored
+) -> dict[str, str | int]:
+    """What llama.cpp's tools show of a file. Its quantiser writes another type."""
+    values = sum(math.prod(shape) for name, shape in shapes.items() if name != TABLE)
+    scale, letter = (1e9, "B") if values >= 1e9 else (1e6, "M")
+    types = {"float32": gguf.LlamaFileType.ALL_F32, "float16": gguf.LlamaFileType.MOSTLY_F16}
+    return {
+        "general.type": "model",
+        "general.name": stream.checkpoint.tokenizer_path.parent.name.encode("ascii", "replace")[
+            :MAX_TEXT
+        ].decode(),
+        "general.description": DESCRIPTION,
+        "general.size_label": f"{values / scale:.1f}{letter}",
+        "general.file_type": int(types[precision]),
+    }
 
 
 def _zeros(name: str, shape: tuple[int, ...], dtype: Stored) -> Iterator[memoryview]:

@@ -12,6 +12,7 @@ from typing import Final
 from nextomni_edge.threads import cores, threads
 
 CPU_INFO: Final = Path("/proc/cpuinfo")
+MEMORY_INFO: Final = Path("/proc/meminfo")
 ARCHITECTURES: Final = {"amd64": "x86_64", "arm64": "aarch64"}  # other systems' names
 # What a library chooses its kernels of 8-bit products by, as Linux names it, and our name for it.
 INTEGER_FEATURES: Final = {
@@ -38,6 +39,15 @@ class Machine:
 
     def __str__(self) -> str:
         return f"{self.processor}, {self.architecture}, {self.cores} cores, {self.threads} threads"
+
+
+def free_memory() -> int | None:
+    """Bytes that a program could still take, files in memory included; None where the system is
+    not Linux."""
+    if not MEMORY_INFO.exists():
+        return None
+    fields = dict(line.split(":") for line in MEMORY_INFO.read_text().splitlines())
+    return 1024 * int(fields["MemAvailable"].split()[0])
 
 
 def integer_features() -> tuple[str, ...]:

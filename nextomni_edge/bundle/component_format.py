@@ -84,6 +84,7 @@ _RECORDS = (
     Format(
         "gguf", "GGUF file", ("llamacpp",), "nextomni_edge.bundle.gguf_file:check_stored",
         ending=".gguf", precisions=_LLAMA_CPP, keeps="always", layers=False,
+        describe="nextomni_edge.bundle.gguf_file:described",
     ),
 )  # fmt: skip
 FORMATS: Mapping[str, Format] = {record.name: record for record in _RECORDS}

@@ -57,8 +57,14 @@ MATRICES: Final[Mapping[Precision, frozenset[str]]] = {
 # the types that its keys have: llama.cpp takes no other width for one
 _NUMBERS: Final = {4: "<I", 6: "<f", 7: "<?"}
 _TEXT: Final = 8
-# Beside what stands in `metadata`: what llama.cpp's quantiser and the gguf library note down.
-_NOTES: Final = frozenset({"general.file_type", "general.quantization_version"})
+# Next to what stands in `metadata`: what export and llama.cpp's quantiser note down for readers.
+# Nothing is computed from it.
+_NOTES: Final = frozenset(
+    {
+        "general.type", "general.name", "general.description", "general.size_label",
+        "general.file_type", "general.quantization_version",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

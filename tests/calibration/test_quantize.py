@@ -217,15 +217,3 @@ def test_a_weight_that_is_not_finite_leaves_nothing_behind(
 def test_the_manifest_of_a_plain_bundle_says_nothing_of_quantisation(tiny_bundle: Path) -> None:
     data = json.loads((tiny_bundle / "manifest.json").read_text())
     assert data["quantisation"] is None and data["components"]["backbone"]["quantisation"] == {}
-
-
-def test_a_gguf_bundle_is_told_where_its_precision_is_chosen(
-    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bundle = Bundle.open(tiny_bundle)
-    records = bundle.manifest.components
-    gguf = dataclasses.replace(records["backbone"], format="gguf")
-    manifest = dataclasses.replace(bundle.manifest, components=records | {"backbone": gguf})
-    monkeypatch.setattr(Bundle, "open", lambda _: Bundle(tiny_bundle, manifest))
-    with pytest.raises(InputError, match="backbone is a GGUF file, whose precision is chosen at"):
-        quantize(tiny_bundle, tmp_path / "out", recipe("int8-dynamic"))

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from nextomni_edge.bundle import Bundle
+from nextomni_edge.runtimes import machine
 from nextomni_edge.runtimes.tensorrt import cuda
+from nextomni_edge.runtimes.tensorrt.engines import memory_needed
 from tests.calls import Invoke, answered, refused
 
 
@@ -36,7 +39,27 @@ def test_engines_are_built_for_another_machine(
     assert found["executed"] is False and found["engines"]["text_head"]["built"] is True
     assert (tmp_path / "engines" / found["engines"]["text_head"]["file"]).is_file()
     again = invoke(*command, "--max-batch", "2", "--max-rows", "8")
+    assert "the largest engine takes about 0.0 GB of memory while it is built" in again.stderr
     assert "was there: text_head-" in again.stdout and "built, not executed" in again.stdout
+
+
+def test_what_a_build_needs_is_said_before_it_begins(
+    invoke: Invoke, no_gpu: None, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """3.5 times the weights of the largest component, against what is free."""
+    monkeypatch.setattr(machine, "free_memory", lambda: 1000)
+    command = ("compile", tiny_bundle, "--capability", "sm89", "--components", "text_head")
+    said = invoke(*command, "--cache", tmp_path / "engines")
+    assert said.exit_code == 0
+    assert "warning: the largest engine takes about " in said.stderr
+    assert "0.0 GB are free: stop other programs or add swap" in said.stderr
+    bundle = Bundle.open(tiny_bundle)
+    sizes = {
+        name: sum(bundle.manifest.files[own].size for own in bundle.component_weights(name))
+        for name in ("text_head", "backbone")
+    }
+    found = memory_needed(bundle, list(sizes), "float32")
+    assert found == int(3.5 * max(sizes.values())) > memory_needed(bundle, sizes, "float16")
 
 
 def test_a_capability_must_be_named_where_no_gpu_is(

@@ -15,6 +15,8 @@ gguf = pytest.importorskip(
 pytest.importorskip("llama_cpp", reason="llama.cpp is compiled by `make test-slow` alone")
 
 from nextomni_edge.bundle import Bundle  # noqa: E402
+from nextomni_edge.calibration import quantize  # noqa: E402
+from nextomni_edge.calibration.recipes.config import recipe  # noqa: E402
 from nextomni_edge.config import BackboneConfig  # noqa: E402
 from nextomni_edge.errors import GateError, InputError, UsageError  # noqa: E402
 from nextomni_edge.export import export_bundle  # noqa: E402
@@ -22,6 +24,7 @@ from nextomni_edge.formats.gguf import read_gguf  # noqa: E402
 from nextomni_edge.tasks import PLANS  # noqa: E402
 from nextomni_edge.verify import VerificationError, replay, verify  # noqa: E402
 from tests.bundle.damage import record  # noqa: E402
+from tests.calls import Invoke  # noqa: E402
 from tests.tiny import COMPONENTS, tiny_config, tiny_model  # noqa: E402
 
 
@@ -89,7 +92,9 @@ def test_less_than_float32_is_held_against_the_file_s_own_numbers(
     )  # type: ignore[arg-type]
     assert report.parity is not None
     found = report.parity["components"]["backbone"]  # type: ignore[index]
-    assert found["arithmetic"] == arithmetic and 1e-6 < found["error"] < found["limit"]
+    # some kernels of llama.cpp widen float16 weights, others narrow the inputs
+    least = 0 if precision == "float16" else 1e-6
+    assert found["arithmetic"] == arithmetic and least < found["error"] < found["limit"]
     other = tiny_model(tmp_path / "other", Bundle.open(tmp_path / "b").config, seed=1)
     with pytest.raises((GateError, InputError), match="made of another model"):
         verify(tmp_path / "b", other)
@@ -124,3 +129,27 @@ def test_precisions_in_blocks_are_gguf_s_alone(tiny_checkpoint: Path, tmp_path: 
         match=r"^only target gguf has precision q4_0; onnx takes float32 or float16",
     ):
         export_bundle(tiny_checkpoint, tmp_path / "b", precision="q4_0")
+
+
+def test_the_graphs_around_a_gguf_backbone_are_quantised(
+    tiny_gguf_bundle: Path, tmp_path: Path
+) -> None:
+    """The file stays as it is, and its trace is the variant's own."""
+    report = quantize(tiny_gguf_bundle, tmp_path / "int4", recipe("int4-rtn"))
+    before, after = report.components["embed_text"]
+    assert after < 0.5 * before
+    assert report.components["backbone"][0] == report.components["backbone"][1]
+    file = "backbone.gguf"
+    assert (tmp_path / "int4" / file).read_bytes() == (tiny_gguf_bundle / file).read_bytes()
+    assert replay(Bundle.open(tmp_path / "int4")).require().runtime == "llamacpp, onnx"
+
+
+def test_llama_cpps_tools_find_what_a_file_is(tiny_gguf_bundle: Path) -> None:
+    found = read_gguf(tiny_gguf_bundle / "backbone.gguf").metadata
+    assert found["general.size_label"].endswith("M") and found["general.file_type"] == 0
+    assert "ONNX graphs" in found["general.description"]
+
+
+def test_inspect_says_what_is_stored(tiny_gguf_bundle: Path, invoke: Invoke) -> None:
+    said = invoke("inspect", tiny_gguf_bundle)
+    assert "    tensors as stored: " in said.stdout and " F32" in said.stdout

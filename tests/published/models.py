@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from nextomni_edge.checkpoints.importing import import_model
@@ -56,8 +55,8 @@ def imported(family: str) -> Path:
 
 @functools.cache
 def omnidiffusion() -> Path:
-    """Omni-Diffusion's folder: Dream's set with the tensors of its parts of speech, and a random
-    image tokenizer, as the recorded one is too large to keep."""
+    """Omni-Diffusion's folder: Dream's set with the tensors of its parts of speech, and the folders
+    of its other three parts."""
     out = _scratch() / "omnidiffusion-source"
     out.mkdir()
     shutil.copyfile(FOLDER / "dream" / "tokenizer.json", out / "tokenizer.json")
@@ -67,24 +66,9 @@ def omnidiffusion() -> Path:
     parts = ("dream/model.safetensors", "omnidiffusion/hearing.safetensors")
     tensors = {name: tensor for part in parts for name, tensor in load_file(FOLDER / part).items()}
     save_file(tensors, out / "model.safetensors")
-    _wider_magvit(out / "magvitv2")
-    for part in ("sensevoice", "glm4voice_tokenizer", "glm4voice_decoder"):
+    for part in ("sensevoice", "glm4voice_tokenizer", "glm4voice_decoder", "magvitv2"):
         shutil.copytree(FOLDER / "omnidiffusion" / part, out / part)
     return out
-
-
-def _wider_magvit(out: Path) -> None:
-    """MMaDA's small MAGVIT-v2 with 7 bits in place of 6: what has to do with a code is random."""
-    source, generator = FOLDER / "magvitv2", np.random.default_rng(7)
-    out.mkdir()
-    config = json.loads((source / "config.json").read_text()) | {"norm_groups": 4}
-    (out / "config.json").write_text(json.dumps(config))
-    tensors = load_file(source / "pytorch_model.safetensors")
-    for name, tensor in tensors.items():
-        shape = tuple(7 if size == 6 else size for size in tensor.shape)
-        if shape != tensor.shape and not name.startswith("quantize."):
-            tensors[name] = generator.normal(0.0, 0.2, shape).astype(np.float32)
-    save_file(tensors, out / "model.safetensors")
 
 
 def bundled(family: str, made_once: MakeOnce) -> Path:

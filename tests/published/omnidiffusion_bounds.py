@@ -28,6 +28,7 @@ def omnidiffusion_rows() -> Iterator[tuple[str, float, float]]:
         allowed = 1e-3 if run.settings["cfg"] else 1e-4
         yield f"omnidiffusion traj.{run.name}.logits", logits_error(run), allowed
     yield from speech_rows()
+    yield from picture_rows()
 
 
 @torch.inference_mode()
@@ -73,6 +74,20 @@ def speech_rows() -> Iterator[tuple[str, float, float]]:
                 f"omnidiffusion dec.{name}.{key}",
                 *within(found, recorded[key.split(",")[0]], 1e-3),
             )
+
+
+@torch.inference_mode()
+def picture_rows() -> Iterator[tuple[str, float, float]]:
+    net, golden = network(), arrays("omnidiffusion")
+    for name in ("I1", "I1.small", "I2", "I2.small"):
+        found = net.image_encoder.latents(torch.from_numpy(golden[f"mv.{name}.pixels"])).numpy()
+        key = f"mv.{name}.latents"
+        yield f"omnidiffusion {key}", *within(found, golden[key], 1e-4)
+    for name, grid in (("dec", (2, 4, 4, 1)), ("dec_rect", (1, 2, 3, 1))):
+        codes = torch.from_numpy(golden[f"mv.{name}.codes"].reshape(grid))
+        key = f"mv.{name}.pixels"
+        found = net.image_decoder.decoded(codes).numpy()
+        yield f"omnidiffusion {key}", *within(found, golden[key], 1e-4)
 
 
 def within(found: Array, expected: Array, allowed: float) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from tests.published.goldens import arrays
 RECORDED = "test_recorded_logits.py::"
 OMNI = "test_omnidiffusion.py::"
 SPEECH = "test_speech.py::"
+DRAWN = "test_omnidiffusion_pictures.py::"
 # family → a pattern of array names → the test that compares them, or is given them
 HELD: dict[str, dict[str, str]] = {
     "llada": {
@@ -129,9 +130,13 @@ HELD: dict[str, dict[str, str]] = {
             SPEECH + "test_a_spectrogram_follows_the_recorded_states",
         r"dec\..\.(f0|phase|sine_noise|sine_waves|speech)":
             SPEECH + "test_a_spectrogram_becomes_the_recorded_samples",
-        r"mv\.lfq\..*": OMNI + "test_a_latent_of_zero_is_no_bit",
-        r"mv\.I[12]\.(small\.)?(uint8|pixels)": OMNI + "test_a_picture_comes_in_at_either_size",
-        r"mv\.I[12]\.codes": OMNI + "test_every_prompt_has_the_recorded_ids",
+        r"traj\..*\.raw_cond_uncond_logits_first":
+            OMNI + "test_both_branches_of_guidance_have_the_recorded_logits",
+        r"traj\..*\.image_bgr_uint8": DRAWN + "test_an_answer_becomes_the_recorded_picture",
+        r"mv\.I[12]\.(small\.)?(uint8|pixels)": DRAWN + "test_a_picture_comes_in_at_either_size",
+        r"mv\.I[12]\.(small\.)?(codes|latents)": DRAWN + "test_a_picture_has_the_recorded_codes",
+        r"mv\.(dec|dec_rect)\..*": DRAWN + "test_codes_become_the_recorded_pixels",
+        r"mv\.lfq\..*": DRAWN + "test_a_latent_of_zero_is_no_bit",
     },
     "magvitv2": {
         r"enc\.(image.*|pixels)": "test_pictures.py::test_mmada_crops_as_recorded",

@@ -125,6 +125,20 @@ def test_omnidiffusion_hears_and_speaks_through_the_graphs(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("runtime", RUNTIMES)
+def test_omnidiffusion_sees_and_draws_through_the_graphs(
+    runtime: str, bundles: Callable[[str], Bundle]
+) -> None:
+    """Codes of given pictures, and the pictures of codes."""
+    model, golden = opened(bundles("omnidiffusion").path, runtime), arrays("omnidiffusion")
+    for name in ("I1", "I2"):
+        codes = model.encode_image(golden[f"mv.{name}.pixels"])
+        np.testing.assert_array_equal(codes.ravel(), golden[f"mv.{name}.codes"].ravel())
+    for codes, pixels in zip(golden["mv.dec.codes"], golden["mv.dec.pixels"], strict=True):
+        close(decoded(codes, model), np.clip(pixels, -1, 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("name", [name for name in all_runs() if name.startswith("dream-")])
 def test_dreams_runs_repeat_through_omnidiffusions_graphs(
     name: str, runtime: str, bundles: Callable[[str], Bundle]

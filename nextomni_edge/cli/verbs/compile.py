@@ -105,7 +105,20 @@ def compiled(
             components,
             form,
             lambda task, share: advance(round(100 * share), 100, task),
+            lambda needed: say_memory(console, needed),
         )
+
+
+def say_memory(console: Console, needed: int) -> None:
+    """What the largest build needs, before it begins; a warning where less is free."""
+    from nextomni_edge.runtimes.machine import free_memory
+
+    free = free_memory()
+    said = f"the largest engine takes about {needed / 1e9:.1f} GB of memory while it is built"
+    if free is None or needed <= free:
+        console.note(said)
+    else:
+        console.warn(f"{said}, and {free / 1e9:.1f} GB are free: stop other programs or add swap")
 
 
 @contextlib.contextmanager

@@ -154,7 +154,11 @@ def as_text(described: dict[str, Any]) -> str:
 
 
 def form_text(form: dict[str, Any]) -> Iterator[str]:
-    """What a Core ML package takes and keeps."""
+    """What a Core ML package takes and keeps, and what a GGUF file stores."""
+    if "stored" in form:
+        stored = ", ".join(f"{count} {kind}" for kind, count in form["stored"].items())
+        yield f"tensors as stored: {stored}"
+        return
     if form and form["rows"]:
         yield f"rows: {', '.join(map(str, form['rows']))}, others padded, one sequence at a time"
     if form and form["keeps"]:
