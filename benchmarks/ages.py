@@ -17,6 +17,10 @@ PACKAGE: Final = "nextomni_edge"
 # results whose script stands elsewhere: the script, and the words of a page that shows them
 ELSEWHERE: Final = {
     "benchmarks/published_8b.json": ("examples/published_8b.py", "make demo-published"),
+    "benchmarks/runtime_speed_one_thread.json": (
+        "benchmarks/runtime_speed.py",
+        "runtime_speed.py --threads 1",
+    ),
     "demo/eval.json": ("examples/emoji/exam.py", "make eval"),
 }
 

@@ -7,7 +7,7 @@ layers are the default: all layers are alike, and every runtime's bundles fit ne
 The time of a layer is a forward's time divided by the layers. Each contender is a process of its
 own that loads once; they take turns, and medians are taken. With `--threads 1` the seconds are
 those of the processor, which other programs disturb less. A run replaces the one with the same
-threads and layers in the file.
+threads, layers and rows in the file.
 
 llama.cpp runs as our runtime runs it (float32 keys and values, no flash attention), and with flash
 attention and float16 keys and values. In both a forward is one piece (`n_ubatch`), and the library
@@ -223,10 +223,11 @@ def summarise(found: list[dict[str, Any]], layers: int, ceilings: list[dict[str,
 
 def table(data: dict[str, Any]) -> str:
     """Markdown, a line for each contender."""
-    heads = " | ".join(f"{rows} rows, ms a layer | against llama.cpp" for rows in ROWS)
+    sizes = sorted({row["rows"] for row in data["rows"]})
+    heads = " | ".join(f"{rows} rows, ms a layer | against llama.cpp" for rows in sizes)
     lines = [
         f"| | {heads} | of INT8 / float32 roofline | error | load, s | memory, GB |",
-        "|---" + "|---:" * (2 * len(ROWS) + 4) + "|",
+        "|---" + "|---:" * (2 * len(sizes) + 4) + "|",
     ]
     for name in data["memory"]:
         own = [row for row in data["rows"] if row["name"] == name]
@@ -243,13 +244,30 @@ def table(data: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def page(data: dict[str, Any]) -> str:
+    """Every kept run, each with what it was measured on."""
+    parts = []
+    for run in data["runs"].values():
+        clock_of = "seconds of the processor" if run["threads"] == 1 else "seconds of the wall"
+        loads = sorted((run["load_before"], run["load_after"]))
+        rates = {name: max(each[name] for each in run["rooflines"]) for name in ("int8", "float32")}
+        rounds = min(len(row["seconds"]) for row in run["rows"])
+        parts.append(
+            f"{run['machine']['processor']}, threads: {run['threads']}, layers: {run['layers']}."
+            f" Medians of {rounds} rounds in {clock_of}; the system's load was {loads[0]:.1f} to"
+            f" {loads[1]:.1f}. A large product reached {rates['int8'] / 1e9:,.0f} G operations a"
+            f" second in INT8 and {rates['float32'] / 1e9:,.0f} G in float32.\n\n{table(run)}"
+        )
+    return "\n\n".join(parts)
+
+
 def run(given: argparse.Namespace, names: list[str]) -> None:
     """Start the contenders, measure, write."""
     began, load = time.monotonic(), os.getloadavg()[0]
     ceilings = [roofline(given.threads, given.quick)]
     with started(__file__, names, given, REFERENCE) as (here, absent):
         rounds = 1 if given.quick else given.rounds
-        found = runtime_speed.measure(here, rounds, given.budget, ROWS)
+        found = runtime_speed.measure(here, rounds, given.budget, given.rows)
         memory = {one.name: one.memory() for one in here}
         said: list[Contender] = here
     ceilings.append(roofline(given.threads, given.quick))
@@ -263,7 +281,8 @@ def run(given: argparse.Namespace, names: list[str]) -> None:
         "memory": memory, "not_run": absent, "wall_s": time.monotonic() - began, "rows": found,
     }  # fmt: skip
     kept = json.loads(given.out.read_text()).get("runs", {}) if given.out.exists() else {}
-    name = f"{given.threads} threads, {given.layers} layers"
+    sizes = ", ".join(map(str, given.rows))
+    name = f"{given.threads} threads, {given.layers} layers, rows {sizes}"
     with atomic_write(given.out, "w") as file:
         file.write(json.dumps({"runs": kept | {name: data}}, indent=1) + "\n")
     print(table(data))
@@ -276,6 +295,7 @@ def main() -> None:
     options = parser(__file__, __doc__, "build/peer-7b", 7)
     options.add_argument("--layers", type=int, default=4, help="of the 28")
     options.add_argument("--budget", type=float, default=420, metavar="SECONDS")
+    options.add_argument("--rows", type=int, nargs="+", default=list(ROWS))
     options.add_argument("--contenders", metavar="NAME;...", help="these and the reference")
     options.add_argument("--quick", action="store_true", help="a small shape: no measurement")
     given = options.parse_args()
