@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: ages fuzz test-floors test-optimum test-swift swift-on-path test-web help demo demo-7b demo-published eval bench docs test test-slow coverage check lint types fmt clean
+.PHONY: ages fuzz test-floors test-optimum test-swift swift-on-path test-android java-on-path test-web help demo demo-7b demo-published eval bench docs test test-slow coverage check lint types fmt clean
 .DELETE_ON_ERROR:
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make ages       which revision each result is of, and what of its code has changed since"
 	@echo "make test       the tests (make test-slow: the slow ones too)"
 	@echo "make test-swift  the Swift loop, compiled and tested here; needs Swift 6"
+	@echo "make test-android  the Kotlin loop, compiled and tested on the JVM here; needs Java 17"
 	@echo "make test-web   the browser's loop and page, with types; needs npm and Chromium"
 	@echo "make test-floors  some tests with the lowest and the newest versions that pyproject.toml allows"
 	@echo "make test-optimum  optimum-cli with our commands, and the graphs of optimum-onnx next to ours"
@@ -103,6 +104,22 @@ test-swift: swift-on-path $(STAMP)
 
 swift-on-path:
 	@command -v swift >/dev/null || { echo "error: no swift on PATH; install Swift 6, from swift.org or as Debian's package swiftlang" >&2; exit 5; }
+
+# The Kotlin loop, its tests, and the same golden traces. The compiler is the one that kotlin-jupyter-kernel holds (80 MB); without it,
+# `test` skips what runs Kotlin.
+KOTLIN := build/kotlin
+test-android: java-on-path $(KOTLIN)/.installed
+	test -n "$(BUNDLE)" || test -d demo/bundle || $(EDGE) export $(EMOJI)/checkpoint -o demo/bundle
+	$(BIN)/python -m pytest -q --timeout 900 tests/pack/test_android.py tests/pack/test_android_loop.py tests/pack/test_android_media.py
+	$(BIN)/python -m tests.pack.replay --language kotlin --masked $(or $(BUNDLE),demo/bundle)
+
+$(KOTLIN)/.installed: Makefile $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet --no-deps --upgrade --target $(KOTLIN) \
+		kotlin-jupyter-kernel==0.19.0.944
+	touch $@
+
+java-on-path:
+	@command -v java >/dev/null || { echo "error: no java on PATH; install a JDK 17 or newer" >&2; exit 5; }
 
 # The tests of the page, types, and the golden trace of demo/bundle or BUNDLE=... in Node.js. Without node_modules, `test` skips what
 # opens the page.

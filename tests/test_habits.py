@@ -37,6 +37,7 @@ OWN_FILES: Final = {
     "nextomni_edge/bundle/trust.py": "a signature that was just written",
     "nextomni_edge/files.py": "compares outputs that were just written",
     "nextomni_edge/measure/timing.py": "counters of the kernel",
+    "nextomni_edge/pack/android.py": "the package's own sources",
     "nextomni_edge/pack/ios.py": "the package's own sources",
     "nextomni_edge/pack/jetson.py": "the package's own script",
     "nextomni_edge/pack/wheel.py": "the installed package",
@@ -45,6 +46,7 @@ OWN_FILES: Final = {
     "calibration/data/collect.py": "settings in an output that an interrupted run left",
     "calibration/report/kept.py": "settings in an output that an interrupted run left",
     "runtimes/machine.py": "the kernel's list of processors",
+    "runtimes/onnx/ort_format.py": "a list that was just written",
 }
 
 

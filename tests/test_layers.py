@@ -110,6 +110,7 @@ MAY_IMPORT = {
     "export": RUN | {"bundle.onnx_graph", "models", "verify"},
     "calibration": RUN | {"bundle.onnx_graph", "measure", "media", "verify"},
     "pack": STORED,
+    "pack.android": RUN | {"pack", "pack.loop", "runtimes.onnx", "verify"},
     "pack.ios": RUN | {"pack", "pack.loop", "verify"},
     "pack.loop": RUN | {"verify"},
     "pack.web": STORED | {"pack", "pack.loop"},

@@ -92,6 +92,14 @@ def test_without_swift_its_tests_say_what_is_missing(checkout: Path, tmp_path: P
     assert not (checkout / ".venv").exists()
 
 
+def test_without_java_the_tests_of_kotlin_say_what_is_missing(
+    checkout: Path, tmp_path: Path
+) -> None:
+    ended = make(checkout, "test-android", path=pythons(tmp_path / "bin"))
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: no java on PATH; install a JDK 17 or newer")
+
+
 def needed(script: Path) -> list[str]:
     """Arguments without which a script does not run."""
     found = []

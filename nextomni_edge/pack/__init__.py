@@ -14,6 +14,7 @@ from nextomni_edge.errors import UsageError
 
 # Adding a device is its file and one line here: name → the module that holds `write`, a Write.
 TARGETS: Final = {
+    "android": "nextomni_edge.pack.android",
     "ios": "nextomni_edge.pack.ios",
     "jetson": "nextomni_edge.pack.jetson",
     "web": "nextomni_edge.pack.web",

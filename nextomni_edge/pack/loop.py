@@ -1,5 +1,5 @@
-"""Which bundles a loop in another language computes as Python's does: the Swift package's and the
-web page's. The others are refused when they are packed."""
+"""Which bundles a loop in another language computes as Python's does: the Swift package's, the web
+page's and the Android module's. The others are refused when they are packed."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.generate.shortcuts import SHORTCUTS
 from nextomni_edge.verify import golden
 
-# the settings of Generate.swift's Options, and of options.js
+# the settings of Options.swift, options.js and Options.kt
 SUPPORTED: Final = (
     "steps", "stepper", "temperature", "top_k", "top_p", "guidance", "guidance_image", "block",
     "threshold", "seed",
 )  # fmt: skip
-# what Commit.swift and commit.js do not know of decoding.py: choices, and names of others
+# what Commit.swift, commit.js and Commit.kt do not know of decoding.py: choices, and names
 NOT_CHOSEN: Final = (
     "repeat_penalty", "repeat_free", "position_penalty", "codebook_penalty",
 )  # fmt: skip
 NOT_NAMED: Final = ("path", "peak")
-# the templates of Tokenizer.swift and text.js
+# the templates of Tokenizer.swift, text.js and TextTokenizer.kt
 TEMPLATES: Final = ("chatml", "llada", "mmada", "lumina", "dream")
 
 

@@ -1,9 +1,10 @@
-"""The golden trace through the Swift loop, whose components a Python runtime answers over a pipe:
-`python -m tests.pack.replay BUNDLE...`, which `make test-swift` runs. `--masked` adds the small
-published masked models, which are exported for it.
+"""The golden trace through the loop in Swift or Kotlin, whose components a Python runtime answers
+over a pipe: `python -m tests.pack.replay BUNDLE...`, which `make test-swift` and, with `--language
+kotlin`, `make test-android` run. `--masked` adds the small published masked models, which are
+exported for it.
 
-The messages are those of nextomni_edge/pack/swift/Sources/Replay/main.swift. A difference in any
-token of any step ends it with exit code 1.
+The messages are those of nextomni_edge/pack/swift/Sources/Replay/main.swift and
+tests/pack/kotlin/Replay.kt. A difference in any token of any step ends it with exit code 1.
 """
 
 from __future__ import annotations
@@ -14,24 +15,32 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from nextomni_edge.bundle import Bundle
-from nextomni_edge.config import ModelConfig
 from nextomni_edge.generate.loop import generate
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.steps import StepRecord
 from nextomni_edge.pack.ios import SOURCES, options_json, rows, trace_json
 from nextomni_edge.tasks import plans_of
+from tests.pack import jvm
 from tests.pack.vectors import with_attention
 
 ROOT = Path(__file__).parents[2]
-BUILD = ROOT / "build" / "swift"
-SWIFT = ("swift", "run", "--package-path", str(SOURCES), "--scratch-path", str(BUILD))
+TYPES = {"f": "float32", "i": "int32", "b": "int32"}  # on the wire, by numpy's kind
+BUILD = ROOT / "build" / "replay"
+SWIFT = (
+    "swift", "run", "--package-path", str(SOURCES), "--scratch-path", str(ROOT / "build" / "swift"),
+)  # fmt: skip
+# By language: what replays the folder of this name.
+PROGRAMS: dict[str, Callable[[str], list[str]]] = {
+    "swift": lambda folder: [*SWIFT, "--skip-build", "nextomni-replay", folder],
+    "kotlin": lambda folder: jvm.command("Replay", "replay", folder),
+}
 
 
 def computed(model: EdgeModel) -> dict[str, Any]:
@@ -68,23 +77,30 @@ def computed(model: EdgeModel) -> dict[str, Any]:
     return {"tie": 0.0, "tasks": tasks}
 
 
-def replayed(bundle: Bundle, config: ModelConfig, trace: dict[str, Any], model: EdgeModel) -> int:
-    """Run a trace in Swift and compare every token of every step. The number of draws compared.
-    AssertionError: a difference."""
+def replayed(
+    language: str, tokenizer: Path, tables: Path, trace: dict[str, Any], model: EdgeModel
+) -> int:
+    """Run a trace in a language of PROGRAMS and compare every token of every step. `tables`: a
+    safetensors file. The number of draws compared. AssertionError: a difference."""
     BUILD.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILD) as name:
         folder = Path(name)
-        (folder / "config.json").write_text(json.dumps(config.to_json()))
+        (folder / "config.json").write_text(json.dumps(model.config.to_json()))
         (folder / "golden.json").write_text(json.dumps(trace, allow_nan=False))
-        shutil.copyfile(bundle.tokenizer_path, folder / "tokenizer.json")
-        tables = bundle.path / bundle.manifest.metric_tables
+        shutil.copyfile(tokenizer, folder / "tokenizer.json")
         shutil.copyfile(tables, folder / "metric_tables.safetensors")
-        command = [*SWIFT, "--skip-build", "nextomni-replay", name]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-            assert process.stdin and process.stdout
-            found = list(_served(process.stdout, process.stdin, model))
-        assert process.returncode == 0, f"nextomni-replay ended with {process.returncode}"
+        found = answered(PROGRAMS[language](name), model)
     return _compared(found, trace["tasks"])
+
+
+def answered(command: list[str], model: EdgeModel) -> list[dict[str, Any]]:
+    """Run a program and answer for its components. What it tells of its tasks. AssertionError: the
+    program fails."""
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin and process.stdout
+        found = list(_served(process.stdout, process.stdin, model))
+    assert process.returncode == 0, f"{command[0]} ended with {process.returncode}"
+    return found
 
 
 def _served(requests: IO[bytes], answers: IO[bytes], model: EdgeModel) -> Iterator[dict[str, Any]]:
@@ -104,14 +120,15 @@ def _served(requests: IO[bytes], answers: IO[bytes], model: EdgeModel) -> Iterat
         dtypes = {tensor.name: tensor.dtype for tensor in session.spec.inputs}
         given = {name: array.astype(dtypes[name]) for name, array in inputs.items()}
         found = session.run(given, set(header["outputs"]))
+        types = {name: TYPES[found[name].dtype.kind] for name in header["outputs"]}
         listed = [
-            {"name": name, "type": "float32", "shape": found[name].shape}
-            for name in header["outputs"]
+            {"name": name, "type": type_, "shape": found[name].shape}
+            for name, type_ in types.items()
         ]
         text = json.dumps({"tensors": listed}).encode()
         answers.write(len(text).to_bytes(4, "little") + text)
-        for tensor in header["outputs"]:
-            answers.write(np.ascontiguousarray(found[tensor], "<f4").tobytes())
+        for name, type_ in types.items():
+            answers.write(np.ascontiguousarray(found[name], f"<{type_[0]}4").tobytes())
         answers.flush()
 
 
@@ -140,7 +157,7 @@ def masked_bundles(folder: Path) -> list[Path]:
     return [folder / family for family in FAMILIES]
 
 
-def replay(path: Path) -> None:
+def replay(path: Path, language: str) -> None:
     """Replay a bundle's golden trace, and native weights with prefix attention too."""
     bundle = Bundle.open(path)
     model = EdgeModel.from_bundle(bundle)
@@ -151,22 +168,24 @@ def replay(path: Path) -> None:
         other = EdgeModel(config, model.tokenizer, model.session, bundle.metric_table)
         cases.append(("prefix attention", computed(other), other))
     for name, trace, own in cases:
-        draws = replayed(bundle, own.config, trace, own)
+        tables = bundle.path / bundle.manifest.metric_tables
+        draws = replayed(language, bundle.tokenizer_path, tables, trace, own)
         count = len(trace["tasks"])
-        print(f"{path.name}: {name}: {count} tasks, {draws} draws, all the same in Swift")
+        print(f"{path.name}: {name}: {count} tasks, {draws} draws, all the same in {language}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundles", nargs="*", type=Path, metavar="BUNDLE")
     parser.add_argument("--masked", action="store_true", help="the small published models too")
+    parser.add_argument("--language", choices=PROGRAMS, default="swift")
     asked = parser.parse_args()
     for path in asked.bundles:
-        replay(path)
+        replay(path, asked.language)
     if asked.masked:
         with tempfile.TemporaryDirectory() as folder:
             for path in masked_bundles(Path(folder)):
-                replay(path)
+                replay(path, asked.language)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@ that the Swift package reproduces too. test_web_page.py opens the page."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -19,20 +18,19 @@ import pytest
 from click.testing import Result
 
 from nextomni_edge.bundle import Bundle
-from nextomni_edge.config import ModelConfig, PathConfig
 from nextomni_edge.errors import InputError, MissingRuntimeError, UsageError
-from nextomni_edge.flow.path import steppers_of
 from nextomni_edge.generate.loop import generate
 from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.generate.steps import StepRecord
 from nextomni_edge.pack import pack, web
 from nextomni_edge.pack.web import RUNTIME_FILES, SOURCES
-from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, respond
+from nextomni_edge.tokens.chat import Part, Turn, conversation, respond
 from nextomni_edge.tokens.text import SPELLINGS
 from tests.bundle.damage import record
 from tests.calls import Invoke
 from tests.pack.integers import integer_model
-from tests.pack.vectors import CONFIG, FOLDER
+from tests.pack.runs import drawn_at_random
+from tests.pack.vectors import FOLDER
 from tests.sources import ROOT
 
 SCRIPTS = Path(__file__).with_name("web")
@@ -194,29 +192,6 @@ def node() -> str:
     if found is None:
         pytest.skip("no node is installed: the browser's loop was not run")
     return found
-
-
-def drawn_at_random() -> Iterator[tuple[ModelConfig, Kind, dict[str, Any]]]:
-    """Models and settings of runs: both paths, every rule, guidance that ends."""
-    generator = np.random.default_rng(11)
-    mixture = PathConfig(kind="mixture", source="uniform", kappa="cosine")
-    mask = CONFIG.text.vocabulary_size - 1
-    masked = PathConfig(kind="mixture", kappa="shifted", shift=0.6, mask=mask)
-    flow = dataclasses.replace(CONFIG.flow, audio=mixture, text=masked)
-    mixed = dataclasses.replace(CONFIG, flow=flow)
-    for index in range(24):
-        config = (CONFIG, mixed)[index % 2]
-        kind = ("image", "audio", "text")[int(generator.integers(3))]
-        settings: dict[str, Any] = {
-            "steps": int(generator.integers(1, 9)), "seed": int(generator.integers(2**62)),
-            "temperature": float(generator.choice([0.0, 0.4, 1.0])),
-            "stepper": str(generator.choice(steppers_of(config.path(kind)))),
-        }  # fmt: skip
-        if settings["temperature"]:
-            settings |= {"top_k": int(generator.integers(0, 9)), "top_p": 0.9}
-        if generator.integers(2):
-            settings |= {"guidance": 1.5, "guidance_until": float(generator.choice([0.3, 1.0]))}
-        yield config, kind, settings
 
 
 def test_runs_drawn_at_random_have_the_tokens_of_python_at_every_step() -> None:

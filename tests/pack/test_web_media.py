@@ -7,7 +7,6 @@ import io
 import json
 import shutil
 import subprocess
-import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +21,9 @@ from nextomni_edge.media.image import fit, to_bytes
 from nextomni_edge.tokens.audio import log_mel
 from nextomni_edge.tokens.resample import resampled
 from nextomni_edge.tokens.text import TextTokenizer
-from nextomni_edge.verify.preparation import TEXTS
-from tests.sources import ROOT
+from tests.pack.given import DEMO, SIDES, texts_for, tokenizer_json
 
 SCRIPT = Path(__file__).with_name("web") / "prepare.mjs"
-DEMO = ROOT / "examples/emoji/checkpoint/tokenizer.json"
-# Pillow from 13 takes another order of its two passes where a picture is over twice as high as wide
-SIDES = ((1, 1), (16, 16), (31, 17), (17, 31), (130, 90), (640, 9), (257, 255))
-QWEN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 
 
 def prepared(asked: list[dict[str, Any]]) -> list[Any]:
@@ -133,30 +124,13 @@ def test_a_sound_is_saved_as_python_saves_it(tmp_path: Path) -> None:
     assert bytes(found) == (tmp_path / "a.wav").read_bytes()
 
 
-def characters(composed: bool) -> list[str]:
-    """Every assigned character of the Basic Multilingual Plane, and some beyond, in words of
-    several. Whether what is not assigned yet is a letter depends on each library's Unicode, and so
-    does the order of marks that composition gives: for that, characters of Unicode 3.2."""
-    category = unicodedata.ucd_3_2_0.category if composed else unicodedata.category
-    codes = (*range(1, 0xD800), *range(0xE000, 0x10000), *range(0x1F300, 0x1F700))
-    known = [chr(code) for code in codes if category(chr(code)) != "Cn"]
-    return ["".join(known[at : at + 64]) for at in range(0, len(known), 64)]
-
-
 @pytest.mark.parametrize("pattern", ["demo", "qwen", "gpt2"])
 def test_texts_of_every_character_become_the_same_ids(pattern: str, tmp_path: Path) -> None:
-    data = json.loads(DEMO.read_text())
-    if pattern == "gpt2":
-        data["pre_tokenizer"] = {"type": "ByteLevel", "add_prefix_space": False,
-                                 "trim_offsets": True, "use_regex": True}  # fmt: skip
-    if pattern == "qwen":
-        data["pre_tokenizer"]["pretokenizers"][0]["pattern"] = {"Regex": QWEN}
-        data["normalizer"] = {"type": "NFC"}
+    data = tokenizer_json(pattern)
     path = tmp_path / "tokenizer.json"
     path.write_text(json.dumps(data))
     tokenizer = TextTokenizer(path, TextConfig())
-    more = ["It'S we'LL 'x 123  \n\n a ", "$& $1 <|eos|> $"]
-    texts = [*TEXTS, *characters(pattern == "qwen"), *more]
+    texts = texts_for(pattern)
     (found,) = prepared([{"kind": "text", "texts": texts, "tokenizer": data}])
     wrong = [
         text for text, ids in zip(texts, found, strict=True)

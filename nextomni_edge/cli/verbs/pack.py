@@ -59,8 +59,11 @@ def pack(
     wheels: bool,
     python: str,
 ) -> None:
-    """Pack BUNDLE with everything that a device needs to run it: an archive with an installer for
-    a Jetson, a Swift package for iOS, a folder with a page for browsers."""
+    """Pack BUNDLE with everything that a device needs to run it.
+
+    An archive with an installer for a Jetson, a Swift package for iOS, a Gradle module for Android,
+    a folder with a page for browsers.
+    """
     check_output(output, overwrite)
     from nextomni_edge.bundle import Bundle
     from nextomni_edge.pack import pack as run_pack
