@@ -21,6 +21,7 @@ ELSEWHERE: Final = {
         "benchmarks/runtime_speed.py",
         "runtime_speed.py --threads 1",
     ),
+    "benchmarks/second_start_7b.json": ("benchmarks/second_start.py", "second_start.py build/"),
     "demo/eval.json": ("examples/emoji/exam.py", "make eval"),
 }
 

@@ -101,12 +101,13 @@ def table(found: dict[str, Any]) -> str:
     sizes = ("peak, GB", "private, GB", "two processes, GB")
     lines = [f"| | {' | '.join(heads + sizes)} |", "|---" + "|---:" * 8 + "|"]
     for way, own in found.items():
-        last, pair = own["starts"][-1], own["together"]
+        last = own["starts"][-1]
+        shared = sum(each.get("shared_out", 0) for each in own["together"])
         lines.append(
             f"| {way} | {own['seconds']:.1f} | {own['open_s']:.2f} | {own['load_s']:.1f}"
             f" | {own['load_processor_s']:.1f} | {own['first_step_s']:.1f}"
             f" | {last.get('peak', 0) / 1e9:.2f} | {last.get('private', 0) / 1e9:.2f}"
-            f" | {sum(each.get('shared_out', 0) for each in pair) / 1e9:.2f} |"
+            f" | {shared / 1e9:.2f} |"
         )
     return "\n".join(lines)
 

@@ -1,9 +1,10 @@
 """A graph as ONNX Runtime optimised it, with its weights packed for this processor: written once to
 the cache folder, and mapped into memory by every later start.
 
-Packing copies each weight into private memory. A mapped copy takes no private memory, and processes
-share its pages. A start is not faster: the library packs each weight once more to find its copy. The
-file is two to three times as large as the bundle's, as it also holds the weights as they were.
+Packing copies each weight into private memory. A mapped copy takes no private memory, and
+processes share its pages. A start is not faster: the library packs each weight once more to find
+its copy. The file is two to three times as large as the bundle's, as it also holds the weights as
+they were.
 
 A copy counts while the file system says that nothing touched it or the files that it was made from
 (see bundle/digests.py). It is trusted like a program, so only its owner may write the folder.
@@ -42,8 +43,8 @@ def packed_session(
 ) -> InferenceSession:
     """A session of the packed copy of a graph, which is made first where there is none.
 
-    `options` gives fresh options of a session, and `create` makes the session of a file. UsageError:
-    the folder cannot be written, is full, or another process is writing the copy.
+    `options` gives fresh options of a session, and `create` makes the session of a file.
+    UsageError: the folder cannot be written, is full, or another process is writing the copy.
     """
     folder = cache / f"{component}-{_key(file)}.onnxruntime"
     if not _whole(folder):
