@@ -9,27 +9,32 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.bundle.manifest import ComponentRecord
 from nextomni_edge.checkpoints.directory import file_sha256
-from nextomni_edge.errors import InputError
+from nextomni_edge.errors import GateError, InputError
 from nextomni_edge.extras import needs_extra
 from nextomni_edge.formats.strict_json import read_json
 from nextomni_edge.outputs import OutputKind, output_directory
 from nextomni_edge.pack import PackReport
 from nextomni_edge.pack.loop import SUPPORTED, check_loop
 from nextomni_edge.pack.wheel import licences
+from nextomni_edge.verify import golden
 from nextomni_edge.verify.comparison import (
     OTHER_PROCESSOR_TIE,
+    Array,
     arithmetic_of,
+    error,
     limit,
     multiplies_integers,
     tie,
+    within,
 )
+from nextomni_edge.verify.components import MARGINS
 
 SOURCES: Final = Path(__file__).with_name("kotlin")
 PATHS: Final = ("metric", "mixture")  # that the loop computes without a commit step
@@ -65,10 +70,12 @@ def write(bundle: Bundle, out: Path, overwrite: bool) -> PackReport:
     so two packs of one bundle differ in bytes.
 
     UsageError: `out` exists. InputError: components that are no ONNX graphs or too large, a model
-    that the Kotlin code does not compute, or a bundle without a golden trace. MissingRuntimeError:
-    ONNX Runtime is not installed.
+    that the Kotlin code does not compute, or a bundle without a golden trace. GateError: a graph in
+    ORT format does not give the golden trace's outputs. MissingRuntimeError: ONNX Runtime is not
+    installed.
     """
     _check(bundle)
+    trace = golden.read(bundle)
     with needs_extra("cpu", "onnxruntime"):
         from nextomni_edge.runtimes.onnx import ort_format
     with output_directory(out, MODULE, [bundle.path], overwrite) as folder:
@@ -78,7 +85,11 @@ def write(bundle: Bundle, out: Path, overwrite: bool) -> PackReport:
         for name, text in licences().items():
             (folder / name).write_bytes(text)
         _write_model(bundle, folder / MODEL)
-        ort_format.required_operators((folder / MODEL).glob("*.ort"), folder / OPERATORS)
+        for name, cases in trace.cases.items():
+            run = ort_format.load(name, folder / MODEL / f"{name}{ort_format.ENDING}")
+            for inputs, expected in cases.values():
+                _check_outputs(bundle, name, run, inputs, expected)
+        ort_format.required_operators([*(folder / MODEL).glob("*.ort")], folder / OPERATORS)
         files = [path for path in folder.rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files)
     return PackReport(
@@ -99,6 +110,11 @@ def _check(bundle: Bundle) -> None:
             )
         needed = (record.file, *bundle.component_weights(name))
         size = sum(bundle.manifest.files[file].size for file in needed)
+        if any(decision.scheme == "blocks" for decision in record.quantisation.values()):
+            raise InputError(
+                f"{bundle.path}: {name} has weights in blocks (INT4), which ONNX Runtime computes"
+                " wrongly in ORT format; quantize with an INT8 recipe"
+            )
         if size > MOST:
             raise InputError(
                 f"{bundle.path}: {name} has {size:,} bytes, a file in ORT format holds {MOST:,};"
@@ -133,6 +149,28 @@ def _write_model(bundle: Bundle, folder: Path) -> None:
         "files": dict(_files(folder)),
     }
     (folder / Path(MANIFEST).name).write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+def _check_outputs(
+    bundle: Bundle,
+    name: str,
+    run: Callable[[Mapping[str, Array], list[str]], list[Array]],
+    inputs: Mapping[str, Array],
+    expected: Mapping[str, Array],
+) -> None:
+    """GateError: other outputs than those of the golden trace, or other codes away from a tie."""
+    most, names = _limit(name, bundle.manifest.components[name]), sorted({*expected} - {MARGINS})
+    for output, found in zip(names, run(inputs, names), strict=True):
+        if found.dtype.kind == "f":
+            measured = error(found, expected[output])
+        else:
+            clear = expected[MARGINS] > _tie(bundle) if MARGINS in expected else True
+            measured = float(((found != expected[output]) & clear).mean())
+        if not within(measured, most):
+            raise GateError(
+                f"{bundle.path}: {output} of {name} differs by {measured:.1e} of its scale in ORT"
+                f" format, limit {most:g}; this ONNX Runtime cannot pack it"
+            )
 
 
 def _limit(name: str, record: ComponentRecord) -> float:

@@ -3,13 +3,15 @@ the ONNX library."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Final
 
 import onnxruntime
 
 from nextomni_edge.errors import InputError
+from nextomni_edge.runtimes.base import Array
 from nextomni_edge.runtimes.onnx.runtime import CPU
 
 ENDING: Final = ".ort"
@@ -43,11 +45,37 @@ def convert(component: str, graph: Path, out: Path, folds: bool) -> None:
         ) from error
 
 
-def required_operators(files: Iterable[Path], out: Path) -> None:
+Run = Callable[[Mapping[str, Array], list[str]], list[Array]]
+
+
+def load(component: str, file: Path) -> Run:
+    """What runs a file in ORT format: (inputs, names of outputs) → outputs. InputError: the library
+    cannot load it."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # the exception says it
+    try:
+        session = onnxruntime.InferenceSession(file.read_bytes(), options, providers=[CPU])
+    except Exception as error:  # the library's exceptions share no base but Exception
+        raise InputError(
+            f"{component}: ONNX Runtime {onnxruntime.__version__} cannot load it in ORT format"
+            f" ({error})"
+        ) from error
+
+    def run(inputs: Mapping[str, Array], names: list[str]) -> list[Array]:
+        return list(session.run(names, dict(inputs)))
+
+    return run
+
+
+def required_operators(files: Collection[Path], out: Path) -> None:
     """Write the list of operators and types that these files in ORT format use. ONNX Runtime's
     build script takes it as --include_ops_by_config."""
+    root = logging.getLogger()
+    handlers = list(root.handlers)
     from onnxruntime.tools.ort_format_model import create_config_from_models
 
+    root.handlers[:] = handlers  # the import gives the root one, and its logger writes to it
+    logging.getLogger("ort_format_model.utils").setLevel(logging.WARNING)
     create_config_from_models(sorted(files), out, True)
     lines = out.read_text(encoding="utf-8").splitlines()
     # its comments hold the paths of this machine

@@ -49,19 +49,19 @@ def standard_library() -> Path:
 @functools.cache
 def compiled() -> Path:
     """The folder of classes: the loop and its tests. AssertionError and MissingCompilerError: see
-    `_compiled`."""
+    `classes_of`."""
     files = [path for path in LOOP.rglob("*.kt") if path.parent.name != ANDROID]
-    return _compiled([*files, *TESTS.glob("*.kt")])
+    return classes_of([*files, *TESTS.glob("*.kt")])
 
 
 @functools.cache
 def stood_in() -> Path:
     """The folder of classes of what needs Android, next to a stand-in for what it uses."""
     files = [*(LOOP / ANDROID).glob("*.kt"), *(TESTS / "standin").glob("*.kt")]
-    return _compiled(files, compiled())
+    return classes_of(files, compiled())
 
 
-def _compiled(files: list[Path], *others: Path) -> Path:
+def classes_of(files: list[Path], *others: Path) -> Path:
     """The folder of these files' classes, which may use those of other folders. AssertionError: an
     error or a warning of the compiler. MissingCompilerError: see `jars`."""
     found, files = jars(), sorted(files)
