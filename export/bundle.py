@@ -80,7 +80,7 @@ class CoreMlOptions:
     integers. `palettes`: with 2^bits values by k-means in their place. `chunk_mib`: cut the
     backbone into packages of at most this size, which run in sequence. `rows`: counts of rows to
     enumerate shapes for, ascending, one sequence at a time; none: any count. `state`: keys and
-    values stay in the backbone.
+    values stay in the backbone. `author`, `licence`: what each package says of the model.
     """
 
     like: Path | None = None
@@ -88,6 +88,8 @@ class CoreMlOptions:
     chunk_mib: int | None = None
     rows: tuple[int, ...] = ()
     state: bool = False
+    author: str = ""
+    licence: str = ""
 
     def __post_init__(self) -> None:
         if self.rows and not (
@@ -358,14 +360,16 @@ def _coreml(stream: WeightStream, precision: Precision, options: CoreMlOptions) 
     memory."""
     from nextomni_edge.bundle.coreml_interface import Form
     from nextomni_edge.export.coreml import write_component  # its library is another extra's
+    from nextomni_edge.export.coreml_metadata import About
     from nextomni_edge.export.coreml_weights import Like
 
+    about = About(options.author, options.licence)
     like = Like(Bundle.open(options.like), options.palettes) if options.like else None
     whole = components_of(load(stream.checkpoint.path))
     stored = _beside(precision)
     form = Form(bool(options.rows), options.rows, options.state)
     return lambda component: write_component(
-        whole[component.name], stream.writer, stored, like, options.chunk_mib, form
+        whole[component.name], stream.writer, stored, like, options.chunk_mib, form, about
     )
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -34,10 +33,11 @@ from nextomni_edge.bundle.coreml_package import (
     PACKAGE,
     PACKAGE_INDEX,
     WEIGHTS,
-    package_index,
+    package_index_bytes,
 )
 from nextomni_edge.errors import InputError, NextOmniError, UsageError
 from nextomni_edge.export.coreml_chunks import cut
+from nextomni_edge.export.coreml_metadata import About, describe
 from nextomni_edge.export.coreml_state import KeepingBackbone
 from nextomni_edge.export.onnx import DTYPES, EXAMPLE_SIZES, free_axes
 from nextomni_edge.export.weights import Precision
@@ -70,6 +70,7 @@ def write_component(
     like: Like | None = None,
     chunk_mib: int | None = None,
     form: Form | None = None,
+    about: About | None = None,
 ) -> ComponentRecord:
     """Write one component, whose module holds its weights, as a package of the bundle. Its layers
     are compressed as `like` says.
@@ -91,7 +92,7 @@ def write_component(
         package = (
             f"{component.name}{PACKAGE}" if index == 1 else f"{component.name}.{index}{PACKAGE}"
         )
-        decisions |= _write_package(part, package, writer, precision, like, form)
+        decisions |= _write_package(part, package, writer, precision, like, form, about or About())
     for weight in sorted(planned.keys() - decisions.keys()):
         raise InputError(
             f"the quantised bundle has a layer {weight!r} in {component.name}, which the model"
@@ -119,6 +120,7 @@ def _write_package(
     precision: Precision,
     like: Like | None,
     form: Form,
+    about: About,
 ) -> dict[str, Decision]:
     spec = packaged(component.spec, form)
     outputs = [
@@ -143,7 +145,8 @@ def _write_package(
         list(KEPT) if form.keeps else []
     ):
         raise NextOmniError(f"{spec.name}: the converter gave other states than keys and values")
-    writer.add_file(f"{package}/{PACKAGE_INDEX}", json.dumps(package_index(), indent=1).encode())
+    describe(description, spec, precision, about)
+    writer.add_file(f"{package}/{PACKAGE_INDEX}", package_index_bytes())
     writer.add_file(f"{package}/{MODEL}", description.SerializeToString(deterministic=True))
     writer.add_file(f"{package}/{WEIGHTS}", Path(model.weights_dir) / "weight.bin")
     return compression.decisions(writer.path / package) if compression else {}
@@ -179,7 +182,8 @@ def _program(component: Component) -> torch.export.ExportedProgram:
 
 
 class SpelledOut(TorchFunctionMode):
-    """A context in which grouped attention, RMSNorm and GroupNorm are made of plain operators."""
+    """A context in which grouped attention, a causal mask, RMSNorm and GroupNorm are made of plain
+    operators."""
 
     def __torch_function__(
         self,
@@ -193,6 +197,11 @@ class SpelledOut(TorchFunctionMode):
             return rms_norm(*args, **given)
         if function is F.group_norm:
             return group_norm(*args, **given)
+        # the converter has no & of masks, and our packages no comparison but from this side
+        if function is Tensor.__and__:
+            return args[0].float() * args[1].float() > 0.5
+        if function in (Tensor.le, Tensor.__le__):
+            return args[1] >= args[0]
         if function is F.scaled_dot_product_attention and given.pop("enable_gqa", False):
             query, key, value = args[:3]
             args = (

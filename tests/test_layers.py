@@ -111,7 +111,7 @@ MAY_IMPORT = {
     "calibration": RUN | {"bundle.onnx_graph", "measure", "media", "verify"},
     "pack": STORED,
     "pack.android": RUN | {"pack", "pack.loop", "runtimes.onnx", "verify"},
-    "pack.ios": RUN | {"pack", "pack.loop", "verify"},
+    "pack.ios": RUN | {"pack", "pack.loop", "pack.naming", "verify"},
     "pack.loop": RUN | {"verify"},
     "pack.web": STORED | {"pack", "pack.loop"},
     "__main__": {"cli"},

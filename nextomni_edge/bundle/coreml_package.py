@@ -9,6 +9,7 @@ NAME.3.mlpackage the layers after them. Each has the interface of a backbone of 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
 from collections import Counter
@@ -74,6 +75,12 @@ _IDS: Final = (
 def constant_name(parameter: str) -> str:
     """A program's name for a parameter of its component; `HALF` follows it in float16."""
     return f"p_{parameter.replace('.', '_')}"
+
+
+def package_index_bytes() -> bytes:
+    """A package's own Manifest.json as coremltools writes it: reading a package with it rewrites
+    the file, which then holds the same bytes."""
+    return (json.dumps(package_index(), indent=4) + "\n").encode()
 
 
 def package_index() -> dict[str, Any]:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import numpy as np
 
 from nextomni_edge.bundle import Bundle
 from nextomni_edge.bundle.coreml_interface import Form
+from nextomni_edge.bundle.coreml_package import PACKAGE as PACKAGE_ENDING
 from nextomni_edge.bundle.coreml_package import read_package
 from nextomni_edge.errors import InputError
 from nextomni_edge.formats.regular import read_regular
@@ -23,7 +25,8 @@ from nextomni_edge.generate.options import GenerationOptions
 from nextomni_edge.generate.steps import NOT_DRAWN
 from nextomni_edge.outputs import OutputKind, output_directory
 from nextomni_edge.pack import PackReport
-from nextomni_edge.pack.loop import check_loop
+from nextomni_edge.pack.loop import SUPPORTED, check_loop
+from nextomni_edge.pack.naming import name_in, named_path, named_text, package_name
 from nextomni_edge.spec import ComponentName
 from nextomni_edge.tasks import Task
 from nextomni_edge.verify import golden
@@ -31,21 +34,42 @@ from nextomni_edge.verify.comparison import tie
 from nextomni_edge.verify.trajectory import Trajectory
 
 SOURCES: Final = Path(__file__).with_name("swift")
-MODEL: Final = "Sources/NextOmniCoreML/Model"
+MANIFEST: Final = "Package.swift"
+# built at the side of the sources, no part of them
+_BUILT: Final = (".build/", ".swiftpm/")
+# the settings of Options.swift
+SETTINGS: Final = (
+    *SUPPORTED, "grid", "guidance_until", "draw_temperature", "max_blocks", "eos_threshold",
+    "extend", "extend_until", "lead_tokens",
+)  # fmt: skip
+
+
+def sources() -> list[PurePosixPath]:
+    """The files of the Swift package, relative to SOURCES, without what a build left there."""
+    files = (path.relative_to(SOURCES) for path in sorted(SOURCES.rglob("*")) if path.is_file())
+    names = (PurePosixPath(path.as_posix()) for path in files)
+    return [name for name in names if not name.as_posix().startswith(_BUILT)]
+
+
+def model_folder(name: str) -> PurePosixPath:
+    """Where the package `name` holds the model."""
+    return named_path(PurePosixPath("Sources/NextOmniCoreML/Model"), name)
 
 
 def _contents(folder: Path) -> frozenset[str] | None:
     """The sources and the model of our own package, and what Xcode builds next to them."""
     try:
-        ours = SOURCES.joinpath(MANIFEST).read_bytes() == read_regular(folder / MANIFEST)
+        found = read_regular(folder / MANIFEST).decode("utf-8", "replace")
     except InputError:
         return None
-    names = (path.relative_to(SOURCES) for path in SOURCES.rglob("*") if path.is_file())
-    built = (f"{MODEL}/", ".build/", ".swiftpm/")
-    return frozenset((*(name.as_posix() for name in names), *built)) if ours else None
+    name = name_in(found)
+    ours = (SOURCES / MANIFEST).read_text(encoding="utf-8")
+    if name is None or named_text(ours, name) != found:
+        return None
+    names = (named_path(path, name).as_posix() for path in sources())
+    return frozenset((*names, f"{model_folder(name)}/", *_BUILT))
 
 
-MANIFEST: Final = "Package.swift"
 PACKAGE: Final = OutputKind("Swift package", MANIFEST, _contents)
 
 
@@ -58,8 +82,14 @@ def write(bundle: Bundle, out: Path, overwrite: bool) -> PackReport:
     _check(bundle)
     trace = trace_json(bundle)
     with output_directory(out, PACKAGE, [bundle.path], overwrite) as folder:
-        shutil.copytree(SOURCES, folder, dirs_exist_ok=True)
-        model = folder / MODEL
+        name = package_name(bundle.path.name)
+        for path in sources():
+            target = folder / named_path(path, name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            text = (SOURCES / path).read_text(encoding="utf-8")
+            target.write_text(named_text(text, name), encoding="utf-8")
+        model = folder / model_folder(name)
+        (model / "packages.json").write_text(json.dumps(_digests(bundle), indent=1) + "\n")
         (model / "config.json").write_text(json.dumps(bundle.config.to_json(), indent=1) + "\n")
         (model / "golden.json").write_text(
             json.dumps(trace, allow_nan=False, separators=(",", ":")) + "\n"
@@ -90,7 +120,7 @@ def _check(bundle: Bundle) -> None:
                 f"{bundle.path}: {name} is {record.format}, iOS runs Core ML packages; export with"
                 " --target coreml"
             )
-    check_loop(bundle, "Swift")
+    check_loop(bundle, "Swift", settings=SETTINGS)
     if bundle.config.backbone.attention == "prefix" and _one_sequence(bundle):
         raise InputError(
             f"{bundle.path}: backbone.attention is 'prefix', and the Swift loop keeps no prompt in"
@@ -102,6 +132,16 @@ def _one_sequence(bundle: Bundle) -> bool:
     """Whether the backbone's packages take one sequence at a time: with a state, or with enumerated
     counts of rows."""
     return Form.of(read_package(bundle.component_file(ComponentName.BACKBONE))).single
+
+
+def _digests(bundle: Bundle) -> dict[str, str]:
+    """A digest of each package's content, by which a device keeps what it has compiled."""
+    found: dict[str, Any] = {}
+    for name, record in sorted(bundle.manifest.files.items()):
+        package, _, file = name.partition(f"{PACKAGE_ENDING}/")
+        if file:
+            found.setdefault(package, sha256()).update(f"{file} {record.sha256}\n".encode())
+    return {package: digest.hexdigest() for package, digest in found.items()}
 
 
 def trace_json(bundle: Bundle) -> dict[str, Any]:
@@ -126,7 +166,8 @@ def _task(task: Task, trajectory: Trajectory) -> dict[str, Any]:
             for segment in segments
         ],
         "steps": [
-            _step(trajectory, step) for step in range(min(len(trajectory.x_t[0]), options.steps))
+            _step(trajectory, step)
+            for step in range(min(len(trajectory.x_t[0]), options.all_steps))
         ],
         "tokens": [rows([tokens]) for tokens in trajectory.tokens],
     }
@@ -135,12 +176,14 @@ def _task(task: Task, trajectory: Trajectory) -> dict[str, Any]:
 def options_json(options: GenerationOptions) -> dict[str, Any]:
     """The options that the Swift loop supports. A seed is a string: JSON numbers may lose its last
     bits."""
-    return {
-        "optionSteps": options.steps, "stepper": options.stepper,
-        "temperature": options.temperature, "topK": options.top_k, "topP": options.top_p,
-        "guidance": options.guidance, "guidanceImage": options.guidance_image,
-        "block": options.block, "threshold": options.threshold, "seed": str(options.seed),
-    }  # fmt: skip
+    names = {name: _camel(name) for name in SETTINGS} | {"steps": "optionSteps"}
+    found = {written: getattr(options, name) for name, written in names.items()}
+    return found | {"seed": str(options.seed), "grid": list(options.grid)}
+
+
+def _camel(name: str) -> str:
+    first, *more = name.split("_")
+    return first + "".join(word.capitalize() for word in more)
 
 
 def _step(trajectory: Trajectory, step: int) -> dict[str, Any]:

@@ -120,6 +120,16 @@ def compare(
     return []
 
 
+def _way_out(arithmetic: str) -> str:
+    """What a person can do about a draw that rounding changed."""
+    if arithmetic != "float16":
+        return ""
+    return (
+        "; float16 rounds too much for this draw: export with --precision float32, or accept what"
+        " float16 draws with --verify golden"
+    )
+
+
 def _compare_draws(
     name: str,
     step: int,
@@ -147,6 +157,6 @@ def _compare_draws(
             else:
                 failures.append(
                     f"{name}: x_1 differs at {where}, where no tie was near (margin {margin:.3g},"
-                    f" tie {near:.0e})"
+                    f" tie {near:.0e}){_way_out(result.arithmetic)}"
                 )
     return failures

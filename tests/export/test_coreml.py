@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,14 @@ coremltools = pytest.importorskip("coremltools", reason="the Core ML export need
 from nextomni_edge.bundle import Bundle  # noqa: E402
 from nextomni_edge.bundle.coreml_package import read_package  # noqa: E402
 from nextomni_edge.errors import NextOmniError  # noqa: E402
-from nextomni_edge.export import coreml, export_bundle  # noqa: E402
+from nextomni_edge.export import CoreMlOptions, coreml, export_bundle  # noqa: E402
+from nextomni_edge.export.coreml_metadata import AUTHOR, LICENCE, WIRES  # noqa: E402
+from nextomni_edge.export.coreml_metadata import COMPONENTS as DESCRIBED  # noqa: E402
+from nextomni_edge.graphs import graph_specs  # noqa: E402
 from nextomni_edge.models.components import components  # noqa: E402
 from nextomni_edge.models.networks import load  # noqa: E402
 from nextomni_edge.tasks import PLANS  # noqa: E402
-from tests.tiny import COMPONENTS  # noqa: E402
+from tests.tiny import COMPONENTS, causal_config, tiny_config, tiny_model  # noqa: E402
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-6, 1e-3, 1.0, 1e4])
@@ -87,6 +91,49 @@ def test_every_component_and_every_task_is_pytorch_s(tiny_coreml_bundle: Path) -
         plan.name for plan in PLANS
     }
     assert parity["failures"] == [] and all(task["draws"] > 0 for task in tasks.values())
+
+
+def test_coremltools_reads_a_package_and_leaves_its_bundle_as_it_was(
+    tiny_coreml_bundle: Path, tmp_path: Path
+) -> None:
+    """coremltools writes a package's Manifest.json again when it opens it."""
+    copy = Path(shutil.copytree(tiny_coreml_bundle, tmp_path / "copy"))
+    index = copy / "text_head.mlpackage" / "Manifest.json"
+    before = index.read_bytes()
+    model = coremltools.models.MLModel(str(copy / "text_head.mlpackage"), skip_model_load=True)
+    assert index.read_bytes() == before
+    Bundle.open(copy)
+    found = model.get_spec().description
+    assert found.metadata.shortDescription == DESCRIBED["text_head"]
+    assert found.metadata.author == AUTHOR and found.metadata.license == LICENCE
+    assert dict(found.metadata.userDefined) == {"component": "text_head", "precision": "float32"}
+    assert found.input[0].shortDescription == "Hidden states of the rows; (batch, rows, 48)"
+
+
+def test_a_package_says_whose_model_it_is(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    options = CoreMlOptions(author="A. Person", licence="apache-2.0")
+    export_bundle(
+        tiny_checkpoint, tmp_path / "b", ["text_head"], target="coreml", coreml=options,
+        verify="none",
+    )  # fmt: skip
+    path = str(tmp_path / "b" / "text_head.mlpackage")
+    found = coremltools.models.MLModel(path, skip_model_load=True).get_spec().description.metadata
+    assert (found.author, found.license) == ("A. Person", "apache-2.0")
+
+
+def test_every_component_and_every_tensor_of_a_package_is_described() -> None:
+    for spec in graph_specs(tiny_config()).values():
+        assert spec.name in DESCRIBED
+        assert {tensor.name for tensor in (*spec.inputs, *spec.outputs)} <= WIRES.keys()
+
+
+def test_an_autoregressive_model_becomes_packages(tmp_path: Path) -> None:
+    """Its causal mask is made of comparisons and a product that the converter knows."""
+    model = tiny_model(tmp_path / "causal", causal_config())
+    parts = ["embed_text", "backbone", "text_head"]
+    export_bundle(model, tmp_path / "b", parts, target="coreml")
+    parity = Bundle.open(tmp_path / "b").manifest.parity
+    assert parity["failures"] == [] and parity["against"] == "PyTorch"
 
 
 def test_a_package_takes_the_sizes_of_the_spec_but_never_none(tiny_coreml_bundle: Path) -> None:

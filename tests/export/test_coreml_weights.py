@@ -139,6 +139,20 @@ def test_the_compressed_packages_are_pytorchs_with_the_same_weights(
     assert manifest.files[f"image_head.mlpackage/{WEIGHTS}"].size < full / 2
 
 
+@pytest.mark.slow  # conversions of a minute
+def test_float16_packages_with_a_quantised_bundles_integers_are_pytorchs(
+    int4: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """The recorded errors are those of the model's weights, which the reference rounds."""
+    export_bundle(
+        tiny_checkpoint, tmp_path / "b", None, "float16", target="coreml",
+        coreml=CoreMlOptions(int4),
+    )  # fmt: skip
+    manifest = Bundle.open(tmp_path / "b").manifest
+    assert manifest.parity["failures"] == []
+    assert any(record.quantisation for record in manifest.components.values())
+
+
 def test_an_integer_that_was_changed_is_found(
     packages: Path, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:

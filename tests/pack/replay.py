@@ -10,18 +10,22 @@ tests/pack/kotlin/Replay.kt. A difference in any token of any step ends it with 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
+import os
 import shutil
 import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import PIL.Image
 
+from nextomni_edge import Image, load
 from nextomni_edge.bundle import Bundle
+from nextomni_edge.config import ModelConfig
 from nextomni_edge.generate.loop import generate
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.steps import StepRecord
@@ -43,10 +47,27 @@ PROGRAMS: dict[str, Callable[[str], list[str]]] = {
 }
 
 
-def computed(model: EdgeModel) -> dict[str, Any]:
-    """The trace of all tasks as this model computes them now, in the form of pack/ios.py."""
+# other lengths of a text: found before or between the steps, in two parts, on another grid
+LENGTHS: dict[str, dict[str, Any]] = {
+    "grown first": {"max_blocks": 3, "eos_threshold": 0.9},
+    "grown between steps": {"max_blocks": 3, "extend": "interleaved", "eos_threshold": 0.9},
+    "two parts": {"lead_tokens": 5},
+    "two parts that grow": {"lead_tokens": 5, "max_blocks": 2},
+    "an uneven grid": {"steps": 4, "grid": (0.0, 0.2, 0.7, 0.9, 1.0)},
+    "top-k and top-p": {"temperature": 0.8, "top_k": 40, "top_p": 0.9},
+}
+
+
+def computed(
+    model: EdgeModel, settings: Mapping[str, Any] | None = None, modality: str = ""
+) -> dict[str, Any]:
+    """The trace of all tasks, or those of a modality, as this model computes them now with these
+    settings, in the form of pack/ios.py."""
     tasks = []
     for task in (plan.task(model) for plan in plans_of(model.config)):
+        if modality not in ("", task.modality):
+            continue
+        task = dataclasses.replace(task, options=task.options.changed(**(settings or {})))
         records: list[StepRecord] = []
         finished = generate(model, task.sequence, task.options, records.append)
         tasks.append(
@@ -84,13 +105,18 @@ def replayed(
     safetensors file. The number of draws compared. AssertionError: a difference."""
     BUILD.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILD) as name:
-        folder = Path(name)
-        (folder / "config.json").write_text(json.dumps(model.config.to_json()))
+        folder = _folder(model.config, tokenizer, tables, Path(name))
         (folder / "golden.json").write_text(json.dumps(trace, allow_nan=False))
-        shutil.copyfile(tokenizer, folder / "tokenizer.json")
-        shutil.copyfile(tables, folder / "metric_tables.safetensors")
         found = answered(PROGRAMS[language](name), model)
     return _compared(found, trace["tasks"])
+
+
+def _folder(config: ModelConfig, tokenizer: Path, tables: Path, folder: Path) -> Path:
+    """What a pack's folder holds of a model next to its components."""
+    (folder / "config.json").write_text(json.dumps(config.to_json()))
+    shutil.copyfile(tokenizer, folder / "tokenizer.json")
+    shutil.copyfile(tables, folder / "metric_tables.safetensors")
+    return folder
 
 
 def answered(command: list[str], model: EdgeModel) -> list[dict[str, Any]]:
@@ -146,6 +172,43 @@ def _compared(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> in
     return draws
 
 
+def sampled(path: Path) -> None:
+    """The sample program with this bundle: a picture of words, and words of that picture, as Python
+    answers them. AssertionError: they differ."""
+    bundle, own = Bundle.open(path), load(path)
+    with tempfile.TemporaryDirectory(dir=BUILD) as name:
+        tables = bundle.path / bundle.manifest.metric_tables
+        folder = _folder(bundle.config, bundle.tokenizer_path, tables, Path(name))
+        words = "draw rocket, noto style"
+        drawn = own.generate(words, to="image", seed=5, steps=8).image
+        found = folder / "drawn.ppm"
+        asked = ["--text", words, "--to", "image", "--steps", "8", "--seed", "5", "-o", str(found)]
+        _sample(folder, asked, EdgeModel.from_bundle(bundle))
+        with PIL.Image.open(found) as picture:
+            assert np.array_equal(np.asarray(picture), np.asarray(drawn)), "the picture is another"
+        said = _sample(folder, ["--image", str(found)], EdgeModel.from_bundle(bundle))
+        assert said == own.generate(Image(found)).text, "the text is another"
+    print(f"{path.name}: nextomni-sample draws and names the same picture: {said!r}")
+
+
+def _sample(folder: Path, asked: list[str], model: EdgeModel) -> str:
+    """Run nextomni-sample, and answer for its components over two named pipes. Its text."""
+    requests, answers = folder / "requests", folder / "answers"
+    for pipe in (requests, answers):
+        pipe.unlink(missing_ok=True)
+        os.mkfifo(pipe)
+    command = [*SWIFT, "--skip-build", "nextomni-sample", str(folder), *asked]
+    command += ["--pipe", str(answers), str(requests)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        with requests.open("rb") as reading, answers.open("wb") as writing:
+            for _ in _served(reading, writing, model):
+                raise AssertionError("the sample tells of no tasks")
+        assert process.stdout
+        text = process.stdout.read()
+    assert process.returncode == 0, f"nextomni-sample ended with {process.returncode}"
+    return text.removesuffix("\n")
+
+
 def masked_bundles(folder: Path) -> list[Path]:
     """The published masked models of tests/published, exported with their golden traces."""
     from nextomni_edge.export.bundle import export_bundle
@@ -167,6 +230,8 @@ def replay(path: Path, language: str) -> None:
         config = with_attention(bundle.config, "prefix")
         other = EdgeModel(config, model.tokenizer, model.session, bundle.metric_table)
         cases.append(("prefix attention", computed(other), other))
+        for name, settings in LENGTHS.items() if language == "swift" else ():
+            cases.append((name, computed(model, settings, "text"), model))
     for name, trace, own in cases:
         tables = bundle.path / bundle.manifest.metric_tables
         draws = replayed(language, bundle.tokenizer_path, tables, trace, own)
@@ -182,6 +247,8 @@ def main() -> None:
     asked = parser.parse_args()
     for path in asked.bundles:
         replay(path, asked.language)
+        if asked.language == "swift":
+            sampled(path)
     if asked.masked:
         with tempfile.TemporaryDirectory() as folder:
             for path in masked_bundles(Path(folder)):
@@ -189,4 +256,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

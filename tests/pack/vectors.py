@@ -27,7 +27,7 @@ from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, respond
 from nextomni_edge.tokens.text import TextTokenizer
 from nextomni_edge.tokens.train import train_tokenizer
 from tests.flow.tables import STEPS, start
-from tests.pack import masked_vectors
+from tests.pack import masked_vectors, media_vectors
 from tests.pack.integers import integer_model
 from tests.tiny import CORPUS, tiny_config
 
@@ -75,6 +75,77 @@ OPTIONS: tuple[dict[str, Any], ...] = (
     {"temperature": 0.0, "top_k": 4},
     {"temperature": 0.0, "top_p": 0.5},
     {"steps": -7, "temperature": math.nan, "top_k": -1, "top_p": math.inf, "guidance": -math.inf},
+)
+# lengths and grids that only Swift knows
+LENGTHS: tuple[tuple[str, Kind, int | None, dict[str, Any]], ...] = (
+    ("text, uneven grid", "text", 2, {"steps": 4, "grid": (0.0, 0.1, 0.5, 0.9, 1.0)}),
+    ("image, guided at first", "image", None, {"steps": 8, "guidance": 2.0, "guidance_until": 0.5}),
+    ("text, grown first", "text", 1, {"steps": 6, "max_blocks": 3, "eos_threshold": 0.01}),
+    (
+        "text, grown between steps",
+        "text",
+        1,
+        {"steps": 6, "max_blocks": 3, "extend": "interleaved", "eos_threshold": 0.01},
+    ),
+    ("text, in two parts", "text", 2, {"steps": 5, "lead_tokens": 3}),
+    (
+        "text, in two parts that grow",
+        "text",
+        1,
+        {"steps": 5, "lead_tokens": 6, "max_blocks": 3, "eos_threshold": 0.01},
+    ),
+    ("text, of which one part is all", "text", 1, {"steps": 5, "lead_tokens": 9}),
+)
+# of all that Swift knows
+SETTINGS: tuple[dict[str, Any], ...] = (
+    {},
+    {"steps": 1, "temperature": 0.0},
+    {"steps": 0},
+    {"steps": -1},
+    {"temperature": math.nan},
+    {"temperature": math.inf},
+    {"temperature": -0.5},
+    {"top_k": -3},
+    {"top_p": 0.0},
+    {"top_p": 1.5},
+    {"top_p": math.nan},
+    {"guidance": -1.0},
+    {"guidance": math.nan},
+    {"guidance": math.inf},
+    {"guidance_image": -0.25},
+    {"guidance_until": 1.5, "guidance": 1.0},
+    {"guidance_until": 0.5},
+    {"temperature": 0.0, "top_k": 4},
+    {"temperature": 0.0, "top_p": 0.5},
+    {"block": -1},
+    {"threshold": 1.5},
+    {"threshold": math.nan, "draw_temperature": math.inf},
+    {"lead_tokens": -1},
+    {"max_blocks": 0},
+    {"max_blocks": -(2**40)},
+    {"eos_threshold": 0.0},
+    {"eos_threshold": math.nan, "extend_until": -0.5},
+    {"steps": 2, "grid": [0.0, 1.0]},
+    {"steps": 2, "grid": [0.0, 0.5, 0.9]},
+    {"steps": 3, "grid": [0.0, 0.5, 0.5, 1.0]},
+    {"steps": 2, "grid": [0.0, 0.25, 1.0]},
+    {"steps": -7, "temperature": math.nan, "top_k": -1, "top_p": math.inf, "guidance": -math.inf},
+)
+# of a text or a picture of the tiny model: options that are in range and do not fit
+UNFIT: tuple[tuple[Kind, dict[str, Any]], ...] = (
+    ("text", {}),
+    ("image", {"stepper": "commit"}),
+    ("text", {"block": 4}),
+    ("text", {"threshold": 0.5}),
+    ("text", {"draw_temperature": 0.5}),
+    ("image", {"max_blocks": 2}),
+    ("image", {"block": 2}),
+    ("text", {"extend": "interleaved"}),
+    ("text", {"max_blocks": 9}),
+    ("image", {"lead_tokens": 2}),
+    ("text", {"lead_tokens": 2, "guidance": 1.0}),
+    ("text", {"lead_tokens": 12, "max_blocks": 3}),
+    ("text", {"lead_tokens": 2**62, "max_blocks": 3}),
 )
 
 
@@ -183,6 +254,25 @@ def options() -> list[dict[str, Any]]:
     return found
 
 
+def option_settings() -> list[dict[str, Any]]:
+    """Options with the sentence that refuses them, or none. Numbers are texts: JSON has no NaN."""
+    found = []
+    for kind, settings in (*(("", each) for each in SETTINGS), *UNFIT):
+        refused = None
+        try:
+            own = GenerationOptions(**settings)
+            if kind:
+                own.check(CONFIG, kind)
+        except UsageError as error:
+            refused = str(error)
+        texts = {
+            name: [str(item) for item in value] if isinstance(value, list) else [str(value)]
+            for name, value in settings.items()
+        }
+        found.append({"modality": kind, "settings": texts, "refused": refused})
+    return found
+
+
 def tokenizer_texts(tokenizer: TextTokenizer) -> list[dict[str, Any]]:
     found = []
     for text in TEXTS:
@@ -199,7 +289,9 @@ def tokenizer_texts(tokenizer: TextTokenizer) -> list[dict[str, Any]]:
     return found
 
 
-def loop(tokenizer_path: Path) -> dict[str, Any]:
+def loop(
+    tokenizer_path: Path, asked: tuple[tuple[str, Kind, int | None, dict[str, Any]], ...]
+) -> dict[str, Any]:
     """Whole runs over the model of whole numbers."""
     sizes = {"image": CONFIG.image.codebook, "audio": CONFIG.audio.codebook}
     tables = {"text": table(CONFIG.text.vocabulary_size, 4, 4)} | {
@@ -211,7 +303,7 @@ def loop(tokenizer_path: Path) -> dict[str, Any]:
         for attention in ("full", "prefix")
     }
     runs = []
-    for seed, (name, kind, count, settings) in enumerate(RUNS):
+    for seed, (name, kind, count, settings) in enumerate(asked):
         attention = "prefix" if "prefix" in name else "full"
         model = models[attention]
         segments = conversation(
@@ -255,10 +347,13 @@ def vectors() -> dict[str, Any]:
         return {
             "noise.json": noise(), "schedule.json": schedule(), "steps.json": steps(),
             "sampling.json": sampling(), "options.json": options(),
+            "settings.json": option_settings(),
             "texts.json": tokenizer_texts(tokenizer),
-            "loop.json": loop(path), "config.json": CONFIG.to_json(),
+            "loop.json": loop(path, RUNS), "lengths.json": loop(path, LENGTHS),
+            "config.json": CONFIG.to_json(),
             "tokenizer.json": json.loads(path.read_text()),
             **masked_vectors.vectors(),
+            **media_vectors.vectors(),
         }  # fmt: skip
 
 

@@ -14,7 +14,6 @@ from nextomni_edge.bundle import Bundle
 from nextomni_edge.export.bundle import export_bundle
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.pack import pack
-from nextomni_edge.pack.ios import MODEL
 from nextomni_edge.runtimes.base import Execution
 from tests.published.models import MakeOnce, imported
 from tests.published.runs import all_runs, lumina_image_runs
@@ -54,5 +53,6 @@ def test_a_swift_package_of_it_holds_a_trace_that_is_written_by_commits(
     family: str, made_once: MakeOnce, tmp_path: Path
 ) -> None:
     pack(packages(family, made_once), tmp_path / "NextOmni", "ios")
-    trace = json.loads((tmp_path / "NextOmni" / MODEL / "golden.json").read_text())
+    (path,) = (tmp_path / "NextOmni").glob("Sources/*/Model/golden.json")
+    trace = json.loads(path.read_text())
     assert trace["tasks"] and {task["stepper"] for task in trace["tasks"]} == {"commit"}

@@ -85,6 +85,14 @@ def test_float16_parts_at_wider_ties_and_no_wider() -> None:
         )
 
 
+def test_a_draw_that_float16_changed_comes_with_what_can_be_done() -> None:
+    for arithmetic, advised in (("float16", True), ("float32", False)):
+        (failure,) = compare(
+            "task", changed(x_1=other_draw()), trajectory(), TaskResult(arithmetic=arithmetic)
+        )
+        assert ("export with --precision float32, or accept" in failure) == advised
+
+
 def test_a_margin_that_is_nan_excuses_nothing() -> None:
     margins = np.full((2, 2, 2), np.nan)
     assert compare("task", changed(x_1=other_draw()), changed(margins=margins), TaskResult()) != []

@@ -46,9 +46,10 @@ if TYPE_CHECKING:
 @click.option(
     "--precision",
     type=click.Choice(["float32", "float16", "q8_0", "q6_k", "q4_k_m", "q4_0"]),
-    default="float32",
-    show_default=True,
-    help="How weights are stored. The last four are for the backbone with --target gguf.",
+    help=(
+        "How weights are stored; float16 by default for coreml, else float32. The last four are for"
+        " the backbone with --target gguf."
+    ),
 )
 @click.option(
     "--like",
@@ -71,6 +72,16 @@ if TYPE_CHECKING:
     "--state",
     is_flag=True,
     help="coreml: the backbone keeps keys and values itself, in float16, for --kv-cache.",
+)
+@click.option(
+    "--author", default="", metavar="NAME", help="coreml: the model's author, for each package."
+)
+@click.option(
+    "--licence",
+    "--license",
+    default="",
+    metavar="NAME",
+    help="coreml: the model's licence, for each package.",
 )
 @click.option(
     "--palettes",
@@ -103,12 +114,14 @@ def export(
     target: Literal["onnx", "coreml", "gguf", "tensorrt"],
     capability: str | None,
     components: str | None,
-    precision: Precision,
+    precision: Precision | None,
     like: Path | None,
     palettes: bool,
     chunk_mb: int | None,
     rows: str | None,
     state: bool,
+    author: str,
+    licence: str,
     dry_run: bool,
     overwrite: bool,
     check: Literal["full", "golden", "none"],
@@ -123,7 +136,8 @@ def export(
     with needs_extra("export", "torch", "onnx", "onnxscript", "onnxruntime"):
         from nextomni_edge.bundle import Bundle
         from nextomni_edge.export import CoreMlOptions, export_bundle
-    packages = CoreMlOptions(like, palettes, chunk_mb, _counts(rows), state)
+    precision = precision or ("float16" if target == "coreml" else "float32")
+    packages = CoreMlOptions(like, palettes, chunk_mb, _counts(rows), state, author, licence)
     _check_target(target, packages != CoreMlOptions(), capability)
     engines = asked(output, capability, precision) if capability else None
     _require(target)
@@ -150,7 +164,7 @@ def export(
 def _check_target(target: str, packages: bool, capability: str | None) -> None:
     """UsageError: options of Core ML's `packages`, or a GPU's `capability`, for another target."""
     if target != "coreml" and packages:
-        given = "--like, --palettes, --chunk-mb, --rows and --state"
+        given = "--like, --palettes, --chunk-mb, --rows, --state, --author and --licence"
         raise UsageError(
             f"{given} are of Core ML packages; give --target coreml with them, not {target}"
         )

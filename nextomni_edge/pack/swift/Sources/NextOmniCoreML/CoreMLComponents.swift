@@ -3,17 +3,45 @@
     import Foundation
     import NextOmniFlow
 
-    /// The packages of a bundle, compiled on this device at their first use. (runtimes/coreml/runtime.py)
+    /// The packages of a bundle. `load` compiles them on this device, at most once for each content. (runtimes/coreml/runtime.py)
     @available(iOS 18, macOS 15, *)
-    public final class CoreMLComponents: Components {
+    public final class CoreMLComponents: Components, @unchecked Sendable {
         private let folder: URL
         private let units: MLComputeUnits
-        private var models: [String: [MLModel]] = [:]
+        private let compiled: CompiledPackages
+        private let contents: [String: String]  // digests of packages
+        private let lock = NSLock()
+        private var models: [String: [MLModel]] = [:]  // under the lock
 
-        public init(_ folder: URL, units: MLComputeUnits = .all) { (self.folder, self.units) = (folder, units) }
+        /// `folder` holds the packages, and packages.json with their digests, as a pack's Model folder does.
+        public init(_ folder: URL, units: MLComputeUnits = .all, compiled: CompiledPackages = .shared) {
+            (self.folder, self.units, self.compiled) = (folder, units, compiled)
+            let data = try? Data(contentsOf: folder.appendingPathComponent("packages.json"))
+            contents = data.flatMap { try? JSONDecoder().decode([String: String].self, from: $0) } ?? [:]
+        }
+
+        public func load(_ components: [String]) async throws {
+            for component in components where lock.withLock({ models[component] }) == nil {
+                let found = try await chunks(of: component)
+                lock.withLock { models[component] = found }
+            }
+        }
+
+        public func unload() async { lock.withLock { models = [:] } }
+
+        /// Delete compiled models of other versions of this model's packages.
+        public func clean() async throws { try await compiled.clean(keeping: Set(contents.values)) }
 
         public func run(_ component: String, _ inputs: [String: Tensor], outputs: [String]) throws -> [String: Tensor] {
-            let chunks = try loaded(component)
+            guard let chunks = lock.withLock({ models[component] }) else {
+                throw NextOmniError("\(component) is not loaded: prepare the model first")
+            }
+            return try autoreleasepool { try run(chunks, component, inputs, outputs) }
+        }
+
+        private func run(
+            _ chunks: [MLModel], _ component: String, _ inputs: [String: Tensor], _ outputs: [String]
+        ) throws -> [String: Tensor] {
             let form = Form(chunks[0].modelDescription, of: component)
             guard form.single, let shape = inputs.values.first(where: { $0.shape.count < 5 })?.shape else {
                 return try all(chunks, inputs, outputs)
@@ -34,17 +62,15 @@
         }
 
         /// A component's packages in order: NAME.mlpackage, and where it was cut NAME.2.mlpackage and so on.
-        private func loaded(_ component: String) throws -> [MLModel] {
-            if let found = models[component] { return found }
+        private func chunks(of component: String) async throws -> [MLModel] {
             var (found, name) = ([MLModel](), component)
+            let configuration = MLModelConfiguration()
+            configuration.computeUnits = units
             while FileManager.default.fileExists(atPath: package(name).path) {
-                let configuration = MLModelConfiguration()
-                configuration.computeUnits = units
-                found.append(try MLModel(contentsOf: MLModel.compileModel(at: package(name)), configuration: configuration))
+                found.append(try await compiled.model(package(name), content: contents[name], configuration))
                 name = "\(component).\(found.count + 1)"
             }
             guard !found.isEmpty else { throw NextOmniError("the bundle has no package of \(component)") }
-            models[component] = found
             return found
         }
 

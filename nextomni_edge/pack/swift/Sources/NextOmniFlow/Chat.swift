@@ -82,6 +82,11 @@ extension Tokenizer {
     }
 }
 
+extension Configuration {
+    /// Whether the model answers so.
+    public func answers(in answer: Answer) -> Bool { (try? answer.check(self)) != nil }
+}
+
 extension Answer {
     /// Throws a sentence about a kind that the model does not answer in, or a count that it does not support.
     func check(_ configuration: Configuration) throws {

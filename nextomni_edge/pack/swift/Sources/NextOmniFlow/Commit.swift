@@ -54,6 +54,7 @@ public struct CommitRule: Decodable, Equatable, Sendable {
                 (rule.score, rule.scoreNoise) = (.probability, .none)
             }
         }
+        if let temperature = options.drawTemperature { rule.drawTemperature = temperature }
         if options.topK > 0 || options.topP < 1 { (rule.topK, rule.topP) = (options.topK, options.topP) }
         return rule
     }
@@ -65,34 +66,56 @@ let entropyFloor = 1e-10  // Dream's: sum p·ln(p + floor)
 /// −ln(−ln u), standard Gumbel noise from u in [0, 1). (flow/commit.py)
 func gumbel(_ uniform: Double) -> Double { -log(-log(max(uniform, smallest))) }
 
-/// x_1 = argmax(l + T·G) of one row, and its score before noise. `noise` is read at a temperature over 0.
-func propose(_ logits: [Float], _ rule: CommitRule, temperature: Double, noise: () -> [Double]) -> (x1: Int, score: Double) {
+/// x_1 = argmax(l + T·G) of one row, and its score before noise. `noise`, uniform values, is read at a temperature over 0.
+func propose<Logits: Sequence<Float>>(
+    _ logits: Logits, _ rule: CommitRule, temperature: Double, noise: () -> [Double]
+) -> (x1: Int, score: Double) {
     var plain = logits.map(Double.init)
     for id in rule.never where plain.indices.contains(id) { plain[id] = -.infinity }
-    var drawn = temperature > 0 ? plain.map { $0 / temperature } : plain
+    var drawn = plain
+    if temperature > 0 { for place in drawn.indices { drawn[place] /= temperature } }
     if rule.topK > 0 || rule.topP < 1 { drawn = truncated(drawn, topK: rule.topK, topP: rule.topP) }
-    let noised = temperature > 0 ? zip(drawn, noise()).map(+) : drawn
-    let x1 = largest(noised)
-    var scored = rule.tempered ? drawn : plain
-    for id in rule.last where scored.indices.contains(id) { scored[id] = -.infinity }
-    return (x1, confidence(scored, x1, rule.score))
+    let x1 = temperature > 0 ? noisedArgmax(drawn, noise()) : argmax(drawn)
+    if rule.tempered { plain = drawn }
+    for id in rule.last where plain.indices.contains(id) { plain[id] = -.infinity }
+    return (x1, confidence(&plain, x1, rule.score))
 }
 
-/// The score of x_1 under its row's logits, without noise.
-func confidence(_ logits: [Double], _ x1: Int, _ score: CommitRule.Score) -> Double {
+private func noisedArgmax(_ logits: [Double], _ uniform: [Double]) -> Int {
+    var (best, most) = (0, -Double.infinity)
+    for (place, logit) in logits.enumerated() where logit > -.infinity {
+        let value = logit + gumbel(uniform[place])
+        if value > most { (best, most) = (place, value) }
+    }
+    return best
+}
+
+/// The first place of the largest value.
+private func argmax(_ values: [Double]) -> Int {
+    var best = 0
+    for place in values.indices where values[place] > values[best] { best = place }
+    return best
+}
+
+/// The score of x_1 under its row's logits, without noise. The logits' room is used up.
+func confidence(_ logits: inout [Double], _ x1: Int, _ score: CommitRule.Score) -> Double {
     if score == .random { return 0 }
-    let peak = logits.max()!
-    var weight = logits.map { exp($0 - (peak.isFinite ? peak : 0)) }
-    let total = weight.reduce(0, +)
-    for place in weight.indices { weight[place] /= total > 0 ? total : 1 }
+    let peak = logits.max() ?? 0
+    var total = 0.0
+    for place in logits.indices {
+        logits[place] = weight(of: logits[place] - (peak.isFinite ? peak : 0))
+        total += logits[place]
+    }
+    let whole = total > 0 ? total : 1
     switch score {
-    case .probability: return weight[x1]
-    case .logProbability: return log(max(weight[x1], smallest))
-    case .entropy: return weight.reduce(0) { $0 + $1 * log($1 + entropyFloor) }
+    case .probability: return logits[x1] / whole
+    case .logProbability: return log(max(logits[x1] / whole, smallest))
+    case .entropy: return logits.reduce(0) { $0 + $1 / whole * log($1 / whole + entropyFloor) }
     case .margin:
-        let best = largest(weight)
-        let second = weight.indices.reduce(-Double.infinity) { $1 == best ? $0 : max($0, weight[$1]) }
-        return weight[best] - second
+        let best = argmax(logits)
+        var second = -Double.infinity
+        for place in logits.indices where place != best { second = max(second, logits[place]) }
+        return logits[best] / whole - second / whole
     case .random: return 0
     }
 }
@@ -100,11 +123,11 @@ func confidence(_ logits: [Double], _ x1: Int, _ score: CommitRule.Score) -> Dou
 /// Logits with −inf where Dream removes a symbol: behind a mass of more than topP, then under the k-th largest.
 func truncated(_ logits: [Double], topK: Int, topP: Double) -> [Double] {
     let ordered = logits.sorted(by: >)
-    var weight = ordered.map { exp($0 - ordered[0]) }
-    let total = weight.reduce(0, +)
-    for place in weight.indices { weight[place] /= total }
+    var weights = ordered.map { weight(of: $0 - ordered[0]) }
+    let total = weights.reduce(0, +)
+    for place in weights.indices { weights[place] /= total }
     var before = 0.0, kept = 0
-    for each in weight {
+    for each in weights {
         before += each
         if before - each <= topP { kept += 1 }
     }
@@ -112,9 +135,6 @@ func truncated(_ logits: [Double], topK: Int, topP: Double) -> [Double] {
     let least = ordered[max(kept, 1) - 1]
     return logits.map { $0 >= least ? $0 : -.infinity }
 }
-
-/// The first place of the largest value.
-func largest(_ values: [Double]) -> Int { values.firstIndex(of: values.max()!)! }
 
 /// The score that a row is ranked by, at this step's temperature.
 func noised(_ score: Double, _ rule: CommitRule, temperature: Double, uniform: Double) -> Double {

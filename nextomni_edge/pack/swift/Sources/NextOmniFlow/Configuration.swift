@@ -18,12 +18,15 @@ public struct Configuration: Decodable, Sendable {
     public struct Head: Decodable, Sendable { public let kind: String }
     public struct Image: Decodable, Sendable {
         public let size, patch, maxFrames: Int
+        let fitting: String?  // config.json leaves "white" out
+        let truncated: Bool?
+        let given: String?  // what the backbone sees of a given picture; config.json leaves "codes" out
         public let codebook: Codebook
         public let head: Head
         public var positions: Int { (size / patch) * (size / patch) }
     }
     public struct Audio: Decodable, Sendable {
-        public let sampleRate, hop, framesPerToken: Int
+        public let sampleRate, nFft, hop, mels, framesPerToken: Int
         public let maxSeconds: Double
         /// Tokens of the longest clip.
         public var maxPositions: Int { Int((maxSeconds * Double(sampleRate) / Double(hop * framesPerToken)).rounded(.up)) }
@@ -52,10 +55,11 @@ public struct Configuration: Decodable, Sendable {
     public let flow: Flow
     public let logitShift: Int
 
+    /// Throws one sentence about a file that is no configuration, or has a number out of its range.
     public static func read(_ url: URL) throws -> Configuration {
-        let decoder = JSONDecoder()
-        decoder.keyDecodingStrategy = .convertFromSnakeCase
-        return try decoder.decode(Configuration.self, from: Data(contentsOf: url))
+        let found = try StrictJSON.read(Configuration.self, url, snakeCase: true)
+        try found.check()
+        return found
     }
 
     /// The chat format. Throws a sentence about one that this package does not know.

@@ -20,17 +20,27 @@ public struct GoldenTrace: Decodable, Sendable {
         let optionSteps, topK: Int
         let stepper: Stepper
         let temperature, topP, guidance: Double
-        let guidanceImage, threshold: Double?
-        let block: Int?
-        let segments: [Given]
+        let guidanceImage, guidanceUntil, threshold, drawTemperature, eosThreshold, extendUntil: Double?
+        let block, maxBlocks, leadTokens: Int?
+        let grid: [Double]?
+        let extend: Extension?
+        let segments: [Given]?
+
+        func options() throws -> Options {
+            guard let seed = UInt64(seed) else { throw NextOmniError("\(name): seed is \(seed), expected 0 to 2**64 - 1") }
+            var found = Options(
+                steps: optionSteps, stepper: stepper, temperature: temperature, topK: topK, topP: topP, guidance: guidance, seed: seed)
+            (found.guidanceImage, found.guidanceUntil) = (guidanceImage ?? 0, guidanceUntil ?? 1)
+            (found.block, found.threshold, found.drawTemperature) = (block, threshold, drawTemperature)
+            (found.maxBlocks, found.leadTokens, found.grid) = (maxBlocks, leadTokens ?? 0, grid ?? [])
+            (found.extend, found.extendUntil, found.eosThreshold) = (extend ?? .first, extendUntil ?? 0.5, eosThreshold ?? 0.5)
+            return found
+        }
 
         /// The task run here: each step, and the tokens of each generated segment.
         public func run(_ generator: Generator) throws -> (records: [StepRecord], tokens: [[[Int]]]) {
-            guard let seed = UInt64(seed) else { throw NextOmniError("\(name): seed is \(seed), expected 0 to 2**64 - 1") }
-            var options = Options(
-                steps: optionSteps, stepper: stepper, temperature: temperature, topK: topK, topP: topP, guidance: guidance, seed: seed)
-            (options.guidanceImage, options.block, options.threshold) = (guidanceImage ?? 0, block, threshold)
-            let sequence = TokenSequence(segments.map { Segment($0.modality, $0.tokens, frozen: $0.frozen) })
+            let options = try options()
+            let sequence = TokenSequence((segments ?? []).map { Segment($0.modality, $0.tokens, frozen: $0.frozen) })
             var records: [StepRecord] = []
             let finished = try generator.generate(sequence, options) { records.append($0) }
             return (records, finished.generated.map { finished.segments[$0].tokens })
@@ -40,5 +50,6 @@ public struct GoldenTrace: Decodable, Sendable {
     public let tie: Double
     public let tasks: [Task]
 
-    public static func read(_ data: Data) throws -> GoldenTrace { try JSONDecoder().decode(GoldenTrace.self, from: data) }
+    /// Throws one sentence about a file that is no trace.
+    public static func read(_ url: URL) throws -> GoldenTrace { try StrictJSON.read(GoldenTrace.self, url) }
 }

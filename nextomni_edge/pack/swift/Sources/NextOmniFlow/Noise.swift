@@ -13,25 +13,26 @@ public struct Noise: Sendable {
     public func uniform(segment: Int, step: Int, use: Use, positions: Int, codes: Int) -> [[Double]] {
         var out = [[Double]](repeating: [Double](repeating: 0, count: codes), count: positions)
         for code in 0..<codes {
-            for block in 0..<((positions + 3) / 4) {
-                let counter = [UInt64(block + 1), UInt64(code), UInt64(step), UInt64(segment)]
-                let words = philox(counter: counter, key: [seed, use.rawValue])
-                for word in 0..<4 where 4 * block + word < positions {
-                    out[4 * block + word][code] = Double(words[word] >> 11) * 0x1p-53
-                }
-            }
+            fill(positions, counter: [0, UInt64(code), UInt64(step), UInt64(segment)], use) { out[$0][code] = $1 }
         }
         return out
     }
 
     /// In [0, 1), one for each symbol of one row.
     public func symbols(segment: Int, step: Int, use: Use, row: Int, vocabulary: Int) -> [Double] {
-        var out: [Double] = []
-        for block in 0..<((vocabulary + 3) / 4) {
-            let counter = [UInt64(block + 1), UInt64(row), UInt64(step), UInt64(segment)]
-            out += philox(counter: counter, key: [seed, use.rawValue]).map { Double($0 >> 11) * 0x1p-53 }
+        var out = [Double](repeating: 0, count: vocabulary)
+        fill(vocabulary, counter: [0, UInt64(row), UInt64(step), UInt64(segment)], use) { out[$0] = $1 }
+        return out
+    }
+
+    /// Uniform values of blocks of four that the counter's first word counts from 1.
+    private func fill(_ count: Int, counter: SIMD4<UInt64>, _ use: Use, _ put: (Int, Double) -> Void) {
+        var counter = counter
+        for first in stride(from: 0, to: count, by: 4) {
+            counter[0] += 1
+            let words = philox(counter: counter, key: [seed, use.rawValue])
+            for word in 0..<min(4, count - first) { put(first + word, Double(words[word] >> 11) * 0x1p-53) }
         }
-        return Array(out.prefix(vocabulary))
     }
 
     /// x_0, uniform over the symbols.
@@ -42,7 +43,8 @@ public struct Noise: Sendable {
 }
 
 /// Ten rounds of Philox4x64 (Salmon et al., SC 2011): four words from a counter and a key.
-public func philox(counter: [UInt64], key: [UInt64]) -> [UInt64] {
+@inline(__always)
+public func philox(counter: SIMD4<UInt64>, key: SIMD2<UInt64>) -> SIMD4<UInt64> {
     var (c0, c1, c2, c3) = (counter[0], counter[1], counter[2], counter[3])
     var (k0, k1) = (key[0], key[1])
     for _ in 0..<10 {

@@ -1,18 +1,41 @@
+/// When blocks are added to a text: all before the denoising, or one before each step up to `extendUntil`. (generate/blocks.py)
+public enum Extension: String, Codable, Sendable { case first, interleaved }
+
 /// The options of a run; those of Python's that only save time, and the caches, are not here. (generate/options.py)
 public struct Options: Sendable {
     public var steps: Int
+    /// In place of the even grid: steps + 1 rising times from 0 to 1.
+    public var grid: [Double] = []
     public var stepper: Stepper
+    /// Of the draw x_1 ~ p(· | x_t); 0 takes the likeliest symbol.
     public var temperature: Double
+    /// Draw only among so many of the likeliest symbols; 0: among all.
     public var topK: Int
+    /// Draw among the fewest symbols whose probabilities sum to this share; 1: among all.
     public var topP: Double
+    /// s in (1+s)·conditional − s·unconditional; 0 costs no second branch.
     public var guidance: Double
+    /// Guide at times up to this one only.
+    public var guidanceUntil = 1.0
     /// The second scale, of a picture that is edited: how much of it is kept.
     public var guidanceImage = 0.0
     /// Of the commit step, in place of the model's own: tokens of a block that is finished before the next begins (0: one block).
     public var block: Int?
     /// Of the commit step, in place of the model's own: every row whose probability is over it is written (0: off).
     public var threshold: Double?
+    /// Of the commit step: the temperature of x_1, where `temperature` is that of the score.
+    public var drawTemperature: Double?
+    /// Every draw is a pure function of the seed and of the draw's place.
     public var seed: UInt64
+    /// Text only: add blocks up to this number while no row is confident of the end; nil keeps the length.
+    public var maxBlocks: Int?
+    /// The probability of the end at which a text is long enough.
+    public var eosThreshold = 0.5
+    public var extend = Extension.first
+    /// The time up to which an interleaved text may grow.
+    public var extendUntil = 0.5
+    /// Text only: so many first tokens are denoised before the rest, which sees them as given; 0: all together.
+    public var leadTokens = 0
 
     public init(
         steps: Int, stepper: Stepper = .euler, temperature: Double = 1, topK: Int = 0, topP: Double = 1, guidance: Double = 0,
@@ -32,26 +55,12 @@ public struct Options: Sendable {
     /// Whether logits are compared with those of a prompt without its condition.
     var guided: Bool { guidance > 0 || guidanceImage > 0 }
 
-    /// Throws one sentence that names every value that is out of its range, in Python's words.
-    public func check() throws {
-        let greedy = temperature == 0
-        func noDraw(_ name: String) -> String {
-            "\(name) means nothing at temperature 0: raise the temperature or leave \(name) out"
-        }
-        var faults: [String] = []
-        func refuse(_ wrong: Bool, _ sentence: String) { if wrong { faults.append(sentence) } }
-        refuse(steps < 1, "steps is \(steps), expected at least 1")
-        // a comparison with NaN is false
-        refuse(!(temperature >= 0 && temperature < .infinity), "temperature is \(temperature), expected a finite number from 0")
-        refuse(topK < 0, "top_k is \(topK), expected at least 0")
-        refuse(!(topP > 0 && topP <= 1), "top_p is \(topP), expected over 0 and at most 1")
-        refuse(!(guidance >= 0 && guidance < .infinity), "guidance is \(guidance), expected a finite number from 0")
-        refuse(
-            !(guidanceImage >= 0 && guidanceImage < .infinity), "guidance_image is \(guidanceImage), expected a finite number from 0")
-        if let block { refuse(block < 0, "block is \(block), expected at least 0") }
-        if let threshold { refuse(!(threshold >= 0 && threshold <= 1), "threshold is \(threshold), expected 0 to 1") }
-        refuse(greedy && topK > 0, noDraw("top_k"))
-        refuse(greedy && topP < 1, noDraw("top_p"))
-        guard faults.isEmpty else { throw NextOmniError(faults.joined(separator: "; ")) }
+    var sampling: Sampling { Sampling(temperature: temperature, topK: topK, topP: topP) }
+
+    /// (t, h, whether it is the last) of a step.
+    func time(_ step: Int) -> (t: Double, h: Double, last: Bool) {
+        let last = step == steps - 1
+        if !grid.isEmpty { return (grid[step], grid[step + 1] - grid[step], last) }
+        return (Double(step) / Double(steps), 1 / Double(steps), last)
     }
 }

@@ -24,14 +24,11 @@ public struct SafeTensors: Sendable {
             throw NextOmniError("\(name): safetensors header of \(length) bytes, at most \(SafeTensors.maxHeader) are read")
         }
         start = 8 + Int(length)
-        // JSONDecoder traps at a key that is not UTF-8 (Foundation of Swift 6.0); JSONSerialization throws
-        guard let found = try? JSONSerialization.jsonObject(with: data.subdata(in: 8..<start)) as? [String: Any] else {
-            throw NextOmniError("\(name): safetensors header is no object in JSON")
-        }
-        do {
-            let tensors = found.filter { $0.key != "__metadata__" }
-            header = try Dictionary(uniqueKeysWithValues: tensors.map { ($0.key, try Entry($0.key, $0.value)) })
-        } catch { throw NextOmniError("\(name): \(error)") }
+        let json = data.subdata(in: 8..<start)
+        try StrictJSON.check(json, "\(name): safetensors header")
+        do { header = try JSONDecoder().decode(Header.self, from: json).tensors } catch let error as NextOmniError {
+            throw NextOmniError("\(name): \(error)")
+        } catch { throw NextOmniError("\(name): safetensors header is no object") }
         try checkCover()
     }
 
@@ -53,49 +50,71 @@ public struct SafeTensors: Sendable {
     public func floats(_ tensor: String) throws -> (values: [Float], shape: [Int]) {
         guard let entry = header[tensor] else { throw NextOmniError("\(name): tensor \(tensor) is missing") }
         guard entry.dtype == "F32" else { throw NextOmniError("\(name): tensor \(tensor) has dtype \(entry.dtype), expected F32") }
-        let values = data.subdata(in: start + entry.begin..<start + entry.end).withUnsafeBytes { bytes in
-            stride(from: 0, to: bytes.count, by: 4).map { place in
-                Float(bitPattern: UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: place, as: UInt32.self)))
-            }
+        let bytes = data[(data.startIndex + start + entry.begin)..<(data.startIndex + start + entry.end)]
+        let values = [Float](unsafeUninitializedCapacity: bytes.count / 4) { buffer, count in
+            count = bytes.copyBytes(to: UnsafeMutableRawBufferPointer(buffer)) / 4
         }
         return (values, entry.shape)
     }
 
     /// The metric tables of a modality: K tables of C rows. Text has one, of V rows.
-    public func metricTables(_ modality: Modality, _ configuration: Configuration) throws -> [[[Float]]] {
+    public func metricTables(_ modality: Modality, _ configuration: Configuration) throws -> [MetricTable] {
         let (values, shape) = try floats(modality.rawValue)
         let (codebooks, entries) = configuration.symbols(modality)
         let rows = modality == .text ? [entries] : [codebooks, entries]
         guard shape.count == rows.count + 1, Array(shape.dropLast()) == rows, let width = shape.last, width > 0 else {
             throw NextOmniError("\(name): tensor \(modality.rawValue) has shape \(shape), expected \(rows) and a width")
         }
-        guard values.allSatisfy(\.isFinite) else { throw NextOmniError("\(name): tensor \(modality.rawValue) holds a value that is not finite") }
+        guard allFinite(values) else {
+            throw NextOmniError("\(name): tensor \(modality.rawValue) holds a value that is not finite")
+        }
         return (0..<codebooks).map { table in
-            (0..<entries).map { row in
-                let first = (table * entries + row) * width
-                return Array(values[first..<first + width])
-            }
+            MetricTable(values[table * entries * width..<(table + 1) * entries * width], dimensions: width)
         }
     }
 }
 
+/// Every tensor of a file by name.
+private struct Header: Decodable {
+    let tensors: [String: Entry]
+
+    init(from decoder: Decoder) throws {
+        let found = try decoder.container(keyedBy: AnyKey.self)
+        var tensors: [String: Entry] = [:]
+        for key in found.allKeys where key.stringValue != "__metadata__" {
+            tensors[key.stringValue] = try Entry(key.stringValue, found.superDecoder(forKey: key))
+        }
+        self.tensors = tensors
+    }
+}
+
+private struct AnyKey: CodingKey {
+    let stringValue: String
+    let intValue: Int? = nil
+
+    init(stringValue: String) { self.stringValue = stringValue }
+    init?(intValue: Int) { nil }
+}
+
 /// A tensor's place: its bytes from `begin` to `end` behind the header.
 private struct Entry: Sendable {
+    static let keys = ["dtype", "shape", "data_offsets"]
+
     let dtype: String
     let shape: [Int]
     let begin, end: Int
 
-    init(_ name: String, _ value: Any) throws {
-        guard let fields = value as? [String: Any], Set(fields.keys) == ["dtype", "shape", "data_offsets"] else {
+    init(_ name: String, _ decoder: Decoder) throws {
+        guard let fields = try? decoder.container(keyedBy: AnyKey.self), Set(fields.allKeys.map(\.stringValue)) == Set(Self.keys) else {
             throw NextOmniError("tensor \(name) must have exactly dtype, shape and data_offsets")
         }
-        guard let dtype = fields["dtype"] as? String, let width = SafeTensors.widths[dtype] else {
+        guard let dtype = try? fields.decode(String.self, forKey: AnyKey(stringValue: "dtype")), let width = SafeTensors.widths[dtype] else {
             throw NextOmniError("tensor \(name) has a dtype that is not one of \(SafeTensors.widths.keys.sorted().joined(separator: ", "))")
         }
         func sizes(_ kind: String) throws -> [Int] {
-            guard let found = fields[kind] as? [Int], found.allSatisfy({ $0 >= 0 && $0 < 1 << 62 }) else {
-                throw NextOmniError("tensor \(name) has a \(kind) that is not a list of sizes")
-            }
+            guard let found = try? fields.decode([Int].self, forKey: AnyKey(stringValue: kind)),
+                found.allSatisfy({ $0 >= 0 && $0 < 1 << 62 })
+            else { throw NextOmniError("tensor \(name) has a \(kind) that is not a list of sizes") }
             return found
         }
         let (shape, offsets) = (try sizes("shape"), try sizes("data_offsets"))
@@ -122,7 +141,7 @@ private struct Entry: Sendable {
 
 extension Configuration {
     /// The metric tables of a model's folder, by modality; a masked model has none.
-    public func metricTables(in folder: URL) throws -> [Modality: [[[Float]]]] {
+    public func metricTables(in folder: URL) throws -> [Modality: [MetricTable]] {
         guard !metric.isEmpty else { return [:] }
         let file = try SafeTensors(folder.appendingPathComponent("metric_tables.safetensors"))
         return try Dictionary(uniqueKeysWithValues: metric.map { ($0, try file.metricTables($0, self)) })

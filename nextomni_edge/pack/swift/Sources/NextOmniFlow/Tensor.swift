@@ -19,13 +19,22 @@ public enum Tensor: Sendable {
 }
 
 /// Runs one component of the model: Core ML on a device, anything else in a test.
-public protocol Components {
+public protocol Components: Sendable {
     /// At least the named outputs.
     func run(_ component: String, _ inputs: [String: Tensor], outputs: [String]) throws -> [String: Tensor]
+    /// Get components ready. `run` is called of no other, where this is called at all.
+    func load(_ components: [String]) async throws
+    /// Give their memory back.
+    func unload() async
+}
+
+extension Components {
+    public func load(_ components: [String]) async throws {}
+    public func unload() async {}
 }
 
 /// A fault of what was given, in one sentence.
-public struct NextOmniError: Error, CustomStringConvertible {
+public struct NextOmniError: Error, CustomStringConvertible, Equatable {
     public let description: String
     public init(_ description: String) { self.description = description }
 }

@@ -1,76 +1,16 @@
 import Foundation
 
-/// Ids of the tokens that a chat format itself uses; `absent` where it has none. (tokens/text.py)
-public struct SpecialTokens: Sendable {
-    public static let absent = -1
-
-    public var pad = absent, eos = absent, null = absent, imStart = absent, imEnd = absent
-    public var imageStart = absent, imageEnd = absent, audioStart = absent, audioEnd = absent, videoStart = absent, videoEnd = absent
-    var bos = absent, mask = absent, headEnd = absent, taskImage = absent, taskSeen = absent
-    var system = absent, systemEnd = absent, user = absent, userEnd = absent, answer = absent, answerEnd = absent
-    var dropped = absent, newline = absent
-
-    /// Tokens around media: the unconditional branch keeps them.
-    public var markers: [Int] { [imageStart, imageEnd, audioStart, audioEnd, videoStart, videoEnd].filter { $0 != Self.absent } }
-
-    /// Tokens at which a masked model's answer is over.
-    var ends: [Int] { [eos, imEnd, answerEnd].filter { $0 != Self.absent } }
-}
-
-/// A chat format, and how tokenizer.json spells its tokens.
-public enum Template: String, Sendable {
-    case chatml, llada, mmada, lumina, dream
-
-    var spellings: [(WritableKeyPath<SpecialTokens, Int>, String)] {
-        switch self {
-        case .chatml:
-            return [
-                (\.pad, "<|pad|>"), (\.eos, "<|eos|>"), (\.null, "<|null|>"), (\.imStart, "<|im_start|>"), (\.imEnd, "<|im_end|>"),
-                (\.imageStart, "<|image_start|>"), (\.imageEnd, "<|image_end|>"), (\.audioStart, "<|audio_start|>"),
-                (\.audioEnd, "<|audio_end|>"), (\.videoStart, "<|video_start|>"), (\.videoEnd, "<|video_end|>"),
-            ]
-        case .llada:
-            return [
-                (\.pad, "<|endoftext|>"), (\.eos, "<|endoftext|>"), (\.bos, "<|startoftext|>"), (\.mask, "<|mdm_mask|>"),
-                (\.null, "<|mdm_mask|>"), (\.imStart, "<|start_header_id|>"), (\.headEnd, "<|end_header_id|>"),
-                (\.imEnd, "<|eot_id|>"),
-            ]
-        case .mmada:  // LLaDA's reserved tokens
-            return Template.llada.spellings + [
-                (\.imageStart, "<|reserved_token_0|>"), (\.imageEnd, "<|reserved_token_1|>"), (\.taskImage, "<|reserved_token_4|>"),
-                (\.taskSeen, "<|reserved_token_5|>"),
-            ]
-        case .lumina:
-            return [
-                (\.pad, "<|endoftext|>"), (\.eos, "<|endoftext|>"), (\.mask, "<|mdm_mask|>"), (\.null, "<|mdm_mask|>"),
-                (\.imageStart, "<Image>"), (\.imageEnd, "</Image>"), (\.system, "<system>"), (\.systemEnd, "</system>"),
-                (\.user, "<user>"), (\.userEnd, "</user>"), (\.answer, "<answer>"), (\.answerEnd, "</answer>"),
-                (\.dropped, "<uncondition>"), (\.newline, "<|reserved_token_0|>"),
-            ]
-        case .dream:
-            return [
-                (\.pad, "<|endoftext|>"), (\.eos, "<|endoftext|>"), (\.mask, "<|mask|>"), (\.null, "<|mask|>"),
-                (\.imStart, "<|im_start|>"), (\.imEnd, "<|im_end|>"),
-            ]
-        }
-    }
-
-    /// How it spells its mask; nil where it has none.
-    var mask: String? { spellings.first { $0.0 == \.mask }?.1 }
-}
-
 /// GPT-2's words, for a tokenizer.json that names no pattern of its own.
 private let wordsOfGPT2 = #"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"#
 
 /// Byte-level BPE from a tokenizer.json, in one of the chat templates.
-public final class Tokenizer {
+public final class Tokenizer: Sendable {
     public let special: SpecialTokens
     public let template: Template
     private let controls: [String]  // spellings that a user's text must not make
-    private let ids: [String: Int]
+    private let merges: Merges
     private let pieces: [Int: String]
     private let specialIds: Set<Int>
-    private let ranks: [String: Int]  // of "left right"
     private let pattern: NSRegularExpression
     private let composes: Bool  // Unicode's form C, before all else
 
@@ -110,28 +50,35 @@ public final class Tokenizer {
 
     /// A merge is written as a pair, or as one text with a blank between.
     private struct Merge: Decodable {
-        let key: String
+        let left, right: String
 
         init(from decoder: Decoder) throws {
             let value = try decoder.singleValueContainer()
-            key = try (try? value.decode(String.self)) ?? value.decode([String].self).joined(separator: " ")
+            let parts = try (try? value.decode([String].self)) ?? value.decode(String.self).split(separator: " ").map(String.init)
+            guard parts.count == 2 else { throw NextOmniError("a merge is of \(parts.count) pieces, expected 2") }
+            (left, right) = (parts[0], parts[1])
         }
     }
 
+    /// Throws one sentence about a file that is no such tokenizer.
     public init(_ url: URL, template: Template = .chatml) throws {
-        let file = try JSONDecoder().decode(File.self, from: Data(contentsOf: url))
+        let name = url.lastPathComponent, file = try StrictJSON.read(File.self, url)
         let steps = file.preTokenizer.pretokenizers ?? [file.preTokenizer]
         let own = steps.first?.pattern?.Regex ?? (steps.first?.useRegex == true ? wordsOfGPT2 : nil)
         guard file.model.type == "BPE", steps.last?.type == "ByteLevel", [nil, "NFC"].contains(file.normalizer?.type), let regex = own
-        else { throw NextOmniError("\(url.lastPathComponent): expected byte-level BPE behind a split by a pattern") }
+        else { throw NextOmniError("\(name): expected byte-level BPE behind a split by a pattern") }
         composes = file.normalizer != nil
-        pattern = try NSRegularExpression(pattern: regex)
-        var vocabulary = file.model.vocab
-        for added in file.addedTokens { vocabulary[added.content] = added.id }
-        ids = vocabulary
-        pieces = Dictionary(vocabulary.map { ($1, $0) }, uniquingKeysWith: { first, _ in first })
+        guard let words = try? NSRegularExpression(pattern: regex) else { throw NextOmniError("\(name): the pattern of its words is wrong") }
+        pattern = words
+        let known = file.model.vocab
+        guard (Array(known.values) + file.addedTokens.map(\.id)).allSatisfy({ 0..<1 << 30 ~= $0 }) else {
+            throw NextOmniError("\(name): an id is not from 0 to 2**30")
+        }
+        let added = Dictionary(file.addedTokens.map { ($0.content, $0.id) }) { $1 }
+        let vocabulary = known.merging(added) { $1 }
+        pieces = Dictionary(vocabulary.map { ($1, $0) }) { first, _ in first }
         specialIds = Set(file.addedTokens.filter(\.special).map(\.id))
-        ranks = Dictionary(uniqueKeysWithValues: file.model.merges.enumerated().map { ($1.key, $0) })
+        merges = try Merges(file.model.merges.map { ($0.left, $0.right) }, known, alphabet: scalarOf)
         self.template = template
         controls = template == .chatml ? ["<|"] : file.addedTokens.map(\.content).filter { $0.unicodeScalars.count > 1 }.sorted()
         special = try Tokenizer.specialTokens(vocabulary, template)
@@ -154,10 +101,10 @@ public final class Tokenizer {
         }
         var plain = text
         for spelling in controls {
-            plain = plain.replacingOccurrences(of: spelling, with: "\(spelling.first!) \(spelling.dropFirst())", options: .literal)
+            plain = plain.replacingOccurrences(of: spelling, with: "\(spelling.prefix(1)) \(spelling.dropFirst())", options: .literal)
         }
         if composes { plain = plain.precomposedStringWithCanonicalMapping }
-        return words(plain).flatMap(merged)
+        return words(plain).flatMap(merges.pieces)
     }
 
     /// The text up to <EOS>, or another end of a masked model's answer, special tokens left out.
@@ -185,27 +132,16 @@ public final class Tokenizer {
         add(NSRange(location: place, length: whole.length - place))
         return found
     }
-
-    /// One word: its bytes as symbols, the pair that was learnt first merged first.
-    private func merged(_ word: String) -> [Int] {
-        var parts = word.utf8.map { String(scalarOf[Int($0)]) }
-        while parts.count > 1 {
-            let pairs = (0..<parts.count - 1).compactMap { place in ranks["\(parts[place]) \(parts[place + 1])"].map { ($0, place) } }
-            guard let best = pairs.min(by: { $0.0 < $1.0 }) else { break }
-            parts.replaceSubrange(best.1...best.1 + 1, with: [parts[best.1] + parts[best.1 + 1]])
-        }
-        return parts.compactMap { ids[$0] }
-    }
 }
 
 /// GPT-2's printable stand-in for each byte: itself where it is printable, else a letter from 256 on.
 private let scalarOf: [Unicode.Scalar] = {
     let printable = Set(33...126).union(161...172).union(174...255)
-    var next: UInt32 = 256
-    return (0..<256).map { byte in
+    var next = 256
+    return (0..<256).compactMap { byte in
         if printable.contains(byte) { return Unicode.Scalar(UInt8(byte)) }
         defer { next += 1 }
-        return Unicode.Scalar(next)!
+        return Unicode.Scalar(UInt32(next))
     }
 }()
 private let byteOf = Dictionary(uniqueKeysWithValues: scalarOf.enumerated().map { ($1, UInt8($0)) })

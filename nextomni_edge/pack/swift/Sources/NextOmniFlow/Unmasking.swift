@@ -9,17 +9,16 @@ struct Unmasking {
     var total: Int  // of the rows that a step's share is counted of
     var at = 0  // in the plan
     var trunk: Trunk
+    var draw: Draw
     var xt: [[Int]]
 
     init(_ generator: Generator, _ sequence: TokenSequence, _ options: Options, _ modality: Modality, _ own: CommitRule) throws {
-        guard options.stepper == .commit else {
-            throw NextOmniError("stepper is '\(options.stepper.rawValue)': the path of \(modality.rawValue) has commit")
-        }
         trunk = try Trunk(generator, sequence, options)
         (self.options, mask, noise) = (options, generator.configuration.mask(modality), Noise(seed: options.seed))
         rule = own.ruled(options)
         places = sequence.places.flatMap { segment, count in (0..<count).map { (segment, $0) } }
         xt = sequence.generated.flatMap { sequence.segments[$0].tokens }
+        draw = Draw(generator, modality, options, rows: xt.count)
         plan = try rule.turns(rows: xt.count, steps: options.steps)
         total = 0
         total = rule.total == .all ? xt.count : masked.filter { $0 }.count
@@ -32,7 +31,7 @@ struct Unmasking {
     private mutating func turn() -> CommitTurn? {
         let masked = masked
         guard let first = masked.firstIndex(of: true) else { return nil }
-        if rule.threshold > 0 { at = plan.firstIndex { first < $0.stop }! }  // a block goes on until it is full
+        if rule.threshold > 0 { at = plan.firstIndex { first < $0.stop } ?? plan.count }  // a block goes on until it is full
         guard at < plan.count else { return nil }
         let turn = plan[at]
         if turn.step == 0 && turn.start > 0 && rule.ends.contains(xt[turn.start - 1][0]) { return nil }
@@ -46,7 +45,8 @@ struct Unmasking {
     mutating func step(_ step: Int, _ observe: (StepRecord) -> Void) throws -> Bool {
         guard let turn = turn() else { return false }
         let eligible = masked.indices.map { masked[$0] && $0 < turn.stop }
-        try trunk.refresh(xt)
+        trunk.at(Double(step) / Double(options.steps))
+        _ = try trunk.refresh(xt)
         let (x1, score) = try proposals(step, eligible)
         let temperature = rule.scoreTemperature(options.temperature, step: turn.step, steps: turn.steps)
         let uniform = scoreNoise(step)
@@ -62,15 +62,16 @@ struct Unmasking {
     /// x_1 and its score of the rows that may be written; elsewhere x_t stands, and 0.
     private func proposals(_ step: Int, _ eligible: [Bool]) throws -> (x1: [[Int]], score: [Double]) {
         let temperature = rule.drawTemperature ?? options.temperature
-        let logits = try trunk.logits(options, codes: nil)
         var (x1, score) = (xt, [Double](repeating: 0, count: xt.count))
-        for row in xt.indices where eligible[row] {
-            let (segment, place) = places[row]
-            let own = logits[row][0]
-            let found = propose(own, rule, temperature: temperature) {
-                noise.symbols(segment: segment, step: step, use: .symbol, row: place, vocabulary: own.count).map(gumbel)
+        for rows in draw.blocks(trunk, xt.indices.filter { eligible[$0] }) {
+            let logits = try draw.logits(trunk, rows), size = logits.count / rows.count
+            for (at, row) in rows.enumerated() {
+                let (segment, place) = places[row]
+                let found = propose(logits[at * size..<(at + 1) * size], rule, temperature: temperature) {
+                    noise.symbols(segment: segment, step: step, use: .symbol, row: place, vocabulary: size)
+                }
+                (x1[row], score[row]) = ([found.x1], found.score)
             }
-            (x1[row], score[row]) = ([found.x1], found.score)
         }
         return (x1, score)
     }
@@ -91,7 +92,7 @@ extension Generator {
     ) throws -> TokenSequence {
         var run = try Unmasking(self, sequence, options, modality, rule)
         var step = 0
-        while try run.step(step, observe) { step += 1 }
+        while try naming(step, of: options, { try run.step(step, observe) }) { step += 1 }
         return sequence.filled(run.xt)
     }
 }

@@ -35,9 +35,13 @@ final class SafeTensorsTests: XCTestCase {
             (try file(Data([1, 0, 0])), "safetensors header is cut off (3 bytes in all)"),
             (try file("{}", 0, length: .max), "safetensors header is cut off (10 bytes in all)"),
             (try file("", 17 << 20, length: 17 << 20), "safetensors header of 17825792 bytes, at most 16777216 are read"),
-            (try file("[1]", 0), "safetensors header is no object in JSON"),
-            (try file(Data([5, 0, 0, 0, 0, 0, 0, 0]) + Data("{\"".utf8) + Data([0xFF]) + Data("\":".utf8)), "safetensors header is no object in JSON"),
-            (try file("{\"\\ud800\":1}", 0), "safetensors header is no object in JSON"),
+            (try file("[1]", 0), "safetensors header is no object"),
+            (try file(Data([5, 0, 0, 0, 0, 0, 0, 0]) + Data("{\"".utf8) + Data([0xFF]) + Data("\":".utf8)), "safetensors header: not UTF-8 text"),
+            (try file("{\"\\ud800\":1}", 0), "safetensors header: not valid JSON (a wrong escape in a text at byte 9)"),
+            (try file("{\"a\":1,\"\\u0061\":1}", 0), "safetensors header: not valid JSON (key 'a' appears twice at byte 15)"),
+            (try file("{\"a\":NaN}", 0), "safetensors header: not valid JSON (no value at byte 5)"),
+            (try file("{\"a\":1e999}", 0), "safetensors header: not valid JSON (1e999 is out of range at byte 10)"),
+            (try file(String(repeating: "[", count: 99), 0), "safetensors header: not valid JSON (nested too deeply at byte 65)"),
             (try file("{\"text\":3}", 0), "tensor text must have exactly dtype, shape and data_offsets"),
             (try file("{\"text\":{\"dtype\":\"F32\",\"shape\":[0]}}", 0), "tensor text must have exactly dtype, shape and data_offsets"),
             (try file(tensor(dtype: "\"F8\""), 16), "tensor text has a dtype that is not one of BF16, BOOL, F16, F32, F64, I16, I32, I64, I8, U8"),
@@ -76,22 +80,5 @@ final class SafeTensorsTests: XCTestCase {
         let half = try file(tensor("[2,4]", dtype: "\"F16\""), 16)
         assertRefused("\(half.lastPathComponent): tensor text has dtype F16, expected F32") { _ = try SafeTensors(half).floats("text") }
         assertRefused("\(half.lastPathComponent): tensor image is missing") { _ = try SafeTensors(half).floats("image") }
-    }
-
-    func testNoDamageTrapsTheProcess() throws {
-        let whole = try Data(contentsOf: file(tensor(), 16))
-        var random = SystemRandomNumberGenerator()
-        var refused = 0
-        for _ in 0..<2000 {
-            var data = whole
-            for _ in 0..<Int.random(in: 1...4, using: &random) {
-                data[Int.random(in: 0..<data.count, using: &random)] = .random(in: 0...255, using: &random)
-            }
-            if Bool.random(using: &random) { data = data.prefix(Int.random(in: 0...data.count, using: &random)) }
-            let url = FileManager.default.temporaryDirectory.appendingPathComponent("damaged.safetensors")
-            try data.write(to: url)
-            do { _ = try SafeTensors(url).floats("text") } catch { refused += 1 }
-        }
-        XCTAssertGreaterThan(refused, 1000)
     }
 }
