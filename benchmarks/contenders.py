@@ -9,9 +9,15 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+MEMORY: Final = {
+    "resident": "VmRSS", "private": "RssAnon", "mapped": "RssFile", "shared_out": "Pss",
+    "peak": "VmHWM",
+}  # fmt: skip
 
 
 def parser(script: str, described: str | None, folder: str, rounds: int) -> argparse.ArgumentParser:
@@ -59,6 +65,17 @@ class Contender:
             raise SystemExit(f"{self.name}: {answer['error']}")
         return float(answer["seconds"])
 
+    def memory(self) -> dict[str, int]:
+        """Bytes of the process now: resident, private, of mapped files, and with each page shared
+        out among the processes that map it; and the most so far. Empty where the system does not
+        say."""
+        folder = Path(f"/proc/{self.process.pid}")
+        if not (folder / "smaps_rollup").exists():
+            return {}
+        text = (folder / "status").read_text() + (folder / "smaps_rollup").read_text()
+        lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+        return {name: 1024 * int(lines[key].split()[0]) for name, key in MEMORY.items()}
+
     def close(self) -> None:
         if self.process.stdin:
             self.process.stdin.close()
@@ -88,16 +105,25 @@ def started(
             one.close()
 
 
+def clock(threads: int) -> Callable[[], float]:
+    """Seconds of the wall; with one thread those of the processor, which other programs disturb
+    less."""
+    return time.process_time if threads == 1 else time.perf_counter
+
+
 def answer_all(
     load: Callable[[], Callable[[dict[str, Any]], float]], version: Callable[[], str]
 ) -> None:
-    """The process itself: load, say so, and give the seconds of each question on stdin."""
+    """The process itself: load, say so with the seconds that it took, and give the seconds of each
+    question on stdin."""
+    began = time.perf_counter()
     try:
         respond = load()
     # whatever a vendor's library says, it is the contender's reason not to run
     except Exception as error:
         print(json.dumps({"error": str(error).splitlines()[0]}), flush=True)
         return
-    print(json.dumps({"version": version()}), flush=True)
+    took = time.perf_counter() - began
+    print(json.dumps({"version": version(), "load_s": took}), flush=True)
     for line in sys.stdin:
         print(json.dumps({"seconds": respond(json.loads(line))}), flush=True)

@@ -19,7 +19,9 @@ import caches
 import diffusion_peer
 import masked_caches
 import omnivoice_speed
+import peer_7b
 import projection
+import second_start
 import shortcuts
 import two_paths
 
@@ -63,6 +65,11 @@ TABLES: dict[str, tuple[Path | None, Callable[[Path], str]]] = {
     "caches": (HERE / "caches.json", lambda path: caches.table(_read(path))),
     "twins": (EXAMPLE / "twins.json", _twins),
     "two-paths": (HERE / "two_paths.json", lambda path: two_paths.table(_read(path))),
+    "peer-7b": (HERE / "peer_7b.json", lambda path: peer_7b.page(_read(path))),
+    "second-start": (
+        HERE / "second_start.json",
+        lambda path: second_start.table(_read(path)["ways"]),
+    ),
     "autoregressive": (HERE / "autoregressive.json", autoregressive_report.report),
     "devices": (None, lambda _: projection.rates()),
     "projection": (None, lambda _: projection.table()),

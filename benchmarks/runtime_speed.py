@@ -23,7 +23,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -31,7 +31,7 @@ from typing import Any, Final
 import export_memory
 import latency
 import numpy as np
-from contenders import Contender, answer_all, parser, started
+from contenders import Contender, answer_all, clock, parser, started
 from numpy.typing import NDArray
 
 from nextomni_edge.files import atomic_write
@@ -117,11 +117,18 @@ def inputs(spec: GraphSpec, rows: int) -> dict[str, Array]:
     return {tensor.name: given[tensor.name] for tensor in spec.inputs}
 
 
+Clock = Callable[[], float]
 Step = Callable[[int], tuple[float, Array]]
 
 
-def of_runtime(runtime_name: str, path: Path, compute: Any, provider: str | None = None) -> Step:
-    """A step on one of our runtimes: seconds and hidden states (rows, H)."""
+def of_runtime(
+    runtime_name: str,
+    path: Path,
+    compute: Any,
+    provider: str | None = None,
+    now: Clock = time.perf_counter,
+) -> Step:
+    """A step on one of our runtimes: seconds by a clock, and hidden states (rows, H)."""
     from nextomni_edge.bundle import Bundle
     from nextomni_edge.runtimes.base import Execution, runtime
 
@@ -131,14 +138,16 @@ def of_runtime(runtime_name: str, path: Path, compute: Any, provider: str | None
 
     def step(rows: int) -> tuple[float, Array]:
         given = inputs(session.spec, rows)
-        began = time.perf_counter()
+        began = now()
         hidden = session.run(given, [Wire.HIDDEN])[Wire.HIDDEN]
-        return time.perf_counter() - began, hidden[0]
+        return now() - began, hidden[0]
 
     return step
 
 
-def of_torch(compiled: bool, path: Path, compute: str, device: str = "cpu") -> Step:
+def of_torch(
+    compiled: bool, path: Path, compute: str, device: str = "cpu", now: Clock = time.perf_counter
+) -> Step:
     """A step in PyTorch; compiled: by inductor for each number of rows, with the weights frozen
     into its layout. Seconds are from tensors on the processor to an array there."""
     import torch
@@ -164,25 +173,25 @@ def of_torch(compiled: bool, path: Path, compute: str, device: str = "cpu") -> S
         # inference mode would keep inductor from freezing; attention's rotated queries are float32
         # unless cast
         with torch.no_grad(), torch.autocast(device, dtype, enabled=dtype != torch.float32):
-            began = time.perf_counter()
+            began = now()
             found = module(*(tensor.to(device) for tensor in given))[hidden][0]
             states: Array = found.float().cpu().numpy()
-            seconds = time.perf_counter() - began
+            seconds = now() - began
         return seconds, states
 
     return step
 
 
-def work(name: str, folder: Path) -> None:
+def work(name: str, folder: Path, now: Clock) -> None:
     """A contender's process. Asked with a file, it writes its hidden states there."""
     runtime_name, entry, compute = CONTENDERS[name]
 
     def load() -> Callable[[dict[str, Any]], float]:
         in_torch = runtime_name.startswith("torch")
         step = (
-            of_torch("." in runtime_name, folder / entry, compute)
+            of_torch("." in runtime_name, folder / entry, compute, now=now)
             if in_torch
-            else of_runtime(runtime_name, folder / entry, compute)
+            else of_runtime(runtime_name, folder / entry, compute, now=now)
         )
 
         def respond(asked: dict[str, Any]) -> float:
@@ -196,14 +205,16 @@ def work(name: str, folder: Path) -> None:
     answer_all(load, lambda: metadata.version(LIBRARIES.get(runtime_name, runtime_name)))
 
 
-def measure(contenders: list[Contender], rounds: int, budget: float) -> list[dict[str, Any]]:
+def measure(
+    contenders: list[Contender], rounds: int, budget: float, sizes: Sequence[int] = ROWS
+) -> list[dict[str, Any]]:
     """Every contender at every number of rows: the hidden states of a first pass that is not timed,
     then seconds in rounds; the last round is the one in which the time is used up."""
     found: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for one in contenders:
             print(f"first pass of {one.name}", file=sys.stderr, flush=True)
-            for rows in ROWS:
+            for rows in sizes:
                 file = Path(folder) / "hidden.npy"
                 first = one.seconds(rows=rows, file=str(file))
                 found.append(
@@ -225,14 +236,14 @@ def measure(contenders: list[Contender], rounds: int, budget: float) -> list[dic
     return found
 
 
-def summarise(found: list[dict[str, Any]]) -> None:
+def summarise(found: list[dict[str, Any]], reference: str = REFERENCE) -> None:
     """Give each row its median, how many times as fast as the reference it is, and its error; the
     hidden states go."""
     hidden = {
-        row["rows"]: row["hidden"].astype(np.float64) for row in found if row["name"] == REFERENCE
+        row["rows"]: row["hidden"].astype(np.float64) for row in found if row["name"] == reference
     }
     medians = {
-        row["rows"]: statistics.median(row["seconds"]) for row in found if row["name"] == REFERENCE
+        row["rows"]: statistics.median(row["seconds"]) for row in found if row["name"] == reference
     }
     for row in found:
         whole = hidden[row["rows"]]
@@ -294,7 +305,7 @@ def main() -> None:
     )
     given = options.parse_args()
     if given.worker:
-        work(given.worker, given.folder)
+        work(given.worker, given.folder, clock(given.threads))
         return
     asked = given.contenders.split(",") if given.contenders else list(CONTENDERS)
     if unknown := [name for name in asked if name not in CONTENDERS]:

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import staged
-from staged import Result, Tell, accounted, available_memory, load, quantise
+from staged import Result, Tell, accounted, load, quantise
 
 from nextomni_edge.config import NAMED, ModelConfig, named_config
 from nextomni_edge.measure import config_weights
+from nextomni_edge.runtimes.machine import free_memory
 
 # and their share of the time
 STAGES = {"export": 0.35, "int8": 0.2, "int4": 0.2, "text": 0.1, "image": 0.13, "plan": 0.02}
@@ -110,7 +111,7 @@ def check_room(folder: Path, config: ModelConfig, done: dict[str, Result]) -> No
     }  # type: ignore[arg-type]
     larger = max((sizes[stage] for stage in ("int8", "int4") if stage not in done), default=0)
     needed = (0 if "export" in done else sizes["export"]) + larger + SLACK if larger else 0
-    staged.check_free(folder, needed, available_memory(), int(1.5 * sizes["int4"]))
+    staged.check_free(folder, needed, free_memory(), int(1.5 * sizes["int4"]))
 
 
 def run_stages(given: argparse.Namespace, config: ModelConfig) -> dict[str, Result]:

@@ -21,6 +21,7 @@ import staged
 from staged import Result, Tell
 
 from nextomni_edge.config import ModelConfig
+from nextomni_edge.runtimes.machine import free_memory
 
 ROOT = Path(__file__).parents[1]
 # stages and their share of the time
@@ -207,7 +208,7 @@ def main() -> None:
     left = STAGES.keys() - staged.load(given.folder).keys()
     if not given.small:
         needed = DISK if "int4" in left else 0
-        staged.check_free(given.folder, needed, staged.available_memory(), MEMORY)
+        staged.check_free(given.folder, needed, free_memory(), MEMORY)
     again = [__file__, "--folder", str(given.folder), "--image-steps", str(given.image_steps)]
     again += ["--small"] if given.small else []
     done = staged.run_stages(

@@ -36,22 +36,16 @@ def status(key: str) -> int:
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
 
 
-def available_memory() -> int:
-    """Bytes that programs may still take without swapping."""
-    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-
-
-def check_free(folder: Path, needed: int, available: int, wanted: int) -> None:
+def check_free(folder: Path, needed: int, available: int | None, wanted: int) -> None:
     """UsageError, before anything is written: the folder's disk has less than `needed` bytes, or
-    `available` memory is less than `wanted`."""
+    `available` memory, where it is known, is less than `wanted`."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UsageError(
             f"{folder}: {free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB are needed; free some or"
             " choose another --folder"
         )
-    if available < wanted:
+    if available is not None and available < wanted:
         raise UsageError(
             f"{available / 1e9:.1f} GB of memory are free, {wanted / 1e9:.1f} GB are needed; end"
             " other programs first"

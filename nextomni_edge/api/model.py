@@ -57,7 +57,7 @@ def load(
     device: "cuda" or "cpu" of every runtime, or as the runtime names it, such as
     "DmlExecutionProvider" of onnx; None takes the GPU where the runtime computes on it.
     compute: the arithmetic; all but "float32" approximates.
-    cache: a folder for compiled models.
+    cache: a folder for compiled models, and for weights that processes of ONNX Runtime share.
     allow_fallback: run on the processor where the device is not available.
     threads: of the processor, 1 to 1024; None is OMP_NUM_THREADS, or one for each core.
     verify_hashes: "always" reads and hashes every byte of the bundle; "once" leaves out the files

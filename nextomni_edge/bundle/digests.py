@@ -48,14 +48,14 @@ def check_digests(path: Path, files: Mapping[str, FileRecord], once: bool = Fals
     record = _record_file(path, files)
     known = _read(record) if record else {}
     started = time.time_ns()
-    states = {name: _state(path / name) for name in files}
+    states = {name: file_state(path / name) for name in files}
     unknown = [name for name in files if known.get(name) != states[name]]
     _check(path, {name: files[name] for name in unknown})
     if record and unknown:
         kept = {
             name: state
             for name, state in states.items()
-            if state == _state(path / name) and _settled(state, started)
+            if state == file_state(path / name) and _settled(state, started)
         }
         _keep(record, kept)
 
@@ -73,8 +73,9 @@ def _check(path: Path, files: Mapping[str, FileRecord]) -> None:
                 )
 
 
-def _state(file: Path) -> State:
-    """What changes when a file does. InputError: the file is gone."""
+def file_state(file: Path) -> State:
+    """What changes when a file does: device, inode, size, and the times of modification and of
+    change. InputError: the file is gone."""
     try:
         found = file.stat()
     except OSError as error:

@@ -50,7 +50,7 @@ RUNTIME_OPTIONS: Final = (
         "--cache",
         type=click.Path(path_type=Path),
         metavar="DIR",
-        help="Folder for compiled models, where the runtime compiles.",
+        help="Folder for compiled models and packed weights, where the runtime makes them.",
     ),
     where_it_runs(
         "--allow-fallback",

@@ -8,7 +8,9 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 # onnx.proto's, by numpy's names
-ELEMENTS: Final = {"float32": 1, "uint8": 2, "int8": 3, "int64": 7, "bool": 9, "float16": 10}
+ELEMENTS: Final = {
+    "float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7, "bool": 9, "float16": 10,
+}  # fmt: skip
 OPSET, IR = 21, 10
 Value = tuple[str, tuple[int | None, ...]]  # dtype and sizes; None is free
 

@@ -121,22 +121,36 @@ def decode(data: bytes, dtype: str) -> NDArray[Any]:
 
 
 def write_tensors(file: IO[bytes], tensors: Mapping[str, NDArray[Any]]) -> None:
-    """Write a safetensors file, tensor by tensor, widest dtypes first so that each is aligned."""
+    """Write a safetensors file, tensor by tensor."""
+    for name in write_header(file, {name: (x.dtype.name, x.shape) for name, x in tensors.items()}):
+        file.write(little_endian(tensors[name]))
+
+
+def write_header(
+    file: IO[bytes],
+    tensors: Mapping[str, tuple[str, tuple[int, ...]]],
+    metadata: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Write the header for tensors of these dtypes and shapes. Their bytes follow in the order that
+    is returned, which is `ordered`'s."""
     codes = {kind: code for code, (kind, _) in DTYPES.items()}
-    arrays = sorted(tensors.items(), key=lambda item: (-item[1].dtype.itemsize, item[0]))
+    order = ordered(tensors)
     header, at = dict[str, object](), 0
-    for name, array in arrays:
-        header[name] = {
-            "dtype": codes[array.dtype.name],
-            "shape": list(array.shape),
-            "data_offsets": [at, at + array.nbytes],
-        }
-        at += array.nbytes
-    text = json.dumps(header).encode("utf-8")
+    for name in order:
+        dtype, shape = tensors[name]
+        end = at + WIDTHS[dtype] * math.prod(shape)
+        header[name] = {"dtype": codes[dtype], "shape": list(shape), "data_offsets": [at, end]}
+        at = end
+    noted = {"__metadata__": dict(metadata)} if metadata else {}
+    text = json.dumps(noted | header).encode("utf-8")
     text += b" " * (-len(text) % 8)
     file.write(len(text).to_bytes(8, "little") + text)
-    for _, array in arrays:
-        file.write(little_endian(array))
+    return order
+
+
+def ordered(tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> list[str]:
+    """Names of tensors as a file holds them: widest dtypes first, so that each is aligned."""
+    return sorted(tensors, key=lambda name: (-WIDTHS[tensors[name][0]], name))
 
 
 def little_endian(array: NDArray[Any]) -> memoryview:

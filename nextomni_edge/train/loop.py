@@ -18,11 +18,12 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import broadcast_object_list
 from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from nextomni_edge.errors import InputError
 from nextomni_edge.files import atomic_write
+from nextomni_edge.formats.tensor_file import little_endian, ordered, write_header
+from nextomni_edge.train import shares
 
 Metrics = dict[str, float]
 # processes without an accelerator only find each other where this is set
@@ -71,6 +72,13 @@ class TrainOptions:
     save_minutes: float = 3.0
     accumulate: int = 1
     precision: Literal["no", "bf16"] = "no"
+    shard: bool = False
+    """Each process keeps a share of the weights and of the optimiser's state (FSDP2)."""
+    recompute: bool = False
+    """The backward pass computes the activations of the backbone's layers again, and none is
+    kept."""
+    compile: bool = False
+    """The backbone's layers are compiled (`torch.compile`)."""
 
     def rate_at(self, step: int) -> float:
         """Learning-rate factor of a step."""
@@ -94,7 +102,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
 class Trainer:
     """Trains the parameters in `groups` and keeps a running average of them; `state.safetensors` in
-    `out` resumes exactly."""
+    `out` resumes exactly. With `options.shard` the groups hold shares afterwards."""
 
     def __init__(
         self,
@@ -110,11 +118,22 @@ class Trainer:
         self.accelerator = Accelerator(
             cpu=ON_CPU, mixed_precision=options.precision, kwargs_handlers=[unused]
         )
+        module = module.to(self.accelerator.device)
+        if options.recompute:
+            shares.forget_activations(module)
+        if options.compile:
+            shares.compile_layers(module)
+        if options.shard:
+            before = {id(own): name for name, own in module.named_parameters()}
+            shares.shard(module, self.accelerator.device.type)
+            shares.renew(groups, before, module)
         optimizer = torch.optim.AdamW(
             groups, lr=options.rate, betas=(0.9, 0.98), weight_decay=options.weight_decay
         )
         self.bases = [float(group["lr"]) for group in optimizer.param_groups]
-        self.module, self.optimizer = self.accelerator.prepare(module, optimizer)
+        # what is shared out already needs no wrapper that exchanges gradients
+        self.module = module if options.shard else self.accelerator.prepare(module)
+        self.optimizer = self.accelerator.prepare_optimizer(optimizer)
         self.parameters = dict(self.accelerator.unwrap_model(self.module).named_parameters())
         self.average = {
             name: parameter.detach().clone() for name, parameter in self.parameters.items()
@@ -152,6 +171,8 @@ class Trainer:
             raise InputError(
                 f"training step {self.step}: the loss is {loss}; lower the learning rate"
             )
+        if self.options.shard:
+            shares.drop_unused(self.module)
         self.accelerator.clip_grad_norm_(self.module.parameters(), self.options.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -169,15 +190,13 @@ class Trainer:
         count, processes = self.options.accumulate, self.accelerator.num_processes
         total, metrics = torch.zeros((), device=self.accelerator.device), Metrics()
         for index in range(count):
-            batch = (self.step * count + index) * processes + self.accelerator.process_index
-            with (
-                contextlib.nullcontext()
-                if index == count - 1
-                else self.accelerator.no_sync(self.module)
-            ):
-                loss, found = loss_of(
-                    self.module, batch, np.random.default_rng((self.options.seed, batch))
-                )
+            batch, last = (self.step * count + index) * processes, index == count - 1
+            batch += self.accelerator.process_index
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.module):
+                with self.accelerator.autocast():
+                    loss, found = loss_of(
+                        self.module, batch, np.random.default_rng((self.options.seed, batch))
+                    )
                 self.accelerator.backward(loss / count)
             total, metrics = total + loss.detach() / count, metrics | found
         return float(self.accelerator.reduce(total, "mean")), metrics
@@ -198,25 +217,33 @@ class Trainer:
             for name, state in states[0].items():
                 self.followed[name].load(state)
 
-    def save(self) -> None:
-        """Write weights, average, optimiser and step to state.safetensors. The file changes whole
-        or not at all."""
-        if not self.accelerator.is_main_process:
-            return
-        tensors = {
-            f"weights.{name}": parameter.detach() for name, parameter in self.parameters.items()
-        }
-        tensors |= {f"average.{name}": tensor for name, tensor in self.average.items()}
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights, average and optimiser, in shares where the model is."""
+        found = {f"weights.{name}": own for name, own in self.parameters.items()}
+        found |= {f"average.{name}": own for name, own in self.average.items()}
         for name, parameter in self.parameters.items():
             for key, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
-        self.out.mkdir(parents=True, exist_ok=True)
+                found[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
+        return found
+
+    def save(self) -> None:
+        """Write weights, average, optimiser and step to state.safetensors, one whole tensor in
+        memory at a time. The file changes whole or not at all."""
+        tensors = self.tensors()
+        sizes = {
+            name: (str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
+            for name, tensor in tensors.items()
+        }
         extra = self.extra | {name: part.state() for name, part in self.followed.items()}
         metadata = {"step": str(self.step), "extra": json.dumps(extra)}
+        if not self.accelerator.is_main_process:
+            for name in ordered(sizes) if self.options.shard else ():
+                shares.whole(tensors[name])  # the main process needs this one's share
+            return
+        self.out.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.out / "state.safetensors") as file:
-            file.write(
-                save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
-            )
+            for name in write_header(file, sizes, metadata):
+                file.write(little_endian(shares.whole(tensors[name]).cpu().numpy()))
 
     def resume(self) -> bool:
         """Continue from state.safetensors where it exists. InputError: it belongs to another
@@ -234,18 +261,31 @@ class Trainer:
                         f"{path}: tensor {name} is missing or of another shape; this state is of"
                         " another model"
                     )
-                parameter.copy_(file.get_tensor(f"weights.{name}"))
-                self.average[name].copy_(file.get_tensor(f"average.{name}"))
+                for kind, own in (("weights", parameter), ("average", self.average[name])):
+                    own.copy_(shares.share_of(file.get_tensor(f"{kind}.{name}"), own))
                 keys = {
                     key
                     for key in ("step", "exp_avg", "exp_avg_sq")
                     if f"optimizer.{key}.{name}" in names
                 }
                 if keys:
+                    found = {key: file.get_tensor(f"optimizer.{key}.{name}") for key in keys}
                     self.optimizer.state[parameter] = {
-                        key: file.get_tensor(f"optimizer.{key}.{name}") for key in keys
+                        key: shares.share_of(value, parameter) if value.dim() else value
+                        for key, value in found.items()
                     }
         self.step, self.extra = int(metadata["step"]), json.loads(metadata["extra"])
         for name, part in self.followed.items():
             part.load(self.extra[name])
         return True
+
+
+def load_average(state: Path, module: nn.Module) -> None:
+    """Copy the running average of a state.safetensors into a module that is not shared out, tensor
+    by tensor. InputError: the state is of another module."""
+    with safe_open(state, "pt") as file, torch.no_grad():
+        names = set(file.keys())
+        for name, parameter in module.named_parameters():
+            if f"average.{name}" not in names:
+                raise InputError(f"{state}: it holds no average of {name}")
+            parameter.copy_(file.get_tensor(f"average.{name}"))

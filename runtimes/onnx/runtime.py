@@ -18,6 +18,7 @@ from nextomni_edge.errors import InputError, MissingRuntimeError, NextOmniError
 from nextomni_edge.formats.onnx_write import one_node
 from nextomni_edge.runtimes.base import Array, Runtime, Session
 from nextomni_edge.runtimes.machine import products_saturate
+from nextomni_edge.runtimes.onnx.packed import packed_session
 from nextomni_edge.runtimes.onnx.state import BoundState
 from nextomni_edge.runtimes.state import Ids, whole_or_none
 from nextomni_edge.spec import GraphSpec, Wire
@@ -141,9 +142,11 @@ class BoundSession(OnnxSession):
 
 
 class OnnxRuntime(Runtime):
-    """Runs ONNX graphs on ONNX Runtime's execution providers."""
+    """Runs ONNX graphs on ONNX Runtime's execution providers. With a cache, the processor maps
+    weights that were packed once (packed.py)."""
 
     NAME: ClassVar = "ONNX Runtime"
+    COMPILES: ClassVar = True
     PLACES: ClassVar = {"cuda": CUDA, "cpu": CPU}
     GPU_EXTRAS: ClassVar = (
         "in place of onnxruntime install 'nextomni-edge[gpu-cu13]', or [gpu-cu12] for a driver of"
@@ -165,31 +168,16 @@ class OnnxRuntime(Runtime):
         self, component: str, file: Path, spec: GraphSpec, provider: str | None = None
     ) -> Session:
         provider = self.choose_provider(component, provider)
-        options = onnxruntime.SessionOptions()
-        # Prepacking stays on: it copies a memory-mapped weight and lets its pages go, while without
-        # it MatMulNBits widens the whole weight to float32 in every call (12 times as slow at 32
-        # rows of a 3584 × 75776 weight).
-        options.intra_op_num_threads = self.threads
-        # Where sums saturate, a component is off by up to 0.29 of its scale. The library then only
-        # multiplies uint8. It copies the weights for that, also with VNNI, and is slower (docs/
-        # quality.md), so the option is only set where it is needed.
-        if products_saturate():
-            options.add_session_config_entry("session.x64quantprecision", "1")
-        # warnings about what the optimiser could not fold mean nothing to a user
-        options.log_severity_level = 3
-        providers = [(provider, PROVIDER_OPTIONS.get(provider, {}))]
         if provider == CUDA:
             _load_cuda()
-        try:
-            session = onnxruntime.InferenceSession(str(file), options, providers=providers)
-        except Exception as error:  # the library's exceptions share no base but Exception
-            if "NOT_IMPLEMENTED" in str(error):
-                raise MissingRuntimeError(
-                    f"{component}: ONNX Runtime {onnxruntime.__version__} lacks an operator of"
-                    f" {file} ({error}); 1.32 or newer has it and needs Python 3.11, or take"
-                    " --runtime openvino"
-                ) from error
-            raise InputError(f"{component}: ONNX Runtime cannot load {file} ({error})") from error
+
+        def create(path: Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+            return _create(component, path, options, provider)
+
+        if self.execution.cache is not None and provider == CPU:
+            session = packed_session(self.execution.cache, component, file, self._options, create)
+        else:
+            session = create(file, self._options())
         found = session.get_providers()[0]
         if found != provider and not self.execution.allow_fallback:
             raise MissingRuntimeError(
@@ -202,6 +190,40 @@ class OnnxRuntime(Runtime):
             if found in MEMORY
             else OnnxSession(spec, session)
         )
+
+    def _options(self) -> onnxruntime.SessionOptions:
+        """Options of a session, before what a packed copy adds."""
+        options = onnxruntime.SessionOptions()
+        # Prepacking stays on: it copies a memory-mapped weight and lets its pages go, while without
+        # it MatMulNBits widens the whole weight to float32 in every call (12 times as slow at 32
+        # rows of a 3584 × 75776 weight).
+        options.intra_op_num_threads = self.threads
+        # Where sums saturate, a component is off by up to 0.29 of its scale. The library then only
+        # multiplies uint8. It copies the weights for that, also with VNNI, and is slower (docs/
+        # quality.md), so the option is only set where it is needed.
+        if products_saturate():
+            options.add_session_config_entry("session.x64quantprecision", "1")
+        # warnings about what the optimiser could not fold mean nothing to a user
+        options.log_severity_level = 3
+        return options
+
+
+def _create(
+    component: str, file: Path, options: onnxruntime.SessionOptions, provider: str
+) -> onnxruntime.InferenceSession:
+    """The library's session. InputError: it refuses the file. MissingRuntimeError: this version
+    lacks an operator."""
+    providers = [(provider, PROVIDER_OPTIONS.get(provider, {}))]
+    try:
+        return onnxruntime.InferenceSession(str(file), options, providers=providers)
+    except Exception as error:  # the library's exceptions share no base but Exception
+        if "NOT_IMPLEMENTED" in str(error):
+            raise MissingRuntimeError(
+                f"{component}: ONNX Runtime {onnxruntime.__version__} lacks an operator of"
+                f" {file} ({error}); 1.32 or newer has it and needs Python 3.11, or take"
+                " --runtime openvino"
+            ) from error
+        raise InputError(f"{component}: ONNX Runtime cannot load {file} ({error})") from error
 
 
 @functools.cache

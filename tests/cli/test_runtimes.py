@@ -141,11 +141,6 @@ def test_arithmetic_that_the_runtime_has_not_is_refused(
         "ONNX Runtime computes in float32 here; float16 was asked for",
     )
     refused(
-        invoke(*command, "--cache", "kept"),
-        2,
-        "ONNX Runtime compiles nothing that could be kept in kept",
-    )
-    refused(
         invoke("run", tiny_checkpoint, *PROMPT, "--allow-fallback"),
         2,
         "is a model directory, which only torch runs",

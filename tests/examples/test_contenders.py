@@ -22,7 +22,11 @@ if given.worker:
     answer_all(load, lambda: "1.0")
 else:
     with started(__file__, ["whole", "broken"], given, given.folder.name) as (here, absent):
-        timed = [(one.name, one.started, one.seconds(n=3)) for one in here]
+        timed = [
+            (one.name, sorted(one.started), one.started["load_s"] > 0, one.seconds(n=3),
+             one.memory())
+            for one in here
+        ]
         print(json.dumps([timed, absent, given.out.name, given.rounds]))
 """
 
@@ -38,8 +42,10 @@ def compare(folder: Path, reference: str) -> subprocess.CompletedProcess[str]:
 
 def test_those_that_run_answer_and_the_others_say_why_not(tmp_path: Path) -> None:
     found = json.loads(compare(tmp_path, "whole").stdout)
+    memory = found[0][0].pop()
+    assert not memory or 0 < memory["private"] < memory["resident"] <= memory["peak"]
     assert found == [
-        [["whole", {"version": "1.0"}, 6.0]],
+        [["whole", ["load_s", "version"], True, 6.0]],
         {"broken": "no such library"},
         "compared.json",
         3,

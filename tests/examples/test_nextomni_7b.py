@@ -93,13 +93,13 @@ def test_a_small_disk_or_memory_is_refused_before_anything_is_written(
     ):
         demo.check_room(tmp_path, shape, {})
     done: dict[str, dict[str, Any]] = {"export": {}, "int8": {}}
-    monkeypatch.setattr(demo, "available_memory", lambda: 10**9)
+    monkeypatch.setattr(demo, "free_memory", lambda: 10**9)
     with pytest.raises(
         UsageError,
         match=r"1\.0 GB of memory are free, \d\.\d GB are needed; end other programs first",
     ):
         demo.check_room(tmp_path, shape, done)
-    monkeypatch.setattr(demo, "available_memory", lambda: 10**11)
+    monkeypatch.setattr(demo, "free_memory", lambda: 10**11)
     # the float16 bundle is there already: 20 GB are enough for INT4
     demo.check_room(tmp_path, shape, done)
     assert list(tmp_path.iterdir()) == []

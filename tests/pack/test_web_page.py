@@ -13,6 +13,7 @@ import io
 import json
 import re
 import shutil
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -368,3 +369,17 @@ def test_the_program_of_the_documentation_draws_what_run_draws(
     expected = model.generate("draw rocket, noto style", to="image", seed=7).image
     found = np.array(drawn, np.uint8).reshape(expected.height, expected.width, -1)[..., :3]
     np.testing.assert_array_equal(found, np.asarray(expected))
+
+
+@pytest.mark.parametrize("name", ["int8", "int4"])
+def test_a_quantised_bundle_replays_its_trace(
+    name: str, variant: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """WebAssembly rounds at other borders: draws are compared up to the first that this moves."""
+    folder, program = packed(variant(name), tmp_path / "page"), shutil.which("node")
+    if program is None:
+        pytest.skip("no node is installed: the browser's loop was not run")
+    script = ROOT / "tests/pack/web/replay.mjs"
+    done = subprocess.run([program, script, folder], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "9 tasks, " in done.stdout and "11 components, " in done.stdout

@@ -18,15 +18,16 @@ from nextomni_edge.train.objective import Draw, Objective
 from tests.train.sequences import sequences
 
 
-def main(model_path: Path, out: Path, accumulate: int, until: int, reconstruct: bool) -> None:
-    """Train up to step `until`, resuming what is in `out`; `reconstruct`: with the losses that
-    GradNorm weighs."""
+def main(model_path: Path, out: Path, accumulate: int, until: int, form: str) -> None:
+    """Train up to step `until`, resuming what is in `out`. `form`: "flow", "reconstruct" with the
+    losses that GradNorm weighs, or "shard" in shares and with activations computed again."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     model, tokenizer = native.load(model_path).train(), TextTokenizer(model_path / "tokenizer.json")
     objective = Objective(model, tokenizer.special, condition_dropout=0.1)
     groups: list[dict[str, object]] = [{"params": list(objective.parameters()), "lr": 1e-3}]
-    options = TrainOptions(steps=6, warm_up=2, accumulate=accumulate)
+    shard, reconstruct = form == "shard", form == "reconstruct"
+    options = TrainOptions(steps=6, warm_up=2, accumulate=accumulate, shard=shard, recompute=shard)
     trainer = Trainer(objective, groups, options, out, {"balance": objective.balance})
     trainer.resume()
 
@@ -56,5 +57,5 @@ if __name__ == "__main__":
         Path(sys.argv[2]),
         int(sys.argv[3]),
         int(sys.argv[4]),
-        sys.argv[5] == "reconstruct",
+        sys.argv[5],
     )

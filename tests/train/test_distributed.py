@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
+from nextomni_edge.errors import InputError, UsageError
+from nextomni_edge.models import native
+from nextomni_edge.tokens.text import TextTokenizer
+from nextomni_edge.train.loop import Trainer, TrainOptions, load_average
+from nextomni_edge.train.objective import Objective
 from tests.tiny import tiny_model
 
 ROOT = Path(__file__).parents[2]
@@ -23,14 +29,19 @@ def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(
-    model_path: Path, out: Path, processes: int, until: int = 6, losses: str = "flow"
+    model_path: Path,
+    out: Path,
+    processes: int,
+    until: int = 6,
+    losses: str = "flow",
+    batches: int = 2,
 ) -> dict[str, torch.Tensor]:
-    """The state that it leaves; a step takes two batches."""
+    """The state that it leaves; a step takes so many batches."""
     out.mkdir(exist_ok=True)
     script = [
         "-m",
         "tests.train.distributed_run",
-        *map(str, (model_path, out, 2 // processes, until, losses)),
+        *map(str, (model_path, out, batches // processes, until, losses)),
     ]
     launched = (
         ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
@@ -74,3 +85,35 @@ def test_two_processes_resume_exactly_and_agree_on_the_balance_of_losses(
         json.loads((tmp_path / "whole" / f"balance-{index}.json").read_text()) for index in range(2)
     )
     assert first == second and first["weights"]["ce"] != 1.0
+
+
+def test_processes_that_share_a_model_train_what_one_does(model_path: Path, tmp_path: Path) -> None:
+    """Two begin, four go on where they stopped, and one takes the average. Six steps of Adam move a
+    weight by up to 6e-3. Rounding decides the direction where the gradient is about zero."""
+    one = train(model_path, tmp_path / "one", processes=1, batches=4)
+    train(model_path, tmp_path / "shared", processes=2, until=3, losses="shard", batches=4)
+    shared = train(model_path, tmp_path / "shared", processes=4, losses="shard", batches=4)
+    assert one.keys() == shared.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(
+            shared[name], tensor, atol=1e-4, rtol=1e-4,
+            msg=lambda text, name=name: f"{name}: {text}",
+        )  # fmt: skip
+    tokenizer, state = TextTokenizer(model_path / "tokenizer.json"), tmp_path / "shared"
+    objective = Objective(native.load(model_path), tokenizer.special, condition_dropout=0.0)
+    load_average(state / "state.safetensors", objective)
+    for name, parameter in objective.named_parameters():
+        assert torch.equal(parameter, shared[f"average.{name}"]), name
+    with pytest.raises(InputError, match=r"it holds no average of 0\.weight"):
+        load_average(state / "state.safetensors", nn.Sequential(nn.Linear(2, 2)))
+
+
+def test_one_process_has_nobody_to_share_with(tmp_path: Path) -> None:
+    module = nn.Linear(2, 2)
+    with pytest.raises(UsageError, match="one process has nobody to share a model with"):
+        Trainer(module, [{"params": list(module.parameters()), "lr": 1.0}],
+                TrainOptions(steps=1, shard=True), tmp_path)  # fmt: skip
+
+
+def test_the_script_for_slurm_is_shell() -> None:
+    subprocess.run(["bash", "-n", ROOT / "examples" / "train.slurm"], check=True)
