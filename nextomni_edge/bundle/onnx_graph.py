@@ -17,13 +17,31 @@ from nextomni_edge.errors import InputError
 from nextomni_edge.files import link_or_copy
 
 
+class Weight(ir.ExternalTensor):
+    """A weight in a bundle's file. The bundle was checked when it was opened. onnx-ir's own check
+    refuses a file with two names, which `save_next_to_weights` gives it for a while, as backups
+    and caches do."""
+
+    def _check_path_containment(self) -> None:
+        """Nothing."""
+
+
 def load_graph(bundle: Bundle, component: str) -> ir.Model:
     """A component's graph; weights stay in their files. InputError: it cannot be read."""
     path = bundle.component_file(component)
     try:
-        return ir.load(path)
+        model = ir.load(path)
     except Exception as error:  # protobuf's and onnx-ir's exceptions share no base but Exception
         raise InputError(f"{path}: onnx-ir cannot read the graph ({error})") from error
+    for value in model.graph.initializers.values():
+        found = value.const_value
+        if isinstance(found, ir.ExternalTensor):
+            value.const_value = Weight(
+                found.location, found.offset, found.length, found.dtype, shape=found.shape,
+                name=found.name or "", doc_string=found.doc_string,
+                metadata_props=found.metadata_props, base_dir=found.base_dir,
+            )  # fmt: skip
+    return model
 
 
 def initializer(graph: ir.Graph, tensor: ir.TensorProtocol) -> ir.Value:

@@ -24,9 +24,9 @@ from onnxruntime import InferenceSession, SessionOptions
 
 from nextomni_edge.bundle.digests import file_state
 from nextomni_edge.errors import InputError, UsageError
-from nextomni_edge.files import atomic_directory
 from nextomni_edge.formats.onnx_read import read_graph
 from nextomni_edge.formats.strict_json import read_json
+from nextomni_edge.outputs import OutputKind, output_directory
 from nextomni_edge.runtimes.machine import Machine, integer_features
 
 GRAPH: Final = "graph.onnx"
@@ -35,6 +35,9 @@ RECORD: Final = "states.json"
 LARGEST: Final = 2**16  # bytes of a record
 SMALLEST: Final = 1024  # bytes of a weight that is mapped; a smaller one stands in the graph
 
+
+# The folder's name is a digest, so what has these names in it is ours, and is written again.
+COPY: Final = OutputKind("packed graph", RECORD, lambda _: frozenset((GRAPH, WEIGHTS, RECORD)))
 Create = Callable[[Path, SessionOptions], InferenceSession]
 
 
@@ -62,7 +65,7 @@ def packed_session(
 
 
 def _write(folder: Path, file: Path, options: SessionOptions, create: Create) -> None:
-    with atomic_directory(folder, overwrite=True) as part:
+    with output_directory(folder, COPY, [file], overwrite=True) as part:
         options.optimized_model_filepath = str(part / GRAPH)
         for name, value in (
             ("session.optimized_model_external_initializers_file_name", WEIGHTS),

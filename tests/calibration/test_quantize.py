@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -217,3 +218,12 @@ def test_a_weight_that_is_not_finite_leaves_nothing_behind(
 def test_the_manifest_of_a_plain_bundle_says_nothing_of_quantisation(tiny_bundle: Path) -> None:
     data = json.loads((tiny_bundle / "manifest.json").read_text())
     assert data["quantisation"] is None and data["components"]["backbone"]["quantisation"] == {}
+
+
+def test_a_bundle_whose_weights_have_a_second_name_is_quantised(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    """A backup's, or that of another process that compiles the bundle."""
+    shutil.copytree(tiny_bundle, tmp_path / "bundle", copy_function=os.link)
+    quantize(tmp_path / "bundle", tmp_path / "out", recipe("int4-rtn"))
+    assert Bundle.open(tmp_path / "out").manifest.quantisation is not None
