@@ -224,6 +224,7 @@ def test_a_bundle_whose_weights_have_a_second_name_is_quantised(
     tiny_bundle: Path, tmp_path: Path
 ) -> None:
     """A backup's, or that of another process that compiles the bundle."""
-    shutil.copytree(tiny_bundle, tmp_path / "bundle", copy_function=os.link)
+    shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    shutil.copytree(tmp_path / "bundle", tmp_path / "backup", copy_function=os.link)
     quantize(tmp_path / "bundle", tmp_path / "out", recipe("int4-rtn"))
     assert Bundle.open(tmp_path / "out").manifest.quantisation is not None
