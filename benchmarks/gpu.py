@@ -14,7 +14,7 @@ It first asks whether the GPU gives the right tokens, and only then how fast the
 7. `steps`: one backbone step of a half-billion and of a 7 B shape (gpu_steps.py).
 
 Each phase is a process of its own: one that crashes takes no other with it. After each phase the
-file is written anew. A phase that the time does not reach is listed under `not_begun`. With
+file is written again. A phase that the time does not reach is listed under `not_begun`. With
 `--provider cpu` the same phases run on the processor, with small shapes in the last: a rehearsal.
 """
 

@@ -57,7 +57,8 @@ RUNS: tuple[tuple[str, Kind, int | None, dict[str, Any]], ...] = (
 )
 
 
-OPTIONS: tuple[dict[str, Any], ...] = (
+# one setting each, which every loop knows
+SINGLE: tuple[dict[str, Any], ...] = (
     {},
     {"steps": 1, "temperature": 0.0},
     {"steps": 0},
@@ -72,6 +73,9 @@ OPTIONS: tuple[dict[str, Any], ...] = (
     {"guidance": -1.0},
     {"guidance": math.nan},
     {"guidance": math.inf},
+)
+OPTIONS: tuple[dict[str, Any], ...] = (
+    *SINGLE,
     {"temperature": 0.0, "top_k": 4},
     {"temperature": 0.0, "top_p": 0.5},
     {"steps": -7, "temperature": math.nan, "top_k": -1, "top_p": math.inf, "guidance": -math.inf},
@@ -98,20 +102,7 @@ LENGTHS: tuple[tuple[str, Kind, int | None, dict[str, Any]], ...] = (
 )
 # of all that Swift knows
 SETTINGS: tuple[dict[str, Any], ...] = (
-    {},
-    {"steps": 1, "temperature": 0.0},
-    {"steps": 0},
-    {"steps": -1},
-    {"temperature": math.nan},
-    {"temperature": math.inf},
-    {"temperature": -0.5},
-    {"top_k": -3},
-    {"top_p": 0.0},
-    {"top_p": 1.5},
-    {"top_p": math.nan},
-    {"guidance": -1.0},
-    {"guidance": math.nan},
-    {"guidance": math.inf},
+    *SINGLE,
     {"guidance_image": -0.25},
     {"guidance_until": 1.5, "guidance": 1.0},
     {"guidance_until": 0.5},

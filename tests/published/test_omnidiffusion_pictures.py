@@ -54,7 +54,7 @@ def test_codes_become_the_recorded_pixels() -> None:
 
 
 def within_a_level(pixels: Array, expected: Array) -> bool:
-    """Whether pixels (3,H,W) in [-1, 1] are bytes (H,W,3), or one beside them: theirs are cut, and
+    """Whether pixels (3,H,W) in [-1, 1] are bytes (H,W,3), or one next to them: theirs are cut, and
     a pixel on a border may go either way."""
     levels = to_bytes(pixels, truncated=True).astype(int)
     return bool(np.abs(levels - expected).max() <= 1)

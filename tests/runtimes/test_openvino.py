@@ -113,7 +113,7 @@ def test_grouped_keys_that_the_library_does_not_expand_are_refused(
     """Where it cannot read the number of heads it would multiply memory that is not its own; graphs
     of ours hold it."""
     spec = graph_specs(Bundle.open(tiny_bundle, verify_hashes=False).config)["backbone"]
-    # onnx refuses a file with two names, which a test beside this one may give the shared bundle
+    # onnx refuses a file with two names, which another test may give the shared bundle
     own = Path(shutil.copytree(tiny_bundle, tmp_path / "own"))
     model = onnx.load(own / "backbone.onnx")
     hide_heads(model)

@@ -1,4 +1,4 @@
-/// Ids of the tokens that a chat format itself uses; `absent` where it has none. (tokens/text.py)
+/// Ids of the tokens that a chat format itself uses; `absent` for those that the format lacks. (tokens/text.py)
 public struct SpecialTokens: Sendable {
     public static let absent = -1
 
@@ -53,6 +53,6 @@ public enum Template: String, Sendable {
         }
     }
 
-    /// How it spells its mask; nil where it has none.
+    /// The spelling of its mask; nil for a format without a mask.
     var mask: String? { spellings.first { $0.0 == \.mask }?.1 }
 }
