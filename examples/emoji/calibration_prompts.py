@@ -24,9 +24,10 @@ from typing import Any
 import numpy as np
 import soundfile
 from catalog import HERE, LICENCES, DataError, read_json
-from dataset import MOTIONS, Emoji
+from dataset import Emoji
 from numpy.typing import NDArray
 from PIL import Image
+from poses import MOTIONS
 from prepare import write_atomic
 from prompts import (
     FRAMES,

@@ -37,6 +37,8 @@ LICENCES = {
     "fxemoji": "Apache-2.0",
     "fluent-emoji-flat": "MIT",
     "fluent-emoji": "MIT",
+    # only measured with
+    "openmoji": "CC-BY-SA-4.0",
 }
 
 

@@ -7,7 +7,6 @@ torch in here.
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,10 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from catalog import DataError
+from poses import Floats, Ints, Motion, affine, grid, motion_poses
 from safetensors import SafetensorError, safe_open
-
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 
 DRAWN = 64
 """Side of the stored drawings in pixels."""
@@ -28,12 +25,7 @@ RATE = 16_000
 SAMPLES = 20_480
 LEAD = 640
 
-MOTIONS = ("spinning", "growing", "shrinking", "sliding left", "sliding right", "bouncing")
-SMALLEST = 0.4
 KEPT = 24
-SLIDE = 0.25
-"""A third of a slide's way, as a share of the side: 8 pixels of 32, so that the patches of a 4 x 4
-tokenizer move whole."""
 
 
 @dataclass(frozen=True)
@@ -67,33 +59,6 @@ def _uniform(
     rng: np.random.Generator, bounds: tuple[float, float], size: tuple[int, ...]
 ) -> Floats:
     return rng.uniform(bounds[0], bounds[1], size).astype(np.float32)
-
-
-def _affine(
-    angle: Floats, scale: Floats, shift: Floats, mirror: npt.NDArray[np.bool_] | None = None
-) -> tuple[Floats, Floats]:
-    """Output-to-input maps for turning clockwise, scaling and shifting about the middle: matrix
-    (B,2,2), offset (B,2).
-
-    Points are (x, y) relative to the middle, in units of half the side; `shift` (B,2) is in the
-    same units. Angles are in degrees.
-    """
-    radians = np.deg2rad(angle)
-    cos, sin = np.cos(radians) / scale, np.sin(radians) / scale
-    matrix: Floats = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)], -2).astype(
-        np.float32
-    )
-    if mirror is not None:
-        matrix[mirror, 0] *= -1
-    offset: Floats = -np.einsum("bij,bj->bi", matrix, shift)
-    return matrix, offset
-
-
-@functools.cache
-def _grid(side: int) -> Floats:
-    """Middles of side x side pixels as (x, y) in [-1, 1], rows top to bottom: (side*side, 2)."""
-    axis = (np.arange(side) * 2 + 1) / side - 1
-    return np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2).astype(np.float32)
 
 
 def _gather(source: Floats, rows: Ints, x: Floats, y: Floats) -> Floats:
@@ -134,38 +99,6 @@ def _check_size(size: int) -> int:
     if size <= 0 or DRAWN % size:
         raise DataError(f"a picture's size must divide {DRAWN}, not {size}")
     return size
-
-
-@dataclass(frozen=True)
-class Motion:
-    """The pose of a drawing in each frame: angle (F,) in degrees, scale (F,), shift (F,2) in half
-    sides."""
-
-    angle: Floats
-    scale: Floats
-    shift: Floats
-
-
-def motion_poses(kind: str, frames: int) -> Motion:
-    """Poses of one of MOTIONS. All start from the plain drawing but "growing", which ends in it."""
-    if not 1 <= frames <= 8:
-        raise DataError(f"a motion has 1 to 8 frames, not {frames}")
-    step = np.arange(frames)
-    share = step / max(1, frames - 1)
-    angle, scale, shift = np.zeros(frames), np.ones(frames), np.zeros((frames, 2))
-    if kind == "spinning":
-        angle = 360 * step / frames
-    elif kind == "growing":
-        scale = SMALLEST + (1 - SMALLEST) * share
-    elif kind == "shrinking":
-        scale = 1 - (1 - SMALLEST) * share
-    elif kind in ("sliding left", "sliding right"):
-        shift[:, 0] = 2 * 3 * SLIDE * share * (-1 if kind == "sliding left" else 1)
-    elif kind == "bouncing":
-        shift[:, 1] = -2 * SLIDE * np.abs(np.sin(2 * np.pi * step / frames))
-    else:
-        raise DataError(f"unknown motion '{kind}'; there are: {', '.join(MOTIONS)}")
-    return Motion(angle.astype(np.float32), scale.astype(np.float32), shift.astype(np.float32))
 
 
 class Emoji:
@@ -249,16 +182,25 @@ class Emoji:
                 rows
             ]
             return still
-        count = len(rows)
+        warped = self._warp_filtered(rows, self._pose(len(rows), rng, knobs), size)
+        ink = self._ink(len(rows), rng, knobs)
+        jittered = np.clip(1 - (1 - warped) * ink, 0, 1).reshape(len(rows), size, size, 3)
+        return _channels_first(jittered)
+
+    @staticmethod
+    def _pose(count: int, rng: np.random.Generator, knobs: Augmentation) -> tuple[Floats, Floats]:
+        """Another place, size, turn and sometimes side for each drawing, as `_affine` gives it."""
         turn = _uniform(rng, (-knobs.rotation, knobs.rotation), (count,))
         scale = _uniform(rng, knobs.scale, (count,))
         shift = _uniform(rng, (-knobs.shift / 16, knobs.shift / 16), (count, 2))
-        mirror = rng.random(count) < knobs.flip
-        warped = self._warp_filtered(rows, _affine(turn, scale, shift, mirror), size)
+        return affine(turn, scale, shift, rng.random(count) < knobs.flip)
+
+    @staticmethod
+    def _ink(count: int, rng: np.random.Generator, knobs: Augmentation) -> Floats:
+        """A factor on the ink of each drawing (B,1,3)."""
         ink: Floats = _uniform(rng, (1 - knobs.brightness, 1 + knobs.brightness), (count, 1, 1))
-        ink = ink * _uniform(rng, (1 - knobs.colour, 1 + knobs.colour), (count, 1, 3))
-        jittered = np.clip(1 - (1 - warped) * ink, 0, 1).reshape(count, size, size, 3)
-        return _channels_first(jittered)
+        tint: Floats = ink * _uniform(rng, (1 - knobs.colour, 1 + knobs.colour), (count, 1, 3))
+        return tint
 
     def scaled(self, indices: npt.ArrayLike, factor: float, size: int = 32) -> Floats:
         """The drawings bigger (factor > 1, cut at the edge) or smaller, float32 (B,3,size,size)."""
@@ -269,6 +211,27 @@ class Emoji:
         drawn = self._keep((factor, size), lambda: self._posed(pose, size))
         chosen: Floats = drawn[np.asarray(indices, np.int64), 0]
         return chosen
+
+    def moving(
+        self,
+        indices: npt.ArrayLike,
+        kind: str,
+        rng: np.random.Generator,
+        frames: int = 4,
+        size: int = 32,
+        knobs: Augmentation = Augmentation(),
+    ) -> Floats:
+        """As `motion`, of drawings that are augmented first, each alike in all its frames."""
+        rows = np.asarray(indices, np.int64)
+        poses = motion_poses(kind, frames)
+        turned, moved = affine(poses.angle, poses.scale, poses.shift)
+        matrix, offset = self._pose(len(rows), rng, knobs)
+        both = np.einsum("bij,fjk->bfik", matrix, turned).reshape(-1, 2, 2)
+        at = (np.einsum("bij,fj->bfi", matrix, moved) + offset[:, None]).reshape(-1, 2)
+        warped = self._warp_filtered(np.repeat(rows, frames), (both, at), size)
+        ink = np.repeat(self._ink(len(rows), rng, knobs), frames, axis=0)
+        jittered = np.clip(1 - (1 - warped) * ink, 0, 1).reshape(-1, size, size, 3)
+        return _channels_first(jittered).reshape(len(rows), frames, 3, size, size)
 
     def motion(self, indices: npt.ArrayLike, kind: str, frames: int = 4, size: int = 32) -> Floats:
         """The drawings under one of MOTIONS, float32 (B,frames,3,size,size): the text alone
@@ -328,7 +291,7 @@ class Emoji:
             window = np.lib.stride_tricks.sliding_window_view(padded, (width, width), axis=(1, 2))
             self._filtered[size] = window.mean(axis=(-2, -1), dtype=np.float32)
         matrix, offset = affine
-        points = _grid(size) @ matrix.transpose(0, 2, 1) + offset[:, None]
+        points = grid(size) @ matrix.transpose(0, 2, 1) + offset[:, None]
         # Entry k of the filtered axis is the mean of pixels k - width .. k - 1, so the picture's
         # middle lies at (64 + width) / 2.
         points *= DRAWN / 2
@@ -347,8 +310,8 @@ class Emoji:
     def _posed(self, pose: Motion, size: int) -> Floats:
         """Every drawing in each pose, supersampled at 64 pixels: (N,F,3,size,size)."""
         _check_size(size)
-        matrix, offset = _affine(pose.angle, pose.scale, pose.shift)
-        points = _grid(DRAWN) @ matrix.transpose(0, 2, 1) + offset[:, None]
+        matrix, offset = affine(pose.angle, pose.scale, pose.shift)
+        points = grid(DRAWN) @ matrix.transpose(0, 2, 1) + offset[:, None]
         points = points * (DRAWN / 2) + (DRAWN + 1) / 2
         result = np.empty((len(self._drawn), len(pose.angle), 3, size, size), np.float32)
         for start in range(0, len(self._drawn), 32):

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from dataset import Emoji, Floats, Ints
+from dataset import Emoji
 from judges import Panel
+from poses import Floats, Ints
 from prompts import FRAMES
 
 from nextomni_edge.generate.loop import generate_batch
@@ -147,15 +148,14 @@ class Exam:
             self.encoded["audio", id(emoji)] = [Part("audio", code) for code in codes]
         return self.encoded["audio", id(emoji)]
 
+    def decoded(self, parts: list[Part]) -> Floats:
+        """Pixels of pictures, or of the frames of films one after the other, in [-1,1]."""
+        codes = np.concatenate([part.value.reshape(-1, *part.value.shape[-2:]) for part in parts])
+        return np.concatenate([self.model.decode_image(chunk) for chunk in chunks(codes)])
+
     def seen_in(self, parts: list[Part]) -> list[str]:
         """The concept that the judge sees in each picture."""
-        pixels = np.concatenate(
-            [
-                self.model.decode_image(chunk)
-                for chunk in chunks(np.stack([part.value for part in parts]))
-            ]
-        )
-        return [self.panel.concepts[c] for c in self.panel.pictures(pixels).argmax(1)]
+        return [self.panel.concepts[c] for c in self.panel.pictures(self.decoded(parts)).argmax(1)]
 
     def heard_in(self, parts: list[Part]) -> list[str]:
         """The concept that the judge hears in each sound."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from dataset import MOTIONS, Floats, Ints
 from exam import Exam
+from poses import MOTIONS, Floats, Ints
 from prompts import (
     FRAMES,
     GENERATION_VOICES,

@@ -25,7 +25,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from catalog import HERE, DataError, load_concepts, read_json
-from dataset import Augmentation, Emoji, Floats, Ints
+from dataset import Augmentation, Emoji
+from poses import Floats, Ints
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save

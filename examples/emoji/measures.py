@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from dataset import MOTIONS, Emoji, Ints
+from augment import COLOURS
+from changes import UNCHANGED, as_drawings, changed_films, changed_pictures, told
+from dataset import Emoji
 from exam import Exam, Outcome
+from poses import MOTIONS, SIZES, Floats, Ints
 from prompts import (
     FRAMES,
     GENERATION_VOICES,
@@ -20,11 +23,13 @@ from prompts import (
     WHAT_WAS_SAID,
     draw_prompt,
     film_prompt,
+    make_it,
+    now,
     say_prompt,
 )
-from samples import heldout_pairs, trained_pairs
+from samples import heldout_pairs, trained_pairs, unmet
 
-from nextomni_edge.tokens.chat import Part
+from nextomni_edge.tokens.chat import Kind, Part, Turn
 
 
 def _exact(items: list[str], expected: list[str], answers: list[str]) -> list[Outcome]:
@@ -76,16 +81,30 @@ def image_to_text_heldout_artist(exam: Exam) -> list[Outcome]:
     return _name_drawings(exam, exam.unseen)
 
 
+def image_to_text_unmet_artist(exam: Exam) -> list[Outcome]:
+    """Drawings of a set of which training saw none: the exact name."""
+    return _name_drawings(exam, unmet())
+
+
 def image_to_text_train(exam: Exam) -> list[Outcome]:
     """Drawings out of the training split: the exact name."""
     return _name_drawings(exam, exam.seen)
 
 
+def _transcribe(exam: Exam, emoji: Emoji) -> list[Outcome]:
+    rows, names, items = _clip_rows(emoji)
+    prompts = [(sound, Part("text", WHAT_WAS_SAID)) for sound in exam.sounds(emoji, rows)]
+    return _exact(items, names, _words(exam.answers("text", prompts, 1)))
+
+
 def audio_to_text_heldout_voice(exam: Exam) -> list[Outcome]:
     """Clips by the voice never heard: the exact name."""
-    rows, names, items = _clip_rows(exam.unseen)
-    prompts = [(sound, Part("text", WHAT_WAS_SAID)) for sound in exam.sounds(exam.unseen, rows)]
-    return _exact(items, names, _words(exam.answers("text", prompts, 1)))
+    return _transcribe(exam, exam.unseen)
+
+
+def audio_to_text_unmet_voice(exam: Exam) -> list[Outcome]:
+    """Clips by a synthesiser of which training heard no voice: the exact name."""
+    return _transcribe(exam, unmet())
 
 
 def _retrieval(exam: Exam, media: list[Part], names: list[str], kind: str) -> list[Outcome]:
@@ -240,6 +259,34 @@ def image_to_audio_transcribed(exam: Exam) -> list[Outcome]:
     return _exact(items, names, exam.heard_in(exam.answers("audio", prompts)))
 
 
+def two_turns_changed(exam: Exam) -> list[Outcome]:
+    """A drawing to order, and in the next turn another size, colour or a motion of it: the asked
+    change of that very picture (changes.py)."""
+    pairs = _spread(trained_pairs(), 1)
+    names, size = [name for name, _ in pairs], exam.model.config.image.size
+    orders = [Turn("user", (Part("text", draw_prompt(*pair)),)) for pair in pairs]
+    first = exam.replies("image", [(order,) for order in orders])
+    drawn = as_drawings(exam.decoded(first), names)
+    pictures, films = changed_pictures(drawn, size), changed_films(drawn, size)
+    asked: tuple[tuple[Kind, list[str], dict[str, Floats]], ...] = (
+        ("image", [now(word) for word in SIZES], pictures),
+        ("image", [make_it(colour) for colour in COLOURS], pictures),
+        ("video", [now(motion) for motion in MOTIONS], films),
+    )
+    outcomes: list[Outcome] = []
+    for kind, changes, candidates in asked:
+        prompts = [changes[i % len(changes)] for i in range(len(pairs))]
+        turns = [
+            (order, Turn("assistant", (picture,)), Turn("user", (Part("text", prompt),)))
+            for order, picture, prompt in zip(orders, first, prompts, strict=True)
+        ]
+        answers = exam.replies(kind, turns, FRAMES if kind == "video" else None)
+        seen = exam.decoded(answers).reshape(candidates[UNCHANGED].shape) / 2 + np.float32(0.5)
+        expected = [f"{name}, {prompt}" for name, prompt in zip(names, prompts, strict=True)]
+        outcomes += _exact(expected, expected, told(seen, prompts, names, candidates))
+    return outcomes
+
+
 def image_codec_named(exam: Exam) -> list[Outcome]:
     """Training drawings through the model's encoder and decoder, named by the judge: the ceiling of
     what can be drawn."""
@@ -258,6 +305,7 @@ MEASURES: dict[str, Callable[[Exam], list[Outcome]]] = {
     measure.__name__: measure
     for measure in (
         image_to_text_heldout_artist, image_to_text_train, audio_to_text_heldout_voice,
+        image_to_text_unmet_artist, audio_to_text_unmet_voice, two_turns_changed,
         retrieval_text_image_r1, retrieval_text_audio_r1, text_to_image_named,
         text_to_audio_transcribed, text_to_video_named, text_to_image_named_unseen_style,
         video_to_text_heldout_artist, audio_to_image_named, image_to_audio_transcribed,

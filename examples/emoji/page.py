@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import soundfile
 from catalog import HERE
-from dataset import Floats
 from gallery import Example, Forming, Grid, Shown, Task
 from PIL import Image
+from poses import Floats
 
 from nextomni_edge.media.image import to_bytes
 

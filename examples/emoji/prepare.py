@@ -16,6 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -123,16 +124,21 @@ def wanted_drawings(concepts: list[Concept]) -> list[tuple[int, int, str]]:
 
 def render(out: Path, concepts: list[Concept], progress: Progress, task: TaskID) -> list[Path]:
     """Render all drawings in node; returns one raw RGBA file per wanted drawing."""
+    items = [
+        {"key": f"{concepts[c].codepoint}_{ARTISTS[a]}_{icon}", "artist": ARTISTS[a], "icon": icon}
+        for c, a, icon in wanted_drawings(concepts)
+    ]
+    return render_job(
+        out, items, lambda done, total: progress.update(task, completed=done, total=total)
+    )
+
+
+def render_job(
+    out: Path, items: list[dict[str, str]], observe: Callable[[int, int], None]
+) -> list[Path]:
+    """Render `items` (key, artist, icon) in node under `out`; one raw RGBA file each, in their
+    order. DataError: the renderer's reason."""
     folder = out / "parts" / f"rgba-{fingerprint(read_json(HERE / 'package.json'), SIZE)}"
-    items = []
-    for c, a, icon in wanted_drawings(concepts):
-        items.append(
-            {
-                "key": f"{concepts[c].codepoint}_{ARTISTS[a]}_{icon}",
-                "artist": ARTISTS[a],
-                "icon": icon,
-            }
-        )
     job = {
         "npm": str((out / "npm").resolve()),
         "out": str(folder.resolve()),
@@ -151,7 +157,7 @@ def render(out: Path, concepts: list[Concept], progress: Progress, task: TaskID)
             message = json.loads(line)
             failed += message.get("failed", [])
             if "done" in message:
-                progress.update(task, completed=message["done"], total=message["total"])
+                observe(message["done"], message["total"])
         trouble = process.stderr.read().strip()
     if process.returncode != 0:
         raise DataError(

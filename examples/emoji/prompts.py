@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from catalog import Concept
-from dataset import MOTIONS
+from poses import MOTIONS
 
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.tokens.chat import Part, Turn, conversation, part_segments, text_response
@@ -31,6 +31,14 @@ def say_prompt(name: str, voice: str) -> str:
 
 def film_prompt(name: str, motion: str, artist: str) -> str:
     return f"film {name} {motion}, {artist} style"
+
+
+def now(change: str) -> str:
+    return f"now {change}"
+
+
+def make_it(colour: str) -> str:
+    return f"make it {colour}"
 
 
 def listing(concept: Concept, artist: str) -> str:

@@ -5,13 +5,14 @@ drawings that training saw.
 
 writes trained/ (two training drawings of each concept in one sheet).
 
-`heldout/` is written by heldout.py. With both, neither `make demo` nor `make eval` needs npm or a
-speech program.
+`heldout/` is written by heldout.py, `unmet/` by unmet.py. With them, neither `make demo` nor `make
+eval` needs npm or a speech program.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import io
 import json
 import sys
@@ -27,7 +28,7 @@ from safetensors import safe_open
 
 from nextomni_edge.files import atomic_write
 
-HELDOUT, TRAINED = HERE / "heldout", HERE / "trained"
+HELDOUT, UNMET, TRAINED = HERE / "heldout", HERE / "unmet", HERE / "trained"
 COLUMNS, EACH = 16, 2
 
 
@@ -42,6 +43,13 @@ def heldout(folder: Path = HELDOUT) -> Emoji:
     )
     waves = np.stack([soundfile.read(folder / entry["file"], dtype="int16")[0] for entry in clips])
     return _emoji(rgba, drawings, waves, clips, True)
+
+
+@functools.cache
+def unmet() -> Emoji:
+    """A drawing and a clip of every concept by an artist and a synthesiser that training never met
+    at all."""
+    return heldout(UNMET)
 
 
 def trained(folder: Path = TRAINED) -> Emoji:
@@ -63,6 +71,7 @@ def _emoji(
         [concept.name for concept in load_concepts()],
         sorted({clip["voice"] for clip in clips}),
     )
+    artists = [*ARTISTS, *sorted({drawn["artist"] for drawn in drawings} - {*ARTISTS})]
 
     def columns(
         entries: list[dict[str, str]], maker: str, makers: list[str]
@@ -76,9 +85,9 @@ def _emoji(
         }
 
     return Emoji(
-        {"rgba": rgba, **columns(drawings, "artist", list(ARTISTS))},
+        {"rgba": rgba, **columns(drawings, "artist", artists)},
         {"waveform": waves, **columns(clips, "voice", voices)},
-        {"concepts": concepts, "artists": list(ARTISTS), "voices": voices},
+        {"concepts": concepts, "artists": artists, "voices": voices},
     )
 
 

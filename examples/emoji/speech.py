@@ -1,13 +1,14 @@
 """Speech of the concept names: which voices exist, and one fixed-length clip of a name by a voice.
 
-Three engines: `espeak-ng` and `flite` (programs of the same name) and `hibari` (a neural voice, a
-Python package). A clip is 1.28 s at 16 kHz: 20,480 samples, 128 frames of 160.
+Engines: `espeak-ng`, `flite` and `festival` (programs of the same name) and `hibari` (a neural
+voice, a Python package). A clip is 1.28 s at 16 kHz: 20,480 samples, 128 frames of 160.
 """
 
 from __future__ import annotations
 
 import functools
 import io
+import json
 import shutil
 import subprocess
 import tempfile
@@ -85,6 +86,9 @@ VOICES: tuple[Voice, ...] = (
     _relative("us", 1.15, 1.1, 1.12),
 )
 """Voices in the order of the `voice` column."""
+
+UNMET_VOICE = Voice("festival-ked", "festival", "ked_diphone", (1.0,))
+"""A speaker of a synthesiser of which training knows nothing."""
 
 
 def _run(command: list[str]) -> bytes:
@@ -164,7 +168,26 @@ def _hibari_wave(voice: Voice, pace: float, text: str) -> tuple[Wave, int]:
     return np.asarray(wave, np.float32), int(engine.sample_rate)
 
 
-ENGINES = {"espeak-ng": _espeak_wave, "flite": _flite_wave, "hibari": _hibari_wave}
+def _festival_wave(voice: Voice, pace: float, text: str) -> tuple[Wave, int]:
+    with tempfile.TemporaryDirectory() as folder:
+        file, script = Path(folder) / "clip.wav", Path(folder) / "say.scm"
+        script.write_text(
+            f"(voice_{voice.ident})\n(Parameter.set 'Duration_Stretch {1 / pace:.4f})\n"
+            f"(set! said (utt.synth (Utterance Text {json.dumps(text)})))\n"
+            f"(utt.save.wave said {json.dumps(str(file))} 'riff)\n",
+            encoding="utf-8",
+        )
+        _run(["festival", "-b", str(script)])
+        wave, rate = soundfile.read(file, dtype="float32")
+    return wave, int(rate)
+
+
+ENGINES = {
+    "espeak-ng": _espeak_wave,
+    "festival": _festival_wave,
+    "flite": _flite_wave,
+    "hibari": _hibari_wave,
+}
 
 
 def resample(wave: Wave, rate: int) -> Wave:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from augment import another_speaker, misheard
+from augment import COLOURS, another_speaker, coloured, misheard, restyled
 from catalog import Concept, load_concepts
-from dataset import MOTIONS, Emoji
+from dataset import Emoji
 from numpy.typing import NDArray
+from poses import MOTIONS, SIZES, Floats
 from prompts import (
     FRAMES,
     GENERATION_VOICES,
@@ -27,9 +28,12 @@ from prompts import (
     draw_prompt,
     film_prompt,
     listing,
+    make_it,
+    now,
     page,
     say_prompt,
 )
+from shares import SHARES
 
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.tokens.audio import log_mel
@@ -44,32 +48,6 @@ from nextomni_edge.tokens.sequence import Ids, Segment, Sequence
 from nextomni_edge.tokens.text import TextTokenizer
 from nextomni_edge.train.objective import Draw
 
-SHARES = {
-    "flow": {
-        "text_to_image": 0.30, "image_to_text": 0.11, "text_to_audio": 0.17, "audio_to_text": 0.12,
-        "retrieve_image": 0.06, "retrieve_audio": 0.04, "text_to_video": 0.07,
-        "video_to_text": 0.02, "image_to_audio": 0.03, "audio_to_image": 0.03, "now_bigger": 0.025,
-        "say_it": 0.025,
-    },
-    # What stood still in the first round is only rehearsed: pictures are learnt long before speech
-    # is.
-    "speech": {
-        "text_to_image": 0.06, "image_to_text": 0.03, "text_to_audio": 0.31, "audio_to_text": 0.16,
-        "retrieve_image": 0.02, "retrieve_audio": 0.10, "text_to_video": 0.06,
-        "video_to_text": 0.04, "image_to_audio": 0.07, "audio_to_image": 0.06, "now_bigger": 0.04,
-        "say_it": 0.05,
-    },
-    # From speech to pictures and back no word stands in between: those come last.
-    "crossing": {
-        "text_to_image": 0.09, "image_to_text": 0.02, "text_to_audio": 0.09, "audio_to_text": 0.07,
-        "retrieve_image": 0.01, "retrieve_audio": 0.06, "text_to_video": 0.04,
-        "video_to_text": 0.02, "image_to_audio": 0.13, "audio_to_image": 0.34, "now_bigger": 0.10,
-        "say_it": 0.03,
-    },
-    # Apart from the demo, which it goes on from: text alone, trained as a flow or autoregressively.
-    "text": {"image_to_text": 0.25, "image_to_listing": 0.35, "image_to_page": 0.4},
-}  # fmt: skip
-"""How often each task is drawn, for each stage that trains the backbone."""
 LEAD_SHARE = 0.25
 """Of the batches of listings and pages, those of which a flow learns the first part alone."""
 
@@ -140,6 +118,15 @@ class Tasks:
         """Drawings as pixels (B,3,S,S) in [-1,1], augmented where a generator is given."""
         return self.emoji.pictures(drawing, rng) * 2.0 - 1.0
 
+    def shown(self, drawing: NDArray[np.int64], rng: np.random.Generator) -> Floats:
+        """Drawings as conditions (B,3,S,S): augmented, and as other artists might draw them."""
+        pictures = self.emoji.pictures(drawing, rng)
+        return restyled(pictures[:, None], rng)[:, 0] * np.float32(2) - np.float32(1)
+
+    def seen(self, image: Ids, rng: np.random.Generator) -> Ids:
+        """Sub-codes of drawings as conditions, some of them wrong."""
+        return misheard(image, self.config.image.codebook.entries, rng)
+
     def mels(
         self, clip: NDArray[np.int64], rng: np.random.Generator | None = None
     ) -> NDArray[np.float32]:
@@ -180,9 +167,9 @@ class Tasks:
         return Draw(
             "image_to_text",
             lambda image, _: self._answers(
-                [(p, asked) for p in _parts("image", image)], picks.names
+                [(p, asked) for p in _parts("image", self.seen(image, rng))], picks.names
             ),
-            self.pixels(picks.drawing, rng),
+            self.shown(picks.drawing, rng),
         )
 
     def image_to_listing(self, rng: np.random.Generator) -> Draw:
@@ -278,7 +265,8 @@ class Tasks:
         picks = self.picks(rng, len(self.names), distinct=True)
 
         def build(image: Ids, audio: Ids) -> tuple[list[Sequence], ...]:
-            media = _parts("image", image) if task == "retrieve_image" else self.heard(audio, rng)
+            shown = task == "retrieve_image"
+            media = _parts("image", self.seen(image, rng)) if shown else self.heard(audio, rng)
             texts = [Part("text", name) for name in picks.names]
             return tuple(
                 [embedding_sequence(self.tokenizer, part, self.config) for part in side]
@@ -286,7 +274,7 @@ class Tasks:
             )
 
         if task == "retrieve_image":
-            return Draw(task, build, self.pixels(picks.drawing, rng))
+            return Draw(task, build, self.shown(picks.drawing, rng))
         return Draw(task, build, log_mel=self.mels(picks.clip, rng))
 
     def retrieve_image(self, rng: np.random.Generator) -> Draw:
@@ -295,11 +283,19 @@ class Tasks:
     def retrieve_audio(self, rng: np.random.Generator) -> Draw:
         return self._retrieve("retrieve_audio", rng)
 
-    def _video(self, rng: np.random.Generator) -> tuple[Picks, list[str], NDArray[np.float32]]:
+    def _video(
+        self, rng: np.random.Generator, shown: bool = False
+    ) -> tuple[Picks, list[str], Floats]:
+        """Films of one motion; as conditions where `shown`: augmented, and restyled."""
         picks = self.picks(rng, max(1, self.batch_size // 2))
         motion = str(rng.choice(MOTIONS))
-        frames = self.emoji.motion(picks.drawing, motion, FRAMES) * 2.0 - 1.0
-        return picks, [motion] * len(picks.names), frames.reshape(-1, *frames.shape[2:])
+        frames = (
+            restyled(self.emoji.moving(picks.drawing, motion, rng, FRAMES), rng)
+            if shown
+            else self.emoji.motion(picks.drawing, motion, FRAMES)
+        )
+        pixels = frames.reshape(-1, *frames.shape[2:]) * np.float32(2) - np.float32(1)
+        return picks, [motion] * len(picks.names), pixels
 
     def text_to_video(self, rng: np.random.Generator) -> Draw:
         picks, motions, frames = self._video(rng)
@@ -311,14 +307,16 @@ class Tasks:
         )
 
     def video_to_text(self, rng: np.random.Generator) -> Draw:
-        picks, motions, frames = self._video(rng)
+        picks, motions, frames = self._video(rng, shown=True)
         asked, names = (
             Part("text", WHAT_HAPPENS),
             [f"{n} {m}" for n, m in zip(picks.names, motions, strict=True)],
         )
         return Draw(
             "video_to_text",
-            lambda image, _: self._answers([(p, asked) for p in _videos(image)], names),
+            lambda image, _: self._answers(
+                [(p, asked) for p in _videos(self.seen(image, rng))], names
+            ),
             frames,
         )
 
@@ -327,11 +325,10 @@ class Tasks:
 
         def build(image: Ids, audio: Ids) -> tuple[list[Sequence], ...]:
             asked = [Part("text", f"say it, {voice} voice") for voice in picks.voices]
-            return self._answers(
-                list(zip(_parts("image", image), asked, strict=True)), _parts("audio", audio)
-            )
+            shown = _parts("image", self.seen(image, rng))
+            return self._answers(list(zip(shown, asked, strict=True)), _parts("audio", audio))
 
-        return Draw("image_to_audio", build, self.pixels(picks.drawing, rng), self.mels(picks.clip))
+        return Draw("image_to_audio", build, self.shown(picks.drawing, rng), self.mels(picks.clip))
 
     def audio_to_image(self, rng: np.random.Generator) -> Draw:
         picks = self.picks(rng, self.batch_size)
@@ -344,34 +341,56 @@ class Tasks:
 
         return Draw("audio_to_image", build, self.pixels(picks.drawing), self.mels(picks.clip, rng))
 
-    def now_bigger(self, rng: np.random.Generator) -> Draw:
-        picks = self.picks(rng, self.batch_size)
-        word, factor = (("bigger", 1.25), ("smaller", 0.6))[int(rng.integers(2))]
-        pixels = np.concatenate(
-            [self.pixels(picks.drawing), self.emoji.scaled(picks.drawing, factor) * 2.0 - 1.0]
-        )
+    def _change(
+        self,
+        task: str,
+        picks: Picks,
+        word: str,
+        changed: Floats,
+        parts: Callable[[Ids], list[Part]],
+    ) -> Draw:
+        """A drawing to order, and then what becomes of it: pixels `changed`, as `parts` of an
+        answer."""
+        count = len(picks.names)
+        frames = changed.reshape(-1, *changed.shape[-3:])
+        pixels = np.concatenate([self.pixels(picks.drawing), frames * 2.0 - 1.0])
 
         def build(image: Ids, _: Ids) -> tuple[list[Sequence], ...]:
-            first, second = (
-                _parts("image", image[: len(picks.names)]),
-                _parts("image", image[len(picks.names) :]),
-            )
+            drawn = zip(picks.names, picks.artists, _parts("image", image[:count]), strict=True)
             turns = [
                 (
-                    Turn("user", (Part("text", draw_prompt(n, a)),)),
-                    Turn("assistant", (p,)),
-                    Turn("user", (Part("text", f"now {word}"),)),
+                    Turn("user", (Part("text", draw_prompt(name, artist)),)),
+                    Turn("assistant", (picture,)),
+                    Turn("user", (Part("text", word),)),
                 )
-                for n, a, p in zip(picks.names, picks.artists, first, strict=True)
+                for name, artist, picture in drawn
             ]
             return (
                 [
                     dialogue(self.tokenizer, self.config, t, r)
-                    for t, r in zip(turns, second, strict=True)
+                    for t, r in zip(turns, parts(image[count:]), strict=True)
                 ],
             )
 
-        return Draw("now_bigger", build, pixels)
+        return Draw(task, build, pixels)
+
+    def now_bigger(self, rng: np.random.Generator) -> Draw:
+        picks = self.picks(rng, self.batch_size)
+        word, factor = list(SIZES.items())[int(rng.integers(len(SIZES)))]
+        changed = self.emoji.scaled(picks.drawing, factor)
+        return self._change("now_bigger", picks, now(word), changed, _images)
+
+    def now_coloured(self, rng: np.random.Generator) -> Draw:
+        picks = self.picks(rng, self.batch_size)
+        colour = str(rng.choice(list(COLOURS)))
+        changed = coloured(self.emoji.pictures(picks.drawing), colour)
+        return self._change("now_coloured", picks, make_it(colour), changed, _images)
+
+    def now_moving(self, rng: np.random.Generator) -> Draw:
+        picks = self.picks(rng, max(1, self.batch_size // 2))
+        motion = str(rng.choice(MOTIONS))
+        changed = self.emoji.motion(picks.drawing, motion, FRAMES)
+        return self._change("now_moving", picks, now(motion), changed, _videos)
 
     def say_it(self, rng: np.random.Generator) -> Draw:
         picks = self.picks(rng, self.batch_size, spoken=True)
@@ -383,7 +402,9 @@ class Tasks:
                     Turn("assistant", (Part("text", n),)),
                     Turn("user", (Part("text", f"say it, {v} voice"),)),
                 )
-                for p, n, v in zip(_parts("image", image), picks.names, picks.voices, strict=True)
+                for p, n, v in zip(
+                    _parts("image", self.seen(image, rng)), picks.names, picks.voices, strict=True
+                )
             ]
             return (
                 [
@@ -392,11 +413,15 @@ class Tasks:
                 ],
             )
 
-        return Draw("say_it", build, self.pixels(picks.drawing, rng), self.mels(picks.clip))
+        return Draw("say_it", build, self.shown(picks.drawing, rng), self.mels(picks.clip))
 
 
 def _parts(kind: Any, codes: Ids) -> list[Part]:
     return [Part(kind, code) for code in codes]
+
+
+def _images(codes: Ids) -> list[Part]:
+    return _parts("image", codes)
 
 
 def _videos(codes: Ids) -> list[Part]:

@@ -43,6 +43,7 @@ STAGES = {
     "flow": TrainOptions(steps=3400, rate=2e-3, averaging=0.998),
     "speech": TrainOptions(steps=7600, rate=1.5e-3, averaging=0.998, decay=0.5),
     "crossing": TrainOptions(steps=2000, rate=1e-3, averaging=0.995, decay=0.6),
+    "directions": TrainOptions(steps=4400, rate=1.2e-3, averaging=0.997, decay=0.5),
     "text": TrainOptions(steps=4800, rate=2e-3, averaging=0.995, decay=0.5),
 }
 WARM_UPS = ("image", "audio")
@@ -53,7 +54,7 @@ CONDITION_DROPOUT = 0.1
 # From a stage's first step to its last. What a sound or a picture tells is decided at small t, as
 # later x_t itself tells; but a new backbone that begins there stays at the marginals: it learns
 # what is ever said from an x_t that tells.
-T_POWER = {"crossing": (3.0, 3.0), "text": (1.0, 3.0)}
+T_POWER = {"crossing": (3.0, 3.0), "directions": (3.0, 3.0), "text": (1.0, 3.0)}
 
 
 class WarmUp(nn.Module):

@@ -22,7 +22,8 @@ import catalog  # noqa: E402
 import dataset  # noqa: E402
 import heldout  # noqa: E402
 import speech as speech_tools  # noqa: E402
-from dataset import MOTIONS, Augmentation, Emoji  # noqa: E402
+from dataset import Augmentation, Emoji  # noqa: E402
+from poses import MOTIONS  # noqa: E402
 
 STILL = Augmentation(
     shift=0,

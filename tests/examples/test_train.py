@@ -25,7 +25,7 @@ from prompts import (  # noqa: E402
     page,
 )
 from recipe import Recipe  # noqa: E402
-from tasks import SHARES  # noqa: E402
+from shares import SHARES  # noqa: E402
 
 from nextomni_edge.checkpoints.directory import Checkpoint  # noqa: E402
 from nextomni_edge.tokens.chat import text_response  # noqa: E402
