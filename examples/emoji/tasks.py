@@ -48,6 +48,8 @@ from nextomni_edge.tokens.sequence import Ids, Segment, Sequence
 from nextomni_edge.tokens.text import TextTokenizer
 from nextomni_edge.train.objective import Draw
 
+NAMED = 0.25
+"""Of the conditions of what crosses modalities, those that are written."""
 LEAD_SHARE = 0.25
 """Of the batches of listings and pages, those of which a flow learns the first part alone."""
 
@@ -325,7 +327,7 @@ class Tasks:
 
         def build(image: Ids, audio: Ids) -> tuple[list[Sequence], ...]:
             asked = [Part("text", f"say it, {voice} voice") for voice in picks.voices]
-            shown = _parts("image", self.seen(image, rng))
+            shown = named(_parts("image", self.seen(image, rng)), picks.names, rng)
             return self._answers(list(zip(shown, asked, strict=True)), _parts("audio", audio))
 
         return Draw("image_to_audio", build, self.shown(picks.drawing, rng), self.mels(picks.clip))
@@ -335,9 +337,8 @@ class Tasks:
 
         def build(image: Ids, audio: Ids) -> tuple[list[Sequence], ...]:
             asked = [Part("text", f"draw it, {artist} style") for artist in picks.artists]
-            return self._answers(
-                list(zip(self.heard(audio, rng), asked, strict=True)), _parts("image", image)
-            )
+            said = named(self.heard(audio, rng), picks.names, rng)
+            return self._answers(list(zip(said, asked, strict=True)), _parts("image", image))
 
         return Draw("audio_to_image", build, self.pixels(picks.drawing), self.mels(picks.clip, rng))
 
@@ -418,6 +419,16 @@ class Tasks:
 
 def _parts(kind: Any, codes: Ids) -> list[Part]:
     return [Part(kind, code) for code in codes]
+
+
+def named(parts: list[Part], names: list[str], rng: np.random.Generator) -> list[Part]:
+    """Conditions, a share of them replaced by their names: from "it" as a word, which is easy, to
+    "it" as a sound or a picture."""
+    written = rng.random(len(parts)) < NAMED
+    return [
+        Part("text", name) if chosen else part
+        for part, name, chosen in zip(parts, names, written, strict=True)
+    ]
 
 
 def _images(codes: Ids) -> list[Part]:

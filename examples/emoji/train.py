@@ -1,5 +1,5 @@
 """Train the demo model: `python examples/emoji/train.py --data DIR --out DIR` (image, audio, flow,
-speech, crossing; or text)."""
+speech, crossing, directions; or text)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ STAGES = {
     "flow": TrainOptions(steps=3400, rate=2e-3, averaging=0.998),
     "speech": TrainOptions(steps=7600, rate=1.5e-3, averaging=0.998, decay=0.5),
     "crossing": TrainOptions(steps=2000, rate=1e-3, averaging=0.995, decay=0.6),
-    "directions": TrainOptions(steps=4400, rate=1.2e-3, averaging=0.997, decay=0.5),
+    "directions": TrainOptions(steps=6000, rate=1.5e-3, averaging=0.997, decay=0.5),
     "text": TrainOptions(steps=4800, rate=2e-3, averaging=0.995, decay=0.5),
 }
 WARM_UPS = ("image", "audio")
@@ -373,18 +373,18 @@ def main(
     **changes: Any,
 ) -> None:
     """Train the demo model, in stages that resume where they stopped. The last one leaves it in
-    OUT/crossing/model.
+    OUT/directions/model.
 
-    The stage text is apart: it goes on from --init (or OUT/crossing) with texts about pictures, and
-    is left in OUT/text/model.
+    The stage text is apart: it goes on from --init (or OUT/directions) with texts about pictures,
+    and is left in OUT/text/model.
     """
     out.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + 60 * minutes
     try:
         if init is not None and stage in (*WARM_UPS, "all"):
             raise UsageError(
-                "--init goes with one stage after the warm-ups: --stage flow, speech, crossing or"
-                " text"
+                "--init goes with one stage after the warm-ups: --stage"
+                f" {', '.join(name for name in STAGES if name not in WARM_UPS)}"
             )
         if (objective == "ar" or new_backbone) and stage != TEXT:
             raise UsageError(

@@ -21,7 +21,9 @@ sys.path.insert(0, str(EMOJI))
 import catalog  # noqa: E402
 import dataset  # noqa: E402
 import heldout  # noqa: E402
+import samples  # noqa: E402
 import speech as speech_tools  # noqa: E402
+import unmet  # noqa: E402
 from dataset import Augmentation, Emoji  # noqa: E402
 from poses import MOTIONS  # noqa: E402
 
@@ -138,7 +140,7 @@ def test_notice_names_every_artist_with_its_version_and_licence() -> None:
     rows = [
         line for line in (EMOJI / "NOTICE.md").read_text().splitlines() if line.startswith("| ")
     ]
-    for artist in catalog.ARTISTS:
+    for artist in (*catalog.ARTISTS, unmet.ARTIST):
         row = next(line for line in rows if line.startswith(f"| {artist} |"))
         assert f"| {packages[f'@iconify-json/{artist}']} |" in row
         assert f"| {catalog.LICENCES[artist]} |" in row
@@ -168,6 +170,42 @@ def test_heldout_inputs_are_complete_small_and_of_the_split() -> None:
             assert entry["voice"] == split.voice
             info = soundfile.info(folder / entry["file"])
             assert (info.samplerate, info.channels, info.frames) == (16_000, 1, 20_480)
+
+
+def test_unmet_inputs_are_complete_small_and_by_makers_that_training_never_met() -> None:
+    folder, names = EMOJI / "unmet", [concept.name for concept in catalog.load_concepts()]
+    index = json.loads((folder / "index.json").read_text())
+    for kind in ("image", "audio"):
+        assert [entry["concept"] for entry in index if entry["kind"] == kind] == names
+    makers = {entry.get("artist", entry.get("voice")) for entry in index}
+    assert makers == {unmet.ARTIST, speech_tools.UNMET_VOICE.name}
+    assert not makers & {*catalog.ARTISTS, *(voice.name for voice in speech_tools.VOICES)}
+    engines = {voice.engine for voice in speech_tools.VOICES}
+    assert speech_tools.UNMET_VOICE.engine not in engines
+    files = {entry["file"] for entry in index} | {"index.json"}
+    assert {path.name for path in folder.iterdir()} == files
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 1_500_000
+    emoji = samples.unmet()
+    assert len(emoji.drawings(heldout=True)) == len(emoji.clips_of(heldout=True)) == 64
+
+
+def test_a_concept_that_the_unmet_artist_lacks_is_named() -> None:
+    concept = catalog.load_concepts()[0]
+    with pytest.raises(catalog.DataError, match="openmoji has no drawing of panda"):
+        unmet.icon_of(concept, {"frog"})
+
+
+@pytest.mark.parametrize("motion", MOTIONS)
+def test_an_augmented_film_without_augmentation_is_the_film(emoji: Emoji, motion: str) -> None:
+    rng = np.random.default_rng(0)
+    plain = emoji.motion([0, 3], motion, 4)
+    moved = emoji.moving([0, 3], motion, rng, 4, knobs=STILL)
+    assert moved.shape == plain.shape and moved.dtype == np.float32
+    # one look-up a pixel against a supersampled one: they differ at edges only
+    assert np.abs(moved - plain).mean() < 0.02
+    others = [kind for kind in MOTIONS if kind != motion]
+    error = {kind: np.abs(moved - emoji.motion([0, 3], kind, 4)).mean() for kind in others}
+    assert min(error.values()) > np.abs(moved - plain).mean()
 
 
 def test_stale_heldout_files_go_and_strangers_stay(tmp_path: Path) -> None:

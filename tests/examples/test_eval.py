@@ -15,9 +15,13 @@ from hypothesis import strategies as st
 EMOJI = Path(__file__).resolve().parents[2] / "examples" / "emoji"
 sys.path.insert(0, str(EMOJI))
 
+import augment  # noqa: E402
+import changes  # noqa: E402
 import eval as evaluation  # noqa: E402
 import exam  # noqa: E402
 import measures  # noqa: E402
+import poses  # noqa: E402
+import prompts  # noqa: E402
 import samples  # noqa: E402
 from judges import JUDGES, Panel  # noqa: E402
 
@@ -64,6 +68,36 @@ def test_no_held_out_pair_is_among_the_trained_ones() -> None:
         for c, a in zip(committed.drawing_concept, committed.drawing_artist, strict=True)
     }
     assert pairs <= trained
+
+
+def changed_drawings() -> tuple[list[str], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    seen = samples.trained()
+    rows = [int(np.flatnonzero(seen.drawing_concept == concept)[0]) for concept in range(64)]
+    drawn = changes.as_drawings(seen.pictures(rows) * np.float32(2) - np.float32(1), seen.concepts)
+    return (
+        seen.concepts,
+        changes.changed_pictures(drawn, 32),
+        changes.changed_films(drawn, 32),
+    )
+
+
+def test_a_change_by_rule_is_told_and_so_is_what_was_left_as_it_was() -> None:
+    names, pictures, films = changed_drawings()
+    assert set(pictures) | set(films) == {
+        changes.UNCHANGED,
+        *(prompts.now(word) for word in (*poses.SIZES, *poses.MOTIONS)),
+        *(prompts.make_it(colour) for colour in augment.COLOURS),
+    }
+    noise = np.random.default_rng(0)
+    for candidates in (pictures, films):
+        for change, answers in candidates.items():
+            dirty = answers + noise.normal(0, 0.1, answers.shape).astype(np.float32)
+            asked = [change] * len(names)
+            right = [f"{name}, {change}" for name in names]
+            assert changes.told(dirty, asked, names, candidates) == right
+            # the next concept's picture under the same change is another thing
+            other = changes.told(np.roll(answers, 1, axis=0), asked, names, candidates)
+            assert not set(zip(other, right, strict=True)) & {(r, r) for r in right}
 
 
 def test_the_makers_of_a_concept_are_taken_in_turn() -> None:
