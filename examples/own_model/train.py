@@ -2,17 +2,21 @@
 
 It learns eight colours from text to picture and back, in seconds on two cores. Its parts are a
 config, a tokenizer, a codec that turns pictures into codes, and the flow over those codes.
+stages.json holds the figures of the flow's training.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
+from accelerate import PartialState
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.models import native
@@ -21,8 +25,10 @@ from nextomni_edge.tokens.chat import Part, Turn, conversation, part_segments, t
 from nextomni_edge.tokens.sequence import Segment, Sequence
 from nextomni_edge.tokens.text import TextTokenizer
 from nextomni_edge.tokens.train import train_tokenizer
+from nextomni_edge.train.loop import ON_CPU, Metrics, Trainer
 from nextomni_edge.train.objective import Draw, Objective
 from nextomni_edge.train.reconstruction import image_reconstruction
+from nextomni_edge.train.stages import recipe_stages
 
 HERE = Path(__file__).parent
 COLOURS = {
@@ -89,21 +95,32 @@ def task(tokenizer: TextTokenizer, config: ModelConfig, draws: bool) -> Draw:
     return Draw("draw" if draws else "name", build, pixels=media)
 
 
-def train_flow(model: OmniModel, tokenizer: TextTokenizer, steps: int) -> None:
-    """Teach the backbone and its heads to predict x_1 from x_t, half of the steps in each
-    direction."""
-    objective = Objective(model, tokenizer.special, condition_dropout=0.1)
+def train_flow(
+    model: OmniModel, tokenizer: TextTokenizer, out: Path, steps: int | None, minutes: float
+) -> bool:
+    """Teach the backbone and its heads to predict x_1 from x_t, half of the batches in each
+    direction. The model takes the running average of its weights where this is finished."""
+    stage, processes = recipe_stages(HERE)["flow"], PartialState(cpu=ON_CPU).num_processes
+    objective = Objective(model, tokenizer.special, stage.condition_dropout)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=3e-3)
-    rng = np.random.default_rng(0)
-    for step in range(steps):
-        batch = task(tokenizer, model.config, draws=step % 2 == 0)
-        loss, metrics = objective(batch, rng, reconstruct=False)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if step % 100 < 2:
+    options = stage.options(processes, steps=steps or stage.steps, minutes=minutes)
+    trainer = Trainer(objective, [{"params": weights, "lr": stage.rate}], options, out)
+    trainer.resume()
+
+    def loss_of(module: nn.Module, batch: int, rng: np.random.Generator) -> tuple[Tensor, Metrics]:
+        draws = stage.source(batch)[0].name == "draw"
+        found: tuple[Tensor, Metrics] = module(task(tokenizer, model.config, draws), rng, False)
+        return found
+
+    def report(step: int, metrics: Metrics) -> None:
+        if step % 50 == 0:
             click.echo(f"step {step}: {metrics}", err=True)
+
+    trainer.run(loss_of, report)
+    with torch.no_grad():
+        for name, parameter in objective.named_parameters():
+            parameter.copy_(trainer.average[name])
+    return trainer.step >= options.steps
 
 
 @click.command()
@@ -114,20 +131,29 @@ def train_flow(model: OmniModel, tokenizer: TextTokenizer, steps: int) -> None:
     help="Model directory whose backbone training begins from.",
 )
 @click.option("--codec-steps", default=300, show_default=True)
-@click.option("--flow-steps", default=400, show_default=True)
-def main(out: Path, init: Path | None, codec_steps: int, flow_steps: int) -> None:
+@click.option("--flow-steps", type=int, help="In place of those in stages.json.")
+@click.option("--minutes", default=math.inf, help="Stop after this long; the next run goes on.")
+def main(
+    out: Path, init: Path | None, codec_steps: int, flow_steps: int | None, minutes: float
+) -> None:
     """Train the model and write the model directory --out/model."""
     torch.manual_seed(0)
+    processes = PartialState(cpu=ON_CPU)
     out.mkdir(parents=True, exist_ok=True)
     words = out / "tokenizer.json"
-    tokenizer, config = tokenizer_and_config(words)
+    with processes.main_process_first():
+        tokenizer, config = tokenizer_and_config(words)
     model = OmniModel(config)
     if init is not None:
         model.backbone.load_state_dict(native.load(init).backbone.state_dict())
-    train_codec(model, codec_steps)
-    train_flow(model, tokenizer, flow_steps)
-    native.save(model.eval(), words, out / "model")
-    words.unlink()
+    train_codec(model, codec_steps)  # the same on every process
+    finished = train_flow(model, tokenizer, out / "flow", flow_steps, minutes)
+    if not finished:
+        click.echo("the time is over; the same command goes on", err=True)
+    elif processes.is_main_process:
+        native.save(model.eval(), words, out / "model")
+        words.unlink()
+    processes.wait_for_everyone()
 
 
 if __name__ == "__main__":

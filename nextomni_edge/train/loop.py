@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import AutocastKwargs, broadcast_object_list
 from safetensors import safe_open
 from torch import Tensor, nn
 
@@ -118,6 +118,8 @@ class Trainer:
         self.accelerator = Accelerator(
             cpu=ON_CPU, mixed_precision=options.precision, kwargs_handlers=[unused]
         )
+        # a cache of casts would hold every layer's weights until the forward ends
+        self.casting = AutocastKwargs(cache_enabled=not (options.shard or options.recompute))
         module = module.to(self.accelerator.device)
         if options.recompute:
             shares.forget_activations(module)
@@ -193,7 +195,7 @@ class Trainer:
             batch, last = (self.step * count + index) * processes, index == count - 1
             batch += self.accelerator.process_index
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.module):
-                with self.accelerator.autocast():
+                with self.accelerator.autocast(self.casting):
                     loss, found = loss_of(
                         self.module, batch, np.random.default_rng((self.options.seed, batch))
                     )

@@ -14,7 +14,7 @@ from nextomni_edge.config import ModelConfig
 from nextomni_edge.models import native
 from nextomni_edge.models.initial import read_part, with_sections
 from nextomni_edge.tokens.text import TextTokenizer
-from tests.calls import Invoke, refused
+from tests.calls import Invoke, answered, refused
 from tests.cli.process import ended
 from tests.models.published import VISION, published
 from tests.tiny import tiny_config
@@ -127,3 +127,27 @@ def test_added_tokens_need_rows_in_the_table(
         invoke(*call, "--add-special-tokens"), 3, "331 tokens with the special ones", "at least 331"
     )
     assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_says_what_every_stage_needs(
+    invoke: Invoke, recipe: Path, tmp_path: Path
+) -> None:
+    source = {"name": "drawings", "weight": 2, "answer": "image"}
+    stage = {"name": "PT", "steps": 3, "sequences": 8, "batch": 1, "context": 64, "shard": True,
+             "mixture": [source], "accounts": ["name"]}  # fmt: skip
+    (recipe / "stages.json").write_text(json.dumps({"stages": [stage]}))
+    arguments = ("train", recipe, "--dry-run", "--device", "rtx-4060")
+    found = answered(invoke(*arguments, "--processes", "2", "--json"))["stages"][0]
+    assert found["tokens"] == 3 * 8 * 64 and found["operations"] > 0
+    assert [row["processes"] for row in found["devices"]] == [1, 2, 8]
+    assert all(row["fits"] and row["days_at_least"] > 0 for row in found["devices"])
+    said = invoke(*arguments).stdout
+    assert "GeForce RTX 4060" in said and "3 steps of 8 sequences of 64 rows" in said
+    assert "from accounts of the paper: name; the other figures are the recipe's own" in said
+    refused(invoke(*arguments, "--processes", "3"), 2, "no whole number of batches of 1 on each")
+
+
+def test_a_recipe_that_declares_no_stages_has_no_dry_run(invoke: Invoke, recipe: Path) -> None:
+    refused(invoke("train", recipe, "--dry-run"), 3, "no stages.json in it")
+    refused(invoke("train", recipe), 2, "Missing option '--out'")
+    refused(invoke("train", recipe, "--out", "x", "--device", "h100"), 2, "is for --dry-run")

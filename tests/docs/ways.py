@@ -114,6 +114,16 @@ def recordings(workspace: Path) -> Path:
     return workspace
 
 
+def shards(workspace: Path) -> Path:
+    """A tiny model, and shards of every source of the recipe."""
+    from tests.examples.media_shards import write_shards
+    from tests.tiny import tiny_model
+
+    tiny_model(workspace / "MODEL")
+    write_shards(workspace / "DATA")
+    return workspace
+
+
 def voice(workspace: Path) -> Path:
     """A small OmniVoice under its own name, and a clip."""
     import soundfile
@@ -255,6 +265,13 @@ WAYS: Final[dict[tuple[str, str], Way]] = {
         slow=True,
     ),
     ("search", "Needs the package distributed"): Way(photos, modules=("distributed",), slow=True),
+    ("your-model", "Needs half a minute"): Way(slow=True),
+    ("your-model", "Needs shards of your data, and a model to begin from"): Way(
+        shards, modules=("webdataset",), slow=True
+    ),
+    ("your-model", "Needs shards of your data, from a program"): Way(
+        shards, modules=("webdataset",)
+    ),
     ("devices", "Needs a minute of measuring"): Way(slow=True),
     ("devices", "Needs llama.cpp, which the extra gguf compiles in about six minutes"): Way(
         modules=("llama_cpp", "gguf"), instead={"demo/gguf": "demo/gguf-q8"}, slow=True

@@ -15,6 +15,8 @@ from nextomni_edge.cli import numbers
 from nextomni_edge.cli.console import Console, common_options
 from nextomni_edge.cli.model import threads_option
 from nextomni_edge.cli.streams import stderr
+from nextomni_edge.cli.verbs.dry_run import print_dry_run
+from nextomni_edge.cli.verbs.plan import DEVICES
 from nextomni_edge.errors import InputError, UsageError
 from nextomni_edge.extras import needs_extra
 from nextomni_edge.files import atomic_write
@@ -30,8 +32,7 @@ if TYPE_CHECKING:
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    required=True,
-    help="Folder for states, logs and the model.",
+    help="Folder for states, logs and the model.  [required]",
 )
 @click.option(
     "--minutes",
@@ -60,9 +61,57 @@ if TYPE_CHECKING:
     show_default=True,
     help="One for each accelerator, or CPU socket.",
 )
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Train nothing. Print the memory, tokens, steps and least time of each stage.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    help="With --dry-run: the device. cpu is this machine, measured now.  [default: h100]",
+)
 @threads_option
 @common_options
 def train(
+    console: Console,
+    recipe: Path,
+    options: tuple[str, ...],
+    out: Path | None,
+    minutes: float | None,
+    resume: bool,
+    init: tuple[str, ...],
+    add_special_tokens: bool,
+    processes: int,
+    dry_run: bool,
+    device: str | None,
+) -> None:
+    """Train RECIPE's model; OPTIONS that are not listed here go to the recipe itself.
+
+    \b
+    nextomni-edge train examples/emoji --data data --out runs/emoji --minutes 30
+    nextomni-edge train examples/nextomni --dry-run
+
+    The parts of --init must have the sizes of RECIPE's config.json; the recipe is given the
+    model that they make as --init.
+    """
+    if not (recipe / "train.py").is_file():
+        raise InputError(
+            f"{recipe}: no train.py in it; expected a recipe's folder, such as examples/emoji"
+        )
+    with needs_extra("train", "torch", "accelerate"):
+        pass  # the recipe imports them in its own process
+    if dry_run:
+        print_dry_run(console, recipe, processes, device or "h100")
+        return
+    if device:
+        raise UsageError("--device is for --dry-run: a training takes the accelerators it finds")
+    if out is None:
+        raise UsageError("Missing option '--out'.")
+    begin(console, recipe, options, out, minutes, resume, init, add_special_tokens, processes)
+
+
+def begin(
     console: Console,
     recipe: Path,
     options: tuple[str, ...],
@@ -73,21 +122,7 @@ def train(
     add_special_tokens: bool,
     processes: int,
 ) -> None:
-    """Train RECIPE's model; OPTIONS that are not listed here go to the recipe itself.
-
-    \b
-    nextomni-edge train examples/emoji --data data --out runs/emoji --minutes 30
-
-    The parts of --init must have the sizes of RECIPE's config.json; the recipe is given the
-    model that they make as --init.
-    """
-    script = recipe / "train.py"
-    if not script.is_file():
-        raise InputError(
-            f"{recipe}: no train.py in it; expected a recipe's folder, such as examples/emoji"
-        )
-    with needs_extra("train", "torch", "accelerate"):
-        pass  # the recipe imports them in its own process
+    """Start the recipe, and wait until it ends."""
     refuse_overlap(out, [recipe, *(Path(given.partition("=")[2] or given) for given in init)])
     started = out.is_dir() and next(out.rglob("state.safetensors"), None) is not None
     if started and not resume:
@@ -105,7 +140,16 @@ def train(
         if processes > 1
         else []
     )
-    command = [sys.executable, *launched, str(script), "--out", str(out), *limit, *given, *options]
+    command = [
+        sys.executable,
+        *launched,
+        str(recipe / "train.py"),
+        "--out",
+        str(out),
+        *limit,
+        *given,
+        *options,
+    ]
     code = run_recipe(command)
     if code:
         click.get_current_context().exit(code if 0 < code <= 5 or code == 130 else 1)
@@ -119,11 +163,11 @@ def initial_model(
     published parts in `out`."""
     if len(init) == 1 and "=" not in init[0]:
         return Path(init[0])
-    from nextomni_edge.config import ModelConfig
     from nextomni_edge.models.initial import read_part, write_initial
+    from nextomni_edge.train.stages import recipe_config
 
     parts = [read_part(spec) for spec in init]
-    config = ModelConfig.load(recipe / "config.json")
+    config = recipe_config(recipe)
     folders = [recipe, out, *(part.path for part in parts)]
     tokenizer = next(
         (folder / "tokenizer.json" for folder in folders if (folder / "tokenizer.json").is_file()),

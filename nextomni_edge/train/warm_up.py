@@ -1,0 +1,40 @@
+"""The warm-up of one modality's encoder, codebook and decoder (METHOD 4)."""
+
+from __future__ import annotations
+
+import functools
+
+from torch import Tensor, nn
+
+from nextomni_edge.models.omni import OmniModel
+from nextomni_edge.train.reconstruction import (
+    SemanticHead,
+    audio_reconstruction,
+    image_reconstruction,
+)
+
+SEMANTIC_WEIGHT = 0.05
+
+
+class WarmUp(nn.Module):
+    """Reconstruction, quantisation and a contrastive semantic loss. `modality` is "image" or
+    "audio". It holds no part of the model but the encoder and decoder, which share the codebook."""
+
+    def __init__(self, modality: str, model: OmniModel) -> None:
+        super().__init__()
+        self.encoder = model.get_submodule(f"{modality}_encoder")
+        self.decoder = model.get_submodule(f"{modality}_decoder")
+        latent = model.config.coded(modality).codebook.latent_dim
+        self.semantic = SemanticHead(model.config, latent)
+        reconstruction = image_reconstruction if modality == "image" else audio_reconstruction
+        self.reconstruct = functools.partial(reconstruction, model)
+
+    def forward(
+        self, media: Tensor, captions: Tensor, offsets: Tensor
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Loss of pixels (B,3,S,S) or log-mel (B,N,F,mels) with their captions' tokens, flat (n,),
+        and where each begins (B,)."""
+        reconstructed, latents, metrics = self.reconstruct(media)
+        semantic, top1 = self.semantic(latents, captions, offsets)
+        found = {"semantic": float(semantic.detach()), "top1": top1}
+        return reconstructed + SEMANTIC_WEIGHT * semantic, metrics | found
