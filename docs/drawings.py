@@ -1,12 +1,13 @@
-"""Draw the pictures of docs/how-it-works.md: `python docs/drawings.py`.
+"""Draw the pictures of the documentation: `python docs/drawings.py`.
 
-The bars of path.svg and step.svg are computed by `nextomni_edge.flow`; nothing in them is drawn by
-hand.
+The bars of path.svg and step.svg are computed by `nextomni_edge.flow`, and growth.svg shows
+benchmarks/demo_growth.json; nothing in them is drawn by hand.
 """
 
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from nextomni_edge.flow.schedule import MetricSchedule
 from nextomni_edge.flow.velocity import velocity
 
 OUT = Path(__file__).parent / "drawings"
+GROWTH = Path(__file__).parents[1] / "benchmarks" / "demo_growth.json"
 INK, GREY, BLUE, ORANGE, GREEN, PALE = (
     "#1f2937", "#6b7280", "#3b6fd4", "#e07b39", "#3a9d6a", "#eef2f9",
 )  # fmt: skip
@@ -215,6 +217,36 @@ def bundle_drawing() -> str:
     return svg(780, 280, "Model directory, bundle and device", parts)
 
 
+def growth_drawing() -> str:
+    """What each direction of the demo reached after so many updates of its last stage."""
+    measured = json.loads(GROWTH.read_text(encoding="utf-8"))
+    updates = sorted(int(name) for name in measured)
+    names = [name for name in measured[str(updates[0])] if name != "weights"]
+    parts = [text(390, 28, "Held-out answers that are right, by updates of the last stage", 17)]
+    for panel, name in enumerate(names):
+        left, top = 20 + 186 * (panel % 4), 50 + 150 * (panel // 4)
+        rows = [measured[str(count)][name] for count in updates]
+        across = [left + 8 + 154 * count / updates[-1] for count in updates]
+
+        def line(values: list[float], at: list[float] = across, top: int = top) -> list[str]:
+            return [f"{x:.1f},{top + 100 - 92 * y:.1f}" for x, y in zip(at, values, strict=True)]
+
+        low, high = (line([row["ci95"][end] for row in rows]) for end in (0, 1))
+        middle = line([row["value"] for row in rows])
+        label = name.replace("_", " ")
+        parts += [
+            box(left, top, 170, 106, PALE),
+            f'<polygon points="{" ".join([*low, *high[::-1]])}" fill="{BLUE}" opacity="0.2"/>',
+            f'<polyline points="{" ".join(middle)}" fill="none" stroke="{BLUE}" stroke-width="2"/>',
+            text(left + 85, top + 122, label, 10),
+            text(left + 166, top + 14, f"{rows[-1]['value']:.2f}", 12, BLUE, "end"),
+        ]
+    bottom = 50 + 150 * -(-len(names) // 4)
+    parts.append(text(390, bottom, f"From 0 to {updates[-1]:,} updates; each panel from 0 to 1."
+                      " The band is Wilson's 95 % interval.", 13, GREY))  # fmt: skip
+    return svg(780, bottom + 18, "Lines of right answers by updates, a panel each", parts)
+
+
 def main() -> None:
     OUT.mkdir(exist_ok=True)
     drawings = {
@@ -222,6 +254,7 @@ def main() -> None:
         "step": step_drawing,
         "cache": cache_drawing,
         "bundle": bundle_drawing,
+        "growth": growth_drawing,
     }
     for name, drawing in drawings.items():
         with atomic_write(OUT / f"{name}.svg", "w") as file:
