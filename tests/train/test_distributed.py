@@ -113,7 +113,3 @@ def test_one_process_has_nobody_to_share_with(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="one process has nobody to share a model with"):
         Trainer(module, [{"params": list(module.parameters()), "lr": 1.0}],
                 TrainOptions(steps=1, shard=True), tmp_path)  # fmt: skip
-
-
-def test_the_script_for_slurm_is_shell() -> None:
-    subprocess.run(["bash", "-n", ROOT / "examples" / "train.slurm"], check=True)
