@@ -1,5 +1,5 @@
-"""examples/train.slurm with stand-ins for SLURM's programs: the command that it runs, and a training
-whose two nodes are two processes of this machine."""
+"""examples/train.slurm with stand-ins for SLURM's programs: the command that it runs, and a
+training whose two nodes are two processes of this machine."""
 
 from __future__ import annotations
 
