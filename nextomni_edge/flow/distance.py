@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # |e_x − e_y|² below this is 0: |e_x − e_y| below 1e-7 is the rounding of float32 rows
 SAME_ROW = 1e-14
+NOT_FINITE = "metric table: holds a value that is not finite"
 
 
 class MetricTable:
@@ -39,7 +40,7 @@ class MetricTable:
             )
         xp = array_namespace(table)
         if not bool(xp.all(xp.isfinite(table))):
-            raise InputError("metric table: holds a value that is not finite")
+            raise InputError(NOT_FINITE)
         self.table: Array = xp.empty(table.shape, dtype=xp.float32, device=device(table))
         # of the normalised rows, as float32 holds them
         self._squares: Array = xp.empty(table.shape[:1], dtype=xp.float64, device=device(table))

@@ -108,13 +108,37 @@ def test_a_path_steps_on_a_mapped_file_without_a_copy(tmp_path: Path) -> None:
     assert (moved != x_t).sum() > 20
 
 
+class Counted(np.ndarray[tuple[int, ...], np.dtype[np.float32]]):
+    """A table that counts how many of its rows are read."""
+
+    read = 0
+
+    def __getitem__(self, key: object) -> NDArray[np.float32]:  # type: ignore[override]
+        found = self.view(np.ndarray)[key]  # type: ignore[index]
+        type(self).read += len(found)
+        return np.asarray(found)
+
+
+def test_nothing_is_read_before_a_distance_is_asked_for_and_nothing_twice() -> None:
+    Counted.read = 0
+    found = of(drawn(4).view(Counted))
+    assert Counted.read == 0
+    few = found.between(np.array([1, 2]), np.array([3, 1]))
+    assert Counted.read == 4
+    whole = of(drawn(4))
+    np.testing.assert_array_equal(found.distance(np.array([5])), whole.distance(np.array([5])))
+    assert Counted.read == 4 + 1 + SYMBOLS
+    np.testing.assert_array_equal(few, whole.between(np.array([1, 2]), np.array([3, 1])))
+
+
 def test_another_form_of_table_is_stored_normalised() -> None:
     table = drawn(0)
     for other in (table.astype(np.float64), table[:, : WIDE - 1]):
         assert type(table_of(other)) is MetricTable
     for value in (np.nan, np.inf):
         table[5, 7] = value
-        with pytest.raises(InputError, match="holds a value that is not finite"):
-            table_of(table)
+        for other in (table, table.astype(np.float64)):
+            with pytest.raises(InputError, match="holds a value that is not finite"):
+                table_of(other).distance(np.array([1]))
     with pytest.raises(InputError, match=r"shape \(0, 600\), expected"):
         table_of(np.zeros((0, 600), np.float32))
