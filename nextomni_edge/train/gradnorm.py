@@ -24,12 +24,48 @@ class GradNorm:
         """
         if len(losses) < 2:
             return
+        norms = {
+            name: float(torch.autograd.grad(loss, shared, retain_graph=True)[0].norm())
+            for name, loss in losses.items()
+        }
+        self._move({name: float(loss.detach()) for name, loss in losses.items()}, norms)
+
+    def update_in_backward(
+        self, losses: dict[str, Tensor], shared: Tensor, embeddings: Tensor, deep: str
+    ) -> None:
+        """As `update`, for a model in shares: λ move in the coming backward pass, and count from
+        the next batch on.
+
+        Nothing but that pass itself may enter the layers. So the gradient of the loss `deep` is
+        taken on its way at the layers' input `embeddings`, and goes from there to `shared`. The
+        other losses do not depend on the layers.
+        """
+        norms = {
+            name: float(torch.autograd.grad(loss, shared, retain_graph=True)[0].norm())
+            for name, loss in losses.items()
+            if name != deep
+        }
+        values = {name: float(loss.detach()) for name, loss in losses.items()}
+        scales: list[float] = []  # what the pass weighs the loss with
+        losses[deep].register_hook(lambda gradient: scales.append(float(gradient)))
+
+        def arrived(gradient: Tensor) -> None:
+            hook.remove()  # the way from here to `shared` begins with the same hook
+            found = torch.autograd.grad(
+                embeddings, shared, gradient, retain_graph=True, allow_unused=True
+            )[0]
+            if found is not None and scales[-1]:
+                norms[deep] = float(found.norm()) / scales[-1]
+                self._move(values, norms)
+
+        hook = embeddings.register_hook(arrived)
+
+    def _move(self, losses: dict[str, float], gradients: dict[str, float]) -> None:
+        """One step on the λ of these losses from the norms of their gradients, λ left out."""
         norms, pace = {}, {}
         for name, loss in losses.items():
-            gradient = torch.autograd.grad(loss, shared, retain_graph=True)[0]
-            norms[name] = self.weights[name] * float(gradient.norm())
-            start = self.initial.setdefault(name, max(float(loss.detach()), 1e-8))
-            pace[name] = float(loss.detach()) / start
+            norms[name] = self.weights[name] * gradients[name]
+            pace[name] = loss / self.initial.setdefault(name, max(loss, 1e-8))
         mean_norm = sum(norms.values()) / len(norms)
         mean_pace = max(sum(pace.values()) / len(pace), 1e-8)
         for name in losses:

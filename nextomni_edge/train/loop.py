@@ -121,10 +121,10 @@ class Trainer:
         # a cache of casts would hold every layer's weights until the forward ends
         self.casting = AutocastKwargs(cache_enabled=not (options.shard or options.recompute))
         module = module.to(self.accelerator.device)
-        if options.recompute:
-            shares.forget_activations(module)
         if options.compile:
             shares.compile_layers(module)
+        if options.recompute:
+            shares.forget_activations(module)
         if options.shard:
             before = {id(own): name for name, own in module.named_parameters()}
             shares.shard(module, self.accelerator.device.type)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from nextomni_edge.errors import UsageError
 from nextomni_edge.models.omni import OmniModel
@@ -67,10 +68,21 @@ class Objective(nn.Module):
         if len(sides) == 2:
             loss, top1 = contrastive_loss(self.embeddings(sides[0]), self.embeddings(sides[1]))
             return loss, {"contrastive": float(loss.detach()), "top1": top1}
+        embeddings: list[Tensor] = []
+        seen = self.model.backbone.register_forward_pre_hook(
+            lambda _, given: embeddings.append(given[0])
+        )
         loss, metrics = (
             self.next_token(sides[0]) if self.model.config.causal else self.flow(sides[0], rng)
         )
-        return self.with_reconstruction(loss, metrics, draw) if reconstruct else (loss, metrics)
+        seen.remove()
+        if reconstruct:
+            return self.with_reconstruction(loss, metrics, draw, embeddings[0])
+        return loss, metrics
+
+    @property
+    def in_shares(self) -> bool:
+        return isinstance(self, FSDPModule)
 
     @property
     def device(self) -> torch.device:
@@ -133,10 +145,10 @@ class Objective(nn.Module):
         return flow_loss(self.model, batch, batch)
 
     def with_reconstruction(
-        self, loss: Tensor, metrics: dict[str, float], draw: Draw
+        self, loss: Tensor, metrics: dict[str, float], draw: Draw, embeddings: Tensor
     ) -> tuple[Tensor, dict[str, float]]:
         """Add the reconstruction losses of the batch's media, balanced on the codebook that both
-        losses train."""
+        losses train. `embeddings` (B,S,H) is what the backbone was given."""
         kinds = (
             ("image", draw.pixels, image_reconstruction, self.model.embed_image.codebook),
             ("audio", draw.log_mel, audio_reconstruction, self.model.embed_audio.codebook),
@@ -146,7 +158,11 @@ class Objective(nn.Module):
             if media is None:
                 continue
             loss_rec, _, found = reconstruction(self.model, torch.from_numpy(media).to(self.device))
-            self.balance.update({"ce": loss, name: loss_rec}, codebook.entries)
+            losses = {"ce": loss, name: loss_rec}
+            if self.in_shares:
+                self.balance.update_in_backward(losses, codebook.entries, embeddings, "ce")
+            else:
+                self.balance.update(losses, codebook.entries)
             total = total + self.balance.weights[name] * loss_rec
             metrics |= {f"{name}_{key}": value for key, value in found.items()}
         return total, metrics | {

@@ -19,14 +19,17 @@ from tests.train.sequences import sequences
 
 
 def main(model_path: Path, out: Path, accumulate: int, until: int, form: str) -> None:
-    """Train up to step `until`, resuming what is in `out`. `form`: "flow", "reconstruct" with the
-    losses that GradNorm weighs, or "shard" in shares and with activations computed again."""
+    """Train up to step `until`, resuming what is in `out`. `form` is a list of words. "flow":
+    nothing else; "reconstruct": with the losses that GradNorm weighs; "shard": in shares and with
+    activations computed again; "later": GradNorm's weights move as in shares."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     model, tokenizer = native.load(model_path).train(), TextTokenizer(model_path / "tokenizer.json")
     objective = Objective(model, tokenizer.special, condition_dropout=0.1)
     groups: list[dict[str, object]] = [{"params": list(objective.parameters()), "lr": 1e-3}]
-    shard, reconstruct = form == "shard", form == "reconstruct"
+    shard, reconstruct = "shard" in form, "reconstruct" in form
+    if "later" in form:
+        Objective.in_shares = True  # type: ignore[assignment]
     options = TrainOptions(steps=6, warm_up=2, accumulate=accumulate, shard=shard, recompute=shard)
     trainer = Trainer(objective, groups, options, out, {"balance": objective.balance})
     trainer.resume()
