@@ -14,7 +14,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from forwards import JUDGES, Exam, Panel, heldout, score, trained
+# the first of these puts the example's folder on the path
+from forwards import JUDGES, Exam, Panel, heldout, trained  # isort: skip
+from eval import score  # isort: skip
 from measures import MEASURES
 
 from nextomni_edge.checkpoints.directory import Checkpoint
