@@ -226,7 +226,8 @@ class Planner:
             books = config.coded(name).codebook.codebooks
             codes = torch.zeros(1, count, books, dtype=torch.int64)
             place = torch.zeros(count, dtype=torch.int64)
-            x = x.index_put((place, place), model.get_submodule(f"embed_{name}")(codes)[0])
+            projected = model.get_submodule(f"embed_{name}")(codes)[0].to(x.dtype)
+            x = x.index_put((place, place), projected)
         hidden = model.hidden(x, torch.ones(batch, context, dtype=torch.bool))
         place = torch.zeros(batch * rows, dtype=torch.int64)
         given = hidden[place, place][None]
