@@ -7,6 +7,7 @@ import functools
 from torch import Tensor, nn
 
 from nextomni_edge.models.omni import OmniModel
+from nextomni_edge.train.captioning import CaptionHead
 from nextomni_edge.train.reconstruction import (
     SemanticHead,
     audio_reconstruction,
@@ -17,7 +18,7 @@ SEMANTIC_WEIGHT = 0.05
 
 
 class WarmUp(nn.Module):
-    """Reconstruction, quantisation and a contrastive semantic loss. `modality` is "image" or
+    """Reconstruction, quantisation and a semantic loss: contrastive for "image", captioning for
     "audio". It holds no part of the model but the encoder and decoder, which share the codebook."""
 
     def __init__(self, modality: str, model: OmniModel) -> None:
@@ -25,7 +26,8 @@ class WarmUp(nn.Module):
         self.encoder = model.get_submodule(f"{modality}_encoder")
         self.decoder = model.get_submodule(f"{modality}_decoder")
         latent = model.config.coded(modality).codebook.latent_dim
-        self.semantic = SemanticHead(model.config, latent)
+        head = SemanticHead if modality == "image" else CaptionHead
+        self.semantic: nn.Module = head(model.config, latent)
         reconstruction = image_reconstruction if modality == "image" else audio_reconstruction
         self.reconstruct = functools.partial(reconstruction, model)
 
