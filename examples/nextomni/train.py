@@ -53,10 +53,11 @@ def module_of(stage: Stage, model: OmniModel, tokenizer: TextTokenizer) -> nn.Mo
     module = (
         Objective(model, tokenizer.special, stage.condition_dropout)
         if stage.trains == "flow"
-        else WarmUp(stage.trains, model)
+        else WarmUp(stage.trains, model, stage.perceptual)
     )
     for name, parameter in module.named_parameters():
-        parameter.requires_grad_(not stage.frozen(name))
+        if stage.frozen(name):
+            parameter.requires_grad_(False)
     return module
 
 
