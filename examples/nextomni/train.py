@@ -4,7 +4,7 @@ CPT and SFT.
     nextomni-edge train examples/nextomni --dry-run
     nextomni-edge train examples/nextomni --init MODEL --data DATA --out runs/nextomni
 
-stages.json names the figures that accounts of the paper give (`accounts`): the stages, and the
+stages.json names what accounts of the paper give (`accounts`): the warm-ups, the stages, and the
 context of 16,384 rows. The rates, steps, batches, mixtures and the other contexts are ours, as no
 account that we could check gives them. The optimiser is that of `train.loop`.
 
@@ -53,10 +53,11 @@ def module_of(stage: Stage, model: OmniModel, tokenizer: TextTokenizer) -> nn.Mo
     module = (
         Objective(model, tokenizer.special, stage.condition_dropout)
         if stage.trains == "flow"
-        else WarmUp(stage.trains, model)
+        else WarmUp(stage.trains, model, stage.perceptual)
     )
     for name, parameter in module.named_parameters():
-        parameter.requires_grad_(not stage.frozen(name))
+        if stage.frozen(name):
+            parameter.requires_grad_(False)
     return module
 
 

@@ -101,7 +101,6 @@ def embed(model: OmniModel, batch: Batch) -> Tensor:
     embeddings: Tensor = model.embed_text(batch.tokens)
     for rows, component in ((batch.image, model.embed_image), (batch.audio, model.embed_audio)):
         if len(rows.codes):
-            embeddings = embeddings.index_put(
-                (rows.sample, rows.position), component(rows.codes[None])[0]
-            )
+            projected = component(rows.codes[None])[0].to(embeddings.dtype)  # bf16 in autocast
+            embeddings = embeddings.index_put((rows.sample, rows.position), projected)
     return embeddings

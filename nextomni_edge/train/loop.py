@@ -115,11 +115,11 @@ class Trainer:
         self.options, self.out, self.followed = options, out, followed or {}
         # a batch of one modality leaves heads without gradient
         unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+        # a cache would hold every layer's weights in bf16 until the forward ends
+        casting = AutocastKwargs(cache_enabled=not (options.shard or options.recompute))
         self.accelerator = Accelerator(
-            cpu=ON_CPU, mixed_precision=options.precision, kwargs_handlers=[unused]
+            cpu=ON_CPU, mixed_precision=options.precision, kwargs_handlers=[unused, casting]
         )
-        # a cache of casts would hold every layer's weights until the forward ends
-        self.casting = AutocastKwargs(cache_enabled=not (options.shard or options.recompute))
         module = module.to(self.accelerator.device)
         if options.compile:
             shares.compile_layers(module)
@@ -195,7 +195,7 @@ class Trainer:
             batch, last = (self.step * count + index) * processes, index == count - 1
             batch += self.accelerator.process_index
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.module):
-                with self.accelerator.autocast(self.casting):
+                with self.accelerator.autocast():
                     loss, found = loss_of(
                         self.module, batch, np.random.default_rng((self.options.seed, batch))
                     )

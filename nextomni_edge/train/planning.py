@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,6 +23,7 @@ from nextomni_edge.models.backbone import Layer
 from nextomni_edge.models.codebook import quantisation_loss
 from nextomni_edge.models.omni import OmniModel
 from nextomni_edge.train import shares
+from nextomni_edge.train.perceptual import Perceptual
 from nextomni_edge.train.stages import Source, Stage, media_rows
 from nextomni_edge.train.warm_up import WarmUp
 
@@ -159,12 +161,16 @@ class Planner:
     def _counts(self, stage: Stage) -> Counts:
         """Parameters of what a stage's Trainer holds."""
         model = self._model(self.config.backbone.layers, False)
-        with self._mode:
-            module = model if stage.trains == "flow" else WarmUp(stage.trains, model)
+        with self._making():
+            module = (
+                model if stage.trains == "flow" else WarmUp(stage.trains, model, stage.perceptual)
+            )
 
         def both(named: Iterable[tuple[str, nn.Parameter]]) -> tuple[int, int]:
             found = list(named)
-            trained = sum(own.numel() for name, own in found if not stage.frozen(name))
+            trained = sum(
+                own.numel() for name, own in found if own.requires_grad and not stage.frozen(name)
+            )
             return sum(own.numel() for _, own in found), trained
 
         layers = [name for name, part in module.named_modules() if isinstance(part, Layer)]
@@ -175,10 +181,18 @@ class Planner:
         outside = (whole[0] - len(layers) * layer[0], whole[1] - len(layers) * layer[1])
         return Counts(*whole, *layer, *outside)
 
+    @contextlib.contextmanager
+    def _making(self) -> Iterator[None]:
+        """Modules that are made here have fake parameters. A copy of one warns that these have no
+        address."""
+        with self._mode, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Accessing the data pointer of FakeTensor")
+            yield
+
     def _model(self, layers: int, recompute: bool) -> OmniModel:
         if (layers, recompute) not in self._models:
             backbone = dataclasses.replace(self.config.backbone, layers=layers)
-            with self._mode:
+            with self._making():
                 model = OmniModel(dataclasses.replace(self.config, backbone=backbone))
             if recompute:
                 shares.forget_activations(model)
@@ -189,7 +203,9 @@ class Planner:
         """A batch of one source, the number of the backbone's layers, and what each of them adds.
         They are alike: one is traced, and two, and the difference counts for all others."""
         if stage.trains != "flow":
-            found = self._reconstruction(stage.trains, stage.batch, stage.precision)
+            found = self._reconstruction(
+                stage.trains, stage.batch, stage.precision, stage.perceptual > 0
+            )
             return found, 0, Pass(0, 0, 0)
         traced = []
         for layers in (1, 2):
@@ -226,7 +242,8 @@ class Planner:
             books = config.coded(name).codebook.codebooks
             codes = torch.zeros(1, count, books, dtype=torch.int64)
             place = torch.zeros(count, dtype=torch.int64)
-            x = x.index_put((place, place), model.get_submodule(f"embed_{name}")(codes)[0])
+            projected = model.get_submodule(f"embed_{name}")(codes)[0].to(x.dtype)
+            x = x.index_put((place, place), projected)
         hidden = model.hidden(x, torch.ones(batch, context, dtype=torch.bool))
         place = torch.zeros(batch * rows, dtype=torch.int64)
         given = hidden[place, place][None]
@@ -274,22 +291,29 @@ class Planner:
         )
         return Pass(saved, 0, operations), 1 / stage.reconstruct_every
 
-    def _reconstruction(self, name: str, count: int, precision: str) -> Pass:
+    def _reconstruction(
+        self, name: str, count: int, precision: str, perceptual: bool = False
+    ) -> Pass:
         """A warm-up's batch of `count` media without the small semantic head. All but the weights'
         casts grows with the count: one medium is traced, and two."""
-        one, two = (self._forward(name, few, precision, decode=True) for few in (1, 2))
+        one, two = (self._forward(name, few, precision, True, perceptual) for few in (1, 2))
         return Pass(one.saved + (count - 1) * (two.saved - one.saved), 0, count * one.operations)
 
-    def _forward(self, name: str, count: int, precision: str, decode: bool) -> Pass:
-        """Encoding `count` media, and with `decode` quantising and decoding them."""
-        key = (f"{name} {decode}", count, precision)
+    def _forward(
+        self, name: str, count: int, precision: str, decode: bool, perceptual: bool = False
+    ) -> Pass:
+        """Encoding `count` media, and with `decode` quantising and decoding them; `perceptual`:
+        with that distance."""
+        key = (f"{name} {decode} {perceptual}", count, precision)
         if key in self._forwards:
             return self._forwards[key]
         model = self._model(1, False)
         encoder, decoder = (
             model.get_submodule(f"{name}_{part}") for part in ("encoder", "decoder")
         )
-        with self._traced(precision, model) as trace:
+        with self._making():
+            distance = Perceptual(model.image_encoder) if perceptual else nn.Identity()
+        with self._traced(precision, nn.ModuleList([model, distance])) as trace:
             media = self._media(name, count)
             latents = encoder.latents(media)  # type: ignore[operator]
             quantised, _, loss = quantisation_loss(encoder.codebook, latents)  # type: ignore[arg-type]
@@ -297,6 +321,7 @@ class Planner:
                 decoding = decoder.pixels if name == "image" else decoder.log_mel
                 decoded: Tensor = decoding(quantised)  # type: ignore[operator]
                 loss = loss + (decoded - media).square().mean() + (decoded - media).abs().mean()
+                loss = loss + distance(decoded, media) if perceptual else loss
         self._forwards[key] = trace.result(0)
         return self._forwards[key]
 

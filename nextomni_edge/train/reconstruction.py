@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,14 +13,17 @@ from nextomni_edge.models.codebook import quantisation_loss
 from nextomni_edge.models.omni import OmniModel
 from nextomni_edge.train.flow_loss import contrastive_loss
 
+Distance = Callable[[Tensor, Tensor], Tensor]
+
 
 def image_reconstruction(
-    model: OmniModel, pixels: Tensor
+    model: OmniModel, pixels: Tensor, perceptual: Distance | None = None
 ) -> tuple[Tensor, Tensor, dict[str, float]]:
     """Loss of reconstructing pixels (B,3,S,S) in [-1,1]; also the quantised latents (B,N,K·D), and
     PSNR in dB.
 
     L_R is squared error plus the error of image gradients, a perceptual term that keeps outlines.
+    `perceptual`: a distance of the decoded pixels and the given ones, which is added.
     """
     latents, codes, loss_vq = quantisation_loss(
         model.embed_image.codebook, model.image_encoder.latents(pixels)
@@ -31,7 +36,11 @@ def image_reconstruction(
         "psnr": float(psnr),
         "perplexity": perplexity(codes, model.config.image.codebook.entries),
     }
-    return 10.0 * error + edges + loss_vq, latents, metrics
+    loss = 10.0 * error + edges + loss_vq
+    if perceptual is not None:
+        distance = perceptual(decoded, pixels)
+        loss, metrics["perceptual"] = loss + distance, float(distance.detach())
+    return loss, latents, metrics
 
 
 def _gradients(decoded: Tensor, pixels: Tensor) -> Tensor:

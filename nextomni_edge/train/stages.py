@@ -63,7 +63,8 @@ class Stage:
     trains: the flow, or the warm-up of one codec. steps: optimiser steps. sequences: of a step,
     over all processes (of a warm-up: media). batch: of these, what a process computes at once.
     context: rows of a sequence. slower: part of the model → factor of its rate; 0 freezes it.
-    reconstruct_every: batches between two with the reconstruction's losses; 0 is never. accounts:
+    reconstruct_every: batches between two with the reconstruction's losses; 0 is never. perceptual:
+    weight of the perceptual distance in the warm-up of pictures. accounts:
     the fields that accounts of the paper give. Every other figure is ours. The rest has the names
     of `TrainOptions`, and a field that is left out has its value.
     """
@@ -87,6 +88,7 @@ class Stage:
     compile: bool = TrainOptions.compile
     condition_dropout: float = 0.0
     reconstruct_every: int = 0
+    perceptual: float = 0.0
     slower: dict[str, float] = field(default_factory=dict)
     accounts: tuple[str, ...] = ()
 
@@ -101,6 +103,8 @@ class Stage:
             (self.rate > 0 and self.warm_up >= 1, "rate and warm_up must be positive"),
             (all("text" not in each.given for each in self.mixture), "text is always given"),
             (min(self.slower.values(), default=0.0) >= 0, "slower has a negative factor"),
+            (self.perceptual >= 0, "perceptual is negative"),
+            (not self.perceptual or self.trains == "image", "perceptual is for trains: image"),
             ((self.trains == "flow") == bool(self.context), "a flow has a context, no warm-up has"),
             (self.sequences % self.batch == 0, "sequences must be a multiple of batch"),
         ):

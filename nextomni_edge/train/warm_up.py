@@ -7,6 +7,8 @@ import functools
 from torch import Tensor, nn
 
 from nextomni_edge.models.omni import OmniModel
+from nextomni_edge.train.captioning import CaptionHead
+from nextomni_edge.train.perceptual import Perceptual
 from nextomni_edge.train.reconstruction import (
     SemanticHead,
     audio_reconstruction,
@@ -17,17 +19,31 @@ SEMANTIC_WEIGHT = 0.05
 
 
 class WarmUp(nn.Module):
-    """Reconstruction, quantisation and a contrastive semantic loss. `modality` is "image" or
-    "audio". It holds no part of the model but the encoder and decoder, which share the codebook."""
+    """Reconstruction, quantisation and a semantic loss: contrastive for "image", captioning for
+    "audio". It holds no part of the model but the encoder and decoder, which share the codebook.
+    `perceptual`: weight of a picture's perceptual distance, by the encoder as it stands now."""
 
-    def __init__(self, modality: str, model: OmniModel) -> None:
+    def __init__(self, modality: str, model: OmniModel, perceptual: float = 0.0) -> None:
         super().__init__()
         self.encoder = model.get_submodule(f"{modality}_encoder")
         self.decoder = model.get_submodule(f"{modality}_decoder")
         latent = model.config.coded(modality).codebook.latent_dim
-        self.semantic = SemanticHead(model.config, latent)
-        reconstruction = image_reconstruction if modality == "image" else audio_reconstruction
-        self.reconstruct = functools.partial(reconstruction, model)
+        head = SemanticHead if modality == "image" else CaptionHead
+        self.semantic: nn.Module = head(model.config, latent)
+        self.perceptual: Perceptual | None = None
+        if modality == "image" and perceptual:
+            self.perceptual = Perceptual(model.image_encoder)
+        self.reconstruct = functools.partial(self._reconstructed, modality, model, perceptual)
+
+    def _reconstructed(
+        self, modality: str, model: OmniModel, weight: float, media: Tensor
+    ) -> tuple[Tensor, Tensor, dict[str, float]]:
+        if modality == "audio":
+            return audio_reconstruction(model, media)
+        distance = self.perceptual
+        if distance is None:
+            return image_reconstruction(model, media)
+        return image_reconstruction(model, media, lambda *pair: weight * distance(*pair))
 
     def forward(
         self, media: Tensor, captions: Tensor, offsets: Tensor

@@ -119,8 +119,9 @@ def shards(workspace: Path) -> Path:
     from tests.examples.media_shards import write_shards
     from tests.tiny import tiny_model
 
-    tiny_model(workspace / "MODEL")
-    write_shards(workspace / "DATA")
+    if not (workspace / "DATA").exists():
+        tiny_model(workspace / "MODEL")
+        write_shards(workspace / "DATA")
     return workspace
 
 
@@ -167,6 +168,10 @@ def qwen2(workspace: Path) -> Path:
         intermediate_size=128, vocab_size=320, max_position_embeddings=512,
         tie_word_embeddings=False,
     )  # fmt: skip
+    if hasattr(sizes, "rope_parameters"):  # transformers 5
+        sizes.rope_parameters = {"rope_theta": 1e6, "rope_type": "default"}
+    else:
+        sizes.rope_theta = 1e6
     published(Qwen2ForCausalLM(sizes), workspace / "QWEN2_FOLDER")
     return workspace
 

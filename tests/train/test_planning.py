@@ -156,6 +156,9 @@ def test_reconstruction_and_warm_ups_need_their_codecs() -> None:
     warm_up = planner.plan(stage("image", trains="image", context=None))
     assert rebuilt.kept > plain.kept and rebuilt.operations > plain.operations
     assert 0 < warm_up.counts.parameters < plain.counts.parameters
+    distance = planner.plan(stage("image", trains="image", context=None, perceptual=1.0))
+    assert distance.counts.parameters > warm_up.counts.parameters
+    assert distance.counts.trained == warm_up.counts.trained and distance.kept > warm_up.kept
     assert planner.plan(stage(given=("image",))).operations > planner.plan(stage()).operations
 
 

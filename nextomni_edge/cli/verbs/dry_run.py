@@ -105,19 +105,21 @@ def as_text(found: StagePlan, where: Device, processes: int) -> str:
     stage, counts = found.stage, found.counts
     each = f"sequences of {stage.context:,} rows" if stage.context else "media"
     tokens = f" = {_billions(stage.tokens)} tokens" if stage.tokens else ""
-    given = ", ".join(stage.accounts) or "none"
     precision = "bf16" if stage.precision == "bf16" else "float32"
     shard, recompute = ("on" if each else "off" for each in (stage.shard, stage.recompute))
     mixture = ", ".join(f"{own.name} {own.weight}" for own in stage.mixture)
     trained = f"{_billions(counts.parameters)} parameters, {_billions(counts.trained)} trained"
     schedule = f"rate {stage.rate:g}, warm-up {stage.warm_up:,}, decay {stage.decay:g}"
     scores = f"attention's scores: {found.scores / 1e9:.3g} GB"
+    named = ", ".join(stage.accounts)
+    known = [f"  from accounts of the paper: {named}; the other figures are the recipe's own"]
+    known *= bool(named)
     lines = [
         f"stage {stage.name}: {trained}",
         f"  {stage.steps:,} steps of {stage.sequences:,} {each}{tokens}",
         f"  {schedule}; {found.operations:.3g} operations",
         f"  mixture: {mixture}",
-        f"  from accounts of the paper: {given}; the other figures are the recipe's own",
+        *known,
         f"  precision {precision}, shard {shard}, recompute {recompute}; {scores}",
     ]
     rows = [COLUMNS, *(_row(found, where, memory) for memory in shown(found, processes))]
