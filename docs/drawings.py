@@ -239,7 +239,7 @@ def growth_drawing() -> str:
             f'<polygon points="{" ".join([*low, *high[::-1]])}" fill="{BLUE}" opacity="0.2"/>',
             f'<polyline points="{" ".join(middle)}" fill="none" stroke="{BLUE}" stroke-width="2"/>',
             text(left + 85, top + 122, label, 10),
-            text(left + 166, top + 14, f"{rows[-1]['value']:.2f}", 12, BLUE, "end"),
+            text(left + 166, top + 99, f"{rows[-1]['value']:.2f}", 12, BLUE, "end"),
         ]
     bottom = 50 + 150 * -(-len(names) // 4)
     parts.append(text(390, bottom, f"From 0 to {updates[-1]:,} updates; each panel from 0 to 1."
