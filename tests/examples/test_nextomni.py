@@ -70,7 +70,7 @@ def test_a_sample_without_what_its_source_gives_is_one_line(
 
 
 def test_the_papers_stages_say_which_figures_are_the_papers() -> None:
-    """Only what METHOD.md takes from accounts of the paper may be named."""
+    """Only what accounts of the paper give may be named."""
     stages: dict[str, Stage] = {
         each.name: each for each in read_stages(RECIPE / "stages.json").stages
     }
