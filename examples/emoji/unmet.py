@@ -3,8 +3,8 @@ synthesiser's clip of every concept.
 
     python examples/emoji/unmet.py --work DIR
 
-Writes `unmet/` next to this file, in the form of `heldout/`. Nothing here is trained on or chosen
-by: `make eval` only measures with it. Needs node with npm, the program festival with the voice of
+Writes `unmet/` next to this file, in the form of `heldout/`. Nothing here is trained on:
+`make eval` only measures with it. Needs node with npm, the program festival with the voice of
 the Debian package festvox-kdlpc16k, and the Python packages of requirements.txt.
 """
 
