@@ -182,10 +182,8 @@ class Emoji:
                 rows
             ]
             return still
-        warped = self._warp_filtered(rows, self._pose(len(rows), rng, knobs), size)
-        ink = self._ink(len(rows), rng, knobs)
-        jittered = np.clip(1 - (1 - warped) * ink, 0, 1).reshape(len(rows), size, size, 3)
-        return _channels_first(jittered)
+        pose = self._pose(len(rows), rng, knobs)
+        return self._drawn_as(rows, pose, self._ink(len(rows), rng, knobs), size)
 
     @staticmethod
     def _pose(count: int, rng: np.random.Generator, knobs: Augmentation) -> tuple[Floats, Floats]:
@@ -228,10 +226,9 @@ class Emoji:
         matrix, offset = self._pose(len(rows), rng, knobs)
         both = np.einsum("bij,fjk->bfik", matrix, turned).reshape(-1, 2, 2)
         at = (np.einsum("bij,fj->bfi", matrix, moved) + offset[:, None]).reshape(-1, 2)
-        warped = self._warp_filtered(np.repeat(rows, frames), (both, at), size)
         ink = np.repeat(self._ink(len(rows), rng, knobs), frames, axis=0)
-        jittered = np.clip(1 - (1 - warped) * ink, 0, 1).reshape(-1, size, size, 3)
-        return _channels_first(jittered).reshape(len(rows), frames, 3, size, size)
+        drawn = self._drawn_as(np.repeat(rows, frames), (both, at), ink, size)
+        return drawn.reshape(len(rows), frames, 3, size, size)
 
     def motion(self, indices: npt.ArrayLike, kind: str, frames: int = 4, size: int = 32) -> Floats:
         """The drawings under one of MOTIONS, float32 (B,frames,3,size,size): the text alone
@@ -280,7 +277,13 @@ class Emoji:
         heard: Floats = np.clip(moved, -1, 1)
         return heard
 
-    def _warp_filtered(self, rows: Ints, affine: tuple[Floats, Floats], size: int) -> Floats:
+    def _drawn_as(self, rows: Ints, pose: tuple[Floats, Floats], ink: Floats, size: int) -> Floats:
+        """Drawings in poses, with so much ink: (B,3,size,size)."""
+        warped = self._warp_filtered(rows, pose, size)
+        pictures = np.clip(1 - (1 - warped) * ink, 0, 1).reshape(len(rows), size, size, 3)
+        return _channels_first(pictures)
+
+    def _warp_filtered(self, rows: Ints, pose: tuple[Floats, Floats], size: int) -> Floats:
         """Sample box-prefiltered drawings under an affine map, (B,size*size,3): one look-up per
         pixel instead of (64/size)²."""
         width = DRAWN // size
@@ -290,7 +293,7 @@ class Emoji:
             )
             window = np.lib.stride_tricks.sliding_window_view(padded, (width, width), axis=(1, 2))
             self._filtered[size] = window.mean(axis=(-2, -1), dtype=np.float32)
-        matrix, offset = affine
+        matrix, offset = pose
         points = grid(size) @ matrix.transpose(0, 2, 1) + offset[:, None]
         # Entry k of the filtered axis is the mean of pixels k - width .. k - 1, so the picture's
         # middle lies at (64 + width) / 2.

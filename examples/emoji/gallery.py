@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from exam import Exam
-from poses import MOTIONS, Floats, Ints
+from poses import MOTIONS, SIZES, Floats, Ints
 from prompts import (
     FRAMES,
     GENERATION_VOICES,
@@ -21,6 +21,7 @@ from prompts import (
     WHAT_WAS_SAID,
     draw_prompt,
     film_prompt,
+    now,
     say_prompt,
 )
 from samples import trained_pairs
@@ -293,7 +294,8 @@ class Gallery:
 
     def now_bigger(self) -> tuple[str, str, list[Example]]:
         prompts = [draw_prompt(*pair) for pair in zip(self.names, self.styles, strict=True)]
-        asked = ["now bigger" if i % 2 == 0 else "now smaller" for i in range(len(prompts))]
+        words = list(SIZES)
+        asked = [now(words[i % len(words)]) for i in range(len(prompts))]
         first = self.exam.answers("image", [(Part("text", prompt),) for prompt in prompts])
         dialogues = [
             (

@@ -66,7 +66,7 @@ def write_drawings(
             rows = np.flatnonzero((concept == c) & (artist == ARTISTS.index(maker)))
             if len(rows) != 1:
                 raise DataError(f"no drawing of {item.name} by {maker}; run prepare.py again")
-            name = f"{item.codepoint}_{item.name.replace(' ', '-')}_{maker}.png"
+            name = file_name(item, f"{maker}.png")
             write_atomic(out / name, png_bytes(rgba[rows[0]]))
             entries.append(
                 {
@@ -93,7 +93,7 @@ def write_clips(
         if len(rows) == 0:
             raise DataError(f"no clip of {item.name} by {split.voice}; run prepare.py again")
         for pace, row in enumerate(rows):
-            name = f"{item.codepoint}_{item.name.replace(' ', '-')}_{split.voice}_{pace}.flac"
+            name = file_name(item, f"{split.voice}_{pace}.flac")
             write_atomic(out / name, flac_bytes(wave[row]))
             entries.append(
                 {
@@ -105,6 +105,16 @@ def write_clips(
                 }
             )
     return entries
+
+
+def file_name(concept: Concept, rest: str) -> str:
+    return f"{concept.codepoint}_{concept.name.replace(' ', '-')}_{rest}"
+
+
+def write_index(out: Path, entries: list[dict[str, str]]) -> None:
+    """A line for each file: its concept, maker and licence."""
+    lines = ",\n".join(f"  {json.dumps(entry)}" for entry in entries)
+    write_atomic(out / "index.json", f"[\n{lines}\n]\n".encode())
 
 
 def remove_stale(out: Path, kept: set[str]) -> None:
@@ -129,8 +139,7 @@ def main() -> int:
         entries = write_drawings(options.data, options.out, concepts, split)
         entries += write_clips(options.data, options.out, concepts, split)
         remove_stale(options.out, {entry["file"] for entry in entries})
-        lines = ",\n".join(f"  {json.dumps(entry)}" for entry in entries)
-        write_atomic(options.out / "index.json", f"[\n{lines}\n]\n".encode())
+        write_index(options.out, entries)
     except (DataError, OSError) as error:
         print(f"heldout: {error}", file=sys.stderr)
         return 3

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import functools
 import hashlib
 import json
 import math
@@ -30,11 +29,8 @@ from nextomni_edge.models import native
 from nextomni_edge.models.omni import OmniModel
 from nextomni_edge.train.loop import ON_CPU, Metrics, StepFunction, Trainer, TrainOptions
 from nextomni_edge.train.objective import Objective
-from nextomni_edge.train.reconstruction import (
-    SemanticHead,
-    audio_reconstruction,
-    image_reconstruction,
-)
+from nextomni_edge.train.reconstruction import SemanticHead
+from nextomni_edge.train.warm_up import WarmUp
 
 WARM_UP_BATCH = 64
 STAGES = {
@@ -57,32 +53,6 @@ CONDITION_DROPOUT = 0.1
 T_POWER = {"crossing": (3.0, 3.0), "directions": (3.0, 3.0), "text": (1.0, 3.0)}
 
 
-class WarmUp(nn.Module):
-    """The encoder's warm-up of one modality: reconstruction, quantisation and a contrastive
-    semantic loss (METHOD 4).
-
-    The codebook is trained with the encoder and the decoder, which share it.
-    """
-
-    def __init__(self, stage: str, model: OmniModel) -> None:
-        super().__init__()
-        self.encoder, self.decoder = (
-            model.get_submodule(f"{stage}_{part}") for part in ("encoder", "decoder")
-        )
-        self.semantic = SemanticHead(model.config, getattr(model.config, stage).codebook.latent_dim)
-        self.reconstruct = functools.partial(
-            image_reconstruction if stage == "image" else audio_reconstruction, model
-        )
-
-    def forward(self, media: Tensor, names: Tensor, offsets: Tensor) -> tuple[Tensor, Metrics]:
-        reconstructed, latents, metrics = self.reconstruct(media)
-        semantic, top1 = self.semantic(latents, names, offsets)
-        return reconstructed + 0.05 * semantic, metrics | {
-            "semantic": float(semantic.detach()),
-            "top1": top1,
-        }
-
-
 def warm_up(recipe: Recipe, stage: str, model: OmniModel) -> tuple[nn.Module, StepFunction]:
     """A warm-up and its batches."""
     tasks = recipe.tasks
@@ -103,7 +73,7 @@ def warm_up(recipe: Recipe, stage: str, model: OmniModel) -> tuple[nn.Module, St
         found: tuple[Tensor, Metrics] = module(*inputs)
         return found
 
-    return WarmUp(stage, model), loss
+    return WarmUp(stage, model, head=SemanticHead), loss
 
 
 def flow(

@@ -11,13 +11,12 @@ the Debian package festvox-kdlpc16k, and the Python packages of requirements.txt
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 from catalog import LICENCES, Concept, DataError, load_concepts, read_json
-from heldout import flac_bytes, png_bytes
+from heldout import file_name, flac_bytes, png_bytes, write_index
 from prepare import SIZE, install_packages, render_job, write_atomic
 from samples import UNMET
 from speech import UNMET_VOICE, speak
@@ -47,7 +46,7 @@ def write_drawings(work: Path, out: Path, concepts: list[Concept]) -> list[dict[
         {
             "kind": "image",
             "concept": concept.name,
-            "file": f"{concept.codepoint}_{concept.name.replace(' ', '-')}_{ARTIST}.png",
+            "file": file_name(concept, f"{ARTIST}.png"),
             "artist": ARTIST,
             "licence": LICENCES[ARTIST],
         }
@@ -63,7 +62,7 @@ def write_clips(out: Path, concepts: list[Concept]) -> list[dict[str, str]]:
     """Every name at the voice's usual pace."""
     entries = []
     for concept in concepts:
-        name = f"{concept.codepoint}_{concept.name.replace(' ', '-')}_{UNMET_VOICE.name}.flac"
+        name = file_name(concept, f"{UNMET_VOICE.name}.flac")
         write_atomic(out / name, flac_bytes(speak(UNMET_VOICE, 1.0, concept.name)))
         entries.append(
             {
@@ -87,8 +86,7 @@ def main() -> int:
         concepts = load_concepts()
         entries = write_drawings(options.work, options.out, concepts)
         entries += write_clips(options.out, concepts)
-        lines = ",\n".join(f"  {json.dumps(entry)}" for entry in entries)
-        write_atomic(options.out / "index.json", f"[\n{lines}\n]\n".encode())
+        write_index(options.out, entries)
     except (DataError, OSError) as error:
         print(f"unmet: {error}", file=sys.stderr)
         return 3

@@ -20,15 +20,22 @@ SEMANTIC_WEIGHT = 0.05
 
 class WarmUp(nn.Module):
     """Reconstruction, quantisation and a semantic loss: contrastive for "image", captioning for
-    "audio". It holds no part of the model but the encoder and decoder, which share the codebook.
-    `perceptual`: weight of a picture's perceptual distance, by the encoder as it stands now."""
+    "audio", or what `head` makes. It holds no part of the model but the encoder and decoder, which
+    share the codebook. `perceptual`: weight of a picture's perceptual distance, by the encoder as
+    it stands now."""
 
-    def __init__(self, modality: str, model: OmniModel, perceptual: float = 0.0) -> None:
+    def __init__(
+        self,
+        modality: str,
+        model: OmniModel,
+        perceptual: float = 0.0,
+        head: type[SemanticHead | CaptionHead] | None = None,
+    ) -> None:
         super().__init__()
         self.encoder = model.get_submodule(f"{modality}_encoder")
         self.decoder = model.get_submodule(f"{modality}_decoder")
         latent = model.config.coded(modality).codebook.latent_dim
-        head = SemanticHead if modality == "image" else CaptionHead
+        head = head or (SemanticHead if modality == "image" else CaptionHead)
         self.semantic: nn.Module = head(model.config, latent)
         self.perceptual: Perceptual | None = None
         if modality == "image" and perceptual:
