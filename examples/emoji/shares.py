@@ -25,10 +25,10 @@ SHARES = {
     # What crosses two modalities wants samples: most steps are its own, from conditions as no
     # artist and no voice of training made them.
     "directions": {
-        "audio_to_image": 0.46, "image_to_audio": 0.18, "now_bigger": 0.05, "now_coloured": 0.03,
-        "now_moving": 0.02, "text_to_image": 0.05, "text_to_audio": 0.07, "audio_to_text": 0.05,
-        "image_to_text": 0.03, "video_to_text": 0.02, "text_to_video": 0.01,
-        "retrieve_image": 0.01, "retrieve_audio": 0.01, "say_it": 0.01,
+        "audio_to_image": 0.36, "image_to_audio": 0.14, "now_bigger": 0.09, "now_coloured": 0.08,
+        "now_moving": 0.05, "text_to_image": 0.09, "text_to_audio": 0.08, "audio_to_text": 0.04,
+        "image_to_text": 0.03, "video_to_text": 0.015, "text_to_video": 0.01,
+        "retrieve_image": 0.005, "retrieve_audio": 0.005, "say_it": 0.005,
     },
     # Apart from the demo, which it goes on from: text alone, trained as a flow or autoregressively.
     "text": {"image_to_text": 0.25, "image_to_listing": 0.35, "image_to_page": 0.4},

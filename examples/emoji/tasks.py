@@ -50,6 +50,9 @@ from nextomni_edge.train.objective import Draw
 
 NAMED = 0.25
 """Of the conditions of what crosses modalities, those that are written."""
+OTHER_STYLE = 0.15
+"""Of the prompts for a drawing, those that may name another artist than its own: the name decides
+what is drawn, and the style only how."""
 LEAD_SHARE = 0.25
 """Of the batches of listings and pages, those of which a flow learns the first part alone."""
 
@@ -82,6 +85,17 @@ class Tasks:
         self.drawings, self.clips = emoji.drawings(), emoji.clips_of()
         voices = [emoji.voices.index(voice) for voice in GENERATION_VOICES]
         self.spoken = self.clips[np.isin(emoji.clip_voice[self.clips], voices)]
+        held = set(
+            zip(
+                emoji.drawing_concept[emoji.drawing_heldout].tolist(),
+                emoji.drawing_artist[emoji.drawing_heldout].tolist(),
+                strict=True,
+            )
+        )
+        self.styles = {
+            name: [artist for a, artist in enumerate(emoji.artists) if (c, a) not in held]
+            for c, name in enumerate(self.names)
+        }
         self.makers: dict[str, Callable[[np.random.Generator], Draw]] = {
             name: getattr(self, name) for shares in SHARES.values() for name in shares
         }
@@ -113,6 +127,15 @@ class Tasks:
             [self.emoji.artists[a] for a in self.emoji.drawing_artist[drawing]],
             [self.emoji.voices[v] for v in self.emoji.clip_voice[clip]],
         )  # fmt: skip
+
+    def wished(self, picks: Picks, rng: np.random.Generator) -> list[str]:
+        """The artist that each prompt names: the drawing's, or for a share any whose drawing of the
+        thing is not held out. So no prompt of the measure of unseen styles is met in training."""
+        other = rng.random(len(picks.names)) < OTHER_STYLE
+        return [
+            str(rng.choice(self.styles[name])) if chosen else artist
+            for name, artist, chosen in zip(picks.names, picks.artists, other, strict=True)
+        ]
 
     def pixels(
         self, drawing: NDArray[np.int64], rng: np.random.Generator | None = None
@@ -154,7 +177,8 @@ class Tasks:
 
     def text_to_image(self, rng: np.random.Generator) -> Draw:
         picks = self.picks(rng, self.batch_size)
-        prompts = [draw_prompt(n, a) for n, a in zip(picks.names, picks.artists, strict=True)]
+        styles = self.wished(picks, rng)
+        prompts = [draw_prompt(n, a) for n, a in zip(picks.names, styles, strict=True)]
         return Draw(
             "text_to_image",
             lambda image, _: self._answers(
@@ -336,7 +360,8 @@ class Tasks:
         picks = self.picks(rng, self.batch_size)
 
         def build(image: Ids, audio: Ids) -> tuple[list[Sequence], ...]:
-            asked = [Part("text", f"draw it, {artist} style") for artist in picks.artists]
+            styles = self.wished(picks, rng)
+            asked = [Part("text", f"draw it, {artist} style") for artist in styles]
             said = named(self.heard(audio, rng), picks.names, rng)
             return self._answers(list(zip(said, asked, strict=True)), _parts("image", image))
 
