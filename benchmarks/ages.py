@@ -1,7 +1,7 @@
 """How old each measurement is: `python benchmarks/ages.py` prints a line for each file of results.
 
 A line holds the revision at which the results were written, the commits since that changed code
-which the measuring script imports, and the pages that show the numbers.
+which the measuring script imports or the demo's weights, and the pages that show the numbers.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
 PACKAGE: Final = "nextomni_edge"
+CHECKPOINT: Final = ROOT / "examples" / "emoji" / "checkpoint" / "model.safetensors"
+DEMO: Final = ("demo/bundle", "demo_bundle", '"demo" / "bundle"', "emoji")  # words of a script that measures the demo
 # results whose script stands elsewhere: the script, and the words of a page that shows them
 ELSEWHERE: Final = {
     "benchmarks/published_8b.json": ("examples/published_8b.py", "make demo-published"),
@@ -65,9 +67,11 @@ def script_of(results: str) -> Path:
 
 
 def code_of(script: Path) -> list[Path]:
-    """The package's modules that a script imports, itself included."""
-    found = [script]
-    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+    """The package's modules that a script imports, itself included, and the demo's weights where it
+    measures them."""
+    source = script.read_text(encoding="utf-8")
+    found = [script, CHECKPOINT] if any(word in source for word in DEMO) else [script]
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == PACKAGE:
             place = ROOT.joinpath(*str(node.module).split("."))
             found.append(place.with_suffix(".py") if not place.is_dir() else place / "__init__.py")

@@ -30,6 +30,16 @@ def test_a_script_is_measured_by_what_it_imports(tool: ModuleType) -> None:
     assert "nextomni_edge/bundle/__init__.py" in code
 
 
+def test_what_measures_the_demo_is_as_old_as_its_weights(tool: ModuleType) -> None:
+    for results, measured in (
+        ("benchmarks/latency.json", True),
+        ("benchmarks/caches.json", True),
+        ("demo/eval.json", True),
+        ("benchmarks/smollm2.json", False),
+    ):
+        assert (tool.CHECKPOINT in tool.code_of(tool.script_of(results))) is measured, results
+
+
 def test_every_result_has_its_script_and_revision(tool: ModuleType) -> None:
     if not tool.whole_history():
         pytest.skip("no git, or not all of its history: the results' revisions are not known here")
