@@ -15,7 +15,8 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[1]
 PACKAGE: Final = "nextomni_edge"
 CHECKPOINT: Final = ROOT / "examples" / "emoji" / "checkpoint" / "model.safetensors"
-DEMO: Final = ("demo/bundle", "demo_bundle", '"demo" / "bundle"', "emoji")  # words of a script that measures the demo
+# words of a script that measures the demo
+DEMO: Final = ("demo/bundle", "demo_bundle", '"demo" / "bundle"', "emoji")
 # results whose script stands elsewhere: the script, and the words of a page that shows them
 ELSEWHERE: Final = {
     "benchmarks/published_8b.json": ("examples/published_8b.py", "make demo-published"),
