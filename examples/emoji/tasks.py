@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from augment import COLOURS, another_speaker, coloured, misheard, restyled
+from augment import COLOURS, coloured, restyled
 from catalog import Concept, load_concepts
 from dataset import Emoji
-from numpy.typing import NDArray
 from poses import MOTIONS, SIZES, Floats
 from prompts import (
     FRAMES,
-    GENERATION_VOICES,
     LEAD_TOKENS,
     LIST_IT,
     LISTING_TOKENS,
@@ -34,9 +31,9 @@ from prompts import (
     say_prompt,
 )
 from shares import SHARES
+from supply import Picks, Supply, parts_of
 
 from nextomni_edge.config import ModelConfig
-from nextomni_edge.tokens.audio import log_mel
 from nextomni_edge.tokens.chat import (
     Part,
     Turn,
@@ -50,52 +47,17 @@ from nextomni_edge.train.objective import Draw
 
 NAMED = 0.25
 """Of the conditions of what crosses modalities, those that are written."""
-OTHER_STYLE = 0.15
-"""Of the prompts for a drawing, those that may name another artist than its own: the name decides
-what is drawn, and the style only how."""
 LEAD_SHARE = 0.25
 """Of the batches of listings and pages, those of which a flow learns the first part alone."""
 
 
-@dataclass(frozen=True)
-class Picks:
-    """What a step is about: drawings (their index, name, artist) and clips (their index, name,
-    voice)."""
-
-    drawing: NDArray[np.int64]
-    clip: NDArray[np.int64]
-    names: list[str]
-    artists: list[str]
-    voices: list[str]
-
-
-class Tasks:
+class Tasks(Supply):
     """Draws one batch of one task at a time from the training split."""
 
     def __init__(
         self, emoji: Emoji, tokenizer: TextTokenizer, config: ModelConfig, batch_size: int
     ) -> None:
-        self.emoji, self.tokenizer, self.config, self.batch_size = (
-            emoji,
-            tokenizer,
-            config,
-            batch_size,
-        )
-        self.names = emoji.concepts
-        self.drawings, self.clips = emoji.drawings(), emoji.clips_of()
-        voices = [emoji.voices.index(voice) for voice in GENERATION_VOICES]
-        self.spoken = self.clips[np.isin(emoji.clip_voice[self.clips], voices)]
-        held = set(
-            zip(
-                emoji.drawing_concept[emoji.drawing_heldout].tolist(),
-                emoji.drawing_artist[emoji.drawing_heldout].tolist(),
-                strict=True,
-            )
-        )
-        self.styles = {
-            name: [artist for a, artist in enumerate(emoji.artists) if (c, a) not in held]
-            for c, name in enumerate(self.names)
-        }
+        super().__init__(emoji, tokenizer, config, batch_size)
         self.makers: dict[str, Callable[[np.random.Generator], Draw]] = {
             name: getattr(self, name) for shares in SHARES.values() for name in shares
         }
@@ -105,65 +67,6 @@ class Tasks:
         rng, shares = np.random.default_rng((1 + list(SHARES).index(stage), step)), SHARES[stage]
         name = rng.choice(list(shares), p=np.asarray(list(shares.values())) / sum(shares.values()))
         return self.makers[str(name)](rng)
-
-    def picks(
-        self, rng: np.random.Generator, count: int, distinct: bool = False, spoken: bool = False
-    ) -> Picks:
-        """Concepts spread evenly (each at most once where `distinct`), then a drawing and a clip of
-        each."""
-        concepts = len(self.names)
-        order = np.concatenate([rng.permutation(concepts) for _ in range(-(-count // concepts))])
-        chosen = order[: min(count, concepts) if distinct else count]
-        clips = self.spoken if spoken else self.clips
-        drawing = np.asarray(
-            [
-                rng.choice(self.drawings[self.emoji.drawing_concept[self.drawings] == c])
-                for c in chosen
-            ]
-        )
-        clip = np.asarray([rng.choice(clips[self.emoji.clip_concept[clips] == c]) for c in chosen])
-        return Picks(
-            drawing, clip, [self.names[c] for c in chosen],
-            [self.emoji.artists[a] for a in self.emoji.drawing_artist[drawing]],
-            [self.emoji.voices[v] for v in self.emoji.clip_voice[clip]],
-        )  # fmt: skip
-
-    def wished(self, picks: Picks, rng: np.random.Generator) -> list[str]:
-        """The artist that each prompt names: the drawing's, or for a share any whose drawing of the
-        thing is not held out. So no prompt of the measure of unseen styles is met in training."""
-        other = rng.random(len(picks.names)) < OTHER_STYLE
-        return [
-            str(rng.choice(self.styles[name])) if chosen else artist
-            for name, artist, chosen in zip(picks.names, picks.artists, other, strict=True)
-        ]
-
-    def pixels(
-        self, drawing: NDArray[np.int64], rng: np.random.Generator | None = None
-    ) -> NDArray[np.float32]:
-        """Drawings as pixels (B,3,S,S) in [-1,1], augmented where a generator is given."""
-        return self.emoji.pictures(drawing, rng) * 2.0 - 1.0
-
-    def shown(self, drawing: NDArray[np.int64], rng: np.random.Generator) -> Floats:
-        """Drawings as conditions (B,3,S,S): augmented, and as other artists might draw them."""
-        pictures = self.emoji.pictures(drawing, rng)
-        return restyled(pictures[:, None], rng)[:, 0] * np.float32(2) - np.float32(1)
-
-    def seen(self, image: Ids, rng: np.random.Generator) -> Ids:
-        """Sub-codes of drawings as conditions, some of them wrong."""
-        return misheard(image, self.config.image.codebook.entries, rng)
-
-    def mels(
-        self, clip: NDArray[np.int64], rng: np.random.Generator | None = None
-    ) -> NDArray[np.float32]:
-        """Clips as log-mel (B,N,F,mels), augmented where a generator is given."""
-        mels = np.stack(
-            [log_mel(waveform, self.config.audio) for waveform in self.emoji.clips(clip, rng)]
-        )
-        return mels if rng is None else another_speaker(mels, rng)
-
-    def heard(self, audio: Ids, rng: np.random.Generator) -> list[Part]:
-        """Sub-codes of augmented clips as conditions, some of them misheard."""
-        return _parts("audio", misheard(audio, self.config.audio.codebook.entries, rng))
 
     def _answers(
         self, parts: list[tuple[Part, ...]], responses: list[Any]
@@ -182,7 +85,7 @@ class Tasks:
         return Draw(
             "text_to_image",
             lambda image, _: self._answers(
-                [(Part("text", p),) for p in prompts], _parts("image", image)
+                [(Part("text", p),) for p in prompts], parts_of("image", image)
             ),
             self.pixels(picks.drawing),
         )
@@ -193,7 +96,7 @@ class Tasks:
         return Draw(
             "image_to_text",
             lambda image, _: self._answers(
-                [(p, asked) for p in _parts("image", self.seen(image, rng))], picks.names
+                [(p, asked) for p in parts_of("image", self.seen(image, rng))], picks.names
             ),
             self.shown(picks.drawing, rng),
         )
@@ -254,7 +157,7 @@ class Tasks:
         def build(image: Ids, _: Ids) -> tuple[list[Sequence], ...]:
             given = [
                 conversation(self.tokenizer, (Turn("user", (p, Part("text", asked))),))
-                for p in _parts("image", image)
+                for p in parts_of("image", image)
             ]
             return (
                 [
@@ -271,7 +174,7 @@ class Tasks:
         return Draw(
             "text_to_audio",
             lambda _, audio: self._answers(
-                [(Part("text", p),) for p in prompts], _parts("audio", audio)
+                [(Part("text", p),) for p in prompts], parts_of("audio", audio)
             ),
             log_mel=self.mels(picks.clip),
         )
@@ -292,7 +195,7 @@ class Tasks:
 
         def build(image: Ids, audio: Ids) -> tuple[list[Sequence], ...]:
             shown = task == "retrieve_image"
-            media = _parts("image", self.seen(image, rng)) if shown else self.heard(audio, rng)
+            media = parts_of("image", self.seen(image, rng)) if shown else self.heard(audio, rng)
             texts = [Part("text", name) for name in picks.names]
             return tuple(
                 [embedding_sequence(self.tokenizer, part, self.config) for part in side]
@@ -351,8 +254,8 @@ class Tasks:
 
         def build(image: Ids, audio: Ids) -> tuple[list[Sequence], ...]:
             asked = [Part("text", f"say it, {voice} voice") for voice in picks.voices]
-            shown = named(_parts("image", self.seen(image, rng)), picks.names, rng)
-            return self._answers(list(zip(shown, asked, strict=True)), _parts("audio", audio))
+            shown = named(parts_of("image", self.seen(image, rng)), picks.names, rng)
+            return self._answers(list(zip(shown, asked, strict=True)), parts_of("audio", audio))
 
         return Draw("image_to_audio", build, self.shown(picks.drawing, rng), self.mels(picks.clip))
 
@@ -363,7 +266,7 @@ class Tasks:
             styles = self.wished(picks, rng)
             asked = [Part("text", f"draw it, {artist} style") for artist in styles]
             said = named(self.heard(audio, rng), picks.names, rng)
-            return self._answers(list(zip(said, asked, strict=True)), _parts("image", image))
+            return self._answers(list(zip(said, asked, strict=True)), parts_of("image", image))
 
         return Draw("audio_to_image", build, self.pixels(picks.drawing), self.mels(picks.clip, rng))
 
@@ -382,7 +285,7 @@ class Tasks:
         pixels = np.concatenate([self.pixels(picks.drawing), frames * 2.0 - 1.0])
 
         def build(image: Ids, _: Ids) -> tuple[list[Sequence], ...]:
-            drawn = zip(picks.names, picks.artists, _parts("image", image[:count]), strict=True)
+            drawn = zip(picks.names, picks.artists, parts_of("image", image[:count]), strict=True)
             turns = [
                 (
                     Turn("user", (Part("text", draw_prompt(name, artist)),)),
@@ -429,21 +332,17 @@ class Tasks:
                     Turn("user", (Part("text", f"say it, {v} voice"),)),
                 )
                 for p, n, v in zip(
-                    _parts("image", self.seen(image, rng)), picks.names, picks.voices, strict=True
+                    parts_of("image", self.seen(image, rng)), picks.names, picks.voices, strict=True
                 )
             ]
             return (
                 [
                     dialogue(self.tokenizer, self.config, t, r)
-                    for t, r in zip(turns, _parts("audio", audio), strict=True)
+                    for t, r in zip(turns, parts_of("audio", audio), strict=True)
                 ],
             )
 
         return Draw("say_it", build, self.shown(picks.drawing, rng), self.mels(picks.clip))
-
-
-def _parts(kind: Any, codes: Ids) -> list[Part]:
-    return [Part(kind, code) for code in codes]
 
 
 def named(parts: list[Part], names: list[str], rng: np.random.Generator) -> list[Part]:
@@ -457,7 +356,7 @@ def named(parts: list[Part], names: list[str], rng: np.random.Generator) -> list
 
 
 def _images(codes: Ids) -> list[Part]:
-    return _parts("image", codes)
+    return parts_of("image", codes)
 
 
 def _videos(codes: Ids) -> list[Part]:

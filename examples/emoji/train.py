@@ -1,9 +1,8 @@
 """Train the demo model: `python examples/emoji/train.py --data DIR --out DIR` (image, audio, flow,
-speech, crossing, directions; or text)."""
+speech, crossing, directions, decoders; or text)."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
 import json
@@ -21,12 +20,14 @@ from recipe import HERE, TEXT, Recipe
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
+from training_log import Log
 
 from nextomni_edge.checkpoints.directory import file_sha256
 from nextomni_edge.errors import InputError, NextOmniError, UsageError
 from nextomni_edge.files import atomic_write
 from nextomni_edge.models import native
 from nextomni_edge.models.omni import OmniModel
+from nextomni_edge.train.decoding import Decoding
 from nextomni_edge.train.loop import ON_CPU, Metrics, StepFunction, Trainer, TrainOptions
 from nextomni_edge.train.objective import Objective
 from nextomni_edge.train.reconstruction import SemanticHead
@@ -40,9 +41,11 @@ STAGES = {
     "speech": TrainOptions(steps=7600, rate=1.5e-3, averaging=0.998, decay=0.5),
     "crossing": TrainOptions(steps=2000, rate=1e-3, averaging=0.995, decay=0.6),
     "directions": TrainOptions(steps=4600, rate=1.5e-3, averaging=0.997, decay=0.5),
+    "decoders": TrainOptions(steps=4000, rate=1e-3, averaging=0.995, decay=0.5, weight_decay=0.01),
     "text": TrainOptions(steps=4800, rate=2e-3, averaging=0.995, decay=0.5),
 }
 WARM_UPS = ("image", "audio")
+DECODERS = "decoders"
 # in the flow stages the encoders and decoders still learn, at this share of the rate
 ENCODER_RATE = 0.02
 RECONSTRUCT_EVERY = 8
@@ -76,6 +79,26 @@ def warm_up(recipe: Recipe, stage: str, model: OmniModel) -> tuple[nn.Module, St
     return WarmUp(stage, model, head=SemanticHead), loss
 
 
+def decoders(recipe: Recipe, model: OmniModel) -> tuple[nn.Module, StepFunction]:
+    """Both decoders in turn, on what the model answers with: drawings as they are, changed or
+    moved, and for two thirds the voices that it speaks with."""
+    tasks, module = recipe.tasks, Decoding(model)
+
+    def loss(wrapped: nn.Module, batch: int, rng: np.random.Generator) -> tuple[Tensor, Metrics]:
+        modality = ("image", "audio")[batch % 2]
+        if modality == "image":
+            media = tasks.drawn(rng, WARM_UP_BATCH)
+        else:
+            spoken = tasks.picks(rng, 2 * WARM_UP_BATCH // 3, spoken=True).clip
+            others = tasks.picks(rng, WARM_UP_BATCH // 3).clip
+            media = tasks.mels(np.concatenate([spoken, others]))
+        device = next(wrapped.parameters()).device
+        found: tuple[Tensor, Metrics] = wrapped(modality, torch.from_numpy(media).to(device))
+        return found
+
+    return module, loss
+
+
 def flow(
     recipe: Recipe, stage: str, model: OmniModel, batches: int
 ) -> tuple[Objective, StepFunction]:
@@ -94,6 +117,17 @@ def flow(
     return objective, loss
 
 
+def objective_of(
+    recipe: Recipe, stage: str, model: OmniModel, batches: int
+) -> tuple[nn.Module, StepFunction]:
+    """What a stage minimises, and its batches."""
+    if stage in WARM_UPS:
+        return warm_up(recipe, stage, model)
+    if stage == DECODERS:
+        return decoders(recipe, model)
+    return flow(recipe, stage, model, batches)
+
+
 def parameter_groups(
     module: nn.Module, options: TrainOptions, stage: str
 ) -> list[dict[str, object]]:
@@ -102,7 +136,7 @@ def parameter_groups(
     slowly = 0.0 if stage == TEXT else ENCODER_RATE
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
-        slow = stage not in WARM_UPS and any(
+        slow = stage not in (*WARM_UPS, DECODERS) and any(
             part in name for part in ("encoder", "decoder", "codebook")
         )
         rate = options.rate * (slowly if slow else 1.0)
@@ -112,30 +146,6 @@ def parameter_groups(
         {"params": params, "lr": rate, "weight_decay": decay}
         for (rate, decay), params in groups.items()
     ]
-
-
-class Log:
-    """A CSV to plot (step, metric, mean since the last line) and a progress bar with an
-    estimate."""
-
-    def __init__(self, path: Path, progress: Progress, steps: int, every: int = 50) -> None:
-        self.path, self.progress, self.every = path, progress, every
-        self.bar = progress.add_task(path.stem, total=steps, text="")
-        self.sums: dict[str, list[float]] = {}
-
-    def __call__(self, step: int, metrics: Metrics) -> None:
-        for name, value in metrics.items():
-            self.sums.setdefault(name, []).append(value)
-        if step % self.every == self.every - 1:
-            with self.path.open("a", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerows(
-                    [step + 1, name, f"{np.mean(v):.5g}"] for name, v in sorted(self.sums.items())
-                )
-            shown = "  ".join(f"{name} {np.mean(v):.3g}" for name, v in list(self.sums.items())[:4])
-            self.progress.update(self.bar, completed=step + 1, text=shown)
-            if not self.progress.console.is_terminal:  # a log file gets a line, not a bar redrawn
-                self.progress.print(f"{self.path.stem} {step + 1}  {shown}")
-            self.sums.clear()
 
 
 def run_stage(
@@ -157,9 +167,7 @@ def run_stage(
         else begin(recipe, source)
     )
     batches = options.steps * options.accumulate * PartialState(cpu=ON_CPU).num_processes
-    module, loss = (
-        warm_up(recipe, stage, model) if stage in WARM_UPS else flow(recipe, stage, model, batches)
-    )
+    module, loss = objective_of(recipe, stage, model, batches)
     followed = {"balance": module.balance} if isinstance(module, Objective) else {}
     trainer = Trainer(
         module, parameter_groups(module, options, stage), options, recipe.out / stage, followed
@@ -343,9 +351,9 @@ def main(
     **changes: Any,
 ) -> None:
     """Train the demo model, in stages that resume where they stopped. The last one leaves it in
-    OUT/directions/model.
+    OUT/decoders/model.
 
-    The stage text is apart: it goes on from --init (or OUT/directions) with texts about pictures,
+    The stage text is apart: it goes on from --init (or OUT/decoders) with texts about pictures,
     and is left in OUT/text/model.
     """
     out.mkdir(parents=True, exist_ok=True)

@@ -29,18 +29,20 @@ def image_reconstruction(
         model.embed_image.codebook, model.image_encoder.latents(pixels)
     )
     decoded = model.image_decoder.pixels(latents)
-    error = (decoded - pixels).pow(2).mean()
-    edges = _gradients(decoded, pixels)
-    psnr = -10.0 * torch.log10(((decoded.detach().clamp(-1, 1) - pixels) / 2).pow(2).mean() + 1e-9)
-    metrics = {
-        "psnr": float(psnr),
-        "perplexity": perplexity(codes, model.config.image.codebook.entries),
-    }
-    loss = 10.0 * error + edges + loss_vq
+    error, metrics = picture_error(decoded, pixels)
+    metrics["perplexity"] = perplexity(codes, model.config.image.codebook.entries)
+    loss = error + loss_vq
     if perceptual is not None:
         distance = perceptual(decoded, pixels)
         loss, metrics["perceptual"] = loss + distance, float(distance.detach())
     return loss, latents, metrics
+
+
+def picture_error(decoded: Tensor, pixels: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """Ten times the squared error, and the error of image gradients; also PSNR in dB."""
+    error = (decoded - pixels).pow(2).mean()
+    psnr = -10.0 * torch.log10(((decoded.detach().clamp(-1, 1) - pixels) / 2).pow(2).mean() + 1e-9)
+    return 10.0 * error + _gradients(decoded, pixels), {"psnr": float(psnr)}
 
 
 def _gradients(decoded: Tensor, pixels: Tensor) -> Tensor:
@@ -56,13 +58,16 @@ def audio_reconstruction(
     latents, codes, loss_vq = quantisation_loss(
         model.embed_audio.codebook, model.audio_encoder.latents(log_mel)
     )
-    decoded = model.audio_decoder.log_mel(latents)
+    error, metrics = sound_error(model.audio_decoder.log_mel(latents), log_mel)
+    metrics["perplexity"] = perplexity(codes, model.config.audio.codebook.entries)
+    return error + loss_vq, latents, metrics
+
+
+def sound_error(decoded: Tensor, log_mel: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """Ten times the squared and three times the absolute error of log-mel; also the latter."""
     error = (decoded - log_mel).abs().mean()
-    metrics = {
-        "mel_error": float(error.detach()),
-        "perplexity": perplexity(codes, model.config.audio.codebook.entries),
-    }
-    return 10.0 * (decoded - log_mel).pow(2).mean() + 3.0 * error + loss_vq, latents, metrics
+    loss = 10.0 * (decoded - log_mel).pow(2).mean() + 3.0 * error
+    return loss, {"mel_error": float(error.detach())}
 
 
 def perplexity(codes: Tensor, entries: int) -> float:

@@ -88,6 +88,17 @@ def test_every_stage_is_run_and_leaves_a_model(trained: Path) -> None:
     )
 
 
+def test_the_last_stage_moves_decoders_and_no_code(trained: Path) -> None:
+    before = Checkpoint.open(trained / "directions" / "model")
+    after = Checkpoint.open(trained / "decoders" / "model")
+    moved = {
+        name.split(".")[0]
+        for name in after.names()
+        if (after.tensor(name) != before.tensor(name)).any()
+    }
+    assert moved == {"image_decoder", "audio_decoder"}
+
+
 def test_a_stage_needs_what_comes_before_it(data: Path, tmp_path: Path) -> None:
     code, _, errors = train(data, tmp_path, "--stage", "flow")
     weights = tmp_path / "image" / "weights.safetensors"
@@ -124,7 +135,7 @@ def test_a_stage_may_begin_from_a_model(data: Path, trained: Path, tmp_path: Pat
         2,
         (
             "error: --init goes with one stage after the warm-ups: --stage flow, speech, crossing,"
-            " directions, text\n"
+            " directions, decoders, text\n"
         ),
     )
 
