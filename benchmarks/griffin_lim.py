@@ -1,5 +1,6 @@
-"""What a better vocoder could add: `python benchmarks/griffin_lim.py [--model DIR] [-o FILE]`, writes
-griffin_lim.json next to it.
+"""What a better vocoder could add: `python benchmarks/griffin_lim.py [--model DIR] [-o FILE]`
+
+writes griffin_lim.json next to it.
 
 The demo's judge transcribes the committed clips of the held-out and of the unmet voice three times:
 as they are, out of Griffin-Lim from their own log-mel, and out of the codec, which ends in the same

@@ -140,11 +140,11 @@ def _code_head(config: ModelConfig, modality: str) -> GraphSpec:
     return GraphSpec(f"{modality}_head", tuple(inputs), (logits,))
 
 
-def _pixels(config: ModelConfig) -> TensorSpec:
+def _pixels(config: ModelConfig, side: int) -> TensorSpec:
     """RGB in [-1, 1], of one size, or of `patch` pixels for each code of a grid of any size."""
     image = config.image
     if not config.shares_vocabulary:
-        return TensorSpec(Wire.PIXELS, "float32", (_batch(), 3, image.size, image.size))
+        return TensorSpec(Wire.PIXELS, "float32", (_batch(), 3, side, side))
     sides = (
         Dim(f"pixel_{side}", image.patch, MAX_SIDE * image.patch) for side in ("height", "width")
     )
@@ -170,17 +170,20 @@ def _image_encoder(config: ModelConfig) -> GraphSpec:
         Wire.EMBEDDINGS, "float32", (_batch(), config.image.positions, config.backbone.hidden_size)
     )
     seen = features if config.image.given == "features" else _image_codes(config)
-    return GraphSpec(ComponentName.IMAGE_ENCODER, (_pixels(config),), (seen,))
+    given = _pixels(config, config.image.size)
+    return GraphSpec(ComponentName.IMAGE_ENCODER, (given,), (seen,))
 
 
 def _image_quantiser(config: ModelConfig) -> GraphSpec:
     """Pixels to codes where the backbone reads features of a given image: the codes that the
     decoder turns back."""
-    return GraphSpec(ComponentName.IMAGE_QUANTISER, (_pixels(config),), (_image_codes(config),))
+    given = _pixels(config, config.image.size)
+    return GraphSpec(ComponentName.IMAGE_QUANTISER, (given,), (_image_codes(config),))
 
 
 def _image_decoder(config: ModelConfig) -> GraphSpec:
-    return GraphSpec(ComponentName.IMAGE_DECODER, (_image_codes(config),), (_pixels(config),))
+    drawn = _pixels(config, config.image.side)
+    return GraphSpec(ComponentName.IMAGE_DECODER, (_image_codes(config),), (drawn,))
 
 
 def _audio_codes(config: ModelConfig) -> TensorSpec:

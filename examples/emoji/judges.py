@@ -36,8 +36,10 @@ from nextomni_edge.config import AudioConfig
 from nextomni_edge.errors import InputError
 from nextomni_edge.files import atomic_write
 from nextomni_edge.tokens.audio import log_mel
+from nextomni_edge.train.reconstruction import at_side
 
 JUDGES, KINDS = HERE / "judges", ("image", "audio")
+SIDE = 32  # of the pictures that the judge was trained on
 AUDIO = AudioConfig(max_seconds=1.28)
 PICTURES = Augmentation(rotation=15, brightness=0.2, colour=0.2, scale=(0.75, 1.15), shift=3)
 POSES = Augmentation(rotation=180, brightness=0.2, colour=0.2, scale=(0.4, 1.1), shift=10)
@@ -107,9 +109,10 @@ class Panel:
 
     @torch.no_grad()
     def pictures(self, pixels: Floats) -> Floats:
-        """Pixels (B,3,S,S) in [-1,1], best at the 32 pixels of training → probabilities
-        (B,concepts)."""
-        return self.judge("image")(torch.from_numpy(pixels)).softmax(1).numpy()
+        """Pixels (B,3,S,S) in [-1,1], finer ones reduced to the 32 pixels of training →
+        probabilities (B,concepts)."""
+        shown = at_side(torch.from_numpy(pixels), SIDE)
+        return self.judge("image")(shown).softmax(1).numpy()
 
     @torch.no_grad()
     def speech(self, waveforms: Floats) -> Floats:

@@ -263,7 +263,7 @@ def two_turns_changed(exam: Exam) -> list[Outcome]:
     """A drawing to order, and in the next turn another size, colour or a motion of it: the asked
     change of that very picture (changes.py)."""
     pairs = _spread(trained_pairs(), 1)
-    names, size = [name for name, _ in pairs], exam.model.config.image.size
+    names, size = [name for name, _ in pairs], exam.model.config.image.side
     orders = [Turn("user", (Part("text", draw_prompt(*pair)),)) for pair in pairs]
     first = exam.replies("image", [(order,) for order in orders])
     drawn = as_drawings(exam.decoded(first), names)

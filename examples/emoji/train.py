@@ -161,11 +161,7 @@ def run_stage(
     torch.manual_seed(0)
     options = dataclasses.replace(STAGES[stage], minutes=minutes, **changes)
     source = start(recipe, stage, init)
-    model = (
-        begin_text(recipe, native.load(source[0].parent), new_backbone)
-        if stage == TEXT
-        else begin(recipe, source)
-    )
+    model = begin(recipe, stage, source, new_backbone)
     batches = options.steps * options.accumulate * PartialState(cpu=ON_CPU).num_processes
     module, loss = objective_of(recipe, stage, model, batches)
     followed = {"balance": module.balance} if isinstance(module, Objective) else {}
@@ -238,11 +234,16 @@ def digest(source: list[Path]) -> str:
     return hashlib.sha256(json.dumps([file_sha256(path) for path in source]).encode()).hexdigest()
 
 
-def begin(recipe: Recipe, source: list[Path]) -> OmniModel:
+def begin(recipe: Recipe, stage: str, source: list[Path], new_backbone: bool) -> OmniModel:
     """A new model, the one of the stage before, or a new one on both warm-ups, whose metric tables
     are frozen as they stand."""
     if len(source) == 1:
         model = native.load(source[0].parent).train()
+        if stage == TEXT:
+            kept = ("encoder", "decoder", "codebook", "metric_tables") if new_backbone else ()
+            return renewed(recipe, model, kept)
+        if stage == DECODERS:
+            return renewed(recipe, model, ())
         if dataclasses.replace(model.config, flow=recipe.config.flow) != recipe.config:
             raise InputError(
                 f"{source[0].parent}: its config.json has other sizes than {HERE / 'config.json'}"
@@ -261,14 +262,16 @@ def begin(recipe: Recipe, source: list[Path]) -> OmniModel:
     return model
 
 
-def begin_text(recipe: Recipe, source: OmniModel, new_backbone: bool) -> OmniModel:
-    """`source` with the attention of the text stage; with a new backbone, of which nothing is kept
-    but how media are encoded."""
+def renewed(recipe: Recipe, source: OmniModel, kept: tuple[str, ...]) -> OmniModel:
+    """The recipe's model with the tensors of `source` whose names have one of the words `kept`, or
+    with all. What a decoder of finer pictures has in another shape is new."""
     model = OmniModel(recipe.config).train()
-    own, kept = native.state_names(model), ("encoder", "decoder", "codebook", "metric_tables")
+    own = native.state_names(model)
     with torch.no_grad():
         for name, tensor in native.state_names(source).items():
-            if not new_backbone or any(part in name for part in kept):
+            wanted = not kept or any(part in name for part in kept)
+            coarser = name.startswith("image_decoder") and own[name].shape != tensor.shape
+            if wanted and not coarser:
                 own[name].copy_(tensor)
     return model
 

@@ -83,7 +83,7 @@ class ModelConfig:
             ),
             (image.size % image.patch == 0, "image.size must be a multiple of image.patch"),
             (
-                (image.drawn or image.size) % image.patch == 0,
+                image.side % image.patch == 0,
                 "image.drawn must be a multiple of image.patch",
             ),
             (
@@ -130,7 +130,9 @@ class ModelConfig:
             "text.block_size × backbone.hidden_size": text.block_size * width,
             "text.canvas × backbone.hidden_size": (text.canvas or 0) * width,
             "text.vocabulary_size × text.metric_dim": 4 * text.vocabulary_size * text.metric_dim,
-            "image.size² × image.max_frames": 12 * image.size**2 * image.max_frames,
+            "image's side² × image.max_frames": 12
+            * max(image.size, image.side) ** 2
+            * image.max_frames,
             "image's positions × image.max_frames × backbone.hidden_size": image.positions
             * image.max_frames
             * width,
@@ -227,6 +229,10 @@ class ModelConfig:
         text = self.flow.text
         return [
             (parts, f"network {self.network} must have image.given {given} image.vq"),
+            (
+                image.drawn is None or (native and image.drawn % image.size == 0),
+                "image.drawn must be a multiple of image.size, of network native",
+            ),
             (not coded, f"flow.{''.join(coded[:1])}.source must be uniform: no code is a mask"),
             (
                 not text.masked

@@ -154,7 +154,8 @@ class ImageConfig:
 
     Networks of one vocabulary take other sizes too. `offset` is the id of code 0 in the vocabulary
     that text shares. `truncated`: pixels become bytes by cutting, not by rounding. `drawn`: the
-    side of a generated picture where it is another than that of a given one.
+    side of a generated picture where it is another than that of a given one. Of Omni-Diffusion it
+    has more tokens then; a native decoder draws a multiple of `size` from the same tokens.
 
     `given`: the backbone's form of a given image: its codes, or continuous features of the encoder.
     `fitting`: how a picture comes into the square (see media/image.py). `vq` replaces `decoder`
@@ -175,6 +176,11 @@ class ImageConfig:
     offset: int | None = field(default=None, metadata=OPTIONAL)
     truncated: bool = field(default=False, metadata=OPTIONAL)
     drawn: int | None = field(default=None, metadata=OPTIONAL)
+
+    @property
+    def side(self) -> int:
+        """Of a generated picture, in pixels."""
+        return self.drawn or self.size
 
     @property
     def grid(self) -> int:

@@ -190,9 +190,11 @@ def _image_encoder(config: ModelConfig) -> Weights:
 def _image_decoder(config: ModelConfig) -> Weights:
     image, width = config.image, config.image.decoder.width
     ends = (*_linear(width, image.codebook.latent_dim), *_linear(image.patch**2 * 32, width))
+    finer = image.side // image.size
+    enlarged = _conv(32 * finer**2, 32, 3, 3) if finer > 1 else ()
     places, refine = (
         Weight("other", (image.positions, width)),
-        (*_conv(32, 32, 3, 3), *_conv(3, 32, 3, 3)),
+        (*_conv(32, 32, 3, 3), *enlarged, *_conv(3, 32, 3, 3)),
     )
     return (_codebook(image.codebook), *ends, places, *refine, *_stack(image.decoder))
 

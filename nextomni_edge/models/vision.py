@@ -52,8 +52,9 @@ class ImageEncoder(nn.Module):
 
 
 class ImageDecoder(nn.Module):
-    """Sub-codes (B,N,K) int64 → pixels (B,3,size,size) in [-1,1]. The convolutions see across patch
-    borders."""
+    """Sub-codes (B,N,K) int64 → pixels (B,3,side,side) in [-1,1]. The convolutions see across patch
+    borders. Where pictures are drawn finer than they are read, one convolution makes the finer
+    pixels of each (Shi et al., arXiv 1609.05158)."""
 
     channels = 32
 
@@ -65,9 +66,14 @@ class ImageDecoder(nn.Module):
         self.positions = nn.Parameter(torch.randn(config.positions, width) * 0.02)
         self.transformer = Transformer(config.decoder)
         self.unpatch = nn.Linear(width, config.patch**2 * self.channels)
+        finer = config.side // config.size
+        enlarged = (
+            nn.Conv2d(self.channels, self.channels * finer**2, 3, padding=1),
+            nn.PixelShuffle(finer), nn.GELU(),
+        )  # fmt: skip
         self.refine = nn.Sequential(
-            nn.GELU(), nn.Conv2d(self.channels, self.channels, 3, padding=1),
-            nn.GELU(), nn.Conv2d(self.channels, 3, 3, padding=1),
+            nn.GELU(), nn.Conv2d(self.channels, self.channels, 3, padding=1), nn.GELU(),
+            *(enlarged if finer > 1 else ()), nn.Conv2d(self.channels, 3, 3, padding=1),
         )  # fmt: skip
 
     def pixels(self, latents: Tensor) -> Tensor:

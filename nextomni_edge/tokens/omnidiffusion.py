@@ -128,7 +128,7 @@ def respond(
         raise UsageError(
             f"modality {kind!r}: this model answers in {' or '.join(config.modalities)}"
         )
-    side = config.image.drawn or config.image.size
+    side = config.image.side
     if size is not None and size != (side, side):
         raise UsageError(
             f"a picture of {size[0]} x {size[1]} pixels: this model draws {side} x {side}"
@@ -233,7 +233,7 @@ def content(modality: Modality, ids: Ids, config: ModelConfig) -> Part:
         )
     if modality == "audio":
         return Part("audio", found[:, None])
-    side = (config.image.drawn or config.image.size) // config.image.patch
+    side = (config.image.side) // config.image.patch
     last = found[-1] if len(found) else 0
     square = np.append(found, np.full(max(0, side**2 - len(found)), last))[: side**2]
     return Part("image", square.astype(np.int64).reshape(side, side, 1))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from nextomni_edge.models.omni import OmniModel
-from nextomni_edge.train.reconstruction import picture_error, sound_error
+from nextomni_edge.train.reconstruction import at_side, picture_error, sound_error
 
 
 class Decoding(nn.Module):
@@ -20,10 +20,12 @@ class Decoding(nn.Module):
         self.encoded = {"image": model.image_encoder.forward, "audio": model.audio_encoder.forward}
 
     def forward(self, modality: str, media: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """The loss of pixels (B,3,S,S) in [-1,1], or of log-mel (B,N,F,mels), and what to log."""
+        """The loss of pixels (B,3,side,side) in [-1,1] as they are to be drawn, or of log-mel
+        (B,N,F,mels), and what to log."""
         decoder = self.image if modality == "image" else self.audio
+        given = at_side(media, self.image.config.size) if modality == "image" else media
         with torch.no_grad():
-            latents = decoder.codebook.decode(self.encoded[modality](media))
+            latents = decoder.codebook.decode(self.encoded[modality](given))
         if modality == "image":
             loss, found = picture_error(self.image.pixels(latents), media)
         else:

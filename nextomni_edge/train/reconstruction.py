@@ -28,7 +28,7 @@ def image_reconstruction(
     latents, codes, loss_vq = quantisation_loss(
         model.embed_image.codebook, model.image_encoder.latents(pixels)
     )
-    decoded = model.image_decoder.pixels(latents)
+    decoded = at_side(model.image_decoder.pixels(latents), pixels.shape[-1])
     error, metrics = picture_error(decoded, pixels)
     metrics["perplexity"] = perplexity(codes, model.config.image.codebook.entries)
     loss = error + loss_vq
@@ -36,6 +36,11 @@ def image_reconstruction(
         distance = perceptual(decoded, pixels)
         loss, metrics["perceptual"] = loss + distance, float(distance.detach())
     return loss, latents, metrics
+
+
+def at_side(pixels: Tensor, side: int) -> Tensor:
+    """Pictures (B,3,S,S) as means of their pixels (B,3,side,side), for a side that divides S."""
+    return pixels if pixels.shape[-1] == side else F.avg_pool2d(pixels, pixels.shape[-1] // side)
 
 
 def picture_error(decoded: Tensor, pixels: Tensor) -> tuple[Tensor, dict[str, float]]:

@@ -33,6 +33,9 @@ CONFIGS = {
         ),
     ),
     "nextomni-7b": named_config("nextomni-7b"),
+    "finer": dataclasses.replace(
+        tiny_config(), image=dataclasses.replace(tiny_config().image, drawn=48)
+    ),
 }
 
 

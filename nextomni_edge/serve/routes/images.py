@@ -83,7 +83,7 @@ def size_of(size: str | None, model: Model) -> Settings:
     if size in (None, "auto"):
         return Settings()
     sides = [int(side) for side in str(size).split("x")]
-    own = model.config.image.drawn or model.config.image.size
+    own = model.config.image.side
     if not model.config.shares_vocabulary and sides == [own, own]:
         return Settings()
     return Settings(size=sides)
