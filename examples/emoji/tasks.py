@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from augment import COLOURS, coloured, restyled
 from catalog import Concept, load_concepts
+from changes import as_drawings
 from dataset import Emoji
-from poses import MOTIONS, SIZES, Floats
+from poses import MOTIONS, SIZES, Floats, Ints
 from prompts import (
     FRAMES,
     LEAD_TOKENS,
@@ -47,6 +48,8 @@ from nextomni_edge.train.objective import Draw
 
 NAMED = 0.25
 """Of the conditions of what crosses modalities, those that are written."""
+POSED = 0.5
+"""Of the batches of second turns, those whose first picture is augmented."""
 LEAD_SHARE = 0.25
 """Of the batches of listings and pages, those of which a flow learns the first part alone."""
 
@@ -270,19 +273,28 @@ class Tasks(Supply):
 
         return Draw("audio_to_image", build, self.pixels(picks.drawing), self.mels(picks.clip, rng))
 
+    def _first(self, picks: Picks, rng: np.random.Generator) -> tuple[Emoji, Ints]:
+        """The drawings of a first turn, as rows of what can be changed: as they are, or for a share
+        of the batches augmented, which leaves nothing to know by heart."""
+        if rng.random() >= POSED:
+            return self.emoji, picks.drawing
+        return as_drawings(self.pixels(picks.drawing, rng), picks.names), np.arange(
+            len(picks.names)
+        )
+
     def _change(
         self,
         task: str,
         picks: Picks,
         word: str,
-        changed: Floats,
+        pictures: tuple[Floats, Floats],
         parts: Callable[[Ids], list[Part]],
     ) -> Draw:
-        """A drawing to order, and then what becomes of it: pixels `changed`, as `parts` of an
-        answer."""
-        count = len(picks.names)
+        """A drawing to order, and then what becomes of it: pictures in [0,1] before and after, the
+        latter as `parts` of an answer."""
+        count, (first, changed) = len(picks.names), pictures
         frames = changed.reshape(-1, *changed.shape[-3:])
-        pixels = np.concatenate([self.pixels(picks.drawing), frames * 2.0 - 1.0])
+        pixels = np.concatenate([first, frames]) * np.float32(2) - np.float32(1)
 
         def build(image: Ids, _: Ids) -> tuple[list[Sequence], ...]:
             drawn = zip(picks.names, picks.artists, parts_of("image", image[:count]), strict=True)
@@ -306,20 +318,24 @@ class Tasks(Supply):
     def now_bigger(self, rng: np.random.Generator) -> Draw:
         picks = self.picks(rng, self.batch_size)
         word, factor = list(SIZES.items())[int(rng.integers(len(SIZES)))]
-        changed = self.emoji.scaled(picks.drawing, factor)
-        return self._change("now_bigger", picks, now(word), changed, _images)
+        drawings, rows = self._first(picks, rng)
+        pictures = drawings.pictures(rows), drawings.scaled(rows, factor)
+        return self._change("now_bigger", picks, now(word), pictures, _images)
 
     def now_coloured(self, rng: np.random.Generator) -> Draw:
         picks = self.picks(rng, self.batch_size)
         colour = str(rng.choice(list(COLOURS)))
-        changed = coloured(self.emoji.pictures(picks.drawing), colour)
-        return self._change("now_coloured", picks, make_it(colour), changed, _images)
+        drawings, rows = self._first(picks, rng)
+        first = drawings.pictures(rows)
+        pictures = first, coloured(first, colour)
+        return self._change("now_coloured", picks, make_it(colour), pictures, _images)
 
     def now_moving(self, rng: np.random.Generator) -> Draw:
         picks = self.picks(rng, max(1, self.batch_size // 2))
         motion = str(rng.choice(MOTIONS))
-        changed = self.emoji.motion(picks.drawing, motion, FRAMES)
-        return self._change("now_moving", picks, now(motion), changed, _videos)
+        drawings, rows = self._first(picks, rng)
+        pictures = drawings.pictures(rows), drawings.motion(rows, motion, FRAMES)
+        return self._change("now_moving", picks, now(motion), pictures, _videos)
 
     def say_it(self, rng: np.random.Generator) -> Draw:
         picks = self.picks(rng, self.batch_size, spoken=True)
