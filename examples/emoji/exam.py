@@ -17,8 +17,7 @@ from prompts import FRAMES
 from nextomni_edge.generate.loop import generate_batch
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.options import GenerationOptions
-from nextomni_edge.media.audio import max_samples
-from nextomni_edge.tokens.audio import log_mel
+from nextomni_edge.tokens.audio import log_mel, max_samples
 from nextomni_edge.tokens.chat import Kind, Part, Turn, conversation, embedding_sequence, respond
 from nextomni_edge.tokens.sequence import Sequence
 

@@ -16,7 +16,7 @@ from nextomni_edge.errors import UsageError
 from nextomni_edge.files import StrPath
 from nextomni_edge.media.memory import Picture, given_audio, given_image, given_video
 from nextomni_edge.media.parts import Encoder, check_takes, file_part
-from nextomni_edge.tokens.audio import heard
+from nextomni_edge.tokens.audio import heard, longest_sound
 from nextomni_edge.tokens.chat import Part
 
 
@@ -59,8 +59,9 @@ class Audio:
     rate: int | None = None
 
     def part(self, encoder: Encoder, trim: bool) -> Part:
-        """The sound, encoded. InputError: it cannot be read, or is longer than the model takes
-        without `trim`. UsageError: samples without a rate."""
+        """The sound, encoded, in chunks where it is longer than the model hears at once; `trim`
+        keeps the first. InputError: it cannot be read, or is longer than any prompt. UsageError:
+        samples without a rate."""
         if not isinstance(self.source, np.ndarray):
             if self.rate is not None:
                 raise UsageError("Audio of a file has its own rate; leave the rate out")
@@ -69,7 +70,8 @@ class Audio:
             raise UsageError("Audio of samples needs their rate: give Audio(samples, rate)")
         check_takes(encoder.config, "audio", "a sound")
         config = encoder.config.audio
-        waveform = given_audio(self.source, self.rate, config.heard, trim)
+        longest = longest_sound(encoder.config)
+        waveform = given_audio(self.source, self.rate, config.heard, trim, longest)
         return Part("audio", encoder.encode("audio", heard(waveform, config)))
 
 

@@ -278,8 +278,13 @@ class EdgeModel:
         (n,frames_per_token,mels), or a listener's rows (n,row_size)) → sub-codes (n,K), or features
         (n,H) float32 where the model sees those of a given medium; several at once with one more
         axis in front."""
-        record = MODALITIES[modality]
+        record, sound = MODALITIES[modality], self.config.audio
         _codec(record)
+        if modality == "audio" and sound.speech is None and sound.codec is None:
+            most = sound.max_positions
+            if (length := media.shape[-3]) > most:  # one chunk after another
+                chunks = (media[..., i : i + most, :, :] for i in range(0, length, most))
+                return np.concatenate([self.encode(modality, chunk) for chunk in chunks], axis=-2)
         component = f"{record.segments}_encoder"
         (given,), (seen,) = (getattr(self.session(component).spec, side) for side in SIDES)
         return self._media(component, given.name, media, len(given.dims) - 1, seen.name)

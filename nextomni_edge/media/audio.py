@@ -21,6 +21,7 @@ from nextomni_edge.files import atomic_write
 from nextomni_edge.media.image import format_of
 from nextomni_edge.media.kinds import open_medium, wrong_kind
 from nextomni_edge.modalities.audio import AUDIO
+from nextomni_edge.tokens.audio import max_samples
 from nextomni_edge.tokens.resample import resampled
 
 Float32 = NDArray[np.float32]
@@ -42,11 +43,6 @@ _PROMISE = re.compile(
 )
 _BITS = re.compile(r"^\s*Bit Width\s*:\s*([1-7])\s*$", re.MULTILINE)
 CANCELLED = 0.01  # of the channels' power: less is left where they are of opposite phase
-
-
-def max_samples(config: AudioConfig) -> int:
-    """The number of samples in the longest clip that the model takes."""
-    return config.max_positions * config.hop * config.frames_per_token
 
 
 def sound_seconds(path: Path) -> float:
@@ -77,6 +73,7 @@ def read_audio(
     config: AudioConfig,
     trim: bool = False,
     span: tuple[float, float] | None = None,
+    longest: int | None = None,
 ) -> Float32:
     """A sound as (samples,) float32 at `config.sample_rate`, one channel (see `mono`). A clip
     longer than the model takes is cut with `trim`, otherwise an InputError, as are files without
@@ -84,8 +81,9 @@ def read_audio(
     reads is resampled as tokens/resample.py does.
 
     span: from this second to that one. A compressed sound may begin one of its frames early.
+    longest: samples of the longest sound without `trim`, where that is more than is heard at once.
     """
-    start, limit = 0.0, max_samples(config)
+    start, limit = 0.0, max_samples(config) if trim or longest is None else longest
     if span is not None:
         start, limit = span[0], min(limit, round((span[1] - span[0]) * config.sample_rate))
     convert = resample if config.codec is None else resampled

@@ -13,7 +13,6 @@ from nextomni_edge.files import atomic_write
 from nextomni_edge.formats.regular import read_regular
 from nextomni_edge.media.audio import (
     RESAMPLER_TAIL_SECONDS,
-    max_samples,
     read_audio,
     sound_seconds,
     write_audio,
@@ -22,7 +21,7 @@ from nextomni_edge.media.image import read_image, write_image
 from nextomni_edge.media.kinds import check_file, wrong_kind
 from nextomni_edge.media.video import MAX_WINDOWS, film_windows, read_video, write_video
 from nextomni_edge.modalities.modality import Stretch
-from nextomni_edge.tokens.audio import Float32, heard
+from nextomni_edge.tokens.audio import Float32, heard, longest_sound, max_samples
 
 MAX_TEXT_BYTES = 1 << 20
 
@@ -62,7 +61,8 @@ def write_image_file(
 
 def read_audio_file(path: Path, config: ModelConfig, trim: bool) -> Float32:
     """What the audio encoder reads: log-mel (n,frames_per_token,mels), or a listener's rows."""
-    return heard(read_audio(path, config.audio.heard, trim), config.audio)
+    waveform = read_audio(path, config.audio.heard, trim, longest=longest_sound(config))
+    return heard(waveform, config.audio)
 
 
 def audio_windows(path: Path, config: ModelConfig) -> Iterator[Stretch]:

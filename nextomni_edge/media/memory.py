@@ -13,9 +13,10 @@ from PIL import Image
 
 from nextomni_edge.config import AudioConfig, Fitting, ImageConfig
 from nextomni_edge.errors import InputError
-from nextomni_edge.media.audio import MAX_CHANNELS, MAX_SOURCE_RATE, max_samples, resample
+from nextomni_edge.media.audio import MAX_CHANNELS, MAX_SOURCE_RATE, resample
 from nextomni_edge.media.image import check_pixels, fit
 from nextomni_edge.media.video import sampled
+from nextomni_edge.tokens.audio import max_samples
 from nextomni_edge.tokens.resample import resampled
 
 Float32 = NDArray[np.float32]
@@ -46,13 +47,17 @@ def given_video(frames: Sequence[Picture], config: ImageConfig) -> Float32:
 
 
 def given_audio(
-    samples: NDArray[Any], rate: int, config: AudioConfig, trim: bool = False
+    samples: NDArray[Any],
+    rate: int,
+    config: AudioConfig,
+    trim: bool = False,
+    longest: int | None = None,
 ) -> Float32:
     """(samples,) or (samples,channels), floats in [-1,1] or int16, at `rate` Hz, as a waveform at
     the config's rate.
 
-    InputError: another array, a rate that no sound has, samples that are not finite, or more of
-    them than the model takes without `trim`.
+    `longest` as `read_audio`'s. InputError: another array, a rate that no sound has, samples that
+    are not finite, or more of them than the model takes without `trim`.
     """
     channels = 1 if samples.ndim == 1 else samples.shape[-1]
     whole = samples.dtype == np.int16
@@ -63,7 +68,7 @@ def given_audio(
         )
     if not 0 < rate <= MAX_SOURCE_RATE or not 1 <= channels <= MAX_CHANNELS:
         raise InputError(f"a sound of {channels} channels at {rate} Hz, refused")
-    limit = max_samples(config)
+    limit = max_samples(config) if trim or longest is None else longest
     most = limit / config.sample_rate
     if len(samples) > most * rate and not trim:
         raise InputError(

@@ -52,7 +52,8 @@ class Lengths:
             height, width = (side // image.patch for side in media.shape[-2:])
             return np.zeros((*media.shape[:-3], height, width, 1), np.int64)
         # a medium without a length is one answer long, whatever its first axis is
-        length = min(len(media), record.most(self.config))
+        timed = record.segments == "audio"
+        length = len(media) if timed else min(len(media), record.most(self.config))
         return np.zeros(record.shape(self.config, length), np.int64)
 
 

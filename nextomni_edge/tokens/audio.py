@@ -8,7 +8,7 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from nextomni_edge.config import AudioConfig, SpeechConfig
+from nextomni_edge.config import AudioConfig, ModelConfig, SpeechConfig
 from nextomni_edge.errors import InputError
 from nextomni_edge.tokens import fbank
 
@@ -70,14 +70,35 @@ def log_mel(waveform: Float32, config: AudioConfig) -> Float32:
     return tokens
 
 
+def max_samples(config: AudioConfig) -> int:
+    """The number of samples in the longest sound that the model hears at once."""
+    return config.max_positions * config.hop * config.frames_per_token
+
+
+def longest_sound(config: ModelConfig) -> int:
+    """The number of samples, at the heard rate, in the longest sound of a prompt. An encoder of
+    log-mel hears one chunk after another; no prompt has room for more than `max_positions`
+    tokens."""
+    audio = config.audio
+    if audio.speech is not None or audio.codec is not None:
+        return max_samples(audio.heard)
+    token = audio.hop * audio.frames_per_token
+    return max(max_samples(audio), config.backbone.max_positions * token)
+
+
 def heard(waveform: Float32, config: AudioConfig) -> Float32:
     """What a model's audio encoder reads of a waveform (samples,) at `config.heard.sample_rate`:
     `log_mel`, the rows (n,row_size) of a listener, or the samples (n,token) of a codec's whole
-    tokens. InputError: as `log_mel`, or under 25 ms or a token."""
+    tokens. InputError: as `log_mel`, or under 25 ms or a token.
+
+    A sound that is longer than `max_seconds` is cut into chunks (METHOD 1), whose log-mel follow
+    each other."""
     if config.codec is not None:
         return codec_tokens(waveform, config)
     if config.speech is None:
-        return log_mel(waveform, config)
+        most = max_samples(config) if waveform.ndim == 1 else len(waveform)
+        starts = range(0, max(1, len(waveform)), max(1, most))
+        return np.concatenate([log_mel(waveform[i : i + most], config) for i in starts])
     samples = check_waveform(waveform, config.heard).astype(np.float32)
     return fbank.features(samples, config.speech.listener)
 
@@ -122,7 +143,7 @@ def check_waveform(waveform: Float32, config: AudioConfig) -> NDArray[np.float64
         )
     if not np.isfinite(samples).all():
         raise InputError("audio: the waveform has values that are not finite")
-    limit = config.max_positions * config.hop * config.frames_per_token
+    limit = max_samples(config)
     if samples.size > limit:
         found = samples.size / config.sample_rate
         raise InputError(

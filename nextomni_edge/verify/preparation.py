@@ -14,9 +14,9 @@ from PIL import Image
 
 from nextomni_edge.config import ModelConfig
 from nextomni_edge.errors import NextOmniError
-from nextomni_edge.media.audio import max_samples, read_audio
+from nextomni_edge.media.audio import read_audio
 from nextomni_edge.media.image import read_image, to_bytes
-from nextomni_edge.tokens.audio import heard
+from nextomni_edge.tokens.audio import heard, max_samples
 from nextomni_edge.tokens.text import TextTokenizer
 from nextomni_edge.verify.comparison import Array
 

@@ -16,7 +16,9 @@ from nextomni_edge.api.prompt import batch_of
 from nextomni_edge.errors import InputError, MissingRuntimeError, UsageError
 from nextomni_edge.generate.model import EdgeModel
 from nextomni_edge.generate.steps import StoppedError
+from nextomni_edge.media.parts import Lengths
 from nextomni_edge.runtimes.base import NonFiniteError
+from nextomni_edge.tokens.audio import heard, max_samples
 from nextomni_edge.tokens.chat import Kind
 
 KINDS: tuple[Kind, ...] = ("text", "image", "audio", "video")
@@ -179,13 +181,30 @@ def test_what_is_no_prompt_is_refused(model: ne.Model, given: Any, line: str) ->
         (ne.Audio(TONE[:0], 16000), "a sound without samples"),
         (ne.Audio(TONE, 0), "a sound of 1 channels at 0 Hz, refused"),
         (ne.Audio(TONE * np.nan, 16000), "not finite"),
-        (ne.Audio(np.tile(TONE, 4), 16000), "longer than the model's 0.32 s"),
+        (ne.Audio(np.tile(TONE, 200), 16000), "longer than the model's 40.96 s"),
     ],
 )
 def test_media_in_memory_are_never_trusted(model: ne.Model, given: Any, line: str) -> None:
     with pytest.raises(InputError) as refused:
         model.generate(given)
     assert line in str(refused.value)
+
+
+def test_a_long_sound_is_heard_in_chunks(model: ne.Model, tmp_path: Path) -> None:
+    long, most = np.tile(TONE, 4), max_samples(model.config.audio)
+    whole = ne.Audio(long, 16000).part(model.edge, trim=False)
+    assert len(long) % most and len(long) > 3 * most
+    chunks = [
+        ne.Audio(long[start : start + most], 16000).part(model.edge, trim=False).value
+        for start in range(0, len(long), most)
+    ]
+    assert whole.value.tolist() == np.concatenate(chunks).tolist()
+    soundfile.write(tmp_path / "long.wav", long, 16000, subtype="FLOAT")
+    read = ne.Audio(tmp_path / "long.wav").part(model.edge, trim=False)
+    assert read.value.tolist() == whole.value.tolist()
+    counted = Lengths(model.config).encode("audio", heard(long, model.config.audio))
+    assert counted.shape == whole.value.shape
+    assert model.generate([ne.Audio(long, 16000), "what was said?"]).modality == "text"
 
 
 def test_trim_keeps_the_beginning_of_a_sound(model: ne.Model) -> None:

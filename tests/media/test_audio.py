@@ -12,7 +12,8 @@ import soundfile
 
 from nextomni_edge.config import AudioConfig
 from nextomni_edge.errors import InputError, UsageError
-from nextomni_edge.media.audio import max_samples, read_audio, write_audio
+from nextomni_edge.media.audio import read_audio, write_audio
+from nextomni_edge.tokens.audio import max_samples
 
 CONFIG = AudioConfig(max_seconds=0.64)
 

@@ -19,9 +19,10 @@ from PIL import Image
 
 from nextomni_edge.config import AudioConfig
 from nextomni_edge.errors import InputError, UsageError
-from nextomni_edge.media.audio import max_samples, mono, read_audio
+from nextomni_edge.media.audio import mono, read_audio
 from nextomni_edge.media.image import read_image
 from nextomni_edge.media.video import read_video, sampled, sampled_by_time, upright, write_video
+from nextomni_edge.tokens.audio import max_samples
 
 SIZE = 32
 SOUND = AudioConfig(max_seconds=1.28)
