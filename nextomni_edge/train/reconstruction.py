@@ -13,17 +13,18 @@ from nextomni_edge.models.codebook import quantisation_loss
 from nextomni_edge.models.omni import OmniModel
 from nextomni_edge.train.flow_loss import contrastive_loss
 
-Distance = Callable[[Tensor, Tensor], Tensor]
+# more losses of decoded media and the given ones: their sum, and what to log
+Further = Callable[[Tensor, Tensor], tuple[Tensor, dict[str, float]]]
 
 
 def image_reconstruction(
-    model: OmniModel, pixels: Tensor, perceptual: Distance | None = None
+    model: OmniModel, pixels: Tensor, further: Further | None = None
 ) -> tuple[Tensor, Tensor, dict[str, float]]:
     """Loss of reconstructing pixels (B,3,S,S) in [-1,1]; also the quantised latents (B,N,K·D), and
     PSNR in dB.
 
     L_R is squared error plus the error of image gradients, a perceptual term that keeps outlines.
-    `perceptual`: a distance of the decoded pixels and the given ones, which is added.
+    `further`: losses of the decoded pixels and the given ones, which are added.
     """
     latents, codes, loss_vq = quantisation_loss(
         model.embed_image.codebook, model.image_encoder.latents(pixels)
@@ -32,9 +33,9 @@ def image_reconstruction(
     error, metrics = picture_error(decoded, pixels)
     metrics["perplexity"] = perplexity(codes, model.config.image.codebook.entries)
     loss = error + loss_vq
-    if perceptual is not None:
-        distance = perceptual(decoded, pixels)
-        loss, metrics["perceptual"] = loss + distance, float(distance.detach())
+    if further is not None:
+        more, found = further(decoded, pixels)
+        loss, metrics = loss + more, metrics | found
     return loss, latents, metrics
 
 
@@ -56,16 +57,26 @@ def _gradients(decoded: Tensor, pixels: Tensor) -> Tensor:
 
 
 def audio_reconstruction(
-    model: OmniModel, log_mel: Tensor
+    model: OmniModel, log_mel: Tensor, further: Further | None = None
 ) -> tuple[Tensor, Tensor, dict[str, float]]:
     """Loss of reconstructing log-mel (B,N,F,mels); also the quantised latents and the mean absolute
-    error."""
+    error. `further`: losses of decoded and given log-mel as planes (B,1,N·F,mels)."""
     latents, codes, loss_vq = quantisation_loss(
         model.embed_audio.codebook, model.audio_encoder.latents(log_mel)
     )
-    error, metrics = sound_error(model.audio_decoder.log_mel(latents), log_mel)
+    decoded = model.audio_decoder.log_mel(latents)
+    error, metrics = sound_error(decoded, log_mel)
     metrics["perplexity"] = perplexity(codes, model.config.audio.codebook.entries)
-    return error + loss_vq, latents, metrics
+    loss = error + loss_vq
+    if further is not None:
+        more, found = further(plane(decoded), plane(log_mel))
+        loss, metrics = loss + more, metrics | found
+    return loss, latents, metrics
+
+
+def plane(log_mel: Tensor) -> Tensor:
+    """Log-mel (B,N,F,mels) as one plane (B,1,N·F,mels)."""
+    return log_mel.flatten(1, 2)[:, None]
 
 
 def sound_error(decoded: Tensor, log_mel: Tensor) -> tuple[Tensor, dict[str, float]]:

@@ -7,6 +7,7 @@ import functools
 from torch import Tensor, nn
 
 from nextomni_edge.models.omni import OmniModel
+from nextomni_edge.train.adversary import Adversary
 from nextomni_edge.train.captioning import CaptionHead
 from nextomni_edge.train.perceptual import Perceptual
 from nextomni_edge.train.reconstruction import (
@@ -22,7 +23,8 @@ class WarmUp(nn.Module):
     """Reconstruction, quantisation and a semantic loss: contrastive for "image", captioning for
     "audio", or what `head` makes. It holds no part of the model but the encoder and decoder, which
     share the codebook. `perceptual`: weight of a picture's perceptual distance, by the encoder as
-    it stands now."""
+    it stands now. `critic`: of pixels (three channels) or of log-mel (one); it is no part of the
+    model either."""
 
     def __init__(
         self,
@@ -30,6 +32,7 @@ class WarmUp(nn.Module):
         model: OmniModel,
         perceptual: float = 0.0,
         head: type[SemanticHead | CaptionHead] | None = None,
+        critic: Adversary | None = None,
     ) -> None:
         super().__init__()
         self.encoder = model.get_submodule(f"{modality}_encoder")
@@ -40,17 +43,20 @@ class WarmUp(nn.Module):
         self.perceptual: Perceptual | None = None
         if modality == "image" and perceptual:
             self.perceptual = Perceptual(model.image_encoder)
-        self.reconstruct = functools.partial(self._reconstructed, modality, model, perceptual)
+        self.critic, self.weight = critic, perceptual
+        reconstruction = image_reconstruction if modality == "image" else audio_reconstruction
+        self.reconstruct = functools.partial(reconstruction, model, further=self.further)
 
-    def _reconstructed(
-        self, modality: str, model: OmniModel, weight: float, media: Tensor
-    ) -> tuple[Tensor, Tensor, dict[str, float]]:
-        if modality == "audio":
-            return audio_reconstruction(model, media)
-        distance = self.perceptual
-        if distance is None:
-            return image_reconstruction(model, media)
-        return image_reconstruction(model, media, lambda *pair: weight * distance(*pair))
+    def further(self, decoded: Tensor, given: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """The losses next to the reconstruction's own, zero without any."""
+        total, found = decoded.new_zeros(()), {}
+        if self.perceptual is not None:
+            distance = self.weight * self.perceptual(decoded, given)
+            total, found = total + distance, {"perceptual": float(distance.detach())}
+        if self.critic is not None:
+            told, said = self.critic(decoded, given)
+            total, found = total + told, found | said
+        return total, found
 
     def forward(
         self, media: Tensor, captions: Tensor, offsets: Tensor
