@@ -32,7 +32,7 @@ LABELS = {
     "audio_codec_transcribed": "The sound tokens alone: a recording encoded and decoded",
 }
 # A direction whose share is below this is called weak.
-WEAK = 0.5
+WEAK = 0.6
 MEASURED_BY = {
     "Video → text": "video_to_text_heldout_artist",
     "Speech → image": "audio_to_image_named",

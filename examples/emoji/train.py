@@ -41,7 +41,7 @@ STAGES = {
     "speech": TrainOptions(steps=7600, rate=1.5e-3, averaging=0.998, decay=0.5),
     "crossing": TrainOptions(steps=2000, rate=1e-3, averaging=0.995, decay=0.6),
     "directions": TrainOptions(steps=7200, rate=1.5e-3, averaging=0.997, decay=0.5),
-    "decoders": TrainOptions(steps=3000, rate=1e-3, averaging=0.995, decay=0.5, weight_decay=0.01),
+    "decoders": TrainOptions(steps=1700, rate=1e-3, averaging=0.995, decay=0.5, weight_decay=0.01),
     "text": TrainOptions(steps=4800, rate=2e-3, averaging=0.995, decay=0.5),
 }
 WARM_UPS = ("image", "audio")
