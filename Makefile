@@ -78,7 +78,7 @@ bench: demo
 	$(BIN)/python benchmarks/browser_integers.py demo/int8 demo/int4
 	$(BIN)/python benchmarks/gpu.py --provider cpu -o build/gpu/rehearsal.json
 	$(BIN)/python benchmarks/two_paths.py
-	$(BIN)/python benchmarks/demo_growth.py 0=$(EMOJI)/checkpoint
+	$(BIN)/python benchmarks/demo_growth.py 7200=$(EMOJI)/checkpoint
 	$(BIN)/python benchmarks/masked_caches.py
 	for script in $(filter-out $(NAMED:%=benchmarks/%.py),$(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
 	$(BIN)/python benchmarks/performance_page.py

@@ -316,7 +316,7 @@ WAYS: Final[dict[tuple[str, str], Way]] = {
         programs=("espeak-ng", "flite", "npm"),
         slow=True,
     ),
-    ("quality", "Needs the data, and about four hours of one core"): Way(
+    ("quality", "Needs the data, and about seven hours of one core"): Way(
         emoji_data, instead={TRAIN: f"{TRAIN} --batch-size 2 --steps 2"}, slow=True
     ),
     ("quantise", "Needs minutes of calibration"): Way(
