@@ -130,9 +130,10 @@ class ModelConfig:
             "text.block_size × backbone.hidden_size": text.block_size * width,
             "text.canvas × backbone.hidden_size": (text.canvas or 0) * width,
             "text.vocabulary_size × text.metric_dim": 4 * text.vocabulary_size * text.metric_dim,
-            "image's side² × image.max_frames": 12
-            * max(image.size, image.side) ** 2
-            * image.max_frames,
+            "image.size² × image.max_frames": 12 * image.size**2 * image.max_frames,
+            "image.drawn² × image.max_frames": 12 * image.side**2 * image.max_frames,
+            # the weights that make the finer pixels of each (models/vision.py)
+            "(image.drawn / image.size)² of 36,864 bytes": 36_864 * (image.side // image.size) ** 2,
             "image's positions × image.max_frames × backbone.hidden_size": image.positions
             * image.max_frames
             * width,

@@ -66,15 +66,18 @@ class ImageDecoder(nn.Module):
         self.positions = nn.Parameter(torch.randn(config.positions, width) * 0.02)
         self.transformer = Transformer(config.decoder)
         self.unpatch = nn.Linear(width, config.patch**2 * self.channels)
-        finer = config.side // config.size
-        enlarged = (
-            nn.Conv2d(self.channels, self.channels * finer**2, 3, padding=1),
-            nn.PixelShuffle(finer), nn.GELU(),
-        )  # fmt: skip
         self.refine = nn.Sequential(
             nn.GELU(), nn.Conv2d(self.channels, self.channels, 3, padding=1), nn.GELU(),
-            *(enlarged if finer > 1 else ()), nn.Conv2d(self.channels, 3, 3, padding=1),
+            *self.enlarged(config.side // config.size),
+            nn.Conv2d(self.channels, 3, 3, padding=1),
         )  # fmt: skip
+
+    def enlarged(self, finer: int) -> tuple[nn.Module, ...]:
+        """What makes finer² pixels of each; nothing where `finer` is 1."""
+        if finer == 1:
+            return ()
+        wider = nn.Conv2d(self.channels, self.channels * finer**2, 3, padding=1)
+        return wider, nn.PixelShuffle(finer), nn.GELU()
 
     def pixels(self, latents: Tensor) -> Tensor:
         """Codebook vectors (B,N,K·D) → pixels; not clamped, for training."""

@@ -33,7 +33,7 @@ class Critic(nn.Module):
 
 
 class Adversary(nn.Module):
-    """What a decoder is told by a critic, and what the critic learns from the decoder.
+    """What a critic teaches a decoder, and what the critic learns from it.
 
     `adversarial` weighs the hinge loss of a decoder that wants to pass for given media (as VQGAN's,
     arXiv 2012.09841), `matching` the distance of the critic's features of both (HiFi-GAN, arXiv

@@ -40,8 +40,9 @@ def image_reconstruction(
 
 
 def at_side(pixels: Tensor, side: int) -> Tensor:
-    """Pictures (B,3,S,S) as means of their pixels (B,3,side,side), for a side that divides S."""
-    return pixels if pixels.shape[-1] == side else F.avg_pool2d(pixels, pixels.shape[-1] // side)
+    """Pictures (B,3,S,S) that are finer than `side`, which divides S, as means of their pixels
+    (B,3,side,side); others as they are."""
+    return pixels if pixels.shape[-1] <= side else F.avg_pool2d(pixels, pixels.shape[-1] // side)
 
 
 def picture_error(decoded: Tensor, pixels: Tensor) -> tuple[Tensor, dict[str, float]]:

@@ -66,6 +66,14 @@ CASES: list[Case] = [
     together(
         "image.size² × image.max_frames", 3298534883328, image={"size": 2**13, "max_frames": 2**12}
     ),
+    together(
+        "image.drawn² × image.max_frames", 3298534883328,
+        image={"drawn": 2**13, "max_frames": 2**12},
+    ),
+    together(
+        "(image.drawn / image.size)² of 36,864 bytes", 9663676416,
+        image={"drawn": 2**13, "max_frames": 1},
+    ),
     together("audio.n_fft × audio.mels", 2147483648, audio={"n_fft": 2**16, "mels": 2**12}),
     together("audio.max_seconds × audio.sample_rate", 5529600000, audio={"max_seconds": 86400.0}),
     together(

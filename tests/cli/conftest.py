@@ -19,6 +19,5 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frames[0].save(folder / "blink.gif", save_all=True, append_images=frames[1:])
     soundfile.write(folder / "tone.wav", np.full(4000, 0.25, dtype=np.float32), 16000)
     soundfile.write(folder / "long.wav", np.full(16000, 0.25, dtype=np.float32), 16000)
-    soundfile.write(folder / "endless.wav", np.full(42 * 16000, 0.25, dtype=np.float32), 16000)
     (folder / "cat.txt").write_text("a cat", encoding="utf-8")
     return folder
