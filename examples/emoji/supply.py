@@ -112,17 +112,17 @@ class Supply:
     def drawn(self, rng: np.random.Generator, count: int) -> Floats:
         """Pictures as answers show them (count,3,side,side) in [-1,1]: half of them as they are,
         the others under one change of size or colour, or out of a film."""
-        rows, side = self.picks(rng, count).drawing, self.config.image.side
-        still = self.emoji.pictures(rows, size=side)
+        side = self.config.image.side
+        plain, rows = np.split(self.picks(rng, count).drawing, [count // 2])
+        still = self.emoji.pictures(plain, size=side)
         change = str(rng.choice([*SIZES, *COLOURS, *MOTIONS]))
         if change in SIZES:
             changed = self.emoji.scaled(rows, SIZES[change], side)
         elif change in COLOURS:
-            changed = coloured(still, change)
+            changed = coloured(self.emoji.pictures(rows, size=side), change)
         else:
             changed = self.emoji.motion(rows, change, FRAMES, side)[:, int(rng.integers(FRAMES))]
-        pictures = np.concatenate([still[: count // 2], changed[count // 2 :]])
-        return pictures * np.float32(2) - np.float32(1)
+        return np.concatenate([still, changed]) * np.float32(2) - np.float32(1)
 
     def mels(
         self, clip: NDArray[np.int64], rng: np.random.Generator | None = None

@@ -235,8 +235,9 @@ def digest(source: list[Path]) -> str:
 
 
 def begin(recipe: Recipe, stage: str, source: list[Path], new_backbone: bool) -> OmniModel:
-    """A new model, the one of the stage before, or a new one on both warm-ups, whose metric tables
-    are frozen as they stand."""
+    """The model that a stage trains: a new one, the one of the stage before, or a new one on both
+    warm-ups, whose metric tables are frozen as they stand. `new_backbone`: text keeps nothing but
+    how media are encoded."""
     if len(source) == 1:
         model = native.load(source[0].parent).train()
         if stage == TEXT:

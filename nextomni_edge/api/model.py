@@ -175,7 +175,7 @@ class Model:
 
         settings: seed, steps, temperature, guidance and the others of `nextomni_edge.api.Settings`.
         All prompts of a batch have the same seed, and each gets its answer as if by itself.
-        trim: cut sounds that are longer than the model takes. progress: called with (steps done,
+        trim: keep the first chunk of a long sound. progress: called with (steps done,
         steps in all, "").
 
         UsageError: an unknown setting, or settings that do not go together. InputError: a medium

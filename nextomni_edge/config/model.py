@@ -133,7 +133,7 @@ class ModelConfig:
             "image.size² × image.max_frames": 12 * image.size**2 * image.max_frames,
             "image.drawn² × image.max_frames": 12 * image.side**2 * image.max_frames,
             # the weights that make the finer pixels of each (models/vision.py)
-            "(image.drawn / image.size)² of 36,864 bytes": 36_864 * (image.side // image.size) ** 2,
+            "(image.drawn / image.size)² of 36,864 bytes": 36_864 * image.finer**2,
             "image's positions × image.max_frames × backbone.hidden_size": image.positions
             * image.max_frames
             * width,

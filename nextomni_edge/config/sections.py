@@ -183,6 +183,11 @@ class ImageConfig:
         return self.drawn or self.size
 
     @property
+    def finer(self) -> int:
+        """A side of a generated picture, in sides of a given one."""
+        return self.side // self.size
+
+    @property
     def grid(self) -> int:
         return self.size // self.patch
 
@@ -232,6 +237,11 @@ class AudioConfig:
             self, sample_rate=rate, hop=rate // 100, n_fft=rate // 40, mels=tokenizer.mels,
             frames_per_token=2 * tokenizer.pool, speech=None,
         )  # fmt: skip
+
+    @property
+    def hears_log_mel(self) -> bool:
+        """Whether the encoder reads log-mel, of which it hears one chunk after another."""
+        return self.speech is None and self.codec is None
 
     @property
     def max_positions(self) -> int:

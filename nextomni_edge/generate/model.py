@@ -280,7 +280,7 @@ class EdgeModel:
         axis in front."""
         record, sound = MODALITIES[modality], self.config.audio
         _codec(record)
-        if modality == "audio" and sound.speech is None and sound.codec is None:
+        if modality == "audio" and sound.hears_log_mel:
             most = sound.max_positions
             if (length := media.shape[-3]) > most:  # one chunk after another
                 chunks = (media[..., i : i + most, :, :] for i in range(0, length, most))

@@ -190,8 +190,7 @@ def _image_encoder(config: ModelConfig) -> Weights:
 def _image_decoder(config: ModelConfig) -> Weights:
     image, width = config.image, config.image.decoder.width
     ends = (*_linear(width, image.codebook.latent_dim), *_linear(image.patch**2 * 32, width))
-    finer = image.side // image.size
-    enlarged = _conv(32 * finer**2, 32, 3, 3) if finer > 1 else ()
+    enlarged = _conv(32 * image.finer**2, 32, 3, 3) if image.finer > 1 else ()
     places, refine = (
         Weight("other", (image.positions, width)),
         (*_conv(32, 32, 3, 3), *enlarged, *_conv(3, 32, 3, 3)),

@@ -68,7 +68,7 @@ class ImageDecoder(nn.Module):
         self.unpatch = nn.Linear(width, config.patch**2 * self.channels)
         self.refine = nn.Sequential(
             nn.GELU(), nn.Conv2d(self.channels, self.channels, 3, padding=1), nn.GELU(),
-            *self.enlarged(config.side // config.size),
+            *self.enlarged(config.finer),
             nn.Conv2d(self.channels, 3, 3, padding=1),
         )  # fmt: skip
 

@@ -76,11 +76,10 @@ def max_samples(config: AudioConfig) -> int:
 
 
 def longest_sound(config: ModelConfig) -> int:
-    """The number of samples, at the heard rate, in the longest sound of a prompt. An encoder of
-    log-mel hears one chunk after another; no prompt has room for more than `max_positions`
-    tokens."""
+    """The number of samples, at the heard rate, in the longest sound of a prompt. Where sounds are
+    heard in chunks, no prompt has room for more than the backbone's `max_positions` tokens."""
     audio = config.audio
-    if audio.speech is not None or audio.codec is not None:
+    if not audio.hears_log_mel:
         return max_samples(audio.heard)
     token = audio.hop * audio.frames_per_token
     return max(max_samples(audio), config.backbone.max_positions * token)

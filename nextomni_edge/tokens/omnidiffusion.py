@@ -233,7 +233,7 @@ def content(modality: Modality, ids: Ids, config: ModelConfig) -> Part:
         )
     if modality == "audio":
         return Part("audio", found[:, None])
-    side = (config.image.side) // config.image.patch
+    side = config.image.side // config.image.patch
     last = found[-1] if len(found) else 0
     square = np.append(found, np.full(max(0, side**2 - len(found)), last))[: side**2]
     return Part("image", square.astype(np.int64).reshape(side, side, 1))

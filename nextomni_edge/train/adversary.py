@@ -48,20 +48,21 @@ class Adversary(nn.Module):
     def forward(self, decoded: Tensor, given: Tensor) -> tuple[Tensor, dict[str, float]]:
         """The weighted losses of decoder and critic for media (B,channels,height,width), and what
         to log."""
-        own = self.critic_loss(decoded.detach(), given)
+        meant = self.critic(given)
+        own = hinge_loss(self.critic(decoded.detach())[-1], meant[-1])
         still = {name: tensor.detach() for name, tensor in self.critic.named_parameters()}
         made: list[Tensor] = functional_call(self.critic, still, (decoded,))
-        meant: list[Tensor] = functional_call(self.critic, still, (given,))
         passing, matched = -made[-1].mean(), matching_loss(made[:-1], meant[:-1])
         adversarial, matching = self.weights
         loss = own + adversarial * passing + matching * matched
         named = {"critic": own, "adversarial": passing, "matching": matched}
         return loss, {name: float(value.detach()) for name, value in named.items()}
 
-    def critic_loss(self, decoded: Tensor, given: Tensor) -> Tensor:
-        """Hinge loss (Lim and Ye, arXiv 1705.02894): given media over 1, decoded ones under −1."""
-        over, under = F.relu(1 - self.critic(given)[-1]), F.relu(1 + self.critic(decoded)[-1])
-        return 0.5 * (over.mean() + under.mean())
+
+def hinge_loss(decoded: Tensor, given: Tensor) -> Tensor:
+    """Of a critic's logits (Lim and Ye, arXiv 1705.02894): over 1 where media were given, under −1
+    where they were decoded."""
+    return 0.5 * (F.relu(1 - given).mean() + F.relu(1 + decoded).mean())
 
 
 def matching_loss(made: list[Tensor], given: list[Tensor]) -> Tensor:

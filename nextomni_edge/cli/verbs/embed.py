@@ -42,11 +42,7 @@ class Item:
     type=OUTPUT,
     help="safetensors file: embeddings (N,H), items in its header.",
 )
-@click.option(
-    "--trim",
-    is_flag=True,
-    help="Keep the first chunk of a long sound.",
-)
+@click.option("--trim", is_flag=True, help="Keep the first chunk of a long sound.")
 @runtime_options
 @trust_options
 @common_options

@@ -124,11 +124,7 @@ class Wanted:
     "--audio", multiple=True, metavar="FILE", help="A sound, any format soundfile or PyAV reads."
 )
 @the_prompt("--video", multiple=True, metavar="FILE", help="A film or an animated picture.")
-@the_prompt(
-    "--trim",
-    is_flag=True,
-    help="Keep the first chunk of a long sound.",
-)
+@the_prompt("--trim", is_flag=True, help="Keep the first chunk of a long sound.")
 @via_options
 @the_answer(
     "--to",

@@ -171,7 +171,7 @@ def tell(console: Console, place: Path, report: Report) -> None:
 )
 @click.option("--kind", type=click.Choice(MODALITIES), help="Only files of this kind.")
 @click.option("--within", help="Only files below this folder, relative to FOLDER.")
-@click.option("--trim", is_flag=True, help="Cut a sound that is longer than the model takes.")
+@click.option("--trim", is_flag=True, help="Keep the first chunk of a long sound.")
 @index_options
 @runtime_options
 @trust_options
